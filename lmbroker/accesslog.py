@@ -1,0 +1,68 @@
+"""An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
+the contents."""
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from lmbroker.call import Attempt, Record
+
+
+class AccessLog:
+    """Tells each ended call to Twisted's log as one event with a fixed list of fields."""
+
+    log = Logger()
+
+    def opened(self, record: Record) -> None: ...
+
+    def attempted(self, record: Record, attempt: Attempt) -> None: ...
+
+    def closed(self, record: Record) -> None:
+        fields = access_fields(record)
+        emit = self.log.error if record.outcome == "failed" else self.log.info
+        emit(
+            "{operation} {alias} {outcome} {status}",
+            operation=record.operation,
+            alias=record.alias or "-",
+            outcome=record.outcome,
+            status=record.status,
+            fields=fields,
+        )
+
+
+def access_fields(record: Record) -> dict[str, Any]:
+    """What the access line says; durations in milliseconds since the call arrived."""
+    attempt = record.attempts[-1] if record.attempts else None
+    backend = attempt.target.backend if attempt is not None else None
+    usage = record.usage
+    fields = {
+        "request_id": record.id,
+        "operation": record.operation,
+        "alias": record.alias or None,
+        "caller": record.caller,
+        "backend": backend.name if backend is not None else None,
+        "model": attempt.target.model if attempt is not None else None,
+        "dialects": f"{record.dialect}->{backend.dialect}" if backend is not None else None,
+        "workflow": attempt.workflow if attempt is not None else None,
+        "stream": record.stream,
+        "status": record.status,
+        "outcome": record.outcome,
+        "code": record.code or None,
+        "attempts": len(record.attempts),
+        "ms_headers": _ms(record, record.headers_at),
+        "ms_first_event": _ms(record, record.first_event_at),
+        "ms": _ms(record, record.closed_at),
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "tokens_in": usage and usage.input + usage.cache_read + usage.cache_write,
+        "tokens_cached": usage and usage.cache_read,
+        "tokens_out": usage and usage.output,
+        "tokens_estimated": True if usage and usage.estimated else None,
+        "stop": record.stop or None,
+        "dropped": ",".join(record.dropped) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _ms(record: Record, moment: float | None) -> float | None:
+    return None if moment is None else round((moment - record.opened_at) * 1000, 3)

@@ -1,0 +1,33 @@
+"""Ids of answers and tool calls as they cross dialects (translation.md 3.1).
+
+A missing id is derived from the broker's id of the request: unique per call, and the same bytes
+for the same call whether it is streamed or not.
+"""
+
+from hashlib import sha256
+
+COMPLETION = "chatcmpl-"
+MESSAGE = "msg_"
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def answer_id(prefix: str, id: str, request_id: str) -> str:
+    """``id`` with the other dialect's prefix swapped for ``prefix``; 24 base62 digits where the
+    backend gave none."""
+    rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE)
+    return prefix + (rest or _digits(request_id))
+
+
+def call_id(id: str, request_id: str, number: int) -> str:
+    """The id of the answer's tool call ``number``, made up where the backend gave none."""
+    return id or "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
+
+
+def _digits(text: str) -> str:
+    number = int.from_bytes(sha256(text.encode()).digest(), "big")
+    digits = []
+    for _ in range(24):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(digits)

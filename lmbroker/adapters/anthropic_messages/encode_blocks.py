@@ -1,0 +1,281 @@
+"""Parts -> content blocks (translation.md 2.3, 2.8, 4.6)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lmbroker.adapters.base import JSON
+from lmbroker.adapters.media import IMAGE_TYPES, image_type, is_pdf, is_text, text_of
+from lmbroker.adapters.names import wire_id, wire_name
+from lmbroker.adapters.signature import PREFIX
+from lmbroker.losses import Losses
+from lmbroker.profiles import Profile
+from lmbroker.unified.parts import (
+    AudioPart,
+    Base64,
+    Cache,
+    DocumentPart,
+    Extra,
+    FileRef,
+    ImagePart,
+    OpaquePart,
+    Part,
+    PlainText,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Url,
+)
+from lmbroker.unified.request import Request
+
+ORIGIN = "anthropic"
+
+LONG_TTLS = ("1h", "12h")
+"""Cache lifetimes that become an hour; all others are the default, five minutes."""
+
+
+class Blocks:
+    """Writes the parts of one request.
+
+    ``native``: the request came in this dialect; its parts go back as they came, whatever the
+    model can do.
+    """
+
+    def __init__(self, request: Request, profile: Profile, losses: Losses) -> None:
+        self.request = request
+        self.profile = profile
+        self.losses = losses
+        self.native = request.dialect == ORIGIN
+
+    def drop(self, field: str) -> None:
+        self.losses.drop(self.request.path(field))
+
+    def refuse(self, field: str, reason: str) -> None:
+        self.losses.refuse(self.request.path(field), reason)
+
+    def turn(self, parts: Sequence[Part]) -> list[JSON]:
+        """The blocks of one turn; parts that this dialect would refuse as empty are left out."""
+        if any(isinstance(part, ReasoningPart) and part.at is not None for part in parts):
+            parts = _placed(parts)
+        blocks = (self.part(part) for part in parts)
+        return [block for block in blocks if block is not None]
+
+    def part(self, part: Part) -> JSON | None:
+        block = self._block(part)
+        if block is not None and not isinstance(part, OpaquePart):
+            self.mark(block, getattr(part, "cache", None))
+            self.extras(block, getattr(part, "extras", ()))
+        return block
+
+    def _block(self, part: Part) -> JSON | None:
+        if isinstance(part, TextPart):
+            return self.text(part)
+        if isinstance(part, ToolCallPart):
+            return self._call(part)
+        if isinstance(part, ToolResultPart):
+            return self._result(part)
+        if isinstance(part, ReasoningPart):
+            return self._reasoning(part)
+        if isinstance(part, ImagePart):
+            return self._image(part)
+        if isinstance(part, DocumentPart):
+            return self._document(part)
+        if isinstance(part, AudioPart):
+            self.refuse("audio", "it takes no audio")
+        elif part.origin == ORIGIN:
+            return part.raw
+        else:
+            self.refuse("part", f"it takes no part of type {part.type!r}")
+        return None
+
+    def text(self, part: TextPart) -> JSON | None:
+        if part.refusal and not self.native:
+            self.drop("refusal")
+        if not part.text.strip() and not self.native:
+            self.extras({}, part.extras)
+            return None
+        block: JSON = {"type": "text", "text": part.text}
+        cited = [each.raw for each in part.citations if each.origin == ORIGIN]
+        if cited:
+            block["citations"] = cited
+        elif part.citations:
+            self.drop("citations")
+        return block
+
+    def _call(self, part: ToolCallPart) -> JSON:
+        arguments: Any = part.args
+        if part.kind == "custom" and arguments is None:
+            arguments = {"input": part.raw_args or ""}
+        elif arguments is None:
+            arguments = {"INVALID_JSON": part.raw_args or ""}
+        if self.native:
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
+        return {
+            "type": "tool_use",
+            "id": wire_id(part.id, self.profile.tool_id),
+            "name": wire_name(part.name),
+            "input": arguments,
+        }
+
+    def _result(self, part: ToolResultPart) -> JSON:
+        id = part.call_id if self.native else wire_id(part.call_id, self.profile.tool_id)
+        block: JSON = {"type": "tool_result", "tool_use_id": id}
+        content = self._result_content(part)
+        if content is not None:
+            block["content"] = content
+        if part.is_error is not None:
+            block["is_error"] = part.is_error
+        return block
+
+    def _result_content(self, part: ToolResultPart) -> str | list[JSON] | None:
+        if part.parts is None:
+            return None
+        if part.as_text and (self.native or all(_plain(each) for each in part.parts)):
+            whole = "".join(each.text for each in part.parts if isinstance(each, TextPart))
+            return whole if whole.strip() or self.native else None
+        return self.turn(part.parts) or ([] if self.native else None)
+
+    def _reasoning(self, part: ReasoningPart) -> JSON | None:
+        """Only what Anthropic signed goes back; it answers 400 to any other reasoning."""
+        if part.redacted is not None and not part.redacted.startswith(PREFIX):
+            return {"type": "redacted_thinking", "data": part.redacted}
+        signature = part.signature
+        if part.redacted is None and signature is not None and signature.origin == ORIGIN:
+            return {"type": "thinking", "thinking": part.text, "signature": signature.value}
+        self.drop("reasoning_part")
+        return None
+
+    def _image(self, part: ImagePart) -> JSON | None:
+        if not self.profile.vision and not self.native:
+            self.refuse("image", f"model {self.request.model} does not accept images")
+        source = part.source
+        if isinstance(source, Url):
+            if not source.url.startswith(("https://", "http://")) and not self.native:
+                self.refuse("image", "it is neither a data URL nor an http(s) URL")
+            return {"type": "image", "source": {"type": "url", "url": source.url}}
+        if isinstance(source, FileRef):
+            return {"type": "image", "source": self._file(source, "image")}
+        kind = source.media_type if self.native else image_type(source.data) or source.media_type
+        if kind not in IMAGE_TYPES and not self.native:
+            self.refuse("image", "images must be JPEG, PNG, GIF or WebP")
+        data = {"type": "base64", "media_type": kind, "data": source.data}
+        return {"type": "image", "source": data}
+
+    def _file(self, source: FileRef, field: str) -> JSON:
+        if source.origin != ORIGIN:
+            self.refuse(field, "the file lies with another vendor")
+        return {"type": "file", "file_id": source.id}
+
+    def _document(self, part: DocumentPart) -> JSON:
+        block: JSON = {"type": "document", "source": self._document_source(part)}
+        title = part.title or (None if self.native else part.filename)
+        if title is not None:
+            block["title"] = title
+        if part.context is not None:
+            block["context"] = part.context
+        if part.citations_on:
+            block["citations"] = {"enabled": True}
+        return block
+
+    def _document_source(self, part: DocumentPart) -> JSON:
+        source = part.source
+        if isinstance(source, tuple):
+            return {"type": "content", "content": self.turn(source)}
+        if isinstance(source, PlainText):
+            return {"type": "text", "media_type": source.media_type, "data": source.text}
+        if isinstance(source, Url):
+            return {"type": "url", "url": source.url}
+        if isinstance(source, FileRef):
+            return self._file(source, "document")
+        return self._base64_document(source, part.filename)
+
+    def _base64_document(self, source: Base64, filename: str | None) -> JSON:
+        if self.native:
+            return {"type": "base64", "media_type": source.media_type, "data": source.data}
+        if is_pdf(source.data, source.media_type, filename):
+            if not self.profile.pdf:
+                self.refuse("document", "the model does not accept PDF files")
+            return {"type": "base64", "media_type": "application/pdf", "data": source.data}
+        text = text_of(source.data) if is_text(source.media_type, filename) else None
+        if text is None:
+            self.refuse("document", "files must be PDF or text")
+        return {"type": "text", "media_type": "text/plain", "data": text}
+
+    def mark(self, block: JSON, cache: Cache | None) -> None:
+        """A cache mark on ``block``; how many there may be is seen to when all are there."""
+        if cache is None:
+            return
+        if self.native:
+            if isinstance(cache.raw, dict):
+                block["cache_control"] = cache.raw.get("cache_control", cache.raw)
+            else:
+                block["cache_control"] = ephemeral(cache.ttl)
+        elif self.profile.cache_breakpoints and block.get("type") not in _UNMARKED:
+            block["cache_control"] = ephemeral(cache.ttl)
+
+    def extras(self, target: JSON, extras: Iterable[Extra]) -> None:
+        """What only this dialect understands goes back, all else is a loss."""
+        put_extras(target, extras, self.losses)
+
+
+_UNMARKED = ("thinking", "redacted_thinking")
+
+
+def put_extras(target: JSON, extras: Iterable[Extra], losses: Losses) -> None:
+    """Extras of this dialect are written into ``target`` (a dotted name into the object inside),
+    those of another one are accounted for."""
+    for extra in extras:
+        if extra.origin != ORIGIN:
+            losses.extras((extra,))
+            continue
+        held, name = target, extra.name
+        while "." in name:
+            step, _, name = name.partition(".")
+            held = held.setdefault(step, {})
+        held[name] = extra.value
+
+
+def ephemeral(ttl: str | None) -> JSON:
+    return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
+
+
+def _plain(part: Part) -> bool:
+    return isinstance(part, TextPart) and part.cache is None and not part.extras
+
+
+def _placed(parts: Sequence[Part]) -> list[Part]:
+    """Reasoning that has a place goes there, splitting the text where it must; Anthropic
+    refuses reasoning that was reordered."""
+    waiting = [part for part in parts if isinstance(part, ReasoningPart) and part.at is not None]
+    placed: list[Part] = []
+    before = calls = 0
+
+    def due(limit: int) -> bool:
+        at = waiting[0].at if waiting else None
+        return at is not None and at[0] <= limit and at[1] <= calls
+
+    for part in parts:
+        if isinstance(part, ReasoningPart):
+            if part.at is None:
+                placed.append(part)
+            continue
+        while due(before):
+            placed.append(waiting.pop(0))
+        if isinstance(part, TextPart):
+            rest, end = part.text, before + len(part.text)
+            while due(end - 1):
+                at = (waiting[0].at or (0, 0))[0]
+                placed.append(TextPart(text=rest[: at - before], refusal=part.refusal))
+                rest, before = rest[at - before :], at
+                while due(before):
+                    placed.append(waiting.pop(0))
+            placed.append(part if rest == part.text else _tail(part, rest))
+            before = end
+        else:
+            calls += isinstance(part, ToolCallPart)
+            placed.append(part)
+    return placed + waiting
+
+
+def _tail(part: TextPart, text: str) -> TextPart:
+    return TextPart(text=text, cache=part.cache, refusal=part.refusal, extras=part.extras)

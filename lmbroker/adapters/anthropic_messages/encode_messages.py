@@ -1,0 +1,132 @@
+"""Turns -> messages and system blocks, in the order that Anthropic takes (translation.md 2.3).
+
+Messages of one role that follow each other become one, tool results first in it; a message that
+would be empty is left out. What is written for a turn does not depend on the turns after it,
+but for the last one: so the next request of a conversation begins with the bytes of this one.
+"""
+
+from collections.abc import Sequence
+
+from lmbroker.adapters.anthropic_messages.encode_blocks import Blocks
+from lmbroker.adapters.base import JSON
+from lmbroker.unified.parts import TextPart
+from lmbroker.unified.request import Request, Turn
+
+CONTINUE = "Continue."
+"""Asks for a new answer where a model cannot go on with its last one."""
+
+NOTHING = "."
+"""Stands where Anthropic needs a user's word and the client gave none."""
+
+
+def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
+    """System blocks and messages of the request that ``blocks`` writes.
+
+    The prefill rules are applied later (``end_conversation``): they depend on thinking.
+    """
+    request = blocks.request
+    if blocks.native:
+        return blocks.turn(request.system), [_as_it_is(blocks, turn) for turn in request.turns]
+    instructions, alone = request.system, tuple[TextPart, ...]()
+    if not request.turns:
+        instructions, alone = _last_instruction(request)
+    system = blocks.turn(instructions)
+    messages: list[JSON] = []
+    turns = [(turn.role, _written(blocks, turn)) for turn in request.turns]
+    turns = [(role, written) for role, written in turns if written]
+    for place, (role, written) in enumerate(turns):
+        if role == "system" and not _allowed_here(blocks, messages, turns[place + 1 :]):
+            blocks.drop("mid_system")
+            system += written
+        else:
+            _append(messages, role, written)
+    asked = blocks.turn(alone)
+    if asked:
+        blocks.drop("system")
+        _append(messages, "user", asked)
+    if not messages:
+        blocks.drop("messages")
+        _append(messages, "user", [{"type": "text", "text": NOTHING}])
+    elif messages[0]["role"] != "user":
+        blocks.drop("first_assistant")
+        messages.insert(0, {"role": "user", "content": [{"type": "text", "text": NOTHING}]})
+    return system, messages
+
+
+def _written(blocks: Blocks, turn: Turn) -> list[JSON]:
+    if turn.name is not None:
+        blocks.drop("name")
+    blocks.extras({}, turn.extras)
+    return blocks.turn(turn.parts)
+
+
+def _as_it_is(blocks: Blocks, turn: Turn) -> JSON:
+    message: JSON = {"role": turn.role, "content": blocks.turn(turn.parts)}
+    blocks.extras(message, turn.extras)
+    return message
+
+
+def _last_instruction(request: Request) -> tuple[tuple[TextPart, ...], tuple[TextPart, ...]]:
+    """Only instructions: the last message of them is what is asked."""
+    start = len(request.system) - 1
+    while start > 0 and not any(e.name == "message.role" for e in request.system[start].extras):
+        start -= 1
+    if start < 0:
+        return (), ()
+    return request.system[:start], request.system[start:]
+
+
+def _allowed_here(
+    blocks: Blocks, messages: list[JSON], after: Sequence[tuple[str, list[JSON]]]
+) -> bool:
+    """Anthropic takes instructions after a user's message, before the model's or at the end."""
+    if not blocks.profile.mid_system or not messages or messages[-1]["role"] == "assistant":
+        return False
+    return next((role for role, _ in after if role != "system"), "assistant") == "assistant"
+
+
+def _append(messages: list[JSON], role: str, written: list[JSON]) -> None:
+    if not messages or messages[-1]["role"] != role:
+        messages.append({"role": role, "content": []})
+    content = messages[-1]["content"]
+    content += written
+    if role == "user":
+        content.sort(key=lambda block: block["type"] != "tool_result")
+
+
+def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> None:
+    """An answer at the end is continued where the model can (trailing white space is refused
+    there), else a user's word asks for a new one."""
+    last = messages[-1]
+    if blocks.native or last["role"] != "assistant":
+        return
+    if not prefill:
+        blocks.drop("prefill")
+        _append(messages, "user", [{"type": "text", "text": CONTINUE}])
+        return
+    block = last["content"][-1]
+    if block["type"] == "text":
+        last["content"][-1] = {**block, "text": block["text"].rstrip()}
+
+
+def add_instruction(blocks: Blocks, system: list[JSON], messages: list[JSON], line: str) -> None:
+    """A sentence of the broker's own: at the end where the model takes instructions there
+    (the cached prefix stays the same), else after the system blocks."""
+    block: JSON = {"type": "text", "text": line}
+    if blocks.profile.mid_system and messages[-1]["role"] in ("user", "system"):
+        _append(messages, "system", [block])
+    else:
+        system.append(block)
+
+
+def limit_cache_marks(groups: list[list[JSON]], limit: int) -> None:
+    """At most ``limit`` marks stay, the last ones of ``groups`` (in the order of the prompt);
+    a longer life after a shorter one is refused, so it is cut."""
+    marked = [block for group in groups for block in group if "cache_control" in block]
+    for block in marked[: max(0, len(marked) - limit)]:
+        del block["cache_control"]
+    short = False
+    for block in marked[max(0, len(marked) - limit) :]:
+        if short and "ttl" in block["cache_control"]:
+            block["cache_control"] = {"type": "ephemeral"}
+        short = short or "ttl" not in block["cache_control"]

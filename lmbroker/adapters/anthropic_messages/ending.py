@@ -1,0 +1,131 @@
+"""How an answer ended and what it cost, both ways (translation.md 3.2 and 3.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmbroker.unified.response import Stop, StopReason, Usage
+
+JSON = dict[str, Any]
+
+_REASONS: dict[str, StopReason] = {
+    "end_turn": "end",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "max_tokens",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+    "pause_turn": "paused",
+    "model_context_window_exceeded": "context_full",
+    "compaction": "compaction",
+}
+_STOP_REASONS: dict[StopReason, str] = {
+    **{reason: word for word, reason in _REASONS.items()},
+    "other": "end_turn",
+}
+
+NO_USAGE: JSON = {
+    "input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "output_tokens": 0,
+}
+
+
+def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Stop:
+    """``reason`` None: the answer ended without a word."""
+    if not isinstance(reason, str):
+        return Stop(reason="tool_calls" if calls else "end")
+    return Stop(
+        reason=_REASONS.get(reason, "other"),
+        sequence=sequence if isinstance(sequence, str) else None,
+        details=details if isinstance(details, dict) else None,
+        raw=reason,
+    )
+
+
+def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
+    """stop_reason, stop_sequence and, where there are any, stop_details. A stop string that an
+    OpenAI-compatible backend names counts only if it is one of those that were ``asked`` for."""
+    reason, sequence = _STOP_REASONS[stop.reason], stop.sequence
+    if reason == "stop_sequence" and stop.raw != reason and sequence not in asked:
+        reason = "end_turn"
+    if reason != "stop_sequence":
+        sequence = None
+    if stop.reason == "other" and stop.raw:
+        reason = "end_turn"
+    body: JSON = {"stop_reason": reason, "stop_sequence": sequence}
+    if stop.details is not None:
+        body["stop_details"] = stop.details
+    return body
+
+
+def decode_usage(usage: Any) -> Usage | None:
+    """None where no tokens were counted at all."""
+    if not isinstance(usage, dict):
+        return None
+    counted = [_count(usage.get(key)) for key in NO_USAGE]
+    if all(count is None for count in counted):
+        return None
+    new, written, cached, output = (count or 0 for count in counted)
+    creation = usage.get("cache_creation")
+    by_ttl = _by_ttl(creation) if isinstance(creation, dict) else None
+    details = usage.get("output_tokens_details")
+    tools, tier = usage.get("server_tool_use"), usage.get("service_tier")
+    return Usage(
+        input=new,
+        cache_read=cached,
+        cache_write=written or sum((by_ttl or {}).values()),
+        output=output,
+        reasoning=_count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
+        cache_write_by_ttl=by_ttl,
+        server_tools=tools if isinstance(tools, dict) else None,
+        tier=tier if isinstance(tier, str) else None,
+    )
+
+
+def encode_usage(usage: Usage, tier: str | None = None) -> JSON:
+    """All four counters, always; ``tier`` only for a client that asked for one."""
+    body: JSON = {
+        "input_tokens": usage.input,
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    }
+    if usage.reasoning is not None:
+        body["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.cache_write_by_ttl is not None:
+        body["cache_creation"] = {
+            f"ephemeral_{ttl}_input_tokens": count
+            for ttl, count in usage.cache_write_by_ttl.items()
+        }
+    if usage.server_tools is not None:
+        body["server_tool_use"] = usage.server_tools
+    if tier is not None:
+        body["service_tier"] = tier
+    return body
+
+
+def tier_of(tier: str | None) -> str | None:
+    """The service tier in this dialect's words, None where it has none."""
+    return tier if tier in ("standard", "priority", "batch") else None
+
+
+def merged(usage: JSON, update: Any) -> JSON:
+    """Counters of a later event overwrite those told before; null tells nothing."""
+    if not isinstance(update, Mapping):
+        return usage
+    return {**usage, **{key: value for key, value in update.items() if value is not None}}
+
+
+def _by_ttl(creation: JSON) -> dict[str, int]:
+    counts = {}
+    for key, value in creation.items():
+        count = _count(value)
+        if count is not None and key.startswith("ephemeral_"):
+            counts[key.removeprefix("ephemeral_").removesuffix("_input_tokens")] = count
+    return counts
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return max(0, int(value))

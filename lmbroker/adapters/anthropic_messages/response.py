@@ -1,0 +1,109 @@
+"""Whole Anthropic answers <-> the Unified Model (translation.md section 3)."""
+
+from typing import Any
+
+from lmbroker.adapters import error_bodies
+from lmbroker.adapters.anthropic_messages.blocks import decode_block, text_at
+from lmbroker.adapters.anthropic_messages.ending import (
+    decode_stop,
+    decode_usage,
+    encode_stop,
+    encode_usage,
+    tier_of,
+)
+from lmbroker.adapters.anthropic_messages.stream_encode import signature_of
+from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
+from lmbroker.adapters.base import JSON, Reply
+from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.unified.json_text import INVALID_JSON
+from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.response import Response, Usage
+
+
+def decode_response(body: JSON) -> Response:
+    """A backend's answer. Raises Broken when it is an error or no message."""
+    content = body.get("content")
+    if not isinstance(content, list):
+        if body.get("error"):
+            raise Broken(error_bodies.stream_error(body), phase="reading")
+        raise Broken(
+            ErrorInfo(
+                kind="bad_upstream",
+                message="the backend's answer is not a message",
+                code="bad_upstream_response",
+            ),
+            phase="reading",
+        )
+    parts = tuple(part for part in map(decode_block, content) if part is not None)
+    usage = decode_usage(body.get("usage"))
+    return Response(
+        id=text_at(body, "id"),
+        model=text_at(body, "model"),
+        parts=parts,
+        stop=decode_stop(
+            body.get("stop_reason"),
+            body.get("stop_sequence"),
+            body.get("stop_details"),
+            calls=any(isinstance(part, ToolCallPart) for part in parts),
+        ),
+        usage=usage,
+        tier=usage.tier if usage else None,
+    )
+
+
+def encode_response(response: Response, reply: Reply) -> JSON:
+    """The answer as the client gets it.."""
+    content: list[JSON] = []
+    calls = 0
+    for part in response.parts:
+        if isinstance(part, ToolCallPart):
+            content.append(_call(part, reply, calls))
+            calls += 1
+        else:
+            block = _block(part, reply)
+            if block is not None:
+                content.append(block)
+    tier = tier_of(response.tier) if reply.wants_tier else None
+    return {
+        "id": answer_id(MESSAGE, response.id, reply.request_id),
+        "type": "message",
+        "role": "assistant",
+        "model": reply.model,
+        "content": content,
+        **encode_stop(response.stop, reply.stop),
+        "usage": encode_usage(response.usage or Usage(), tier),
+    }
+
+
+def _block(part: Part, reply: Reply) -> JSON | None:
+    """None for what only another vendor understands."""
+    if isinstance(part, TextPart):
+        block: JSON = {"type": "text", "text": part.text}
+        cited = [c.raw for c in part.citations if c.origin == "anthropic"]
+        return {**block, "citations": cited} if cited else block
+    if isinstance(part, ReasoningPart):
+        if part.redacted is not None:
+            return {"type": "redacted_thinking", "data": part.redacted}
+        hidden = part.text if reply.hide_reasoning else ""
+        return {
+            "type": "thinking",
+            "thinking": "" if reply.hide_reasoning else part.text,
+            "signature": signature_of(part.signature, hidden),
+        }
+    if isinstance(part, OpaquePart) and part.origin == "anthropic":
+        return part.raw
+    return None
+
+
+def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:
+    args: Any = part.args
+    if part.kind == "custom":
+        args = {"input": part.raw_args or ""}
+    elif args is None:
+        args = {INVALID_JSON: part.raw_args} if part.raw_args else {}
+    return {
+        "type": "tool_use",
+        "id": call_id(part.id, reply.request_id, number),
+        "name": reply.tool_names.get(part.name, part.name),
+        "input": args,
+    }

@@ -1,0 +1,256 @@
+"""Anthropic stream -> events (translation.md 4.5): one to one, and lenient with servers that only
+nearly speak the dialect: no signature key, counters only at the end, a block's content given
+whole with its start, ``message_start`` told twice, no ``message_stop``."""
+
+from typing import Any
+
+from lmbroker.adapters import error_bodies
+from lmbroker.adapters.anthropic_messages import ending
+from lmbroker.adapters.anthropic_messages.blocks import decode_block, decode_citation, text_at
+from lmbroker.adapters.signature import from_wire
+from lmbroker.errors import ErrorInfo
+from lmbroker.sse import Frame
+from lmbroker.unified import json_text
+from lmbroker.unified.fold import TRUNCATED
+from lmbroker.unified.json_text import decode
+from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.stream import (
+    Error,
+    Finish,
+    PartDelta,
+    PartStart,
+    PartStop,
+    Ping,
+    Start,
+    StreamEvent,
+)
+
+JSON = dict[str, Any]
+_DELTAS: dict[str, tuple[str, Any, str]] = {
+    "text_delta": ("text", "text", "text"),
+    "thinking_delta": ("thinking", "reasoning", "thinking"),
+    "input_json_delta": ("tool_use", "args", "partial_json"),
+}
+"""Type of a delta -> type of its block, kind of event, key of its text."""
+_STOPS = ("stop_reason", "stop_sequence", "stop_details")
+
+
+class AnthropicDecoder:
+    """One stream of one backend."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._ended = False
+        self._id = ""
+        self._model = ""
+        self._index = -1
+        self._block: Any = None
+        """The backend's number of the open block."""
+        self._kind = ""
+        """The type of the open block, "" when none is open."""
+        self._signature = ""
+        self._opaque: JSON = {}
+        self._input: list[str] = []
+        self._called = False
+        self._usage: JSON = {}
+        self._delta: JSON = {}
+
+    def feed(self, frame: Frame) -> list[StreamEvent]:
+        """The events of one frame; nothing after the end. Never raises."""
+        if self._ended:
+            return []
+        data = frame.data
+        if not data:
+            return [Ping()] if self._started and data is None else []
+        try:
+            event = decode(data)
+        except ValueError:
+            return [] if data.strip() == b"[DONE]" else self._fail("an event that is no JSON")
+        if type(event) is not dict:
+            return self._fail("an event that is no JSON object")
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            delta = event.get("delta")
+            if type(delta) is not dict:
+                return self._fail("a delta that is no object")
+            if (
+                delta.get("type") == "text_delta"
+                and self._kind == "text"
+                and event.get("index") == self._block
+            ):
+                text = delta.get("text")
+                if type(text) is str:
+                    return [PartDelta(self._index, "text", text)] if text else []
+            return self._block_delta(event.get("index"), delta)
+        if kind == "error" or (kind is None and event.get("error")):
+            self._ended = True
+            return [Error(error_bodies.stream_error(event))]
+        if kind == "message_start":
+            return self._start(event.get("message"))
+        if kind == "ping":
+            return [Ping()] if self._started else []
+        if not isinstance(kind, str) or kind not in _HANDLERS:
+            return []
+        if not self._started:
+            return self._fail("an event before message_start")
+        return _HANDLERS[kind](self, event)
+
+    def close(self) -> list[StreamEvent]:
+        """The body ended: without ``message_stop`` it is whole if there was a stop reason."""
+        if self._ended:
+            return []
+        if self._started and self._delta.get("stop_reason"):
+            return self._finish({})
+        self._ended = True
+        return [Error(TRUNCATED)]
+
+    def _start(self, message: Any) -> list[StreamEvent]:
+        if not isinstance(message, dict):
+            return self._fail("a message_start without a message")
+        id = message.get("id")
+        id = str(id) if isinstance(id, str | int) else ""
+        if self._started:
+            if id == self._id and self._index < 0 and not self._kind:
+                return []
+            return self._fail("a second message in one stream")
+        self._started = True
+        self._id = id
+        self._usage = ending.merged({}, message.get("usage"))
+        usage = ending.decode_usage(self._usage)
+        tier = usage.tier if usage else None
+        self._delta = ending.merged({}, {key: message.get(key) for key in _STOPS})
+        return [
+            Start(id, text_at(message, "model"), usage, None, tier),
+            *self._content(message.get("content")),
+        ]
+
+    def _content(self, blocks: Any) -> list[StreamEvent]:
+        """An answer that comes whole in its start, as one that only runs tools may."""
+        events: list[StreamEvent] = []
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and isinstance(block.get("type"), str):
+                events += self._block_start({"content_block": block})
+                events += self._block_stop({})
+        return events
+
+    def _block_start(self, event: JSON) -> list[StreamEvent]:
+        block = event.get("content_block")
+        part = decode_block(block)
+        if part is None:
+            return self._fail("a content block without a type")
+        events = self._block_stop(event) if self._kind else []
+        self._block = event.get("index")
+        self._kind = block["type"]
+        if isinstance(part, OpaquePart):
+            self._opaque = dict(block)
+            self._input = []
+            return events
+        self._index += 1
+        return events + self._opened(part, block)
+
+    def _opened(self, part: Part, block: JSON) -> list[StreamEvent]:
+        """The skeleton, and what the backend gave with the start already."""
+        index = self._index
+        if isinstance(part, TextPart):
+            events: list[StreamEvent] = [PartStart(index, TextPart(text=""))]
+            if part.text:
+                events.append(PartDelta(index, "text", part.text))
+            return events + [PartDelta(index, "citation", cited) for cited in part.citations]
+        if isinstance(part, ReasoningPart) and part.redacted is None:
+            self._signature = text_at(block, "signature")
+            start = PartStart(index, ReasoningPart())
+            return [start, PartDelta(index, "reasoning", part.text)] if part.text else [start]
+        if isinstance(part, ToolCallPart):
+            self._called = True
+            return [PartStart(index, ToolCallPart(id=part.id, name=part.name, args=part.args))]
+        return [PartStart(index, part)]  # type: ignore[arg-type]
+
+    def _block_delta(self, index: Any, delta: JSON) -> list[StreamEvent]:
+        if not self._kind or index != self._block:
+            return self._fail("a delta for a block that is not open")
+        kind = delta.get("type")
+        if kind in _DELTAS:
+            block, event, key = _DELTAS[kind]
+            text = text_at(delta, key)
+            if self._kind == block:
+                return [PartDelta(self._index, event, text)] if text else []  # type: ignore[arg-type]
+            if kind == "input_json_delta":
+                self._input.append(text)
+            elif text:
+                return self._fail("a delta that does not fit its block")
+        elif kind == "signature_delta":
+            self._signature = text_at(delta, "signature") or self._signature
+        elif kind == "citations_delta":
+            citation = delta.get("citation")
+            if self._kind == "text" and isinstance(citation, dict):
+                return [PartDelta(self._index, "citation", decode_citation(citation))]
+        elif kind == "compaction_delta":
+            self._opaque.update((key, value) for key, value in delta.items() if key != "type")
+        return []
+
+    def _block_stop(self, event: JSON) -> list[StreamEvent]:
+        kind, self._kind = self._kind, ""
+        if not kind:
+            return []
+        if kind == "thinking":
+            signature, self._signature = self._signature, ""
+            if signature:
+                return [
+                    PartDelta(self._index, "signature", from_wire(signature)),
+                    PartStop(self._index),
+                ]
+        elif kind not in ("text", "tool_use", "redacted_thinking"):
+            self._index += 1
+            part = PartStart(
+                self._index, OpaquePart(origin="anthropic", type=kind, raw=self._whole())
+            )
+            return [part, PartStop(self._index)]
+        return [PartStop(self._index)]
+
+    def _whole(self) -> JSON:
+        """The opaque block with the input that came in deltas."""
+        text = json_text.joined(self._input)
+        if not text:
+            return self._opaque
+        args = json_text.arguments(text)
+        return {**self._opaque, "input": {json_text.INVALID_JSON: text} if args is None else args}
+
+    def _message_delta(self, event: JSON) -> list[StreamEvent]:
+        self._usage = ending.merged(self._usage, event.get("usage"))
+        delta = event.get("delta")
+        if isinstance(delta, dict):
+            self._delta = ending.merged(self._delta, delta)
+        return []
+
+    def _finish(self, event: JSON) -> list[StreamEvent]:
+        events = self._block_stop(event)
+        self._ended = True
+        told = self._delta
+        stop = ending.decode_stop(
+            told.get("stop_reason"),
+            told.get("stop_sequence"),
+            told.get("stop_details"),
+            calls=self._called,
+        )
+        usage = ending.decode_usage(self._usage)
+        return [*events, Finish(stop, usage, usage.tier if usage else None)]
+
+    def _fail(self, what: str) -> list[StreamEvent]:
+        self._ended = True
+        return [
+            Error(
+                ErrorInfo(
+                    kind="bad_upstream",
+                    message=f"the backend sent {what}",
+                    code="bad_upstream_response",
+                )
+            )
+        ]
+
+
+_HANDLERS = {
+    "content_block_start": AnthropicDecoder._block_start,
+    "content_block_stop": AnthropicDecoder._block_stop,
+    "message_delta": AnthropicDecoder._message_delta,
+    "message_stop": AnthropicDecoder._finish,
+}

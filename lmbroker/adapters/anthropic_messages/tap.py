@@ -1,0 +1,74 @@
+"""What the broker learns from a passed-through Anthropic stream: usage, stop reason, end.
+
+Only blocks that can hold something to learn are parsed: those with a message event or an error.
+"""
+
+import re
+from typing import Any
+
+from lmbroker.adapters import error_bodies
+from lmbroker.adapters.anthropic_messages.ending import decode_stop, decode_usage, merged
+from lmbroker.errors import ErrorInfo
+from lmbroker.sse import Reader
+from lmbroker.unified import json_text
+from lmbroker.unified.fold import TRUNCATED
+from lmbroker.unified.response import Usage
+
+TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*\{')
+
+
+class AnthropicTap:
+    """See ``base.Tap``."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.complete = False
+        self.error: ErrorInfo | None = None
+        self.stop = ""
+        self._counts: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage | None:
+        return decode_usage(self._counts)
+
+    def see(self, block: bytes) -> None:
+        if not _WORTH_A_LOOK.search(block):
+            return
+        for frame in Reader().feed(block):
+            if frame.data:
+                self._frame(frame.data)
+
+    def last_words(self, tail: bytes) -> bytes:
+        reader = Reader()
+        reader.feed(tail)
+        return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""
+
+    def close(self) -> ErrorInfo | bytes | None:
+        if self.complete:
+            return None
+        return TERMINATOR if self.stop else TRUNCATED
+
+    def _frame(self, data: bytes) -> None:
+        try:
+            event = json_text.decode(data)
+        except ValueError:
+            return
+        if not isinstance(event, dict):
+            return
+        kind = event.get("type")
+        if kind == "message_start":
+            self.started = True
+            message = event.get("message")
+            if isinstance(message, dict):
+                self._counts = merged({}, message.get("usage"))
+        elif kind == "message_delta":
+            self._counts = merged(self._counts, event.get("usage"))
+            delta = event.get("delta")
+            if isinstance(delta, dict) and delta.get("stop_reason"):
+                reason = delta["stop_reason"]
+                self.stop = decode_stop(reason, None, None, calls=reason == "tool_use").reason
+        elif kind == "message_stop":
+            self.complete = True
+        elif kind == "error" or (kind is None and event.get("error")):
+            self.error = error_bodies.stream_error(event)

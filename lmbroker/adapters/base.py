@@ -1,0 +1,110 @@
+"""What every adapter offers: the contract between a dialect and the rest of the house.
+
+decode = wire -> model, encode = model -> wire. An adapter holds no state; what a stream needs
+to remember lives in its Decoder or Encoder, one of each per stream.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.losses import Losses
+from lmbroker.profiles import Profile
+from lmbroker.sse import Frame
+from lmbroker.unified.request import Request
+from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.stream import StreamEvent
+
+JSON = dict[str, Any]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder must know of the request whose answer it writes.
+
+    ``model`` is the name that the client asked for. ``created`` (unix seconds) is the broker's
+    clock when the backend's answer began. ``tool_names`` maps names as sent to the backend back
+    to the client's. ``custom_tools`` are names whose calls go back as custom calls.
+    ``request_id`` is the broker's id of the call.
+    """
+
+    model: str
+    created: int = 0
+    request_id: str = ""
+    stream_usage: bool = True
+    legacy_functions: bool = False
+    wants_tier: bool = False
+    tool_names: Mapping[str, str] = {}
+    custom_tools: frozenset[str] = frozenset()
+    stop: tuple[str, ...] = ()
+    hide_reasoning: bool = False
+
+
+class Decoder(Protocol):
+    """Backend stream -> events; one per stream.
+
+    ``feed`` never raises for what a backend sends: a bad frame becomes an ``Error`` event, and
+    after a terminal event it returns nothing. ``close`` says that the body ended (for whatever
+    reason) and gives the terminal event if none was seen.
+    """
+
+    def feed(self, frame: Frame) -> list[StreamEvent]: ...
+    def close(self) -> list[StreamEvent]: ...
+
+
+class Encoder(Protocol):
+    """Events -> client stream; one per stream. ``Error`` and ``Finish`` write their own ends."""
+
+    def feed(self, event: StreamEvent) -> bytes: ...
+
+
+class Adapter(Protocol):
+    """One dialect. ``decode_*`` raise ``errors.Refused`` (requests) or ``errors.Broken``
+    (responses) for what is not of the dialect; ``encode_request`` raises ``Refused`` for losses
+    of class C."""
+
+    dialect: str
+
+    def decode_request(self, body: JSON) -> Request: ...
+    def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON: ...
+    def decode_response(self, body: JSON) -> Response: ...
+    def encode_response(self, response: Response, reply: Reply) -> JSON: ...
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo: ...
+    def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]: ...
+    def decoder(self) -> Decoder: ...
+    def encoder(self, reply: Reply) -> Encoder: ...
+    def tap(self, choices: int = 1) -> "Tap": ...
+
+    def ping(self, started: bool) -> bytes:
+        """A sign of life inside a stream; ``started``: the dialect's first event was sent."""
+        ...
+
+    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        """The in-band error event that ends a broken stream."""
+        ...
+
+
+class Tap(Protocol):
+    """Looks aside at a passed-through stream of its dialect: whole events, bytes untouched.
+
+    ``started``: a real event was seen (no comment, ping, empty chunk or error). ``complete``:
+    the terminal event was seen. ``error``: the backend sent an error event.
+    """
+
+    started: bool
+    complete: bool
+    error: ErrorInfo | None
+    usage: Usage | None
+    stop: str
+
+    def see(self, block: bytes) -> None: ...
+
+    def last_words(self, tail: bytes) -> bytes:
+        """The unterminated last event as a whole one, b"" where it is not complete."""
+        ...
+
+    def close(self) -> ErrorInfo | bytes | None:
+        """The body ended: None when the answer is complete, the missing terminator when only
+        that is missing, the error otherwise."""
+        ...

@@ -1,0 +1,59 @@
+"""What a message or a delta says, in all the forms that backends use (translation.md 4.4)."""
+
+from typing import Any
+
+from lmbroker.adapters.openai_chat import reasoning_details
+from lmbroker.unified.json_text import encode
+
+JSON = dict[str, Any]
+
+
+def thought(said: JSON) -> list[str]:
+    """The reasoning text: ``reasoning_content``, else ``reasoning``, else what
+    ``reasoning_details`` let read, else Mistral's thinking pieces of a content list."""
+    for key in ("reasoning_content", "reasoning"):
+        text = said.get(key)
+        if text and isinstance(text, str):
+            return [text]
+    details = said.get("reasoning_details")
+    if details:
+        text = reasoning_details.text_of(details)
+        return [text] if text else []
+    content = said.get("content")
+    if not isinstance(content, list):
+        return []
+    return [
+        text
+        for piece in content
+        if isinstance(piece, dict) and piece.get("type") == "thinking"
+        for text in _texts(piece.get("thinking"))
+    ]
+
+
+def spoken(said: JSON) -> list[str]:
+    """The answer's text: ``content`` as a string or as a list of pieces."""
+    return _texts(said.get("content"))
+
+
+def arguments_text(function: JSON) -> str:
+    """The arguments of a call, or the input of a custom one; an object is written as JSON."""
+    value = function.get("arguments")
+    if value is None:
+        value = function.get("input")
+    if isinstance(value, str):
+        return value
+    return "" if value is None else encode(value).decode()
+
+
+def _texts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content] if content else []
+    if not isinstance(content, list):
+        return []
+    texts = []
+    for piece in content:
+        text = piece.get("text") if isinstance(piece, dict) else piece
+        kind = piece.get("type") if isinstance(piece, dict) else "text"
+        if text and isinstance(text, str) and kind in ("text", "output_text", None):
+            texts.append(text)
+    return texts

@@ -1,0 +1,355 @@
+"""Messages of a chat completion request -> turns (translation.md 2.3).
+
+What another encoder must know:
+
+- A run of ``tool`` and ``function`` messages is one user turn, one ToolResultPart each; what
+  else those messages say stands in the part's extras. Every other message is a turn of its own.
+- A leading system message's own keys stand on its first part as ``message.<key>``;
+  ``message.role`` is always there, so it also marks where a message begins.
+- Content that is one plain string and content that is one plain text part are the same here.
+- A part that came from a field of its message (``refusal``, the legacy ``function_call``) has
+  an extra ``message.<field>``.
+- A reasoning part that stood in the content (Mistral's) has its whole self as extra ``part``.
+- Extras of class ``none`` that repeat a field (``reasoning_details``) hold it as it came, for a
+  backend of this dialect; other dialects read the parts.
+"""
+
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+from lmbroker.adapters.fields import Fields, bad_value, missing, wrong_type
+from lmbroker.adapters.media import data_url, is_pdf, is_text, parse_data_url
+from lmbroker.adapters.openai_chat.decode_reasoning import decode_reasoning, reasoning_chunk
+from lmbroker.unified.parts import (
+    AudioPart,
+    Base64,
+    Cache,
+    DocumentPart,
+    Extra,
+    FileRef,
+    ImagePart,
+    OpaquePart,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Url,
+)
+from lmbroker.unified.request import Turn
+
+ORIGIN = "openai"
+_TTLS = ("5m", "30m", "1h", "12h")
+
+
+def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...]]:
+    """Leading instructions, and the turns after them. Raises Refused."""
+    system: list[TextPart] = []
+    turns: list[Turn] = []
+    results: list[ToolResultPart] = []
+    open_calls: dict[str, list[str]] = {}
+    for number, item in enumerate(items):
+        message = Fields(item, f"messages[{number}]", ORIGIN)
+        role = message.need_text("role")
+        if role in ("tool", "function"):
+            results.append(_result(message, role, number, open_calls))
+            continue
+        _flush(results, turns)
+        if role in ("system", "developer"):
+            if turns:
+                turns.append(_later_system(message, role))
+            else:
+                system += _leading_system(message, role)
+        elif role == "user":
+            turns.append(_user(message))
+        elif role == "assistant":
+            turn = _assistant(message, number)
+            for part in turn.parts:
+                if isinstance(part, ToolCallPart):
+                    open_calls.setdefault(part.name, []).append(part.id)
+            turns.append(turn)
+        else:
+            raise bad_value(message.at("role"), "there is no such role")
+    _flush(results, turns)
+    return tuple(system), tuple(turns)
+
+
+def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
+    if results:
+        turns.append(Turn(role="user", parts=tuple(results)))
+        results.clear()
+
+
+def _leading_system(message: Fields, role: str) -> list[TextPart]:
+    parts = _texts(message)
+    parts, marks = _message_cache(message, parts)
+    if not parts:
+        return []
+    extras = (message.extra("role", role, "none"), *marks, *message.rest())
+    own = tuple(
+        Extra(origin=e.origin, name=f"message.{e.name}", path=e.path, value=e.value, loss=e.loss)
+        for e in extras
+    )
+    first = parts[0]
+    return [_with_extras(first, own), *parts[1:]]
+
+
+def _with_extras(part: TextPart, extras: tuple[Extra, ...]) -> TextPart:
+    return msgspec.structs.replace(part, extras=(*extras, *part.extras))
+
+
+def _later_system(message: Fields, role: str) -> Turn:
+    parts, extras = _message_cache(message, _texts(message))
+    name = message.text("name")
+    if role != "system":
+        extras.append(message.extra("role", role, "none"))
+    return Turn(role="system", parts=tuple(parts), name=name, extras=(*extras, *message.rest()))
+
+
+def _user(message: Fields) -> Turn:
+    content = message.any("content")
+    if content is None:
+        raise missing(message.at("content"))
+    parts, extras = _message_cache(message, _content(content, message.at("content"), "user"))
+    name = message.text("name")
+    return Turn(role="user", parts=tuple(parts), name=name, extras=(*extras, *message.rest()))
+
+
+def _assistant(message: Fields, number: int) -> Turn:
+    reasoning, extras = decode_reasoning(message)
+    parts: list[Part] = list(reasoning)
+    content = message.any("content")
+    if content is not None:
+        parts += _content(content, message.at("content"), "assistant")
+    refusal = message.text("refusal")
+    if refusal is not None:
+        own = (message.extra("refusal", refusal, "none", "message."),)
+        parts.append(TextPart(text=refusal, refusal=True, extras=own))
+    calls = message.items("tool_calls")
+    for place, value in enumerate(calls or ()):
+        parts.append(_call(Fields(value, f"{message.at('tool_calls')}[{place}]", ORIGIN)))
+    if calls is not None and not calls:
+        extras.append(message.extra("tool_calls", calls, "none"))
+    legacy = message.inside("function_call")
+    if legacy is not None:
+        whole = message.extra("function_call", dict(legacy.left), "none", "message.")
+        parts.append(_function(legacy, f"call_fc_{number}", "function_call.", (whole,)))
+    audio = message.any("audio")
+    if audio is not None:
+        extras.append(message.extra("audio", audio, "refuse"))
+    annotations = message.any("annotations")
+    if annotations is not None:
+        extras.append(message.extra("annotations", annotations, "none"))
+    marked, marks = _message_cache(message, parts)
+    name = message.text("name")
+    return Turn(
+        role="assistant", parts=tuple(marked), name=name, extras=(*extras, *marks, *message.rest())
+    )
+
+
+def _call(call: Fields) -> ToolCallPart:
+    id, kind = call.need_text("id"), call.text("type") or "function"
+    extras: list[Extra] = []
+    index = call.any("index")
+    if index is not None:
+        extras.append(call.extra("index", index, "none"))
+    if kind == "function":
+        return _function(call.need_inside("function"), id, "function.", (*extras, *call.rest()))
+    if kind != "custom":
+        raise bad_value(call.at("type"), "there is no such kind of tool call")
+    custom = call.need_inside("custom")
+    name, text = custom.need_text("name"), custom.text("input") or ""
+    return ToolCallPart(
+        id=id,
+        name=name,
+        raw_args=text,
+        kind="custom",
+        extras=(*extras, *call.rest(), *custom.rest("custom.")),
+    )
+
+
+def _function(
+    function: Fields, id: str, prefix: str, extras: tuple[Extra, ...] = ()
+) -> ToolCallPart:
+    name, value = function.need_text("name"), function.any("arguments")
+    if value is None:
+        raise missing(function.at("arguments"))
+    extras = (*extras, *function.rest(prefix))
+    if isinstance(value, dict):
+        return ToolCallPart(id=id, name=name, args=value, extras=extras)
+    if not isinstance(value, str):
+        raise wrong_type(function.at("arguments"), "a string", value)
+    return ToolCallPart(id=id, name=name, args=parse_args(value), raw_args=value, extras=extras)
+
+
+def parse_args(text: str) -> dict[str, Any] | None:
+    """Arguments of a call: nothing is ``{}``, what is no JSON object is None."""
+    if not text.strip():
+        return {}
+    try:
+        value = _ARGUMENTS.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_ARGUMENTS = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _result(
+    message: Fields, role: str, number: int, open_calls: dict[str, list[str]]
+) -> ToolResultPart:
+    extras: list[Extra] = []
+    if role == "function":
+        name = message.need_text("name")
+        waiting = open_calls.get(name)
+        id = waiting.pop(0) if waiting else f"call_fc_{number}"
+        extras += [message.extra("role", role, "none"), message.extra("name", name, "none")]
+    else:
+        id = message.need_text("tool_call_id")
+        for waiting in open_calls.values():
+            if id in waiting:
+                waiting.remove(id)
+    content = message.any("content")
+    parts = None if content is None else _content(content, message.at("content"), "tool")
+    cache = _cache(message)
+    return ToolResultPart(
+        call_id=id,
+        parts=None if parts is None else tuple(parts),
+        as_text=isinstance(content, str),
+        cache=cache,
+        extras=(*extras, *message.rest()),
+    )
+
+
+def _texts(message: Fields) -> list[TextPart]:
+    content = message.any("content")
+    if content is None:
+        raise missing(message.at("content"))
+    if isinstance(content, str):
+        return [TextPart(text=content)]
+    if not isinstance(content, list):
+        raise wrong_type(message.at("content"), "a string or an array", content)
+    parts = []
+    for number, value in enumerate(content):
+        part = Fields(value, f"{message.at('content')}[{number}]", ORIGIN)
+        if part.need_text("type") != "text":
+            raise bad_value(part.at("type"), "instructions can only be text")
+        parts.append(_text(part))
+    return parts
+
+
+def _content(content: Any, path: str, role: str) -> list[Any]:
+    if isinstance(content, str):
+        return [TextPart(text=content)] if content else []
+    if not isinstance(content, list):
+        raise wrong_type(path, "a string or an array", content)
+    return [_part(value, f"{path}[{number}]", role) for number, value in enumerate(content)]
+
+
+def _part(value: Any, path: str, role: str) -> Part:
+    part = Fields(value, path, ORIGIN)
+    kind = part.need_text("type")
+    if kind == "text":
+        return _text(part)
+    if kind == "image_url" and role != "assistant":
+        return _image(part)
+    if kind == "file" and role != "assistant":
+        return _file(part)
+    if kind == "input_audio" and role == "user":
+        audio = part.need_inside("input_audio")
+        return AudioPart(
+            format=audio.need_text("format"),
+            data=audio.need_text("data"),
+            extras=(*part.rest(), *audio.rest("input_audio.")),
+        )
+    if kind == "refusal" and role == "assistant":
+        text = part.need_text("refusal")
+        return TextPart(text=text, refusal=True, extras=part.rest())
+    if kind == "thinking" and role == "assistant":
+        return reasoning_chunk(part, value)
+    return OpaquePart(origin=ORIGIN, type=kind, raw=value)
+
+
+def _text(part: Fields) -> TextPart:
+    text = part.need_text("text")
+    return TextPart(text=text, cache=_cache(part), extras=part.rest())
+
+
+def _image(part: Fields) -> ImagePart:
+    if isinstance(part.left.get("image_url"), str):
+        part.left["image_url"] = {"url": part.left["image_url"]}
+    image = part.need_inside("image_url")
+    url, detail = image.need_text("url"), image.text("detail")
+    source = parse_data_url(url)
+    cache, extras = _cache(part), list[Extra]()
+    if source is not None and data_url(source) != url:
+        extras.append(image.extra("url", url, "none", "image_url."))
+    return ImagePart(
+        source=source or Url(url=url),
+        detail=detail,
+        cache=cache,
+        extras=(*extras, *part.rest(), *image.rest("image_url.")),
+    )
+
+
+def _file(part: Fields) -> DocumentPart:
+    file = part.need_inside("file")
+    id, data, name = file.text("file_id"), file.text("file_data"), file.text("filename")
+    cache, extras = _cache(part), list[Extra]()
+    source: FileRef | Base64
+    if id is not None:
+        source = FileRef(id=id, origin=ORIGIN)
+        if data is not None:
+            extras.append(file.extra("file_data", data, "drop", "file."))
+    elif data is None:
+        raise missing(file.at("file_data"))
+    else:
+        source = parse_data_url(data) or _bare(data, name)
+        if data_url(source) != data:
+            extras.append(file.extra("file_data", data, "none", "file."))
+    return DocumentPart(
+        source=source,
+        filename=name,
+        cache=cache,
+        extras=(*extras, *part.rest(), *file.rest("file.")),
+    )
+
+
+def _bare(data: str, name: str | None) -> Base64:
+    """Base64 without a label: a PDF, a text, or nobody knows what."""
+    if is_pdf(data, filename=name):
+        return Base64(media_type="application/pdf", data=data)
+    known = "text/plain" if is_text("", name) else "application/octet-stream"
+    return Base64(media_type=known, data=data)
+
+
+def _cache(held: Fields) -> Cache | None:
+    """The cache mark of a part, in either spelling; ``raw`` is what to write back."""
+    raw: dict[str, Any] = {}
+    ttl = None
+    for name in ("prompt_cache_breakpoint", "cache_control"):
+        mark = held.mapping(name)
+        if mark is not None:
+            raw[name] = mark
+            ttl = mark.get("ttl") if ttl is None else ttl
+    if not raw:
+        return None
+    return Cache(ttl=ttl if ttl in _TTLS else None, raw=raw)
+
+
+def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
+    """A mark on a message stands for one on its last part."""
+    cache = _cache(message)
+    if cache is None:
+        return parts, []
+    extras = [message.extra(name, value, "none") for name, value in cache.raw.items()]
+    if not parts or getattr(parts[-1], "cache", extras) is not None:
+        return parts, extras
+    last = msgspec.structs.replace(parts[-1], cache=Cache(ttl=cache.ttl, raw={}))
+    return [*parts[:-1], last], extras

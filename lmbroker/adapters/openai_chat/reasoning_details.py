@@ -1,0 +1,81 @@
+"""``reasoning_details``: the list in which OpenAI-dialect answers carry reasoning for replay
+(OpenRouter's form; translation.md 4.6)."""
+
+from typing import Any
+
+from lmbroker.adapters.signature import ANTHROPIC_FORMAT, FOREIGN_FORMAT, compact, to_wire
+from lmbroker.unified.parts import ReasoningPart, Signature
+
+JSON = dict[str, Any]
+
+
+class Collected:
+    """The entries that a backend sent for one reasoning part, fragments of one entry joined.
+
+    They are a foreign vendor's: kept verbatim, to be sent back as they came.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[Any, Any], JSON] = {}
+
+    def add(self, details: Any) -> None:
+        """Take the value of a ``reasoning_details`` key in."""
+        if not isinstance(details, list):
+            return
+        for position, entry in enumerate(details):
+            if not isinstance(entry, dict):
+                continue
+            index = entry.get("index")
+            key = (index if isinstance(index, int) else position, str(entry.get("type")))
+            known = self._entries.setdefault(key, {})
+            for name, value in entry.items():
+                before = known.get(name)
+                if name in ("text", "summary") and isinstance(before, str):
+                    known[name] = before + value if isinstance(value, str) else before
+                elif value is not None or name not in known:
+                    known[name] = value
+
+    def signature(self) -> Signature:
+        """The proof that goes with the part: the entries, or that there was but plain text."""
+        if not self._entries:
+            return Signature(origin="openai")
+        return Signature(origin="details", value=compact(list(self._entries.values())))
+
+
+def text_of(details: Any) -> str:
+    """What can be read of the value of a ``reasoning_details`` key."""
+    if not isinstance(details, list):
+        return ""
+    texts = []
+    for entry in details:
+        if isinstance(entry, dict):
+            text = entry.get("text") or entry.get("summary")
+            if isinstance(text, str):
+                texts.append(text)
+    return "".join(texts)
+
+
+def format_of(part: ReasoningPart) -> str:
+    """Who must be able to read the part's signature. In a stream it is not there yet when the
+    part opens; no signature so far means Anthropic's, others say so at once."""
+    foreign = part.signature is not None and part.signature.origin != "anthropic"
+    return FOREIGN_FORMAT if foreign else ANTHROPIC_FORMAT
+
+
+def entry(index: int, part: ReasoningPart, at: str | None, *, hidden: bool) -> JSON | None:
+    """One whole part as an entry, None where nothing of it may or can be told."""
+    place = {"lmb_at": at} if at else {}
+    head = {"index": index, "type": "reasoning.text", "format": format_of(part), **place}
+    if part.redacted is not None:
+        return {**head, "type": "reasoning.encrypted", "data": part.redacted}
+    if hidden and part.text:
+        return None
+    if part.text:
+        head["text"] = part.text
+    if part.signature is not None:
+        head["signature"] = to_wire(part.signature)
+    elif not part.text:
+        return None
+    return head

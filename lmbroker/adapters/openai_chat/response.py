@@ -1,0 +1,207 @@
+"""Whole OpenAI answers <-> the Unified Model (translation.md section 3)."""
+
+from typing import Any
+
+from lmbroker.adapters import error_bodies
+from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
+from lmbroker.adapters.base import JSON, Reply
+from lmbroker.adapters.openai_chat import ending
+from lmbroker.adapters.openai_chat.annotations import annotations
+from lmbroker.adapters.openai_chat.content import arguments_text, spoken, thought
+from lmbroker.adapters.openai_chat.custom_calls import custom_input
+from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry
+from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.unified.json_text import arguments, encode
+from lmbroker.unified.parts import Part, ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.response import Response, Usage
+
+_SAYS = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+
+
+def decode_response(body: JSON) -> Response:
+    """A backend's answer; only the choice of index 0 counts.
+
+    Raises Broken when it is an error, or has no choice with a message.
+    """
+    choice = _first(body.get("choices"))
+    message = choice.get("message")
+    if not isinstance(message, dict) or not any(key in message for key in _SAYS):
+        if body.get("error"):
+            raise Broken(error_bodies.stream_error(body), phase="reading")
+        raise _broken("the backend's answer has no message")
+    failed = ending.finish_error(choice.get("finish_reason"))
+    if failed is not None:
+        raise Broken(failed, phase="reading")
+    parts = _parts(message)
+    refusal = message.get("refusal")
+    id, model, created = body.get("id"), body.get("model"), body.get("created")
+    return Response(
+        id=str(id) if isinstance(id, str | int) else "",
+        model=model if isinstance(model, str) else "",
+        created=created if isinstance(created, int) else None,
+        parts=tuple(parts),
+        stop=ending.decode_stop(
+            choice.get("finish_reason"),
+            calls=any(isinstance(part, ToolCallPart) for part in parts),
+            refusal=refusal if isinstance(refusal, str) else "",
+            matched=choice.get("stop_reason") or choice.get("matched_stop"),
+        ),
+        usage=ending.decode_usage(body.get("usage")),
+        tier=ending.decode_tier(body.get("service_tier")),
+    )
+
+
+def encode_response(response: Response, reply: Reply) -> JSON:
+    """The answer as the client gets it."""
+    writer = _Message(reply)
+    for part in response.parts:
+        writer.add(part)
+    body: JSON = {
+        "id": answer_id(COMPLETION, response.id, reply.request_id),
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "choices": [
+            {
+                "index": 0,
+                "message": writer.message(ending.explanation(response.stop)),
+                "logprobs": None,
+                "finish_reason": ending.encode_stop(response.stop, legacy=reply.legacy_functions),
+            }
+        ],
+        "usage": ending.encode_usage(response.usage or Usage()),
+    }
+    tier = ending.encode_tier(response.tier)
+    if reply.wants_tier and tier:
+        body["service_tier"] = tier
+    return body
+
+
+class _Message:
+    """Collects the parts of one answer; knows how much text and how many calls came before."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._texts: list[str] = []
+        self._chars = 0
+        self._refusals: list[str] = []
+        self._thoughts: list[str] = []
+        self._details: list[JSON] = []
+        self._calls: list[JSON] = []
+        self._annotations: list[JSON] = []
+        self._reasonings = 0
+
+    def add(self, part: Part) -> None:
+        """Take the next part; what only another vendor understands is left out."""
+        if isinstance(part, TextPart):
+            if part.refusal:
+                self._refusals.append(part.text)
+                return
+            start = self._chars
+            self._texts.append(part.text)
+            self._chars += len(part.text)
+            self._annotations += annotations(part.citations, start, self._chars)
+        elif isinstance(part, ReasoningPart):
+            self._reason(part)
+        elif isinstance(part, ToolCallPart):
+            self._calls.append(self._call(part))
+
+    def message(self, explanation: str) -> JSON:
+        """``explanation``: why the answer was refused, where no part of it says so."""
+        text = "".join(self._texts)
+        message: JSON = {
+            "role": "assistant",
+            "content": text if text or not self._calls else None,
+            "refusal": "".join(self._refusals) or explanation or None,
+        }
+        if self._annotations:
+            message["annotations"] = self._annotations
+        if self._calls and self._reply.legacy_functions:
+            message["function_call"] = self._calls[0]["function"]
+        elif self._calls:
+            message["tool_calls"] = self._calls
+        if self._thoughts:
+            message["reasoning_content"] = "\n\n".join(self._thoughts)
+        if self._details:
+            message["reasoning_details"] = self._details
+        return message
+
+    def _reason(self, part: ReasoningPart) -> None:
+        hidden = self._reply.hide_reasoning
+        if part.text and not hidden:
+            self._thoughts.append(part.text)
+        at = f"{self._chars}:{len(self._calls)}" if self._chars or self._calls else None
+        detail = entry(self._reasonings, part, at, hidden=hidden)
+        self._reasonings += 1
+        if detail is not None:
+            self._details.append(detail)
+
+    def _call(self, part: ToolCallPart) -> JSON:
+        reply = self._reply
+        name = reply.tool_names.get(part.name, part.name)
+        id = call_id(part.id, reply.request_id, len(self._calls))
+        text = part.raw_args if part.raw_args else encode(part.args or {}).decode()
+        legacy = reply.legacy_functions
+        if (part.kind == "custom" or name in reply.custom_tools) and not legacy:
+            given = custom_input(part, part.raw_args or "")
+            return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}
+        return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def _parts(message: JSON) -> list[Part]:
+    parts: list[Part] = []
+    reasoning, details = thought(message), Collected()
+    details.add(message.get("reasoning_details"))
+    signature = details.signature()
+    if reasoning or signature.origin != "openai":
+        parts.append(ReasoningPart(text="".join(reasoning), signature=signature))
+    text = "".join(spoken(message))
+    if text:
+        parts.append(TextPart(text=text))
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        parts.append(TextPart(text=refusal, refusal=True))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        part = _decode_call(call)
+        if part is not None:
+            parts.append(part)
+    function = message.get("function_call")
+    if isinstance(function, dict):
+        part = _decode_call({"function": function})
+        if part is not None:
+            parts.append(part)
+    return parts
+
+
+def _decode_call(call: Any) -> ToolCallPart | None:
+    """None for a call without a name: nobody could run it."""
+    if not isinstance(call, dict):
+        return None
+    custom = call.get("custom")
+    function = custom if isinstance(custom, dict) else call.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        return None
+    id = call.get("id")
+    id = str(id) if isinstance(id, str | int) else ""
+    text = arguments_text(function)
+    if function is custom:
+        return ToolCallPart(id=id, name=name, raw_args=text, kind="custom")
+    if not text or text.isspace():
+        return ToolCallPart(id=id, name=name, args={})
+    return ToolCallPart(id=id, name=name, args=arguments(text), raw_args=text)
+
+
+def _first(choices: Any) -> JSON:
+    for choice in choices if isinstance(choices, list) else []:
+        if isinstance(choice, dict) and not choice.get("index"):
+            return choice
+    return {}
+
+
+def _broken(message: str) -> Broken:
+    return Broken(
+        ErrorInfo(kind="bad_upstream", message=message, code="bad_upstream_response"),
+        phase="reading",
+    )

@@ -1,0 +1,315 @@
+"""JSON-schema rules of the two vendors (translation.md 2.5 and 2.6).
+
+Anthropic's structured outputs and strict tools take a subset of JSON Schema: every object is
+closed, and keywords that its grammars cannot hold are refused. What a schema says beyond that
+is moved into the ``description`` next to it, where the model still reads it. OpenAI's strict
+mode takes a schema only if every property is required and every object is closed.
+
+Nothing here changes the schemas that it is given.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+JSON = dict[str, Any]
+
+MAX_DEPTH = 100
+"""Schemas that nest deeper are treated as not expressible: ours is a recursive walk."""
+
+MAX_OPTIONAL = 24
+"""Optional parameters that Anthropic takes in a strict schema (vendor documentation)."""
+
+MAX_UNIONS = 16
+"""Union-typed parameters that Anthropic takes in a strict schema (vendor documentation)."""
+
+_FORMATS = frozenset(
+    {
+        "date-time",
+        "time",
+        "date",
+        "duration",
+        "email",
+        "hostname",
+        "uri",
+        "ipv4",
+        "ipv6",
+        "uuid",
+    }
+)
+_KEPT = frozenset({"description", "title", "default", "required"})
+_ASIDE = frozenset({"description", "title", "default"})
+_HARMLESS = frozenset(
+    {"$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly"}
+)
+_BEYOND_REGULAR = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]|\\k<")
+_DEFINITION = re.compile(r"#/(?:\$defs|definitions)/[^/]+")
+_COMBINERS = ("anyOf", "oneOf", "allOf")
+_NOT_STRICT = frozenset(
+    {
+        "allOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentRequired",
+        "dependentSchemas",
+        "patternProperties",
+        "unevaluatedProperties",
+    }
+)
+
+
+class Subset(msgspec.Struct, frozen=True, kw_only=True):
+    """A schema in Anthropic's subset. ``moved``: something was only kept as description.
+    ``problem`` says why the schema cannot be expressed at all; ``schema`` is None then.
+    ``optional`` and ``unions`` count what Anthropic limits for all schemas of a request."""
+
+    schema: JSON | None = None
+    moved: bool = False
+    optional: int = 0
+    unions: int = 0
+    problem: str = ""
+
+
+class _NotExpressible(Exception):
+    pass
+
+
+def object_schema(schema: JSON | None) -> tuple[JSON, bool]:
+    """``schema`` as the object schema that Anthropic asks of every tool, and whether that took
+    an approximation (alternatives at the top merged into one object, another type replaced)."""
+    if not schema:
+        return {"type": "object", "properties": {}}, False
+    if any(isinstance(schema.get(key), list) for key in _COMBINERS):
+        return _merged(schema), True
+    kind = schema.get("type")
+    if kind == "object":
+        return schema, False
+    if kind is None:
+        return {"type": "object", **{k: v for k, v in schema.items() if k != "type"}}, False
+    return {**schema, "type": "object"}, True
+
+
+def _merged(schema: JSON) -> JSON:
+    """Alternatives at the top as one open object: all their properties, none required."""
+    out = {k: v for k, v in schema.items() if k not in (*_COMBINERS, "required", "type", "$ref")}
+    properties: JSON = {}
+    definitions: JSON = {}
+    _collect(schema, schema, properties, definitions, 0)
+    out.pop("additionalProperties", None)
+    merged: JSON = {"type": "object", **out, "properties": properties}
+    if definitions:
+        merged["$defs"] = definitions
+    return merged
+
+
+def _collect(schema: JSON, root: JSON, properties: JSON, definitions: JSON, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        return
+    target = _local(schema.get("$ref"), root)
+    if target is not None:
+        _collect(target, root, properties, definitions, depth + 1)
+    if isinstance(schema.get("$defs"), dict):
+        definitions.update(schema["$defs"])
+    found = schema.get("properties")
+    for name, value in (found if isinstance(found, dict) else {}).items():
+        known = properties.get(name)
+        if known is None:
+            properties[name] = value
+        elif known != value:
+            options = known["anyOf"] if set(known) == {"anyOf"} else [known]
+            if value not in options:
+                properties[name] = {"anyOf": [*options, value]}
+    for key in _COMBINERS:
+        branches = schema.get(key)
+        for branch in branches if isinstance(branches, list) else ():
+            if isinstance(branch, dict):
+                _collect(branch, root, properties, definitions, depth + 1)
+
+
+def _local(ref: Any, root: JSON) -> JSON | None:
+    """What a reference inside the same document points to."""
+    if not isinstance(ref, str) or not ref.startswith("#/"):
+        return None
+    at: Any = root
+    for step in ref[2:].split("/"):
+        at = at.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(at, dict) else None
+    return at if isinstance(at, dict) else None
+
+
+def anthropic_subset(schema: JSON) -> Subset:
+    """``schema`` as Anthropic's structured outputs and strict tools take it."""
+    walk = _Walk(schema)
+    try:
+        narrowed = walk.node(schema, 0)
+        walk.check_references()
+    except _NotExpressible as reason:
+        return Subset(problem=str(reason))
+    if walk.optional > MAX_OPTIONAL:
+        return Subset(problem=f"more than {MAX_OPTIONAL} optional parameters")
+    if walk.unions > MAX_UNIONS:
+        return Subset(problem=f"more than {MAX_UNIONS} parameters with a union type")
+    return Subset(schema=narrowed, moved=walk.moved, optional=walk.optional, unions=walk.unions)
+
+
+class _Walk:
+    """One pass over one schema: counts what is limited, remembers what was moved."""
+
+    def __init__(self, root: JSON) -> None:
+        self.root = root
+        self.moved = False
+        self.optional = 0
+        self.unions = 0
+        self.owner = "#"
+        self.references: dict[str, list[str]] = {}
+
+    def node(self, schema: Any, depth: int) -> JSON:
+        if depth > MAX_DEPTH:
+            raise _NotExpressible("it nests too deeply")
+        if not isinstance(schema, dict):
+            raise _NotExpressible("a schema in it is not an object")
+        out: JSON = {}
+        moved: JSON = {}
+        for key, value in schema.items():
+            self._keyword(key, value, out, moved, depth)
+        if "$ref" in out:
+            rest = {k: v for k, v in out.items() if k not in ("$ref", "$defs", "definitions")}
+            self.moved = self.moved or bool(moved) or any(k not in _ASIDE for k in rest)
+            return {k: v for k, v in out.items() if k not in rest}
+        if _is_object(schema):
+            self._close(schema, out)
+        if moved:
+            self.moved = True
+            notes = "{" + ", ".join(f"{k}: {_text(v)}" for k, v in moved.items()) + "}"
+            said = out.get("description")
+            out["description"] = f"{said}\n\n{notes}" if isinstance(said, str) and said else notes
+        return out
+
+    def _keyword(self, key: str, value: Any, out: JSON, moved: JSON, depth: int) -> None:
+        if key in ("properties", "$defs", "definitions"):
+            if not isinstance(value, dict):
+                raise _NotExpressible(f"{key} is not an object")
+            owner = self.owner
+            out[key] = {}
+            for name, each in value.items():
+                if depth == 0 and key != "properties":
+                    self.owner = f"#/{key}/{name}"
+                out[key][name] = self.node(each, depth + 1)
+                self.owner = owner
+        elif key in ("anyOf", "oneOf", "allOf"):
+            if not isinstance(value, list):
+                raise _NotExpressible(f"{key} is not a list")
+            branches = [self.node(each, depth + 1) for each in value]
+            if key != "allOf":
+                self.unions += 1
+            out["allOf" if key == "allOf" else "anyOf"] = branches
+        elif key == "items":
+            out[key] = self.node(value, depth + 1)
+        elif key == "enum":
+            if not isinstance(value, list) or any(isinstance(v, dict | list) for v in value):
+                raise _NotExpressible("an enum holds objects or lists")
+            out[key] = value
+        elif key == "const":
+            if isinstance(value, dict | list):
+                raise _NotExpressible("a const is an object or a list")
+            out[key] = value
+        elif key == "$ref":
+            if value == "#":
+                raise _NotExpressible("it is recursive")
+            if _DEFINITION.fullmatch(str(value)) is None or _local(value, self.root) is None:
+                raise _NotExpressible("it refers to something outside of its definitions")
+            self.references.setdefault(self.owner, []).append(value)
+            out[key] = value
+        elif key == "type":
+            if isinstance(value, list) and len(value) > 1:
+                self.unions += 1
+            out[key] = value
+        elif key in _KEPT or _kept(key, value):
+            out[key] = value
+        elif key == "additionalProperties" or key in _HARMLESS:
+            pass
+        else:
+            moved[key] = value
+
+    def _close(self, schema: JSON, out: JSON) -> None:
+        """Objects are closed; one that holds nothing but free keys cannot be."""
+        properties = out.get("properties") or {}
+        if schema.get("additionalProperties") not in (None, False):
+            if not properties:
+                raise _NotExpressible("an object has free keys")
+            self.moved = True
+        required = schema.get("required")
+        names = required if isinstance(required, list) else []
+        self.optional += sum(name not in names for name in properties)
+        out["additionalProperties"] = False
+
+    def check_references(self) -> None:
+        """Refuses a schema that contains itself."""
+        for start in list(self.references):
+            seen: set[str] = set()
+            ahead = [start]
+            while ahead:
+                for target in self.references.get(ahead.pop(), ()):
+                    if target == start:
+                        raise _NotExpressible("it is recursive")
+                    if target not in seen:
+                        seen.add(target)
+                        ahead.append(target)
+
+
+def meets_openai_strict(schema: JSON | None) -> bool:
+    """Whether OpenAI's strict mode takes ``schema``: an object at the top, every object closed
+    and all of its properties required, no keyword that strict mode refuses."""
+    if not schema or schema.get("type") != "object" or "anyOf" in schema:
+        return False
+    return _strict(schema, 0)
+
+
+def _strict(schema: Any, depth: int) -> bool:
+    if depth > MAX_DEPTH or not isinstance(schema, dict) or not _NOT_STRICT.isdisjoint(schema):
+        return False
+    if _is_object(schema):
+        properties = schema.get("properties") or {}
+        required = schema.get("required") or []
+        if schema.get("additionalProperties") is not False:
+            return False
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            return False
+        if any(name not in required for name in properties):
+            return False
+    for key in ("properties", "$defs", "definitions"):
+        held = schema.get(key)
+        if held is not None and not isinstance(held, dict):
+            return False
+        if held and not all(_strict(each, depth + 1) for each in held.values()):
+            return False
+    options = schema.get("anyOf", [])
+    if not isinstance(options, list) or not all(_strict(each, depth + 1) for each in options):
+        return False
+    return "items" not in schema or _strict(schema["items"], depth + 1)
+
+
+def _is_object(schema: JSON) -> bool:
+    kind = schema.get("type")
+    return (
+        kind == "object" or "properties" in schema or (isinstance(kind, list) and "object" in kind)
+    )
+
+
+def _kept(key: str, value: Any) -> bool:
+    """Keywords that Anthropic takes with some values."""
+    if key == "minItems":
+        return value in (0, 1)
+    if not isinstance(value, str):
+        return False
+    return (key == "format" and value in _FORMATS) or (
+        key == "pattern" and not _BEYOND_REGULAR.search(value)
+    )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,404 @@
+"""The backends' door: one HTTP request to one backend, over treq.
+
+What Twisted's client gets wrong for a broker is put right here and nowhere else
+(reliability.md A2, A4, A5, A9): no redirects, no cookies, no compression, a connection that can
+be aborted in every phase, one retry for a kept-alive connection that had died, and four
+exception types of a cancelled request told apart.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import treq.client
+from twisted.internet import defer
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from lmbroker.call import Backend, Timeouts
+from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
+from lmbroker.workflows.contract import Outbound
+
+IDLE_CONNECTIONS = 64
+"""Kept-alive connections per backend; concurrency is not bounded by it."""
+
+IDLE_SECONDS = 3.0
+"""Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
+
+UNARY_LIMIT = 64 * 1024 * 1024
+"""Largest unary answer, in bytes."""
+
+_ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
+
+
+def api_root(url: str) -> str:
+    """The URL below which a backend's operations live.
+
+    ``http://host``, ``http://host/v1`` and ``https://host/openai/v1/`` all work: a base that
+    names a version (``/v1``, ``/v1beta/openai``) is taken as it is, any other gets ``/v1``.
+    """
+    base = url.rstrip("/")
+    path = base.split("://", 1)[-1].partition("/")[2]
+    versioned = any(part[:1] == "v" and part[1:2].isdigit() for part in path.split("/"))
+    return base if versioned else base + "/v1"
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """Writes the request's bytes at once: they are in memory already."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: Any) -> "defer.Deferred[None]":
+        consumer.write(self._body)
+        return defer.succeed(None)
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
+
+
+assert UNKNOWN_LENGTH  # the interface that _Body never needs: its length is always known
+
+
+class _Tap:
+    """Stands between one request and the pool: knows whether the connection was used before,
+    and keeps its protocol, so that it can be aborted in every phase."""
+
+    persistent = True
+
+    def __init__(self, pool: HTTPConnectionPool, *, fresh: bool) -> None:
+        self.reused = True
+        self._pool = pool
+        self._fresh = fresh
+        self._protocol: Any = None
+
+    def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
+        tap = self
+
+        @implementer(IStreamClientEndpoint)
+        class Watched:
+            def connect(self, factory: Any) -> "defer.Deferred[Any]":
+                tap.reused = False
+                return endpoint.connect(factory)
+
+        def connected(protocol: Any) -> Any:
+            self._protocol = protocol
+            return protocol
+
+        # A fresh connection is asked for under a key that no idle one is kept under.
+        wanted = (*key, object()) if self._fresh else key
+        return self._pool.getConnection(wanted, Watched()).addCallback(connected)
+
+    def abort(self) -> None:
+        transport = getattr(self._protocol, "transport", None)
+        if transport is not None:
+            transport.abortConnection()
+
+
+@implementer(IAgent)
+class _Pinned:
+    """Wins over what treq adds: identity encoding, no cookies in either direction."""
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "defer.Deferred[IResponse]":
+        headers = headers or Headers()
+        headers.removeHeader(b"cookie")
+        headers.setRawHeaders(b"accept-encoding", [b"identity"])
+
+        def strip(response: Any) -> Any:
+            response.headers.removeHeader(b"set-cookie")
+            return response
+
+        return self._agent.request(method, uri, headers, bodyProducer).addCallback(strip)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """IP literals connect without the resolver's thread pool; names race their addresses."""
+
+    def __init__(self, reactor: Any, policy: Any, connect_timeout: float) -> None:
+        self._reactor = reactor
+        self._policy = policy
+        self._timeout = connect_timeout
+        self._creators: dict[tuple[bytes, int], Any] = {}
+
+    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
+        host = uri.host.decode("ascii").strip("[]")
+        endpoint: Any
+        if ":" in host:
+            endpoint = TCP6ClientEndpoint(self._reactor, host, uri.port, self._timeout)
+        elif host.replace(".", "").isdigit():
+            endpoint = TCP4ClientEndpoint(self._reactor, host, uri.port, self._timeout)
+        else:
+            endpoint = HostnameEndpoint(
+                self._reactor, host, uri.port, self._timeout, attemptDelay=0.05
+            )
+        if uri.scheme == b"https":
+            # One context per host: loading the trust store costs milliseconds of the reactor.
+            key = (uri.host, uri.port)
+            creator = self._creators.get(key)
+            if creator is None:
+                creator = self._creators[key] = self._policy.creatorForNetloc(uri.host, uri.port)
+            endpoint = wrapClientTLS(creator, endpoint)
+        return endpoint
+
+
+class BackendAnswer:
+    """A backend's status and headers; its body is still to come.
+
+    ``headers`` have lower-case names and the first value of each.
+    """
+
+    def __init__(self, response: IResponse, tap: _Tap, clock: Any, timeouts: Timeouts) -> None:
+        self.status: int = response.code
+        self.headers: Mapping[str, str] = {
+            name.decode("ascii").lower(): values[0].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        self.content_type = (
+            self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        )
+        self._response = response
+        self._tap = tap
+        self._clock = clock
+        self._timeouts = timeouts
+
+    def deliver(self, protocol: TwistedProtocol) -> None:
+        """Give the body to ``protocol``, chunk by chunk."""
+        self._response.deliverBody(protocol)
+
+    def abort(self) -> None:
+        """Close the connection now, whatever is in flight."""
+        self._tap.abort()
+
+    async def body(self, limit: int = UNARY_LIMIT) -> bytes:
+        """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
+        collector = _Collector(self._clock, self._timeouts.idle, limit)
+        self.deliver(collector)
+        try:
+            return await collector.done
+        except AttemptFailed:
+            self.abort()
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+
+class _Collector(TwistedProtocol):
+    """Collects a bounded body; silence longer than ``idle`` seconds is an error."""
+
+    def __init__(self, clock: Any, idle: float, limit: int) -> None:
+        self.done: defer.Deferred[bytes] = defer.Deferred()
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._limit = limit
+        self._idle = idle
+        self._timer = clock.callLater(idle, self._silent)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._timer.reset(self._idle) if self._timer.active() else None
+        self._size += len(data)
+        if self._size > self._limit:
+            self._end(_broken("the backend's answer is too large", "oversized"))
+        elif not self.done.called:
+            self._chunks.append(data)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        from twisted.web.client import ResponseDone
+        from twisted.web.http import PotentialDataLoss
+
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self._end(b"".join(self._chunks))
+        else:
+            self._end(_broken("the backend closed the connection in its answer", "truncated"))
+
+    def _silent(self) -> None:
+        self._end(TimedOut(_slow("the backend stopped in its answer", "timeout_idle")))
+
+    def _end(self, result: "bytes | AttemptFailed") -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        if self.done.called:
+            return
+        if isinstance(result, bytes):
+            self.done.callback(result)
+        else:
+            self.done.errback(result)
+
+
+class Sender(Protocol):
+    """What the broker needs of this door; tests put their own in its place."""
+
+    async def send(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> BackendAnswer: ...
+
+
+class Backends:
+    """Sends to backends. One per process: the connection pool lives here."""
+
+    def __init__(self, reactor: Any, *, policy: Any = None) -> None:
+        self._reactor = reactor
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = IDLE_CONNECTIONS
+        self._pool.cachedConnectionTimeout = IDLE_SECONDS
+        self._pool.retryAutomatically = False
+        self._policy = policy or BrowserLikePolicyForHTTPS()
+        self._endpoints: dict[float, _Endpoints] = {}
+        self._jar = treq.client.IndexableCookieJar()
+
+    def close(self) -> "defer.Deferred[None]":
+        """Close the idle connections."""
+        return self._pool.closeCachedConnections()
+
+    async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+        """POST to a backend; returns when its response headers are here.
+
+        Raises Unreachable, TimedOut or Broken; CancelledError when the caller was cancelled.
+        """
+        try:
+            return await self._send(backend, outbound, timeouts, fresh=False)
+        except _StaleConnection:
+            return await self._send(backend, outbound, timeouts, fresh=True)
+
+    async def _send(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool
+    ) -> BackendAnswer:
+        tap = _Tap(self._pool, fresh=fresh)
+        agent = Agent.usingEndpointFactory(
+            self._reactor, self._endpoint_factory(timeouts.connect), pool=tap
+        )
+        client = treq.client.HTTPClient(_Pinned(agent), self._jar)
+        url = api_root(backend.url) + outbound.path
+        if outbound.query:
+            url += "?" + outbound.query.decode("ascii", "replace")
+        request = client.request(
+            "POST",
+            url,
+            data=_Body(outbound.body),
+            headers=_headers(backend, outbound),
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        late: list[bool] = []
+
+        def give_up() -> None:
+            late.append(True)
+            request.cancel()
+
+        timer = self._reactor.callLater(timeouts.headers, give_up)
+        try:
+            response = await request
+        except Exception as error:
+            raise _classified(error, late=bool(late), reused=tap.reused) from None
+        finally:
+            if timer.active():
+                timer.cancel()
+        return BackendAnswer(response.original, tap, self._reactor, timeouts)
+
+    def _endpoint_factory(self, connect_timeout: float) -> _Endpoints:
+        factory = self._endpoints.get(connect_timeout)
+        if factory is None:
+            factory = _Endpoints(self._reactor, self._policy, connect_timeout)
+            self._endpoints[connect_timeout] = factory
+        return factory
+
+
+class _StaleConnection(Exception):
+    """A kept-alive connection had died before our request reached the backend."""
+
+
+def _headers(backend: Backend, outbound: Outbound) -> Headers:
+    headers = Headers()
+    for name, value in outbound.headers:
+        headers.setRawHeaders(name, [value])
+    if backend.credential is not None:
+        key = backend.credential.reveal()
+        if backend.dialect == "anthropic":
+            headers.setRawHeaders("x-api-key", [key])
+        else:
+            headers.setRawHeaders("authorization", ["Bearer " + key])
+    return headers
+
+
+def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
+    """Which of ours a failure of Twisted's client is; cancellation hides in several of its."""
+    reasons: list[Any] = [error]
+    while isinstance(reasons[0], _ANSWER_LOST):
+        reasons = [reason.value for reason in reasons[0].reasons] or [None]
+    cancelled = any(isinstance(reason, defer.CancelledError) for reason in reasons)
+    if late:
+        return TimedOut(_slow("the backend sent no answer in time", "timeout_headers"))
+    if cancelled or isinstance(error, defer.CancelledError):
+        return defer.CancelledError()
+    cause = reasons[0]
+    if isinstance(cause, DNSLookupError):
+        return Unreachable(_unreachable("the backend's host name was not found", "dns"))
+    if isinstance(cause, TimeoutError):
+        return TimedOut(
+            _slow("connecting to the backend took too long", "timeout_connect"), sent=False
+        )
+    if isinstance(cause, ConnectionRefusedError):
+        return Unreachable(_unreachable("the backend refused the connection", "refused"))
+    if isinstance(cause, ConnectError):
+        return Unreachable(_unreachable("the backend cannot be reached", "unreachable"))
+    if type(cause).__module__.startswith(("OpenSSL", "service_identity")):
+        return Unreachable(
+            _unreachable("a secure connection to the backend failed", "tls"), phase="tls"
+        )
+    if isinstance(error, _ANSWER_LOST):
+        if reused:
+            return _StaleConnection()
+        if type(cause).__module__.startswith("twisted.internet"):
+            return _broken("the backend closed the connection", "closed_before_headers")
+    return _broken("the backend's answer is not valid HTTP", "bad_response")
+
+
+def _broken(message: str, code: str) -> Broken:
+    return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code))
+
+
+def _slow(message: str, code: str) -> ErrorInfo:
+    return ErrorInfo(kind="timeout", message=message, code=code)
+
+
+def _unreachable(message: str, code: str) -> ErrorInfo:
+    return ErrorInfo(kind="unreachable", message=message, code=code)

@@ -1,0 +1,260 @@
+"""The hall: one method per operation; attempts and fallbacks end here.
+
+The point of no return is a ``return``: an operation may try several backends, but only before
+it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is told in-band.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IConsumer
+
+from lmbroker import headers, routing
+from lmbroker.backends import BackendAnswer, Sender
+from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
+from lmbroker.config import Config
+from lmbroker.errors import AttemptFailed, BackendRefused
+from lmbroker.headers import Pairs
+from lmbroker.relay import Relay
+from lmbroker.workflows import estimate, meet
+from lmbroker.workflows.contract import Unary, Workflow
+from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
+
+ERROR_BODY_LIMIT = 1024 * 1024
+
+
+class Answer(Protocol):
+    """What goes back: status and headers at once, the body through ``deliver``."""
+
+    status: int
+    headers: Pairs
+
+    async def deliver(self, consumer: IConsumer) -> None: ...
+
+
+class WholeAnswer:
+    """An answer whose body is known."""
+
+    def __init__(self, status: int, headers: Pairs, body: bytes, record: Record) -> None:
+        self.status = status
+        self.headers = (*headers, ("content-length", str(len(body))))
+        self._body = body
+        self._record = record
+
+    async def deliver(self, consumer: IConsumer) -> None:
+        self._record.outcome = "complete"
+        self._record.bytes_out = len(self._body)
+        consumer.write(self._body)
+
+
+class StreamAnswer:
+    """An answer that is still coming."""
+
+    def __init__(self, status: int, headers: Pairs, relay: Relay, record: Record) -> None:
+        self.status = status
+        self.headers = headers
+        self._relay = relay
+        self._record = record
+
+    async def deliver(self, consumer: IConsumer) -> None:
+        relay, record = self._relay, self._record
+        transform = relay.transform
+        try:
+            await relay.deliver(consumer)
+        finally:
+            record.bytes_out = relay.bytes_out
+            record.first_event_at = record.first_event_at or relay.first_event_at
+            record.usage = transform.usage
+            record.stop = transform.stop
+        if transform.phase == "complete":
+            record.outcome = "complete"
+        else:
+            record.outcome = "stream_error"
+            if transform.error is not None:
+                record.code = transform.error.code or transform.error.kind
+
+
+class Broker:
+    """Answers calls. ``config`` may be replaced at any time: a call keeps what it began with.
+
+    ``clock`` is the reactor's (``IReactorTime``); ``wall`` gives unix seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        backends: Sender,
+        observers: Sequence[Observer],
+        clock: Any,
+        wall: Callable[[], float],
+        timeouts: Timeouts = Timeouts(),
+    ) -> None:
+        self.config = config
+        self.timeouts = timeouts
+        self._backends = backends
+        self._observers = tuple(observers)
+        self._clock = clock
+        self.wall = wall
+
+    # The memory of a call.
+
+    def open(self, call_id: str, operation: Any, dialect: Any) -> Record:
+        """Begin a call's record and tell the observers."""
+        record = Record(
+            id=call_id, operation=operation, dialect=dialect, opened_at=self._clock.seconds()
+        )
+        for observer in self._observers:
+            observer.opened(record)
+        return record
+
+    def close(self, record: Record) -> None:
+        """End a call's record and tell the observers; at most once."""
+        if record.closed_at is not None:
+            return
+        record.closed_at = self._clock.seconds()
+        if record.client_left:
+            record.outcome = "client_left"
+        for observer in self._observers:
+            observer.closed(record)
+
+    # The operations.
+
+    async def chat(self, call: Call, record: Record) -> Answer:
+        """Answer a chat call. Raises Refused or AttemptFailed, CancelledError when the client
+        left."""
+        return await self._answer(call, record)
+
+    async def embeddings(self, call: Call, record: Record) -> Answer:
+        """Answer an embeddings call; raises as ``chat``."""
+        return await self._answer(call, record)
+
+    async def count_tokens(self, call: Call, record: Record) -> Answer:
+        """Count the tokens of a request: by a backend that can, estimated otherwise
+        (translation.md 7.3); raises as ``chat``."""
+        alias = self.config.alias(call.alias)
+        target = routing.order(alias, call.alias)[0]
+        if target.backend.dialect == "anthropic":
+            return await self._answer(call, record)
+        body = msgspec.json.encode({"input_tokens": estimate(call)})
+        head = (
+            ("content-type", "application/json"),
+            ("x-lmbroker-estimated", "true"),
+            *headers.identity(call.dialect, call.id, backend=target.backend.name),
+        )
+        return WholeAnswer(200, head, body, record)
+
+    async def _answer(self, call: Call, record: Record) -> Answer:
+        alias = self.config.alias(call.alias)
+        failure: AttemptFailed | None = None
+        for target in routing.order(alias, call.alias):
+            assert alias is not None
+            if failure is not None and not routing.worth_another(record, failure):
+                break
+            try:
+                return await self._attempt(call, record, alias, target)
+            except AttemptFailed as error:
+                failure = error
+                if record.client_left:
+                    raise CancelledError() from None
+        assert failure is not None
+        raise failure
+
+    async def _attempt(self, call: Call, record: Record, alias: Alias, target: Target) -> Answer:
+        workflow = meet(call, target, mode=call.mode or alias.mode, overrides=alias.profile)
+        outbound = workflow.outbound()
+        record.dropped = workflow.dropped
+        attempt = Attempt(target=target, workflow=workflow.name, started=self._clock.seconds())
+        record.attempts = [*record.attempts, attempt]
+        try:
+            answer = await self._backends.send(target.backend, outbound, self.timeouts)
+            attempt.status = answer.status
+            record.headers_at = self._clock.seconds()
+            return await self._receive(call, record, target, workflow, answer)
+        except AttemptFailed as error:
+            attempt.error = error.info.code or error.info.kind
+            raise
+        except CancelledError:
+            attempt.error = "cancelled"
+            raise
+        finally:
+            attempt.ended = self._clock.seconds()
+            for observer in self._observers:
+                observer.attempted(record, attempt)
+
+    async def _receive(
+        self,
+        call: Call,
+        record: Record,
+        target: Target,
+        workflow: Workflow,
+        answer: BackendAnswer,
+    ) -> Answer:
+        if not 200 <= answer.status <= 299:
+            body = await answer.body(ERROR_BODY_LIMIT)
+            raise workflow.failure(answer.status, answer.headers, body)
+        now = int(self.wall())
+        streamed = answer.content_type == "text/event-stream"
+        if streamed and call.stream:
+            relay = await self._begin(workflow, answer, now)
+            head = (*_STREAM_HEADERS, *self._headers(call, record, target, workflow, answer))
+            return StreamAnswer(200, head, relay, record)
+        if not streamed and "json" not in answer.content_type and answer.content_type:
+            answer.abort()
+            raise bad_answer(
+                "the backend answered with neither JSON nor an event stream", "wrong_content_type"
+            )
+        body = await answer.body()
+        whole: Unary
+        if call.stream:
+            whole = workflow.unfold(body, now=now)
+        elif streamed:
+            whole = workflow.fold(body, now=now)
+        else:
+            whole = workflow.unary(body, now=now)
+        record.usage, record.stop = whole.usage, whole.stop
+        record.first_event_at = self._clock.seconds()
+        head = (
+            ("content-type", whole.content_type),
+            *self._headers(call, record, target, workflow, answer),
+        )
+        return WholeAnswer(200, head, whole.body, record)
+
+    async def _begin(self, workflow: Workflow, answer: BackendAnswer, now: int) -> Relay:
+        """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
+        transform = workflow.transform(now=now)
+        relay = Relay(answer, transform, self._clock, self.timeouts)
+        answer.deliver(relay)
+        await relay.begun
+        if transform.phase == "failed" and transform.error is not None and relay.silent:
+            raise BackendRefused(transform.error, phase="first_event")
+        return relay
+
+    def _headers(
+        self,
+        call: Call,
+        record: Record,
+        target: Target,
+        workflow: Workflow,
+        answer: BackendAnswer,
+    ) -> Pairs:
+        return (
+            *headers.from_backend(answer.headers),
+            *headers.identity(
+                call.dialect,
+                call.id,
+                backend_id=headers.backend_request_id(answer.headers),
+                backend=target.backend.name,
+                model=target.model,
+                dropped=workflow.dropped_header,
+                attempts=len(record.attempts),
+            ),
+        )
+
+
+_STREAM_HEADERS: Pairs = (
+    ("content-type", EVENT_STREAM),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)

@@ -1,0 +1,158 @@
+"""One call inside us: what is asked, by whom, where it may go, and what became of it.
+
+A ``Call`` goes down through the house, a ``Record`` is its memory. Doors may refuse;
+observers may not: they are told, in the order ``opened``, ``attempted`` (once per attempt),
+``closed`` (exactly once).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from lmbroker.losses import Mode
+from lmbroker.secret import Secret
+from lmbroker.unified.response import Usage
+
+Operation = Literal["chat", "embeddings", "count_tokens", "models"]
+Dialect = Literal["openai", "anthropic"]
+WorkflowName = Literal["passthrough", "translation"]
+
+Outcome = Literal["complete", "stream_error", "refused", "backend_error", "client_left", "failed"]
+"""How a call ended: ``complete`` (the client got a whole answer), ``stream_error`` (a stream that
+ended with an in-band error), ``refused`` (we said no), ``backend_error`` (no backend could
+answer), ``client_left``, ``failed`` (a fault of ours)."""
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured place to send to.
+
+    ``url`` has no trailing slash and no ``/v1``. ``name`` is safe for logs and metric labels.
+    """
+
+    name: str
+    url: str
+    dialect: Dialect
+    credential: Secret | None = None
+
+
+_PATHS: Mapping[tuple[str, str], str] = {
+    ("chat", "openai"): "/chat/completions",
+    ("chat", "anthropic"): "/messages",
+    ("count_tokens", "anthropic"): "/messages/count_tokens",
+    ("embeddings", "openai"): "/embeddings",
+    ("models", "openai"): "/models",
+    ("models", "anthropic"): "/models",
+}
+
+
+def path_of(operation: Operation, dialect: str) -> str:
+    """The path of an operation below a backend's API root. Raises KeyError where the dialect
+    has no such operation."""
+    return _PATHS[operation, dialect]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend and the model's name there."""
+
+    backend: Backend
+    model: str
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long we wait, in seconds (reliability.md A6).
+
+    ``connect`` ends with the TCP connection, ``headers`` with the backend's response headers
+    (TLS and upload included), ``idle`` restarts with each byte, ``commit`` is how long after
+    the backend's headers a stream may be silent before the client gets its own, ``ping`` how
+    long a client may hear nothing.
+    """
+
+    connect: float = 10.0
+    headers: float = 600.0
+    idle: float = 300.0
+    commit: float = 10.0
+    ping: float = 10.0
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that clients ask for, and where it leads.
+
+    ``profile`` overrides what is known of the target's model, by the names of
+    ``profiles.Profile``.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    mode: Mode = "default"
+    profile: Mapping[str, Any] = {}
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls; without configured keys everybody is ``anonymous``."""
+
+    name: str = "anonymous"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One client request.
+
+    ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
+    ``headers`` are the client's, names in lower case, first value each; none reaches a backend
+    but by an allow-list. ``alias`` is the ``model`` value of the body.
+    """
+
+    id: str
+    operation: Operation
+    dialect: Dialect
+    alias: str
+    body: bytes
+    stream: bool = False
+    query: bytes = b""
+    headers: Mapping[str, str] = {}
+    caller: Caller = Caller()
+    mode: Mode | None = None
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One try at one target; times are seconds of the broker's monotonic clock."""
+
+    target: Target
+    workflow: WorkflowName
+    started: float
+    status: int = 0
+    ended: float | None = None
+    error: str = ""
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """The memory of one call, for observers; nothing of the contents stands here."""
+
+    id: str
+    operation: Operation
+    dialect: Dialect
+    opened_at: float
+    alias: str = ""
+    caller: str = "anonymous"
+    stream: bool = False
+    attempts: list[Attempt] = []
+    status: int = 0
+    outcome: Outcome | None = None
+    code: str = ""
+    headers_at: float | None = None
+    first_event_at: float | None = None
+    closed_at: float | None = None
+    usage: Usage | None = None
+    stop: str = ""
+    dropped: tuple[str, ...] = ()
+    bytes_in: int = 0
+    bytes_out: int = 0
+    client_left: bool = False
+
+
+class Observer(Protocol):
+    """Who is told. Observers never raise and never change what happens."""
+
+    def opened(self, record: Record) -> None: ...
+    def attempted(self, record: Record, attempt: Attempt) -> None: ...
+    def closed(self, record: Record) -> None: ...

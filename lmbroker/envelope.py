@@ -1,0 +1,166 @@
+"""What the broker must know of a client's body, without taking it apart.
+
+``read`` looks at the top level only; ``with_model`` swaps the value of the top-level ``model``
+and leaves every other byte where it was: key order, spaces, long numbers, texts that look like
+a key. A body whose model could be read in two ways (a repeated key, or one that differs only in
+case, which some backends take for the same) is refused, so that what we route by is what the
+backend sees.
+"""
+
+import re
+
+import msgspec
+
+from lmbroker.errors import Refused
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.json.Decoder()
+_MODEL_KEY = re.compile(rb'"model"\s*:\s*')
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_AFTER_KEY = re.compile(rb"\s*:\s*")
+_ESCAPED_LETTERS = (rb"\u004", rb"\u005", rb"\u006", rb"\u007")
+"""No encoder escapes ASCII letters; a body that does may hide a second ``model`` key."""
+_UNSAFE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+
+MODEL_LENGTH = 256
+"""Longest model name that is looked at, in characters."""
+
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is no JSON, that is no UTF-8, or that nests too deep."""
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """The top level of a body; ``fields`` holds every value as its own JSON text."""
+
+    model: str
+    stream: bool
+    fields: dict[str, msgspec.Raw]
+
+    def value(self, key: str) -> object:
+        """The decoded value of one top-level field, None where it is missing or not JSON."""
+        raw = self.fields.get(key)
+        try:
+            return None if raw is None else _ANY.decode(raw)
+        except JSON_ERRORS:
+            return None
+
+
+def invalid_json() -> Refused:
+    """The answer to a body that is not one JSON object (translation.md 5.4)."""
+    return Refused(
+        "invalid_request", "the request body is not a valid JSON object", code="invalid_json"
+    )
+
+
+def decode(body: bytes) -> dict[str, object]:
+    """The whole body as a dict. Raises Refused when it is not one JSON object in UTF-8."""
+    try:
+        value = _ANY.decode(body)
+    except JSON_ERRORS:
+        raise invalid_json() from None
+    if not isinstance(value, dict):
+        raise invalid_json()
+    return value
+
+
+def read(body: bytes) -> Envelope:
+    """The envelope of a client's body.
+
+    Raises Refused: not a JSON object; ``model`` missing, not a string, empty, too long, with
+    control or invisible characters, or present twice; ``stream`` not a boolean.
+    """
+    try:
+        fields = _TOP_LEVEL.decode(body)
+    except JSON_ERRORS:
+        raise invalid_json() from None
+    raw = fields.get("model")
+    if raw is None:
+        raise Refused(
+            "invalid_request",
+            "you must provide a model: the body has no 'model'",
+            param="model",
+            code="missing_model",
+        )
+    model = _ANY.decode(raw)
+    if not isinstance(model, str) or not model:
+        raise Refused(
+            "invalid_request",
+            "'model' must be a non-empty string",
+            param="model",
+            code="missing_model",
+        )
+    if len(model) > MODEL_LENGTH or _UNSAFE.search(model):
+        raise Refused(
+            "invalid_request",
+            f"'model' must be at most {MODEL_LENGTH} characters, none of them control "
+            "characters or invisible",
+            param="model",
+            code="invalid_value",
+        )
+    if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in fields):
+        raise _ambiguous()
+    stream = fields.get("stream")
+    streaming = bytes(stream) if stream is not None else b"null"
+    if streaming not in (b"true", b"false", b"null"):
+        raise Refused(
+            "invalid_request", "'stream' must be a boolean", param="stream", code="invalid_type"
+        )
+    return Envelope(model=model, stream=streaming == b"true", fields=fields)
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """``body`` with the value of its top-level ``model`` replaced by ``model``.
+
+    ``body`` must have passed ``read``. Raises Refused when the key stands there twice.
+    """
+    value = msgspec.json.encode(model)
+    first = _MODEL_KEY.search(body)
+    plain = not any(escape in body for escape in _ESCAPED_LETTERS)
+    if plain and first is not None and _MODEL_KEY.search(body, first.end()) is None:
+        string = _STRING.match(body, first.end())
+        if string is not None:
+            spliced = b"".join((body[: first.end()], value, body[string.end() :]))
+            try:
+                if bytes(_TOP_LEVEL.decode(spliced)["model"]) == value:
+                    return spliced
+            except (*JSON_ERRORS, KeyError):
+                pass
+    start, end = _model_span(body)
+    return b"".join((body[:start], value, body[end:]))
+
+
+def _model_span(body: bytes) -> tuple[int, int]:
+    """Where the top-level model's value stands: walks the brackets, so that no text inside the
+    body is taken for a key."""
+    spans = []
+    depth = 0
+    skip_to = 0
+    for token in _TOKEN.finditer(body):
+        if token.start() < skip_to:
+            continue
+        text = token.group()
+        if text in (b"{", b"["):
+            depth += 1
+        elif text in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1:
+            colon = _AFTER_KEY.match(body, token.end())
+            if colon is None:
+                continue
+            value = _STRING.match(body, colon.end())
+            if _ANY.decode(text) == "model" and value is not None:
+                spans.append(value.span())
+            skip_to = value.end() if value is not None else colon.end()
+    if len(spans) != 1:
+        raise _ambiguous()
+    return spans[0]
+
+
+def _ambiguous() -> Refused:
+    return Refused(
+        "invalid_request",
+        "the body names 'model' more than once",
+        param="model",
+        code="invalid_value",
+    )

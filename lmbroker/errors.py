@@ -1,0 +1,131 @@
+"""What can go wrong, as a tree.
+
+    BrokerError                  carries one ErrorInfo: what the client will be told
+     ├─ Refused                  we said no: the call is wrong, unknown, not allowed, or cannot be carried
+     └─ AttemptFailed            one attempt at one backend failed before anything went to the client
+         ├─ Unreachable          no connection: refused, DNS, TLS, connect timeout; nothing was sent
+         ├─ Broken               the connection died or the answer was unusable
+         ├─ TimedOut             one of our timers fired
+         └─ BackendRefused       the backend answered with an error of its own
+
+After the first byte to the client nothing is raised any more: what breaks then becomes an
+in-band error inside the stream (``Transform.fail``).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal[
+    "invalid_request",
+    "auth",
+    "billing",
+    "permission",
+    "not_found",
+    "conflict",
+    "too_large",
+    "context_length",
+    "unsupported",
+    "rate_limit",
+    "timeout",
+    "overloaded",
+    "server",
+    "bad_upstream",
+    "unreachable",
+    "truncated",
+    "cancelled",
+]
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One error, dialect-free (translation.md section 1; kinds and wire forms: section 5.2).
+
+    ``message`` is what the client reads: the backend's own words, or ours. ``status`` is the
+    HTTP status that the backend gave, 0 where there was none; the status that the client gets
+    follows from ``kind`` and the client's dialect. ``code`` is a short machine-readable word.
+    ``retry_after`` and ``retry_after_ms`` are header values, relayed as they came.
+    """
+
+    kind: Kind
+    message: str
+    status: int = 0
+    param: str | None = None
+    code: str | None = None
+    retry_after: str | None = None
+    retry_after_ms: str | None = None
+    should_retry: str | None = None
+    backend_request_id: str | None = None
+    details: dict[str, Any] | None = None
+    raw: Any = None
+
+
+class BrokerError(Exception):
+    """The root: an error that has an answer for the client."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(f"{info.kind}: {info.code or info.status or ''}".rstrip(": "))
+        self.info = info
+
+
+class Refused(BrokerError):
+    """The broker said no, before any backend was called."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            ErrorInfo(
+                kind=kind,
+                message=message,
+                param=param,
+                code=code,
+                retry_after=retry_after,
+                details=details,
+            )
+        )
+
+
+class AttemptFailed(BrokerError):
+    """One attempt failed; ``phase`` says where (resolving, connecting, sending, waiting, ...)."""
+
+    def __init__(self, info: ErrorInfo, *, phase: str = "", sent: bool = True) -> None:
+        super().__init__(info)
+        self.phase = phase
+        self.sent = sent
+
+
+class Unreachable(AttemptFailed):
+    """No connection to the backend: nothing was sent, so trying elsewhere costs nothing."""
+
+    def __init__(self, info: ErrorInfo, *, phase: str = "connecting") -> None:
+        super().__init__(info, phase=phase, sent=False)
+
+
+class Broken(AttemptFailed):
+    """The backend's answer was cut, malformed, or not what a backend may answer."""
+
+
+class TimedOut(AttemptFailed):
+    """The backend took longer than one of our timers allows."""
+
+
+class BackendRefused(AttemptFailed):
+    """The backend answered with an HTTP error, or with an error as its first stream event."""
+
+    def __init__(
+        self,
+        info: ErrorInfo,
+        *,
+        phase: str = "",
+        native: tuple[int, bytes] | None = None,
+    ) -> None:
+        """``native`` is (status, JSON body) where the client may see the backend's own words."""
+        super().__init__(info, phase=phase)
+        self.native = native

@@ -1,0 +1,79 @@
+"""Twisted's log as JSON, one object a line.
+
+Only what is named here is written: time, level, logger, the formatted message, and the
+``fields`` of an event that brings some. Twisted's own JSON observer writes every keyword of an
+event, contents included; this one cannot. Of a failure only the type is told; its traceback,
+without values, at level debug.
+"""
+
+import time
+import traceback
+from typing import Any, TextIO
+
+import msgspec
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from zope.interface import implementer
+
+_LEVELS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "warning": LogLevel.warn,
+    "error": LogLevel.error,
+    "critical": LogLevel.critical,
+}
+_NAMES = {"warn": "warning"}
+
+
+@implementer(ILogObserver)
+class JSONLog:
+    """Writes events of at least ``level`` to ``stream``; ``level`` may be changed at any time."""
+
+    def __init__(self, stream: TextIO, level: str) -> None:
+        self._stream = stream
+        self.level = level
+
+    @property
+    def level(self) -> str:
+        return self._level
+
+    @level.setter
+    def level(self, name: str) -> None:
+        self._level = name
+        self._threshold = _LEVELS[name]
+
+    def __call__(self, event: Any) -> None:
+        level = event.get("log_level") or LogLevel.info
+        if level < self._threshold:
+            return
+        line: dict[str, Any] = {
+            "time": _rfc3339(event.get("log_time", time.time())),
+            "level": _NAMES.get(level.name, level.name),
+            "logger": event.get("log_namespace", "-"),
+            "message": formatEvent(event),
+        }
+        failure = event.get("log_failure")
+        if failure is not None:
+            line["error"] = failure.type.__name__
+            if not line["message"]:
+                line["message"] = "Unhandled error"
+            line["where"] = _where(failure)
+        fields = event.get("fields")
+        if fields:
+            line.update(fields)
+        self._stream.write(msgspec.json.encode(line).decode("utf-8") + "\n")
+        self._stream.flush()
+
+
+def _where(failure: Any) -> str:
+    """The innermost place of a failure as ``file:line in function``: no values, no message."""
+    frames = traceback.extract_tb(failure.getTracebackObject())
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"
+
+
+def _rfc3339(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"

@@ -1,0 +1,77 @@
+"""What could not be carried to the other dialect, where, and how loudly to say so.
+
+Classes (translation.md 0.2): B is dropped or approximated and reported in
+``x-lmbroker-dropped``; C is refused with a 400 before any backend is called; C° is refused
+unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from lmbroker.errors import Refused
+from lmbroker.unified.parts import Extra
+
+Mode = Literal["default", "strict", "lenient"]
+
+HEADER_NAMES = 20
+"""At most so many paths in the header, then ``+N``."""
+
+
+class Losses:
+    """Collects the losses of one request; one instance per attempt.
+
+    ``model`` and ``dialect`` are named in refusals: the alias that the client asked for and
+    the dialect that cannot carry the field.
+    """
+
+    def __init__(self, mode: Mode = "default", *, model: str = "", dialect: str = "") -> None:
+        self.mode = mode
+        self.model = model
+        self.dialect = dialect
+        self._paths: dict[str, None] = {}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Reported paths, first seen first, no duplicates."""
+        return tuple(self._paths)
+
+    def header(self) -> str:
+        """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
+        paths = list(self._paths)
+        text = ",".join(paths[:HEADER_NAMES])
+        return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
+
+    def drop(self, path: str, reason: str = "cannot be carried over") -> None:
+        """Class B: report ``path`` (client's naming, indices as ``[]``); strict refuses.
+
+        Raises Refused in mode strict.
+        """
+        if self.mode == "strict":
+            raise self.refusal(path, reason)
+        self._paths.setdefault(path)
+
+    def refuse(self, path: str, reason: str = "", *, soft: bool = False) -> None:
+        """Class C (C° with ``soft``): raises Refused; in mode lenient a soft one is reported."""
+        if soft and self.mode == "lenient":
+            self._paths.setdefault(path)
+            return
+        raise self.refusal(path, reason)
+
+    def extras(self, extras: Iterable[Extra]) -> None:
+        """Account for fields that only their own dialect understands."""
+        for extra in extras:
+            if extra.loss == "drop":
+                self.drop(extra.path)
+            elif extra.loss == "refuse":
+                self.refuse(extra.path)
+            elif extra.loss == "refuse_soft":
+                self.refuse(extra.path, soft=True)
+
+    def refusal(self, path: str, reason: str = "") -> Refused:
+        """The error that says that ``path`` cannot be served."""
+        where = f" of model {self.model!r}" if self.model else ""
+        kind = f" ({self.dialect})" if self.dialect else ""
+        text = f"{path!r} cannot be served by the backend{where}{kind}"
+        if reason:
+            text += f": {reason}"
+        return Refused("unsupported", text, param=path, code="unsupported_parameter")

@@ -1,0 +1,122 @@
+"""What a backend's model can do (translation.md 0.3).
+
+Encoders ask a profile instead of guessing from a model's name. A profile is resolved by
+``profile(dialect, model, overrides)``: built-in pattern first, then what the config says.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from lmbroker.profile_families import ANTHROPIC, OPENAI
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Defaults are the conservative ones for an unknown model of an Anthropic backend;
+    ``UNKNOWN_OPENAI`` holds those of an OpenAI-compatible one."""
+
+    max_output: int | None = None
+    context: int | None = None
+    thinking_types: tuple[str, ...] = ("adaptive",)
+    thinking_default: Literal["off", "on", "always"] = "off"
+    effort: tuple[str, ...] = ("low", "medium", "high")
+    default_effort: str | None = None
+    disabled_max_effort: str | None = None
+    reasoning_control: Literal["effort", "deepseek", "template_kwargs", "openrouter", "none"] = (
+        "effort"
+    )
+    reasoning_replay: Literal["reasoning_content", "reasoning", "reasoning_details", "none"] = (
+        "none"
+    )
+    replay_required: bool = False
+    sampling: Literal["full", "no_thinking", "none"] = "full"
+    temp_xor_top_p: bool = False
+    forced_tools: bool = True
+    forced_tools_fallback: Literal["instruct", "refuse"] = "instruct"
+    prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "no"
+    mid_system: bool = False
+    system_first_only: bool = False
+    system_role: Literal["system", "developer"] = "system"
+    structured_outputs: bool = True
+    json_object: bool = True
+    strict_tools: bool = True
+    vision: bool = True
+    pdf: bool = True
+    tool_result_images: bool = True
+    cache_breakpoints: bool = True
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    stop_max: int = 4
+    stop: bool = True
+    tool_max: int = 128
+    tool_id: str = r"^[A-Za-z0-9_-]{1,64}$"
+    ext: tuple[str, ...] = ()
+    user_field: Literal["safety_identifier", "user", "none"] = "user"
+    service_tier: bool = False
+    stream_options: bool = True
+    tools_with_reasoning: bool = True
+    map_fast: bool = False
+    server_tools: bool = False
+    show_reasoning: bool = False
+    inference_geo: tuple[str, ...] = ()
+
+
+UNKNOWN_ANTHROPIC = Profile()
+
+UNKNOWN_OPENAI = Profile(
+    thinking_types=(),
+    mid_system=True,
+    pdf=False,
+    tool_result_images=False,
+    cache_breakpoints=False,
+)
+
+_VENDOR = re.compile(
+    r"(?:(?:us|eu|jp|au|apac|global)\.)?(?:anthropic|openai|meta|mistral|deepseek|qwen|xai)\."
+)
+_TURNED = re.compile(r"claude-(4-\d|[5-9](?:-\d)?)-(opus|sonnet|haiku|fable|mythos)(?![a-z])")
+
+
+def profile(dialect: str, model: str, overrides: Mapping[str, Any] | None = None) -> Profile:
+    """The profile of ``model`` at a backend that speaks ``dialect``; ``overrides`` win.
+
+    Raises TypeError for an override that names no field.
+    """
+    base = _built_in(dialect, normalised(model))
+    if not overrides:
+        return base
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+    return msgspec.structs.replace(base, **fields)
+
+
+def normalised(model: str) -> str:
+    """``model`` as the family patterns see it: lower case, without what stands before the last
+    ``/``, without a cloud's vendor prefix (``us.anthropic.``), ``.`` as ``-``, and Claude's
+    version after its name (``claude-4.5-sonnet`` is ``claude-sonnet-4-5``)."""
+    name = model.lower().rpartition("/")[2]
+    found = _VENDOR.match(name)
+    name = name[found.end() :] if found else name
+    name = name.replace(".", "-").replace("@", "-")
+    return _TURNED.sub(r"claude-\2-\1", name)
+
+
+@lru_cache(maxsize=1024)
+def _built_in(dialect: str, name: str) -> Profile:
+    known, base = (
+        (ANTHROPIC, UNKNOWN_ANTHROPIC) if dialect == "anthropic" else (OPENAI, UNKNOWN_OPENAI)
+    )
+    for pattern, fields in known:
+        found = re.match(pattern, name)
+        if found and _whole_word(dialect, name[found.end() :]):
+            return msgspec.structs.replace(base, **fields)
+    return base
+
+
+def _whole_word(dialect: str, rest: str) -> bool:
+    """A family's name ends where its version does: ``claude-opus-4`` is not ``claude-opus-4-9``,
+    but for a date (six digits or more) after it."""
+    if dialect != "anthropic":
+        return True
+    return re.match(r"(?!\d)(?!-\d{1,5}(?!\d))", rest) is not None

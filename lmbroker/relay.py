@@ -1,0 +1,211 @@
+"""The way back: a backend's stream through a transform to the client, at the client's pace.
+
+The relay is the protocol of the backend's response body and the push producer of the client's
+request. Chunk -> ``transform.feed`` -> one ``write``. It ends exactly once: ``ended`` fires when
+the transform has reached its end, whoever caused it.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lmbroker.call import Timeouts
+from lmbroker.errors import ErrorInfo
+from lmbroker.workflows.contract import Transform
+
+LINGER_SECONDS = 1.0
+"""After the terminal event the backend has so long to end its body, so that the connection can
+be used again; then it is aborted."""
+
+LINGER_BYTES = 64 * 1024
+
+IDLE = ErrorInfo(
+    kind="timeout", message="the backend fell silent in its answer", code="upstream_timeout"
+)
+FAULT = ErrorInfo(kind="server", message="the broker failed to relay the stream", code=None)
+
+
+@implementer(IPushProducer)
+class Relay(Protocol):
+    """One streamed answer.
+
+    ``begun`` fires when the first real event is here, when the stream ended before one came, or
+    when ``timeouts.commit`` seconds have passed: then the transform's phase says which. Only
+    after that may ``deliver`` be called. ``answer`` is the BackendAnswer, for ``abort``.
+    """
+
+    log = Logger()
+
+    def __init__(self, answer: Any, transform: Transform, clock: Any, timeouts: Timeouts) -> None:
+        self.transform = transform
+        self.begun: Deferred[None] = Deferred(lambda _: self.cancel())
+        self.ended: Deferred[None] = Deferred(lambda _: self.cancel())
+        self.bytes_out = 0
+        self.first_event_at: float | None = None
+        self._answer = answer
+        self._clock = clock
+        self._timeouts = timeouts
+        self._consumer: Any = None
+        self._held: list[bytes] = []
+        self._paused = False
+        self._body_over = False
+        self._aborted = False
+        self._surplus = 0
+        self._heard = self._wrote = clock.seconds()
+        self._commit_timer = clock.callLater(timeouts.commit, self._commit)
+        self._watch_timer = clock.callLater(min(timeouts.idle, timeouts.ping), self._watch)
+        self._linger_timer: Any = None
+
+    @property
+    def silent(self) -> bool:
+        """Nothing was written yet, nor waits to be written."""
+        return not self._held and self.bytes_out == 0
+
+    # The backend's side.
+
+    def dataReceived(self, data: bytes) -> None:
+        transform = self.transform
+        if transform.phase not in ("open", "waiting"):
+            self._swallow(len(data))
+            return
+        self._heard = self._clock.seconds()
+        try:
+            out = transform.feed(data)
+        except Exception:
+            self.log.failure("A transform failed")
+            out = transform.fail(FAULT)
+        self._pass(out)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self._body_over = True
+        if self._linger_timer is not None and self._linger_timer.active():
+            self._linger_timer.cancel()
+        if self.transform.phase in ("open", "waiting") and not self._aborted:
+            try:
+                out = self.transform.close()
+            except Exception:
+                self.log.failure("A transform failed")
+                out = self.transform.fail(FAULT)
+            self._pass(out)
+
+    # The client's side.
+
+    def deliver(self, consumer: IConsumer) -> "Deferred[None]":
+        """Write what has come and all that will come to ``consumer``; fires at the end."""
+        self._consumer = consumer
+        held, self._held = b"".join(self._held), []
+        if not self.ended.called:
+            consumer.registerProducer(self, True)
+        if held:
+            self._write(held)
+        return self.ended
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+        transport = self.transport
+        if transport is not None and not self._body_over:
+            transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._heard = self._clock.seconds()
+        transport = self.transport
+        if transport is not None and not self._body_over:
+            transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The client's connection is gone. Stops the backend; the call itself is ended by
+        whoever waits for ``ended``, since that one is cancelled next."""
+        self._abort()
+
+    def cancel(self) -> None:
+        """Stop the backend; nobody wants the rest."""
+        self._stop_timers()
+        self._abort()
+
+    # Within.
+
+    def _pass(self, out: bytes) -> None:
+        if out:
+            if self._consumer is None:
+                self._held.append(out)
+            else:
+                self._write(out)
+        phase = self.transform.phase
+        if phase == "waiting":
+            return
+        if not self.begun.called:
+            self.first_event_at = self._clock.seconds()
+            self._begin()
+        if phase != "open":
+            self._end()
+
+    def _write(self, out: bytes) -> None:
+        self.bytes_out += len(out)
+        self._wrote = self._clock.seconds()
+        self._consumer.write(out)
+
+    def _begin(self) -> None:
+        if self._commit_timer.active():
+            self._commit_timer.cancel()
+        self.begun.callback(None)
+
+    def _commit(self) -> None:
+        out = self.transform.commit()
+        if out:
+            self._held.append(out)
+        self._wrote = self._clock.seconds()
+        self._begin()
+
+    def _end(self) -> None:
+        if self.ended.called:
+            return
+        self._stop_timers()
+        if self._consumer is not None:
+            self._consumer.unregisterProducer()
+        if not self._body_over:
+            if self.transform.phase == "complete":
+                if self._paused:
+                    self.resumeProducing()
+                self._linger_timer = self._clock.callLater(LINGER_SECONDS, self._abort)
+            else:
+                self._abort()
+        self.ended.callback(None)
+
+    def _watch(self) -> None:
+        now = self._clock.seconds()
+        idle, ping = self._timeouts.idle, self._timeouts.ping
+        if self._paused:
+            self._heard = now
+        if now - self._heard >= idle:
+            self._pass(self.transform.fail(IDLE))
+            return
+        if now - self._wrote >= ping and not self._paused:
+            if self._consumer is not None:
+                out = self.transform.ping()
+                if out:
+                    self._write(out)
+            self._wrote = now
+        due = min(self._heard + idle, self._wrote + ping) - now
+        self._watch_timer = self._clock.callLater(max(due, 0.001), self._watch)
+
+    def _swallow(self, size: int) -> None:
+        self._surplus += size
+        if self._surplus > LINGER_BYTES:
+            self._abort()
+
+    def _abort(self) -> None:
+        if not self._aborted:
+            self._aborted = True
+            if not self._body_over:
+                self._answer.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._commit_timer, self._watch_timer):
+            if timer.active():
+                timer.cancel()

@@ -1,0 +1,1 @@
+"""The Unified Model: the one language between dialects. It knows no wire format."""

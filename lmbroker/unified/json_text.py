@@ -1,0 +1,74 @@
+"""JSON text in and out, lone surrogates included (translation.md 0.6).
+
+An emoji that a backend splits over two events arrives as ``"\\ud83d"`` and ``"\\ude00"``. Half a
+pair is legal JSON and no legal UTF-8, so the fast codec refuses it both ways; such a value takes
+the slow road through the standard library and is written with ASCII escapes.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import msgspec
+
+_fast_decode = msgspec.json.Decoder().decode
+encode_text = msgspec.json.Encoder().encode
+"""Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
+
+INVALID_JSON = "INVALID_JSON"
+"""Key of the object that carries tool arguments which are no JSON object (Anthropic's advice)."""
+
+
+def decode(data: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError for anything else."""
+    try:
+        return _fast_decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):
+        pass
+    if isinstance(data, bytes):
+        data = data.decode("utf-8", "surrogatepass")
+    try:
+        return json.loads(data, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def encode(value: Any) -> bytes:
+    """``value`` as compact JSON in UTF-8; with ASCII escapes where UTF-8 cannot say it."""
+    try:
+        return encode_text(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def arguments(text: str) -> dict[str, Any] | None:
+    """A tool call's arguments: no text is no arguments, None is no JSON object."""
+    if not text or text.isspace():
+        return {}
+    try:
+        value = decode(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The pieces as one text; surrogate halves that meet become the character they mean."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("number out of range")
+    return value

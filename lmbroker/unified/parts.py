@@ -1,0 +1,174 @@
+"""The Unified Model's pieces of a message (translation.md section 1).
+
+A part is one of a closed set of types; whoever handles parts handles all of them. Names of
+wire formats appear in none but ``Extra.origin``, ``Signature.origin`` and ``OpaquePart.origin``,
+which say where a thing that only its own vendor understands came from.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+LossClass = Literal["none", "drop", "refuse", "refuse_soft"]
+
+
+class Extra(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that the Unified Model has no word for.
+
+    ``origin`` is the dialect, ``name`` the key at its place, ``path`` the place in the client's
+    naming (``messages[].name``). ``loss`` is what happens where it cannot be carried: ``none``
+    (class N), ``drop`` (B: reported), ``refuse`` (C: 400), ``refuse_soft`` (C°: lenient drops it).
+    """
+
+    origin: str
+    name: str
+    path: str
+    value: Any
+    loss: LossClass = "drop"
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt-cache mark after the part that carries it; ``ttl`` None is the vendor's default."""
+
+    ttl: Literal["5m", "30m", "1h", "12h"] | None = None
+    raw: Any = None
+
+
+class Base64(msgspec.Struct, frozen=True, kw_only=True):
+    media_type: str
+    data: str
+
+
+class Url(msgspec.Struct, frozen=True, kw_only=True):
+    url: str
+
+
+class FileRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that lies with a vendor; its id means nothing elsewhere."""
+
+    id: str
+    origin: str
+
+
+class PlainText(msgspec.Struct, frozen=True, kw_only=True):
+    text: str
+    media_type: str = "text/plain"
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True):
+    """``start`` and ``end`` count code points of the part's own text, where known."""
+
+    kind: Literal["url", "char", "page", "block", "search_result", "file", "other"]
+    url: str | None = None
+    title: str | None = None
+    cited_text: str | None = None
+    start: int | None = None
+    end: int | None = None
+    origin: str = ""
+    raw: Any = None
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof of who reasoned (translation.md 4.6); only ``origin`` can check it.
+
+    ``origin`` is ``anthropic``, ``openai`` (plain text reasoning of an OpenAI-compatible
+    backend, ``value`` empty), ``details`` (foreign reasoning_details, as JSON text) or
+    ``responses``.
+    """
+
+    origin: str
+    value: str = ""
+
+
+class TextPart(msgspec.Struct, frozen=True, kw_only=True):
+    text: str
+    citations: tuple[Citation, ...] = ()
+    cache: Cache | None = None
+    refusal: bool = False
+    extras: tuple[Extra, ...] = ()
+
+
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
+    source: Base64 | Url | FileRef
+    detail: str | None = None
+    cache: Cache | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+class DocumentPart(msgspec.Struct, frozen=True, kw_only=True):
+    source: "Base64 | Url | FileRef | PlainText | tuple[TextPart | ImagePart, ...]"
+    title: str | None = None
+    context: str | None = None
+    filename: str | None = None
+    citations_on: bool = False
+    cache: Cache | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+class AudioPart(msgspec.Struct, frozen=True, kw_only=True):
+    format: str
+    data: str
+    extras: tuple[Extra, ...] = ()
+
+
+class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Thinking or reasoning; ``redacted`` set means opaque data and no text.
+
+    ``at`` places a part that does not stand before everything else of its turn:
+    (code points of text before it, tool calls before it).
+    """
+
+    text: str = ""
+    signature: Signature | None = None
+    redacted: str | None = None
+    at: tuple[int, int] | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A call. ``args`` is the parsed object; None means that ``raw_args`` is no JSON object.
+
+    ``raw_args`` is the text as it came (a dialect that has text gets it back), None where the
+    source had an object.
+    """
+
+    id: str
+    name: str
+    args: dict[str, Any] | None = None
+    raw_args: str | None = None
+    kind: Literal["function", "custom"] = "function"
+    cache: Cache | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
+    """Something only its own dialect understands (server tools, compaction, search results)."""
+
+    origin: str
+    type: str
+    raw: dict[str, Any]
+    cache: Cache | None = None
+
+
+class ToolResultPart(msgspec.Struct, frozen=True, kw_only=True):
+    """``parts`` None: the result had no content at all; ``as_text``: it came as a plain string."""
+
+    call_id: str
+    parts: tuple["TextPart | ImagePart | DocumentPart | OpaquePart", ...] | None = None
+    as_text: bool = False
+    is_error: bool | None = None
+    kind: Literal["function", "custom"] = "function"
+    cache: Cache | None = None
+    extras: tuple[Extra, ...] = ()
+
+
+Part = (
+    TextPart
+    | ImagePart
+    | DocumentPart
+    | AudioPart
+    | ReasoningPart
+    | ToolCallPart
+    | ToolResultPart
+    | OpaquePart
+)

@@ -1,0 +1,54 @@
+"""The Unified Model of an answer (translation.md section 1)."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from lmbroker.unified.parts import Extra, Part
+
+StopReason = Literal[
+    "end",
+    "stop_sequence",
+    "max_tokens",
+    "tool_calls",
+    "refusal",
+    "paused",
+    "context_full",
+    "compaction",
+    "other",
+]
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """Why it ended; ``raw`` is the backend's own word, ``details`` its explanation."""
+
+    reason: StopReason
+    sequence: str | None = None
+    details: dict[str, Any] | None = None
+    raw: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens counted. The prompt is ``input + cache_read + cache_write`` (disjoint);
+    ``output`` includes reasoning. ``estimated``: nobody told, we counted."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int | None = None
+    cache_write_by_ttl: dict[str, int] | None = None
+    server_tools: dict[str, Any] | None = None
+    tier: str | None = None
+    estimated: bool = False
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    model: str
+    created: int | None = None
+    parts: tuple[Part, ...]
+    stop: Stop
+    usage: Usage | None = None
+    tier: str | None = None
+    extras: tuple[Extra, ...] = ()

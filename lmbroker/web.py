@@ -1,0 +1,304 @@
+"""The clients' door: Klein routes, who calls, size limit, errors in the client's dialect.
+
+``Front(broker).resource()`` is an ordinary ``IResource``: the daemon puts it at the root of its
+own site, anybody else may put it anywhere in theirs.
+"""
+
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from klein import Klein
+from klein.resource import KleinResource
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException
+
+from lmbroker import envelope, models
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.broker import Answer, Broker
+from lmbroker.call import Call, Dialect, Operation, Record
+from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
+from lmbroker.headers import REQUEST_ID, Pairs, from_error
+from lmbroker.metrics import exposition
+
+BODY_LIMIT = 32 * 1024 * 1024
+"""Largest request body, in bytes (Anthropic's own limit)."""
+
+MODES = ("default", "strict", "lenient")
+
+Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
+
+
+def family(path: str, headers: dict[str, str] | None = None) -> Dialect:
+    """Whose errors a path speaks, also one that does not exist."""
+    if path.startswith(("/v1/messages", "/api/")):
+        return "anthropic"
+    if path.startswith("/v1/models") and headers and "anthropic-version" in headers:
+        return "anthropic"
+    return "openai"
+
+
+class Front:
+    """The routes. ``registry`` is what ``/metrics`` shows; None hides it."""
+
+    log = Logger()
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(self, broker: Broker, registry: CollectorRegistry | None = None) -> None:
+        self._broker = broker
+        self._registry = registry
+        self._created = int(broker.wall())
+
+    def resource(self) -> IResource:
+        """The routes as a resource for ``twisted.web``."""
+        return _Resource(self.app)
+
+    # Routes.
+
+    @app.route("/v1/chat/completions", methods=["POST"])
+    def chat_completions(self, request: Any) -> "Deferred[None]":
+        return self._serve(request, "chat", "openai", self._broker.chat)
+
+    @app.route("/v1/messages", methods=["POST"])
+    def messages(self, request: Any) -> "Deferred[None]":
+        return self._serve(request, "chat", "anthropic", self._broker.chat)
+
+    @app.route("/v1/messages/count_tokens", methods=["POST"])
+    def count_tokens(self, request: Any) -> "Deferred[None]":
+        return self._serve(request, "count_tokens", "anthropic", self._broker.count_tokens)
+
+    @app.route("/v1/embeddings", methods=["POST"])
+    def embeddings(self, request: Any) -> "Deferred[None]":
+        return self._serve(request, "embeddings", "openai", self._broker.embeddings)
+
+    @app.route("/v1/models", methods=["GET"])
+    def list_models(self, request: Any) -> bytes:
+        query = {
+            name.decode("latin-1"): values[0].decode("latin-1")
+            for name, values in request.args.items()
+        }
+        try:
+            return _json(request, 200, models.page(self._names(), self._created, query))
+        except Refused as error:
+            return self._refuse(request, error)
+
+    @app.route("/v1/models/<path:model>", methods=["GET"])
+    def show_model(self, request: Any, model: str) -> bytes:
+        if model not in self._names():
+            return self._refuse(
+                request,
+                Refused("not_found", f"model {model!r} does not exist", code="model_not_found"),
+            )
+        return _json(request, 200, models.entry(model, self._created))
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: Any) -> bytes:
+        return _json(request, 200, {"status": "ok"})
+
+    @app.route("/api/hello", methods=["GET"])
+    def hello(self, request: Any) -> bytes:
+        return _json(request, 200, {"message": "hello"})
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Any) -> bytes:
+        if self._registry is None:
+            return self._refuse(request, _unknown_url())
+        body, content_type = exposition(self._registry)
+        request.setHeader("content-type", content_type)
+        return body
+
+    def _names(self) -> list[str]:
+        return [alias.name for alias in self._broker.config.aliases]
+
+    # Errors that no call belongs to.
+
+    @app.handle_errors(HTTPException)
+    def _no_route(self, request: Any, failure: Failure) -> bytes:
+        error: Any = failure.value
+        status = error.code or 500
+        if status == 405:
+            allow = ", ".join(sorted(error.valid_methods or ()))
+            request.setHeader("allow", allow)
+            info = ErrorInfo(
+                kind="invalid_request",
+                message=f"this path takes {allow} only",
+                code="method_not_allowed",
+            )
+        else:
+            status, info = 404, _unknown_url().info
+        return self._error(request, info, status)
+
+    @app.handle_errors(Exception)
+    def _fault(self, request: Any, failure: Failure) -> bytes:
+        self.log.error("A route failed: {type}", type=failure.type.__name__)
+        return self._error(request, _FAULT)
+
+    def _refuse(self, request: Any, error: BrokerError) -> bytes:
+        return self._error(request, error.info)
+
+    def _error(self, request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
+        headers = _client_headers(request)
+        dialect = family(request.lmbroker_path, headers)
+        request_id = _new_id()
+        told, body = ADAPTERS[dialect].encode_error(info, request_id)
+        request.setHeader(REQUEST_ID[dialect], request_id)
+        return _json(request, status or told, body)
+
+    # Calls.
+
+    def _serve(
+        self, request: Any, operation: Operation, dialect: Dialect, operate: Operate
+    ) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._call(request, operation, dialect, operate))
+
+    async def _call(
+        self, request: Any, operation: Operation, dialect: Dialect, operate: Operate
+    ) -> None:
+        """One call from its body to its end. Never raises: once bytes were written, an exception
+        would make Klein append an HTML page to the stream."""
+        request.responseHeaders.removeHeader("server")
+        record = self._broker.open(_new_id(), operation, dialect)
+
+        def left(_: Failure) -> None:
+            record.client_left = True
+
+        request.notifyFinish().addErrback(left)
+        try:
+            answer = await operate(self._read(request, record), record)
+            record.status = answer.status
+            self._head(request, answer.status, answer.headers)
+            await answer.deliver(request)
+        except CancelledError:
+            record.client_left = True
+        except BrokerError as error:
+            if not record.client_left:
+                self._tell(request, record, error)
+        except Exception:
+            self.log.failure("A call failed")
+            record.outcome, record.code = "failed", "internal_error"
+            if record.client_left:
+                pass
+            elif request.startedWriting:
+                request.loseConnection()
+            else:
+                self._tell(request, record, BrokerError(_FAULT))
+                record.outcome = "failed"
+        finally:
+            self._broker.close(record)
+
+    def _read(self, request: Any, record: Record) -> Call:
+        body = request.content.read()
+        record.bytes_in = len(body)
+        if len(body) > BODY_LIMIT:
+            raise Refused(
+                "too_large",
+                f"the request body is larger than {BODY_LIMIT} bytes",
+                code="request_too_large",
+            )
+        head = envelope.read(body)
+        record.stream = head.stream
+        headers = _client_headers(request)
+        mode: Any = headers.get("x-lmbroker-mode")
+        if mode is not None and mode not in MODES:
+            raise Refused(
+                "invalid_request",
+                f"x-lmbroker-mode must be one of {', '.join(MODES)}",
+                param="x-lmbroker-mode",
+                code="invalid_value",
+            )
+        alias = self._broker.config.alias(head.model)
+        record.alias = alias.name if alias is not None else ""
+        return Call(
+            id=record.id,
+            operation=record.operation,
+            dialect=record.dialect,
+            alias=head.model,
+            body=body,
+            stream=head.stream and record.operation == "chat",
+            query=request.uri.partition(b"?")[2],
+            headers=headers,
+            mode=mode,
+        )
+
+    def _tell(self, request: Any, record: Record, error: BrokerError) -> None:
+        """The HTTP error that ends a call before its first byte."""
+        info = error.info
+        record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
+        record.code = info.code or info.kind
+        status, value = ADAPTERS[record.dialect].encode_error(info, record.id)
+        body = msgspec.json.encode(value)
+        if isinstance(error, BackendRefused) and error.native is not None:
+            status, body = error.native
+        record.status = status
+        record.bytes_out = len(body)
+        self._head(
+            request,
+            status,
+            (
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                (REQUEST_ID[record.dialect], info.backend_request_id or record.id),
+                ("x-lmbroker-request-id", record.id),
+                *from_error(info),
+            ),
+        )
+        request.write(body)
+
+    def _head(self, request: Any, status: int, headers: Pairs) -> None:
+        request.setResponseCode(status)
+        for name, value in headers:
+            request.setHeader(name, value)
+
+
+class _Resource(KleinResource):
+    """Klein's resource, with JSON for a path that is no UTF-8, and without the ``Host`` header:
+    routing must not depend on it, and a malformed one must not become a traceback."""
+
+    def render(self, request: Any) -> Any:
+        path = b"/" + b"/".join(request.postpath)
+        request.getRequestHostname = lambda: b"localhost"
+        request.responseHeaders.removeHeader("server")
+        request.lmbroker_path = path.decode("utf-8", "replace")
+        try:
+            request.path.decode("utf-8")
+            path.decode("utf-8")
+        except UnicodeDecodeError:
+            request_id = _new_id()
+            info = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
+            status, body = ADAPTERS[family(request.lmbroker_path)].encode_error(info, request_id)
+            return _json(request, status, body)
+        return super().render(request)
+
+
+_FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
+
+
+def _unknown_url() -> Refused:
+    return Refused("not_found", "this path does not exist", code="unknown_url")
+
+
+def _client_headers(request: Any) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): values[0].decode("latin-1")
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    }
+
+
+def _json(request: Any, status: int, value: Any) -> bytes:
+    body = msgspec.json.encode(value)
+    request.setResponseCode(status)
+    request.setHeader("content-type", "application/json")
+    request.setHeader("content-length", str(len(body)))
+    return body
+
+
+def _new_id() -> str:
+    return "req_" + secrets.token_hex(12)

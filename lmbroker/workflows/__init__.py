@@ -1,0 +1,46 @@
+"""How a call goes to a target: passed through where the dialects are the same, translated where
+they differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmbroker import envelope
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.call import Call, Target
+from lmbroker.errors import Refused
+from lmbroker.losses import Mode
+from lmbroker.unified.counting import estimate_input
+from lmbroker.workflows.contract import Workflow
+from lmbroker.workflows.passthrough import Passthrough
+from lmbroker.workflows.translation import Translation
+
+__all__ = ["estimate", "meet"]
+
+
+def estimate(call: Call) -> int:
+    """The input tokens of a request, estimated. Raises Refused for a malformed one; never for
+    what a backend could not be told (translation.md 7.3)."""
+    body = envelope.decode(call.body)
+    body.setdefault("max_tokens", 1)
+    return estimate_input(ADAPTERS[call.dialect].decode_request(body))
+
+
+def meet(
+    call: Call, target: Target, *, mode: Mode = "default", overrides: Mapping[str, Any] | None = None
+) -> Workflow:
+    """The workflow of ``call`` at ``target``; ``overrides`` are the alias's profile.
+
+    Raises Refused where the backend's dialect has no such operation.
+    """
+    if call.operation == "embeddings" and target.backend.dialect != call.dialect:
+        raise Refused(
+            "not_found",
+            f"model {call.alias!r} has no embeddings",
+            param="model",
+            code="model_not_found",
+        )
+    client = ADAPTERS[call.dialect]
+    backend = ADAPTERS[target.backend.dialect]
+    if client is backend:
+        return Passthrough(call, target, client)
+    return Translation(call, target, client, backend, mode=mode, overrides=overrides)

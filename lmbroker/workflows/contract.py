@@ -1,0 +1,92 @@
+"""What a workflow gives: the bytes to send, and what turns the answer's bytes into the client's."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from lmbroker.call import WorkflowName
+from lmbroker.errors import BackendRefused, ErrorInfo
+from lmbroker.headers import Pairs
+from lmbroker.unified.response import Usage
+
+Phase = Literal["waiting", "open", "complete", "failed"]
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes to a backend; the credential is not part of it."""
+
+    path: str
+    query: bytes = b""
+    headers: Pairs
+    body: bytes
+
+
+class Unary(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer for the client."""
+
+    body: bytes
+    content_type: str = "application/json"
+    usage: Usage | None = None
+    stop: str = ""
+
+
+class Transform(Protocol):
+    """The whole stream contract: bytes in, bytes out, exactly one end.
+
+    ``phase`` is ``waiting`` until the first real event (nothing may have been given to the
+    client until then, so an error can still become an HTTP error: ``error`` holds it and
+    nothing is written), ``open`` after it, and at last ``complete`` or ``failed``. After the
+    end every method returns b"". No method raises for what a backend sent.
+    """
+
+    phase: Phase
+    error: ErrorInfo | None
+    usage: Usage | None
+    stop: str
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+    def close(self) -> bytes:
+        """The body ended, cleanly or not; says so itself if it ended too early."""
+        ...
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        """The in-band error of the client's dialect; nothing while still ``waiting``."""
+        ...
+
+    def commit(self) -> bytes:
+        """Leave ``waiting`` now: the client gets its headers before the first event."""
+        ...
+
+    def ping(self) -> bytes:
+        """A sign of life for the client."""
+        ...
+
+
+class Workflow(Protocol):
+    """How one call goes to one target. ``outbound`` raises Refused before anything is sent."""
+
+    name: WorkflowName
+    dropped: tuple[str, ...]
+    dropped_header: str
+
+    def outbound(self) -> Outbound: ...
+
+    def unary(self, body: bytes, *, now: int) -> Unary:
+        """A JSON answer to a unary call. Raises Broken."""
+        ...
+
+    def fold(self, body: bytes, *, now: int) -> Unary:
+        """An event stream that answers a unary call. Raises Broken or BackendRefused."""
+        ...
+
+    def unfold(self, body: bytes, *, now: int) -> Unary:
+        """A JSON answer to a streamed call, as a stream. Raises Broken."""
+        ...
+
+    def transform(self, *, now: int) -> Transform: ...
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
+        """What an HTTP error of the backend means, and how it is told to the client."""
+        ...

@@ -1,0 +1,125 @@
+"""Whole answers between dialects, and between one JSON body and an event stream.
+
+``client`` and ``backend`` may be the same adapter: a backend that answers in the other way
+than asked is converted on the passthrough path too (translation.md 4.3, point 7).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
+from lmbroker.sse import Reader, SSEError
+from lmbroker.unified import json_text
+from lmbroker.unified.counting import tokens_of_bytes
+from lmbroker.unified.fold import Folder, unfold as events_of
+from lmbroker.unified.parts import ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.stream import Error
+from lmbroker.workflows.contract import Unary
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
+    """A backend's answer that nobody can use."""
+    return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code), phase="answer")
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """The JSON object of a backend's body. Raises Broken."""
+    try:
+        return envelope.decode(body.lstrip())
+    except Refused:
+        raise bad_answer(
+            "the backend's answer is not valid JSON", "invalid_json_from_backend"
+        ) from None
+
+
+def response_of(backend: Adapter, body: bytes) -> Response:
+    """The answer of a unary call. Raises Broken."""
+    return backend.decode_response(object_of(body))
+
+
+def fold_stream(backend: Adapter, body: bytes) -> Response:
+    """The answer told by a whole event stream. Raises Broken, or BackendRefused when the stream
+    holds an error."""
+    folder, reader, decoder = Folder(), Reader(), backend.decoder()
+    try:
+        frames = [*reader.feed(body), *reader.close()]
+    except SSEError:
+        raise bad_answer("the backend sent a stream event above the size limit") from None
+    events = [event for frame in frames for event in decoder.feed(frame)] + decoder.close()
+    for event in events:
+        if isinstance(event, Error):
+            raise BackendRefused(event.error, phase="answer")
+        folder.feed(event)
+    return folder.result()
+
+
+def estimated(response: Response, estimate_input: Callable[[], int]) -> Response:
+    """``response`` with estimated usage where the backend told none (translation.md 3.3)."""
+    if response.usage is not None:
+        return response
+    told = 0
+    for part in response.parts:
+        if isinstance(part, (TextPart, ReasoningPart)):
+            told += len(part.text.encode(errors="replace"))
+        elif isinstance(part, ToolCallPart):
+            told += len(part.raw_args or msgspec.json.encode(part.args))
+    usage = Usage(input=estimate_input(), output=tokens_of_bytes(told), estimated=True)
+    return msgspec.structs.replace(response, usage=usage)
+
+
+def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
+    """One JSON body in the client's dialect."""
+    body = json_text.encode(client.encode_response(response, reply))
+    return Unary(body=body, usage=response.usage, stop=response.stop.reason)
+
+
+def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
+    """A whole event stream in the client's dialect."""
+    encoder = client.encoder(reply)
+    body = b"".join(encoder.feed(event) for event in events_of(response))
+    return Unary(
+        body=body, content_type=EVENT_STREAM, usage=response.usage, stop=response.stop.reason
+    )
+
+
+def fold(client: Adapter, backend: Adapter, body: bytes, reply: Reply) -> Unary:
+    """An event stream as the answer to a unary call."""
+    return encode_unary(client, fold_stream(backend, body), reply)
+
+
+def unfold(client: Adapter, backend: Adapter, body: bytes, reply: Reply) -> Unary:
+    """A JSON body as the answer to a streamed call."""
+    return encode_stream(client, response_of(backend, body), reply)
+
+
+def backend_error(
+    backend: Adapter, status: int, headers: Mapping[str, str], body: bytes
+) -> ErrorInfo:
+    """What an HTTP error of a backend means to the client.
+
+    401 and 403 are about the broker's own credential, never the client's: 502 in our words
+    (translation.md 5.2). A redirect is never followed.
+    """
+    if status in (401, 403):
+        return ErrorInfo(
+            kind="bad_upstream",
+            message="backend authentication failed",
+            status=status,
+            code="backend_auth",
+        )
+    if not 400 <= status <= 599:
+        word = "redirect" if 300 <= status <= 399 else "bad_status"
+        return ErrorInfo(
+            kind="bad_upstream",
+            message=f"the backend answered with status {status}",
+            status=status,
+            code=word,
+        )
+    return backend.decode_error(status, headers, body)

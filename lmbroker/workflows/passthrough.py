@@ -1,0 +1,75 @@
+"""Passthrough: both ends speak the same dialect, so nothing is translated.
+
+The request is the client's own bytes but for the value of ``model``; the answer is the
+backend's own bytes. The adapter is asked only where a backend answered in the other way than
+asked (a stream for a unary call or the reverse), and for the errors that are ours to tell.
+"""
+
+from collections.abc import Mapping
+
+from lmbroker import envelope, headers
+from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.call import Call, Target, WorkflowName, path_of
+from lmbroker.errors import BackendRefused, Refused
+from lmbroker.redaction import redact
+from lmbroker.workflows import conversion
+from lmbroker.workflows.contract import Outbound, Transform, Unary
+from lmbroker.workflows.transforms import PassedStream
+
+
+class Passthrough:
+    """See ``contract.Workflow``."""
+
+    name: WorkflowName = "passthrough"
+    dropped: tuple[str, ...] = ()
+    dropped_header = ""
+
+    def __init__(self, call: Call, target: Target, adapter: Adapter) -> None:
+        self._call = call
+        self._target = target
+        self._adapter = adapter
+
+    def outbound(self) -> Outbound:
+        call = self._call
+        body = call.body
+        if self._target.model != call.alias:
+            body = envelope.with_model(body, self._target.model)
+        dialect = self._target.backend.dialect
+        return Outbound(
+            path=path_of(call.operation, dialect),
+            query=call.query,
+            headers=headers.to_backend(call, dialect, native=True, stream=call.stream),
+            body=body,
+        )
+
+    def unary(self, body: bytes, *, now: int) -> Unary:
+        usage, stop = self._adapter.gist(conversion.object_of(body))
+        return Unary(body=body, usage=usage, stop=stop)
+
+    def fold(self, body: bytes, *, now: int) -> Unary:
+        return conversion.fold(self._adapter, self._adapter, body, self._reply(now))
+
+    def unfold(self, body: bytes, *, now: int) -> Unary:
+        return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
+
+    def transform(self, *, now: int) -> Transform:
+        return PassedStream(self._adapter.tap(), self._adapter, self._call.id)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
+        """The backend's own body goes to the client where it is JSON; what concerns our
+        credential is told in our words."""
+        clean = redact(body, (self._target.backend.credential,))
+        info = conversion.backend_error(self._adapter, status, headers, clean)
+        native = (status, clean) if info.kind != "bad_upstream" and _is_object(clean) else None
+        return BackendRefused(info, phase="answer", native=native)
+
+    def _reply(self, now: int) -> Reply:
+        return Reply(model=self._target.model, created=now, request_id=self._call.id)
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        envelope.decode(body)
+    except Refused:
+        return False
+    return True

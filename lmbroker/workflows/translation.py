@@ -1,0 +1,129 @@
+"""Translation: client dialect -> Unified Model -> backend dialect, and back.
+
+Losses are decided while the request is encoded, so that ``outbound`` refuses before any
+backend is called, and the ``x-lmbroker-dropped`` header is known before the first byte.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from lmbroker import envelope, headers
+from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.adapters.names import renamed, wire_name
+from lmbroker.call import Call, Target, WorkflowName, path_of
+from lmbroker.errors import BackendRefused
+from lmbroker.losses import Losses, Mode
+from lmbroker.profiles import profile
+from lmbroker.redaction import redact
+from lmbroker.unified import json_text
+from lmbroker.unified.counting import estimate_input
+from lmbroker.unified.parts import ToolCallPart
+from lmbroker.unified.request import Request
+from lmbroker.workflows import conversion
+from lmbroker.workflows.contract import Outbound, Transform, Unary
+from lmbroker.workflows.transforms import TranslatedStream
+
+
+class Translation:
+    """See ``contract.Workflow``."""
+
+    name: WorkflowName = "translation"
+
+    def __init__(
+        self,
+        call: Call,
+        target: Target,
+        client: Adapter,
+        backend: Adapter,
+        *,
+        mode: Mode,
+        overrides: Mapping[str, Any] | None,
+    ) -> None:
+        self._call = call
+        self._target = target
+        self._client = client
+        self._backend = backend
+        self._losses = Losses(mode, model=call.alias, dialect=target.backend.dialect)
+        self._profile = profile(target.backend.dialect, target.model, overrides)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return self._losses.paths
+
+    @property
+    def dropped_header(self) -> str:
+        return self._losses.header()
+
+    @cached_property
+    def request(self) -> Request:
+        """What the client asked for. Raises Refused."""
+        return self._client.decode_request(envelope.decode(self._call.body))
+
+    def outbound(self) -> Outbound:
+        call, dialect = self._call, self._target.backend.dialect
+        request = msgspec.structs.replace(self.request, model=self._target.model)
+        body = self._backend.encode_request(request, self._profile, self._losses)
+        return Outbound(
+            path=path_of(call.operation, dialect),
+            headers=headers.to_backend(call, dialect, native=False, stream=call.stream),
+            body=json_text.encode(body),
+        )
+
+    def unary(self, body: bytes, *, now: int) -> Unary:
+        response = conversion.response_of(self._backend, body)
+        response = conversion.estimated(response, self._estimate_input)
+        return conversion.encode_unary(self._client, response, self._reply(now))
+
+    def fold(self, body: bytes, *, now: int) -> Unary:
+        response = conversion.fold_stream(self._backend, body)
+        response = conversion.estimated(response, self._estimate_input)
+        return conversion.encode_unary(self._client, response, self._reply(now))
+
+    def unfold(self, body: bytes, *, now: int) -> Unary:
+        response = conversion.response_of(self._backend, body)
+        response = conversion.estimated(response, self._estimate_input)
+        return conversion.encode_stream(self._client, response, self._reply(now))
+
+    def transform(self, *, now: int) -> Transform:
+        return TranslatedStream(
+            self._backend.decoder(),
+            self._client.encoder(self._reply(now)),
+            self._client,
+            self._estimate_input,
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
+        clean = redact(body, (self._target.backend.credential,))
+        return BackendRefused(
+            conversion.backend_error(self._backend, status, headers, clean), phase="answer"
+        )
+
+    def _estimate_input(self) -> int:
+        return estimate_input(self.request)
+
+    def _reply(self, now: int) -> Reply:
+        request = self.request
+        names = {tool.name for tool in request.tools} | {
+            part.name
+            for turn in request.turns
+            for part in turn.parts
+            if isinstance(part, ToolCallPart)
+        }
+        return Reply(
+            model=self._call.alias,
+            created=now,
+            request_id=self._call.id,
+            stream_usage=request.stream_usage,
+            legacy_functions=request.legacy_functions,
+            wants_tier=request.tier is not None,
+            tool_names=renamed(names),
+            custom_tools=frozenset(
+                wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
+            ),
+            stop=request.stop,
+            hide_reasoning=request.reasoning is not None
+            and request.reasoning.display == "omitted",
+        )

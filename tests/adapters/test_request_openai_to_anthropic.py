@@ -1,0 +1,914 @@
+"""OpenAI client -> Unified Model -> Anthropic backend (translation.md section 10, numbers there)."""
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from anthropic.types.message_create_params import (
+    MessageCreateParamsNonStreaming,
+    MessageCreateParamsStreaming,
+)
+from pydantic import TypeAdapter
+
+from lmbroker.adapters.anthropic_messages.encode_request import encode_request
+from lmbroker.adapters.openai_chat.decode_request import decode_request
+from lmbroker.adapters.signature import seal
+from lmbroker.errors import Refused
+from lmbroker.losses import Losses, Mode
+from lmbroker.profiles import Profile, profile
+
+JSON = dict[str, Any]
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8)).decode()
+BMP = base64.b64encode(b"BM" + bytes(20)).decode()
+PDF = base64.b64encode(b"%PDF-1.4\n").decode()
+
+HELLO = {"role": "user", "content": "Hello"}
+HI = {"role": "assistant", "content": "Hi"}
+
+OPUS_5 = "claude-opus-5"
+OPUS_55 = "claude-opus-5-5"
+SONNET_55 = "claude-sonnet-5-5"
+SONNET_46 = "claude-sonnet-4-6"
+HAIKU_45 = "claude-haiku-4-5"
+OPUS_45 = "claude-opus-4-5"
+UNKNOWN = "house-model"
+
+PLAIN = TypeAdapter(MessageCreateParamsNonStreaming)
+STREAMING = TypeAdapter(MessageCreateParamsStreaming)
+
+
+def translate(
+    *messages: JSON,
+    model: str = OPUS_5,
+    mode: Mode = "default",
+    overrides: JSON | None = None,
+    **fields: Any,
+) -> tuple[JSON, str]:
+    """The Anthropic body and the header; every body is one that the vendor's SDK takes."""
+    body = {"model": "alias", "messages": list(messages) or [HELLO], **fields}
+    before = json.dumps(body)
+    request = msgspec.structs.replace(decode_request(body), model=model)
+    losses = Losses(mode, model="alias", dialect="anthropic")
+    out = encode_request(request, profile("anthropic", model, overrides), losses)
+    assert json.dumps(body) == before
+    (STREAMING if out.get("stream") else PLAIN).validate_python(out)
+    return out, losses.header()
+
+
+def refused(*messages: JSON, **fields: Any) -> str | None:
+    with pytest.raises(Refused) as caught:
+        translate(*messages, **fields)
+    assert caught.value.info.kind == "unsupported"
+    return caught.value.info.param
+
+
+def tool(name: str = "f", **function: Any) -> JSON:
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+def call(id: str = "call_1", name: str = "f", arguments: str = "{}") -> JSON:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def calling(*calls: JSON, **message: Any) -> JSON:
+    return {"role": "assistant", "content": None, "tool_calls": list(calls), **message}
+
+
+def answer(id: str = "call_1", content: Any = "done") -> JSON:
+    return {"role": "tool", "tool_call_id": id, "content": content}
+
+
+def text(words: str, **more: Any) -> JSON:
+    return {"type": "text", "text": words, **more}
+
+
+def user(*blocks: JSON) -> JSON:
+    return {"role": "user", "content": list(blocks)}
+
+
+def image(url: str) -> JSON:
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
+def file(**fields: Any) -> JSON:
+    return {"role": "user", "content": [{"type": "file", "file": fields}]}
+
+
+def test_the_worked_pair() -> None:
+    out, header = translate(
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [text("What is this?")]},
+        calling(
+            call("toolu_A", "lookup", '{"q":"cat"}'),
+            call("toolu_B", "lookup", ""),
+            reasoning_content="Look it up.",
+            reasoning_details=[
+                {
+                    "index": 0,
+                    "type": "reasoning.text",
+                    "format": "anthropic-claude-v1",
+                    "text": "Look it up.",
+                    "signature": "EqQB",
+                }
+            ],
+        ),
+        answer("toolu_A", "a cat"),
+        answer("toolu_B", ""),
+        {"role": "user", "content": "Go on."},
+        tools=[tool("lookup", description="Find", parameters={"type": "object", "properties": {}})],
+        tool_choice="auto",
+        parallel_tool_calls=False,
+        reasoning_effort="high",
+        max_completion_tokens=4096,
+        temperature=0.2,
+        stop=["END", "\n"],
+        user="u-42",
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    assert header == "temperature,stop"
+    assert list(out.items()) == list(
+        {
+            "model": OPUS_5,
+            "max_tokens": 4096,
+            "system": [text("Be brief.")],
+            "messages": [
+                user(text("What is this?")),
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "Look it up.", "signature": "EqQB"},
+                        {
+                            "type": "tool_use",
+                            "id": "toolu_A",
+                            "name": "lookup",
+                            "input": {"q": "cat"},
+                        },
+                        {"type": "tool_use", "id": "toolu_B", "name": "lookup", "input": {}},
+                    ],
+                },
+                user(
+                    {"type": "tool_result", "tool_use_id": "toolu_A", "content": "a cat"},
+                    {"type": "tool_result", "tool_use_id": "toolu_B"},
+                    text("Go on."),
+                ),
+            ],
+            "tools": [
+                {
+                    "name": "lookup",
+                    "description": "Find",
+                    "input_schema": {"type": "object", "properties": {}},
+                }
+            ],
+            "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+            "thinking": {"type": "adaptive", "display": "summarized"},
+            "output_config": {"effort": "high"},
+            "stop_sequences": ["END"],
+            "metadata": {"user_id": "u-42"},
+            "stream": True,
+        }.items()
+    )
+
+
+def test_case_01_minimal() -> None:
+    out, header = translate(model=UNKNOWN)
+    assert out == {"model": UNKNOWN, "max_tokens": 8192, "messages": [user(text("Hello"))]}
+    assert header == ""
+    assert translate(model=HAIKU_45)[0]["max_tokens"] == 64_000
+
+
+def test_case_02_token_limits() -> None:
+    out, header = translate(max_tokens=10, max_completion_tokens=20)
+    assert (out["max_tokens"], header) == (20, "")
+    out, header = translate(max_tokens=100, overrides={"max_output": 50})
+    assert (out["max_tokens"], header) == (50, "max_tokens")
+    out, header = translate(max_completion_tokens=100, overrides={"max_output": 50})
+    assert header == "max_completion_tokens"
+
+
+def test_case_03_temperature() -> None:
+    out, header = translate(temperature=1.7, overrides={"sampling": "full"}, model=UNKNOWN)
+    assert (out["temperature"], header) == (1, "temperature")
+    out, header = translate(temperature=1.7)
+    assert ("temperature" in out, header) == (False, "temperature")
+
+
+def test_leaving_out_a_default_is_no_loss() -> None:
+    out, header = translate(temperature=1, top_p=1.0)
+    assert ("temperature" in out, "top_p" in out, header) == (False, False, "")
+
+
+def test_case_04_temperature_or_top_p() -> None:
+    for model in (HAIKU_45, SONNET_46):
+        out, header = translate(temperature=0.5, top_p=0.9, model=model)
+        assert (out["temperature"], "top_p" in out, header) == (0.5, False, "top_p")
+    assert translate(top_p=0.9, model=HAIKU_45)[0]["top_p"] == 0.9
+
+
+def test_case_05_system_blocks() -> None:
+    mark = {"type": "ephemeral"}
+    out, header = translate(
+        {"role": "system", "content": "a"},
+        {"role": "developer", "content": [text("b", cache_control=mark), text("c")]},
+        HELLO,
+    )
+    assert out["system"] == [text("a"), text("b", cache_control=mark), text("c")]
+    assert header == ""
+
+
+def test_case_06_instructions_in_the_middle() -> None:
+    later = {"role": "system", "content": "Now in French."}
+    out, header = translate(HELLO, later, HI, HELLO)
+    assert [m["role"] for m in out["messages"]] == ["user", "system", "assistant", "user"]
+    assert header == "" and "system" not in out
+    out, header = translate(HELLO, HI, HELLO, later)
+    assert out["messages"][-1] == {"role": "system", "content": [text("Now in French.")]}
+    for illegal in ((HELLO, HI, later, HELLO), (HELLO, later, HELLO)):
+        out, header = translate(*illegal)
+        assert out["system"] == [text("Now in French.")]
+        assert header == "messages[].role"
+    out, header = translate(HELLO, later, model=HAIKU_45)
+    assert out["system"] == [text("Now in French.")]
+    assert out["messages"] == [user(text("Hello"))]
+    assert header == "messages[].role"
+
+
+def test_case_07_only_instructions() -> None:
+    out, header = translate({"role": "system", "content": "Tell a joke."})
+    assert out["messages"] == [user(text("Tell a joke."))]
+    assert "system" not in out and header == "messages[].content"
+    out, _ = translate(
+        {"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Tell a joke."}
+    )
+    assert out["system"] == [text("Be brief.")]
+    assert out["messages"] == [user(text("Tell a joke."))]
+
+
+def test_case_08_results_first() -> None:
+    out, _ = translate(
+        HELLO,
+        calling(call("a"), call("b"), call("c")),
+        answer("a"),
+        answer("b"),
+        answer("c"),
+        HELLO,
+    )
+    content = out["messages"][-1]["content"]
+    assert [block.get("tool_use_id") for block in content] == ["a", "b", "c", None]
+    assert len(out["messages"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", {}),
+        (" \n", {}),
+        ('{"b":1,"a":2}', {"b": 1, "a": 2}),
+        ("[1]", {"INVALID_JSON": "[1]"}),
+        ('{"a":', {"INVALID_JSON": '{"a":'}),
+    ],
+)
+def test_case_09_arguments(arguments: str, expected: JSON) -> None:
+    out, header = translate(HELLO, calling(call(arguments=arguments)), answer(content=""))
+    found = out["messages"][1]["content"][0]["input"]
+    assert list(found.items()) == list(expected.items())
+    assert out["messages"][2]["content"] == [{"type": "tool_result", "tool_use_id": "call_1"}]
+    assert header == ""
+
+
+def test_case_10_legacy_functions() -> None:
+    out, header = translate(
+        HELLO,
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "done"},
+        functions=[{"name": "f"}],
+        function_call={"name": "f"},
+    )
+    assert out["messages"][1]["content"] == [
+        {"type": "tool_use", "id": "call_fc_1", "name": "f", "input": {}}
+    ]
+    assert out["messages"][2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "call_fc_1", "content": "done"}
+    ]
+    assert out["tools"] == [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
+    assert (out["tool_choice"], header) == ({"type": "tool", "name": "f"}, "")
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("auto", {"type": "auto"}),
+        ("none", {"type": "none"}),
+        ("required", {"type": "any"}),
+        ({"type": "function", "function": {"name": "g"}}, {"type": "tool", "name": "g"}),
+    ],
+)
+def test_case_11_tool_choice(choice: Any, expected: JSON) -> None:
+    out, header = translate(tools=[tool("f"), tool("g")], tool_choice=choice)
+    assert (out["tool_choice"], header) == (expected, "")
+    assert translate(tool_choice=choice) == translate()
+
+
+def test_case_11_allowed_tools() -> None:
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "g"}}]}
+    out, _ = translate(
+        tools=[tool("f"), tool("g")],
+        tool_choice={"type": "allowed_tools", "allowed_tools": allowed},
+    )
+    assert [each["name"] for each in out["tools"]] == ["g"]
+    assert out["tool_choice"] == {"type": "any"}
+
+
+def test_case_11_one_call_at_a_time() -> None:
+    out, _ = translate(tools=[tool()], parallel_tool_calls=False)
+    assert out["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    out, _ = translate(tools=[tool()], parallel_tool_calls=False, tool_choice="none")
+    assert out["tool_choice"] == {"type": "none"}
+    assert "tool_choice" not in translate(parallel_tool_calls=False)[0]
+    assert "tool_choice" not in translate(tools=[tool()], parallel_tool_calls=True)[0]
+
+
+def test_case_12_forced_choice_becomes_an_instruction() -> None:
+    out, header = translate(tools=[tool()], tool_choice="required", model=OPUS_55)
+    assert (out["tool_choice"], header) == ({"type": "auto"}, "tool_choice")
+    line = "You must call at least one of the available tools in your next answer."
+    assert out["messages"][-1] == {"role": "system", "content": [text(line)]}
+    named = {"type": "function", "function": {"name": "f"}}
+    out, _ = translate(
+        {"role": "system", "content": "s"},
+        HELLO,
+        tools=[tool()],
+        tool_choice=named,
+        model=OPUS_55,
+        overrides={"mid_system": False},
+    )
+    assert out["system"] == [text("s"), text("You must call the tool f in your next answer.")]
+    over = {"forced_tools_fallback": "refuse"}
+    assert refused(tools=[tool()], tool_choice=named, model=OPUS_55, overrides=over) == (
+        "tool_choice"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected", "header"),
+    [
+        (None, {"type": "object", "properties": {}}, ""),
+        ({}, {"type": "object", "properties": {}}, ""),
+        (
+            {"properties": {"a": {"type": "string"}}},
+            {"type": "object", "properties": {"a": {"type": "string"}}},
+            "",
+        ),
+        (
+            {
+                "anyOf": [
+                    {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+                    {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]},
+                ]
+            },
+            {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}},
+            "tools[].function.parameters",
+        ),
+    ],
+)
+def test_case_13_parameters(parameters: Any, expected: JSON, header: str) -> None:
+    out, said = translate(tools=[tool(parameters=parameters)])
+    assert (out["tools"][0]["input_schema"], said) == (expected, header)
+
+
+STRICT = {
+    "type": "object",
+    "properties": {"a": {"type": "string", "minLength": 2}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+def test_case_14_strict_tools() -> None:
+    out, header = translate(tools=[tool(parameters=STRICT, strict=True)])
+    (written,) = out["tools"]
+    assert written["strict"] is True
+    assert written["input_schema"]["properties"]["a"] == {
+        "type": "string",
+        "description": "{minLength: 2}",
+    }
+    assert header == "tools[].function.parameters"
+    many = [tool(f"f{n}", parameters=STRICT, strict=True) for n in range(21)]
+    out, header = translate(tools=many)
+    assert not any("strict" in each for each in out["tools"])
+    assert out["tools"][0]["input_schema"] == STRICT
+    assert header == "tools[].function.strict"
+
+
+def formatted(schema: JSON, **more: Any) -> JSON:
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, **more}}
+
+
+def test_case_15_structured_output() -> None:
+    inner = {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}
+    schema = {"type": "object", "properties": {"a": inner}, "required": ["a"]}
+    out, header = translate(response_format=formatted(schema, strict=True))
+    closed = {**schema, "properties": {"a": {**inner, "additionalProperties": False}}}
+    assert out["output_config"] == {
+        "format": {"type": "json_schema", "schema": {**closed, "additionalProperties": False}}
+    }
+    assert header == ""
+
+
+def test_case_15_a_schema_that_cannot_be_expressed() -> None:
+    schema = {"type": "object", "properties": {"next": {"$ref": "#"}}}
+    path = "response_format.json_schema.schema"
+    assert refused(response_format=formatted(schema, strict=True)) == path
+    for fields in ({"strict": False}, {}):
+        out, header = translate(response_format=formatted(schema, **fields))
+        assert header == path and "output_config" not in out
+        assert json.dumps(schema, separators=(",", ":")) in out["messages"][-1]["content"][0]["text"]
+    out, header = translate(response_format=formatted(schema, strict=True), mode="lenient")
+    assert header == path
+
+
+def test_case_15_json_object() -> None:
+    out, header = translate(response_format={"type": "json_object"}, model=HAIKU_45)
+    assert out["system"] == [text("Answer with one valid JSON object and nothing else.")]
+    assert header == "response_format"
+
+
+def test_a_format_cannot_go_with_an_answer_to_be_continued() -> None:
+    schema = {"type": "object", "properties": {}}
+    assert refused(HELLO, HI, model=HAIKU_45, response_format=formatted(schema)) == (
+        "response_format"
+    )
+
+
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
+OFF = {"type": "disabled"}
+BETWEEN = {"type": "between_tools"}
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def budget(tokens: int) -> JSON:
+    return {"type": "enabled", "budget_tokens": tokens}
+
+
+THINKING: dict[str, list[tuple[JSON | None, str | None, str]]] = {
+    OPUS_5: [
+        (OFF, None, ""),
+        (ADAPTIVE, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", ""),
+        (ADAPTIVE, "medium", ""),
+        (ADAPTIVE, "high", ""),
+        (ADAPTIVE, "xhigh", ""),
+        (ADAPTIVE, "max", ""),
+    ],
+    OPUS_55: [
+        (None, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", ""),
+        (ADAPTIVE, "medium", ""),
+        (ADAPTIVE, "high", ""),
+        (ADAPTIVE, "xhigh", ""),
+        (ADAPTIVE, "max", ""),
+    ],
+    SONNET_55: [
+        (BETWEEN, None, "reasoning_effort"),
+        (ADAPTIVE, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", ""),
+        (ADAPTIVE, "medium", ""),
+        (ADAPTIVE, "high", ""),
+        (ADAPTIVE, "xhigh", ""),
+        (ADAPTIVE, "max", ""),
+    ],
+    SONNET_46: [
+        (OFF, None, ""),
+        (ADAPTIVE, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", ""),
+        (ADAPTIVE, "medium", ""),
+        (ADAPTIVE, "high", ""),
+        (ADAPTIVE, "high", "reasoning_effort"),
+        (ADAPTIVE, "max", ""),
+    ],
+    HAIKU_45: [
+        (OFF, None, ""),
+        (budget(1024), None, ""),
+        (budget(2048), None, ""),
+        (budget(8192), None, ""),
+        (budget(16384), None, ""),
+        (budget(32000), None, ""),
+        (budget(62976), None, ""),
+    ],
+    OPUS_45: [
+        (OFF, None, ""),
+        (budget(1024), "low", "reasoning_effort"),
+        (budget(2048), "low", ""),
+        (budget(8192), "medium", ""),
+        (budget(16384), "high", ""),
+        (budget(32000), "high", "reasoning_effort"),
+        (budget(62976), "high", "reasoning_effort"),
+    ],
+    UNKNOWN: [
+        (None, None, ""),
+        (ADAPTIVE, "low", "reasoning_effort"),
+        (ADAPTIVE, "low", ""),
+        (ADAPTIVE, "medium", ""),
+        (ADAPTIVE, "high", ""),
+        (ADAPTIVE, "high", "reasoning_effort"),
+        (ADAPTIVE, "high", "reasoning_effort"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "expected"),
+    [(m, e, row) for m, rows in THINKING.items() for e, row in zip(EFFORTS, rows, strict=True)],
+)
+def test_case_16_effort(
+    model: str, effort: str, expected: tuple[JSON | None, str | None, str]
+) -> None:
+    out, header = translate(model=model, reasoning_effort=effort)
+    found = out.get("thinking"), out.get("output_config", {}).get("effort"), header
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "thinking", "header"),
+    [
+        ({"reasoning": {"max_tokens": 20000}}, OPUS_5, ADAPTIVE, "reasoning"),
+        ({"reasoning": {"max_tokens": 20000}}, HAIKU_45, budget(20000), ""),
+        ({"reasoning": {"max_tokens": 10}}, HAIKU_45, budget(1024), ""),
+        ({"reasoning": {"enabled": False}}, OPUS_5, OFF, ""),
+        ({"thinking": {"type": "between_tools"}}, SONNET_55, BETWEEN, ""),
+        ({"thinking": {"type": "adaptive"}}, OPUS_5, ADAPTIVE, ""),
+        (
+            {"reasoning": {"effort": "high", "exclude": True}},
+            OPUS_5,
+            {"type": "adaptive", "display": "omitted"},
+            "",
+        ),
+        ({"reasoning": {"exclude": True}}, HAIKU_45, None, ""),
+    ],
+)
+def test_case_16_other_controls(
+    fields: JSON, model: str, thinking: JSON | None, header: str
+) -> None:
+    out, said = translate(model=model, **fields)
+    assert (out.get("thinking"), said) == (thinking, header)
+
+
+def test_show_reasoning_asks_models_that_think_anyway() -> None:
+    over = {"show_reasoning": True}
+    assert translate(model=OPUS_55, overrides=over)[0]["thinking"] == ADAPTIVE
+    assert "thinking" not in translate(model=SONNET_46, overrides=over)[0]
+
+
+def test_case_17_no_room_to_think() -> None:
+    out, header = translate(model=HAIKU_45, max_tokens=1500, reasoning_effort="high")
+    assert ("thinking" in out, header) == (False, "reasoning_effort")
+
+
+def test_case_18_thinking_and_sampling() -> None:
+    out, header = translate(model=SONNET_46, reasoning_effort="high", temperature=0.3, top_p=0.97)
+    assert out["thinking"] == ADAPTIVE
+    assert ("temperature" in out, out["top_p"], header) == (False, 0.97, "temperature")
+    out, header = translate(model=SONNET_46, reasoning_effort="high", top_p=0.5, top_k=3)
+    assert ("top_p" in out, "top_k" in out, header) == (False, False, "top_p,top_k")
+
+
+def test_case_18_a_forced_choice_wins_over_manual_thinking() -> None:
+    out, header = translate(
+        model=HAIKU_45,
+        reasoning_effort="high",
+        temperature=0.3,
+        tools=[tool()],
+        tool_choice="required",
+    )
+    assert "thinking" not in out and out["tool_choice"] == {"type": "any"}
+    assert (out["temperature"], header) == (0.3, "reasoning_effort")
+
+
+def test_manual_thinking_is_left_out_where_the_calls_reasoning_is_lost() -> None:
+    conversation = (HELLO, calling(call()), answer())
+    out, header = translate(*conversation, model=HAIKU_45, reasoning_effort="high")
+    assert ("thinking" in out, header) == (False, "reasoning_effort")
+    blocks = [{"type": "thinking", "thinking": "", "signature": "Eq"}]
+    signed = (HELLO, calling(call(), thinking_blocks=blocks), answer())
+    out, header = translate(*signed, model=HAIKU_45, reasoning_effort="high")
+    assert (out["thinking"]["type"], header) == ("enabled", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}, "modalities"),
+        ({"moderation": {"model": "m"}}, "moderation"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"tools": [tool(), {"type": "shell"}]}, "tools[1]"),
+        ({"reasoning_effort": "gigantic"}, "reasoning_effort"),
+    ],
+)
+def test_case_19_refusals(fields: JSON, param: str) -> None:
+    assert refused(**fields) == param
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        (
+            {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
+            "messages[].content[].input_audio",
+        ),
+        ({"type": "file", "file": {"file_id": "f"}}, "messages[].content[].file"),
+        ({"type": "video_url", "video_url": {}}, "messages[].content[].type"),
+    ],
+)
+def test_case_19_refused_parts(part: JSON, param: str) -> None:
+    assert refused({"role": "user", "content": [part]}) == param
+
+
+def test_case_19_what_says_nothing_passes() -> None:
+    assert translate(n=1, logprobs=False, logit_bias={}, seed=0, frequency_penalty=0) == translate()
+
+
+def test_case_20_stop() -> None:
+    assert translate(stop="x")[0]["stop_sequences"] == ["x"]
+    assert translate(stop=["a", "b", "c", "d"])[0]["stop_sequences"] == ["a", "b", "c", "d"]
+    out, header = translate(stop=[" ", "\n"])
+    assert ("stop_sequences" in out, header) == (False, "stop")
+
+
+def test_case_21_images() -> None:
+    out, _ = translate(image(f"data:image/jpeg;base64,{PNG}"))
+    assert out["messages"][0]["content"][0]["source"] == {
+        "type": "base64",
+        "media_type": "image/png",
+        "data": PNG,
+    }
+    path = "messages[].content[].image_url"
+    assert refused(image(f"data:image/bmp;base64,{BMP}")) == path
+    assert refused(image("file:///etc/passwd")) == path
+    out, _ = translate(image("https://example.com/cat.png"))
+    assert out["messages"][0]["content"][0]["source"] == {
+        "type": "url",
+        "url": "https://example.com/cat.png",
+    }
+    assert refused(image("https://example.com/cat.png"), overrides={"vision": False}) == path
+
+
+def test_case_21_files() -> None:
+    for data in (f"data:application/pdf;base64,{PDF}", PDF):
+        out, _ = translate(file(file_data=data, filename="a.pdf"))
+        assert out["messages"][0]["content"] == [
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+                "title": "a.pdf",
+            }
+        ]
+    out, _ = translate(file(file_data="data:text/markdown;base64,IyBIaQ=="))
+    assert out["messages"][0]["content"][0]["source"] == {
+        "type": "text",
+        "media_type": "text/plain",
+        "data": "# Hi",
+    }
+    path = "messages[].content[].file"
+    assert refused(file(file_data="data:application/zip;base64,UEs=")) == path
+    assert refused(file(file_data="data:text/plain;base64,/w==")) == path
+    assert refused(file(file_data=PDF), overrides={"pdf": False}) == path
+
+
+def test_case_22_cache_marks() -> None:
+    parts = [
+        text("a", prompt_cache_breakpoint={"mode": "explicit"}),
+        text("b", cache_control={"type": "ephemeral"}),
+        text("c", prompt_cache_breakpoint={"mode": "explicit", "ttl": "12h"}),
+        text("d", cache_control={"type": "ephemeral", "ttl": "1h"}),
+        text("e", prompt_cache_breakpoint={"mode": "explicit", "ttl": "30m"}),
+        text("f", cache_control={"type": "ephemeral"}),
+    ]
+    out, header = translate({"role": "user", "content": parts})
+    short, hour = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
+    marks = [block.get("cache_control") for block in out["messages"][0]["content"]]
+    assert (marks, header) == ([None, None, hour, hour, short, short], "")
+
+
+def test_case_22_an_automatic_mark_counts() -> None:
+    mark = {"type": "ephemeral"}
+    messages = [{"role": "user", "content": [text(t, cache_control=mark) for t in "abcd"]}]
+    out, _ = translate(*messages, prompt_cache_options={"mode": "implicit"})
+    assert out["cache_control"] == mark
+    assert sum("cache_control" in block for block in out["messages"][0]["content"]) == 3
+    out, _ = translate(*messages, overrides={"cache_breakpoints": False})
+    assert not any("cache_control" in block for block in out["messages"][0]["content"])
+
+
+def test_case_22_tools_and_messages_carry_marks() -> None:
+    mark = {"type": "ephemeral"}
+    out, header = translate(
+        {"role": "system", "content": "s", "cache_control": mark},
+        {"role": "user", "content": "u", "cache_control": mark},
+        tools=[{**tool(), "cache_control": mark}],
+    )
+    assert out["tools"][0]["cache_control"] == mark
+    assert out["system"] == [text("s", cache_control=mark)]
+    assert out["messages"][0]["content"] == [text("u", cache_control=mark)]
+    assert header == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"safety_identifier": "a", "user": "b", "metadata": {"user_id": "c"}}, "a"),
+        ({"user": "b", "metadata": {"user_id": "c"}}, "b"),
+        ({"metadata": {"user_id": "c"}}, "c"),
+    ],
+)
+def test_case_23_user_id(fields: JSON, expected: str) -> None:
+    out, header = translate(**fields)
+    assert (out["metadata"], header) == ({"user_id": expected}, "")
+
+
+def test_case_24_the_models_word_last_or_first() -> None:
+    out, header = translate(HELLO, HI)
+    assert out["messages"][-1] == user(text("Continue."))
+    assert header == "messages[].role"
+    out, header = translate(HELLO, {"role": "assistant", "content": "Hi "}, model=HAIKU_45)
+    assert out["messages"][-1] == {"role": "assistant", "content": [text("Hi")]}
+    assert header == ""
+    out, header = translate(HI, HELLO)
+    assert out["messages"][0] == user(text("."))
+    assert header == "messages[].role"
+    out, _ = translate(HELLO, HI, model=HAIKU_45, reasoning_effort="high")
+    assert out["messages"][-1] == user(text("Continue."))
+
+
+def test_case_25_nothing_empty_goes_out() -> None:
+    out, header = translate(
+        {"role": "system", "content": ""},
+        {"role": "user", "content": [text(""), text("Hello"), text(" ")]},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "again"},
+    )
+    assert out["messages"] == [user(text("Hello"), text("again"))]
+    assert ("system" in out, header) == (False, "")
+    out, header = translate({"role": "user", "content": ""})
+    assert (out["messages"], header) == ([user(text("."))], "messages")
+
+
+def test_case_26_unknown_fields_and_modes() -> None:
+    out, header = translate(min_p=0.1, made_up={"a": 1})
+    assert header == "min_p,made_up" and "min_p" not in out
+    assert refused(min_p=0.1, mode="strict") == "min_p"
+    assert translate(logit_bias={"1": 5}, mode="lenient")[1] == "logit_bias"
+    assert refused(n=2, mode="lenient") == "n"
+
+
+def test_case_43_same_conversation_same_bytes() -> None:
+    conversation = [
+        {"role": "system", "content": "s"},
+        HELLO,
+        {"role": "system", "content": "later"},
+        calling(call("a:1", "we.ird", '{"x":1}'), call("b:2", "we.ird", "")),
+        answer("a:1"),
+        answer("b:2", [text("two")]),
+        {"role": "user", "name": "ann", "content": [text("and"), text("")]},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "hm"},
+        HELLO,
+    ]
+    ends = (3, 6, 7, 9)
+    written = []
+    for end in ends:
+        first, _ = translate(*conversation[:end], tools=[tool("we.ird")])
+        second, _ = translate(*json.loads(json.dumps(conversation[:end])), tools=[tool("we.ird")])
+        assert json.dumps(first) == json.dumps(second)
+        written.append(first)
+    for before, after in zip(written, written[1:], strict=False):
+        for old, new in zip(before["messages"], after["messages"], strict=False):
+            assert json.dumps(new["content"]).startswith(json.dumps(old["content"])[:-1])
+        assert before["system"] == after["system"]
+
+
+def test_case_98_only_anthropics_signatures_go_back() -> None:
+    details = [
+        {
+            "index": 0,
+            "type": "reasoning.text",
+            "format": "unknown",
+            "text": "hm",
+            "signature": seal({"k": "rc"}),
+        }
+    ]
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": seal({"k": "rc"})}]
+    for message, path in (
+        ({"reasoning_details": details}, "messages[].reasoning_details"),
+        ({"thinking_blocks": blocks}, "messages[].thinking_blocks"),
+        ({"reasoning_content": "hm"}, "messages[].reasoning_content"),
+    ):
+        out, header = translate(HELLO, {**HI, **message}, HELLO)
+        assert out["messages"][1]["content"] == [text("Hi")]
+        assert header == path
+
+
+def test_reasoning_goes_back_to_its_place() -> None:
+    entry = {"type": "reasoning.text", "format": "anthropic-claude-v1"}
+    details = [
+        {**entry, "index": 0, "text": "one", "signature": "A"},
+        {**entry, "index": 1, "text": "two", "signature": "B", "lmb_at": "3:0"},
+        {**entry, "index": 2, "text": "", "signature": "C", "lmb_at": "6:1"},
+    ]
+    out, header = translate(
+        HELLO,
+        calling(call("a"), call("b"), content="abc😀ef", reasoning_details=details),
+        answer("a"),
+        answer("b"),
+    )
+    found = [
+        block.get("text") or block.get("signature") or block.get("id")
+        for block in out["messages"][1]["content"]
+    ]
+    assert found == ["A", "abc", "B", "😀ef", "a", "C", "b"]
+    assert header == ""
+
+
+def test_redacted_reasoning_goes_back() -> None:
+    details = [{"type": "reasoning.encrypted", "format": "anthropic-claude-v1", "data": "x"}]
+    out, _ = translate(HELLO, {**HI, "reasoning_details": details}, HELLO)
+    assert out["messages"][1]["content"][0] == {"type": "redacted_thinking", "data": "x"}
+
+
+def test_case_32_names_and_ids_are_replaced_alike() -> None:
+    name = "weather.get/" + "x" * 80
+    out, header = translate(
+        HELLO,
+        calling(call("call:1", name)),
+        answer("call:1"),
+        tools=[tool(name)],
+        tool_choice={"type": "function", "function": {"name": name}},
+    )
+    used = out["messages"][1]["content"][0]
+    assert used["name"] == out["tools"][0]["name"] == out["tool_choice"]["name"]
+    assert used["id"] == out["messages"][2]["content"][0]["tool_use_id"]
+    assert len(used["name"]) == 64 and header == ""
+
+
+def test_custom_tools() -> None:
+    grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: A"}}
+    custom = {"type": "custom", "custom": {"name": "g", "description": "d", "format": grammar}}
+    out, header = translate(
+        HELLO,
+        calling({"id": "a", "type": "custom", "custom": {"name": "g", "input": "free"}}),
+        answer("a"),
+        tools=[custom],
+    )
+    assert out["tools"][0]["input_schema"]["required"] == ["input"]
+    assert out["tools"][0]["description"].endswith("lark grammar:\nstart: A")
+    assert out["messages"][1]["content"][0]["input"] == {"input": "free"}
+    assert header == "tools[].custom.format"
+
+
+def test_tiers() -> None:
+    assert translate(service_tier="auto")[0]["service_tier"] == "auto"
+    assert translate(service_tier="default")[0]["service_tier"] == "standard_only"
+    assert translate(service_tier="flex")[1] == "service_tier"
+    out, header = translate(service_tier="priority", overrides={"map_fast": True})
+    assert (out["speed"], header) == ("fast", "")
+
+
+def test_web_search_where_the_route_allows_it() -> None:
+    options = {
+        "search_context_size": "low",
+        "user_location": {"type": "approximate", "approximate": {"city": "Bonn"}},
+    }
+    out, header = translate(web_search_options=options, overrides={"server_tools": True})
+    assert out["tools"] == [
+        {
+            "type": "web_search_20250305",
+            "name": "web_search",
+            "user_location": {"type": "approximate", "city": "Bonn"},
+        }
+    ]
+    assert header == "web_search_options.search_context_size"
+
+
+def test_names_refusals_and_tool_result_parts() -> None:
+    out, header = translate(
+        {**HELLO, "name": "ann"},
+        {"role": "assistant", "content": None, "refusal": "No."},
+        HELLO,
+        calling(call()),
+        answer(content=[text("a"), {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]),
+    )
+    assert out["messages"][1]["content"] == [text("No.")]
+    assert [block["type"] for block in out["messages"][-1]["content"][0]["content"]] == [
+        "text",
+        "image",
+    ]
+    assert header == "messages[].name,messages[].refusal"
+
+
+def test_the_profile_of_an_unknown_model_is_the_default_one() -> None:
+    assert profile("anthropic", UNKNOWN) == Profile()

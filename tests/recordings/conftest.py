@@ -1,0 +1,246 @@
+"""Real providers' traffic, recorded by others, as a check on what we believe of the dialects.
+
+It lies beside the project; ``LMBROKER_RECORDINGS`` says where, ``../shared/recordings`` is the
+default. Tests that name a ``stream_recording`` or an ``answer_recording`` run once per folder.
+
+The judges are the official SDKs: what theirs makes of the recorded answer and what the other
+one's makes of our translation must be the same.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDINGS = Path(os.environ.get("LMBROKER_RECORDINGS", ROOT.parent / "shared" / "recordings"))
+ENDPOINTS = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
+
+
+@dataclass
+class Told:
+    """What a client takes from an answer."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    stop: str | None = None
+    usage: tuple[int, int] | None = None
+    """Prompt and completion tokens."""
+
+
+@dataclass
+class Recording:
+    folder: Path
+    dialect: str
+    status: int
+
+    @property
+    def stream(self) -> bytes:
+        return (self.folder / "response.sse").read_bytes()
+
+    @property
+    def body(self) -> bytes:
+        return (self.folder / "response.json").read_bytes()
+
+
+def load(folder: Path) -> Recording:
+    meta = json.loads((folder / "meta.json").read_bytes())
+    return Recording(folder, ENDPOINTS[meta["endpoint"]], meta["status"])
+
+
+def folders(answer: str) -> list[Path]:
+    found = []
+    for path in sorted(RECORDINGS.glob(f"*/{answer}")):
+        endpoint = json.loads((path.parent / "meta.json").read_bytes())["endpoint"]
+        if endpoint in ENDPOINTS:
+            found.append(path.parent)
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for name, answer in (
+        ("stream_recording", "response.sse"),
+        ("answer_recording", "response.json"),
+    ):
+        if name not in metafunc.fixturenames:
+            continue
+        found = folders(answer)
+        if found:
+            metafunc.parametrize(name, found, indirect=True, ids=[f.name for f in found])
+        else:
+            skip = pytest.mark.skip(
+                reason=f"no recordings at {RECORDINGS}; set LMBROKER_RECORDINGS"
+            )
+            metafunc.parametrize(name, [pytest.param(None, marks=skip)], indirect=True)
+
+
+@pytest.fixture
+def stream_recording(request: pytest.FixtureRequest) -> Recording:
+    return load(request.param)
+
+
+@pytest.fixture
+def answer_recording(request: pytest.FixtureRequest) -> Recording:
+    return load(request.param)
+
+
+Judge = Callable[[list[Any]], Told]
+
+
+@pytest.fixture(scope="session")
+def judges() -> dict[str, Judge]:
+    """Dialect -> what its SDK makes of a stream, given as the decoded data of its events;
+    ``plain`` is for streams that the OpenAI SDK chokes on or garbles."""
+    return {"openai": openai_stream, "anthropic": anthropic_stream, "plain": plain_stream}
+
+
+@pytest.fixture(scope="session")
+def readers() -> dict[str, Callable[[Any], Told]]:
+    """Dialect -> what its SDK makes of a whole answer."""
+    return {"openai": openai_answer, "anthropic": anthropic_answer}
+
+
+def openai_stream(events: list[Any]) -> Told:
+    from openai._models import construct_type
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+    from openai.types.chat import ChatCompletionChunk
+
+    state = ChatCompletionStreamState()
+    for event in events:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state.handle_chunk(construct_type(type_=ChatCompletionChunk, value=event))
+    return _openai_told(state.current_completion_snapshot)
+
+
+def plain_stream(events: list[Any]) -> Told:
+    """OpenAI chunks read by hand: texts joined, calls by index, the last usage."""
+    told, calls = Told(), {}
+    for event in events:
+        usage = event.get("usage")
+        if usage:
+            told.usage = (
+                usage["prompt_tokens"], usage["total_tokens"] - usage["prompt_tokens"]
+            )
+        for choice in event.get("choices") or []:
+            if choice["index"] != 0:
+                continue
+            delta = choice["delta"]
+            content = delta.get("content") or ""
+            if isinstance(content, list):
+                for piece in content:
+                    told.text += piece.get("text") or ""
+                    told.reasoning += "".join(p["text"] for p in piece.get("thinking") or [])
+            else:
+                told.text += content
+            told.reasoning += delta.get("reasoning") or ""
+            for call in delta.get("tool_calls") or []:
+                known = calls.setdefault(call["index"], ["", ""])
+                known[0] = known[0] or call["function"].get("name") or ""
+                known[1] += call["function"].get("arguments") or ""
+    told.calls = [(name, arguments(text)) for name, text in calls.values()]
+    return told
+
+
+def openai_answer(body: Any) -> Told:
+    from openai._models import construct_type
+    from openai.types.chat import ChatCompletion
+
+    return _openai_told(construct_type(type_=ChatCompletion, value=body))
+
+
+def _openai_told(completion: Any) -> Told:
+    choice = completion.choices[0]
+    message = choice.message
+    told = Told(stop=choice.finish_reason)
+    extra = message.model_extra or {}
+    reasoning = extra.get("reasoning_content") or extra.get("reasoning") or ""
+    content = message.content or ""
+    if isinstance(content, list):  # Mistral
+        for piece in content:
+            if piece.get("type") == "thinking":
+                reasoning += "".join(p.get("text", "") for p in piece["thinking"])
+        content = "".join(piece.get("text") or "" for piece in content)
+    told.text, told.reasoning = content, reasoning
+    told.refusal = message.refusal or ""
+    for call in message.tool_calls or []:
+        if call.type == "custom":
+            told.calls.append((call.custom.name, {"input": call.custom.input}))
+        else:
+            told.calls.append((call.function.name, arguments(call.function.arguments)))
+    if completion.usage is not None:
+        usage = completion.usage
+        told.usage = (usage.prompt_tokens, max(usage.total_tokens - usage.prompt_tokens, 0))
+    return told
+
+
+def anthropic_stream(events: list[Any]) -> Told:
+    from anthropic.lib.streaming._messages import accumulate_event
+
+    snapshot, buffers = None, {}
+    for event in events:
+        if event["type"] in KNOWN:
+            snapshot = accumulate_event(
+                event=event, current_snapshot=snapshot, json_bufs=buffers
+            )
+    return _anthropic_told(snapshot)
+
+
+KNOWN = (
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+)
+
+
+def anthropic_answer(body: Any) -> Told:
+    from anthropic._models import construct_type
+    from anthropic.types import Message
+
+    return _anthropic_told(construct_type(type_=Message, value=body))
+
+
+def _anthropic_told(message: Any) -> Told:
+    told = Told(stop=message.stop_reason)
+    reasoning = []
+    for block in message.content:
+        if block.type == "text":
+            told.text += block.text
+        elif block.type == "thinking":
+            reasoning.append(block.thinking)
+        elif block.type == "tool_use":
+            told.calls.append((block.name, block.input))
+    told.reasoning = "\n\n".join(filter(None, reasoning))
+    usage = message.usage
+    if usage is not None:
+        prompt = (
+            (usage.input_tokens or 0)
+            + (usage.cache_creation_input_tokens or 0)
+            + (usage.cache_read_input_tokens or 0)
+        )
+        told.usage = (prompt, usage.output_tokens)
+    return told
+
+
+def arguments(text: str | None) -> Any:
+    """Arguments as the other dialect has them: an object, whatever the model wrote; as much of
+    it as there is, the way Anthropic's SDK reads it."""
+    import jiter
+
+    if not (text or "").strip():
+        return {}
+    try:
+        value = jiter.from_json((text or "").encode(), partial_mode=True)
+    except ValueError:
+        return {"INVALID_JSON": text}
+    return value if isinstance(value, dict) else {"INVALID_JSON": text}

@@ -1,0 +1,63 @@
+"""Every recorded whole answer, translated to the other dialect, means the same there; every
+recorded error keeps its words and its sense."""
+
+from typing import Any
+
+import pytest
+
+from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
+from lmbroker.adapters.anthropic_messages import response as anthropic_response
+from lmbroker.adapters.base import Reply
+from lmbroker.adapters.openai_chat import errors as openai_errors
+from lmbroker.adapters.openai_chat import response as openai_response
+from lmbroker.unified import json_text
+from lmbroker.unified.fold import fold, unfold
+
+REPLY = Reply(model="alias", created=1795000000, request_id="req_1")
+ANSWERS = {"openai": openai_response, "anthropic": anthropic_response}
+ERRORS = {"openai": openai_errors, "anthropic": anthropic_errors}
+OTHER = {"openai": "anthropic", "anthropic": "openai"}
+KINDS = {
+    400: {"invalid_request", "context_length"},
+    401: {"auth"},
+    404: {"not_found"},
+    429: {"rate_limit", "billing"},
+}
+
+
+def test_recorded_answer_means_the_same_in_the_other_dialect(
+    answer_recording: Any, readers: Any
+) -> None:
+    if answer_recording.status != 200:
+        pytest.skip("an error, checked below")
+    dialect = answer_recording.dialect
+    body = json_text.decode(answer_recording.body)
+    answer = ANSWERS[dialect].decode_response(body)
+    assert fold(unfold(answer)) == answer
+    told = ANSWERS[OTHER[dialect]].encode_response(answer, REPLY)
+    ours, theirs = readers[OTHER[dialect]](told), readers[dialect](body)
+    assert ours.text == theirs.text + theirs.refusal
+    assert ours.reasoning == theirs.reasoning
+    assert ours.calls == theirs.calls
+    if theirs.usage is not None:
+        assert answer.usage is not None
+        prompt, completion = theirs.usage
+        cached = answer.usage.cache_read + answer.usage.cache_write
+        assert ours.usage == (max(prompt, cached), completion)
+
+
+def test_recorded_error_keeps_its_words_and_sense(answer_recording: Any) -> None:
+    status, dialect = answer_recording.status, answer_recording.dialect
+    if status == 200:
+        pytest.skip("an answer, checked above")
+    error = ERRORS[dialect].decode_error(status, {}, answer_recording.body)
+    assert error.kind in KINDS[status]
+    assert error.message.encode() in answer_recording.body.replace(b'\\"', b'"').replace(
+        b"\\u003c", b"<"
+    ).replace(b"\\u003e", b">").replace(b"\\n", b"\n")
+    told_status, told = ERRORS[OTHER[dialect]].encode_error(error, "req_1")
+    assert told_status == status
+    if error.kind == "context_length" and dialect == "openai":
+        assert told["error"]["message"].startswith("prompt is too long: ")
+    else:
+        assert told["error"]["message"] == error.message

@@ -1,0 +1,312 @@
+"""The backends' door, over the real Agent and pool with a network in memory."""
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as Refusal
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from lmbroker.backends import IDLE_SECONDS, Backends, api_root
+from lmbroker.call import Backend, Timeouts
+from lmbroker.errors import Broken, TimedOut, Unreachable
+from lmbroker.secret import Secret
+from lmbroker.workflows.contract import Outbound
+
+TIMEOUTS = Timeouts(connect=5, headers=60, idle=20)
+OUTBOUND = Outbound(
+    path="/chat/completions", headers=(("content-type", "application/json"),), body=b'{"a":1}'
+)
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def backend(dialect="openai", url="http://10.1.2.3:8000"):
+    return Backend(name="b", url=url, dialect=dialect, credential=Secret("the-key"))
+
+
+class Wire(StringTransport):
+    """A connection in memory that remembers how it was closed."""
+
+    aborted = False
+
+    def abortConnection(self):
+        self.aborted = True
+        super().abortConnection()
+
+
+class Network:
+    """Backends on a reactor in memory; ``connections`` are those made so far."""
+
+    def __init__(self):
+        self.reactor = MemoryReactorClock()
+        self.backends = Backends(self.reactor)
+        self.connections = []
+
+    def send(self, to=None, outbound=OUTBOUND):
+        self.outcome = []
+        sending = Deferred.fromCoroutine(self.backends.send(to or backend(), outbound, TIMEOUTS))
+        sending.addBoth(self.outcome.append)
+        return sending
+
+    def accept(self):
+        host, port, factory, timeout, _ = self.reactor.tcpClients[len(self.connections)]
+        protocol = factory.buildProtocol(None)
+        wire = Wire()
+        wire.protocol = protocol
+        protocol.makeConnection(wire)
+        self.connections.append(wire)
+        return wire
+
+    def refuse(self, reason):
+        factory = self.reactor.tcpClients[len(self.connections)][2]
+        factory.clientConnectionFailed(None, Failure(reason))
+
+    @property
+    def error(self):
+        (outcome,) = self.outcome
+        return outcome.value
+
+    @property
+    def answer(self):
+        (outcome,) = self.outcome
+        return outcome
+
+    def timers(self):
+        return [call for call in self.reactor.getDelayedCalls() if call.active()]
+
+
+@pytest.fixture
+def network():
+    return Network()
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://localhost:11434", "http://localhost:11434/v1"),
+        ("http://localhost:11434/", "http://localhost:11434/v1"),
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("https://api.groq.com/openai/v1", "https://api.groq.com/openai/v1"),
+        ("https://openrouter.ai/api", "https://openrouter.ai/api/v1"),
+        (
+            "https://generativelanguage.googleapis.com/v1beta/openai/",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+        ),
+        ("https://api.z.ai/api/paas/v4", "https://api.z.ai/api/paas/v4"),
+        ("http://vllm:8000", "http://vllm:8000/v1"),
+    ],
+)
+def test_where_the_operations_of_a_base_url_live(url, root):
+    assert api_root(url) == root
+
+
+def test_what_goes_out(network):
+    network.send()
+    sent = network.accept().value()
+    head, _, body = sent.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"POST /v1/chat/completions HTTP/1.1"
+    assert body == b'{"a":1}'
+    names = sorted(line.partition(b":")[0].lower() for line in lines[1:])
+    assert names == sorted(
+        [b"host", b"content-type", b"content-length", b"accept-encoding", b"authorization"]
+        + ([b"connection"] if b"connection" in names else [])
+    )
+    assert b"accept-encoding: identity" in head.lower()
+    assert b"authorization: bearer the-key" in head.lower()
+
+
+def test_an_anthropic_backend_gets_its_key_in_its_own_header(network):
+    network.send(backend("anthropic"))
+    head = network.accept().value().lower()
+    assert b"x-api-key: the-key" in head
+    assert b"authorization" not in head
+
+
+def test_the_query_is_appended(network):
+    outbound = Outbound(path="/messages", query=b"beta=true", headers=(), body=b"{}")
+    network.send(outbound=outbound)
+    assert network.accept().value().startswith(b"POST /v1/messages?beta=true HTTP/1.1\r\n")
+
+
+def test_an_answer(network):
+    network.send()
+    network.accept().protocol.dataReceived(ANSWER)
+    assert network.answer.status == 200
+    assert network.answer.content_type == "application/json"
+    body = []
+    Deferred.fromCoroutine(network.answer.body()).addCallback(body.append)
+    assert body == [b"{}"]
+    network.reactor.advance(IDLE_SECONDS)
+    assert network.timers() == []
+
+
+def test_a_redirect_is_an_answer_like_any_other(network):
+    network.send()
+    network.accept().protocol.dataReceived(
+        b"HTTP/1.1 303 See Other\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n"
+    )
+    assert network.answer.status == 303
+    assert len(network.reactor.tcpClients) == 1
+
+
+def test_cookies_are_not_kept(network):
+    network.send()
+    network.accept().protocol.dataReceived(
+        ANSWER.replace(b"\r\n\r\n", b"\r\nset-cookie: tenant=a; path=/\r\n\r\n")
+    )
+    assert "set-cookie" not in network.answer.headers
+    network.answer.deliver(_Sink())
+    network.send()
+    wire = network.connections[0]
+    assert b"cookie" not in wire.value().lower()
+
+
+def test_a_kept_connection_is_used_again(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(ANSWER)
+    network.answer.deliver(_Sink())
+    wire.clear()
+    network.send()
+    assert wire.value().startswith(b"POST ")
+    assert len(network.reactor.tcpClients) == 1
+
+
+def test_a_kept_connection_that_had_died_is_replaced_once(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(ANSWER)
+    network.answer.deliver(_Sink())
+    network.send()
+    wire.protocol.connectionLost(Failure(ConnectionDone()))
+    assert network.outcome == []
+    second = network.accept()
+    assert second.value().startswith(b"POST ")
+    second.protocol.connectionLost(Failure(ConnectionDone()))
+    assert network.error.info.code == "closed_before_headers"
+    assert len(network.reactor.tcpClients) == 2
+
+
+def test_a_fresh_connection_that_dies_is_not_tried_again(network):
+    network.send()
+    network.accept().protocol.connectionLost(Failure(ConnectionLost()))
+    assert isinstance(network.error, Broken)
+    assert network.error.sent
+    assert network.error.info.code == "closed_before_headers"
+    assert len(network.reactor.tcpClients) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "code"),
+    [
+        (Refusal(), Unreachable, "refused"),
+        (ConnectTimeout(), TimedOut, "timeout_connect"),
+    ],
+)
+def test_no_connection(network, reason, kind, code):
+    network.send()
+    network.refuse(reason)
+    assert isinstance(network.error, kind)
+    assert not network.error.sent
+    assert network.error.info.code == code
+    assert network.timers() == []
+
+
+def test_no_headers_in_time(network):
+    network.send()
+    wire = network.accept()
+    network.reactor.advance(60)
+    assert isinstance(network.error, TimedOut)
+    assert network.error.info.code == "timeout_headers"
+    assert wire.disconnecting or wire.aborted
+    assert network.timers() == []
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: rot13\r\n\r\nabc",
+    ],
+)
+def test_what_is_no_http(network, garbage):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(garbage)
+    if not network.outcome:
+        wire.protocol.connectionLost(Failure(ConnectionDone()))
+    assert network.error.info.code in ("bad_response", "closed_before_headers")
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_cancelled_call_stops_and_is_told_as_cancelled(network, accepted):
+    sending = network.send()
+    wire = network.accept() if accepted else None
+    sending.cancel()
+    assert isinstance(network.error, CancelledError)
+    assert wire is None or wire.aborted or wire.disconnecting
+    assert network.timers() == []
+
+
+def test_a_body_that_is_cut(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}")
+    errors = []
+    Deferred.fromCoroutine(network.answer.body()).addErrback(errors.append)
+    wire.protocol.connectionLost(Failure(ConnectionLost()))
+    assert errors[0].value.info.code == "truncated"
+    assert network.timers() == []
+
+
+def test_a_body_that_stalls(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}")
+    errors = []
+    Deferred.fromCoroutine(network.answer.body()).addErrback(errors.append)
+    network.reactor.advance(19)
+    wire.protocol.dataReceived(b" ")
+    network.reactor.advance(19)
+    assert errors == []
+    network.reactor.advance(1)
+    assert errors[0].value.info.code == "timeout_idle"
+    assert wire.aborted
+
+
+def test_a_body_without_end_is_bounded(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    errors = []
+    Deferred.fromCoroutine(network.answer.body(limit=100)).addErrback(errors.append)
+    wire.protocol.dataReceived(b"64\r\n" + b"x" * 100 + b"\r\n")
+    assert errors == []
+    wire.protocol.dataReceived(b"1\r\nx\r\n")
+    assert errors[0].value.info.code == "oversized"
+    assert wire.aborted
+
+
+def test_a_body_nobody_waits_for_any_more_stops_the_backend(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}")
+    reading = Deferred.fromCoroutine(network.answer.body())
+    reading.addErrback(lambda failure: failure.trap(CancelledError))
+    reading.cancel()
+    assert wire.aborted
+
+
+class _Sink:
+    """Takes a body and forgets it."""
+
+    def makeConnection(self, transport): ...
+
+    def dataReceived(self, data): ...
+
+    def connectionLost(self, reason): ...

@@ -1,0 +1,120 @@
+"""Reading the top level of a body, and swapping its model without touching another byte."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmbroker import envelope
+from lmbroker.errors import Refused
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(['"model":', "model"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["model", "a", "{", '"']) | st.text(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+KEYS = st.text().filter(lambda key: key.lower() not in ("model", "stream"))
+
+
+@given(
+    fields=st.lists(st.tuples(KEYS, VALUES), max_size=6, unique_by=lambda pair: pair[0]),
+    place=st.integers(0, 6),
+    indent=st.sampled_from([None, 1, "\t"]),
+    ascii_only=st.booleans(),
+)
+def test_only_the_top_level_model_changes(fields, place, indent, ascii_only):
+    fields = [*fields[:place], ("model", "old name"), *fields[place:]]
+    text = json.dumps(dict(fields), indent=indent, ensure_ascii=ascii_only)
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        return
+    try:
+        head = envelope.read(body)
+    except Refused:
+        # A lone surrogate, escaped: no JSON text that can be told in UTF-8.
+        assert "\\ud" in text
+        return
+    assert head.model == "old name"
+    changed = envelope.with_model(body, 'new "näme"')
+    assert json.loads(changed) == {**dict(fields), "model": 'new "näme"'}
+    start = body.index(b'"old name"') if body.count(b'"old name"') == 1 else None
+    if start is not None:
+        assert changed[:start] == body[:start]
+        assert changed.endswith(body[start + len('"old name"') :])
+
+
+def test_every_other_byte_stays():
+    body = (
+        b' { "messages" : [{"role":"user","content":"say \\"model\\": \\"x\\" {["},'
+        b'{"model":"inner"}],\n\t"model"  :  "alias" , "seed":123456789012345678901234567890,'
+        b'"temperature":1.50,"stream":true}\r\n'
+    )
+    assert envelope.with_model(body, "real") == body.replace(b'"alias"', b'"real"')
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"[]", "invalid_json"),
+        (b"null", "invalid_json"),
+        (b'{"model":"x"', "invalid_json"),
+        (b'{"model":"x","a":NaN}', "invalid_json"),
+        (b'\xef\xbb\xbf{"model":"x"}', "invalid_json"),
+        ('{"model":"x"}'.encode("utf-16"), "invalid_json"),
+        (b'{"model":"x","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json"),
+        (b"{}", "missing_model"),
+        (b'{"model":null}', "missing_model"),
+        (b'{"model":7}', "missing_model"),
+        (b'{"model":""}', "missing_model"),
+        (b'{"model":"a\\u0000b"}', "invalid_value"),
+        (b'{"model":"a\\r\\nb"}', "invalid_value"),
+        ('{"model":"a\u202eb"}'.encode(), "invalid_value"),
+        ('{"model":"a\u200bb"}'.encode(), "invalid_value"),
+        (b'{"model":"' + b"m" * 257 + b'"}', "invalid_value"),
+        (b'{"model":"a","Model":"b"}', "invalid_value"),
+        (b'{"model":"a","stream":"yes"}', "invalid_type"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(body, code):
+    with pytest.raises(Refused) as refusal:
+        envelope.read(body)
+    assert refusal.value.info.code == code
+    assert refusal.value.info.kind == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","model":"b"}',
+        b'{"mod\\u0065l":"a","model":"b"}',
+        b'{"model":"b","\\u006dodel":"a"}',
+        b'{"model":"a","x":{"model":1},"model":"b"}',
+    ],
+)
+def test_a_second_model_is_refused(body):
+    with pytest.raises(Refused) as refusal:
+        envelope.with_model(body, "real")
+    assert refusal.value.info.param == "model"
+
+
+def test_an_escaped_key_is_found():
+    assert envelope.with_model(b'{"mod\\u0065l":"a"}', "b") == b'{"mod\\u0065l":"b"}'
+
+
+@pytest.mark.parametrize(("text", "streaming"), [("true", True), ("false", False), ("null", False)])
+def test_stream_flag(text, streaming):
+    assert envelope.read(b'{"model":"m","stream":%s}' % text.encode()).stream is streaming
+
+
+def test_bytes_that_are_no_utf8_are_refused_when_decoded():
+    with pytest.raises(Refused):
+        envelope.decode(b'{"model":"x","a":"\xff"}')

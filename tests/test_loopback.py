@@ -1,0 +1,555 @@
+"""The broker between raw sockets: what bytes cross it, when, and what happens on a break.
+
+Backend and client are scripted byte by byte; the broker between them is the real one.
+"""
+
+import json
+
+import pytest
+import pytest_twisted
+from prometheus_client import CollectorRegistry
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.web.server import Site
+
+from lmbroker.accesslog import access_fields
+from lmbroker.backends import Backends
+from lmbroker.broker import Broker
+from lmbroker.call import Timeouts
+from lmbroker.config import parse
+from lmbroker.metrics import Metrics
+from lmbroker.web import Front
+
+CONFIG = """
+[[models]]
+alias = "o"
+type = "openai"
+target = { url = "http://127.0.0.1:PORT/v1/", model = "real-o", api_key = "env:KEY" }
+[[models]]
+alias = "a"
+type = "anthropic"
+target = { url = "http://127.0.0.1:PORT", model = "real-a", api_key = "env:KEY" }
+"""
+SECONDS = 5
+O_EVENT = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o",  "choices":'
+    b'[{"index":0,"delta":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":null}]}\n\n'
+)
+O_END = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o","choices":'
+    b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
+A_EVENT = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message"'
+    b',"role":"assistant","model":"real-a","content":[],"stop_reason":null,"stop_sequence":null,'
+    b'"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+    b'"content_block":{"type":"text","text":""}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":"h\xc3\xa9"}}\n\n'
+)
+A_END = (
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn",'
+    b'"stop_sequence":null},"usage":{"output_tokens":5}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
+EVENTS = {"o": (O_EVENT, O_END), "a": (A_EVENT, A_END)}
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+class Line(Protocol):
+    """One end of a connection: collects bytes, and can be waited on."""
+
+    def __init__(self):
+        self.received = b""
+        self.lost = None
+        self._waiting = []
+        self.on_request = None
+
+    def dataReceived(self, data):
+        self.received += data
+        self._wake()
+
+    def connectionLost(self, reason=None):
+        self.lost = reason
+        self._wake()
+
+    def _wake(self):
+        for condition, waiter in list(self._waiting):
+            if not waiter.called and condition():
+                waiter.callback(None)
+
+    async def until(self, condition):
+        """Wait until ``condition`` of this end holds, a few seconds at most."""
+        if condition():
+            return
+        waiter = Deferred()
+        self._waiting.append((condition, waiter))
+        await waiter.addTimeout(SECONDS, reactor)
+
+    async def has(self, piece, times=1):
+        await self.until(lambda: self.received.count(piece) >= times)
+
+    async def closed(self):
+        await self.until(lambda: self.lost is not None)
+
+    @property
+    def body(self):
+        """What came after the HTTP head, with chunked framing taken off."""
+        head, _, rest = self.received.partition(b"\r\n\r\n")
+        if b"transfer-encoding: chunked" not in head.lower():
+            return rest
+        out = b""
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            out, rest = out + rest[:length], rest[length + 2 :]
+        return out
+
+    @property
+    def head(self):
+        return self.received.partition(b"\r\n\r\n")[0].decode().lower()
+
+
+class House:
+    """The broker on a port, a scripted backend on another."""
+
+    async def open(self, timeouts=Timeouts()):
+        self.backends_seen = []
+        self._accepted = []
+        house = self
+
+        class Accept(Factory):
+            def buildProtocol(self, addr):
+                line = Line()
+                house.backends_seen.append(line)
+                for waiter in house._accepted:
+                    if not waiter.called:
+                        waiter.callback(None)
+                return line
+
+        self._backend_port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            Accept()
+        )
+        port = str(self._backend_port.getHost().port)
+        config = parse(
+            CONFIG.replace("PORT", port),
+            name="test.toml",
+            environ={"KEY": "backend-key"},
+            read_file=open,
+        )
+        self.records = []
+        self.registry = CollectorRegistry()
+        self._backends = Backends(reactor)
+        self.broker = Broker(
+            config,
+            self._backends,
+            [Metrics(self.registry), self],
+            reactor,
+            lambda: 1795000000.0,
+            timeouts,
+        )
+        site = Site(Front(self.broker, self.registry).resource(), parsePOSTFormSubmission=False)
+        self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+        self._clients = []
+        return self
+
+    def opened(self, record): ...
+
+    def attempted(self, record, attempt): ...
+
+    def closed(self, record):
+        self.records.append(record)
+
+    async def client(self):
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self._port.getHost().port)
+        line = await connectProtocol(endpoint, Line())
+        self._clients.append(line)
+        return line
+
+    async def post(self, path, body, headers=()):
+        """A client that has sent one request."""
+        line = await self.client()
+        lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+        line.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        return line
+
+    async def backend(self, number=1):
+        """The ``number``-th connection that reached the backend, with a whole request on it."""
+        while len(self.backends_seen) < number:
+            waiter = Deferred()
+            self._accepted.append(waiter)
+            await waiter.addTimeout(SECONDS, reactor)
+        line = self.backends_seen[number - 1]
+        await line.has(b"\r\n\r\n")
+        length = int(line.head.partition("content-length: ")[2].split("\r\n")[0])
+        await line.until(lambda: len(line.received.partition(b"\r\n\r\n")[2]) >= length)
+        return line
+
+    async def ended(self, count=1):
+        """The records of ended calls, once there are ``count``."""
+        for _ in range(200):
+            if len(self.records) >= count:
+                return self.records
+            await deferLater(reactor, 0.01)
+        raise AssertionError(f"{len(self.records)} calls ended, not {count}")
+
+    def gauge(self):
+        return self.registry.get_sample_value("lmbroker_in_flight")
+
+    async def close(self):
+        for line in (*self._clients, *self.backends_seen):
+            if line.lost is None:
+                line.transport.abortConnection()
+        await self._port.stopListening()
+        await self._backend_port.stopListening()
+        await self._backends.close()
+        await deferLater(reactor, 0.01)
+
+
+@pytest.fixture
+def house():
+    opened = pytest_twisted.blockon(Deferred.fromCoroutine(House().open()))
+    yield opened
+    pytest_twisted.blockon(Deferred.fromCoroutine(opened.close()))
+
+
+def sse_head():
+    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(data):
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def unary(body, status=b"200 OK", extra=b""):
+    return (
+        b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n"
+        % (status, extra, len(body))
+        + body
+    )
+
+
+def ask(model, **more):
+    return json.dumps(
+        {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **more}
+    ).encode()
+
+
+ODD = (
+    b' {"messages":[{"role":"user","content":"say \\"model\\": \\"x\\""}],  "n":1,\n'
+    b'"seed":123456789012345678901234567890,"unknown":{"model":"inner"}, "model" : "%s"}'
+)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("path", "alias", "real", "target"),
+    [
+        ("/v1/chat/completions", b"o", b"real-o", "/v1/chat/completions"),
+        ("/v1/embeddings", b"o", b"real-o", "/v1/embeddings"),
+        ("/v1/messages", b"a", b"real-a", "/v1/messages"),
+        ("/v1/messages?beta=true", b"a", b"real-a", "/v1/messages?beta=true"),
+        ("/v1/messages/count_tokens", b"a", b"real-a", "/v1/messages/count_tokens"),
+    ],
+)
+async def test_passthrough_keeps_every_byte_of_request_and_answer(house, path, alias, real, target):
+    client = await house.post(path, ODD % alias)
+    backend = await house.backend()
+    assert backend.received.startswith(f"POST {target} HTTP/1.1\r\n".encode())
+    assert backend.body == ODD % real
+    answer = b'{ "id":"x" ,"big":123456789012345678901234567890, "usage":{"prompt_tokens":1}}\n'
+    backend.transport.write(unary(answer))
+    await client.has(answer)
+    assert client.body == answer
+    (record,) = await house.ended()
+    assert (record.outcome, record.status) == ("complete", 200)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("dialect", "alias"), [("openai", "o"), ("anthropic", "a")])
+async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(house, dialect, alias):
+    first, last = EVENTS[alias]
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(first))
+    await client.has(first)
+    backend.transport.write(chunk(b": comment\n\n"))
+    await client.has(b": comment")
+    backend.transport.write(chunk(last) + b"0\r\n\r\n")
+    await client.has(b"0\r\n\r\n")
+    assert client.body == first + b": comment\n\n" + last
+    (record,) = await house.ended()
+    assert (record.outcome, record.stream) == ("complete", True)
+    assert "text/event-stream" in client.head
+    assert "content-length" not in client.head
+    if alias == "a":
+        assert record.usage.output == 5
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("dialect", "alias"), [("openai", "a"), ("anthropic", "o")])
+async def test_a_translated_event_leaves_before_the_next_arrives(house, dialect, alias):
+    first, last = EVENTS[alias]
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    sent = json.loads(backend.body)
+    assert sent["model"] == f"real-{alias}"
+    assert sent["stream"] is True
+    backend.transport.write(sse_head() + chunk(first))
+    await client.has("hé".encode())
+    backend.transport.write(chunk(last) + b"0\r\n\r\n")
+    await client.has(b"0\r\n\r\n")
+    assert client.body.endswith(
+        b"data: [DONE]\n\n" if dialect == "openai" else b'data: {"type":"message_stop"}\n\n'
+    )
+    (record,) = await house.ended()
+    assert record.outcome == "complete"
+    assert record.usage.output > 0
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+async def test_no_credential_of_the_client_reaches_a_backend(house, dialect, alias):
+    keys = ["Authorization: Bearer client-key", "x-api-key: client-key", "api-key: client-key"]
+    await house.post(PATHS[dialect], ask(alias), [*keys, "Cookie: k=client-key"])
+    backend = await house.backend()
+    assert b"client-key" not in backend.received
+    if alias == "o":
+        assert "authorization: bearer backend-key" in backend.head
+    else:
+        assert "x-api-key: backend-key" in backend.head
+        assert "authorization" not in backend.head
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("moment", ["waiting", "headers", "streaming"])
+@pytest.mark.parametrize("rudely", [False, True])
+async def test_a_client_that_leaves_stops_the_backend(house, dialect, alias, moment, rudely):
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    if moment != "waiting":
+        backend.transport.write(sse_head())
+    if moment == "streaming":
+        backend.transport.write(chunk(EVENTS[alias][0]))
+        await client.has("hé".encode())
+    left = reactor.seconds()
+    client.transport.abortConnection() if rudely else client.transport.loseConnection()
+    await backend.closed()
+    assert reactor.seconds() - left < 0.1
+    (record,) = await house.ended()
+    assert record.outcome == "client_left"
+    assert len(record.attempts) == 1
+    assert house.gauge() == 0
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("rudely", [False, True])
+@pytest.mark.parametrize("half", [b"", b'data: {"choices":[{"ind'])
+async def test_a_stream_that_breaks_ends_with_one_error_in_band(house, dialect, alias, rudely, half):
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(EVENTS[alias][0]) + (chunk(half) if half else b""))
+    await client.has("hé".encode())
+    backend.transport.abortConnection() if rudely else backend.transport.loseConnection()
+    await client.has(b"0\r\n\r\n")
+    events = client.body.decode().split("\n\n")
+    assert events[-1] == ""
+    assert client.body.count(b'"error"') == (1 if dialect == "openai" else 2)
+    if dialect == "openai":
+        error = json.loads(events[-2].removeprefix("data: "))["error"]
+        assert error["code"] == "upstream_stream_truncated"
+    else:
+        name, data = events[-2].split("\n")
+        assert name == "event: error"
+        assert json.loads(data.removeprefix("data: "))["error"]["type"] == "api_error"
+    assert b"[DONE]" not in client.body
+    assert b"message_stop" not in client.body
+    (record,) = await house.ended()
+    assert (record.outcome, record.status) == ("stream_error", 200)
+    assert len(house.backends_seen) == 1
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+async def test_an_error_as_the_first_event_becomes_an_http_error(house, dialect, alias):
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    event = (
+        b'data: {"error":{"message":"busy","type":"server_error","code":"server_is_overloaded"}}\n\n'
+        if alias == "o"
+        else b"event: error\n"
+        b'data: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'
+    )
+    backend.transport.write(sse_head() + chunk(event))
+    await client.has(b"busy")
+    assert client.head.startswith("http/1.1 " + ("503" if dialect == "openai" else "529"))
+    (record,) = await house.ended()
+    assert record.outcome == "backend_error"
+    assert house.gauge() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_client_pauses_the_backend(house):
+    client = await house.post(PATHS["openai"], ask("o", stream=True))
+    backend = await house.backend()
+    client.transport.pauseProducing()
+    event = O_EVENT.replace(b"h\xc3\xa9", b"x" * 60_000)
+    written = 0
+
+    class Endless:
+        """Writes as fast as the broker reads."""
+
+        def resumeProducing(self):
+            nonlocal written
+            if written < 2000:
+                written += 1
+                backend.transport.write(chunk(event))
+
+        def stopProducing(self): ...
+
+    backend.transport.write(sse_head())
+    backend.transport.registerProducer(Endless(), False)
+    before = -1
+    while before != written:
+        before = written
+        await deferLater(reactor, 0.2)
+    assert written < 400, "the broker read on although nobody took what it read"
+    client.transport.resumeProducing()
+    await client.until(lambda: len(client.received) > 420 * len(event))
+    backend.transport.unregisterProducer()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+async def test_a_backend_that_rejects_our_key_is_our_fault(house, dialect, alias):
+    client = await house.post(PATHS[dialect], ask(alias))
+    backend = await house.backend()
+    body = b'{"error":{"message":"Incorrect API key provided: backend-key","type":"x"}}'
+    backend.transport.write(unary(body, b"401 Unauthorized"))
+    await client.has(b"backend authentication failed")
+    assert client.head.startswith("http/1.1 502")
+    assert b"backend-key" not in client.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_native_error_body_passes_as_it_is(house):
+    client = await house.post(PATHS["anthropic"], ask("a"))
+    backend = await house.backend()
+    body = b'{"type":"error", "error":{"type":"invalid_request_error","message":"max_tokens: x"}}'
+    backend.transport.write(unary(body, b"400 Bad Request", b"request-id: req_theirs\r\n"))
+    await client.has(body)
+    assert client.body == body
+    assert "request-id: req_theirs" in client.head
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("stream", [False, True])
+async def test_html_is_not_relayed(house, stream):
+    client = await house.post(PATHS["openai"], ask("o", stream=stream))
+    backend = await house.backend()
+    backend.transport.write(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"
+    )
+    await client.has(b"\r\n\r\n{")
+    assert client.head.startswith("http/1.1 502")
+    assert json.loads(client.body)["error"]["message"]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+async def test_json_for_a_stream_and_a_stream_for_json(house, dialect, alias):
+    answers = {
+        "o": b'{"id":"c1","object":"chat.completion","created":1,"model":"real-o","choices":'
+        b'[{"index":0,"message":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":"stop"}]'
+        b',"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}',
+        "a": b'{"id":"msg_1","type":"message","role":"assistant","model":"real-a","content":'
+        b'[{"type":"text","text":"h\xc3\xa9"}],"stop_reason":"end_turn","stop_sequence":null,'
+        b'"usage":{"input_tokens":3,"output_tokens":5}}',
+    }
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(unary(answers[alias]))
+    await client.has("hé".encode())
+    assert "text/event-stream" in client.head
+    assert (b"[DONE]" if dialect == "openai" else b"message_stop") in client.body
+
+    client = await house.post(PATHS[dialect], ask(alias))
+    await backend.until(lambda: backend.received.count(b"POST ") == 2)
+    backend.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")
+    await client.has("hé".encode())
+    assert "application/json" in client.head
+    assert isinstance(json.loads(client.body), dict)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_access_line_tells_the_call_and_none_of_its_contents(house):
+    client = await house.post(PATHS["anthropic"], ask("o", stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(O_EVENT + O_END) + b"0\r\n\r\n")
+    await client.has(b"message_stop")
+    (record,) = await house.ended()
+    line = access_fields(record)
+    assert line["alias"] == "o"
+    assert line["dialects"] == "anthropic->openai"
+    assert line["workflow"] == "translation"
+    assert line["outcome"] == "complete"
+    assert line["status"] == 200
+    assert 0 <= line["ms_headers"] <= line["ms_first_event"] <= line["ms"]
+    assert line["tokens_out"] > 0
+    assert "hé" not in json.dumps(line, ensure_ascii=False)
+    assert '"hi"' not in json.dumps(line)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("request_line", "status", "anthropic"),
+    [
+        ("GET /nowhere", 404, False),
+        ("GET /v1/messages/nowhere", 404, True),
+        ("GET /v1/chat/completions", 405, False),
+        ("DELETE /v1/messages", 405, True),
+        ("OPTIONS /v1/messages", 405, True),
+        ("FOO /v1/messages", 405, True),
+        ("POST /health", 405, False),
+        ("GET /%ff", 400, False),
+        ("GET /v1//messages", 404, False),
+    ],
+)
+async def test_every_other_path_answers_json_of_its_family(house, request_line, status, anthropic):
+    client = await house.client()
+    client.transport.write(
+        request_line.encode() + b" HTTP/1.1\r\nHost: a..b\r\nContent-Length: 0\r\n\r\n"
+    )
+    await client.has(b"}")
+    assert client.head.startswith(f"http/1.1 {status}")
+    assert ("allow: " in client.head) == (status == 405)
+    assert "server:" not in client.head
+    body = json.loads(client.body)
+    assert body["error"]["message"]
+    assert ("type" in body) == anthropic
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/o", "/metrics", "/api/hello"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_can_be_read(house, path, method):
+    client = await house.client()
+    client.transport.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await client.has(b"\r\n\r\n")
+    assert client.head.startswith("http/1.1 200")
+    if method == "HEAD":
+        await deferLater(reactor, 0.02)
+        assert client.body == b""

@@ -1,0 +1,269 @@
+"""The way back: the client's pace, one end, and a backend that stops when nobody listens."""
+
+import pytest
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from lmbroker.call import Timeouts
+from lmbroker.errors import ErrorInfo
+from lmbroker.relay import LINGER_BYTES, LINGER_SECONDS, Relay
+
+TIMEOUTS = Timeouts(idle=30, commit=10, ping=10)
+
+
+class Upper:
+    """A transform: ``!`` is the end, ``?`` an error, ``~`` no event yet, the rest is shouted."""
+
+    usage = None
+    stop = ""
+
+    def __init__(self):
+        self.phase = "waiting"
+        self.error = None
+
+    def feed(self, chunk):
+        if chunk == b"boom":
+            raise ValueError("a fault of ours")
+        if chunk == b"~":
+            return b""
+        if chunk == b"?":
+            return self.fail(ErrorInfo(kind="server", message="told"))
+        self.phase = "complete" if chunk.endswith(b"!") else "open"
+        return chunk.upper()
+
+    def close(self):
+        return self.fail(ErrorInfo(kind="truncated", message="cut"))
+
+    def fail(self, error):
+        waiting, self.phase, self.error = self.phase == "waiting", "failed", error
+        return b"" if waiting else b"<" + error.kind.encode() + b">"
+
+    def commit(self):
+        self.phase = "open"
+        return b""
+
+    def ping(self):
+        return b"."
+
+
+class Answer:
+    def __init__(self):
+        self.aborted = 0
+
+    def abort(self):
+        self.aborted += 1
+
+
+class Scene:
+    def __init__(self, timeouts=TIMEOUTS):
+        self.clock = Clock()
+        self.answer = Answer()
+        self.relay = Relay(self.answer, Upper(), self.clock, timeouts)
+        self.backend = StringTransport()
+        self.relay.makeConnection(self.backend)
+        self.client = StringTransport()
+        self.outcomes = []
+
+    def deliver(self):
+        self.ended = self.relay.deliver(self.client)
+        self.ended.addBoth(self.outcomes.append)
+
+    def done(self, reason=None):
+        self.relay.connectionLost(Failure(reason or ResponseDone()))
+
+    def assert_quiet(self):
+        """Nothing is left that could fire."""
+        assert [call for call in self.clock.getDelayedCalls() if call.active()] == []
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def test_each_chunk_leaves_in_the_turn_in_which_it_came(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    assert scene.client.value() == b"A"
+    scene.relay.dataReceived(b"b")
+    assert scene.client.value() == b"AB"
+    scene.relay.dataReceived(b"c!")
+    assert scene.client.value() == b"ABC!"
+    assert scene.outcomes == [None]
+    scene.done()
+    assert scene.answer.aborted == 0
+    scene.assert_quiet()
+
+
+def test_nothing_begins_before_the_first_real_event(scene):
+    scene.relay.dataReceived(b"~")
+    assert not scene.relay.begun.called
+    scene.relay.dataReceived(b"a")
+    assert scene.relay.begun.called
+
+
+def test_an_error_as_first_event_writes_nothing(scene):
+    scene.relay.dataReceived(b"?")
+    assert scene.relay.begun.called
+    assert scene.relay.silent
+    assert scene.relay.transform.error.message == "told"
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_a_body_that_ends_before_the_first_event_writes_nothing(scene):
+    scene.done()
+    assert scene.relay.silent
+    assert scene.relay.transform.error.kind == "truncated"
+    scene.assert_quiet()
+
+
+def test_a_silent_backend_is_committed_to_after_a_while(scene):
+    scene.clock.advance(10)
+    assert scene.relay.begun.called
+    scene.deliver()
+    scene.relay.dataReceived(b"a")
+    assert scene.client.value() == b"A"
+
+
+def test_a_break_is_told_once_and_in_band(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.done(ConnectionLost())
+    assert scene.client.value() == b"A<truncated>"
+    assert scene.outcomes == [None]
+    scene.assert_quiet()
+
+
+def test_a_fault_of_ours_is_told_in_band_and_stops_the_backend(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.relay.log = type("Silent", (), {"failure": lambda *_: None})()
+    scene.relay.dataReceived(b"boom")
+    assert scene.client.value() == b"A<server>"
+    assert scene.answer.aborted == 1
+
+
+def test_a_silent_backend_is_given_up(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    for _ in range(29):
+        scene.clock.advance(1)
+    assert b"<" not in scene.client.value()
+    scene.clock.advance(1)
+    assert scene.client.value().endswith(b"<timeout>")
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_every_byte_restarts_the_silence(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    for _ in range(10):
+        scene.clock.advance(20)
+        scene.relay.dataReceived(b"~")
+    assert scene.relay.transform.phase == "open"
+
+
+def test_a_waiting_client_hears_a_ping(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.clock.advance(9)
+    assert scene.client.value() == b"A"
+    scene.clock.advance(1)
+    assert scene.client.value() == b"A."
+    scene.clock.advance(10)
+    assert scene.client.value() == b"A.."
+
+
+def test_pings_go_on_while_the_backend_sends_only_whitespace():
+    scene = Scene()
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    for _ in range(60):
+        scene.clock.advance(1)
+        scene.relay.dataReceived(b"~")
+    assert scene.client.value() == b"A" + b"." * 6
+
+
+def test_a_slow_client_pauses_the_backend(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    assert scene.client.producer is scene.relay
+    scene.relay.pauseProducing()
+    assert scene.backend.producerState == "paused"
+    scene.relay.resumeProducing()
+    assert scene.backend.producerState == "producing"
+
+
+def test_a_paused_backend_is_not_blamed_for_silence(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.relay.pauseProducing()
+    for _ in range(100):
+        scene.clock.advance(10)
+    assert scene.relay.transform.phase == "open"
+    assert scene.client.value() == b"A"
+    scene.relay.resumeProducing()
+    scene.clock.advance(29)
+    assert scene.relay.transform.phase == "open"
+    for _ in range(2):
+        scene.clock.advance(1)
+    assert scene.relay.transform.phase == "failed"
+
+
+def test_a_client_that_leaves_stops_the_backend_at_once(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.relay.stopProducing()
+    assert scene.answer.aborted == 1
+    assert scene.outcomes == []
+    scene.done(ConnectionLost())
+    assert scene.client.value() == b"A"
+    scene.ended.cancel()
+    assert scene.outcomes[0].check(CancelledError)
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_a_client_that_leaves_before_the_first_event_stops_the_backend(scene):
+    failures = []
+    scene.relay.begun.addErrback(failures.append)
+    scene.relay.begun.cancel()
+    assert failures[0].check(CancelledError)
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_the_client_is_ended_at_the_terminal_event_and_the_body_awaited_shortly(scene):
+    scene.relay.dataReceived(b"a!")
+    scene.deliver()
+    assert scene.outcomes == [None]
+    scene.clock.advance(LINGER_SECONDS / 2)
+    assert scene.answer.aborted == 0
+    scene.clock.advance(LINGER_SECONDS)
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_what_follows_the_end_is_thrown_away_up_to_a_bound(scene):
+    scene.relay.dataReceived(b"a!")
+    scene.deliver()
+    scene.relay.dataReceived(b"x" * LINGER_BYTES)
+    assert scene.answer.aborted == 0
+    scene.relay.dataReceived(b"x")
+    assert scene.answer.aborted == 1
+    assert scene.client.value() == b"A!"
+
+
+def test_an_end_while_paused_reads_on(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    scene.relay.pauseProducing()
+    scene.relay.dataReceived(b"b!")
+    assert scene.backend.producerState == "producing"
+    assert scene.outcomes == [None]
