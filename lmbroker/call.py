@@ -28,12 +28,14 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A configured place to send to.
 
     ``url`` has no trailing slash and no ``/v1``. ``name`` is safe for logs and metric labels.
+    ``credential_ref`` says where the credential came from (``env:NAME``), never what it is.
     """
 
     name: str
     url: str
     dialect: Dialect
     credential: Secret | None = None
+    credential_ref: str = ""
 
 
 _PATHS: Mapping[tuple[str, str], str] = {

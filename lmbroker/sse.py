@@ -3,28 +3,31 @@
 Reading follows the WHATWG rules (HTML Standard, 9.2.6) with two exceptions that providers make
 necessary: a comment is told as a sign of life, and an unterminated last event counts if its
 data is complete JSON. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
-content. Chunks may cut anywhere, also inside a code point.
+content. Chunks may cut anywhere, also inside a code point; the fields ``id`` and ``retry`` mean
+nothing here.
 """
 
+import json
 import re
+from typing import NoReturn
 
 import msgspec
 
 EVENT_LIMIT = 8 * 1024 * 1024
-"""Longest unfinished event that is held, in bytes; signatures and whole arguments are long."""
+"""Longest event, in bytes: signatures, encrypted reasoning and whole arguments are long."""
 
 COMMENT_PING = b": ping\n\n"
 DONE = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"
-_LINE_END = re.compile(rb"\r\n?|\n")
-_BLANK_LINE = re.compile(rb"(?>\r\n?|\n){2,}")
+_EVENT_END = re.compile(rb"(?>\r\n?|\n){2,}")
+"""Two line ends or more; atomic, lest CRLF be taken for two."""
 _KNOWN_NAMES = 64
-_is_json = msgspec.json.Decoder(msgspec.Raw).decode
+_LONGEST_KNOWN_NAME = 64
 
 
 class SSEError(Exception):
-    """An event is longer than the reader may hold."""
+    """An event is longer than the limit. It says no more, for contents are not for logs."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -37,6 +40,10 @@ class Frame(msgspec.Struct, frozen=True):
     event: str
     data: bytes | None
 
+    def __repr__(self) -> str:
+        data = "comment" if self.data is None else f"{len(self.data)} bytes"
+        return f"Frame({self.event!r}, {data})"
+
 
 _COMMENT = Frame("", None)
 
@@ -44,61 +51,67 @@ _COMMENT = Frame("", None)
 class Reader:
     """Chunks -> frames, in time linear in the bytes however they are cut.
 
-    As long as a stream ends its lines with LF alone, as nearly all do, events are cut out whole;
-    from the first CR on it is read line by line.
+    The law: the frames do not depend on the cuts. All line ends become LF as they come in (no
+    line can hold a CR), so whatever a stream uses, events are whole blocks between two LFs.
+    A comment is told together with the block it stands in.
     """
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
         self._held = bytearray()
+        """The unfinished event; before anything else, the beginning of what may be a BOM."""
         self._searched = 0
+        """No event ends in ``_held`` before this place."""
         self._begun = False
-        self._lines: _Lines | None = None
-        self._names: dict[bytes, str] = {}
+        self._after_cr = False
         self._over = False
+        self._names: dict[bytes, str] = {}
+        """Whole ``event:`` lines and the names in them: a stream repeats the same few."""
 
     @property
     def pending(self) -> bool:
         """An unfinished event is held."""
-        return bool(self._held) or (self._lines is not None and self._lines.pending)
+        return bool(self._held.strip(b"\n"))
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that ``chunk`` completes.
 
-        Raises SSEError in the call after the one that went over the limit, so that no frame is
-        lost; after that for ever.
+        Raises SSEError for an event above the limit: at once, or in the next call where frames
+        before it are still to be told. From then on every call raises.
         """
         if self._over:
             raise SSEError
         if not self._begun:
             chunk = self._without_bom(chunk)
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._with_lf(chunk)
+        if not self._held and chunk[-2:] == b"\n\n":
+            return self._frames(chunk)
+        held = self._held
+        held += chunk
+        if not self._begun:
+            return []
         frames: list[Frame] = []
-        if self._lines is None and b"\r" not in chunk:
-            if not self._held and chunk[-2:] == b"\n\n":
-                for block in chunk.split(b"\n\n"):
-                    if block:
-                        self._block(block, frames)
-                return frames
-            self._cut(chunk, frames)
-        else:
-            if self._lines is None:
-                self._lines = _Lines(self)
-                chunk = bytes(self._held) + chunk
-                self._held.clear()
-            self._lines.feed(chunk, frames)
-        size = len(self._held) if self._lines is None else self._lines.size
-        self._over = size > self._limit
+        end = held.rfind(b"\n\n", self._searched)
+        if end >= 0:
+            whole = bytes(held[:end])
+            del held[: end + 2]
+            frames = self._frames(whole)
+        self._searched = max(0, len(held) - 1)
+        # The LF at the end may be the first half of the blank line and no part of the event.
+        if len(held) > self._limit + 1:
+            self._too_long(frames)
         return frames
 
     def close(self) -> list[Frame]:
-        """The unterminated last event, if its data is complete JSON or ``[DONE]``."""
+        """The unterminated last event, if its data is complete JSON or ``[DONE]``; never one
+        above the limit."""
+        if self._over:
+            return []
         frames: list[Frame] = []
-        if self._lines is not None:
-            self._lines.end(frames)
-        elif self._held:
-            self._block(bytes(self._held), frames)
+        self._parse(bytes(self._held), frames)
         self._held.clear()
-        self._lines = None
+        self._searched = 0
         return [frame for frame in frames if frame.data is not None and _complete(frame.data)]
 
     def _without_bom(self, chunk: bytes) -> bytes:
@@ -110,162 +123,143 @@ class Reader:
         self._begun = True
         return start.removeprefix(_BOM)
 
-    def _cut(self, chunk: bytes, frames: list[Frame]) -> None:
-        held = self._held
-        held += chunk
-        if not self._begun:
-            return
-        end = held.rfind(b"\n\n", self._searched)
-        if end < 0:
-            self._searched = max(0, len(held) - 1)
-            return
-        whole = bytes(held[:end])
-        del held[: end + 2]
-        self._searched = max(0, len(held) - 1)
+    def _with_lf(self, chunk: bytes) -> bytes:
+        """``chunk`` with LF as its only line end. A CR ends its line at once; should an LF
+        follow in the next chunk, it belongs to that CR and is dropped there."""
+        if not chunk:
+            return chunk
+        start = 1 if self._after_cr and chunk[:1] == b"\n" else 0
+        self._after_cr = chunk[-1:] == b"\r"
+        return chunk[start:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _frames(self, whole: bytes) -> list[Frame]:
+        """The frames of whole events. The two forms that providers send are taken apart here;
+        all others go line by line."""
+        frames: list[Frame] = []
+        names = self._names
+        some_too_long = len(whole) > self._limit
         for block in whole.split(b"\n\n"):
-            if block:
-                self._block(block, frames)
-
-    def _block(self, block: bytes, frames: list[Frame]) -> None:
-        """One event, its lines separated by LF."""
-        if b"\n" not in block:
+            if some_too_long and len(block) > self._limit:
+                self._too_long(frames)
+                break
             if block[:6] == b"data: ":
-                frames.append(Frame("", block[6:]))
-                return
-        elif block[:7] == b"event: ":
-            name, _, rest = block[7:].partition(b"\n")
-            if rest[:6] == b"data: " and b"\n" not in rest:
-                frames.append(Frame(self.name(name), rest[6:]))
-                return
-        parser = _Event(self)
-        for line in block.split(b"\n"):
-            parser.line(line, frames)
-        parser.line(b"", frames)
+                if b"\n" not in block:
+                    frames.append(Frame("", block[6:]))
+                    continue
+            else:
+                first, _, rest = block.partition(b"\n")
+                event = names.get(first)
+                if event is not None and rest[:6] == b"data: " and b"\n" not in rest:
+                    frames.append(Frame(event, rest[6:]))
+                    continue
+            if block:
+                self._parse(block, frames)
+        return frames
 
-    def name(self, name: bytes) -> str:
-        """An event's name as text; the few that a stream repeats are decoded once."""
-        text = self._names.get(name)
-        if text is None:
-            text = name.decode("utf-8", "replace")
-            if len(self._names) < _KNOWN_NAMES:
-                self._names[name] = text
+    def _parse(self, block: bytes, frames: list[Frame]) -> None:
+        """One event, line by line."""
+        event = ""
+        data: list[bytes] = []
+        for line in block.split(b"\n"):
+            field, colon, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"data":
+                data.append(value)
+            elif field == b"event":
+                event = self._name(line, value)
+            elif colon and not field:
+                frames.append(_COMMENT)
+        if data:
+            frames.append(Frame(event, b"\n".join(data)))
+
+    def _name(self, line: bytes, name: bytes) -> str:
+        text = name.decode("utf-8", "replace")
+        if len(line) <= _LONGEST_KNOWN_NAME and len(self._names) < _KNOWN_NAMES:
+            self._names[line] = text
         return text
 
-
-class _Event:
-    """The event that is being read, line by line."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.event = b""
-        self.data: list[bytes] = []
-        self.size = 0
-
-    def line(self, line: bytes, frames: list[Frame]) -> None:
-        if not line:
-            if self.data:
-                frames.append(Frame(self._reader.name(self.event), b"\n".join(self.data)))
-            self.event, self.data, self.size = b"", [], 0
-            return
-        field, _, value = line.partition(b":")
-        if not field:
-            frames.append(_COMMENT)
-            return
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            self.data.append(value)
-            self.size += len(value)
-        elif field == b"event":
-            self.event = value
-
-
-class _Lines:
-    """The general case: any line end, lines finished as soon as their end is there."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._event = _Event(reader)
-        self._line = bytearray()
-        self._after_cr = False
-
-    @property
-    def size(self) -> int:
-        return len(self._line) + self._event.size
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._line or self._event.data or self._event.event)
-
-    def feed(self, chunk: bytes, frames: list[Frame]) -> None:
-        start = 1 if self._after_cr and chunk[:1] == b"\n" else 0
-        if chunk:
-            self._after_cr = chunk[-1:] == b"\r"
-        for end in _LINE_END.finditer(chunk, start):
-            line = chunk[start : end.start()]
-            if self._line:
-                line = bytes(self._line) + line
-                self._line.clear()
-            self._event.line(line, frames)
-            start = end.end()
-        self._line += chunk[start:]
-
-    def end(self, frames: list[Frame]) -> None:
-        self._event.line(bytes(self._line), frames) if self._line else None
-        self._event.line(b"", frames)
+    def _too_long(self, frames: list[Frame]) -> None:
+        self._over = True
+        self._held.clear()
+        if not frames:
+            raise SSEError
 
 
 class Boundary:
     """Cuts a stream after whole events, without touching a byte.
 
     ``feed`` returns what is whole, ``tail`` is what is held: all that was returned plus the tail
-    is all that was fed. Something may be inserted after what was returned.
+    is all that was fed. Events of one's own may be inserted after anything that was returned.
+    A CR at the end of a chunk may be half of a CRLF, so nothing is cut right after it: with bare
+    CRs for line ends, an event is whole when the first byte of the next one is there.
     """
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
         self._held = bytearray()
+        self._has_cr = False
 
     @property
     def tail(self) -> bytes:
+        """The unfinished event."""
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events so far. Raises SSEError when an unfinished one is over the limit."""
+        """The events that ``chunk`` completes. Raises SSEError while an unfinished one is above
+        the limit; events before it have been returned by then."""
         held = self._held
         if not held and chunk[-2:] == b"\n\n":
             return chunk
+        # An event's end that is not there yet has at most three bytes: CR, LF, CR.
         searched = max(0, len(held) - 3)
         held += chunk
-        end = -1
-        if b"\r" in held:
-            for end_of_event in _BLANK_LINE.finditer(held, searched):
-                end = end_of_event.end()
+        if self._has_cr or b"\r" in chunk:
+            end = self._end(searched)
         else:
-            at = held.rfind(b"\n\n", searched)
-            end = at + 2 if at >= 0 else -1
-        if end < 0:
+            end = held.rfind(b"\n\n", searched) + 2
+            if end == 1:
+                end = 0
+        if not end:
             if len(held) > self._limit:
                 raise SSEError
             return b""
         whole = bytes(held[:end])
         del held[:end]
+        self._has_cr = b"\r" in held
         return whole
 
+    def _end(self, searched: int) -> int:
+        """Where the last whole event in ``_held`` ends, 0 if none does. Any line ends."""
+        self._has_cr = True
+        held = self._held
+        until = len(held) - (held[-1:] == b"\r")
+        end = 0
+        for blank in _EVENT_END.finditer(held, searched, until):
+            end = blank.end()
+        return end
 
-def encode_event(event: bytes, data: bytes) -> bytes:
-    """An event with a name (Anthropic, Responses)."""
-    return b"".join((b"event: ", event, b"\ndata: ", data, b"\n\n"))
+
+def encode_event(event: str | bytes, data: bytes) -> bytes:
+    """An event with a name (Anthropic, Responses). ``data`` is one line, as compact JSON is."""
+    name = event.encode() if isinstance(event, str) else event
+    return b"".join((b"event: ", name, b"\ndata: ", data, b"\n\n"))
 
 
 def encode_data(data: bytes) -> bytes:
-    """An event without a name (OpenAI)."""
+    """An event without a name (OpenAI). ``data`` is one line, as compact JSON is."""
     return b"".join((b"data: ", data, b"\n\n"))
 
 
 def _complete(data: bytes) -> bool:
-    if data == DONE:
+    if data.strip() == DONE:
         return True
     try:
-        _is_json(data)
-    except (msgspec.DecodeError, RecursionError):
+        # Not msgspec: half a surrogate pair is legal here (translation.md 0.6).
+        json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return False
     return True
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

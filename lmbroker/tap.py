@@ -22,13 +22,11 @@ from lmbroker.broker import Broker
 from lmbroker.call import Alias, Target
 from lmbroker.config import Config, ConfigError
 from lmbroker.configfile import load
+from lmbroker.endpoints import PRACTICE
 from lmbroker.jsonlog import JSONLog
 from lmbroker.metrics import Metrics
 from lmbroker.testing import PracticeBackend
 from lmbroker.web import Front
-
-PRACTICE = "practice:"
-"""The URL that stands for the built-in practice backend."""
 
 
 class Options(usage.Options):
@@ -88,7 +86,9 @@ class BrokerService(service.MultiService):
 
     def privilegedStartService(self) -> None:
         if any(
-            target.backend.url == PRACTICE for alias in self._config.aliases for target in alias.targets
+            target.backend.url == PRACTICE
+            for alias in self._config.aliases.values()
+            for target in alias.targets
         ):
             self._practice = PracticeBackend(self._reactor)
             self._practice.start()
@@ -129,7 +129,9 @@ def with_practice(config: Config, url: str) -> Config:
     def routed(alias: Alias) -> Alias:
         return msgspec.structs.replace(alias, targets=tuple(map(real, alias.targets)))
 
-    return msgspec.structs.replace(config, aliases=tuple(map(routed, config.aliases)))
+    return msgspec.structs.replace(
+        config, aliases={name: routed(alias) for name, alias in config.aliases.items()}
+    )
 
 
 def makeService(options: Options) -> service.IService:

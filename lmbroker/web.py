@@ -116,7 +116,7 @@ class Front:
         return body
 
     def _names(self) -> list[str]:
-        return [alias.name for alias in self._broker.config.aliases]
+        return list(self._broker.config.aliases)
 
     # Errors that no call belongs to.
 

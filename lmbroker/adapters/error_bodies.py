@@ -47,6 +47,7 @@ _WORD_KINDS: dict[str, Kind] = {
     "service_unavailable_error": "overloaded",
     "insufficient_system_resource": "overloaded",
     "slow_down": "rate_limit",
+    "content_filter": "invalid_request",
 }
 """Types and codes that say more than the HTTP status."""
 

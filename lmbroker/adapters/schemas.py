@@ -41,6 +41,9 @@ _FORMATS = frozenset(
 )
 _KEPT = frozenset({"description", "title", "default", "required"})
 _ASIDE = frozenset({"description", "title", "default"})
+_SAYS_SOMETHING = frozenset(
+    {"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"}
+)
 _HARMLESS = frozenset(
     {"$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly"}
 )
@@ -75,7 +78,7 @@ class Subset(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class _NotExpressible(Exception):
+class _InexpressibleError(Exception):
     pass
 
 
@@ -147,7 +150,7 @@ def anthropic_subset(schema: JSON) -> Subset:
     try:
         narrowed = walk.node(schema, 0)
         walk.check_references()
-    except _NotExpressible as reason:
+    except _InexpressibleError as reason:
         return Subset(problem=str(reason))
     if walk.optional > MAX_OPTIONAL:
         return Subset(problem=f"more than {MAX_OPTIONAL} optional parameters")
@@ -169,10 +172,12 @@ class _Walk:
 
     def node(self, schema: Any, depth: int) -> JSON:
         if depth > MAX_DEPTH:
-            raise _NotExpressible("it nests too deeply")
+            raise _InexpressibleError("it nests too deeply")
         if not isinstance(schema, dict):
-            raise _NotExpressible("a schema in it is not an object")
-        out: JSON = {}
+            raise _InexpressibleError("a schema in it is not an object")
+        if _SAYS_SOMETHING.isdisjoint(schema):
+            raise _InexpressibleError("a schema in it allows anything")
+        out: JSON = {} if "type" in schema or "properties" not in schema else {"type": "object"}
         moved: JSON = {}
         for key, value in schema.items():
             self._keyword(key, value, out, moved, depth)
@@ -192,7 +197,7 @@ class _Walk:
     def _keyword(self, key: str, value: Any, out: JSON, moved: JSON, depth: int) -> None:
         if key in ("properties", "$defs", "definitions"):
             if not isinstance(value, dict):
-                raise _NotExpressible(f"{key} is not an object")
+                raise _InexpressibleError(f"{key} is not an object")
             owner = self.owner
             out[key] = {}
             for name, each in value.items():
@@ -202,7 +207,7 @@ class _Walk:
                 self.owner = owner
         elif key in ("anyOf", "oneOf", "allOf"):
             if not isinstance(value, list):
-                raise _NotExpressible(f"{key} is not a list")
+                raise _InexpressibleError(f"{key} is not a list")
             branches = [self.node(each, depth + 1) for each in value]
             if key != "allOf":
                 self.unions += 1
@@ -211,17 +216,17 @@ class _Walk:
             out[key] = self.node(value, depth + 1)
         elif key == "enum":
             if not isinstance(value, list) or any(isinstance(v, dict | list) for v in value):
-                raise _NotExpressible("an enum holds objects or lists")
+                raise _InexpressibleError("an enum holds objects or lists")
             out[key] = value
         elif key == "const":
             if isinstance(value, dict | list):
-                raise _NotExpressible("a const is an object or a list")
+                raise _InexpressibleError("a const is an object or a list")
             out[key] = value
         elif key == "$ref":
             if value == "#":
-                raise _NotExpressible("it is recursive")
+                raise _InexpressibleError("it is recursive")
             if _DEFINITION.fullmatch(str(value)) is None or _local(value, self.root) is None:
-                raise _NotExpressible("it refers to something outside of its definitions")
+                raise _InexpressibleError("it refers to something outside of its definitions")
             self.references.setdefault(self.owner, []).append(value)
             out[key] = value
         elif key == "type":
@@ -240,7 +245,7 @@ class _Walk:
         properties = out.get("properties") or {}
         if schema.get("additionalProperties") not in (None, False):
             if not properties:
-                raise _NotExpressible("an object has free keys")
+                raise _InexpressibleError("an object has free keys")
             self.moved = True
         required = schema.get("required")
         names = required if isinstance(required, list) else []
@@ -255,7 +260,7 @@ class _Walk:
             while ahead:
                 for target in self.references.get(ahead.pop(), ()):
                     if target == start:
-                        raise _NotExpressible("it is recursive")
+                        raise _InexpressibleError("it is recursive")
                     if target not in seen:
                         seen.add(target)
                         ahead.append(target)

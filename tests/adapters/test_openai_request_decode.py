@@ -277,7 +277,7 @@ def test_case_10_legacy_functions() -> None:
 
 
 def test_content_parts() -> None:
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"type": "text", "text": "t"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
         {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
@@ -336,7 +336,12 @@ def test_reasoning_details_come_first_and_put_streamed_pieces_together() -> None
             "data": "opaque",
             "lmb_at": "5:1",
         },
-        {"index": 2, "type": "reasoning.text", "format": "unknown", "signature": "lmb1.eyJrIjoicmMifQ"},
+        {
+            "index": 2,
+            "type": "reasoning.text",
+            "format": "unknown",
+            "signature": "lmb1.eyJrIjoicmMifQ",
+        },
         {"index": 3, "type": "reasoning.summary", "format": "openai-responses-v1", "summary": "s"},
     ]
     request = decode(
@@ -373,9 +378,7 @@ def test_other_spellings_of_reasoning() -> None:
         ReasoningPart(redacted="d"),
     )
     plain = decode({"role": "assistant", "content": "x", "reasoning": "hm"})
-    assert plain.turns[0].parts[0] == ReasoningPart(
-        text="hm", signature=Signature(origin="openai")
-    )
+    assert plain.turns[0].parts[0] == ReasoningPart(text="hm", signature=Signature(origin="openai"))
     assert plain.path("reasoning_part") == "messages[].reasoning"
 
 
@@ -453,7 +456,9 @@ def test_tool_choice_forms() -> None:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 _fields = st.sampled_from(
@@ -486,9 +491,8 @@ _fields = st.sampled_from(
 )
 _message = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "user", "assistant", "tool", "function"])},
-    optional={
-        name: _json
-        for name in (
+    optional=dict.fromkeys(
+        (
             "content",
             "name",
             "tool_calls",
@@ -500,8 +504,9 @@ _message = st.fixed_dictionaries(
             "refusal",
             "cache_control",
             "audio",
-        )
-    },
+        ),
+        _json,
+    ),
 )
 
 

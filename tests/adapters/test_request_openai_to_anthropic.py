@@ -1,7 +1,11 @@
-"""OpenAI client -> Unified Model -> Anthropic backend (translation.md section 10, numbers there)."""
+"""OpenAI client -> Unified Model -> Anthropic backend.
+
+Numbers in the names of the tests are the cases of translation.md section 10.
+"""
 
 import base64
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -10,6 +14,8 @@ from anthropic.types.message_create_params import (
     MessageCreateParamsNonStreaming,
     MessageCreateParamsStreaming,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from lmbroker.adapters.anthropic_messages.encode_request import encode_request
@@ -18,6 +24,16 @@ from lmbroker.adapters.signature import seal
 from lmbroker.errors import Refused
 from lmbroker.losses import Losses, Mode
 from lmbroker.profiles import Profile, profile
+from lmbroker.unified.parts import (
+    Cache,
+    Extra,
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.unified.request import Reasoning, Request, Sampling, Tool, ToolChoice, Turn
 
 JSON = dict[str, Any]
 
@@ -425,7 +441,9 @@ def test_case_15_a_schema_that_cannot_be_expressed() -> None:
     for fields in ({"strict": False}, {}):
         out, header = translate(response_format=formatted(schema, **fields))
         assert header == path and "output_config" not in out
-        assert json.dumps(schema, separators=(",", ":")) in out["messages"][-1]["content"][0]["text"]
+        assert (
+            json.dumps(schema, separators=(",", ":")) in out["messages"][-1]["content"][0]["text"]
+        )
     out, header = translate(response_format=formatted(schema, strict=True), mode="lenient")
     assert header == path
 
@@ -786,7 +804,7 @@ def test_case_43_same_conversation_same_bytes() -> None:
         second, _ = translate(*json.loads(json.dumps(conversation[:end])), tools=[tool("we.ird")])
         assert json.dumps(first) == json.dumps(second)
         written.append(first)
-    for before, after in zip(written, written[1:], strict=False):
+    for before, after in pairwise(written):
         for old, new in zip(before["messages"], after["messages"], strict=False):
             assert json.dumps(new["content"]).startswith(json.dumps(old["content"])[:-1])
         assert before["system"] == after["system"]
@@ -912,3 +930,138 @@ def test_names_refusals_and_tool_result_parts() -> None:
 
 def test_the_profile_of_an_unknown_model_is_the_default_one() -> None:
     assert profile("anthropic", UNKNOWN) == Profile()
+
+
+_words = st.sampled_from(["", " ", "a", "b c", "\U0001f600", "x " * 5])
+_mark = st.sampled_from([{}, {}, {"cache_control": {"type": "ephemeral", "ttl": "1h"}}])
+_text = st.builds(lambda words, mark: text(words, **mark), _words, _mark)
+_picture = st.just({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})
+_content = _words | st.lists(_text, max_size=3)
+_user = st.builds(
+    lambda content: {"role": "user", "content": content},
+    _words | st.lists(_text | _picture, max_size=4),
+)
+_system = st.builds(lambda content: {"role": "system", "content": content}, _content)
+_details = st.lists(
+    st.builds(
+        lambda words, at: {
+            "type": "reasoning.text",
+            "format": "anthropic-claude-v1",
+            "text": words,
+            "signature": "S",
+            "lmb_at": f"{at[0]}:{at[1]}",
+        },
+        _words,
+        st.tuples(st.integers(0, 12), st.integers(0, 2)),
+    ),
+    max_size=2,
+)
+_assistant = st.builds(
+    lambda content, calls, details: {
+        "role": "assistant",
+        "content": content,
+        **({"tool_calls": [call(id, arguments=args) for id, args in calls]} if calls else {}),
+        **({"reasoning_details": details} if details else {}),
+    },
+    st.none() | _content,
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b:c"]), st.sampled_from(["", "{}", "[1]"])), max_size=2
+    ),
+    _details,
+)
+_tool = st.builds(answer, st.sampled_from(["a", "b:c"]), _content)
+_conversation = st.lists(_user | _system | _assistant | _tool, min_size=1, max_size=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    _conversation,
+    st.sampled_from(sorted(THINKING)),
+    st.sampled_from([None, *EFFORTS]),
+    st.sampled_from([None, "auto", "required"]),
+)
+def test_every_conversation_becomes_one_that_anthropic_takes(
+    messages: list[JSON], model: str, effort: str | None, choice: str | None
+) -> None:
+    fields: JSON = {"reasoning_effort": effort, "tools": [tool()], "tool_choice": choice}
+    out, header = translate(*messages, model=model, **fields)
+    assert (out, header) == translate(*messages, model=model, **fields)
+    written = out["messages"]
+    assert written[0]["role"] == "user"
+    roles = [message["role"] for message in written]
+    for before, after in pairwise(roles):
+        assert before != after
+        assert after != "system" or before == "user"
+        assert before != "system" or after == "assistant"
+    if not profile("anthropic", model).mid_system:
+        assert "system" not in roles
+    if roles[-1] == "assistant":
+        assert profile("anthropic", model).prefill != "no"
+    blocks = [block for message in written for block in message["content"]]
+    assert all(message["content"] for message in written)
+    assert all(block["text"].strip() for block in blocks if block["type"] == "text")
+    marked = [block for block in (*out.get("system", ()), *blocks) if "cache_control" in block]
+    assert len(marked) <= 4
+    for message in written:
+        kinds = [block["type"] == "tool_result" for block in message["content"]]
+        assert kinds == sorted(kinds, reverse=True)
+    said = "".join(b["text"] for b in (*out.get("system", ()), *blocks) if b["type"] == "text")
+    for turn in messages:
+        if turn["role"] != "tool" and isinstance(turn["content"], str):
+            assert turn["content"].strip() in said
+
+
+def test_a_request_of_this_dialect_is_written_as_it_was_decoded() -> None:
+    def kept(name: str, value: Any) -> Extra:
+        return Extra(origin="anthropic", name=name, path=name, value=value, loss="refuse")
+
+    server = {"type": "web_search_20250305", "name": "web_search"}
+    opaque = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    request = Request(
+        dialect="anthropic",
+        model=OPUS_5,
+        system=(TextPart(text="s", cache=Cache(ttl="1h", raw={"type": "ephemeral", "ttl": "1h"})),),
+        turns=(
+            Turn(role="assistant", parts=(TextPart(text=" "),)),
+            Turn(
+                role="assistant",
+                parts=(
+                    ReasoningPart(signature=Signature(origin="anthropic", value="S")),
+                    OpaquePart(origin="anthropic", type="server_tool_use", raw=opaque),
+                    ToolCallPart(id="a:b", name="a.b", args={}),
+                ),
+                extras=(kept("clear_at", 1),),
+            ),
+        ),
+        tools=(Tool(kind="server", name="web_search", raw=server),),
+        tool_choice=ToolChoice(mode="required", raw={"type": "any", "new": 1}),
+        max_tokens=0,
+        sampling=Sampling(temperature=0.5),
+        reasoning=Reasoning(mode="budget", budget=2000, effort="low"),
+        extras=(kept("container", "c"), kept("output_config.task_budget", 5)),
+    )
+    losses = Losses()
+    assert encode_request(request, profile("anthropic", OPUS_5), losses) == {
+        "model": OPUS_5,
+        "max_tokens": 0,
+        "system": [text("s", cache_control={"type": "ephemeral", "ttl": "1h"})],
+        "messages": [
+            {"role": "assistant", "content": [text(" ")]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "", "signature": "S"},
+                    opaque,
+                    {"type": "tool_use", "id": "a:b", "name": "a.b", "input": {}},
+                ],
+                "clear_at": 1,
+            },
+        ],
+        "tools": [server],
+        "tool_choice": {"type": "any", "new": 1},
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "output_config": {"effort": "low", "task_budget": 5},
+        "temperature": 0.5,
+        "container": "c",
+    }
+    assert losses.paths == ()

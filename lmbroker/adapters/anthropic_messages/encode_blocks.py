@@ -85,7 +85,7 @@ class Blocks:
         elif part.origin == ORIGIN:
             return part.raw
         else:
-            self.refuse("part", f"it takes no part of type {part.type!r}")
+            self.refuse("part", "it takes no part of this type")
         return None
 
     def text(self, part: TextPart) -> JSON | None:
@@ -147,7 +147,7 @@ class Blocks:
 
     def _image(self, part: ImagePart) -> JSON | None:
         if not self.profile.vision and not self.native:
-            self.refuse("image", f"model {self.request.model} does not accept images")
+            self.refuse("image", "the model does not accept images")
         source = part.source
         if isinstance(source, Url):
             if not source.url.startswith(("https://", "http://")) and not self.native:

@@ -162,7 +162,7 @@ def _as_it_is(blocks: Blocks) -> JSON:
     choice = encode_choice(blocks, tools)
     if choice.wire is not None:
         body["tool_choice"] = choice.wire
-    _put_controls(body, _native_thinking(request.reasoning), _native_output(request))
+    _put_controls(body, _native_thinking(request.reasoning), _native_output(blocks))
     if request.stop:
         body["stop_sequences"] = list(request.stop)
     for name in ("temperature", "top_p", "top_k"):
@@ -198,8 +198,10 @@ def _native_thinking(asked: Reasoning | None) -> Thinking:
     return Thinking(wire=wire, effort=asked.effort)
 
 
-def _native_output(request: Request) -> JSON | None:
-    output = request.output
+def _native_output(blocks: Blocks) -> JSON | None:
+    output = blocks.request.output
     if output is None or output.schema is None:
         return None
-    return {"type": "json_schema", "schema": output.schema}
+    wire: JSON = {"type": "json_schema", "schema": output.schema}
+    blocks.extras(wire, output.extras)
+    return wire

@@ -134,7 +134,7 @@ class AnthropicDecoder:
         return events
 
     def _block_start(self, event: JSON) -> list[StreamEvent]:
-        block = event.get("content_block")
+        block: Any = event.get("content_block")
         part = decode_block(block)
         if part is None:
             return self._fail("a content block without a type")
@@ -173,7 +173,7 @@ class AnthropicDecoder:
             block, event, key = _DELTAS[kind]
             text = text_at(delta, key)
             if self._kind == block:
-                return [PartDelta(self._index, event, text)] if text else []  # type: ignore[arg-type]
+                return [PartDelta(self._index, event, text)] if text else []
             if kind == "input_json_delta":
                 self._input.append(text)
             elif text:

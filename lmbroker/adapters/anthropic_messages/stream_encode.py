@@ -98,7 +98,7 @@ class AnthropicEncoder:
         self._started = True
         self._tier = tier_of(start.tier) if reply.wants_tier else None
         usage = NO_USAGE if start.usage is None else encode_usage(start.usage, self._tier)
-        message = {
+        message: dict[str, Any] = {
             "id": answer_id(MESSAGE, start.id, reply.request_id),
             "type": "message",
             "role": "assistant",

@@ -1,6 +1,6 @@
 """What a message or a delta says, in all the forms that backends use (translation.md 4.4)."""
 
-from typing import Any
+from typing import Any, Literal
 
 from lmbroker.adapters.openai_chat import reasoning_details
 from lmbroker.unified.json_text import encode
@@ -33,6 +33,14 @@ def thought(said: JSON) -> list[str]:
 def spoken(said: JSON) -> list[str]:
     """The answer's text: ``content`` as a string or as a list of pieces."""
     return _texts(said.get("content"))
+
+
+def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
+    """What a call calls: a custom tool only if it is named, for Snowflake sends both."""
+    custom, function = call.get("custom"), call.get("function")
+    if isinstance(custom, dict) and (custom.get("name") or not isinstance(function, dict)):
+        return custom, "custom"
+    return function if isinstance(function, dict) else {}, "function"
 
 
 def arguments_text(function: JSON) -> str:

@@ -237,7 +237,8 @@ def _reasoning(
         if kind is not None and kind not in _THINKING:
             extras.append(thinking.extra("type", kind, "refuse", "thinking."))
         paths["reasoning"] = "thinking"
-        paths.setdefault("effort", "thinking")
+        if effort is None:
+            paths["effort"] = "thinking"
         budget = thinking.integer("budget_tokens", least=1) if kind == "enabled" else None
         mode = "budget" if budget is not None else _THINKING.get(kind or "", mode)
         shown = thinking.text("display")

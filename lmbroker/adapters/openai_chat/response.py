@@ -7,7 +7,7 @@ from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
 from lmbroker.adapters.base import JSON, Reply
 from lmbroker.adapters.openai_chat import ending
 from lmbroker.adapters.openai_chat.annotations import annotations
-from lmbroker.adapters.openai_chat.content import arguments_text, spoken, thought
+from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry
 from lmbroker.errors import Broken, ErrorInfo
@@ -16,6 +16,9 @@ from lmbroker.unified.parts import Part, ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 
 _SAYS = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+_SILENT = ("content_filter", "length")
+"""Finish reasons of answers that may have nothing to say: Azure leaves the message out, Gemini
+its content."""
 
 
 def decode_response(body: JSON) -> Response:
@@ -24,12 +27,13 @@ def decode_response(body: JSON) -> Response:
     Raises Broken when it is an error, or has no choice with a message.
     """
     choice = _first(body.get("choices"))
-    message = choice.get("message")
-    if not isinstance(message, dict) or not any(key in message for key in _SAYS):
+    finish, message = choice.get("finish_reason"), choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    if finish not in _SILENT and not any(key in message for key in _SAYS):
         if body.get("error"):
             raise Broken(error_bodies.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
-    failed = ending.finish_error(choice.get("finish_reason"))
+    failed = ending.finish_error(finish)
     if failed is not None:
         raise Broken(failed, phase="reading")
     parts = _parts(message)
@@ -41,7 +45,7 @@ def decode_response(body: JSON) -> Response:
         created=created if isinstance(created, int) else None,
         parts=tuple(parts),
         stop=ending.decode_stop(
-            choice.get("finish_reason"),
+            finish,
             calls=any(isinstance(part, ToolCallPart) for part in parts),
             refusal=refusal if isinstance(refusal, str) else "",
             matched=choice.get("stop_reason") or choice.get("matched_stop"),
@@ -178,15 +182,14 @@ def _decode_call(call: Any) -> ToolCallPart | None:
     """None for a call without a name: nobody could run it."""
     if not isinstance(call, dict):
         return None
-    custom = call.get("custom")
-    function = custom if isinstance(custom, dict) else call.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+    function, kind = called(call)
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
         return None
     id = call.get("id")
     id = str(id) if isinstance(id, str | int) else ""
     text = arguments_text(function)
-    if function is custom:
+    if kind == "custom":
         return ToolCallPart(id=id, name=name, raw_args=text, kind="custom")
     if not text or text.isspace():
         return ToolCallPart(id=id, name=name, args={})

@@ -13,7 +13,7 @@ from typing import Any
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
-from lmbroker.adapters.openai_chat.content import arguments_text, spoken, thought
+from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
@@ -193,12 +193,10 @@ class OpenAIDecoder:
             known = self._calls.get(key)
             if known is not None and id and known.id and known.id != id:
                 key = ("id", id)
-        custom = fragment.get("custom")
-        function = custom if isinstance(custom, dict) else fragment.get("function")
-        function = function if isinstance(function, dict) else {}
+        function, kind = called(fragment)
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = _Waiting("custom" if function is custom else "function")
+            call = self._calls[key] = _Waiting(kind)
             self._queue.append(call)
         self._last_call = key
         call.id = call.id or id

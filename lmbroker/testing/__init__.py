@@ -1,0 +1,63 @@
+"""The practice backend: a small HTTP server that speaks both dialects and needs no model.
+
+It serves the demo, the tests, the benchmarks, and people who embed LMBroker and want to test
+without a provider. It is a real server on a loopback port::
+
+    practice = PracticeBackend(reactor)
+    practice.start()
+    ... requests to practice.url + "/v1/chat/completions" or "/v1/messages" ...
+    practice.received[-1].body, practice.open_streams, practice.disconnects
+    await practice.stop()
+
+or ``python -m lmbroker.testing --port 9001``. It uses nothing else of LMBroker: what it sends is
+written by hand after the official documentation of both formats.
+
+It answers ``POST /v1/chat/completions``, ``/v1/messages``, ``/v1/messages/count_tokens``,
+``/v1/embeddings`` and ``GET /v1/models`` (``/{id}``), takes any credentials or none, and gives
+the same request the same answer, ids included. In both dialects, unary and streamed, it
+
+- echoes the last user text; streamed, in pieces of three words, one event per write;
+- offered tools, calls the first one (the one that ``tool_choice`` names; the first two when the
+  text has the word "parallel", unless parallel calls are forbidden) with arguments made from its
+  schema: its required properties, with small values; streamed in several fragments;
+- after a tool result, answers with a text that quotes the result;
+- thinks first when reasoning is asked for (``reasoning_effort`` other than "none": as
+  ``reasoning_content``; ``thinking`` enabled or adaptive: as a signed thinking block);
+- answers with a JSON instance of the schema when structured output is asked for;
+- stops at stop sequences, and at ``max_tokens`` words;
+- counts words as tokens, and half of the prompt as read from a cache when the user's text has
+  the word "cached"; OpenAI streams have usage if ``stream_options.include_usage`` asks for it.
+
+The model's name asks for a fault; any other name just echoes:
+
+======================= ================================== ==================================
+model                   streamed                           unary
+======================= ================================== ==================================
+``fail-STATUS``         that status (4xx, 5xx) with an error body of the dialect; 429, 503 and
+                        529 with ``retry-after: 1``
+``hang``                no answer at all, connection open
+``html``                200 with a page of ``text/html``
+``slow``, ``slow-MS``   100 (MS) ms between two events     100 (MS) ms before the answer
+``cut``                 two events, then the connection    half of the body, then the same
+                        closes (FIN), body unfinished
+``reset``               as ``cut``, by a TCP reset (RST)
+``cut-clean``           two events, then a proper end of   half of the JSON, and a length that
+                        the body, no last event            says so
+``stall``               two events, then silence,          half of the body, then silence
+                        connection open
+``error-first``         an error event and nothing else    200 with an error body
+``error-mid``           two events, then an error event    200 with an error body
+``garbage``             the third event is no JSON         half of the JSON
+``json-for-stream``     one JSON body                      as ever
+``stream-for-json``     as ever                            an event stream
+``empty``               an answer without any text         the same
+``long-N``              N (up to 7 digits) events of text, N words
+                        whatever the limits asked for
+======================= ================================== ==================================
+
+Embeddings and token counts play the unary faults, too.
+"""
+
+from lmbroker.testing.server import PracticeBackend, Received
+
+__all__ = ["PracticeBackend", "Received"]

@@ -1,0 +1,85 @@
+"""How an answer comes over the wire: as it should, or with the fault that the model's name asks
+for. The package's docstring lists the faults."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from lmbroker.testing.ask import JSON
+from lmbroker.testing.wire_anthropic import Anthropic
+from lmbroker.testing.wire_openai import OpenAI
+
+RETRY_LATER = (429, 503, 529)
+SLOW_MS = 100
+ASKED_FOR = "the practice backend fails, as asked"
+HTML = b"<!doctype html><html><body><h1>practice</h1></body></html>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A response to be played."""
+
+    parts: Iterable[bytes]
+    """Of the body, each to be written by itself."""
+    status: int = 200
+    type: str = "application/json"
+    length: int | None = None
+    """What ``content-length`` says; None for a chunked body."""
+    retry_after: bool = False
+    end: str = "finish"
+    """``finish``, ``cut``, ``reset``, or ``silence``: neither an end nor anything more."""
+    wait: float | None = None
+    """Seconds between two parts, and before a body of one part; None: the server's own pace."""
+
+
+def unary(model: str, speaker: OpenAI | Anthropic, value: JSON) -> Scene:
+    """``value`` as one JSON body, with the fault that ``model`` names."""
+    failing = re.fullmatch(r"fail-([45]\d\d)", model)
+    if failing:
+        return failure(speaker, int(failing[1]), ASKED_FOR)
+    if model == "hang":
+        return Scene(parts=(), end="silence")
+    if model == "html":
+        return Scene(parts=(HTML,), type="text/html", length=len(HTML))
+    if model in ("error-first", "error-mid"):
+        value = speaker.error(529, ASKED_FOR)
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    half = body[: len(body) // 2]
+    if model in ("garbage", "cut-clean"):
+        return Scene(parts=(half,), length=len(half))
+    if model in ("cut", "reset", "stall"):
+        end = "silence" if model == "stall" else model
+        return Scene(parts=(half,), length=len(body), end=end)
+    return Scene(parts=(body,), length=len(body), wait=_slowness(model))
+
+
+def streamed(model: str, speaker: OpenAI | Anthropic, events: Iterator[bytes]) -> Scene:
+    """``events`` as an event stream, with the fault that ``model`` names."""
+    if model == "html" or model == "hang" or model.startswith("fail-"):
+        return unary(model, speaker, {})
+    end = "finish"
+    if model in ("cut", "cut-clean", "reset", "stall"):
+        end = {"cut-clean": "finish", "stall": "silence"}.get(model, model)
+        events = islice(events, 2)
+    elif model == "error-first":
+        events = iter((speaker.error_event(ASKED_FOR),))
+    elif model == "error-mid":
+        events = chain(islice(events, 2), (speaker.error_event(ASKED_FOR),))
+    elif model == "garbage":
+        events = chain(islice(events, 2), (speaker.garbage(),), islice(events, 1, None))
+    return Scene(
+        parts=events, type="text/event-stream; charset=utf-8", end=end, wait=_slowness(model)
+    )
+
+
+def failure(speaker: OpenAI | Anthropic, status: int, message: str) -> Scene:
+    """An error in the dialect's form."""
+    body = json.dumps(speaker.error(status, message), separators=(",", ":")).encode()
+    return Scene(parts=(body,), status=status, length=len(body), retry_after=status in RETRY_LATER)
+
+
+def _slowness(model: str) -> float | None:
+    slow = re.fullmatch(r"slow(?:-(\d+))?", model)
+    return int(slow[1] or SLOW_MS) / 1000 if slow else None

@@ -1,0 +1,121 @@
+"""What the practice backend says to what it is asked, whatever the dialect."""
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from lmbroker.testing.ask import JSON, Ask
+from lmbroker.testing.example import example
+
+WORDS_PER_EVENT = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """An answer. Contents stay out of its repr."""
+
+    thinking: str = field(default="", repr=False)
+    pieces: tuple[str, ...] = field(default=(), repr=False)
+    """The text, cut as it is streamed."""
+    calls: tuple[tuple[str, JSON], ...] = field(default=(), repr=False)
+    """Names and arguments of the tools called."""
+    stop: str = "end"
+    """``end``, ``max_tokens``, ``stop_sequence`` or ``tool_calls``."""
+    sequence: str | None = field(default=None, repr=False)
+    """The stop sequence that was met."""
+    prompt: int = 0
+    cached: int = 0
+    """Of ``prompt``."""
+    output: int = 0
+    reasoning: int = 0
+    """Of ``output``."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+def answer(ask: Ask) -> Said:
+    """The answer to ``ask``: always the same one."""
+    thinking = f"The user said {len(ask.text.split())} words; an answer is due."
+    if not ask.reasoning:
+        thinking = ""
+    calls = _calls(ask)
+    stop, sequence = "end", None
+    pieces: tuple[str, ...] = ()
+    long = re.fullmatch(r"long-(\d{1,7})", ask.model)
+    if calls:
+        stop = "tool_calls"
+        spoken = sum(len(json.dumps(arguments).split()) + 1 for _, arguments in calls)
+    elif long:
+        pieces = ("word ",) * int(long[1])
+        spoken = len(pieces)
+    else:
+        text, stop, sequence = _shortened(ask, _reply(ask))
+        pieces = chunks(text)
+        spoken = len(text.split())
+    reasoning = len(thinking.split())
+    return Said(
+        thinking=thinking,
+        pieces=pieces,
+        calls=calls,
+        stop=stop,
+        sequence=sequence,
+        prompt=ask.prompt,
+        cached=ask.prompt // 2 if "cached" in ask.text else 0,
+        output=max(1, spoken + reasoning),
+        reasoning=reasoning,
+    )
+
+
+def _reply(ask: Ask) -> str:
+    if ask.model == "empty":
+        return ""
+    if ask.schema is not None:
+        return json.dumps(example(ask.schema) if ask.schema else {"answer": ask.text})
+    if ask.results:
+        return "The tool said: " + "; ".join(ask.results)
+    return ask.text
+
+
+def _calls(ask: Ask) -> tuple[tuple[str, JSON], ...]:
+    chosen = list(ask.tools)
+    if ask.choice == "none" or ask.results or ask.model == "empty":
+        chosen = []
+    if ask.choice.startswith("named:"):
+        chosen = [tool for tool in chosen if tool[0] == ask.choice.removeprefix("named:")]
+    count = 2 if "parallel" in ask.text and ask.parallel else 1
+    return tuple((name, example(schema)) for name, schema in chosen[:count])
+
+
+def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:
+    """The text up to the first stop sequence or word limit, why it stops, and at which sequence."""
+    why, sequence = "end", None
+    found = [(text.index(stop), stop) for stop in ask.stop if stop and stop in text]
+    if found:
+        place, sequence = min(found)
+        text, why = text[:place], "stop_sequence"
+    words = _words(text)
+    if ask.max_words is not None and len(words) > ask.max_words:
+        return "".join(words[: ask.max_words]), "max_tokens", None
+    return text, why, sequence
+
+
+def chunks(text: str) -> tuple[str, ...]:
+    """``text`` in pieces of a few words each; joined they are the text."""
+    words = _words(text)
+    return tuple(
+        "".join(words[start : start + WORDS_PER_EVENT])
+        for start in range(0, len(words), WORDS_PER_EVENT)
+    )
+
+
+def fragments(text: str) -> tuple[str, ...]:
+    """``text`` in three pieces that end anywhere: so are arguments streamed."""
+    third = len(text) // 3 + 1
+    return tuple(text[start : start + third] for start in range(0, len(text), third))
+
+
+def _words(text: str) -> list[str]:
+    """Words with the space before them; space at the end goes with the last one."""
+    return re.findall(r"\s*\S+(?:\s+$)?|\s+", text)

@@ -1,0 +1,159 @@
+"""The practice backend's answers in the form of Anthropic's Messages.
+
+Source of the forms: Anthropic's API reference (messages, streaming, count_tokens, models,
+errors).
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lmbroker.testing.ask import JSON, Ask
+from lmbroker.testing.script import Said, chunks, fragments
+
+STOP = {
+    "end": "end_turn",
+    "stop_sequence": "stop_sequence",
+    "max_tokens": "max_tokens",
+    "tool_calls": "tool_use",
+}
+ERRORS = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+SIGNATURE = base64.b64encode(b"the practice backend signs its thoughts").decode()
+
+
+class Anthropic:
+    """Writes answers to one request. ``identity`` makes the ids."""
+
+    request_id_header = "request-id"
+
+    def __init__(self, identity: str, now: int) -> None:
+        self._identity = identity
+
+    def whole(self, ask: Ask, said: Said) -> JSON:
+        blocks: list[JSON] = []
+        if ask.reasoning:
+            thinking = said.thinking if ask.shows_reasoning else ""
+            blocks.append({"type": "thinking", "thinking": thinking, "signature": SIGNATURE})
+        if said.text:
+            blocks.append({"type": "text", "text": said.text})
+        blocks += [
+            {"type": "tool_use", "id": self._call_id(number), "name": name, "input": arguments}
+            for number, (name, arguments) in enumerate(said.calls)
+        ]
+        return self._message(ask, blocks, said, _usage(said) | {"service_tier": "standard"})
+
+    def events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        usage = _usage(said) | {"output_tokens": 1, "service_tier": "standard"}
+        usage.pop("output_tokens_details", None)
+        yield _event("message_start", message=self._message(ask, [], None, usage))
+        for number, (block, deltas) in enumerate(self._blocks(ask, said)):
+            yield _event("content_block_start", index=number, content_block=block)
+            if number == 0:
+                yield _event("ping")
+            last, event = None, b""
+            for delta in deltas:
+                if delta != last:
+                    last, event = delta, _event("content_block_delta", index=number, delta=delta)
+                yield event
+            yield _event("content_block_stop", index=number)
+        yield _event(
+            "message_delta",
+            delta={"stop_reason": STOP[said.stop], "stop_sequence": said.sequence},
+            usage=_usage(said),
+        )
+        yield _event("message_stop")
+
+    def error(self, status: int, message: str) -> JSON:
+        general = "api_error" if status >= 500 else "invalid_request_error"
+        return {
+            "type": "error",
+            "error": {"type": ERRORS.get(status, general), "message": message},
+            "request_id": f"req_{self._identity}",
+        }
+
+    def error_event(self, message: str) -> bytes:
+        return _event("error", error=self.error(529, message)["error"])
+
+    def garbage(self) -> bytes:
+        return b'event: content_block_delta\ndata: {"type":"content_block_\n\n'
+
+    def models(self, names: tuple[str, ...]) -> JSON:
+        return {
+            "data": [self.model(name) for name in names],
+            "has_more": False,
+            "first_id": names[0],
+            "last_id": names[-1],
+        }
+
+    def model(self, name: str) -> JSON:
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": "2026-01-01T00:00:00Z",
+            "lifecycle": "active",
+        }
+
+    def _message(self, ask: Ask, blocks: list[JSON], said: Said | None, usage: JSON) -> JSON:
+        return {
+            "id": f"msg_{self._identity}",
+            "type": "message",
+            "role": "assistant",
+            "model": ask.model,
+            "content": blocks,
+            "stop_reason": STOP[said.stop] if said else None,
+            "stop_sequence": said.sequence if said else None,
+            "usage": usage,
+        }
+
+    def _blocks(self, ask: Ask, said: Said) -> Iterator[tuple[JSON, Iterator[JSON]]]:
+        """Each block as it starts, and its deltas."""
+        if ask.reasoning:
+            yield {"type": "thinking", "thinking": "", "signature": ""}, _thoughts(ask, said)
+        if said.text:
+            deltas: Iterator[JSON] = ({"type": "text_delta", "text": text} for text in said.pieces)
+            yield {"type": "text", "text": ""}, deltas
+        for number, (name, arguments) in enumerate(said.calls):
+            pieces = ("", *fragments(json.dumps(arguments)))
+            deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in pieces)
+            id = self._call_id(number)
+            yield {"type": "tool_use", "id": id, "name": name, "input": {}}, deltas
+
+    def _call_id(self, number: int) -> str:
+        return f"toolu_{self._identity}{number}"
+
+
+def _thoughts(ask: Ask, said: Said) -> Iterator[JSON]:
+    if ask.shows_reasoning:
+        for piece in chunks(said.thinking):
+            yield {"type": "thinking_delta", "thinking": piece}
+    yield {"type": "signature_delta", "signature": SIGNATURE}
+
+
+def _usage(said: Said) -> JSON:
+    usage: JSON = {
+        "input_tokens": said.prompt - said.cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": said.cached,
+        "output_tokens": said.output,
+    }
+    if said.reasoning:
+        usage["output_tokens_details"] = {"thinking_tokens": said.reasoning}
+    return usage
+
+
+def _event(type: str, **fields: Any) -> bytes:
+    text = json.dumps({"type": type, **fields}, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {type}\ndata: {text}\n\n".encode()

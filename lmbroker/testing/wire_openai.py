@@ -1,0 +1,179 @@
+"""The practice backend's answers in the form of OpenAI's Chat Completions and Embeddings.
+
+Source of the forms: OpenAI's API reference (chat/object, chat/streaming, embeddings/object,
+models/object, error codes). ``reasoning_content`` is not OpenAI's: it is what DeepSeek, vLLM,
+llama.cpp and others send.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from lmbroker.testing.ask import JSON, Ask
+from lmbroker.testing.script import Said, chunks, fragments
+
+FINISH = {
+    "end": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+}
+ERRORS = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    402: ("insufficient_quota", "insufficient_quota"),
+    403: ("permission_error", None),
+    404: ("invalid_request_error", "model_not_found"),
+    409: ("invalid_request_error", "conflict"),
+    413: ("invalid_request_error", "request_too_large"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    503: ("service_unavailable_error", "server_is_overloaded"),
+    504: ("server_error", "timeout"),
+    529: ("service_unavailable_error", "server_is_overloaded"),
+}
+"""Type and code by status."""
+
+
+class OpenAI:
+    """Writes answers to one request. ``identity`` makes the ids, ``now`` is in Unix seconds."""
+
+    request_id_header = "x-request-id"
+
+    def __init__(self, identity: str, now: int) -> None:
+        self._identity = identity
+        self._now = now
+
+    def whole(self, ask: Ask, said: Said) -> JSON:
+        message: JSON = {
+            "role": "assistant",
+            "content": None if said.calls else said.text,
+            "refusal": None,
+            "annotations": [],
+        }
+        if said.thinking:
+            message["reasoning_content"] = said.thinking
+        if said.calls:
+            message["tool_calls"] = [
+                self._call(number, name, json.dumps(arguments))
+                for number, (name, arguments) in enumerate(said.calls)
+            ]
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": FINISH[said.stop],
+        }
+        return {
+            **self._head(ask, "chat.completion"),
+            "choices": [choice],
+            "usage": _usage(said),
+        }
+
+    def events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        content = None if said.calls else ""
+        yield self._chunk(ask, {"role": "assistant", "content": content, "refusal": None})
+        for piece in chunks(said.thinking):
+            yield self._chunk(ask, {"reasoning_content": piece})
+        last, event = None, b""
+        for piece in said.pieces:
+            if piece != last:
+                last, event = piece, self._chunk(ask, {"content": piece})
+            yield event
+        for number, (name, arguments) in enumerate(said.calls):
+            yield self._chunk(
+                ask, {"tool_calls": [{"index": number, **self._call(number, name, "")}]}
+            )
+            for piece in fragments(json.dumps(arguments)):
+                call = {"index": number, "function": {"arguments": piece}}
+                yield self._chunk(ask, {"tool_calls": [call]})
+        yield self._chunk(ask, {}, FINISH[said.stop])
+        if ask.usage_in_stream:
+            head = self._head(ask, "chat.completion.chunk")
+            yield _data({**head, "choices": [], "usage": _usage(said)})
+        yield b"data: [DONE]\n\n"
+
+    def error(self, status: int, message: str) -> JSON:
+        general = ("server_error" if status >= 500 else "invalid_request_error", None)
+        kind, code = ERRORS.get(status, general)
+        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+    def error_event(self, message: str) -> bytes:
+        return _data(self.error(529, message))
+
+    def garbage(self) -> bytes:
+        return b'data: {"id":"chatcmpl-\n\n'
+
+    def models(self, names: tuple[str, ...]) -> JSON:
+        return {"object": "list", "data": [self.model(name) for name in names]}
+
+    def model(self, name: str) -> JSON:
+        return {"id": name, "object": "model", "created": self._now, "owned_by": "practice"}
+
+    def _head(self, ask: Ask, kind: str) -> JSON:
+        return {
+            "id": f"chatcmpl-{self._identity}",
+            "object": kind,
+            "created": self._now,
+            "model": ask.model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_practice",
+        }
+
+    def _chunk(self, ask: Ask, delta: JSON, finish: str | None = None) -> bytes:
+        chunk = self._head(ask, "chat.completion.chunk")
+        chunk["choices"] = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        if ask.usage_in_stream:
+            chunk["usage"] = None
+        return _data(chunk)
+
+    def _call(self, number: int, name: str, arguments: str) -> JSON:
+        return {
+            "id": f"call_{self._identity}{number}",
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+
+
+def embeddings(body: JSON) -> JSON:
+    """Vectors of three numbers (or ``dimensions``), the first made from the input's length.
+
+    Raises KeyError or TypeError where the request is malformed.
+    """
+    given = body["input"]
+    single = isinstance(given, str) or (given and isinstance(given[0], int))
+    inputs = [given] if single else given
+    size = body.get("dimensions") or 3
+    data = []
+    for number, item in enumerate(inputs):
+        vector: Any = [len(item) / 8] + [0.25] * (size - 1)
+        if body.get("encoding_format") == "base64":
+            vector = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+        data.append({"object": "embedding", "index": number, "embedding": vector})
+    count = sum(len(item.split()) if isinstance(item, str) else len(item) for item in inputs)
+    return {
+        "object": "list",
+        "data": data,
+        "model": body["model"],
+        "usage": {"prompt_tokens": count, "total_tokens": count},
+    }
+
+
+def _usage(said: Said) -> JSON:
+    return {
+        "prompt_tokens": said.prompt,
+        "completion_tokens": said.output,
+        "total_tokens": said.prompt + said.output,
+        "prompt_tokens_details": {"cached_tokens": said.cached, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": said.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _data(value: JSON) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return b"data: " + text.encode() + b"\n\n"

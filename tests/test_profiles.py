@@ -1,0 +1,101 @@
+"""Profiles: built-in families by name, overridden by the configuration."""
+
+import pytest
+
+from lmbroker.profile_families import ANTHROPIC, OPENAI
+from lmbroker.profiles import UNKNOWN_ANTHROPIC, UNKNOWN_OPENAI, Profile, normalised, profile
+
+
+@pytest.mark.parametrize(
+    ("model", "same"),
+    [
+        ("claude-opus-4-5-20251101", "claude-opus-4-5"),
+        ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"),
+        ("claude-haiku-4-5@20251001", "claude-haiku-4-5"),
+        ("claude-4.6-sonnet", "claude-sonnet-4-6"),
+        ("openrouter/anthropic/claude-opus-5.5", "claude-opus-5-5"),
+        ("Claude-Opus-5", "claude-opus-5"),
+        ("claude-opus-5-20260801", "claude-opus-5"),
+    ],
+)
+def test_names_of_one_family(model: str, same: str) -> None:
+    assert profile("anthropic", model) == profile("anthropic", same)
+    assert profile("anthropic", model) != UNKNOWN_ANTHROPIC
+
+
+def test_a_version_is_a_whole_number() -> None:
+    assert profile("anthropic", "claude-opus-5-5") != profile("anthropic", "claude-opus-5")
+    assert profile("anthropic", "claude-opus-5-9") == UNKNOWN_ANTHROPIC
+    assert profile("anthropic", "claude-opus-50") == UNKNOWN_ANTHROPIC
+    assert profile("openai", "gpt-5-2025-08-07") == profile("openai", "gpt-5")
+    assert profile("openai", "gpt-5.1-2025-11-13") == profile("openai", "gpt-5.1")
+
+
+@pytest.mark.parametrize(
+    ("model", "types", "default", "sampling", "forced", "prefill", "mid_system"),
+    [
+        ("claude-haiku-4-5", ("enabled", "disabled"), "off", "no_thinking", True, True, False),
+        ("claude-sonnet-4-6", ("adaptive", "enabled", "disabled"), "off", "no_thinking", True,
+         False, False),
+        ("claude-opus-4-7", ("adaptive", "disabled"), "off", "none", True, False, False),
+        ("claude-opus-4-8", ("adaptive", "disabled"), "off", "none", True, False, True),
+        ("claude-sonnet-5", ("adaptive", "disabled"), "on", "none", True, False, False),
+        ("claude-opus-5", ("adaptive", "disabled"), "on", "none", True, False, True),
+        ("claude-fable-5", ("adaptive",), "always", "none", True, False, True),
+        ("claude-fable-5-1", ("adaptive",), "always", "none", False, False, True),
+        ("claude-mythos-5", ("adaptive",), "always", "none", True, False, True),
+        ("claude-opus-5-5", ("adaptive",), "always", "none", False, False, True),
+        ("claude-sonnet-5-5", ("adaptive", "between_tools"), "on", "none", False, False, True),
+    ],
+)  # fmt: skip
+def test_anthropic_families(
+    model: str,
+    types: tuple[str, ...],
+    default: str,
+    sampling: str,
+    forced: bool,
+    prefill: bool,
+    mid_system: bool,
+) -> None:
+    found = profile("anthropic", model)
+    assert (found.thinking_types, found.thinking_default) == (types, default)
+    assert (found.sampling, found.forced_tools) == (sampling, forced)
+    assert (found.prefill != "no", found.mid_system) == (prefill, mid_system)
+
+
+def test_openai_families() -> None:
+    gpt_5 = profile("openai", "gpt-5-mini")
+    assert gpt_5.max_tokens_field == "max_completion_tokens"
+    assert gpt_5.effort[0] == "minimal" and not gpt_5.stop and gpt_5.sampling == "none"
+    assert profile("openai", "gpt-5.2").tools_with_reasoning
+    assert not profile("openai", "gpt-5.4-mini").tools_with_reasoning
+    assert profile("openai", "openai/gpt-4o-mini").sampling == "full"
+    assert profile("openai", "mistral-large-latest").tool_id == r"^[A-Za-z0-9]{9}$"
+    deepseek = profile("openai", "deepseek-chat")
+    assert deepseek.reasoning_control == "deepseek" and deepseek.replay_required
+    assert profile("openai", "qwen3:8b").reasoning_control == "template_kwargs"
+    assert profile("openai", "gemini-2.5-pro").ext == ()
+
+
+def test_unknown_models_get_the_careful_profile() -> None:
+    assert profile("anthropic", "house-model") == UNKNOWN_ANTHROPIC == Profile()
+    assert profile("openai", "house-model") == UNKNOWN_OPENAI
+
+
+def test_the_configuration_wins() -> None:
+    found = profile("anthropic", "claude-opus-5", {"max_output": 1000, "effort": ["low"]})
+    assert (found.max_output, found.effort) == (1000, ("low",))
+    assert found.thinking_default == "on"
+    with pytest.raises(TypeError):
+        profile("anthropic", "claude-opus-5", {"max_ouput": 1000})
+
+
+def test_every_row_names_fields_of_a_profile() -> None:
+    known = set(Profile.__struct_fields__)
+    assert all(set(fields) <= known for _, fields in (*ANTHROPIC, *OPENAI))
+
+
+def test_normalised_names() -> None:
+    assert normalised("bedrock/eu.anthropic.claude-sonnet-4-5-v1:0") == "claude-sonnet-4-5-v1:0"
+    assert normalised("claude-3.5-sonnet") == "claude-3-5-sonnet"
