@@ -191,9 +191,7 @@ class BackendAnswer:
             name.decode("ascii").lower(): values[0].decode("latin-1")
             for name, values in response.headers.getAllRawHeaders()
         }
-        self.content_type = (
-            self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        )
+        self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
         self._tap = tap
         self._clock = clock

@@ -158,7 +158,9 @@ class _Reader:
                 url=url,
                 dialect=dialect,
                 credential=key,
-                credential_ref=reference if reference.startswith(("env:", "file:")) else "literal"
+                credential_ref=reference
+                if reference.startswith(("env:", "file:"))
+                else "literal"
                 if reference
                 else "",
             )

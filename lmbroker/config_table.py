@@ -123,9 +123,7 @@ class Table:
             if key in candidates:
                 continue
             near = difflib.get_close_matches(key, candidates, 1, 0.5)
-            hint = (
-                f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(candidates)}"
-            )
+            hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(candidates)}"
             self.complain(key, f"unknown key ({hint})")
 
     def _expected(self, found: str, what: str, choices: Sequence[str]) -> str:

@@ -54,7 +54,9 @@ class Daemon:
         """The access lines, once there are at least ``count``: a call's line follows its end."""
         deadline = time.monotonic() + 5
         while True:
-            lines = [line for line in self.lines() if line["logger"] == "lmbroker.accesslog.AccessLog"]
+            lines = [
+                line for line in self.lines() if line["logger"] == "lmbroker.accesslog.AccessLog"
+            ]
             if len(lines) >= count or time.monotonic() > deadline:
                 return lines
             time.sleep(0.02)

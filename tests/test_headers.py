@@ -33,9 +33,7 @@ SENT = {
 
 
 def call(dialect):
-    return Call(
-        id="req_1", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=SENT
-    )
+    return Call(id="req_1", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=SENT)
 
 
 def test_native_anthropic_keeps_its_own_headers_only():

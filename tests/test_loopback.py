@@ -219,7 +219,9 @@ def house():
 
 
 def sse_head():
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
 
 
 def chunk(data):
@@ -355,7 +357,9 @@ async def test_a_client_that_leaves_stops_the_backend(house, dialect, alias, mom
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("rudely", [False, True])
 @pytest.mark.parametrize("half", [b"", b'data: {"choices":[{"ind'])
-async def test_a_stream_that_breaks_ends_with_one_error_in_band(house, dialect, alias, rudely, half):
+async def test_a_stream_that_breaks_ends_with_one_error_in_band(
+    house, dialect, alias, rudely, half
+):
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     backend.transport.write(sse_head() + chunk(EVENTS[alias][0]) + (chunk(half) if half else b""))
@@ -543,7 +547,9 @@ async def test_every_other_path_answers_json_of_its_family(house, request_line, 
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/o", "/metrics", "/api/hello"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/v1/models", "/v1/models/o", "/metrics", "/api/hello"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_what_can_be_read(house, path, method):
     client = await house.client()

@@ -226,9 +226,7 @@ def test_anthropic_tool_loop(a, model, streamed, text):
     results = []
     for call in calls:
         assert "city" in call.input
-        results.append(
-            {"type": "tool_result", "tool_use_id": call.id, "content": "sunny and 21"}
-        )
+        results.append({"type": "tool_result", "tool_use_id": call.id, "content": "sunny and 21"})
     messages += [
         {"role": "assistant", "content": [block.to_dict() for block in answer.content]},
         {"role": "user", "content": results},
@@ -282,9 +280,7 @@ def test_anthropic_length(a, model):
 )
 def test_anthropic_errors(a, model, streamed, fault, error):
     with pytest.raises(error) as raised:
-        a.messages.create(
-            model=f"{model}-{fault}", max_tokens=9, messages=user(), stream=streamed
-        )
+        a.messages.create(model=f"{model}-{fault}", max_tokens=9, messages=user(), stream=streamed)
     assert raised.value.request_id
     assert raised.value.body["error"]["message"]
     if fault == "fail-429":

@@ -75,7 +75,9 @@ _OVERFLOW = re.compile(
     r"|prompt too long|max context length|exceeds? (?:the )?context (?:limit|length|size)",
     re.IGNORECASE,
 )
-_NO_CREDIT = re.compile(r"credit balance is too low|insufficient (?:balance|credits)", re.IGNORECASE)
+_NO_CREDIT = re.compile(
+    r"credit balance is too low|insufficient (?:balance|credits)", re.IGNORECASE
+)
 _MARKUP = re.compile(r"\s*(?:<!doctype|<html|<\?xml|<head|<body)", re.IGNORECASE)
 
 _N = r"(\d[\d,]*)"

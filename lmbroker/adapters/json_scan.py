@@ -12,7 +12,9 @@ import re
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
 _SPACE = " \t\n\r"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBER_START = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+)?)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?)?")
+_NUMBER_START = re.compile(
+    r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+)?)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?)?"
+)
 _NUMBER_CHARS = re.compile(r"[-+.eE0-9]+")
 _WORDS = ("true", "false", "null")
 _WORD_CHARS = re.compile(r"[a-z]+")
@@ -25,7 +27,16 @@ class ObjectScanner:
     ``feed`` takes the next piece; after ``broken`` it does nothing.
     """
 
-    __slots__ = ("_atom", "_escape", "_expect", "_in_string", "_key", "_stack", "broken", "complete")
+    __slots__ = (
+        "_atom",
+        "_escape",
+        "_expect",
+        "_in_string",
+        "_key",
+        "_stack",
+        "broken",
+        "complete",
+    )
 
     def __init__(self) -> None:
         self.complete = False

@@ -108,9 +108,7 @@ class Folder:
             if part.kind == "custom":
                 part = msgspec.structs.replace(part, raw_args=text)
             elif text:
-                part = msgspec.structs.replace(
-                    part, args=json_text.arguments(text), raw_args=text
-                )
+                part = msgspec.structs.replace(part, args=json_text.arguments(text), raw_args=text)
             elif part.args is None:
                 part = msgspec.structs.replace(part, args={})
         self._parts.append(part)

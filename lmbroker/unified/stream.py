@@ -12,8 +12,14 @@ from typing import Literal
 import msgspec
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.unified.parts import Citation, OpaquePart, ReasoningPart, Signature, TextPart
-from lmbroker.unified.parts import ToolCallPart
+from lmbroker.unified.parts import (
+    Citation,
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
 from lmbroker.unified.response import Stop, Usage
 
 

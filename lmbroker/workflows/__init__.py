@@ -26,7 +26,11 @@ def estimate(call: Call) -> int:
 
 
 def meet(
-    call: Call, target: Target, *, mode: Mode = "default", overrides: Mapping[str, Any] | None = None
+    call: Call,
+    target: Target,
+    *,
+    mode: Mode = "default",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Workflow:
     """The workflow of ``call`` at ``target``; ``overrides`` are the alias's profile.
 

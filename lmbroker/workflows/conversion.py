@@ -15,7 +15,8 @@ from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.sse import Reader, SSEError
 from lmbroker.unified import json_text
 from lmbroker.unified.counting import tokens_of_bytes
-from lmbroker.unified.fold import Folder, unfold as events_of
+from lmbroker.unified.fold import Folder
+from lmbroker.unified.fold import unfold as events_of
 from lmbroker.unified.parts import ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 from lmbroker.unified.stream import Error

@@ -124,6 +124,5 @@ class Translation:
                 wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
             ),
             stop=request.stop,
-            hide_reasoning=request.reasoning is not None
-            and request.reasoning.display == "omitted",
+            hide_reasoning=request.reasoning is not None and request.reasoning.display == "omitted",
         )

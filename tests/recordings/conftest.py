@@ -211,9 +211,7 @@ def anthropic_stream(events: list[Any]) -> Told:
     snapshot, buffers = None, {}
     for event in events:
         if event["type"] in KNOWN:
-            snapshot = accumulate_event(
-                event=event, current_snapshot=snapshot, json_bufs=buffers
-            )
+            snapshot = accumulate_event(event=event, current_snapshot=snapshot, json_bufs=buffers)
     return _anthropic_told(snapshot)
 
 

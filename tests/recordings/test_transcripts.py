@@ -22,9 +22,7 @@ from lmbroker.sse import Reader
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("LMBROKER_SHARED", ROOT.parent / "shared"))
 TRANSCRIPTS = SHARED / "design" / "transcripts"
-TO_OPENAI = Reply(
-    model="claude", created=1795000000, stream_usage=True, request_id="req_lmb_0001"
-)
+TO_OPENAI = Reply(model="claude", created=1795000000, stream_usage=True, request_id="req_lmb_0001")
 TO_ANTHROPIC = Reply(model="fast", request_id="req_lmb_0001")
 
 pytestmark = pytest.mark.skipif(

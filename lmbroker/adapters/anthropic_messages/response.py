@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmbroker.adapters import error_bodies
+from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, text_at
 from lmbroker.adapters.anthropic_messages.ending import (
     decode_stop,
@@ -12,7 +13,6 @@ from lmbroker.adapters.anthropic_messages.ending import (
     tier_of,
 )
 from lmbroker.adapters.anthropic_messages.stream_encode import signature_of
-from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.adapters.base import JSON, Reply
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import INVALID_JSON

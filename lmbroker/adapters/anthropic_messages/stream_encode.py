@@ -10,6 +10,7 @@ exactly one signature, right before its stop; arguments are one JSON object.
 
 from typing import Any
 
+from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.adapters.anthropic_messages import errors
 from lmbroker.adapters.anthropic_messages.ending import (
     NO_USAGE,
@@ -17,14 +18,19 @@ from lmbroker.adapters.anthropic_messages.ending import (
     encode_usage,
     tier_of,
 )
-from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.adapters.base import Reply
 from lmbroker.adapters.signature import seal, to_wire, unseal
 from lmbroker.errors import ErrorInfo
 from lmbroker.unified import json_text
 from lmbroker.unified.json_text import encode, encode_text
-from lmbroker.unified.parts import Citation, OpaquePart, ReasoningPart, Signature, TextPart
-from lmbroker.unified.parts import ToolCallPart
+from lmbroker.unified.parts import (
+    Citation,
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
 from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,

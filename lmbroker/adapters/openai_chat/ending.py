@@ -52,7 +52,9 @@ def finish_error(finish: Any) -> ErrorInfo | None:
     """The error that some backends tell as a finish reason."""
     if finish == "insufficient_system_resource":
         return ErrorInfo(
-            kind="overloaded", message="the backend ran out of resources", code="server_is_overloaded"
+            kind="overloaded",
+            message="the backend ran out of resources",
+            code="server_is_overloaded",
         )
     if finish in ("error", "network_error", "abort"):
         return ErrorInfo(kind="server", message="the backend broke its answer off with an error")

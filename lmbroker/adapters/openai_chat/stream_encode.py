@@ -14,13 +14,13 @@ from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
 from lmbroker.adapters.base import Reply
 from lmbroker.adapters.openai_chat import errors
 from lmbroker.adapters.openai_chat.annotations import annotations
+from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.ending import (
     encode_stop,
     encode_tier,
     encode_usage,
     explanation,
 )
-from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.reasoning_details import format_of
 from lmbroker.adapters.signature import to_wire
 from lmbroker.errors import ErrorInfo

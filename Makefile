@@ -1,0 +1,46 @@
+# make serve   start the broker on http://localhost:8080
+# make test    all tests, what they need included
+# make check   lint and types
+# make test-real   against llama.cpp's own server and a tiny model made on the spot
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= etc/config.toml
+
+.PHONY: serve test test-real check wheel clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.real: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,real]'
+	touch $@
+
+$(VENV)/.check: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	touch $@
+
+serve: $(VENV)/.installed
+	$(BIN)/twistd -n --pidfile= lmbroker --config $(CONFIG)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-real: $(VENV)/.real
+	$(BIN)/python -m pytest tests/real
+
+check: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
