@@ -60,6 +60,7 @@ def access_fields(record: Record) -> dict[str, Any]:
         "tokens_estimated": True if usage and usage.estimated else None,
         "stop": record.stop or None,
         "dropped": ",".join(record.dropped) or None,
+        "learned": ",".join(record.learned) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

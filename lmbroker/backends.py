@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import treq.client
+import treq.cookies
 from twisted.internet import defer
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -176,7 +177,7 @@ class _Endpoints:
             if creator is None:
                 creator = self._creators[key] = self._policy.creatorForNetloc(uri.host, uri.port)
             endpoint = wrapClientTLS(creator, endpoint)
-        return endpoint
+        return endpoint  # type: ignore[no-any-return]
 
 
 class BackendAnswer:
@@ -276,15 +277,16 @@ class Backends:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS
-        self._pool.cachedConnectionTimeout = IDLE_SECONDS
+        self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.retryAutomatically = False
         self._policy = policy or BrowserLikePolicyForHTTPS()
         self._endpoints: dict[float, _Endpoints] = {}
-        self._jar = treq.client.IndexableCookieJar()
+        self._jar = treq.cookies.IndexableCookieJar()
 
     def close(self) -> "defer.Deferred[None]":
         """Close the idle connections."""
-        return self._pool.closeCachedConnections()
+        closed: defer.Deferred[None] = self._pool.closeCachedConnections()
+        return closed
 
     async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
         """POST to a backend; returns when its response headers are here.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IConsumer
+from twisted.logger import Logger
 
 from lmbroker import headers, routing
 from lmbroker.backends import BackendAnswer, Sender
@@ -17,6 +18,7 @@ from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeou
 from lmbroker.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused
 from lmbroker.headers import Pairs
+from lmbroker.lessons import Lessons
 from lmbroker.relay import Relay
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Unary, Workflow
@@ -82,6 +84,8 @@ class Broker:
     ``clock`` is the reactor's (``IReactorTime``); ``wall`` gives unix seconds.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         config: Config,
@@ -97,6 +101,7 @@ class Broker:
         self._observers = tuple(observers)
         self._clock = clock
         self.wall = wall
+        self._lessons = Lessons()
 
     # The memory of a call.
 
@@ -162,7 +167,33 @@ class Broker:
         raise failure
 
     async def _attempt(self, call: Call, record: Record, alias: Alias, target: Target) -> Answer:
-        workflow = meet(call, target, mode=call.mode or alias.mode, overrides=alias.profile)
+        """One target; a refusal that teaches what the model does not take is repaired once."""
+        mode = call.mode or alias.mode
+        known = self._lessons.overrides(target, self._clock.seconds())
+        workflow = meet(call, target, mode=mode, overrides={**known, **alias.profile})
+        try:
+            return await self._try(call, record, target, workflow)
+        except BackendRefused as error:
+            lesson = workflow.lesson(error.info)
+            if (
+                lesson is None
+                or record.client_left
+                or not lesson.overrides.keys().isdisjoint(alias.profile)
+            ):
+                raise
+        self._lessons.learn(target, lesson, self._clock.seconds())
+        record.learned = (*record.learned, lesson.parameter)
+        self.log.info(
+            "Backend {backend} refused {parameter} for {model}; asking again without it",
+            backend=target.backend.name,
+            parameter=lesson.parameter,
+            model=target.model,
+        )
+        learned = {**known, **lesson.overrides, **alias.profile}
+        workflow = meet(call, target, mode=mode, overrides=learned)
+        return await self._try(call, record, target, workflow)
+
+    async def _try(self, call: Call, record: Record, target: Target, workflow: Workflow) -> Answer:
         outbound = workflow.outbound()
         record.dropped = workflow.dropped
         attempt = Attempt(target=target, workflow=workflow.name, started=self._clock.seconds())

@@ -6,7 +6,7 @@ unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from lmbroker.errors import Refused
 from lmbroker.unified.parts import Extra
@@ -41,37 +41,54 @@ class Losses:
         text = ",".join(paths[:HEADER_NAMES])
         return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
-    def drop(self, path: str, reason: str = "cannot be carried over") -> None:
+    def drop(
+        self,
+        path: str,
+        reason: str = "cannot be carried over",
+        *,
+        details: dict[str, Any] | None = None,
+    ) -> None:
         """Class B: report ``path`` (client's naming, indices as ``[]``); strict refuses.
 
-        Raises Refused in mode strict.
+        Raises Refused (with ``details``) in mode strict.
         """
         if self.mode == "strict":
-            raise self.refusal(path, reason)
+            raise self.refusal(path, reason, details)
         self._paths.setdefault(path)
 
-    def refuse(self, path: str, reason: str = "", *, soft: bool = False) -> None:
+    def refuse(
+        self,
+        path: str,
+        reason: str = "",
+        *,
+        soft: bool = False,
+        details: dict[str, Any] | None = None,
+    ) -> None:
         """Class C (C° with ``soft``): raises Refused; in mode lenient a soft one is reported."""
         if soft and self.mode == "lenient":
             self._paths.setdefault(path)
             return
-        raise self.refusal(path, reason)
+        raise self.refusal(path, reason, details)
 
     def extras(self, extras: Iterable[Extra]) -> None:
         """Account for fields that only their own dialect understands."""
         for extra in extras:
             if extra.loss == "drop":
-                self.drop(extra.path)
+                self.drop(extra.path, details=extra.details)
             elif extra.loss == "refuse":
-                self.refuse(extra.path)
+                self.refuse(extra.path, details=extra.details)
             elif extra.loss == "refuse_soft":
-                self.refuse(extra.path, soft=True)
+                self.refuse(extra.path, soft=True, details=extra.details)
 
-    def refusal(self, path: str, reason: str = "") -> Refused:
+    def refusal(
+        self, path: str, reason: str = "", details: dict[str, Any] | None = None
+    ) -> Refused:
         """The error that says that ``path`` cannot be served."""
         where = f" of model {self.model!r}" if self.model else ""
         kind = f" ({self.dialect})" if self.dialect else ""
         text = f"{path!r} cannot be served by the backend{where}{kind}"
         if reason:
             text += f": {reason}"
-        return Refused("unsupported", text, param=path, code="unsupported_parameter")
+        return Refused(
+            "unsupported", text, param=path, code="unsupported_parameter", details=details
+        )

@@ -55,6 +55,13 @@ class Metrics:
             registry=registry,
         )
 
+        self._learned = Counter(
+            "lmbroker_learned_total",
+            "Calls repaired after a backend refused a parameter.",
+            ("backend", "parameter"),
+            registry=registry,
+        )
+
     def opened(self, record: Record) -> None:
         self._in_flight.inc()
 
@@ -77,6 +84,9 @@ class Metrics:
             prompt = usage.input + usage.cache_read + usage.cache_write
             self._tokens.labels(alias, "in").inc(prompt)
             self._tokens.labels(alias, "out").inc(usage.output)
+        for parameter in record.learned:
+            backend = record.attempts[-1].target.backend.name
+            self._learned.labels(backend, parameter).inc()
         if record.dropped:
             self._dropped.labels(alias, record.dialect).inc()
 

@@ -32,6 +32,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         "none"
     )
     replay_required: bool = False
+    replay_signed: bool = True
     sampling: Literal["full", "no_thinking", "none"] = "full"
     temp_xor_top_p: bool = False
     forced_tools: bool = True
@@ -61,6 +62,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     server_tools: bool = False
     show_reasoning: bool = False
     inference_geo: tuple[str, ...] = ()
+    omit: tuple[str, ...] = ()
 
 
 UNKNOWN_ANTHROPIC = Profile()

@@ -14,7 +14,7 @@ MASK = b"***"
 
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
-    """``text`` with the given secrets, and whatever has the shape of a known kind of key, masked."""
+    """``text`` with the given secrets masked, and whatever has the shape of a kind of key."""
     for secret in secrets:
         if secret is not None and secret.reveal():
             text = text.replace(secret.reveal().encode(), MASK)

@@ -40,6 +40,7 @@ class Relay(Protocol):
     """
 
     log = Logger()
+    transport: Any
 
     def __init__(self, answer: Any, transform: Transform, clock: Any, timeouts: Timeouts) -> None:
         self.transform = transform

@@ -5,7 +5,7 @@ own site, anybody else may put it anywhere in theirs.
 """
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -21,10 +21,11 @@ from werkzeug.exceptions import HTTPException
 from lmbroker import envelope, models
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import Answer, Broker
-from lmbroker.call import Call, Dialect, Operation, Record
+from lmbroker.call import Alias, Call, Dialect, Operation, Record
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
 from lmbroker.metrics import exposition
+from lmbroker.routing import unknown_model
 
 BODY_LIMIT = 32 * 1024 * 1024
 """Largest request body, in bytes (Anthropic's own limit)."""
@@ -86,18 +87,16 @@ class Front:
             for name, values in request.args.items()
         }
         try:
-            return _json(request, 200, models.page(self._names(), self._created, query))
+            return _json(request, 200, models.page(self._aliases(), self._created, query))
         except Refused as error:
             return self._refuse(request, error)
 
     @app.route("/v1/models/<path:model>", methods=["GET"])
     def show_model(self, request: Any, model: str) -> bytes:
-        if model not in self._names():
-            return self._refuse(
-                request,
-                Refused("not_found", f"model {model!r} does not exist", code="model_not_found"),
-            )
-        return _json(request, 200, models.entry(model, self._created))
+        alias = self._aliases().get(model)
+        if alias is None:
+            return self._refuse(request, unknown_model(model))
+        return _json(request, 200, models.entry(alias, self._created))
 
     @app.route("/health", methods=["GET"])
     def health(self, request: Any) -> bytes:
@@ -115,8 +114,8 @@ class Front:
         request.setHeader("content-type", content_type)
         return body
 
-    def _names(self) -> list[str]:
-        return list(self._broker.config.aliases)
+    def _aliases(self) -> Mapping[str, Alias]:
+        return self._broker.config.aliases
 
     # Errors that no call belongs to.
 
@@ -138,7 +137,7 @@ class Front:
 
     @app.handle_errors(Exception)
     def _fault(self, request: Any, failure: Failure) -> bytes:
-        self.log.error("A route failed: {type}", type=failure.type.__name__)
+        self.log.error("A route failed: {type}", type=type(failure.value).__name__)
         return self._error(request, _FAULT)
 
     def _refuse(self, request: Any, error: BrokerError) -> bytes:

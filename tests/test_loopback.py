@@ -390,7 +390,8 @@ async def test_an_error_as_the_first_event_becomes_an_http_error(house, dialect,
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     event = (
-        b'data: {"error":{"message":"busy","type":"server_error","code":"server_is_overloaded"}}\n\n'
+        b'data: {"error":{"message":"busy","type":"server_error",'
+        b'"code":"server_is_overloaded"}}\n\n'
         if alias == "o"
         else b"event: error\n"
         b'data: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n\n'

@@ -18,6 +18,7 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     ``origin`` is the dialect, ``name`` the key at its place, ``path`` the place in the client's
     naming (``messages[].name``). ``loss`` is what happens where it cannot be carried: ``none``
     (class N), ``drop`` (B: reported), ``refuse`` (C: 400), ``refuse_soft`` (C°: lenient drops it).
+    ``details`` go into that 400, for clients that branch on them.
     """
 
     origin: str
@@ -25,6 +26,7 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     value: Any
     loss: LossClass = "drop"
+    details: dict[str, Any] | None = None
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):

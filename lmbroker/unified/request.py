@@ -49,7 +49,8 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that the client offers; ``kind`` server means: run by the provider, ``raw`` says how."""
+    """A tool that the client offers; of a ``server`` one, which the provider runs, ``raw`` says
+    how."""
 
     kind: Literal["function", "custom", "server"]
     name: str

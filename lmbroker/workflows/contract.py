@@ -8,6 +8,7 @@ import msgspec
 from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
+from lmbroker.lessons import Lesson
 from lmbroker.unified.response import Usage
 
 Phase = Literal["waiting", "open", "complete", "failed"]
@@ -42,8 +43,12 @@ class Transform(Protocol):
 
     phase: Phase
     error: ErrorInfo | None
-    usage: Usage | None
-    stop: str
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def stop(self) -> str: ...
 
     def feed(self, chunk: bytes) -> bytes: ...
 
@@ -68,8 +73,12 @@ class Workflow(Protocol):
     """How one call goes to one target. ``outbound`` raises Refused before anything is sent."""
 
     name: WorkflowName
-    dropped: tuple[str, ...]
-    dropped_header: str
+
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+    @property
+    def dropped_header(self) -> str: ...
 
     def outbound(self) -> Outbound: ...
 
@@ -89,4 +98,8 @@ class Workflow(Protocol):
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """What an HTTP error of the backend means, and how it is told to the client."""
+        ...
+
+    def lesson(self, error: ErrorInfo) -> Lesson | None:
+        """What to change of the model's profile so that the same call might succeed."""
         ...

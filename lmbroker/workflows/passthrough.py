@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from lmbroker import envelope, headers
 from lmbroker.adapters.base import Adapter, Reply
 from lmbroker.call import Call, Target, WorkflowName, path_of
-from lmbroker.errors import BackendRefused, Refused
+from lmbroker.errors import BackendRefused, ErrorInfo, Refused
+from lmbroker.lessons import Lesson
 from lmbroker.redaction import redact
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Outbound, Transform, Unary
@@ -31,9 +32,8 @@ class Passthrough:
 
     def outbound(self) -> Outbound:
         call = self._call
-        body = call.body
-        if self._target.model != call.alias:
-            body = envelope.with_model(body, self._target.model)
+        # Also where the name stays the same: a body that names two models is refused here.
+        body = envelope.with_model(call.body, self._target.model)
         dialect = self._target.backend.dialect
         return Outbound(
             path=path_of(call.operation, dialect),
@@ -53,7 +53,7 @@ class Passthrough:
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 
     def transform(self, *, now: int) -> Transform:
-        return PassedStream(self._adapter.tap(), self._adapter, self._call.id)
+        return PassedStream(self._adapter.tap(self._choices()), self._adapter, self._call.id)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our
@@ -62,6 +62,17 @@ class Passthrough:
         info = conversion.backend_error(self._adapter, status, headers, clean)
         native = (status, clean) if info.kind != "bad_upstream" and _is_object(clean) else None
         return BackendRefused(info, phase="answer", native=native)
+
+    def lesson(self, error: ErrorInfo) -> Lesson | None:
+        """Never: what the client wrote itself, it gets the backend's own words about."""
+        return None
+
+    def _choices(self) -> int:
+        """How many answers the client asked for at once; each has an end of its own."""
+        if b'"n"' not in self._call.body:
+            return 1
+        n = envelope.read(self._call.body).value("n")
+        return n if isinstance(n, int) and n > 1 else 1
 
     def _reply(self, now: int) -> Reply:
         return Reply(model=self._target.model, created=now, request_id=self._call.id)

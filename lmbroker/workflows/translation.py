@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope, headers
-from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.adapters.base import JSON, Adapter, Reply
 from lmbroker.adapters.names import renamed, wire_name
 from lmbroker.call import Call, Target, WorkflowName, path_of
-from lmbroker.errors import BackendRefused
+from lmbroker.errors import BackendRefused, ErrorInfo
+from lmbroker.lessons import Lesson, lesson_of
 from lmbroker.losses import Losses, Mode
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
@@ -25,6 +26,27 @@ from lmbroker.unified.request import Request
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Outbound, Transform, Unary
 from lmbroker.workflows.transforms import TranslatedStream
+
+LONGEST_UNARY = 21_333
+"""Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
+unstreamed answer; such an answer is asked for as a stream and folded (translation.md 4.3)."""
+
+_FIELDS = {
+    "max_completion_tokens": "max_tokens",
+    "metadata": "user_id",
+    "output_config": "effort",
+    "parallel_tool_calls": "parallel_tools",
+    "reasoning_effort": "effort",
+    "response_format": "output",
+    "safety_identifier": "user_id",
+    "service_tier": "tier",
+    "speed": "tier",
+    "stop_sequences": "stop",
+    "thinking": "reasoning",
+    "user": "user_id",
+}
+"""Keys of a backend's request -> the fields of the Unified Model that they are made from; others
+are called alike."""
 
 
 class Translation:
@@ -47,6 +69,7 @@ class Translation:
         self._client = client
         self._backend = backend
         self._losses = Losses(mode, model=call.alias, dialect=target.backend.dialect)
+        self._body: JSON = {}
         self._profile = profile(target.backend.dialect, target.model, overrides)
 
     @property
@@ -65,10 +88,16 @@ class Translation:
     def outbound(self) -> Outbound:
         call, dialect = self._call, self._target.backend.dialect
         request = msgspec.structs.replace(self.request, model=self._target.model)
-        body = self._backend.encode_request(request, self._profile, self._losses)
+        body = self._body = self._backend.encode_request(request, self._profile, self._losses)
+        for key in self._profile.omit:
+            if body.pop(key, None) is not None:
+                self._losses.drop(request.path(_FIELDS.get(key, key)))
+        stream = call.stream
+        if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
+            stream = body["stream"] = True
         return Outbound(
             path=path_of(call.operation, dialect),
-            headers=headers.to_backend(call, dialect, native=False, stream=call.stream),
+            headers=headers.to_backend(call, dialect, native=False, stream=stream),
             body=json_text.encode(body),
         )
 
@@ -100,6 +129,9 @@ class Translation:
         return BackendRefused(
             conversion.backend_error(self._backend, status, headers, clean), phase="answer"
         )
+
+    def lesson(self, error: ErrorInfo) -> Lesson | None:
+        return lesson_of(error, self._body, self._profile)
 
     def _estimate_input(self) -> int:
         return estimate_input(self.request)

@@ -1,8 +1,8 @@
 """Real providers' traffic, recorded by others, as a check on what we believe of the dialects.
 
 It lies beside the project; ``LMBROKER_RECORDINGS`` says where, ``../shared/recordings`` is the
-default. Tests that name a ``stream_recording``, an ``answer_recording`` or an ``error_recording`` run
-once per folder.
+default. Tests that name a ``stream_recording``, an ``answer_recording`` or an
+``error_recording`` run once per folder.
 
 The judges are the official SDKs: what theirs makes of the recorded answer and what the other
 one's makes of our translation must be the same.

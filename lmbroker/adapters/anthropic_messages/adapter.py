@@ -13,7 +13,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.losses import Losses
 from lmbroker.profiles import Profile
 from lmbroker.unified.request import Request
-from lmbroker.unified.response import Response
+from lmbroker.unified.response import Response, Usage
 
 
 class AnthropicMessages:
@@ -29,6 +29,9 @@ class AnthropicMessages:
 
     def decode_response(self, body: JSON) -> Response:
         return response.decode_response(body)
+
+    def gist(self, body: JSON) -> tuple[Usage | None, str]:
+        return response.gist(body)
 
     def encode_response(self, answer: Response, reply: Reply) -> JSON:
         return response.encode_response(answer, reply)

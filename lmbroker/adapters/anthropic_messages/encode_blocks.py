@@ -137,10 +137,13 @@ class Blocks:
 
     def _reasoning(self, part: ReasoningPart) -> JSON | None:
         """Only what Anthropic signed goes back; it answers 400 to any other reasoning."""
-        if part.redacted is not None and not part.redacted.startswith(PREFIX):
-            return {"type": "redacted_thinking", "data": part.redacted}
         signature = part.signature
-        if part.redacted is None and signature is not None and signature.origin == ORIGIN:
+        if not (self.profile.replay_signed or self.native):
+            pass
+        elif part.redacted is not None:
+            if not part.redacted.startswith(PREFIX):
+                return {"type": "redacted_thinking", "data": part.redacted}
+        elif signature is not None and signature.origin == ORIGIN:
             return {"type": "thinking", "thinking": part.text, "signature": signature.value}
         self.drop("reasoning_part")
         return None

@@ -51,8 +51,15 @@ def decode_response(body: JSON) -> Response:
     )
 
 
+def gist(body: JSON) -> tuple[Usage | None, str]:
+    """Usage and stop reason of an answer that is passed through."""
+    reason = body.get("stop_reason")
+    stop = decode_stop(reason, None, None, calls=False).reason if reason else ""
+    return decode_usage(body.get("usage")), stop
+
+
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """The answer as the client gets it.."""
+    """The answer as the client gets it."""
     content: list[JSON] = []
     calls = 0
     for part in response.parts:

@@ -55,6 +55,13 @@ def decode_response(body: JSON) -> Response:
     )
 
 
+def gist(body: JSON) -> tuple[Usage | None, str]:
+    """Usage and stop reason (of the first choice) of an answer that is passed through."""
+    finish = _first(body.get("choices")).get("finish_reason")
+    stop = ending.decode_stop(finish, calls=finish == "tool_calls").reason if finish else ""
+    return ending.decode_usage(body.get("usage")), stop
+
+
 def encode_response(response: Response, reply: Reply) -> JSON:
     """The answer as the client gets it."""
     writer = _Message(reply)

@@ -1,0 +1,46 @@
+"""Instructions and messages of a Messages request -> parts and turns (translation.md 2.4).
+
+Every message is a turn of its own, its parts in the order in which they came: a user turn may
+hold tool results anywhere among its other parts. Content that came as a string stands on the
+turn a second time, as an extra of class ``none``, for a backend of this dialect.
+"""
+
+from typing import Any
+
+from lmbroker.adapters.anthropic_messages.decode_blocks import decode_content
+from lmbroker.adapters.anthropic_messages.extra_fields import ORIGIN, take_extras
+from lmbroker.adapters.fields import Fields, bad_value, missing
+from lmbroker.unified.parts import Extra, TextPart
+from lmbroker.unified.request import Turn
+
+
+def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
+    """The top-level instructions, and the string that they came as. Raises Refused."""
+    value = body.any("system")
+    if value is None:
+        return (), []
+    extras = []
+    if isinstance(value, str) or not value:
+        extras.append(body.extra("system", value, "none"))
+    return decode_content(value, body.at("system"), "instructions"), extras
+
+
+def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
+    """The turns. Raises Refused."""
+    return tuple(_turn(Fields(item, f"messages[{n}]", ORIGIN)) for n, item in enumerate(items))
+
+
+def _turn(message: Fields) -> Turn:
+    role = message.need_text("role")
+    if role not in ("user", "assistant", "system"):
+        raise bad_value(message.at("role"), "there is no such role")
+    configures = role == "system" and "output_config" in message.left
+    content = message.any("content")
+    if content is None and not configures:
+        raise missing(message.at("content"))
+    extras = [message.extra("content", content, "none")] if isinstance(content, str) else []
+    return Turn(
+        role=role,  # type: ignore[arg-type]
+        parts=() if content is None else decode_content(content, message.at("content"), role),
+        extras=(*extras, *take_extras(message, "message"), *message.rest()),
+    )
