@@ -33,13 +33,16 @@ from twisted.web.client import (
     HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
+    ResponseDone,
     ResponseNeverReceived,
 )
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from lmbroker.call import Backend, Timeouts
+from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
 from lmbroker.workflows.contract import Outbound
 
@@ -53,18 +56,6 @@ UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
 
 _ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
-
-
-def api_root(url: str) -> str:
-    """The URL below which a backend's operations live.
-
-    ``http://host``, ``http://host/v1`` and ``https://host/openai/v1/`` all work: a base that
-    names a version (``/v1``, ``/v1beta/openai``) is taken as it is, any other gets ``/v1``.
-    """
-    base = url.rstrip("/")
-    path = base.split("://", 1)[-1].partition("/")[2]
-    versioned = any(part[:1] == "v" and part[1:2].isdigit() for part in path.split("/"))
-    return base if versioned else base + "/v1"
 
 
 @implementer(IBodyProducer)
@@ -208,7 +199,7 @@ class BackendAnswer:
 
     async def body(self, limit: int = UNARY_LIMIT) -> bytes:
         """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
-        collector = _Collector(self._clock, self._timeouts.idle, limit)
+        collector = _Collector(self._clock, self._timeouts, limit)
         self.deliver(collector)
         try:
             return await collector.done
@@ -221,18 +212,20 @@ class BackendAnswer:
 
 
 class _Collector(TwistedProtocol):
-    """Collects a bounded body; silence longer than ``idle`` seconds is an error."""
+    """Collects a bounded body; silence and a body that never ends are errors."""
 
-    def __init__(self, clock: Any, idle: float, limit: int) -> None:
+    def __init__(self, clock: Any, timeouts: Timeouts, limit: int) -> None:
         self.done: defer.Deferred[bytes] = defer.Deferred()
         self._chunks: list[bytes] = []
         self._size = 0
         self._limit = limit
-        self._idle = idle
-        self._timer = clock.callLater(idle, self._silent)
+        self._idle = timeouts.idle
+        self._timer = clock.callLater(timeouts.idle, self._silent)
+        self._last = clock.callLater(timeouts.total, self._too_long)
 
     def dataReceived(self, data: bytes) -> None:
-        self._timer.reset(self._idle) if self._timer.active() else None
+        if self._timer.active():
+            self._timer.reset(self._idle)
         self._size += len(data)
         if self._size > self._limit:
             self._end(_broken("the backend's answer is too large", "oversized"))
@@ -240,9 +233,6 @@ class _Collector(TwistedProtocol):
             self._chunks.append(data)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        from twisted.web.client import ResponseDone
-        from twisted.web.http import PotentialDataLoss
-
         if reason.check(ResponseDone, PotentialDataLoss):
             self._end(b"".join(self._chunks))
         else:
@@ -251,9 +241,13 @@ class _Collector(TwistedProtocol):
     def _silent(self) -> None:
         self._end(TimedOut(_slow("the backend stopped in its answer", "timeout_idle")))
 
+    def _too_long(self) -> None:
+        self._end(TimedOut(_slow("the backend's answer took too long", "timeout_total")))
+
     def _end(self, result: "bytes | AttemptFailed") -> None:
-        if self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._last):
+            if timer.active():
+                timer.cancel()
         if self.done.called:
             return
         if isinstance(result, bytes):
@@ -319,15 +313,26 @@ class Backends:
             reactor=self._reactor,
         )
         late: list[bool] = []
+        left: list[bool] = []
 
         def give_up() -> None:
             late.append(True)
             request.cancel()
 
+        def leave(_: Any) -> None:
+            left.append(True)
+            request.cancel()
+
+        # A cancelled request fails with one of several exceptions, by its phase; who cancelled
+        # is known here only.
+        response_here: defer.Deferred[Any] = defer.Deferred(leave)
+        request.chainDeferred(response_here)
         timer = self._reactor.callLater(timeouts.headers, give_up)
         try:
-            response = await request
+            response = await response_here
         except Exception as error:
+            if left:
+                raise defer.CancelledError() from None
             raise _classified(error, late=bool(late), reused=tap.reused) from None
         finally:
             if timer.active():
@@ -360,15 +365,12 @@ def _headers(backend: Backend, outbound: Outbound) -> Headers:
 
 
 def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
-    """Which of ours a failure of Twisted's client is; cancellation hides in several of its."""
+    """Which of ours a failure of Twisted's client is."""
     reasons: list[Any] = [error]
     while isinstance(reasons[0], _ANSWER_LOST):
         reasons = [reason.value for reason in reasons[0].reasons] or [None]
-    cancelled = any(isinstance(reason, defer.CancelledError) for reason in reasons)
     if late:
         return TimedOut(_slow("the backend sent no answer in time", "timeout_headers"))
-    if cancelled or isinstance(error, defer.CancelledError):
-        return defer.CancelledError()
     cause = reasons[0]
     if isinstance(cause, DNSLookupError):
         return Unreachable(_unreachable("the backend's host name was not found", "dns"))

@@ -27,8 +27,9 @@ answer), ``client_left``, ``failed`` (a fault of ours)."""
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A configured place to send to.
 
-    ``url`` has no trailing slash and no ``/v1``. ``name`` is safe for logs and metric labels.
-    ``credential_ref`` says where the credential came from (``env:NAME``), never what it is.
+    ``url`` is the base below which its operations live (``endpoints.api_root``). ``name`` is
+    safe for logs and metric labels. ``credential_ref`` says where the credential came from
+    (``env:NAME``), never what it is.
     """
 
     name: str
@@ -65,14 +66,17 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long we wait, in seconds (reliability.md A6).
 
     ``connect`` ends with the TCP connection, ``headers`` with the backend's response headers
-    (TLS and upload included), ``idle`` restarts with each byte, ``commit`` is how long after
-    the backend's headers a stream may be silent before the client gets its own, ``ping`` how
-    long a client may hear nothing.
+    (TLS and upload included), ``first_event`` with the first event of a stream (reasoning models
+    may think for minutes before it), ``idle`` restarts with each byte, ``total`` bounds a whole
+    answer. ``commit`` is how long after the backend's headers a stream may be silent before the
+    client gets its own, ``ping`` how long a client may hear nothing.
     """
 
     connect: float = 10.0
     headers: float = 600.0
+    first_event: float = 600.0
     idle: float = 300.0
+    total: float = 3600.0
     commit: float = 10.0
     ping: float = 10.0
 
@@ -91,9 +95,11 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls; without configured keys everybody is ``anonymous``."""
+    """Who calls; without configured keys everybody is ``anonymous``. ``models`` are globs of the
+    aliases that the caller may use; empty means all."""
 
     name: str = "anonymous"
+    models: tuple[str, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,20 @@
-"""A table of the configuration file: asks for keys by type, complains by path."""
+"""The text of a configuration file as tables, and a table that asks for keys by type and
+complains by path.
+
+No complaint shows a value that may be a secret: only scalars stand in one, and only where a
+scalar was expected; a key is shown where it is a plain word.
+"""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+import tomllib
+from collections.abc import Sequence
 from typing import Any
+
+import toml
+
+SHOWN = 60
+"""Longest value in a complaint, in characters."""
 
 _TYPES = {
     str: "a string",
@@ -12,20 +24,87 @@ _TYPES = {
     list: "an array",
     dict: "a table",
 }
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class NotTOML(Exception):
+    """The text cannot be read: ``line`` counts from 1, ``problem`` holds nothing of the text but
+    keys and single characters."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.line = line
+        self.problem = problem
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises NotTOML.
+
+    ``toml`` reads, and the standard library's reader says whether it may: ``toml`` takes a
+    missing quote or a stray brace for part of a key, drops what it does not understand, and
+    misreads some strings that hold commas or quotes. What the two read differently is refused.
+    """
+    try:
+        strict = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(str(error), text) from None
+    except (ValueError, RecursionError):
+        # A number of thousands of digits; thousands of brackets.
+        raise NotTOML(1, "a value is too large") from None
+    if _loose(text) != strict:
+        raise NotTOML(
+            _first_difference(text),
+            "read differently by different readers: write it without commas and quotes inside "
+            "a string, and without arrays of mixed types",
+        )
+    return strict
+
+
+def _not_toml(message: str, text: str) -> NotTOML:
+    place = _PLACE.search(message)
+    line = int(place[1]) if place and place[1] else len(text.splitlines()) or 1
+    problem = _PLACE.sub("", message)
+    return NotTOML(line, f"not valid TOML: {problem[:1].lower()}{problem[1:]}")
+
+
+def _loose(text: str) -> Any:
+    """What ``toml`` reads, None where it reads nothing: besides its own error it raises whatever
+    its string handling trips over (IndexError, TypeError, AttributeError, ...)."""
+    try:
+        return toml.loads(text)
+    except Exception:
+        return None
+
+
+def _first_difference(text: str) -> int:
+    """The line with which the readers part."""
+    lines = text.splitlines(keepends=True)
+    for count in range(1, len(lines)):
+        head = "".join(lines[:count])
+        try:
+            strict = tomllib.loads(head)
+        except (ValueError, RecursionError):
+            continue
+        if _loose(head) != strict:
+            return count
+    return len(lines) or 1
 
 
 class Table:
     """Wraps one TOML table. Each question marks its key as known; ``done`` complains about the
-    others. A key of a wrong type is complained about and answered with the default."""
+    keys that nobody asked for, and about required ones that are missing. A key of a wrong type
+    is complained about and answered with the default."""
 
     def __init__(self, value: dict[str, Any], path: str, complaints: list[str]) -> None:
         self._value = value
         self._path = path
         self._complaints = complaints
         self._asked: set[str] = set()
+        self._missing: dict[str, str] = {}
 
     def path(self, key: str) -> str:
-        """The path of ``key`` from the top of the file."""
+        """The path of ``key`` from the top of the file; tables of an array count from 0."""
         return f"{self._path}.{key}" if self._path else key
 
     def complain(self, key: str, problem: str) -> None:
@@ -33,9 +112,11 @@ class Table:
         self._complaints.append(f"{self.path(key)}: {problem}")
 
     def has(self, key: str) -> bool:
+        """Whether the file has ``key`` here."""
         return key in self._value
 
     def any(self, key: str) -> Any:
+        """The value as it is, None where the key is missing."""
         self._asked.add(key)
         return self._value.get(key)
 
@@ -50,30 +131,28 @@ class Table:
     ) -> str:
         """A string, not empty. The value of a ``secret`` one is never shown."""
         value = self.any(key)
+        if value is None and required:
+            self._missing[key] = expected("nothing", one_of(choices))
         if value is None:
-            if required:
-                self.complain(key, self._expected("nothing", "a string", choices))
             return default
         if not isinstance(value, str):
-            found = _describe(value, secret)
-            self.complain(key, self._expected(found, "a string", choices))
-            return default
-        if not value:
-            self.complain(key, self._expected("an empty string", "a string", choices))
-            return default
-        if choices and value not in choices:
-            self.complain(key, self._expected(repr(value), "a string", choices))
-            return default
-        return value
+            found = _type_of(value) if secret else describe(value)
+        elif not value:
+            found = "an empty string"
+        elif choices and value not in choices:
+            found = describe(value)
+        else:
+            return value
+        self.complain(key, expected(found, one_of(choices)))
+        return default
 
     def integer(self, key: str, default: int, *, least: int, most: int) -> int:
+        """An integer within bounds."""
         value = self.any(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            self.complain(
-                key, f"found {_describe(value)}, expected an integer from {least} to {most}"
-            )
+            self.complain(key, expected(describe(value), f"an integer from {least} to {most}"))
             return default
         return value
 
@@ -83,29 +162,33 @@ class Table:
         if value is None:
             return None
         if not isinstance(value, list) or not value:
-            self.complain(key, f"found {_describe(value)}, expected an array of strings")
+            found = "an empty array" if value == [] else describe(value)
+            self.complain(key, expected(found, "an array of strings"))
             return None
         for number, item in enumerate(value):
             if not isinstance(item, str):
-                self.complain(f"{key}[{number}]", f"found {_describe(item)}, expected a string")
+                self.complain(f"{key}[{number}]", expected(describe(item), "a string"))
         return [item for item in value if isinstance(item, str)]
 
     def table(self, key: str, *, required: bool = False) -> "Table":
+        """A table below this one."""
         value = self.any(key)
         if value is None and required:
-            self.complain(key, "found nothing, expected a table")
+            self._missing[key] = expected("nothing", "a table")
             return _Silent(self.path(key))
         if value is not None and not isinstance(value, dict):
-            self.complain(key, f"found {_describe(value)}, expected a table")
+            self.complain(key, expected(_type_of(value), "a table"))
             return _Silent(self.path(key))
         return Table(value or {}, self.path(key), self._complaints)
 
     def tables(self, key: str) -> list["Table"]:
+        """The tables of an array; there must be one at least."""
         value = self.any(key)
-        if value is None:
+        if value is None or value == []:
+            self._missing[key] = f"expected at least one [[{key}]] table"
             return []
         if not isinstance(value, list):
-            self.complain(key, f"found {_describe(value)}, expected [[{key}]] tables")
+            self.complain(key, expected(_type_of(value), f"[[{key}]] tables"))
             return []
         out = []
         for number, item in enumerate(value):
@@ -113,23 +196,26 @@ class Table:
             if isinstance(item, dict):
                 out.append(Table(item, self.path(path), self._complaints))
             else:
-                self.complain(path, f"found {_describe(item)}, expected a table")
+                self.complain(path, expected(_type_of(item), "a table"))
         return out
 
-    def done(self, known: Iterable[str] = ()) -> None:
-        """Complain about every key that nobody asked for."""
-        candidates = sorted({*self._asked, *known})
+    def done(self) -> None:
+        """Complain about keys that nobody asked for and about required ones that are missing;
+        one complaint where the first is the second with a typo."""
+        candidates = sorted(self._asked)
         for key in self._value:
             if key in candidates:
+                continue
+            if not _PLAIN.fullmatch(key):
+                self.complain("?", "unknown key, not a plain word: look for a misplaced quote")
                 continue
             near = difflib.get_close_matches(key, candidates, 1, 0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(candidates)}"
             self.complain(key, f"unknown key ({hint})")
-
-    def _expected(self, found: str, what: str, choices: Sequence[str]) -> str:
-        if choices:
-            what = "one of " + ", ".join(f'"{choice}"' for choice in choices)
-        return f"found {found}, expected {what}"
+            if near:
+                self._missing.pop(near[0], None)
+        for key, problem in self._missing.items():
+            self.complain(key, problem)
 
 
 class _Silent(Table):
@@ -139,8 +225,25 @@ class _Silent(Table):
         super().__init__({}, path, [])
 
 
-def _describe(value: Any, secret: bool = False) -> str:
-    name = next((text for kind, text in _TYPES.items() if isinstance(value, kind)), "a date")
-    if secret or isinstance(value, dict | list):
-        return name
-    return f"{name} ({value!r})"
+def expected(found: str, what: str) -> str:
+    """The words for a value of the wrong kind."""
+    return f"found {found}, expected {what}"
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """The words for a string that is one of ``choices``, any string where there are none."""
+    if not choices:
+        return "a string"
+    return "one of " + ", ".join(f'"{choice}"' for choice in choices)
+
+
+def describe(value: Any) -> str:
+    """What a value is, with the value where it is a scalar."""
+    if isinstance(value, dict | list):
+        return _type_of(value)
+    shown = repr(value)
+    return f"{_type_of(value)} ({shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'})"
+
+
+def _type_of(value: Any) -> str:
+    return next((text for kind, text in _TYPES.items() if isinstance(value, kind)), "a date")

@@ -1,11 +1,51 @@
-"""Addresses as configuration files write them: listening endpoints and backends' URLs."""
+"""Addresses as configuration files write them: listening endpoints and backends' URLs.
 
+What reads one gives its value and what is wrong with it, "" where nothing is.
+"""
+
+import difflib
+import ipaddress
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
 PRACTICE = "practice:"
 """The URL that stands for the built-in practice backend."""
+
+ENDPOINTS: Mapping[str, tuple[str, ...]] = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "unix": ("address", "mode", "backlog", "lockfile"),
+    "ssl": (
+        "port",
+        "privateKey",
+        "certKey",
+        "sslmethod",
+        "interface",
+        "backlog",
+        "extraCertChain",
+        "dhParameters",
+    ),
+    "systemd": ("domain", "index", "name"),
+}
+"""Kinds of Twisted's endpoint strings, and the arguments of each in Twisted's order."""
+
+CERTIFICATES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+"""The arguments of an ``ssl`` endpoint that name a file."""
+
+_VALUES = {
+    "port": (r"\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]", "0 to 65535"),
+    "backlog": (r"\d{1,6}", "a number"),
+    "mode": (r"[0-7]{3,4}", "an octal mode such as 660"),
+    "lockfile": (r"[01]", "0 or 1"),
+    "domain": (r"INET6?|UNIX", "INET, INET6 or UNIX"),
+    "index": (r"\d{1,4}", "a number"),
+}
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?")
+_URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_OWN_NETWORK = (".local", ".internal", ".lan", ".home.arpa")
+_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
+_OPERATION = re.compile(r"/(?:chat/completions|completions|messages|embeddings|responses)$")
 
 
 def listen_on(host: str, port: int) -> str:
@@ -15,31 +55,135 @@ def listen_on(host: str, port: int) -> str:
     return f"{kind}:{port}:interface={escaped}"
 
 
+def host_problem(host: str) -> str:
+    """What is wrong with the name or address of an interface to listen on."""
+    if _HOST.fullmatch(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
+        return ""
+    return "expected a host name or an address such as 127.0.0.1, ::1 or 0.0.0.0"
+
+
+def parse_endpoint(endpoint: str) -> tuple[dict[str, str], str]:
+    """The arguments of a Twisted endpoint string by name, its ``kind`` among them."""
+    (label, kind), *parts = _endpoint_parts(endpoint)
+    names = ENDPOINTS.get(kind)
+    if names is None or label:
+        return {}, f"expected an endpoint string of one of the kinds {', '.join(ENDPOINTS)}"
+    if (len(endpoint) - len(endpoint.rstrip("\\"))) % 2:
+        return {}, "a backslash at the end escapes nothing"
+    found: dict[str, str] = {}
+    unnamed = iter(names)
+    for name, value in parts:
+        if not name:
+            name = next(unnamed, "")
+        if not name:
+            return {}, f"too many arguments for {kind} (colons in an address are written \\:)"
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"{kind} has {', '.join(names)}"
+            return {}, f"{kind} has no argument {name!r} ({hint})"
+        if name in found:
+            return {}, f"{kind} has {name!r} twice"
+        pattern, wanted = _VALUES.get(name, (r".*", ""))
+        if not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
+            return {}, f"{name!r} of {kind} is {value!r}, expected {wanted}"
+        found[name] = value
+    if not found.get(names[0]):
+        return {}, f"{kind} needs {names[0]!r}"
+    if kind == "systemd" and ("index" in found) == ("name" in found):
+        return {}, "systemd needs either 'index' or 'name'"
+    return {"kind": kind, **found}, ""
+
+
+def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
+    """(name or "", value) between the colons; a backslash takes the next letter literally."""
+    parts = [[""]]
+    escaped = False
+    for letter in endpoint:
+        if escaped:
+            parts[-1][-1] += letter
+            escaped = False
+        elif letter == "\\":
+            escaped = True
+        elif letter == ":":
+            parts.append([""])
+        elif letter == "=" and len(parts[-1]) == 1:
+            parts[-1].append("")
+        else:
+            parts[-1][-1] += letter
+    return [(part[0], part[1]) if len(part) == 2 else ("", part[0]) for part in parts]
+
+
+def is_public(endpoint: Mapping[str, str]) -> bool:
+    """Whether an endpoint of ``parse_endpoint`` is reached from other machines. Of a socket that
+    systemd holds nobody here knows; it counts as private."""
+    if endpoint["kind"] not in ("tcp", "tcp6", "ssl"):
+        return False
+    return not is_loopback(endpoint.get("interface", ""))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def sends_in_clear(url: str) -> bool:
+    """Whether what goes to ``url`` can be read on its way: ``http`` to an address that is not of
+    a private network. A name without a dot is one of the own network (a container's)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or is_loopback(host):
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_OWN_NETWORK)
+
+
 def parse_url(url: str) -> tuple[str, str]:
-    """A backend's base URL without trailing slash and without a final ``/v1``, and what is wrong
-    with it ("" when nothing is)."""
+    """A backend's base URL as its ``api_root``."""
     if url == PRACTICE:
         return url, ""
+    if "://" not in url:
+        return "", 'expected a URL that begins with "https://" or "http://"'
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return "", "not a URL"
     if parts.scheme not in ("http", "https"):
-        return "", f"expected an http or https URL, found the scheme {parts.scheme!r}"
+        return "", f"found the scheme {parts.scheme!r}, expected http or https"
     if parts.username is not None or parts.password is not None:
         return "", "a URL must not hold a user or a password; use api_key"
-    host = parts.hostname or ""
-    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+", host):
+    if not _HOST.fullmatch(parts.hostname or ""):
         return "", "the URL has no valid host name"
     if port == 0:
         return "", "the URL's port must be from 1 to 65535"
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         return "", "a base URL has neither query nor fragment"
-    if not url.isascii() or not url.isprintable() or " " in url:
+    if not _URL.fullmatch(url):
         return "", "the URL has characters that no URL may hold"
+    path = parts.path.rstrip("/")
+    operation = _OPERATION.search(path)
+    if operation is not None:
+        return "", f'a base URL ends before "{operation[0]}"'
+    return api_root(f"{parts.scheme}://{parts.netloc.lower()}{path}"), ""
+
+
+def api_root(url: str) -> str:
+    """The URL below which a backend's operations live; its own root's root is itself.
+
+    ``http://host``, ``http://host/v1`` and ``https://host/openai/v1/`` all work: a base that
+    names a version (``/v1``, ``/v1beta/openai``) is taken as it is, any other gets ``/v1``.
+    """
     base = url.rstrip("/")
-    return base.removesuffix("/v1").rstrip("/"), ""
+    path = base.split("://", 1)[-1].partition("/")[2]
+    versioned = any(_VERSION.fullmatch(part) for part in path.split("/"))
+    return base if versioned else base + "/v1"
 
 
 def backend_name(url: str, taken: Container[str]) -> str:

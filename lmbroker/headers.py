@@ -13,7 +13,13 @@ from lmbroker.errors import ErrorInfo
 USER_AGENT = f"LMBroker/{__version__}"
 ANTHROPIC_VERSION = "2023-06-01"
 
-_HELD_BACK = frozenset({"anthropic-workspace-id", "anthropic-user-profile-id"})
+HEADER_TEXT = 4000
+"""Longest header value that is made of a client's or a backend's words, in characters."""
+
+_NOT_FORWARDED = frozenset(
+    {"anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"}
+)
+"""The version goes on its own; the others are bound to a credential, and ours is another one."""
 _OPENAI_NATIVE = ("openai-beta", "x-client-request-id", "idempotency-key")
 _RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
 
@@ -34,22 +40,25 @@ def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> P
         ("accept", "text/event-stream" if stream else "application/json"),
         ("user-agent", USER_AGENT),
     ]
-    if native and dialect == "anthropic":
-        out.append(("anthropic-version", call.headers.get("anthropic-version", ANTHROPIC_VERSION)))
+    given = _end_to_end(call.headers) if native else {}
+    if dialect == "anthropic":
+        out.append(("anthropic-version", given.get("anthropic-version", ANTHROPIC_VERSION)))
         out += (
             (name, value)
-            for name, value in call.headers.items()
-            if name.startswith("anthropic-")
-            and name != "anthropic-version"
-            and name not in _HELD_BACK
+            for name, value in given.items()
+            if name == "idempotency-key"
+            or (name.startswith("anthropic-") and name not in _NOT_FORWARDED)
         )
-        if "idempotency-key" in call.headers:
-            out.append(("idempotency-key", call.headers["idempotency-key"]))
-    elif native:
-        out += ((name, call.headers[name]) for name in _OPENAI_NATIVE if name in call.headers)
-    elif dialect == "anthropic":
-        out.append(("anthropic-version", ANTHROPIC_VERSION))
+    else:
+        out += ((name, given[name]) for name in _OPENAI_NATIVE if name in given)
     return tuple(out)
+
+
+def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """``headers`` without those that ``connection`` names: they end at this hop."""
+    named = headers.get("connection", "").lower().split(",")
+    hop = {name.strip() for name in named}
+    return {name: value for name, value in headers.items() if name not in hop}
 
 
 def from_backend(headers: Mapping[str, str]) -> Pairs:
@@ -76,23 +85,34 @@ def identity(
     out: Iterable[tuple[str, str]] = (
         (REQUEST_ID[dialect], backend_id or request_id),
         ("x-lmbroker-request-id", request_id),
-        ("x-lmbroker-backend", backend),
+        ("x-lmbroker-backend", _header_text(backend)),
         ("x-lmbroker-model", _header_text(model)),
-        ("x-lmbroker-dropped", dropped),
+        ("x-lmbroker-dropped", _header_text(dropped)),
         ("x-lmbroker-attempts", str(attempts) if attempts > 1 else ""),
     )
     return tuple((name, value) for name, value in out if value)
 
 
 def _header_text(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")
+    """``text`` with ``?`` for what is no printable ASCII: model names and the names of unknown
+    fields are anybody's."""
+    return "".join(each if " " <= each <= "~" else "?" for each in text[:HEADER_TEXT])
 
 
-def from_error(info: ErrorInfo) -> Pairs:
-    """The headers of an error answer: when, and whether, to try again."""
+def from_error(info: ErrorInfo, *, native: bool = False) -> Pairs:
+    """The headers of an error answer: when, and whether, to try again; how to prove oneself.
+
+    An account without money is not mended by trying again, but OpenAI's clients retry each 429:
+    they are told not to, except where the backend's own words are passed on (``native``), which
+    go without additions.
+    """
+    should_retry = info.should_retry
+    if info.kind == "billing" and not native:
+        should_retry = should_retry or "false"
     pairs = (
         ("retry-after", info.retry_after),
         ("retry-after-ms", info.retry_after_ms),
-        ("x-should-retry", info.should_retry),
+        ("x-should-retry", should_retry),
+        ("www-authenticate", "Bearer" if info.kind == "auth" else None),
     )
     return tuple((name, value) for name, value in pairs if value)

@@ -44,6 +44,9 @@ class JSONLog:
 
     def __call__(self, event: Any) -> None:
         level = event.get("log_level") or LogLevel.info
+        if level is LogLevel.info and event.get("log_namespace", "").startswith("twisted."):
+            # Factories that start and stop, once per connection.
+            level = LogLevel.debug
         if level < self._threshold:
             return
         line: dict[str, Any] = {

@@ -5,6 +5,7 @@ Classes (translation.md 0.2): B is dropped or approximated and reported in
 unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ Mode = Literal["default", "strict", "lenient"]
 
 HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
+
+_INDEX = re.compile(r"\[\d+\]")
 
 
 class Losses:
@@ -64,9 +67,10 @@ class Losses:
         soft: bool = False,
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Class C (C° with ``soft``): raises Refused; in mode lenient a soft one is reported."""
+        """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they
+        are); in mode lenient a soft one is reported."""
         if soft and self.mode == "lenient":
-            self._paths.setdefault(path)
+            self._paths.setdefault(_INDEX.sub("[]", path))
             return
         raise self.refusal(path, reason, details)
 

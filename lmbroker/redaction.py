@@ -1,21 +1,62 @@
-"""Takes credentials out of texts that others wrote, before they are relayed or logged."""
+"""Takes credentials out of texts that others wrote, before they are relayed or logged.
+
+A backend that refuses a key likes to repeat it, and not always letter by letter: inside JSON, or
+JSON in a JSON text, ``/`` may stand as ``\\/`` or ``\\u002f``, in a URL as ``%2F``. The credentials
+that we know are masked in each of these spellings. Keys that we do not know (another account's,
+one that a proxy in between adds) are known by their shape.
+"""
 
 import re
 from collections.abc import Iterable
 
+import msgspec
+
+from lmbroker.errors import ErrorInfo
 from lmbroker.secret import Secret
 
-_SHAPES = re.compile(
-    rb"\b(?:sk|pk|rk|gsk|xai|key)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
-    rb"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
-    rb"|\bAIza[A-Za-z0-9_-]{20,}"
-)
 MASK = b"***"
+
+SHORT = 8
+"""A credential with fewer characters than this is masked only where it stands alone: many local
+backends are run with a word such as ``none``, and that word is no secret inside others."""
+
+_SHAPES = re.compile(
+    # Not inside a word; the letter of an escape (\n) in front is none.
+    rb"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+    rb"(?:sk[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
+    rb"|(?:pk|rk|key)[-_](?=[A-Za-z_*-]*[0-9*])[A-Za-z0-9_*-]{16,}"
+    rb"|(?:gsk_|xai-|pplx-|csk-|nvapi-|hf_|r8_)[A-Za-z0-9*]{16,}[A-Za-z0-9_*-]*"
+    rb"|AIza[A-Za-z0-9_-]{20,}"
+    rb"|AKIA[A-Z0-9]{16}"
+    rb"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+    # A word such as "Bearer authentication" is no key.
+    rb"|(?<=(?i:bearer) )(?=[A-Za-z]*[0-9._~+/=-][A-Za-z0-9])[A-Za-z0-9._~+/=-]{8,}"
+)
 
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
     """``text`` with the given secrets masked, and whatever has the shape of a kind of key."""
     for secret in secrets:
         if secret is not None and secret.reveal():
-            text = text.replace(secret.reveal().encode(), MASK)
+            text = _spellings(secret.reveal()).sub(MASK, text)
     return _SHAPES.sub(MASK, text)
+
+
+def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
+    """``info`` with its message redacted: for errors that a backend tells inside a stream."""
+    message = redact(info.message.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
+    return info if message == info.message else msgspec.structs.replace(info, message=message)
+
+
+def _spellings(credential: str) -> re.Pattern[bytes]:
+    """Finds ``credential`` as it is, in URLs, and in JSON at any depth."""
+    pattern = "".join(map(_spelled, credential))
+    if len(credential) < SHORT:
+        pattern = rf"(?<![A-Za-z0-9_-]){pattern}(?![A-Za-z0-9_-])"
+    return re.compile(pattern.encode())
+
+
+def _spelled(character: str) -> str:
+    code = rf"(?i:\\+u{ord(character):04x}|%{ord(character):02x})"
+    plain = re.escape(character)
+    return rf"(?:{plain}|{code})" if character.isalnum() else rf"(?:\\*{plain}|{code})"

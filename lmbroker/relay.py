@@ -24,8 +24,14 @@ be used again; then it is aborted."""
 
 LINGER_BYTES = 64 * 1024
 
+NO_EVENT = ErrorInfo(
+    kind="timeout", message="the backend's answer did not begin in time", code="timeout_first_event"
+)
 IDLE = ErrorInfo(
-    kind="timeout", message="the backend fell silent in its answer", code="upstream_timeout"
+    kind="timeout", message="the backend fell silent in its answer", code="timeout_idle"
+)
+TOO_LONG = ErrorInfo(
+    kind="timeout", message="the backend's answer took too long", code="timeout_total"
 )
 FAULT = ErrorInfo(kind="server", message="the broker failed to relay the stream", code=None)
 
@@ -57,9 +63,12 @@ class Relay(Protocol):
         self._body_over = False
         self._aborted = False
         self._surplus = 0
-        self._heard = self._wrote = clock.seconds()
+        self._spoke = False
+        """The backend has said something for the client."""
+        self._began = self._heard = self._wrote = clock.seconds()
         self._commit_timer = clock.callLater(timeouts.commit, self._commit)
-        self._watch_timer = clock.callLater(min(timeouts.idle, timeouts.ping), self._watch)
+        first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
+        self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
 
     @property
@@ -80,6 +89,8 @@ class Relay(Protocol):
         except Exception:
             self.log.failure("A transform failed")
             out = transform.fail(FAULT)
+        if out:
+            self._spoke = True
         self._pass(out)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
@@ -180,11 +191,15 @@ class Relay(Protocol):
 
     def _watch(self) -> None:
         now = self._clock.seconds()
-        idle, ping = self._timeouts.idle, self._timeouts.ping
+        limits, ping = self._timeouts, self._timeouts.ping
         if self._paused:
             self._heard = now
-        if now - self._heard >= idle:
-            self._pass(self.transform.fail(IDLE))
+        due = [(self._heard + limits.idle, IDLE), (self._began + limits.total, TOO_LONG)]
+        if not self._spoke:
+            due.append((self._began + limits.first_event, NO_EVENT))
+        moment, late = min(due, key=lambda each: each[0])
+        if now >= moment:
+            self._pass(self.transform.fail(late))
             return
         if now - self._wrote >= ping and not self._paused:
             if self._consumer is not None:
@@ -192,8 +207,8 @@ class Relay(Protocol):
                 if out:
                     self._write(out)
             self._wrote = now
-        due = min(self._heard + idle, self._wrote + ping) - now
-        self._watch_timer = self._clock.callLater(max(due, 0.001), self._watch)
+        wait = min(moment, self._wrote + ping) - now
+        self._watch_timer = self._clock.callLater(max(wait, 0.001), self._watch)
 
     def _swallow(self, size: int) -> None:
         self._surplus += size

@@ -9,6 +9,7 @@ nothing here.
 
 import json
 import re
+from collections.abc import Iterator
 from typing import NoReturn
 
 import msgspec
@@ -237,6 +238,25 @@ class Boundary:
         for blank in _EVENT_END.finditer(held, searched, until):
             end = blank.end()
         return end
+
+
+def split(block: bytes) -> Iterator[bytes]:
+    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte."""
+    start = 0
+    for blank in _EVENT_END.finditer(block):
+        yield block[start : blank.end()]
+        start = blank.end()
+    if start < len(block):
+        yield block[start:]
+
+
+def last_words(tail: bytes) -> bytes:
+    """The tail of a stream that has ended as a whole event: an unterminated last event counts if
+    it is complete (see ``Reader.close``); b"" where it is not."""
+    reader = Reader()
+    if reader.feed(tail):
+        return tail
+    return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""
 
 
 def encode_event(event: str | bytes, data: bytes) -> bytes:

@@ -3,13 +3,14 @@
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import service, strports
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.logfile import LogFile
@@ -29,11 +30,28 @@ from lmbroker.testing import PracticeBackend
 from lmbroker.web import Front
 
 
+class CannotListen(SystemExit, Exception):
+    """An endpoint of the configuration cannot be listened on; the message is one line.
+
+    An Exception, so that twistd removes its pid file and tells the waiting parent of a daemon;
+    a SystemExit, so that Python then prints the line instead of a traceback and exits with 1.
+    """
+
+    def __init__(self, endpoint: str, error: Exception) -> None:
+        cause = getattr(error, "socketError", error)
+        reason = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
+        if endpoint.startswith("systemd:"):
+            reason = "systemd passed no such socket"
+        super().__init__(f"lmbroker: cannot listen on {endpoint}: {reason}")
+
+
 class Options(usage.Options):
     """The options of ``twistd lmbroker``. The config is read and checked here, so that a mistake
     ends the start before anything forks or listens."""
 
-    optParameters = [["config", "c", "etc/config.toml", "The configuration file (TOML)."]]
+    optParameters: ClassVar[list[list[str]]] = [
+        ["config", "c", "etc/config.toml", "The configuration file (TOML)."]
+    ]
 
     def postOptions(self) -> None:
         self["config"] = os.path.abspath(self["config"])
@@ -46,8 +64,9 @@ class Options(usage.Options):
 
     def _shown(self) -> str:
         """The config's path as people write it: relative to where they stand, if it is below."""
-        path = os.path.relpath(self["config"])
-        return self["config"] if path.startswith("..") else path
+        path: str = self["config"]
+        relative = os.path.relpath(path)
+        return path if relative.startswith("..") else relative
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -61,7 +80,7 @@ class BrokerService(service.MultiService):
     log = Logger()
 
     def __init__(self, config: Config, reactor: Any, observer: JSONLog | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._observer = observer
         self._reactor = reactor
         registry = CollectorRegistry()
@@ -75,11 +94,22 @@ class BrokerService(service.MultiService):
         )
         self._site = Site(Front(self.broker, registry).resource(), parsePOSTFormSubmission=False)
         self._site.log = lambda request: None  # type: ignore[method-assign]
-        for endpoint in config.server.listen:
-            strports.service(endpoint, self._site, reactor=reactor).setServiceParent(self)
+        self._listeners = [
+            (endpoint, self._listener(endpoint)) for endpoint in config.server.listen
+        ]
+
+    def _listener(self, endpoint: str) -> service.IService:
+        """Raises CannotListen where a certificate or a socket of systemd cannot be used."""
+        try:
+            listener = strports.service(endpoint, self._site, reactor=self._reactor)
+        except Exception as error:
+            # Whatever the endpoint's own parser trips over: IndexError, OpenSSL's errors, ...
+            raise CannotListen(endpoint, error) from None
+        listener.setServiceParent(self)
+        return listener
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
-        super().setServiceParent(parent)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
         if self._observer is not None:
             # twistd takes its log observer from the application.
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
@@ -93,10 +123,17 @@ class BrokerService(service.MultiService):
             self._practice = PracticeBackend(self._reactor)
             self._practice.start()
             self.broker.config = with_practice(self._config, self._practice.url)
-        super().privilegedStartService()
+        service.Service.privilegedStartService(self)
+        for endpoint, listener in self._listeners:
+            try:
+                listener.privilegedStartService()
+            except (CannotListenError, OSError) as error:
+                failure = CannotListen(endpoint, error)
+                self.log.critical("{problem}", problem=str(failure))
+                raise failure from None
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for warning in self._config.warnings:
             self.log.warn("{warning}", warning=warning)
         self.log.info(
@@ -107,7 +144,7 @@ class BrokerService(service.MultiService):
         )
 
     async def _stop(self) -> None:
-        await super().stopService()
+        await super().stopService()  # type: ignore[no-untyped-call]
         await self.backends.close()
         if self._practice is not None:
             await self._practice.stop()

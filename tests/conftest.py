@@ -26,13 +26,14 @@ class Daemon:
         self.config.write_text(config.replace("PORT", str(self.port)))
         self.out = folder / "stdout"
         twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-        self.process = subprocess.Popen(
-            [*twistd, "-n", "--pidfile=", "lmbroker", "--config", str(self.config), *arguments],
-            stdout=self.out.open("wb"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environ or {})},
-            cwd=folder,
-        )
+        with self.out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*twistd, "-n", "--pidfile=", "lmbroker", "--config", str(self.config), *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environ or {})},
+                cwd=folder,
+            )
 
     def wait(self):
         """Until it accepts connections."""
@@ -72,6 +73,12 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def port():
+    """A port of 127.0.0.1 that nobody listens on."""
+    return free_port()
 
 
 PRACTICE_CONFIG = """
@@ -127,6 +134,12 @@ def start_daemon(tmp_path):
         if running.process.poll() is None:
             running.process.kill()
             running.process.wait()
+
+
+def pytest_collection_finish():
+    """All modules are imported now: what they hold need not be looked through after each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

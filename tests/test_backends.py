@@ -14,7 +14,7 @@ from lmbroker.errors import Broken, TimedOut, Unreachable
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
-TIMEOUTS = Timeouts(connect=5, headers=60, idle=20)
+TIMEOUTS = Timeouts(connect=5, headers=60, idle=20, total=100)
 OUTBOUND = Outbound(
     path="/chat/completions", headers=(("content-type", "application/json"),), body=b'{"a":1}'
 )
@@ -276,6 +276,21 @@ def test_a_body_that_stalls(network):
     assert errors == []
     network.reactor.advance(1)
     assert errors[0].value.info.code == "timeout_idle"
+    assert wire.aborted
+
+
+def test_a_body_that_drips_has_a_longest_duration(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{}")
+    errors = []
+    Deferred.fromCoroutine(network.answer.body()).addErrback(errors.append)
+    for _ in range(9):
+        network.reactor.advance(10)
+        wire.protocol.dataReceived(b" ")
+    assert errors == []
+    network.reactor.advance(10)
+    assert errors[0].value.info.code == "timeout_total"
     assert wire.aborted
 
 

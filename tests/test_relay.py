@@ -267,3 +267,31 @@ def test_an_end_while_paused_reads_on(scene):
     scene.relay.dataReceived(b"b!")
     assert scene.backend.producerState == "producing"
     assert scene.outcomes == [None]
+
+
+def test_a_stream_that_never_begins_is_given_up():
+    scene = Scene(Timeouts(first_event=20, idle=30, commit=10, ping=10))
+    scene.clock.advance(10)
+    scene.deliver()
+    for _ in range(9):
+        scene.clock.advance(1)
+        scene.relay.dataReceived(b"~")
+    assert b"<" not in scene.client.value()
+    scene.clock.advance(1)
+    assert scene.client.value().endswith(b"<timeout>")
+    assert scene.relay.transform.error.code == "timeout_first_event"
+    scene.assert_quiet()
+
+
+def test_an_answer_has_a_longest_duration():
+    scene = Scene(Timeouts(total=100, idle=30, commit=10, ping=10))
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    for _ in range(99):
+        scene.clock.advance(1)
+        scene.relay.dataReceived(b"a")
+    assert b"<" not in scene.client.value()
+    scene.clock.advance(1)
+    assert scene.client.value().endswith(b"<timeout>")
+    assert scene.relay.transform.error.code == "timeout_total"
+    scene.assert_quiet()

@@ -54,7 +54,11 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """Events -> client stream; one per stream. ``Error`` and ``Finish`` write their own ends."""
+    """Events -> client stream; one per stream. ``Error`` and ``Finish`` write their own ends.
+
+    ``feed`` raises ``errors.Broken`` for what the dialect cannot say and of which a part was
+    said already; an ``Error`` event with its info ends the stream then.
+    """
 
     def feed(self, event: StreamEvent) -> bytes: ...
 
@@ -105,13 +109,12 @@ class Tap(Protocol):
     @property
     def usage(self) -> Usage | None: ...
 
-    def see(self, block: bytes) -> None: ...
-
-    def last_words(self, tail: bytes) -> bytes:
-        """The unterminated last event as a whole one, b"" where it is not complete."""
+    def see(self, block: bytes) -> int:
+        """Look at whole events; how many bytes of them belong to the stream: all, or those up
+        to the end of the terminal event or of an error."""
         ...
 
-    def close(self) -> ErrorInfo | bytes | None:
-        """The body ended: None when the answer is complete, the missing terminator when only
-        that is missing, the error otherwise."""
+    def close(self) -> ErrorInfo | bytes:
+        """The body ended and no terminal event was seen: what is missing of it when the answer
+        is complete all the same, the error otherwise."""
         ...

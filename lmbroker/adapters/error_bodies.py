@@ -3,8 +3,7 @@
 Backends that claim a dialect still answer errors in a dozen forms: ``{"error": {...}}``,
 ``{"error": "text"}``, FastAPI's ``detail``, a bare ``message``, Gemini's list, HTML of a proxy
 in between, nothing at all. ``read`` finds the words in all of them, ``kind_of`` decides what
-they mean. Context overflow is recognised by its wording, because coding agents act on it: they
-compact the conversation or lower ``max_tokens``.
+they mean.
 """
 
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from lmbroker.adapters import context_overflow
 from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.unified import json_text
 
@@ -40,6 +40,7 @@ _WORD_KINDS: dict[str, Kind] = {
     "exceed_context_size_error": "context_length",
     "model_context_window_exceeded": "context_length",
     "insufficient_quota": "billing",
+    "exceeded_current_quota_error": "billing",
     "credit_balance_exhausted": "billing",
     "billing_error": "billing",
     "server_is_overloaded": "overloaded",
@@ -69,51 +70,21 @@ _TYPE_KINDS: dict[str, Kind] = {
 }
 """Types and codes that only count where there is no HTTP status: inside a stream."""
 
-_OVERFLOW = re.compile(
-    r"maximum context length|maximum prompt length|context window|available context size"
-    r"|too many tokens|input is too long|maximum number of tokens allowed|prompt is too long"
-    r"|prompt too long|max context length|exceeds? (?:the )?context (?:limit|length|size)",
-    re.IGNORECASE,
-)
 _NO_CREDIT = re.compile(
     r"credit balance is too low|insufficient (?:balance|credits)", re.IGNORECASE
 )
+_BAD_KEY = re.compile(
+    r"\s*(?:(?:incorrect|invalid) (?:x-)?api[ -]?key|api key not valid)", re.IGNORECASE
+)
+"""xAI and Gemini answer a wrong key with 400. Only at the start: further on, a text may tell of
+somebody else's key."""
 _MARKUP = re.compile(r"\s*(?:<!doctype|<html|<\?xml|<head|<body)", re.IGNORECASE)
 
-_N = r"(\d[\d,]*)"
-_PROMPT_OVER = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        rf"(?P<n>{_N}) tokens > (?P<m>{_N}) maximum",
-        rf"maximum (?:context|prompt) length is (?P<m>{_N}).*?"
-        rf"(?:resulted in|contains|has|requested(?: about)?) (?P<n>{_N}) (?:input )?tokens",
-        rf"input token count[ (]*(?P<n>{_N})[) ]*exceeds the maximum number of tokens"
-        rf" allowed[ (]*(?P<m>{_N})",
-        rf"request \((?P<n>{_N}) tokens\) exceeds the available context size \((?P<m>{_N})",
-        rf"contains (?P<n>{_N}) tokens.*?(?P<m>{_N}) maximum context length",
-        rf"prompt (?:length )?of (?P<n>{_N}) tokens exceeds .*?(?P<m>{_N})",
-    )
+NOT_LET_IN = ErrorInfo(
+    kind="bad_upstream", message="backend authentication failed", code="backend_auth"
 )
-_SUM_OVER = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        rf"(?P<n>{_N}) \+ (?P<t>{_N}) > (?P<m>{_N})",
-        rf"maximum context length is (?P<m>{_N}).*?requested(?: about)? {_N} tokens"
-        rf" \((?P<n>{_N}) (?:in the messages|of text input)[^)]*?(?P<t>{_N})"
-        r" (?:in|for|of) the (?:completion|output)",
-        rf"too large: (?P<t>{_N}).*?maximum context length is (?P<m>{_N}).*?has (?P<n>{_N}) input",
-        rf"must be <= (?P<m>{_N}).*?given:? (?P<n>{_N}) .*?and (?P<t>{_N}) ",
-    )
-)
-
-
-class Overflow(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of a context overflow, in tokens; ``output`` None: the prompt alone is too
-    long, else prompt and requested output together."""
-
-    prompt: int
-    limit: int
-    output: int | None = None
+"""What a client hears when a backend does not take the broker's own credential: nothing of what
+the backend said, and no status that would blame the client's key (translation.md 5.2)."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,8 +143,10 @@ def kind_of(status: int, said: Said) -> Kind:
         return kinds[0]
     if any(word.startswith("billing_") for word in words):
         return "billing"
-    if status in (0, 400, 413, 422, 500) and _OVERFLOW.search(said.message):
+    if status in (0, 400, 413, 422, 500) and context_overflow.told(said.message):
         return "context_length"
+    if status in (0, 400) and _BAD_KEY.match(said.message):
+        return "auth"
     if status in (0, 400, 402, 403, 429) and _NO_CREDIT.search(said.message):
         return "billing"
     if status in _STATUS_KINDS:
@@ -181,7 +154,7 @@ def kind_of(status: int, said: Said) -> Kind:
     if 400 <= status < 500:
         return "invalid_request"
     if status == 0:
-        for word in (said.type.lower(), said.code.lower()):
+        for word in words:
             if word in _TYPE_KINDS:
                 return _TYPE_KINDS[word]
     return "bad_upstream" if 0 < status < 400 else "server"
@@ -191,7 +164,6 @@ def http_error(
     status: int, headers: Mapping[str, str], said: Said, kind: Kind, request_id: str | None
 ) -> ErrorInfo:
     """The error of an HTTP answer; the retry headers are relayed as they came."""
-    should_retry = headers.get("x-should-retry")
     return ErrorInfo(
         kind=kind,
         message=said.message,
@@ -200,17 +172,21 @@ def http_error(
         code=said.code or None,
         retry_after=headers.get("retry-after"),
         retry_after_ms=headers.get("retry-after-ms"),
-        should_retry="false" if kind == "billing" and should_retry is None else should_retry,
+        should_retry=headers.get("x-should-retry"),
         backend_request_id=request_id or said.request_id,
         details=said.details,
     )
 
 
 def stream_error(value: Any) -> ErrorInfo:
-    """The error that a backend told inside a stream; ``value`` is the decoded event."""
+    """The error that a backend told inside a stream or with status 200; ``value`` is the decoded
+    event or body."""
     said = read_value(value)
+    kind = kind_of(0, said)
+    if kind in ("auth", "permission"):
+        return NOT_LET_IN
     return ErrorInfo(
-        kind=kind_of(0, said),
+        kind=kind,
         message=said.message or "the backend broke the stream off with an error",
         status=said.status,
         param=said.param,
@@ -218,22 +194,6 @@ def stream_error(value: Any) -> ErrorInfo:
         backend_request_id=said.request_id,
         details=said.details,
     )
-
-
-def overflow(message: str) -> Overflow | None:
-    """The numbers of a context overflow, None where the text has none that we can read."""
-    for pattern in _SUM_OVER:
-        found = pattern.search(message)
-        if found is not None:
-            prompt, output, limit = (_number(found[name]) for name in "ntm")
-            if prompt > limit:
-                return Overflow(prompt=prompt, limit=limit)
-            return Overflow(prompt=prompt, limit=limit, output=output)
-    for pattern in _PROMPT_OVER:
-        found = pattern.search(message)
-        if found is not None:
-            return Overflow(prompt=_number(found["n"]), limit=_number(found["m"]))
-    return None
 
 
 def limited(message: str) -> str:
@@ -258,8 +218,9 @@ def _object(error: dict[str, Any]) -> Said:
     message = error.get("message")
     text = message if isinstance(message, str) else ""
     prompt, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
-    if isinstance(prompt, int) and isinstance(limit, int) and overflow(text) is None:
+    if isinstance(prompt, int) and isinstance(limit, int) and not context_overflow.numbers(text):
         text = f"{text} ({prompt} tokens > {limit} maximum)".lstrip()
+    text = _passed_on(error) or text
     kind = error.get("type")
     param = error.get("param")
     details = error.get("details")
@@ -271,6 +232,16 @@ def _object(error: dict[str, Any]) -> Said:
         status=numeric if 400 <= numeric < 600 else 0,
         details=details if isinstance(details, dict) else None,
     )
+
+
+def _passed_on(error: dict[str, Any]) -> str:
+    """The words of a context overflow that OpenRouter wraps: its own message says no more than
+    that a provider returned an error."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str) or not context_overflow.told(raw):
+        return ""
+    return read(0, raw.encode("utf-8", "replace")).message
 
 
 def _detail(detail: Any) -> Said:
@@ -291,7 +262,3 @@ def _detail(detail: Any) -> Said:
         places.append(place.removeprefix("body."))
         texts.append(f"{place}: {entry.get('msg', '')}".removeprefix(": "))
     return Said(message=limited("; ".join(texts)), param=next(iter(places), None) or None)
-
-
-def _number(text: str) -> int:
-    return int(text.replace(",", ""))

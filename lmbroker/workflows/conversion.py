@@ -11,6 +11,7 @@ import msgspec
 
 from lmbroker import envelope
 from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.adapters.error_bodies import NOT_LET_IN
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.sse import Reader, SSEError
 from lmbroker.unified import json_text
@@ -23,6 +24,8 @@ from lmbroker.unified.stream import Error
 from lmbroker.workflows.contract import Unary
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+_BROKEN = ("truncated", "bad_upstream")
+"""Kinds of errors that nobody told: the stream itself is at fault."""
 
 
 def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
@@ -46,8 +49,8 @@ def response_of(backend: Adapter, body: bytes) -> Response:
 
 
 def fold_stream(backend: Adapter, body: bytes) -> Response:
-    """The answer told by a whole event stream. Raises Broken, or BackendRefused when the stream
-    holds an error."""
+    """The answer told by a whole event stream. Raises Broken when it is cut or malformed,
+    BackendRefused when the backend tells an error in it."""
     folder, reader, decoder = Folder(), Reader(), backend.decoder()
     try:
         frames = [*reader.feed(body), *reader.close()]
@@ -55,7 +58,7 @@ def fold_stream(backend: Adapter, body: bytes) -> Response:
         raise bad_answer("the backend sent a stream event above the size limit") from None
     events = [event for frame in frames for event in decoder.feed(frame)] + decoder.close()
     for event in events:
-        if isinstance(event, Error):
+        if isinstance(event, Error) and event.error.kind not in _BROKEN:
             raise BackendRefused(event.error, phase="answer")
         folder.feed(event)
     return folder.result()
@@ -70,7 +73,8 @@ def estimated(response: Response, estimate_input: Callable[[], int]) -> Response
         if isinstance(part, (TextPart, ReasoningPart)):
             told += len(part.text.encode(errors="replace"))
         elif isinstance(part, ToolCallPart):
-            told += len(part.raw_args or msgspec.json.encode(part.args))
+            told += len((part.raw_args or "").encode(errors="replace"))
+            told += len(json_text.encode(part.args)) if part.raw_args is None and part.args else 0
     usage = Usage(input=estimate_input(), output=tokens_of_bytes(told), estimated=True)
     return msgspec.structs.replace(response, usage=usage)
 
@@ -105,22 +109,27 @@ def backend_error(
 ) -> ErrorInfo:
     """What an HTTP error of a backend means to the client.
 
-    401 and 403 are about the broker's own credential, never the client's: 502 in our words
-    (translation.md 5.2). A redirect is never followed.
+    401 and 403, and whatever else says that a key is wrong, are about the broker's own
+    credential, never the client's: 502 in our words (translation.md 5.2). A redirect is never
+    followed. What the headers say about trying again is relayed in every case.
     """
-    if status in (401, 403):
-        return ErrorInfo(
-            kind="bad_upstream",
-            message="backend authentication failed",
-            status=status,
-            code="backend_auth",
-        )
-    if not 400 <= status <= 599:
-        word = "redirect" if 300 <= status <= 399 else "bad_status"
-        return ErrorInfo(
+    info = backend.decode_error(status, headers, body)
+    ours: ErrorInfo | None = None
+    if status in (401, 403) or info.kind in ("auth", "permission"):
+        ours = NOT_LET_IN
+    elif not 400 <= status <= 599:
+        ours = ErrorInfo(
             kind="bad_upstream",
             message=f"the backend answered with status {status}",
-            status=status,
-            code=word,
+            code="redirect" if 300 <= status <= 399 else "bad_status",
         )
-    return backend.decode_error(status, headers, body)
+    if ours is None:
+        return info
+    return msgspec.structs.replace(
+        info,
+        kind=ours.kind,
+        message=ours.message,
+        code=ours.code,
+        param=None,
+        details=None,
+    )

@@ -1,13 +1,21 @@
 """The two stream transforms: translated and passed through. See ``contract.Transform``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lmbroker.adapters.base import Adapter, Decoder, Encoder, Tap
-from lmbroker.errors import ErrorInfo
-from lmbroker.sse import Boundary, Reader, SSEError
+from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
 from lmbroker.unified.counting import tokens_of_bytes
 from lmbroker.unified.response import Usage
-from lmbroker.unified.stream import Error, Finish, PartDelta, Ping, Start, StreamEvent
+from lmbroker.unified.stream import (
+    Error,
+    Finish,
+    PartDelta,
+    Ping,
+    Start,
+    StreamEvent,
+    UsageUpdate,
+)
 from lmbroker.workflows.contract import Phase
 
 TOO_LONG = ErrorInfo(
@@ -15,13 +23,20 @@ TOO_LONG = ErrorInfo(
     message="the backend sent a stream event above the size limit",
     code="bad_upstream_response",
 )
+NO_ANSWER = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent a stream without an answer",
+    code="bad_upstream_response",
+)
+_GOING = ("waiting", "open")
+"""The phases before the end."""
 
 
 class TranslatedStream:
     """Backend dialect -> events -> client dialect.
 
     ``estimate_input`` counts the request's tokens; it is asked only when the backend ends
-    without telling its usage.
+    without telling its usage. ``usage`` is what is known so far.
     """
 
     def __init__(
@@ -44,24 +59,16 @@ class TranslatedStream:
         self._told = 0
 
     def feed(self, chunk: bytes) -> bytes:
+        if self.phase not in _GOING:
+            return b""
         try:
             frames = self._reader.feed(chunk)
         except SSEError:
             return self.fail(TOO_LONG)
-        out = []
-        for frame in frames:
-            for event in self._decoder.feed(frame):
-                out.append(self._step(event))
-        return b"".join(out)
+        return self._tell(frames)
 
     def close(self) -> bytes:
-        out = []
-        for frame in self._reader.close():
-            for event in self._decoder.feed(frame):
-                out.append(self._step(event))
-        for event in self._decoder.close():
-            out.append(self._step(event))
-        return b"".join(out)
+        return self._tell(self._reader.close(), last=True)
 
     def fail(self, error: ErrorInfo) -> bytes:
         return self._step(Error(error))
@@ -74,18 +81,33 @@ class TranslatedStream:
     def ping(self) -> bytes:
         return self._client.ping(self._started) if self.phase == "open" else b""
 
+    def _tell(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
+        out = []
+        try:
+            for frame in frames:
+                for event in self._decoder.feed(frame):
+                    out.append(self._step(event))
+            if last:
+                for event in self._decoder.close():
+                    out.append(self._step(event))
+        except Broken as broken:
+            out.append(self.fail(broken.info))
+        return b"".join(out)
+
     def _step(self, event: StreamEvent) -> bytes:
         kind = type(event)
         if self.phase == "open":
             if kind is PartDelta:
-                if type(event.value) is str:  # type: ignore[union-attr]
-                    self._told += len(event.value)  # type: ignore[union-attr]
+                value = event.value  # type: ignore[union-attr]
+                if type(value) is str:
+                    self._told += len(value if value.isascii() else value.encode(errors="replace"))
                 return self._encoder.feed(event)
         elif self.phase != "waiting":
             return b""
         if isinstance(event, Start):
             self._started = True
             self.phase = "open"
+            self.usage = event.usage
         elif isinstance(event, Finish):
             event = self._finished(event)
         elif isinstance(event, Error):
@@ -94,8 +116,8 @@ class TranslatedStream:
             self.error = event.error
             if waiting:
                 return b""
-        elif self.phase == "waiting" and not isinstance(event, Ping):
-            self.phase = "open"
+        elif isinstance(event, UsageUpdate):
+            self.usage = event.usage
         elif isinstance(event, Ping) and self.phase == "waiting":
             return b""
         return self._encoder.feed(event)
@@ -103,15 +125,15 @@ class TranslatedStream:
     def _finished(self, event: Finish) -> Finish:
         self.phase = "complete"
         self.stop = event.stop.reason
-        self.usage = event.usage
-        if self.usage is None:
-            self.usage = Usage(
+        usage = event.usage or self.usage
+        if usage is None:
+            usage = Usage(
                 input=self._estimate_input(),
                 output=tokens_of_bytes(self._told),
                 estimated=True,
             )
-            event = Finish(event.stop, self.usage, event.tier)
-        return event
+        self.usage = usage
+        return Finish(event.stop, usage, event.tier)
 
 
 class PassedStream:
@@ -137,7 +159,7 @@ class PassedStream:
         return self._tap.stop
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.phase not in ("open", "waiting"):
+        if self.phase not in _GOING:
             return b""
         try:
             block = self._boundary.feed(chunk)
@@ -146,27 +168,22 @@ class PassedStream:
         return self._pass(block) if block else b""
 
     def close(self) -> bytes:
-        if self.phase not in ("waiting", "open"):
+        if self.phase not in _GOING:
             return b""
-        out = b""
-        tail = self._boundary.tail
-        if tail:
-            rest = self._tap.last_words(tail)
-            if rest:
-                out = self._pass(rest)
-        if self.phase not in ("waiting", "open"):
+        rest = last_words(self._boundary.tail)
+        out = self._pass(rest) if rest else b""
+        if self.phase not in _GOING:
             return out
         ending = self._tap.close()
-        if ending is None:
-            self.phase = "complete"
-            return out
-        if isinstance(ending, bytes):
-            self.phase = "complete"
-            return out + ending
-        return out + self.fail(ending)
+        if isinstance(ending, ErrorInfo):
+            return out + self.fail(ending)
+        if not self._tap.started:
+            return out + self.fail(NO_ANSWER)
+        self.phase = "complete"
+        return out + ending
 
     def fail(self, error: ErrorInfo) -> bytes:
-        if self.phase not in ("waiting", "open"):
+        if self.phase not in _GOING:
             return b""
         waiting = self.phase == "waiting"
         self.phase = "failed"
@@ -184,19 +201,20 @@ class PassedStream:
         return self._client.ping(self._tap.started) if self.phase == "open" else b""
 
     def _pass(self, block: bytes) -> bytes:
+        """``block`` as far as the stream goes: what stands behind its end is no part of it."""
         tap = self._tap
-        tap.see(block)
+        seen = tap.see(block)
+        if seen < len(block):
+            block = block[:seen]
+        if tap.complete and not tap.started:
+            return self.fail(NO_ANSWER)
         if self.phase == "waiting":
-            if tap.error is not None and not tap.started:
-                self.phase = "failed"
-                self.error = tap.error
-                return b""
             if not tap.started:
+                if tap.error is not None:
+                    return self.fail(tap.error)
                 self._early.append(block)
                 return b""
-            block = b"".join((*self._early, block))
-            self._early = []
-            self.phase = "open"
+            block = self.commit() + block
         if tap.error is not None:
             self.phase = "failed"
             self.error = tap.error

@@ -1,9 +1,13 @@
-"""What real clients sent, recorded by driving each one against a practice backend.
+"""What real clients sent: bodies of requests, as they were recorded by us and by others.
 
-The files lie beside the project; ``LMBROKER_CAPTURES`` says where,
-``../shared/clients/captured`` is the default. One file per case, one entry per request, in
-order. Long texts stand there as ``<<filler:N>>`` (N characters), and a body that repeats that of
-an earlier request of the case as ``{"_same_as": number of that request}``.
+Both lots lie beside the project. *Captures* were made by driving each client against a practice
+backend; ``LMBROKER_CAPTURES`` says where they are, ``../shared/clients/captured`` is the default.
+One file is one case: its requests in order. Long texts stand there as ``<<filler:N>>`` (N
+characters), and a body that repeats that of an earlier request of the case as
+``{"_same_as": number of that request}``. *Recordings* are those of ``conftest``, one request per
+folder.
+
+Do not change the bodies that these functions give: later calls give the same ones.
 """
 
 import json
@@ -13,10 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-CAPTURES = Path(
-    os.environ.get("LMBROKER_CAPTURES", ROOT.parent / "shared" / "clients" / "captured")
-)
+BESIDE = Path(__file__).resolve().parents[3] / "shared"
+CAPTURES = Path(os.environ.get("LMBROKER_CAPTURES", BESIDE / "clients" / "captured"))
+RECORDINGS = Path(os.environ.get("LMBROKER_RECORDINGS", BESIDE / "recordings"))
 
 _FILLER = re.compile(r"<<filler:(\d+)>>")
 _TEXT = "All work and no play makes Jack a dull boy. "
@@ -24,15 +27,26 @@ _TEXT = "All work and no play makes Jack a dull boy. "
 
 @cache
 def captured(path: str) -> list[tuple[str, dict[str, Any]]]:
-    """(``file#n``, body) of every request to ``path`` (as ``/v1/messages``) that had a body,
-    fillers and repetitions expanded; ``n`` counts all requests of the file from 0. Do not
-    change the bodies: later calls give the same ones. Empty where there are no captures."""
+    """(``file#n``, body) of every captured request to ``path`` (``/v1/messages``) that had a
+    body, fillers and repetitions expanded; ``n`` counts all requests of the file from 0. Empty
+    where there are no captures."""
     found = []
     for file in sorted(CAPTURES.glob("*.json")):
         requests = json.loads(file.read_bytes())
         for number, request in enumerate(requests):
             if request["path"] == path and request["body"] is not None:
                 found.append((f"{file.stem}#{number}", _expanded(_original(requests, number))))
+    return found
+
+
+@cache
+def recorded(endpoint: str) -> list[tuple[str, dict[str, Any]]]:
+    """(folder, body) of every recorded request to ``endpoint`` (``anthropic.messages``). Empty
+    where there are no recordings."""
+    found = []
+    for file in sorted(RECORDINGS.glob("*/request.json")):
+        if json.loads((file.parent / "meta.json").read_bytes())["endpoint"] == endpoint:
+            found.append((file.parent.name, json.loads(file.read_bytes())))
     return found
 
 

@@ -17,7 +17,7 @@ _CITATION_KINDS: dict[str, Any] = {
 
 def decode_block(block: Any) -> Part | None:
     """A whole block; None for what is no block at all. Types that are not listed here only
-    Anthropic understands: they stay as they are."""
+    Anthropic understands: they stay as they are, as does a call of nothing."""
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         return None
     kind = block["type"]
@@ -36,7 +36,7 @@ def decode_block(block: Any) -> Part | None:
         )
     if kind == "redacted_thinking":
         return ReasoningPart(redacted=text_at(block, "data"))
-    if kind == "tool_use":
+    if kind == "tool_use" and text_at(block, "name"):
         args = block.get("input")
         return ToolCallPart(
             id=text_at(block, "id"),

@@ -176,15 +176,13 @@ def _thinking(block: Fields) -> ReasoningPart:
     return ReasoningPart(
         text=text,
         signature=from_wire(signed) if signed else Signature(origin="openai"),
-        extras=(*take_extras(block, "reasoning"), *block.rest()),
+        extras=block.rest(),
     )
 
 
 def _redacted(block: Fields) -> ReasoningPart:
     data = block.need_text("data")
-    return ReasoningPart(
-        redacted=data, extras=(*take_extras(block, "reasoning"), *block.rest())
-    )
+    return ReasoningPart(redacted=data, extras=block.rest())
 
 
 def _call(block: Fields) -> ToolCallPart:

@@ -15,14 +15,14 @@ from lmbroker.unified.request import Turn
 
 
 def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
-    """The top-level instructions, and the string that they came as. Raises Refused."""
+    """The top-level instructions (an empty text is none), and how they came where that is no
+    list of blocks. Raises Refused."""
     value = body.any("system")
     if value is None:
         return (), []
-    extras = []
-    if isinstance(value, str) or not value:
-        extras.append(body.extra("system", value, "none"))
-    return decode_content(value, body.at("system"), "instructions"), extras
+    parts = () if value == "" else decode_content(value, body.at("system"), "instructions")
+    plain = isinstance(value, str) or not value
+    return parts, [body.extra("system", value, "none")] if plain else []
 
 
 def decode_messages(items: list[Any]) -> tuple[Turn, ...]:

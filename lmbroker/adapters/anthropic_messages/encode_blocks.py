@@ -171,7 +171,9 @@ class Blocks:
 
     def _document(self, part: DocumentPart) -> JSON:
         block: JSON = {"type": "document", "source": self._document_source(part)}
-        title = part.title or (None if self.native else part.filename)
+        title = part.title
+        if title is None and not self.native:
+            title = part.filename
         if title is not None:
             block["title"] = title
         if part.context is not None:

@@ -50,8 +50,6 @@ def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
         reason = "end_turn"
     if reason != "stop_sequence":
         sequence = None
-    if stop.reason == "other" and stop.raw:
-        reason = "end_turn"
     body: JSON = {"stop_reason": reason, "stop_sequence": sequence}
     if stop.details is not None:
         body["stop_details"] = stop.details

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lmbroker.adapters import error_bodies
+from lmbroker.adapters import context_overflow, error_bodies
 from lmbroker.errors import ErrorInfo, Kind
 
 JSON = dict[str, Any]
@@ -54,21 +54,23 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
 
 
 def body(error: ErrorInfo, request_id: str) -> JSON:
-    """The error body, which is the same inside a stream."""
+    """The error body, which is the same inside a stream. Its ``request_id`` is the one that the
+    header tells: the backend's where there is one, the broker's own otherwise."""
     told: JSON = {"type": KINDS[error.kind][1], "message": message(error)}
     if error.details:
         told["details"] = error.details
-    return {"type": "error", "error": told, "request_id": request_id}
+    return {"type": "error", "error": told, "request_id": error.backend_request_id or request_id}
 
 
 def message(error: ErrorInfo) -> str:
     """The words; of a context overflow in the form that coding agents parse."""
     text = error_bodies.limited(error.message)
-    if error.kind != "context_length" or text.startswith((PROMPT_TOO_LONG, LIMIT_EXCEEDED)):
+    if error.kind != "context_length":
         return text
-    numbers = error_bodies.overflow(text)
+    numbers = context_overflow.numbers(text)
     if numbers is None:
-        return error_bodies.limited(PROMPT_TOO_LONG + text)
+        known = text.startswith((PROMPT_TOO_LONG, LIMIT_EXCEEDED))
+        return text if known else error_bodies.limited(PROMPT_TOO_LONG + text)
     if numbers.output is None:
         return f"{PROMPT_TOO_LONG}{numbers.prompt} tokens > {numbers.limit} maximum"
     return (

@@ -53,7 +53,10 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
         "inference_geo": "refuse_soft",
         "mcp_servers": _servers,
         "safeguards": "drop",
-        # SDKs send these three as headers, which are never carried over.
+        # Headers elsewhere, which are never carried over: the first two stand in the body where
+        # a cloud sells the model, the others where a client passes its SDK's arguments on.
+        "anthropic_beta": "none",
+        "anthropic_version": "none",
         "betas": "none",
         "user_profile_id": "none",
         "workspace_id": "none",
@@ -62,7 +65,6 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
     "output_config": {"task_budget": "drop"},
     "message": {"clear_at": _clear_at, "output_config": _config},
     "image": {"transformations": "none"},
-    "reasoning": {"cache_control": "none"},
     "tool_use": {"caller": _caller, "toolset_name": "drop"},
     "tool_result": {"toolset_name": "drop"},
     "tool": {

@@ -49,8 +49,10 @@ class AnthropicDecoder:
         self._kind = ""
         """The type of the open block, "" when none is open."""
         self._signature = ""
-        self._opaque: JSON = {}
-        self._input: list[str] = []
+        self._opaque: JSON | None = None
+        """The open block, if it is opaque."""
+        self._pieces: dict[str, list[str]] = {}
+        """What came in deltas for it: key of the text -> pieces."""
         self._called = False
         self._usage: JSON = {}
         self._delta: JSON = {}
@@ -143,7 +145,7 @@ class AnthropicDecoder:
         self._kind = block["type"]
         if isinstance(part, OpaquePart):
             self._opaque = dict(block)
-            self._input = []
+            self._pieces = {}
             return events
         self._index += 1
         return events + self._opened(part, block)
@@ -169,13 +171,15 @@ class AnthropicDecoder:
         if not self._kind or index != self._block:
             return self._fail("a delta for a block that is not open")
         kind = delta.get("type")
+        if not isinstance(kind, str):
+            return []
         if kind in _DELTAS:
             block, event, key = _DELTAS[kind]
             text = text_at(delta, key)
-            if self._kind == block:
+            if self._opaque is not None:
+                self._pieces.setdefault(key, []).append(text)
+            elif self._kind == block:
                 return [PartDelta(self._index, event, text)] if text else []
-            if kind == "input_json_delta":
-                self._input.append(text)
             elif text:
                 return self._fail("a delta that does not fit its block")
         elif kind == "signature_delta":
@@ -184,7 +188,7 @@ class AnthropicDecoder:
             citation = delta.get("citation")
             if self._kind == "text" and isinstance(citation, dict):
                 return [PartDelta(self._index, "citation", decode_citation(citation))]
-        elif kind == "compaction_delta":
+        elif kind == "compaction_delta" and self._opaque is not None:
             self._opaque.update((key, value) for key, value in delta.items() if key != "type")
         return []
 
@@ -199,21 +203,23 @@ class AnthropicDecoder:
                     PartDelta(self._index, "signature", from_wire(signature)),
                     PartStop(self._index),
                 ]
-        elif kind not in ("text", "tool_use", "redacted_thinking"):
+        elif self._opaque is not None:
             self._index += 1
-            part = PartStart(
-                self._index, OpaquePart(origin="anthropic", type=kind, raw=self._whole())
-            )
-            return [part, PartStop(self._index)]
+            part = OpaquePart(origin="anthropic", type=kind, raw=self._whole(self._opaque))
+            self._opaque = None
+            return [PartStart(self._index, part), PartStop(self._index)]
         return [PartStop(self._index)]
 
-    def _whole(self) -> JSON:
-        """The opaque block with the input that came in deltas."""
-        text = json_text.joined(self._input)
-        if not text:
-            return self._opaque
-        args = json_text.arguments(text)
-        return {**self._opaque, "input": {json_text.INVALID_JSON: text} if args is None else args}
+    def _whole(self, block: JSON) -> JSON:
+        """The opaque block with what came in deltas."""
+        for key, pieces in self._pieces.items():
+            text = json_text.joined(pieces)
+            if key != "partial_json":
+                block[key] = text_at(block, key) + text
+            elif text:
+                args = json_text.arguments(text)
+                block["input"] = {json_text.INVALID_JSON: text} if args is None else args
+        return block
 
     def _message_delta(self, event: JSON) -> list[StreamEvent]:
         self._usage = ending.merged(self._usage, event.get("usage"))

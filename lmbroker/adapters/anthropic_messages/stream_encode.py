@@ -5,7 +5,8 @@ delta is one JSON string.
 
 The rules of the client SDKs (4.2) that shape the stream: every event has its ``event:`` line;
 block indices have no gaps, so blocks that cannot be told take no number; a thinking block has
-exactly one signature, right before its stop; arguments are one JSON object.
+exactly one signature, right before its stop; arguments are one JSON object. Where a backend's
+are none, they are wrapped as long as nothing of them was told, else the stream is broken.
 """
 
 from typing import Any
@@ -19,8 +20,9 @@ from lmbroker.adapters.anthropic_messages.ending import (
     tier_of,
 )
 from lmbroker.adapters.base import Reply
+from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.signature import seal, to_wire, unseal
-from lmbroker.errors import ErrorInfo
+from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified import json_text
 from lmbroker.unified.json_text import encode, encode_text
 from lmbroker.unified.parts import (
@@ -41,8 +43,14 @@ from lmbroker.unified.stream import (
     Ping,
     Start,
     StreamEvent,
+    UsageUpdate,
 )
 
+BAD_ARGUMENTS = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent tool call arguments that are not a JSON object",
+    code="bad_upstream_response",
+)
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 COMMENT = b": ping\n\n"
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
@@ -59,6 +67,7 @@ class AnthropicEncoder:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._started = False
+        self._counted: Usage | None = None
         self._tier: str | None = None
         self._index = -1
         self._calls = 0
@@ -68,23 +77,17 @@ class AnthropicEncoder:
         self._part: Any = None
         self._told = False
         """The open call has had arguments."""
+        self._scanner = ObjectScanner()
         self._signature: Signature | None = None
         self._held: list[str] = []
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes that tell ``event``, b"" where there is nothing to tell."""
+        """The bytes that tell ``event``, b"" where there is nothing to tell. Raises Broken for
+        arguments that turn out to be no JSON object when a part of them was told."""
         if type(event) is PartDelta:
             if event.kind != self._live:
                 return self._delta(event.value)
-            value = event.value
-            if not value:
-                return b""
-            self._told = True
-            try:
-                text = encode_text(value)
-            except UnicodeEncodeError:
-                text = encode(value)
-            return b"".join((self._prefix, text, b"}}\n\n"))
+            return self._text(event.value) if event.value else b""
         if isinstance(event, PartStart):
             return self._open(event.part)
         if isinstance(event, PartStop):
@@ -97,11 +100,21 @@ class AnthropicEncoder:
             return self._finish(event)
         if isinstance(event, Error):
             return stream_error(event.error, self._reply.request_id)
+        if isinstance(event, UsageUpdate):
+            self._counted = event.usage
         return b""
+
+    def _text(self, value: Any) -> bytes:
+        try:
+            text = encode_text(value)
+        except UnicodeEncodeError:
+            text = encode(value)
+        return b"".join((self._prefix, text, b"}}\n\n"))
 
     def _start(self, start: Start) -> bytes:
         reply = self._reply
         self._started = True
+        self._counted = start.usage
         self._tier = tier_of(start.tier) if reply.wants_tier else None
         usage = NO_USAGE if start.usage is None else encode_usage(start.usage, self._tier)
         message: dict[str, Any] = {
@@ -141,8 +154,7 @@ class AnthropicEncoder:
             return {"type": "thinking", "thinking": "", "signature": ""}
         if isinstance(part, ToolCallPart):
             self._calls += 1
-            if part.kind == "function":
-                self._ready("args")
+            self._scanner = ObjectScanner()
             return {
                 "type": "tool_use",
                 "id": call_id(part.id, self._reply.request_id, self._calls - 1),
@@ -158,6 +170,20 @@ class AnthropicEncoder:
         self._live = kind
         self._prefix = _DELTA % (self._index + 1) + _KEYS[kind]
 
+    def _arguments(self, value: str) -> bytes:
+        """Blank arguments are held, for they may be all there is, and broken ones."""
+        self._scanner.feed(value)
+        if self._scanner.broken and self._told:
+            raise Broken(BAD_ARGUMENTS, phase="streaming")
+        if not self._told:
+            self._held.append(value)
+            if self._scanner.broken or value.isspace():
+                return b""
+            value = "".join(self._held)
+            self._told = True
+            self._prefix = _DELTA % self._index + _KEYS["args"]
+        return self._text(value)
+
     def _delta(self, value: str | Signature | Citation) -> bytes:
         """A delta that is held until its block closes, or that only Anthropic's own have."""
         if isinstance(value, Signature):
@@ -165,6 +191,8 @@ class AnthropicEncoder:
         elif isinstance(value, Citation):
             if value.origin == "anthropic" and isinstance(self._part, TextPart):
                 return self._detail({"type": "citations_delta", "citation": value.raw})
+        elif isinstance(self._part, ToolCallPart) and self._part.kind == "function":
+            return self._arguments(value) if value else b""
         elif self._part is not None:
             self._held.append(value)
         return b""
@@ -183,18 +211,23 @@ class AnthropicEncoder:
             if signature:
                 last = self._detail({"type": "signature_delta", "signature": signature})
         elif isinstance(part, ToolCallPart) and not self._told:
-            text = json_text.joined(self._held)
-            args = {"input": text} if part.kind == "custom" else part.args or {}
-            partial = encode(args).decode()
+            partial = encode(self._whole(part)).decode()
             last = self._detail({"type": "input_json_delta", "partial_json": partial})
         return last + _event("content_block_stop", {"index": self._index})
+
+    def _whole(self, part: ToolCallPart) -> dict[str, Any]:
+        """The input of a call of which nothing was told."""
+        text = json_text.joined(self._held)
+        if part.kind == "custom":
+            return {"input": text}
+        return {json_text.INVALID_JSON: text} if self._scanner.broken else part.args or {}
 
     def _finish(self, finish: Finish) -> bytes:
         start = b"" if self._started else self._start(Start("", ""))
         tier = (tier_of(finish.tier) if self._reply.wants_tier else None) or self._tier
         body = {
             "delta": encode_stop(finish.stop, self._reply.stop),
-            "usage": encode_usage(finish.usage or Usage(), tier),
+            "usage": encode_usage(finish.usage or self._counted or Usage(), tier),
         }
         return start + _event("message_delta", body) + _event("message_stop", {})
 

@@ -9,13 +9,13 @@ from typing import Any
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.anthropic_messages.ending import decode_stop, decode_usage, merged
 from lmbroker.errors import ErrorInfo
-from lmbroker.sse import Reader
+from lmbroker.sse import Reader, split
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.response import Usage
 
 TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-_WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*\{')
+_WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]')
 
 
 class AnthropicTap:
@@ -32,21 +32,20 @@ class AnthropicTap:
     def usage(self) -> Usage | None:
         return decode_usage(self._counts)
 
-    def see(self, block: bytes) -> None:
+    def see(self, block: bytes) -> int:
         if not _WORTH_A_LOOK.search(block):
-            return
-        for frame in Reader().feed(block):
-            if frame.data:
-                self._frame(frame.data)
+            return len(block)
+        seen = 0
+        for event in split(block):
+            seen += len(event)
+            for frame in Reader().feed(event):
+                if frame.data:
+                    self._frame(frame.data)
+            if self.complete or self.error is not None:
+                break
+        return seen
 
-    def last_words(self, tail: bytes) -> bytes:
-        reader = Reader()
-        reader.feed(tail)
-        return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""
-
-    def close(self) -> ErrorInfo | bytes | None:
-        if self.complete:
-            return None
+    def close(self) -> ErrorInfo | bytes:
         return TERMINATOR if self.stop else TRUNCATED
 
     def _frame(self, data: bytes) -> None:

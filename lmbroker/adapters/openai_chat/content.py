@@ -8,6 +8,21 @@ from lmbroker.unified.json_text import encode
 JSON = dict[str, Any]
 
 
+def is_error(name: str, chunk: JSON) -> bool:
+    """Whether an event without choices is an error that does not say so under ``error``; ``name``
+    is the event's (vLLM has ``object``, others name the event)."""
+    return name == "error" or chunk.get("object") == "error"
+
+
+def told_usage(chunk: JSON) -> Any:
+    """The usage that a chunk tells, None where it tells none; Groq has a place of its own."""
+    usage = chunk.get("usage")
+    if not usage and "x_groq" in chunk:
+        extra = chunk["x_groq"]
+        usage = extra.get("usage") if isinstance(extra, dict) else None
+    return usage
+
+
 def thought(said: JSON) -> list[str]:
     """The reasoning text: ``reasoning_content``, else ``reasoning``, else what
     ``reasoning_details`` let read, else Mistral's thinking pieces of a content list."""

@@ -13,4 +13,6 @@ def custom_input(part: ToolCallPart, text: str) -> str:
         return text
     args = json_text.arguments(text) if text else part.args
     value = (args or {}).get("input")
-    return value if isinstance(value, str) else text
+    if isinstance(value, str):
+        return value
+    return text or (json_text.encode(args).decode() if args else "")

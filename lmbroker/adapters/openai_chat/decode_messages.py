@@ -6,7 +6,8 @@ What another encoder must know:
   else those messages say stands in the part's extras. Every other message is a turn of its own.
 - A leading system message's own keys stand on its first part as ``message.<key>``;
   ``message.role`` is always there, so it also marks where a message begins.
-- Content that is one plain string and content that is one plain text part are the same here.
+- Content that is one plain string and content that is one plain text part are the same parts; the
+  latter, and content that says nothing, is also an extra ``content`` of class ``none``.
 - A part that came from a field of its message (``refusal``, the legacy ``function_call``) has
   an extra ``message.<field>``.
 - A reasoning part that stood in the content (Mistral's) has its whole self as extra ``part``.
@@ -82,11 +83,12 @@ def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
 
 
 def _leading_system(message: Fields, role: str) -> list[TextPart]:
-    parts = _texts(message)
-    parts, marks = _message_cache(message, parts)
-    if not parts:
-        return []
-    extras = (message.extra("role", role, "none"), *marks, *message.rest())
+    parts, spelled = _texts(message)
+    parts, marks = _message_cache(message, parts or [TextPart(text="")])
+    name = message.text("name")
+    named = [] if name is None else [message.extra("name", name, "drop")]
+    role_is = message.extra("role", role, "none")
+    extras = (role_is, *spelled, *named, *marks, *message.rest())
     own = tuple(
         Extra(origin=e.origin, name=f"message.{e.name}", path=e.path, value=e.value, loss=e.loss)
         for e in extras
@@ -100,8 +102,10 @@ def _with_extras(part: TextPart, extras: tuple[Extra, ...]) -> TextPart:
 
 
 def _later_system(message: Fields, role: str) -> Turn:
-    parts, extras = _message_cache(message, _texts(message))
+    texts, spelled = _texts(message)
+    parts, marks = _message_cache(message, texts)
     name = message.text("name")
+    extras = [*spelled, *marks]
     if role != "system":
         extras.append(message.extra("role", role, "none"))
     return Turn(role="system", parts=tuple(parts), name=name, extras=(*extras, *message.rest()))
@@ -111,9 +115,11 @@ def _user(message: Fields) -> Turn:
     content = message.any("content")
     if content is None:
         raise missing(message.at("content"))
-    parts, extras = _message_cache(message, _content(content, message.at("content"), "user"))
+    held = _content(content, message.at("content"), "user")
+    parts, marks = _message_cache(message, held)
     name = message.text("name")
-    return Turn(role="user", parts=tuple(parts), name=name, extras=(*extras, *message.rest()))
+    extras = (*_spelled(message, content, held), *marks, *message.rest())
+    return Turn(role="user", parts=tuple(parts), name=name, extras=extras)
 
 
 def _assistant(message: Fields, number: int) -> Turn:
@@ -121,7 +127,9 @@ def _assistant(message: Fields, number: int) -> Turn:
     parts: list[Part] = list(reasoning)
     content = message.any("content")
     if content is not None:
-        parts += _content(content, message.at("content"), "assistant")
+        held = _content(content, message.at("content"), "assistant")
+        extras += _spelled(message, content, held)
+        parts += held
     refusal = message.text("refusal")
     if refusal is not None:
         own = (message.extra("refusal", refusal, "none", "message."),)
@@ -227,12 +235,13 @@ def _result(
     )
 
 
-def _texts(message: Fields) -> list[TextPart]:
+def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
+    """The texts of an instruction, and its content where they do not tell how it came."""
     content = message.any("content")
     if content is None:
         raise missing(message.at("content"))
     if isinstance(content, str):
-        return [TextPart(text=content)]
+        return [TextPart(text=content)], []
     if not isinstance(content, list):
         raise wrong_type(message.at("content"), "a string or an array", content)
     parts = []
@@ -241,7 +250,7 @@ def _texts(message: Fields) -> list[TextPart]:
         if part.need_text("type") != "text":
             raise bad_value(part.at("type"), "instructions can only be text")
         parts.append(_text(part))
-    return parts
+    return parts, _spelled(message, content, parts)
 
 
 def _content(content: Any, path: str, role: str) -> list[Any]:
@@ -250,6 +259,16 @@ def _content(content: Any, path: str, role: str) -> list[Any]:
     if not isinstance(content, list):
         raise wrong_type(path, "a string or an array", content)
     return [_part(value, f"{path}[{number}]", role) for number, value in enumerate(content)]
+
+
+def _spelled(message: Fields, content: Any, parts: list[Any]) -> list[Extra]:
+    """The content as it came, where its parts do not tell: a list of one plain text, or
+    nothing."""
+    if parts:
+        plain = isinstance(parts[0], TextPart) and parts == [TextPart(text=parts[0].text)]
+        if isinstance(content, str) or not plain:
+            return []
+    return [message.extra("content", content, "none")]
 
 
 def _part(value: Any, path: str, role: str) -> Part:
@@ -266,11 +285,11 @@ def _part(value: Any, path: str, role: str) -> Part:
         return AudioPart(
             format=audio.need_text("format"),
             data=audio.need_text("data"),
-            extras=(*part.rest(), *audio.rest("input_audio.")),
+            extras=(*_marks(part, _cache(part)), *part.rest(), *audio.rest("input_audio.")),
         )
     if kind == "refusal" and role == "assistant":
         text = part.need_text("refusal")
-        return TextPart(text=text, refusal=True, extras=part.rest())
+        return TextPart(text=text, refusal=True, cache=_cache(part), extras=part.rest())
     if kind == "thinking" and role == "assistant":
         return reasoning_chunk(part, value)
     return OpaquePart(origin=ORIGIN, type=kind, raw=value)
@@ -282,13 +301,15 @@ def _text(part: Fields) -> TextPart:
 
 
 def _image(part: Fields) -> ImagePart:
-    if isinstance(part.left.get("image_url"), str):
-        part.left["image_url"] = {"url": part.left["image_url"]}
+    extras = []
+    bare = part.left.get("image_url")
+    if isinstance(bare, str):
+        part.left["image_url"] = {"url": bare}
+        extras.append(part.extra("image_url", bare, "none"))
     image = part.need_inside("image_url")
     url, detail = image.need_text("url"), image.text("detail")
-    source = parse_data_url(url)
-    cache, extras = _cache(part), list[Extra]()
-    if source is not None and data_url(source) != url:
+    source, cache = parse_data_url(url), _cache(part)
+    if bare != url and source is not None and data_url(source) != url:
         extras.append(image.extra("url", url, "none", "image_url."))
     return ImagePart(
         source=source or Url(url=url),
@@ -343,12 +364,18 @@ def _cache(held: Fields) -> Cache | None:
     return Cache(ttl=ttl if ttl in _TTLS else None, raw=raw)
 
 
+def _marks(held: Fields, cache: Cache | None) -> list[Extra]:
+    """Cache marks of something that has no place for them."""
+    raw = cache.raw if cache is not None else {}
+    return [held.extra(name, value, "none") for name, value in raw.items()]
+
+
 def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
     """A mark on a message stands for one on its last part."""
     cache = _cache(message)
+    extras = _marks(message, cache)
     if cache is None:
-        return parts, []
-    extras = [message.extra(name, value, "none") for name, value in cache.raw.items()]
+        return parts, extras
     if not parts or getattr(parts[-1], "cache", extras) is not None:
         return parts, extras
     last = msgspec.structs.replace(parts[-1], cache=Cache(ttl=cache.ttl, raw={}))

@@ -100,12 +100,15 @@ def decode_request(body: JSON) -> Request:
             paths["reasoning_part"] = extra.path
             break
     tools, legacy = _tools(fields, paths, extras)
-    tool_choice, kept = decode_tool_choice(fields)
-    if legacy and tool_choice is not None and not kept and "tool_choice" not in body:
+    if body.get("tool_choice") is None and body.get("function_call") is not None:
         paths["tool_choice"] = "function_call"
+    tool_choice, kept = decode_tool_choice(fields)
     extras += kept
     reasoning, wanted = _reasoning(fields, paths, extras)
-    output = _output(fields, extras) or wanted
+    output = _output(fields, extras)
+    if output is None and wanted is not None:
+        paths["output"] = paths["output_schema"] = "output_config.format"
+        output = wanted
     stream, stream_usage = _stream(fields, extras)
     return Request(
         dialect=ORIGIN,
@@ -140,6 +143,9 @@ def _tools(
     if functions is None:
         return decode_tools(items or []), False
     paths["tool"] = "functions[].parameters"
+    if items:
+        extras.append(fields.extra("tools", items, "none"))
+        extras.append(fields.extra("functions", functions, "none"))
     return (*decode_tools(items or []), *decode_functions(functions)), True
 
 
@@ -166,6 +172,8 @@ def _stop(fields: Fields, extras: list[Extra]) -> tuple[str, ...]:
     for number, each in enumerate(value):
         if not isinstance(each, str):
             raise wrong_type(f"stop[{number}]", "a string", each)
+    if not value:
+        extras.append(fields.extra("stop", value, "none"))
     return tuple(value)
 
 
@@ -203,7 +211,8 @@ def _stream(fields: Fields, extras: list[Extra]) -> tuple[bool, bool]:
 def _reasoning(
     fields: Fields, paths: dict[str, str], extras: list[Extra]
 ) -> tuple[Reasoning | None, OutputFormat | None]:
-    """Reasoning controls, and the output format where ``output_config`` holds one.
+    """Reasoning controls, and the output format where ``output_config`` holds one. Every field is
+    kept as it was spelled.
 
     The vendor's own field is ``reasoning_effort``; ``reasoning`` (OpenRouter's) refines it, and
     ``thinking``/``output_config`` (Anthropic's) win over both.
@@ -212,6 +221,7 @@ def _reasoning(
     named = fields.text("reasoning_effort")
     if named in _EFFORTS:
         effort = named
+        extras.append(fields.extra("reasoning_effort", named, "none"))
     elif named is not None:
         extras.append(fields.extra("reasoning_effort", named, "refuse"))
     router = fields.inside("reasoning")

@@ -46,10 +46,10 @@ def body(error: ErrorInfo) -> JSON:
     """The error object, which is the same inside a stream."""
     _, kind, code = KINDS[error.kind]
     param = error.param
-    if error.kind == "not_found" and "model" in error.message.lower():
-        code = "model_not_found"
-    elif error.kind == "context_length":
+    if error.kind == "context_length":
         param = param or "messages"
+    elif error.kind == "not_found" and error.code is None and "model" in error.message.lower():
+        code = "model_not_found"
     elif error.kind != "billing":
         code = error.code or code
     return {

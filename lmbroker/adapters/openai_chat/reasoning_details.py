@@ -4,9 +4,17 @@
 from typing import Any
 
 from lmbroker.adapters.signature import ANTHROPIC_FORMAT, FOREIGN_FORMAT, compact, to_wire
+from lmbroker.unified.json_text import joined
 from lmbroker.unified.parts import ReasoningPart, Signature
 
 JSON = dict[str, Any]
+
+_GROWING = ("reasoning.text", "reasoning.summary")
+"""Types of entries that come in fragments; each of the others comes whole."""
+
+
+class _Fragments(list[str]):
+    """A text that is still coming."""
 
 
 class Collected:
@@ -15,46 +23,65 @@ class Collected:
     They are a foreign vendor's: kept verbatim, to be sent back as they came.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_growing")
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Any, Any], JSON] = {}
+        self._entries: list[JSON] = []
+        self._growing: dict[tuple[int, str], JSON] = {}
+        """Entries that may get more: index (position where there is none) and type -> entry."""
 
     def add(self, details: Any) -> None:
         """Take the value of a ``reasoning_details`` key in."""
         if not isinstance(details, list):
             return
         for position, entry in enumerate(details):
-            if not isinstance(entry, dict):
-                continue
-            index = entry.get("index")
-            key = (index if isinstance(index, int) else position, str(entry.get("type")))
-            known = self._entries.setdefault(key, {})
-            for name, value in entry.items():
+            if isinstance(entry, dict):
+                self._add(position, entry)
+
+    def _add(self, position: int, entry: JSON) -> None:
+        index, kind = entry.get("index"), entry.get("type")
+        if kind not in _GROWING:
+            self._entries.append(entry)
+            return
+        key = (index if isinstance(index, int) else position, kind)
+        known = self._growing.get(key)
+        if known is None or (known.get("signature") and _text(entry)):
+            known = self._growing[key] = {}
+            self._entries.append(known)
+        for name, value in entry.items():
+            if name in ("text", "summary") and isinstance(value, str):
                 before = known.get(name)
-                if name in ("text", "summary") and isinstance(before, str):
-                    known[name] = before + value if isinstance(value, str) else before
-                elif value is not None or name not in known:
-                    known[name] = value
+                if isinstance(before, _Fragments):
+                    before.append(value)
+                else:
+                    known[name] = _Fragments([value])
+            elif value is not None or name not in known:
+                known[name] = value
 
     def signature(self) -> Signature:
         """The proof that goes with the part: the entries, or that there was but plain text."""
         if not self._entries:
             return Signature(origin="openai")
-        return Signature(origin="details", value=compact(list(self._entries.values())))
+        entries = [
+            {
+                name: joined(value) if isinstance(value, _Fragments) else value
+                for name, value in entry.items()
+            }
+            for entry in self._entries
+        ]
+        return Signature(origin="details", value=compact(entries))
 
 
 def text_of(details: Any) -> str:
     """What can be read of the value of a ``reasoning_details`` key."""
     if not isinstance(details, list):
         return ""
-    texts = []
-    for entry in details:
-        if isinstance(entry, dict):
-            text = entry.get("text") or entry.get("summary")
-            if isinstance(text, str):
-                texts.append(text)
-    return "".join(texts)
+    return "".join(_text(entry) for entry in details if isinstance(entry, dict))
+
+
+def _text(entry: JSON) -> str:
+    text = entry.get("text") or entry.get("summary")
+    return text if isinstance(text, str) else ""
 
 
 def format_of(part: ReasoningPart) -> str:

@@ -100,7 +100,6 @@ class _Message:
         self._details: list[JSON] = []
         self._calls: list[JSON] = []
         self._annotations: list[JSON] = []
-        self._reasonings = 0
 
     def add(self, part: Part) -> None:
         """Take the next part; what only another vendor understands is left out."""
@@ -142,8 +141,7 @@ class _Message:
         if part.text and not hidden:
             self._thoughts.append(part.text)
         at = f"{self._chars}:{len(self._calls)}" if self._chars or self._calls else None
-        detail = entry(self._reasonings, part, at, hidden=hidden)
-        self._reasonings += 1
+        detail = entry(len(self._details), part, at, hidden=hidden)
         if detail is not None:
             self._details.append(detail)
 

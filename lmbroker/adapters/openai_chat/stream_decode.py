@@ -5,7 +5,8 @@ Chunks may tell several things at once and in any order; events tell one part af
 What comes is put into a queue of parts. The first of them is live: it is told as it comes. It is
 closed when others wait behind it and it is complete; a call is complete when its arguments are
 one whole JSON object. So calls that come one after the other stream, calls that interleave are
-put in sequence, and text never lands inside a call.
+put in sequence, and text never lands inside a call. What a call's arguments are worth is not
+judged here: they are text, and who needs them to be an object looks.
 """
 
 from typing import Any
@@ -13,11 +14,18 @@ from typing import Any
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
-from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
+from lmbroker.adapters.openai_chat.content import (
+    arguments_text,
+    called,
+    is_error,
+    spoken,
+    thought,
+    told_usage,
+)
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
-from lmbroker.unified.json_text import INVALID_JSON, decode, encode, joined
+from lmbroker.unified.json_text import decode, joined
 from lmbroker.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
 from lmbroker.unified.stream import (
     Error,
@@ -36,9 +44,9 @@ _MALFORMED = ErrorInfo(
     message="the backend sent a stream event that is no chat completion chunk",
     code="bad_upstream_response",
 )
-_BAD_ARGUMENTS = ErrorInfo(
+_LATE_ARGUMENTS = ErrorInfo(
     kind="bad_upstream",
-    message="the backend sent tool call arguments that are not a JSON object",
+    message="the backend sent tool call arguments that go on after their end",
     code="bad_upstream_response",
 )
 _EMPTY = ErrorInfo(
@@ -48,19 +56,46 @@ _EMPTY = ErrorInfo(
 )
 
 
-class _Waiting:
-    """A part that is being collected; ``kind`` is reasoning, text, refusal, function or custom."""
+_DELTAS = {
+    "reasoning": "reasoning",
+    "text": "text",
+    "refusal": "text",
+    "function": "args",
+    "custom": "args",
+}
+"""Kind of a part -> kind of its deltas."""
+_TEXTS = ("reasoning", "text", "refusal")
 
-    __slots__ = ("details", "id", "kind", "name", "pieces", "scanner", "told")
+
+class _Waiting:
+    """A part that is being collected; ``kind`` is reasoning, text, refusal, function or custom.
+
+    ``delta`` is the kind of its deltas. ``scanner`` watches the arguments of a function.
+    """
+
+    __slots__ = ("closed", "delta", "details", "id", "kind", "name", "pieces", "scanner", "told")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.delta: Any = _DELTAS[kind]
         self.pieces: list[str] = []
         self.id = ""
         self.name = ""
         self.told = False
+        self.closed = False
         self.scanner = ObjectScanner() if kind == "function" else None
         self.details = reasoning_details.Collected() if kind == "reasoning" else None
+
+    @property
+    def whole(self) -> bool:
+        """It is a call whose arguments are a whole object."""
+        return self.scanner is not None and self.scanner.complete
+
+    @property
+    def complete(self) -> bool:
+        """It may be closed if others wait. The input of a custom tool is free text, whose end
+        only the end of the stream tells."""
+        return self.kind in _TEXTS or self.whole
 
 
 class OpenAIDecoder:
@@ -76,8 +111,11 @@ class OpenAIDecoder:
         self._started = False
         self._ended = False
         self._calls: dict[Any, _Waiting] = {}
-        self._last_call: Any = None
+        """By index, where one is told, and by id."""
+        self._last_call: _Waiting | None = None
         self._called = False
+        """A call was opened."""
+        self._late = False
         self._finish: Any = None
         self._matched: Any = None
         self._refusal: list[str] = []
@@ -101,13 +139,11 @@ class OpenAIDecoder:
             return self._fail(_MALFORMED)
         if chunk.get("error"):
             return self._fail(error_bodies.stream_error(chunk))
-        usage = chunk.get("usage")
-        if usage:
-            self._usage = usage
-        elif "x_groq" in chunk:
-            self._groq(chunk["x_groq"])
+        self._usage = told_usage(chunk) or self._usage
         choice = _first_choice(chunk.get("choices"))
         if choice is None:
+            if is_error(frame.event, chunk):
+                return self._fail(error_bodies.stream_error(chunk))
             return []
         delta = choice.get("delta")
         finish = choice.get("finish_reason")
@@ -115,19 +151,20 @@ class OpenAIDecoder:
             content = delta.get("content")
             if type(content) is str and content:
                 return [PartDelta(self._index, "text", content)]
+        if finish:
+            error = ending.finish_error(finish)
+            if error is not None:
+                return self._fail(error)
+            self._finish = finish
+            matched = choice.get("stop_reason") or choice.get("matched_stop")
+            self._matched = matched or self._matched
         events: list[StreamEvent] = []
         if not self._started:
             events.append(self._start(chunk))
         if type(delta) is dict:
             self._collect(delta)
-        if finish:
-            error = ending.finish_error(finish)
-            if error is not None:
-                return events + self._fail(error)
-            self._finish = finish
-            self._matched = choice.get("stop_reason") or choice.get("matched_stop")
         self._drain(events)
-        return events
+        return events + self._fail(_LATE_ARGUMENTS) if self._late else events
 
     def close(self) -> list[StreamEvent]:
         """The body ended: without ``[DONE]`` it is whole if there was a finish reason."""
@@ -146,10 +183,6 @@ class OpenAIDecoder:
             created if isinstance(created, int) else None,
             self._tier,
         )
-
-    def _groq(self, extra: Any) -> None:
-        usage = extra.get("usage") if isinstance(extra, dict) else None
-        self._usage = usage or self._usage
 
     def _collect(self, delta: JSON) -> None:
         """Put what ``delta`` tells at the end of the queue."""
@@ -182,35 +215,50 @@ class OpenAIDecoder:
         return self._queue[-1]
 
     def _call(self, fragment: JSON) -> None:
-        """Find the call that ``fragment`` belongs to: backends leave out the index, or use one
-        index for all calls and tell them apart by id."""
-        id = fragment.get("id")
+        """Take a piece of a call in. First id and name win."""
+        id, index = fragment.get("id"), fragment.get("index")
         id = str(id) if isinstance(id, str | int) else ""
-        key = fragment.get("index")
-        if not isinstance(key, int | str):
-            key = ("id", id) if id else self._last_call
-        else:
-            known = self._calls.get(key)
-            if known is not None and id and known.id and known.id != id:
-                key = ("id", id)
+        if not isinstance(index, int | str):
+            index = None
         function, kind = called(fragment)
-        call = self._calls.get(key)
-        if call is None:
-            call = self._calls[key] = _Waiting(kind)
-            self._queue.append(call)
-        self._last_call = key
-        call.id = call.id or id
         name = function.get("name")
-        if not call.name and isinstance(name, str):
-            call.name = name
+        if not isinstance(name, str):
+            name = ""
         text = arguments_text(function)
+        call = self._continued(index, id, name)
+        if call is None or (name and not id and call.whole and text and not text.isspace()):
+            call = _Waiting(kind)
+            self._queue.append(call)
+        if index is not None:
+            self._calls[index] = call
+        if id:
+            self._calls["id", id] = call
+        self._last_call = call
+        call.id = call.id or id
+        call.name = call.name or name
         if text:
+            self._late = self._late or (call.closed and not text.isspace())
             call.pieces.append(text)
+            if call.scanner is not None:
+                call.scanner.feed(text)
+
+    def _continued(self, index: int | str | None, id: str, name: str) -> _Waiting | None:
+        """The call that a fragment continues, None for a new one.
+
+        Some backends tell no index, some use one index for all calls and tell them apart by id
+        (or not even so: then a named call begins where the one before is whole); others change
+        the id within a call, but do not repeat its name.
+        """
+        call = self._last_call if index is None else self._calls.get(index)
+        if call is None or not id or call.id == id or (index is not None and not call.id):
+            return call
+        other = self._calls.get(("id", id))
+        return other if other is not None or name else call
 
     def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
         """Tell what can be told; ``all``: the stream is over, nothing more will come."""
         queue = self._queue
-        while queue and not self._ended:
+        while queue:
             live = queue[0]
             if not self._opened and not self._open(live, events):
                 if not all:
@@ -218,9 +266,7 @@ class OpenAIDecoder:
                 queue.pop(0)
                 continue
             self._tell(live, events)
-            if not all and (len(queue) == 1 or not _complete(live)):
-                break
-            if self._ended:
+            if not all and (len(queue) == 1 or not live.complete):
                 break
             self._stop(live, events)
             queue.pop(0)
@@ -246,37 +292,21 @@ class OpenAIDecoder:
         return True
 
     def _tell(self, part: _Waiting, events: list[StreamEvent]) -> None:
-        """The text that has come since the last time. Arguments that can become no JSON object
-        are held back while nothing was told; else the stream is broken (4.4 step 6)."""
+        """The text that has come since the last time. Blank arguments are none."""
         if not part.pieces:
             return
-        scanner = part.scanner
         text = "".join(part.pieces)
-        if scanner is not None:
-            if scanner.broken:
-                return
-            if not part.told and text.isspace():
-                return
-            scanner.feed(text)
-            if scanner.broken:
-                part.pieces = [text]
-                if part.told:
-                    events += self._fail(_BAD_ARGUMENTS)
-                return
+        if part.kind == "function" and not part.told and text.isspace():
+            return
         part.pieces = []
         part.told = True
-        kind: Any = {"reasoning": "reasoning", "text": "text", "refusal": "text"}.get(
-            part.kind, "args"
-        )
-        events.append(PartDelta(self._index, kind, text))
+        events.append(PartDelta(self._index, part.delta, text))
 
     def _stop(self, part: _Waiting, events: list[StreamEvent]) -> None:
         if part.details is not None:
             events.append(PartDelta(self._index, "signature", part.details.signature()))
-        elif part.scanner is not None and part.scanner.broken:
-            wrapped = encode({INVALID_JSON: joined(part.pieces)}).decode()
-            events.append(PartDelta(self._index, "args", wrapped))
         events.append(PartStop(self._index))
+        part.closed = True
         self._opened = False
 
     def _end(self) -> list[StreamEvent]:
@@ -284,8 +314,6 @@ class OpenAIDecoder:
             return self._fail(_EMPTY)
         events: list[StreamEvent] = []
         self._drain(events, all=True)
-        if self._ended:
-            return events
         self._ended = True
         stop = ending.decode_stop(
             self._finish,
@@ -308,7 +336,3 @@ def _first_choice(choices: Any) -> JSON | None:
             if type(choice) is dict and not choice.get("index"):
                 return choice
     return None
-
-
-def _complete(part: _Waiting) -> bool:
-    return part.scanner is None or part.scanner.complete

@@ -37,6 +37,7 @@ from lmbroker.unified.stream import (
     Ping,
     Start,
     StreamEvent,
+    UsageUpdate,
 )
 
 PING = b": ping\n\n"
@@ -48,12 +49,18 @@ class OpenAIEncoder:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._envelope = self._head = self._tail = self._usage = b""
+        self._envelope = self._head = self._tail = self._no_usage = b""
+        self._counted: Usage | None = None
         self._live = ""
-        """Kind of the deltas for which ``_prefix`` and ``_suffix`` are ready."""
+        """Kind of the deltas for which ``_prefix``, ``_between`` and ``_suffix`` are ready."""
         self._prefix = self._suffix = b""
+        self._between: bytes | None = None
+        """Stands between a text that is told twice."""
         self._part: Any = None
         self._chars = 0
+        """Code points of content so far."""
+        self._half_at = -1
+        """Half a character stood last when there were so many."""
         self._part_began = 0
         self._calls = 0
         self._call: dict[str, Any] = {}
@@ -74,15 +81,17 @@ class OpenAIEncoder:
             kind, value = event.kind, event.value
             if kind != self._live:
                 return self._delta(value)
-            if kind == "text":
-                self._chars += len(value)  # type: ignore[arg-type]
             if not value:
                 return b""
+            if kind == "text":
+                self._chars += len(value)  # type: ignore[arg-type]
             try:
                 text = encode_text(value)
             except UnicodeEncodeError:
                 text = self._half_character(kind, value)  # type: ignore[arg-type]
-            return b"".join((self._prefix, text, self._suffix))
+            if self._between is None:
+                return b"".join((self._prefix, text, self._suffix))
+            return b"".join((self._prefix, text, self._between, text, self._suffix))
         if isinstance(event, PartStart):
             return self._open(event.part)
         if isinstance(event, PartStop):
@@ -95,12 +104,17 @@ class OpenAIEncoder:
             return self._finish(event)
         if isinstance(event, Error):
             return stream_error(event.error)
+        if isinstance(event, UsageUpdate):
+            self._counted = event.usage
         return b""
 
     def _half_character(self, kind: str, value: str) -> bytes:
         """Text that ends or begins inside a surrogate pair, which counts as one character."""
-        if kind == "text" and "\udc00" <= value[0] <= "\udfff":
-            self._chars -= 1
+        if kind == "text":
+            if "\udc00" <= value[0] <= "\udfff" and self._chars - len(value) == self._half_at:
+                self._chars -= 1
+            if "\ud800" <= value[-1] <= "\udbff":
+                self._half_at = self._chars
         return encode(value)
 
     def _chunk(self, delta: dict[str, Any]) -> bytes:
@@ -118,9 +132,10 @@ class OpenAIEncoder:
         if reply.wants_tier and tier:
             envelope["service_tier"] = tier
         self._envelope = b"data: " + encode(envelope)[:-1] + b',"choices":['
-        self._usage = b',"usage":null}\n\n' if reply.stream_usage else b"}\n\n"
+        self._no_usage = b',"usage":null}\n\n' if reply.stream_usage else b"}\n\n"
         self._head = self._envelope + b'{"index":0,"delta":'
-        self._tail = b',"logprobs":null,"finish_reason":null}]' + self._usage
+        self._tail = b',"logprobs":null,"finish_reason":null}]' + self._no_usage
+        self._counted = start.usage
         return self._chunk({"role": "assistant", "content": ""})
 
     def _open(self, part: Any) -> bytes:
@@ -136,9 +151,10 @@ class OpenAIEncoder:
             return self._open_call(part)
         return b""
 
-    def _ready(self, kind: str, before: bytes, after: bytes) -> None:
+    def _ready(self, kind: str, before: bytes, after: bytes, between: bytes | None = None) -> None:
         self._live = kind
         self._prefix = self._head + before
+        self._between = between
         self._suffix = after + self._tail
 
     def _open_reasoning(self, part: ReasoningPart) -> bytes:
@@ -149,7 +165,6 @@ class OpenAIEncoder:
         }
         if self._chars or self._calls:
             self._entry["lmb_at"] = f"{self._chars}:{self._calls}"
-        self._reasonings += 1
         if part.redacted is None:
             return b""
         entry = {**self._once(), "type": "reasoning.encrypted", "data": part.redacted}
@@ -193,25 +208,23 @@ class OpenAIEncoder:
         return b""
 
     def _reasoning(self, value: str) -> bytes:
+        """The first text of a part; the rest of it has a template."""
         self._told = True
         if self._reply.hide_reasoning:
             return b""
-        if "format" in self._entry:
-            shown = "\n\n" + value if self._reasoned else value
-            self._reasoned = True
-            entry = {**self._once(), "text": value}
-            return self._chunk({"reasoning_content": shown, "reasoning_details": [entry]})
-        text = encode(value)
-        between = b',"reasoning_details":[{"index":%d,"type":"reasoning.text","text":' % (
-            self._reasonings - 1
-        )
-        return b"".join(
-            (self._head, b'{"reasoning_content":', text, between, text, b"}]}", self._tail)
-        )
+        shown = "\n\n" + value if self._reasoned else value
+        self._reasoned = True
+        entry = {**self._once(), "text": value}
+        again = b',"reasoning_details":[{"index":%d,"type":"reasoning.text","text":'
+        self._ready("reasoning", b'{"reasoning_content":', b"}]}", again % entry["index"])
+        return self._chunk({"reasoning_content": shown, "reasoning_details": [entry]})
 
     def _once(self) -> dict[str, Any]:
-        """The head of an entry; format and place are told the first time only."""
+        """The head of an entry, which has its number when something of it is told; format and
+        place are told the first time only."""
         head = self._entry
+        if "format" in head:
+            self._reasonings += 1
         self._entry = {"index": head["index"], "type": head["type"]}
         return head
 
@@ -230,8 +243,11 @@ class OpenAIEncoder:
     def _close(self) -> bytes:
         part, self._part = self._part, None
         self._live = ""
-        if isinstance(part, TextPart) and self._citations:
-            self._annotations += annotations(self._citations, self._part_began, self._chars)
+        if isinstance(part, TextPart):
+            if part.refusal:  # it is no content
+                self._chars = self._part_began
+            elif self._citations:
+                self._annotations += annotations(self._citations, self._part_began, self._chars)
             self._citations = []
         elif isinstance(part, ToolCallPart):
             return self._close_call(part)
@@ -262,9 +278,9 @@ class OpenAIEncoder:
         if why and not self._refused:
             out.append(self._chunk({"refusal": why}))
         reason = encode(encode_stop(stop, legacy=reply.legacy_functions))
-        out += (self._head, b'{},"logprobs":null,"finish_reason":', reason, b"}]", self._usage)
+        out += (self._head, b'{},"logprobs":null,"finish_reason":', reason, b"}]", self._no_usage)
         if reply.stream_usage:
-            usage = encode(encode_usage(finish.usage or Usage()))
+            usage = encode(encode_usage(finish.usage or self._counted or Usage()))
             out += (self._envelope, b'],"usage":', usage, b"}\n\n")
         out.append(DONE)
         return b"".join(out)

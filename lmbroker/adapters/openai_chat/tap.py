@@ -5,19 +5,21 @@ finish reason, usage, an error or the terminator shows.
 """
 
 import re
-from typing import Any
 
 from lmbroker.adapters import error_bodies
+from lmbroker.adapters.openai_chat.content import is_error, told_usage
 from lmbroker.adapters.openai_chat.ending import decode_stop, decode_usage
 from lmbroker.errors import ErrorInfo
-from lmbroker.sse import Reader
+from lmbroker.sse import Reader, split
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.response import Usage
 
 DONE = b"[DONE]"
 TERMINATOR = b"data: [DONE]\n\n"
-_WORTH_A_LOOK = re.compile(rb'"(?:finish_reason|usage|error)"\s*:\s*[^\sn]|\[DONE\]')
+_WORTH_A_LOOK = re.compile(
+    rb'"(?:finish_reason|usage|error)"\s*:\s*[^\sn]|:\s*"error"|event: ?error|\[DONE\]'
+)
 
 
 class OpenAITap:
@@ -30,27 +32,26 @@ class OpenAITap:
         self.usage: Usage | None = None
         self.stop = ""
         self._choices = choices
-        self._finished: set[Any] = set()
+        self._finished: set[object] = set()
 
-    def see(self, block: bytes) -> None:
+    def see(self, block: bytes) -> int:
         if self.started and not _WORTH_A_LOOK.search(block):
-            return
-        for frame in Reader().feed(block):
-            if frame.data is not None:
-                self._frame(frame.data)
+            return len(block)
+        seen = 0
+        for event in split(block):
+            seen += len(event)
+            for frame in Reader().feed(event):
+                if frame.data:
+                    self._frame(frame.event, frame.data)
+            if self.complete or self.error is not None:
+                break
+        return seen
 
-    def last_words(self, tail: bytes) -> bytes:
-        reader = Reader()
-        reader.feed(tail)
-        return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""
-
-    def close(self) -> ErrorInfo | bytes | None:
-        if self.complete:
-            return None
+    def close(self) -> ErrorInfo | bytes:
         return TERMINATOR if len(self._finished) >= self._choices else TRUNCATED
 
-    def _frame(self, data: bytes) -> None:
-        if data == DONE:
+    def _frame(self, name: str, data: bytes) -> None:
+        if data.strip() == DONE:
             self.complete = True
             return
         try:
@@ -62,13 +63,15 @@ class OpenAITap:
         if chunk.get("error"):
             self.error = error_bodies.stream_error(chunk)
             return
-        self.usage = decode_usage(chunk.get("usage")) or self.usage
+        self.usage = decode_usage(told_usage(chunk)) or self.usage
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
+            if is_error(name, chunk):
+                self.error = error_bodies.stream_error(chunk)
             return
         self.started = True
         for choice in choices:
             if isinstance(choice, dict) and choice.get("finish_reason"):
-                self._finished.add(choice.get("index"))
+                self._finished.add(choice.get("index") or 0)
                 reason = choice["finish_reason"]
                 self.stop = decode_stop(reason, calls=reason == "tool_calls").reason

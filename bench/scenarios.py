@@ -1,0 +1,113 @@
+"""What is asked of a system: the paths, the bodies, and the load of each scenario.
+
+Paths: ``a`` = OpenAI client to OpenAI backend, ``b`` = Anthropic client to OpenAI backend,
+``c`` = OpenAI client to Anthropic backend, ``d`` = Anthropic client to Anthropic backend.
+"""
+
+from typing import Any
+
+import msgspec
+
+PATHS = "abcd"
+TRANSLATED = "bc"
+CLIENT_DIALECT = {"a": "openai", "b": "anthropic", "c": "openai", "d": "anthropic"}
+BACKEND_DIALECT = {"a": "openai", "b": "openai", "c": "anthropic", "d": "anthropic"}
+BASE_PATH = {"a": "a", "b": "a", "c": "d", "d": "d"}
+"""Path -> the path on which nginx moves the same backend's bytes."""
+
+URLS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+HEADERS = {
+    "openai": ("Authorization: Bearer bench",),
+    "anthropic": ("x-api-key: bench", "anthropic-version: 2023-06-01"),
+}
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """``model`` is the mock's (mockllm.c), ``events`` how many texts each answer must have,
+    ``load`` the load generator's arguments (loadgen.c). CPU time is told per ``unit``."""
+
+    name: str
+    model: str
+    load: tuple[str, ...]
+    events: int = 1
+    stream: bool = True
+    turns: int = 0
+    unit: str = "call"
+
+
+def _streams(count: int, *, ramp_ms: int) -> tuple[str, ...]:
+    """``count`` connections that ask once each."""
+    return ("-c", str(count), "-n", str(count), "-r", str(ramp_ms))
+
+
+NS64 = Scenario(name="ns64", model="mock-n1-d0", stream=False, load=("-c", "64", "-t", "1.5"))
+"""64 connections, answers of 1 kB, as fast as possible."""
+
+BIG16 = Scenario(
+    name="big16", model="mock-n1-d0", stream=False, turns=190, load=("-c", "16", "-t", "1.5")
+)
+"""16 connections, requests of 200 kB: a long conversation."""
+
+FAST16 = Scenario(
+    name="fast16", model="mock-n100-d0", events=100, load=("-c", "16", "-t", "1.5"), unit="event"
+)
+"""16 connections, streams of 100 events without pauses: many events per read."""
+
+PACED512 = Scenario(
+    name="paced512",
+    model="mock-n100-d20",
+    events=100,
+    load=_streams(512, ramp_ms=500),
+    unit="event",
+)
+"""512 streams of 100 events, one every 20 ms."""
+
+SCENARIOS = {scenario.name: scenario for scenario in (NS64, PACED512, FAST16, BIG16)}
+"""Those that are run in rounds."""
+
+IDLE_STREAMS = 1000
+IDLE = Scenario(name="idle", model="mock-n1-d6000", load=_streams(IDLE_STREAMS, ramp_ms=1000))
+"""1,000 streams that have begun and say nothing for 6 s."""
+IDLE_SAMPLE_SECONDS = 4.0
+"""After so long all have begun and none has ended."""
+
+
+def held(streams: int) -> Scenario:
+    """``streams`` streams of 200 events, one every 20 ms."""
+    return Scenario(
+        name="held",
+        model="mock-n200-d20",
+        events=200,
+        load=_streams(streams, ramp_ms=1000),
+        unit="event",
+    )
+
+
+MOCK_MODELS = sorted({s.model for s in (*SCENARIOS.values(), IDLE, held(1))})
+
+_SYSTEM = "You are a helpful assistant. Answer briefly, in plain text, and cite nothing."
+_USER = "What is the capital of France? " + "Please think about geography. " * 12
+_TURN = 'Please think about geography, "and" then\nsay why. ' * 20
+
+
+def model_name(path: str, model: str) -> str:
+    """The model a client asks for. nginx passes it on, and the mock finds its own name in it."""
+    return f"{BACKEND_DIALECT[path]}/{model}"
+
+
+def body(path: str, scenario: Scenario) -> bytes:
+    """The request of a scenario, in the dialect of the path's client."""
+    request: dict[str, Any] = {"model": model_name(path, scenario.model), "max_tokens": 256}
+    messages = [{"role": "user", "content": _USER}]
+    messages += [
+        {"role": "user" if turn % 2 else "assistant", "content": _TURN}
+        for turn in range(scenario.turns)
+    ]
+    if CLIENT_DIALECT[path] == "openai":
+        messages.insert(0, {"role": "system", "content": _SYSTEM})
+    else:
+        request["system"] = _SYSTEM
+    request |= {"messages": messages, "temperature": 0.7}
+    if scenario.stream:
+        request["stream"] = True
+    return msgspec.json.encode(request)

@@ -1,0 +1,130 @@
+"""Context overflow: how backends word it, and the numbers in their words (translation.md 5.2).
+
+Coding agents act on it: they compact the conversation, or lower ``max_tokens``. OpenAI has a
+code for it, Anthropic has only the wording, others have a wording of their own. So it is found
+by what the text says, and its numbers are read, that it can be told in the client's form.
+"""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+_WORDS = re.compile(
+    r"max(?:imum)? context length|maximum (?:prompt|model) length|maximum allowed (?:input )?length"
+    r"|context window|(?:available|configured) context size|context size has been exceeded"
+    r"|exceeds? (?:the )?context (?:limit|length|size)"
+    r"|(?:longer|greater) than the (?:model's )?context length|context length (?:of|is) only"
+    r"|too many tokens|maximum number of tokens allowed|model token limit"
+    r"|prompt token count of|range of input length|configured limit of [0-9,]+ tokens"
+    r"|(?:prompt|input) (?:is )?too long|max_new_tokens`? must be <="
+    r"|reduce the length of the (?:messages|prompt|input)",
+    re.IGNORECASE,
+)
+
+_N = "[0-9][0-9,]*"
+_PROMPT = f"(?P<prompt>{_N})"
+_OUTPUT = f"(?P<output>{_N})"
+_LIMIT = f"(?P<limit>{_N})"
+
+
+def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(text, re.IGNORECASE | re.DOTALL) for text in texts)
+
+
+_SHARES = re.compile(
+    rf"maximum context length is {_LIMIT}.*?requested(?: about)? {_N} tokens"
+    r" \((?P<shares>[^)]*(?:completion|output))\)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""OpenAI and its kin: the request's parts, the output last:
+``(3000 in the messages, 100 in the functions, and 1000 in the completion)``."""
+
+_SUM_OVER = _patterns(
+    # Anthropic
+    rf"{_PROMPT} \+ {_OUTPUT} > {_LIMIT}",
+    # vLLM, oldest first
+    rf"too large: {_OUTPUT}.*?maximum context length is {_LIMIT}.*?has {_PROMPT} input",
+    rf"passed {_PROMPT} input tokens and requested {_OUTPUT} output tokens"
+    rf".*?context length is only {_LIMIT}",
+    rf"maximum context length is {_LIMIT}.*?requested {_OUTPUT} output tokens and your prompt"
+    rf" contains (?:at least )?{_PROMPT} (?:input )?tokens",
+    # SGLang
+    rf"maximum context length of {_LIMIT}.*?{_PROMPT} tokens from the input messages"
+    rf" and {_OUTPUT} tokens for the completion",
+    # text-generation-inference, Together
+    rf"must be <= {_LIMIT}.*?given:? {_PROMPT} .*?and {_OUTPUT} ",
+)
+
+_PROMPT_OVER = _patterns(
+    # Anthropic
+    rf"{_PROMPT} tokens > {_LIMIT} maximum",
+    # OpenAI, vLLM, xAI
+    rf"maximum (?:context|prompt) length is {_LIMIT}"
+    rf".*?(?:resulted in|contains|has|requested(?: about)?) {_PROMPT} (?:input )?tokens",
+    rf"limit of {_LIMIT} tokens.*?resulted in {_PROMPT} tokens",
+    # Gemini
+    rf"input token count[ (]*{_PROMPT}[) ]*exceeds the maximum number of tokens"
+    rf" allowed[ (]*{_LIMIT}",
+    # llama.cpp
+    rf"request \({_PROMPT} tokens\) exceeds the available context size \({_LIMIT}",
+    # Mistral
+    rf"contains {_PROMPT} tokens.*?{_LIMIT} maximum context length",
+    # vLLM, SGLang, Together, OpenRouter
+    rf"(?:input|prompt)(?: length)? \(?(?:length )?{_PROMPT}(?: tokens)?\)?"
+    rf" (?:is longer than|exceeds) [^()0-9]*\(?{_LIMIT}",
+    rf"prompt (?:length )?of {_PROMPT} tokens exceeds [^0-9]*{_LIMIT}",
+    # LM Studio
+    rf"keep the first {_PROMPT} tokens.*?context length of only {_LIMIT}",
+    # GitHub Copilot, DwarfStar
+    rf"prompt token count of {_PROMPT} exceeds the limit of {_LIMIT}",
+    rf"prompt has {_PROMPT} tokens.*?context size is {_LIMIT}",
+    # Moonshot, Cerebras, Cohere, Fireworks
+    rf"model token limit: {_LIMIT} \(requested: {_PROMPT}",
+    rf"current length is {_PROMPT} while limit is {_LIMIT}",
+    rf"cannot exceed {_LIMIT} - received {_PROMPT}",
+    rf"prompt is too long: {_PROMPT}, model maximum context length: {_LIMIT}",
+)
+
+
+class Overflow(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of a context overflow, in tokens; ``output`` None: the prompt alone is too
+    long, else prompt and requested output together."""
+
+    prompt: int
+    limit: int
+    output: int | None = None
+
+
+def told(message: str) -> bool:
+    """Whether an error's words say that a request does not fit the model's context."""
+    return _WORDS.search(message) is not None
+
+
+def numbers(message: str) -> Overflow | None:
+    """The numbers in the words, None where there are none that we can read."""
+    found = _SHARES.search(message)
+    if found is not None:
+        *prompt, output = _counts(re.findall(_N, found["shares"]))
+        return _over(sum(prompt), output, *_counts([found["limit"]]))
+    found = _first(_SUM_OVER, message)
+    if found is not None:
+        return _over(*_counts(found.group("prompt", "output", "limit")))
+    found = _first(_PROMPT_OVER, message)
+    if found is not None:
+        prompt_tokens, limit = _counts(found.group("prompt", "limit"))
+        return Overflow(prompt=prompt_tokens, limit=limit)
+    return None
+
+
+def _over(prompt: int, output: int, limit: int) -> Overflow:
+    """A smaller output is of no help to a prompt that is too long by itself."""
+    return Overflow(prompt=prompt, limit=limit, output=None if prompt > limit else output)
+
+
+def _first(patterns: Iterable[re.Pattern[str]], message: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.search(message) for pattern in patterns)), None)
+
+
+def _counts(texts: Iterable[str]) -> list[int]:
+    return [int(text.replace(",", "")) for text in texts]

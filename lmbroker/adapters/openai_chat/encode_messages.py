@@ -1,0 +1,290 @@
+"""Instructions and turns of another dialect -> messages (translation.md 2.4).
+
+What is written for a turn does not depend on the turns after it, but for those of the same
+speaker: so the next request of a conversation begins with the messages of this one.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from lmbroker.adapters.base import JSON
+from lmbroker.adapters.names import wire_id, wire_name
+from lmbroker.adapters.openai_chat.custom_calls import custom_input
+from lmbroker.adapters.openai_chat.encode_parts import MARK, Parts, joined, text
+from lmbroker.adapters.openai_chat.encode_reasoning import encode_replay
+from lmbroker.adapters.readable import summary
+from lmbroker.errors import Refused
+from lmbroker.unified.json_text import encode
+from lmbroker.unified.parts import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    OpaquePart,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from lmbroker.unified.request import Turn
+
+BILLING = "x-anthropic-billing-header:"
+"""Begins a system block of Claude Code that only Anthropic shall see. It may change with every
+request, and would keep other backends from ever finding a prompt in their caches."""
+
+NO_PREFILL = (
+    "This model does not support assistant message prefill. "
+    "The conversation must end with a user message."
+)
+"""Anthropic's own wording, which clients know."""
+
+MAX_CACHE_MARKS = 4
+"""Cache marks in one request (vendor documentation)."""
+
+_MEDIA = {"image_url": "image", "file": "document"}
+
+
+def encode_messages(parts: Parts) -> list[JSON]:
+    """The messages of the request that ``parts`` writes."""
+    messages = _instructions(parts)
+    for role, run in groupby(parts.request.turns, key=lambda turn: turn.role):
+        turns = list(run)
+        for turn in turns:
+            parts.lost(turn.extras)
+        if role == "user":
+            written = _user(parts, turns)
+        elif role == "assistant":
+            written = _assistant(parts, turns)
+        else:
+            written = [message for turn in turns for message in _later(parts, turn)]
+        for message in written:
+            _append(parts, messages, message)
+    return messages
+
+
+def _append(parts: Parts, messages: list[JSON], message: JSON) -> None:
+    """Templates that take instructions only at the start want speakers to take turns as well."""
+    last = messages[-1] if messages else {}
+    again = message["role"] == "user" and {**last, "content": None} == {**message, "content": None}
+    if not (again and parts.profile.system_first_only):
+        messages.append(message)
+        return
+    before, after = last["content"], message["content"]
+    if isinstance(before, str) and isinstance(after, str):
+        last["content"] = f"{before}\n\n{after}"
+    else:
+        last["content"] = [*_listed(before), *_listed(after)]
+
+
+def _listed(content: str | list[JSON]) -> list[JSON]:
+    return [text(content)] if isinstance(content, str) else content
+
+
+def _instructions(parts: Parts) -> list[JSON]:
+    kept = (part for part in parts.request.system if not part.text.startswith(BILLING))
+    content = parts.content(kept)
+    if not content:
+        return []
+    return [{"role": parts.profile.system_role, "content": joined(content, "\n\n")}]
+
+
+def _later(parts: Parts, turn: Turn) -> list[JSON]:
+    content = parts.content(turn.parts)
+    if content and not _allowed_later(parts):
+        parts.drop("mid_system")
+    return [_instruction(parts, content, turn.name)] if content else []
+
+
+def _allowed_later(parts: Parts) -> bool:
+    return parts.profile.mid_system and not parts.profile.system_first_only
+
+
+def _instruction(parts: Parts, content: list[JSON], name: str | None = None) -> JSON:
+    """An instruction inside the conversation, or a user's message that says it is one."""
+    if _allowed_later(parts):
+        return _message(parts.profile.system_role, joined(content, "\n\n"), name)
+    words = joined(content, "\n\n")
+    if isinstance(words, str):
+        return _message("user", f"[system]\n{words}", name)
+    return _message("user", [text("[system]"), *words], name)
+
+
+def _message(role: str, content: str | list[JSON] | None, name: str | None = None) -> JSON:
+    named = {} if name is None else {"name": name}
+    return {"role": role, **named, "content": content}
+
+
+def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
+    """Turns of a user that follow each other: what answers the calls comes before all else."""
+    results: list[JSON] = []
+    rest: list[JSON] = []
+    for turn in turns:
+        before, shown, said = len(results), list[JSON](), list[JSON]()
+        for part in turn.parts:
+            if isinstance(part, ToolResultPart):
+                results.append(_result(parts, part, shown))
+            else:
+                said += parts.part(part)
+        content = [*shown, *said]
+        if content or len(results) == before:
+            said_once = content if len(content) > 1 else joined(content, "")
+            rest.append(_message("user", said_once, turn.name))
+    return results + rest
+
+
+def _result(parts: Parts, part: ToolResultPart, shown: list[JSON]) -> JSON:
+    """The message that answers a call. What it cannot hold is added to ``shown``, for the user's
+    message after it."""
+    parts.lost(part.extras)
+    id = wire_id(part.call_id, parts.profile.tool_id)
+    content: list[JSON] = []
+    counts: dict[str, int] = {}
+    for written in parts.content(part.parts or ()):
+        kind = _MEDIA.get(written["type"])
+        if kind is None or parts.profile.tool_result_images:
+            content.append(written)
+            continue
+        parts.drop("tool_result")
+        counts[kind] = number = counts.get(kind, 0) + 1
+        follows = f"[{kind} {number} of this tool result follows in the next user message]"
+        content.append(text(follows))
+        shown += [text(f"[{kind} {number} of tool result {id}]"), written]
+    if part.is_error:
+        parts.drop("is_error")
+        content = _as_error(content)
+    if content:
+        parts.mark(content[-1], part.cache)
+    return {"role": "tool", "tool_call_id": id, "content": joined(content, "\n")}
+
+
+def _as_error(content: list[JSON]) -> list[JSON]:
+    first = content[0] if content and content[0]["type"] == "text" else None
+    if first is None:
+        return [text("ERROR:"), *content]
+    if first["text"].lower().startswith("error"):
+        return content
+    return [{**first, "text": f"ERROR: {first['text']}"}, *content[1:]]
+
+
+def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
+    """Turns of the model that follow each other are one message; the summary of a conversation
+    that was compacted becomes an instruction before it."""
+    said = _Said(parts)
+    for turn in turns:
+        for part in turn.parts:
+            said.add(part)
+    name = next((turn.name for turn in turns if turn.name is not None), None)
+    return [*said.before, said.message(name)]
+
+
+class _Said:
+    """Collects what the model said: its order of text and calls is lost."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.before: list[JSON] = []
+        self._parts = parts
+        self._text = ""
+        self._refusal = ""
+        self._apart = False
+        self._mark: JSON | None = None
+        self._thoughts: list[ReasoningPart] = []
+        self._calls: list[JSON] = []
+
+    def add(self, part: object) -> None:
+        parts = self._parts
+        if isinstance(part, TextPart):
+            self._say(part)
+        elif isinstance(part, ReasoningPart):
+            self._thoughts.append(part)
+        elif isinstance(part, ToolCallPart):
+            self._calls.append(_call(parts, part))
+        elif isinstance(part, OpaquePart):
+            self._opaque(part)
+        elif isinstance(part, ImagePart | DocumentPart | AudioPart):
+            fields = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
+            parts.lost(part.extras)
+            parts.drop(fields[type(part)])
+
+    def _say(self, part: TextPart) -> None:
+        for written in self._parts.part(part):
+            self._mark = written.get(MARK, self._mark)
+            if part.refusal:
+                self._refusal += written["text"]
+            else:
+                self._put(written["text"], apart=False)
+
+    def _put(self, words: str, *, apart: bool) -> None:
+        """Texts are one text; what stands in for something else is a paragraph of its own."""
+        gap = "\n\n" if self._text and (apart or self._apart) else ""
+        self._text += gap + words
+        self._apart = apart
+
+    def _opaque(self, part: OpaquePart) -> None:
+        for written in self._parts.part(part):
+            self._put(written["text"], apart=True)
+        said = summary(part) if part.type == "compaction" else ""
+        if said:
+            self.before.append(_instruction(self._parts, [text(said)]))
+
+    def message(self, name: str | None) -> JSON:
+        content: str | list[JSON] | None = self._text
+        if self._mark is not None and self._text:
+            content = [{**text(self._text), MARK: self._mark}]
+        elif self._calls and not self._text:
+            content = None
+        message = _message("assistant", content, name)
+        if self._refusal:
+            message["refusal"] = self._refusal
+        message.update(encode_replay(self._parts, self._thoughts, calls=bool(self._calls)))
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return message
+
+
+def _call(parts: Parts, part: ToolCallPart) -> JSON:
+    parts.lost(part.extras)
+    id, name = wire_id(part.id, parts.profile.tool_id), wire_name(part.name)
+    if part.kind == "custom":
+        given = custom_input(part, part.raw_args or "")
+        return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}
+    arguments = part.raw_args or encode(part.args or {}).decode()
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
+    """An answer at the end is to be continued, by the backend's own trick; the fields that this
+    takes. Raises Refused where the model cannot."""
+    kind = parts.profile.prefill
+    if not messages or messages[-1]["role"] != "assistant" or kind == "native":
+        return {}
+    if kind == "no":
+        path = parts.request.path("prefill")
+        raise Refused("unsupported", NO_PREFILL, param=path, code="unsupported_parameter")
+    if kind == "vllm":
+        return {"continue_final_message": True, "add_generation_prompt": False}
+    messages[-1]["prefix"] = True
+    return {}
+
+
+def add_instruction(parts: Parts, messages: list[JSON], line: str) -> None:
+    """A sentence of the broker's own: at the end where the model takes instructions there (the
+    cached prefix stays the same), else after those at the start."""
+    role = parts.profile.system_role
+    if _allowed_later(parts) and messages and messages[-1]["role"] != "assistant":
+        messages.append(_message(role, line))
+        return
+    if not messages or messages[0]["role"] != role:
+        messages.insert(0, _message(role, line))
+        return
+    content = messages[0]["content"]
+    if isinstance(content, str):
+        messages[0]["content"] = f"{content}\n\n{line}"
+    else:
+        messages[0]["content"] = [*content, text(line)]
+
+
+def limit_cache_marks(messages: list[JSON]) -> None:
+    """At most four marks stay, the last ones."""
+    content = (part for m in messages if isinstance(m["content"], list) for part in m["content"])
+    marked = [part for part in content if MARK in part]
+    for part in marked[: max(0, len(marked) - MAX_CACHE_MARKS)]:
+        del part[MARK]

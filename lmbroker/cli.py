@@ -1,0 +1,216 @@
+"""The ``lmbroker`` command: looks at a configuration, translates what it is given. Nothing here
+listens or connects; the daemon is ``twistd lmbroker``."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from lmbroker import __version__, envelope
+from lmbroker.call import Alias, Backend, Call, Target
+from lmbroker.config import DIALECTS, MODES, Config, ConfigError
+from lmbroker.configfile import load
+from lmbroker.errors import BrokerError, ErrorInfo, Refused
+from lmbroker.workflows import meet
+from lmbroker.workflows.contract import Workflow
+
+CHUNK = 64 * 1024
+"""Most bytes of a stream that are read at once."""
+
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0 for success, 1 for a mistake in what was given."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ConfigError as error:
+        for complaint in error.complaints:
+            _tell(complaint)
+    except BrokerError as error:
+        _tell_error(error.info, "refused" if isinstance(error, Refused) else "error")
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lmbroker",
+        description="Check a configuration, or translate a request or an answer, offline.",
+        epilog="The broker itself is a daemon: twistd lmbroker --help",
+    )
+    parser.add_argument("--version", action="version", version=f"lmbroker {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    check = commands.add_parser("check", help="tell every mistake of a configuration file")
+    check.add_argument("--config", metavar="FILE", default="etc/config.toml")
+    check.set_defaults(run=_check)
+
+    translate = commands.add_parser(
+        "translate",
+        help="translate what stands on stdin",
+        description="Translate a request, a whole answer or a streamed one from stdin to stdout; "
+        "what could not be carried over is told on stderr.",
+    )
+    translate.add_argument("--from", dest="source", choices=DIALECTS, required=True)
+    translate.add_argument("--to", dest="goal", choices=DIALECTS, required=True)
+    what = translate.add_mutually_exclusive_group()
+    for name, meaning in (
+        ("request", "a client's request for a backend (default)"),
+        ("response", "a backend's whole answer for a client"),
+        ("stream", "a backend's event stream for a client"),
+    ):
+        what.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=meaning)
+    translate.add_argument("--model", metavar="NAME", help="the model's name in what comes out")
+    translate.add_argument("--config", metavar="FILE", help="with --alias: a configuration")
+    translate.add_argument("--alias", metavar="NAME", help="the alias whose model to translate for")
+    translate.add_argument("--mode", choices=MODES, help="what may be lost")
+    translate.set_defaults(run=_translate, what="request", usage_error=translate.error)
+    return parser
+
+
+# lmbroker check
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    for warning in config.warnings:
+        _tell(f"warning: {warning}")
+    for line in _aligned(_routes(config)):
+        print(line)
+    print()
+    for endpoint in config.server.listen:
+        print(f"listens on {endpoint}")
+    return 0
+
+
+def _routes(config: Config) -> Iterator[tuple[str, ...]]:
+    """The routing table, its head first; nothing of a secret but where it comes from. Modes
+    only where one differs."""
+    modes = {alias.mode for alias in config.aliases.values()} != {"default"}
+    yield ("alias", "type", "backend", "url", "model", "key", *(["mode"] if modes else []))
+    for alias in config.aliases.values():
+        mode = "" if alias.mode == "default" else alias.mode
+        for target in alias.targets:
+            backend = target.backend
+            key = f"{backend.credential_ref} (set)" if backend.credential else "-"
+            row = (alias.name, backend.dialect, backend.name, backend.url, target.model, key)
+            yield (*row, mode) if modes else row
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
+
+
+# lmbroker translate
+
+
+def _translate(options: argparse.Namespace) -> int:
+    if options.source == options.goal:
+        _tell(f"{options.goal} to {options.goal} is passed through: only 'model' is rewritten")
+        return 0
+    client, backend = options.source, options.goal
+    if options.what != "request":
+        client, backend = backend, client
+    alias = _alias(options, backend)
+    if options.what == "request":
+        return _request(options, sys.stdin.buffer.read(), client, alias)
+    stdin: Any = sys.stdin.buffer
+    return _answer(options, iter(lambda: stdin.read1(CHUNK), b""), client, alias)
+
+
+def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
+    """The alias that was named; one of which nothing is known where none was."""
+    if (options.alias is None) != (options.config is None):
+        options.usage_error("--config and --alias need each other")
+    if options.alias is None:
+        backend = Backend(name=dialect, url="http://localhost/v1", dialect=dialect)
+        return Alias(name="", targets=(Target(backend=backend, model=""),))
+    alias = load(options.config).alias(options.alias)
+    if alias is None:
+        raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
+    spoken = alias.targets[0].backend.dialect
+    if spoken != dialect:
+        raise ConfigError(
+            (f"{options.config}: the backend of {alias.name!r} speaks {spoken}, not {dialect}",)
+        )
+    return alias
+
+
+def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias) -> int:
+    head = envelope.read(body)
+    call = _call(client, head.model, body, stream=head.stream)
+    workflow = _workflow(options, call, alias)
+    translated = workflow.outbound().body
+    for path in workflow.dropped:
+        _tell(f"dropped: {path}")
+    _write(translated + b"\n")
+    return 0
+
+
+def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Alias) -> int:
+    """An answer belongs to a request; here to one that asks for nothing but the usage."""
+    first = next(chunks, b"")
+    found = _MODEL.search(first)
+    told = found[1].decode(errors="replace") if found else "model"
+    name = options.model or alias.name or told
+    stream = options.what == "stream"
+    asked = {"model": name, "messages": [{"role": "user", "content": "-"}], "stream": stream}
+    if client == "anthropic":
+        asked["max_tokens"] = 1
+    elif stream:
+        asked["stream_options"] = {"include_usage": True}
+    call = _call(client, name, msgspec.json.encode(asked), stream=stream)
+    workflow = _workflow(options, call, alias)
+    error = None
+    if stream:
+        transform = workflow.transform(now=0)
+        for chunk in (first, *chunks):
+            _write(transform.feed(chunk))
+        _write(transform.close())
+        usage, error = transform.usage, transform.error
+    else:
+        whole = workflow.unary(first + b"".join(chunks), now=0)
+        _write(whole.body + b"\n")
+        usage = whole.usage
+    if usage is not None and usage.estimated:
+        _tell("estimated: usage")
+    if error is not None:
+        _tell_error(error, "error")
+    return 1 if error is not None else 0
+
+
+def _call(client: Any, name: str, body: bytes, *, stream: bool) -> Call:
+    return Call(
+        id="offline", operation="chat", dialect=client, alias=name, body=body, stream=stream
+    )
+
+
+def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow:
+    """The workflow that the broker would choose for ``call``."""
+    target = alias.targets[0]
+    model = options.model or target.model or call.alias
+    target = msgspec.structs.replace(target, model=model)
+    return meet(call, target, mode=options.mode or alias.mode, overrides=alias.profile)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _tell_error(error: ErrorInfo, word: str) -> None:
+    _tell(f"{word}: {' '.join(error.message.split())}")

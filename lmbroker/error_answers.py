@@ -1,0 +1,58 @@
+"""The HTTP answer that tells an error to a client for whom no call was opened yet: in whose
+dialect, under which id, with which headers."""
+
+import secrets
+from collections.abc import Container
+
+import msgspec
+
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.call import Dialect
+from lmbroker.errors import ErrorInfo
+from lmbroker.headers import REQUEST_ID, Pairs, from_error
+
+
+def family(path: str, headers: Container[str] = ()) -> Dialect:
+    """Whose errors a path speaks, also one that does not exist. ``headers`` holds the lower-case
+    names of the request's headers."""
+    if path.startswith(("/v1/messages", "/api/")):
+        return "anthropic"
+    if path.startswith("/v1/models") and "anthropic-version" in headers:
+        return "anthropic"
+    return "openai"
+
+
+def new_id() -> str:
+    """A fresh request id."""
+    return "req_" + secrets.token_hex(12)
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole HTTP answer. ``headers`` hold content type and length, request id and the words on
+    trying again."""
+
+    status: int
+    request_id: str
+    headers: Pairs
+    body: bytes
+
+
+def error_answer(
+    path: str, headers: Container[str], info: ErrorInfo, status: int | None = None
+) -> ErrorAnswer:
+    """``info`` in the dialect of ``path``; ``status`` where it does not follow from the kind."""
+    dialect = family(path, headers)
+    request_id = new_id()
+    told, value = ADAPTERS[dialect].encode_error(info, request_id)
+    body = msgspec.json.encode(value)
+    return ErrorAnswer(
+        status=status or told,
+        request_id=request_id,
+        headers=(
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            (REQUEST_ID[dialect], request_id),
+            *from_error(info),
+        ),
+        body=body,
+    )

@@ -1,0 +1,86 @@
+"""Who may call: client keys, known by their SHA-256 only.
+
+A key comes as ``authorization: Bearer KEY``, ``x-api-key`` or ``api-key``, on either dialect;
+Anthropic's SDKs send the first or the second by their version, some clients both
+(translation.md, fact 2). The answer to a wrong key and to none is the same.
+"""
+
+import fnmatch
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from lmbroker.call import Caller
+from lmbroker.errors import Refused
+
+HASH = re.compile(r"sha256:([0-9a-f]{64})")
+"""How a configuration writes the hash of a key."""
+
+_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_KEY_HEADERS = ("x-api-key", "api-key")
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """One key. ``models`` are globs of the aliases that it may use; empty means all of them."""
+
+    name: str
+    digest: bytes
+    models: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Key({self.name!r})"
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key."""
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def hash_of(key: str) -> str:
+    """A key's hash as a configuration writes it."""
+    return f"sha256:{digest_of(key).hex()}"
+
+
+def caller_of(keys: Sequence[Key], headers: Mapping[str, Iterable[str]]) -> Caller:
+    """Who sends these headers (names in lower case, all values of each).
+
+    Raises Refused (``auth``) where no configured key is among them, or where one header names
+    two. Without configured keys everybody is anonymous. Every key is compared, each in constant
+    time.
+    """
+    if not keys:
+        return Caller()
+    given = digest_of(_credential(headers))
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.digest, given):
+            found = key
+    if found is None:
+        raise _unauthorised()
+    return Caller(name=found.name, models=found.models)
+
+
+def may_use(caller: Caller, alias: str) -> bool:
+    """Whether the caller's key is for this alias."""
+    return not caller.models or any(fnmatch.fnmatchcase(alias, glob) for glob in caller.models)
+
+
+def _credential(headers: Mapping[str, Iterable[str]]) -> str:
+    for name in _KEY_HEADERS:
+        values = list(headers.get(name, ()))
+        if len(values) > 1:
+            raise _unauthorised()
+        if values and values[0]:
+            return values[0]
+    values = list(headers.get("authorization", ()))
+    bearer = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
+    if bearer is None:
+        raise _unauthorised()
+    return bearer[1]
+
+
+def _unauthorised() -> Refused:
+    return Refused("auth", "the API key is missing or not valid", code="invalid_api_key")

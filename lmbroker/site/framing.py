@@ -1,0 +1,67 @@
+"""What of HTTP/1.1 framing is refused although some parser somewhere would take it.
+
+Where two parsers can disagree, a proxy in front of us and we might see two different requests
+(request smuggling). RFC 9112 allows to be lenient in most of these; nobody who talks to an LLM
+needs it. Each function returns what is wrong, in words for the client, or None; no words of the
+request are in them.
+"""
+
+import re
+
+CONTENT_LENGTH_DIGITS = 18
+CHUNK_SIZE_DIGITS = 16
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+
+
+def request_line_problem(line: bytes) -> str | None:
+    """Beyond what Twisted refuses (RFC 9112 3): bytes that are not ASCII."""
+    if _CONTROL.search(line):
+        return "the request line holds a control character"
+    if not line.isascii():
+        return "the request line holds a byte that is not ASCII"
+    return None
+
+
+def header_line_problem(line: bytes) -> str | None:
+    """A raw line of the head, not empty (RFC 9112 2.2 and 5.2). A bare CR or LF is a control
+    character here: only CR LF ends a line."""
+    if line[0] in b" \t":
+        return "a header is folded over several lines"
+    if _CONTROL.search(line):
+        return "a header holds a control character"
+    return None
+
+
+def header_problem(line: bytes, request_line: bytes) -> str | None:
+    """A header that says where the body ends (RFC 9112 6)."""
+    name, _, value = line.partition(b":")
+    name = name.lower()
+    if name == b"transfer-encoding":
+        if value.strip(b" \t").lower() != b"chunked":
+            return "transfer-encoding must be chunked and nothing else"
+        if not request_line.endswith(b"HTTP/1.1"):
+            return "HTTP/1.0 knows no transfer-encoding"
+    elif name == b"content-length" and len(value.strip(b" \t")) > CONTENT_LENGTH_DIGITS:
+        return f"content-length has more than {CONTENT_LENGTH_DIGITS} digits"
+    return None
+
+
+def hosts_problem(hosts: int, request_line: bytes) -> str | None:
+    """The number of Host headers (RFC 9112 3.2). What it says is never used."""
+    if hosts > 1 or (hosts == 0 and request_line.endswith(b"HTTP/1.1")):
+        return "there must be exactly one host header"
+    return None
+
+
+def chunk_size_is_long(line: bytes | bytearray) -> bool:
+    """``line`` begins with a chunk's size and is at least one byte longer than a size may be, or
+    whole (RFC 9112 7.1)."""
+    size = line[: CHUNK_SIZE_DIGITS + 1].partition(b"\r")[0].partition(b";")[0]
+    return len(size) > CHUNK_SIZE_DIGITS
+
+
+def trailer_problem(line: bytes) -> str | None:
+    """A field after the last chunk. What it says is thrown away."""
+    return None if _FIELD.fullmatch(line) else "a trailer field is malformed"

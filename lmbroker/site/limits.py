@@ -1,0 +1,74 @@
+"""The bounds of the clients' door, each with its default and the reason for it."""
+
+import msgspec
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Every resource that a client can take without having been asked who it is.
+
+    Sizes are bytes, times seconds. Times are checked twice a second.
+    """
+
+    body: int = 32 * MIB
+    """Largest request body: what Anthropic takes; a conversation with images reaches 20 MiB."""
+
+    body_by_path: tuple[tuple[str, int], ...] = ()
+    """(start of the path, limit); the first that fits wins over ``body``. None by default: all
+    operations may carry images or long lists."""
+
+    bodies: int = 256 * MIB
+    """Request bodies in memory at once, of all connections: eight of the largest, or thousands of
+    usual ones. A body counts as it arrives, until its answer has ended: announcing a large one
+    and not sending it takes nothing. Parsed, a body can take 14 times its size."""
+
+    header_count: int = 100
+    """Header lines. SDKs send about 20, proxies add some."""
+
+    header_bytes: int = 32 * KIB
+    """Request line and headers together: room for long tokens and cookies of a proxy."""
+
+    line: int = 16 * KIB
+    """One line of them."""
+
+    header_seconds: float = 30.0
+    """From the first byte of a request to the end of its headers, however they drip. Enough for
+    lost packets; a client sends its head at once."""
+
+    body_seconds: float = 600.0
+    """From there to the end of the body. 30 MiB take 8 minutes at 512 kbit/s, and the SDKs wait
+    10 minutes themselves."""
+
+    idle_seconds: float = 75.0
+    """A connection without a request, also before its first one and in its TLS handshake. Longer
+    than the 60 s of usual proxies and load balancers, so that they close first and never send
+    into a connection that is just being closed."""
+
+    stall_seconds: float = 120.0
+    """A client that takes nothing of an answer that is ready for it, while more than 64 KiB wait
+    here. Slow is not stalled: each byte taken starts the time anew. It holds a backend's slot, but
+    a laptop may sleep a moment."""
+
+    linger_seconds: float = 30.0
+    """Without progress, after we have closed: a client that does not take the rest of its answer,
+    or does not finish the end of TLS. After a refusal, in all: the time to stop sending."""
+
+    linger_bytes: int = 8 * MIB
+    """What is read and thrown away after a refusal, so that a client which sends its whole body
+    before it reads anything still finds the answer."""
+
+    connections: int = 1000
+    """Open connections. With as many to backends, this wants ``LimitNOFILE=4096`` or more."""
+
+    connections_per_address: int = 250
+    """Open connections from one address, which may be an office behind one router. Loopback and
+    Unix sockets are exempt: a reverse proxy, or many programs of one machine, stand there."""
+
+    def body_limit(self, path: str) -> int:
+        """The largest body for ``path``."""
+        for start, limit in self.body_by_path:
+            if path.startswith(start):
+                return limit
+        return self.body

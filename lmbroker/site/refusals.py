@@ -1,0 +1,82 @@
+"""What a client is told when its request is not read to its end: (error, HTTP status), the status
+None where it follows from the kind."""
+
+from twisted.web import http
+
+from lmbroker.errors import ErrorInfo
+
+Refusal = tuple[ErrorInfo, int | None]
+
+HEADERS_TOO_LARGE = 431
+
+FULL = ErrorInfo(
+    kind="overloaded",
+    message="the broker has as many open connections as it takes",
+    code="too_many_connections",
+    retry_after="1",
+)
+CROWD = ErrorInfo(
+    kind="rate_limit",
+    message="there are too many open connections from this address",
+    code="too_many_connections",
+    retry_after="1",
+)
+BUSY = ErrorInfo(
+    kind="overloaded",
+    message="the broker holds as many request bodies as it takes",
+    code="too_many_bodies",
+    retry_after="1",
+)
+
+
+def malformed(problem: str) -> Refusal:
+    """It is not HTTP, or not of the strict kind that we read."""
+    return _refusal(problem, "malformed_request", http.BAD_REQUEST)
+
+
+def slow(what: str, seconds: float) -> Refusal:
+    """A deadline has passed; ``what`` is ``headers`` or ``body``."""
+    problem = f"the request's {what} took longer than {seconds:g} seconds"
+    return _refusal(problem, "request_timeout", http.REQUEST_TIMEOUT)
+
+
+def too_many_headers(limit: int) -> Refusal:
+    """Their number."""
+    problem = f"the request has more than {limit} headers"
+    return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
+
+
+def headers_too_large(limit: int) -> Refusal:
+    """All together, with the request line."""
+    problem = f"the request's headers are larger than {limit} bytes"
+    return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
+
+
+def header_too_long(limit: int) -> Refusal:
+    """One of them."""
+    problem = f"a header is longer than {limit} bytes"
+    return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
+
+
+def request_line_too_long(limit: int) -> Refusal:
+    """Mostly the URI."""
+    problem = f"the request line is longer than {limit} bytes"
+    return _refusal(problem, "uri_too_long", http.REQUEST_URI_TOO_LONG)
+
+
+def body_too_large(limit: int) -> Refusal:
+    """Announced, or arrived."""
+    problem = f"the request body is larger than {limit} bytes"
+    return ErrorInfo(kind="too_large", message=problem, code="request_too_large"), None
+
+
+def _refusal(problem: str, code: str, status: int) -> Refusal:
+    return ErrorInfo(kind="invalid_request", message=problem, code=code), status
+
+
+def reason(status: int) -> bytes:
+    """The words behind a status code."""
+    if status == HEADERS_TOO_LARGE:
+        return b"Request Header Fields Too Large"
+    phrase: bytes = http.RESPONSES.get(status, b"Refused")
+    return phrase

@@ -1,0 +1,97 @@
+"""Every chat completion request that a real client sent is understood, and comes back as it was.
+
+Three things are not as they were, on purpose:
+
+- ``null`` for a field is the same as no field.
+- A tool without a type comes back as the function that it is.
+- Azure's URL has the model; it is put in first.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from captures import captured, recorded
+
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.errors import Refused
+from lmbroker.losses import Losses
+from lmbroker.profiles import UNKNOWN_OPENAI
+from lmbroker.unified.parts import Extra, ToolResultPart
+from lmbroker.unified.request import Request
+
+JSON = dict[str, Any]
+
+RECORDED = recorded("openai.chat")
+CAPTURED = captured("/v1/chat/completions")
+
+BROKEN = {"writer.chat.sse.writer-async-streaming-chat-tool-calls-legacy.5c25ef.00"}
+"""Calls without an id, which nobody could answer."""
+
+FREE = ("parameters", "schema", "metadata")
+"""Keys whose values are the client's own."""
+
+CASES = [case for case in RECORDED + CAPTURED if case[0] not in BROKEN]
+
+
+def whole(body: JSON) -> JSON:
+    return {**body, "model": body.get("model") or "m"}
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_nulls(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: each for key, each in value.items() if each is not None}
+    return {key: each if key in FREE else without_nulls(each) for key, each in kept.items()}
+
+
+def told_alike(body: JSON) -> JSON:
+    """``body`` in the words in which it comes back."""
+    body = without_nulls(body)
+    if "tools" in body:
+        body["tools"] = [{"type": "function", **tool} for tool in body["tools"]]
+    return body
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_recorded_request_comes_back_as_it_was(case: tuple[str, JSON]) -> None:
+    body = whole(case[1])
+    before = json.dumps(body)
+    adapter, losses = ADAPTERS["openai"], Losses("strict")
+    back = adapter.encode_request(adapter.decode_request(body), UNKNOWN_OPENAI, losses)
+    assert back == told_alike(body)
+    assert json.dumps(body) == before
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_call_without_an_id_is_refused(name: str) -> None:
+    for body in (body for folder, body in RECORDED if folder == name):
+        with pytest.raises(Refused) as caught:
+            ADAPTERS["openai"].decode_request(whole(body))
+        assert caught.value.info.param == "messages[1].tool_calls[0].id"
+
+
+def extras(request: Request) -> list[Extra]:
+    found = list(request.extras)
+    for held in (*request.system, *request.turns, *request.tools):
+        found += held.extras
+    for turn in request.turns:
+        for part in turn.parts:
+            found += getattr(part, "extras", ())
+            for inner in (part.parts or ()) if isinstance(part, ToolResultPart) else ():
+                found += getattr(inner, "extras", ())
+    return found
+
+
+def classed(cases: list[tuple[str, JSON]], loss: str) -> set[str]:
+    decoded = (ADAPTERS["openai"].decode_request(whole(body)) for _, body in cases)
+    return {e.path for request in decoded for e in extras(request) if e.loss == loss}
+
+
+@pytest.mark.skipif(not CAPTURED, reason="no captures")
+def test_what_real_clients_would_lose() -> None:
+    assert classed(CAPTURED, "refuse") == set()
+    assert classed(CAPTURED, "refuse_soft") == set()
+    assert classed(CAPTURED, "drop") == set()

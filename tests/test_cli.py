@@ -1,0 +1,422 @@
+"""The ``lmbroker`` command."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lmbroker import __version__
+from lmbroker.cli import main
+
+CONFIG = """
+[server]
+listen = ["unix:/run/x.sock", "tcp:80"]
+
+[[models]]
+alias = "fast"
+type = "openai"
+target = { url = "https://api.openai.com", model = "gpt-4.1-mini", api_key = "env:TEST_KEY" }
+
+[[models]]
+alias = "claude-with-a-long-name"
+type = "anthropic"
+target = { url = "http://localhost:8000", api_key = "sk-literal" }
+mode = "strict"
+
+[[models]]
+alias = "local"
+type = "openai"
+target = { url = "http://localhost:8000", model = "q" }
+[models.profile]
+max_tokens_field = "max_completion_tokens"
+"""
+
+ASK_ANTHROPIC = {
+    "model": "any",
+    "max_tokens": 100,
+    "top_k": 5,
+    "messages": [{"role": "user", "content": "hi"}],
+}
+ASK_OPENAI = {"model": "any", "messages": [{"role": "user", "content": "hi"}]}
+TOLD_ANTHROPIC = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 3, "output_tokens": 2},
+}
+TOLD_OPENAI = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-x",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "hello"},
+            "finish_reason": "stop",
+        }
+    ],
+}
+
+
+def chunk(**choice):
+    return b"data: " + json.dumps(
+        {"id": "chatcmpl-1", "model": "gpt-x", "choices": [{"index": 0, "delta": {}, **choice}]}
+    ).encode() + b"\n\n"  # fmt: skip
+
+
+STREAM_OPENAI = (
+    chunk(delta={"role": "assistant", "content": "hel"})
+    + chunk(delta={"content": "lo"})
+    + chunk(finish_reason="stop")
+    + b"data: [DONE]\n\n"
+)
+CUT_OPENAI = chunk(delta={"role": "assistant", "content": "hel"})
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The path of ``CONFIG`` on the disk, with its key in the environment."""
+    monkeypatch.setenv("TEST_KEY", "from-the-environment")
+    path = tmp_path / "c.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsysbinary, monkeypatch):
+    """Run the command on stdin's bytes or JSON: (exit code, stdout, lines of stderr)."""
+
+    def run(*arguments, given=b""):
+        if not isinstance(given, bytes):
+            given = json.dumps(given).encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        code = main(arguments)
+        out, err = capsysbinary.readouterr()
+        return code, out, err.decode().splitlines()
+
+    return run
+
+
+# lmbroker check
+
+
+def test_check_prints_the_routing_table(run, config):
+    code, out, err = run("check", "--config", config)
+    assert code == 0
+    assert out.decode().splitlines() == [
+        "alias                    type       backend           url                        "
+        "model                    key                 mode",
+        "fast                     openai     api.openai.com    https://api.openai.com/v1  "
+        "gpt-4.1-mini             env:TEST_KEY (set)",
+        "claude-with-a-long-name  anthropic  localhost-8000    http://localhost:8000/v1   "
+        "claude-with-a-long-name  literal (set)       strict",
+        "local                    openai     localhost-8000-2  http://localhost:8000/v1   "
+        "q                        -",
+        "",
+        "listens on unix:/run/x.sock",
+        "listens on tcp:80",
+    ]
+    assert err == [
+        f"warning: {config}: server.listen[1]: other machines reach it, and no client needs a key",
+        f"warning: {config}: models[1].target.api_key: the key stands in the file itself; "
+        'use "env:NAME" or "file:/path"',
+    ]
+
+
+def test_check_never_prints_a_secret(run, config):
+    _, out, err = run("check", "--config", config)
+    told = out.decode() + "\n".join(err)
+    assert "sk-literal" not in told and "from-the-environment" not in told
+
+
+def test_check_has_modes_only_where_one_differs(run, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "practice:", model = "echo" }'
+    )
+    assert run("check", "--config", str(path)) == (
+        0,
+        b"alias  type    backend   url        model  key\n"
+        b"m      openai  practice  practice:  echo   -\n"
+        b"\n"
+        b"listens on tcp:8080:interface=127.0.0.1\n",
+        [],
+    )
+
+
+def test_check_tells_every_mistake(run, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('log_level = "loud"\n[[models]]\nalias = "m"\ntype = "openai"\n')
+    code, out, err = run("check", "--config", str(path))
+    assert (code, out) == (1, b"")
+    assert err == [
+        f"{path}: log_level: found a string ('loud'), expected one of "
+        '"debug", "info", "warning", "warn", "error", "critical"',
+        f"{path}: models[0].target: found nothing, expected a table",
+    ]
+
+
+def test_check_of_a_file_that_is_not_there(run):
+    assert run("check", "--config", "/nowhere.toml") == (
+        1,
+        b"",
+        ["/nowhere.toml: cannot be read: No such file or directory"],
+    )
+
+
+# lmbroker translate
+
+
+def test_a_request(run):
+    code, out, err = run("translate", "--from", "anthropic", "--to", "openai", given=ASK_ANTHROPIC)
+    assert code == 0
+    assert out.endswith(b"}\n") and b": " not in out
+    assert json.loads(out) == {
+        "model": "any",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 100,
+    }
+    assert err == ["dropped: top_k"]
+
+
+def test_a_request_of_the_other_dialect(run):
+    code, out, err = run(
+        *("translate", "--from", "openai", "--to", "anthropic", "--request"),
+        *("--model", "claude-sonnet-4-6"),
+        given=ASK_OPENAI,
+    )
+    told = json.loads(out)
+    assert (code, err, told["model"]) == (0, [], "claude-sonnet-4-6")
+    assert told["max_tokens"] == 64_000, "what is known of the model counts"
+
+
+def test_a_request_for_an_alias(run, config):
+    code, out, err = run(
+        *("translate", "--from", "anthropic", "--to", "openai"),
+        *("--config", config, "--alias", "local"),
+        given=ASK_ANTHROPIC,
+    )
+    told = json.loads(out)
+    assert (code, told["model"], told["max_completion_tokens"]) == (0, "q", 100)
+    assert err == ["dropped: top_k"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "line"),
+    [
+        (
+            ["--mode", "strict"],
+            ASK_ANTHROPIC,
+            "refused: 'top_k' cannot be served by the backend of model 'any' (openai)",
+        ),
+        ([], b"{", "refused: the request body is not a valid JSON object"),
+        ([], {"messages": []}, "refused: you must provide a model: the body has no 'model'"),
+        ([], {"model": "m", "max_tokens": 1}, "refused: "),
+    ],
+)
+def test_a_request_that_is_refused(run, arguments, given, line):
+    code, out, err = run(
+        "translate", "--from", "anthropic", "--to", "openai", *arguments, given=given
+    )
+    assert (code, out) == (1, b"")
+    (told,) = err
+    assert told.startswith(line)
+
+
+def test_the_mode_of_an_alias_counts_unless_another_is_given(run, config):
+    asked = {**ASK_OPENAI, "seed": 1}
+    arguments = (
+        *("translate", "--from", "openai", "--to", "anthropic"),
+        *("--config", config, "--alias", "claude-with-a-long-name"),
+    )
+    code, out, (told,) = run(*arguments, given=asked)
+    assert (code, out) == (1, b"")
+    assert told.startswith("refused: 'seed' cannot be served")
+    code, out, err = run(*arguments, "--mode", "default", given=asked)
+    assert (code, err) == (0, ["dropped: seed"])
+
+
+@pytest.mark.parametrize(
+    ("alias", "line"),
+    [
+        ("nobody", "no model has the alias 'nobody'"),
+        ("fast", "the backend of 'fast' speaks openai, not anthropic"),
+    ],
+)
+def test_an_alias_that_does_not_fit(run, config, alias, line):
+    code, _, err = run(
+        *("translate", "--from", "openai", "--to", "anthropic"),
+        *("--config", config, "--alias", alias),
+        given=ASK_OPENAI,
+    )
+    assert (code, err) == (1, [f"{config}: {line}"])
+
+
+def test_an_answer_from_anthropic(run):
+    code, out, err = run(
+        "translate", "--from", "anthropic", "--to", "openai", "--response", given=TOLD_ANTHROPIC
+    )
+    told = json.loads(out)
+    assert (code, err) == (0, [])
+    assert (told["id"], told["model"], told["created"]) == ("chatcmpl-1", "claude-x", 0)
+    assert told["choices"][0]["message"]["content"] == "hello"
+    assert told["usage"]["total_tokens"] == 5
+
+
+def test_an_answer_from_openai(run):
+    code, out, err = run(
+        *("translate", "--from", "openai", "--to", "anthropic", "--response", "--model", "mine"),
+        given=TOLD_OPENAI,
+    )
+    told = json.loads(out)
+    assert (code, err) == (0, ["estimated: usage"])
+    assert (told["model"], told["stop_reason"]) == ("mine", "end_turn")
+    assert told["content"] == [{"type": "text", "text": "hello"}]
+
+
+def test_an_answer_has_the_name_of_the_alias(run, config):
+    _, out, _ = run(
+        *("translate", "--from", "openai", "--to", "anthropic", "--response"),
+        *("--config", config, "--alias", "fast"),
+        given=TOLD_OPENAI,
+    )
+    assert json.loads(out)["model"] == "fast"
+
+
+def test_an_answer_that_is_an_error(run):
+    code, out, err = run(
+        *("translate", "--from", "openai", "--to", "anthropic", "--response"),
+        given={"error": {"message": "no\nmore", "type": "invalid_request_error"}},
+    )
+    assert (code, out, err) == (1, b"", ["error: no more"])
+
+
+def test_a_stream_from_openai(run):
+    code, out, err = run(
+        "translate", "--from", "openai", "--to", "anthropic", "--stream", given=STREAM_OPENAI
+    )
+    assert (code, err) == (0, ["estimated: usage"])
+    assert out.startswith(b"event: message_start\n")
+    assert b'"model":"gpt-x"' in out
+    assert b"".join(
+        json.loads(line[6:])["delta"]["text"].encode()
+        for line in out.splitlines()
+        if b'"text_delta"' in line
+    ) == b"hello"  # fmt: skip
+    assert out.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+
+
+def test_there_and_back(run):
+    """What comes out of a translated stream can be translated back."""
+    _, there, _ = run(
+        "translate", "--from", "openai", "--to", "anthropic", "--stream", given=STREAM_OPENAI
+    )
+    code, back, err = run(
+        "translate", "--from", "anthropic", "--to", "openai", "--stream", given=there
+    )
+    assert (code, err) == (0, [])
+    assert back.endswith(b"data: [DONE]\n\n")
+    assert b'"usage":{' in back
+
+
+def test_a_stream_that_breaks(run):
+    code, out, err = run(
+        "translate", "--from", "openai", "--to", "anthropic", "--stream", given=CUT_OPENAI
+    )
+    assert code == 1
+    assert b"event: error\n" in out
+    assert err == ["error: upstream closed the stream before completing the response"]
+
+
+def test_a_stream_that_begins_with_an_error(run):
+    code, out, err = run(
+        *("translate", "--from", "openai", "--to", "anthropic", "--stream"),
+        given=b'data: {"error": {"message": "no"}}\n\n',
+    )
+    assert (code, out, err) == (1, b"", ["error: no"])
+
+
+@pytest.mark.parametrize("what", ["--request", "--response", "--stream"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_the_same_dialect_is_passed_through(run, dialect, what):
+    assert run("translate", "--from", dialect, "--to", dialect, what, given=b"?") == (
+        0,
+        b"",
+        [f"{dialect} to {dialect} is passed through: only 'model' is rewritten"],
+    )
+
+
+def test_the_same_in_gives_the_same_out(run):
+    arguments = ("translate", "--from", "anthropic", "--to", "openai", "--response")
+    given = {**TOLD_ANTHROPIC, "id": ""}
+    assert run(*arguments, given=given) == run(*arguments, given=given)
+
+
+# The command itself
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["serve"],
+        ["translate"],
+        ["translate", "--from", "openai"],
+        ["translate", "--from", "openai", "--to", "gemini"],
+        ["translate", "--from", "openai", "--to", "anthropic", "--request", "--stream"],
+        ["translate", "--from", "openai", "--to", "anthropic", "--alias", "a"],
+        ["translate", "--from", "openai", "--to", "anthropic", "--config", "c"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(run, arguments, capsys):
+    with pytest.raises(SystemExit) as ending:
+        run(*arguments)
+    assert ending.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["translate", "--help"]])
+def test_help(run, arguments):
+    with pytest.raises(SystemExit) as ending:
+        run(*arguments)
+    assert ending.value.code == 0
+
+
+def test_the_installed_command(tmp_path):
+    """Its entry point exists, and it does without Twisted."""
+    program = (
+        "import sys\n"
+        "from importlib.metadata import entry_points\n"
+        "(command,) = entry_points(group='console_scripts', name='lmbroker')\n"
+        "main = command.load()\n"
+        "assert not any(name.startswith(('twisted', 'treq', 'klein')) for name in sys.modules)\n"
+        "sys.exit(main(['--version']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"lmbroker {__version__}\n"), done.stderr
+
+
+def test_a_stream_is_translated_as_it_comes():
+    """The first event leaves before the last one is here."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lmbroker.cli import main; main()", "translate"]
+        + ["--from", "openai", "--to", "anthropic", "--stream"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(CUT_OPENAI)
+        process.stdin.flush()
+        assert process.stdout.readline() == b"event: message_start\n"
+        process.stdin.write(STREAM_OPENAI.removeprefix(CUT_OPENAI))
+        process.stdin.close()
+        assert process.stdout.read().endswith(b'{"type":"message_stop"}\n\n')
+        process.stderr.read()

@@ -1,0 +1,584 @@
+"""A configuration: what it means, and what is said of a wrong one."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lmbroker import config, envelope
+from lmbroker.config import ConfigError, parse
+from lmbroker.config_table import Table
+from lmbroker.configfile import load
+from lmbroker.profiles import Profile, profile
+
+ROOT = Path(__file__).parents[1]
+DOCS = (ROOT / "docs" / "configuration.md").read_text()
+
+ENVIRON = {"OPENAI_API_KEY": "from-the-environment", "EMPTY": " ", "BAD": "two\nlines"}
+FILES = {"/run/key": "from-a-file\n", "/empty": "\n", "/key.pem": "PEM"}
+
+MODEL = """
+[[models]]
+alias = "m"
+type = "openai"
+target = { url = "https://host", model = "x" }
+"""
+"""The least that a file needs."""
+
+
+def read_file(path):
+    if path == "/no-text":
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    if path not in FILES:
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return FILES[path]
+
+
+def read(text):
+    return parse(text, name="etc/c.toml", environ=ENVIRON, read_file=read_file)
+
+
+def complaints(text):
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    assert all(line.startswith("etc/c.toml: ") for line in error.value.complaints)
+    assert not any("\n" in line for line in error.value.complaints)
+    assert str(error.value) == "\n".join(error.value.complaints)
+    return [line.removeprefix("etc/c.toml: ") for line in error.value.complaints]
+
+
+def of_model(line):
+    """The complaints about a file whose one model has a ``line`` more."""
+    return complaints(MODEL + line)
+
+
+# What a file means.
+
+
+def test_the_least_file():
+    least = read(MODEL)
+    assert least.log_level == "info"
+    assert least.server.listen == ("tcp:8080:interface=127.0.0.1",)
+    assert least.warnings == ()
+    alias = least.alias("m")
+    assert (alias.mode, alias.profile) == ("default", {})
+    (target,) = alias.targets
+    assert (target.model, target.backend.url) == ("x", "https://host/v1")
+    assert (target.backend.dialect, target.backend.credential) == ("openai", None)
+    assert least.alias("n") is None
+
+
+def test_a_whole_file():
+    whole = read(
+        """
+        log_level = "debug"
+
+        [server]
+        host = "::1"
+        port = 9000
+
+        [[models]]
+        alias = "a"
+        type = "openai"
+        target = { url = "https://api.openai.com/v1/", model = "g", api_key = "env:OPENAI_API_KEY" }
+
+        [[models]]
+        alias = "b"
+        type = "anthropic"
+        mode = "strict"
+        [models.target]
+        url = "http://localhost:8000"
+        api_key = "file:/run/key"
+        [models.profile]
+        effort = ["low", "max"]
+        max_output = 1_000
+        vision = false
+        """
+    )
+    assert whole.log_level == "debug"
+    assert whole.server.listen == (r"tcp6:9000:interface=\:\:1",)
+    a, b = whole.aliases.values()
+    assert a.targets[0].backend.name == "api.openai.com"
+    assert a.targets[0].backend.credential.reveal() == "from-the-environment"
+    assert a.targets[0].backend.credential_ref == "env:OPENAI_API_KEY"
+    assert b.targets[0].model == "b"
+    assert b.targets[0].backend.credential.reveal() == "from-a-file"
+    assert b.targets[0].backend.credential_ref == "file:/run/key"
+    assert b.mode == "strict"
+    assert profile("anthropic", "b", b.profile) == Profile(
+        effort=("low", "max"), max_output=1000, vision=False
+    )
+    assert whole.warnings == ()
+
+
+def test_dotted_keys_and_tables_mean_the_same():
+    dotted = read(
+        """
+        [[models]]
+        alias = "m"
+        type = "openai"
+        target.url = "https://host"
+        target.model = "x"
+        """
+    )
+    assert dotted == read(MODEL)
+
+
+def test_models_at_one_place_share_a_backend():
+    text = "".join(
+        MODEL.replace('"m"', f'"{name}"').replace('"x"', f'"x", api_key = "{key}"')
+        for name, key in (("a", "key-1"), ("b", "key-1"), ("c", "key-2"))
+    )
+    a, b, c = (alias.targets[0].backend for alias in read(text).aliases.values())
+    assert a is b
+    assert (a.name, c.name) == ("host", "host-2")
+
+
+def test_endpoints_in_the_place_of_host_and_port():
+    text = (
+        '[server]\nlisten = ["tcp:80:interface=127.0.0.1", "unix:/run/x.sock", '
+        '"systemd:domain=INET:index=0", "ssl:443:privateKey=/key.pem:interface=127.0.0.1"]\n'
+    )
+    found = read(text + MODEL)
+    assert found.server.listen == (
+        "tcp:80:interface=127.0.0.1",
+        "unix:/run/x.sock",
+        "systemd:domain=INET:index=0",
+        "ssl:443:privateKey=/key.pem:interface=127.0.0.1",
+    )
+    assert found.warnings == ()
+
+
+def test_every_file_in_etc_loads():
+    files = sorted((ROOT / "etc").glob("*.toml"))
+    assert files
+    for path in files:
+        assert load_example(path.read_text()).aliases
+
+
+def test_what_the_example_has_commented_out_loads():
+    text = (ROOT / "etc" / "config.toml").read_text()
+    whole = re.sub(r"(?m)^# ?(?=\[|\w+ = |$)", "", text)
+    assert len(load_example(whole).aliases) > len(load_example(text).aliases)
+
+
+def load_example(text):
+    """The configuration of an example, with a key wherever it names one."""
+    environ = dict.fromkeys(re.findall(r"env:(\w+)", text), "key")
+    return parse(text, name="example", environ=environ, read_file=lambda path: "key")
+
+
+# What is legal but unwise.
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            MODEL.replace('"x"', '"x", api_key = "key-1"'),
+            "models[0].target.api_key: the key stands in the file itself; "
+            'use "env:NAME" or "file:/path"',
+        ),
+        (
+            MODEL.replace("https://host", "http://api.example.com").replace(
+                '"x"', '"x", api_key = "file:/run/key"'
+            ),
+            "models[0].target.url: the key goes over the network in clear",
+        ),
+        (
+            '[server]\nhost = "0.0.0.0"\n' + MODEL,
+            "server.host: other machines reach it, and no client needs a key",
+        ),
+        (
+            '[server]\nlisten = ["unix:/x", "tcp:80"]\n' + MODEL,
+            "server.listen[1]: other machines reach it, and no client needs a key",
+        ),
+    ],
+)
+def test_warnings(text, warning):
+    assert read(text).warnings == (f"etc/c.toml: {warning}",)
+
+
+def test_a_key_in_a_file_that_others_may_read(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(MODEL.replace('"x"', '"x", api_key = "key-1"'))
+    path.chmod(0o640)
+    assert load(str(path), shown="c.toml").warnings[-1] == (
+        "c.toml: other users may read this file, and a key stands in it: chmod 600"
+    )
+    path.chmod(0o600)
+    assert len(load(str(path)).warnings) == 1
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('log_level = "loud"', "log_level: found a string ('loud'), expected one of \"debug\""),
+        ("log_level = 3", "log_level: found an integer (3), expected one of"),
+        ('server = "x"', "server: found a string, expected a table"),
+        ("[server]\nport = 0", "server.port: found an integer (0), expected an integer from 1 to"),
+        ('[server]\nhost = "*"', "server.host: found a string ('*'), expected a host name"),
+        ("[server]\nhost = 1", "server.host: found an integer (1), expected a string"),
+        ("[server]\nprot = 1", 'server.prot: unknown key (did you mean "port"?)'),
+        ("[server]\nlisten = []", "server.listen: found an empty array, expected an array of"),
+        (
+            '[server]\nlisten = ["tcp:80", "tcp"]',
+            "server.listen[1]: found a string ('tcp'): tcp needs 'port'",
+        ),
+        (
+            '[server]\nport = 80\nlisten = ["unix:/x"]',
+            "server.listen: cannot stand beside host or port",
+        ),
+        (
+            '[server]\nlisten = ["ssl:443:privateKey=/none"]',
+            "server.listen[0]: the file '/none' cannot be read: No such file or directory",
+        ),
+        ('[sever]\nhost = "x"', 'sever: unknown key (did you mean "server"?)'),
+    ],
+)
+def test_mistakes_of_the_top(text, complaint):
+    (told,) = complaints(text + MODEL)
+    assert told.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('alias = "m"', "", "models[0].alias: found nothing, expected a string"),
+        ('alias = "m"', 'alias = ""', "models[0].alias: found an empty string, expected a string"),
+        (
+            'alias = "m"',
+            r'alias = "a\u200Bb"',
+            r"models[0].alias: found a string ('a\u200bb'), expected at most 256 characters",
+        ),
+        ('alias = "m"', f'alias = "{"x" * 257}"', "models[0].alias: found a string ('xxx"),
+        ('"openai"', '"opnai"', "models[0].type: found a string ('opnai'), expected one of"),
+        ('type = "openai"', "", 'models[0].type: found nothing, expected one of "openai", "anthr'),
+        ("target = {", "targte = {", 'models[0].targte: unknown key (did you mean "target"?)'),
+        ("url =", "ulr =", 'models[0].target.ulr: unknown key (did you mean "url"?)'),
+        ("https://host", "host", 'models[0].target.url: expected a URL that begins with "http'),
+        ('"https://host"', "80", "models[0].target.url: found an integer (80), expected a string"),
+        ('"x"', r'"\n"', r"models[0].target.model: found a string ('\n'), expected at most"),
+    ],
+)
+def test_mistakes_of_a_model(old, new, complaint):
+    (told,) = complaints(MODEL.replace(old, new))
+    assert told.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('mode = "lax"', "models[0].mode: found a string ('lax'), expected one of \"default\""),
+        ('aliases = ["n"]', 'models[0].aliases: unknown key (did you mean "alias"?)'),
+        ("profile = 1", "models[0].profile: found an integer, expected a table"),
+    ],
+)
+def test_mistakes_beside_the_target(line, complaint):
+    (told,) = of_model(line)
+    assert told.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("env:NOBODY", "the environment variable 'NOBODY' is not set"),
+        ("env:EMPTY", "the environment variable 'EMPTY' is not set"),
+        ("env:", 'the environment variable after "env:" is not set'),
+        ("env:gsk_1234abcd", 'the environment variable after "env:" is not set'),
+        ("env:BAD", "the key has characters that no HTTP header may hold"),
+        ("file:/none", "the file '/none' cannot be read: No such file or directory"),
+        ("file:/empty", "the file '/empty' is empty"),
+        ("file:/no-text", "the file '/no-text' cannot be read: it is not UTF-8 text"),
+        ("file:key", 'expected an absolute path after "file:"'),
+        ("ENV:OPENAI_API_KEY", 'expected "env:NAME", "file:/path" or the key itself'),
+        ("$OPENAI_API_KEY", 'expected "env:NAME", "file:/path" or the key itself'),
+        ("clé", "the key has characters that no HTTP header may hold"),
+    ],
+)
+def test_mistakes_of_a_credential(reference, complaint):
+    text = MODEL.replace('"x"', f'"x", api_key = "{reference}"')
+    assert complaints(text) == [f"models[0].target.api_key: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('max_output = "x"', "max_output: found a string ('x'), expected an integer"),
+        ("max_output = true", "max_output: found a boolean (True), expected an integer"),
+        ("max_output = 0", "max_output: found an integer (0), expected 1 or more"),
+        ("stop_max = -1", "stop_max: found an integer (-1), expected 0 or more"),
+        ("vision = 1", "vision: found an integer (1), expected a boolean"),
+        ('vision = "yes"', "vision: found a string ('yes'), expected a boolean"),
+        ('sampling = "some"', "sampling: found a string ('some'), expected one of \"full\""),
+        ('effort = "low"', "effort: found a string ('low'), expected an array of strings"),
+        ("effort = [1]", "effort: found an array, expected an array of strings"),
+        ('effort = ["low", "hi"]', "effort: found a string ('hi'), expected one of \"none\""),
+        ('default_effort = "hi"', "default_effort: found a string ('hi'), expected one of"),
+        ('thinking_types = ["on"]', "thinking_types: found a string ('on'), expected one of"),
+        ('tool_id = "("', "tool_id: found a string ('('), expected a regular expression"),
+        ("max_ouput = 1", 'max_ouput: unknown key (did you mean "max_output"?)'),
+    ],
+)
+def test_mistakes_of_a_profile(line, complaint):
+    (told,) = of_model(f"[models.profile]\n{line}")
+    assert told.startswith(f"models[0].profile.{complaint}")
+
+
+def test_no_models():
+    assert complaints("") == ["models: expected at least one [[models]] table"]
+    assert complaints("models = []") == ["models: expected at least one [[models]] table"]
+    assert complaints(MODEL.replace("models", "model")) == [
+        'model: unknown key (did you mean "models"?)'
+    ]
+
+
+def test_an_alias_stands_once_also_where_the_first_is_broken():
+    assert complaints(MODEL.replace("https://host", "x") + MODEL) == [
+        'models[0].target.url: expected a URL that begins with "https://" or "http://"',
+        "models[1].alias: found a string ('m'), which is models[0].alias already",
+    ]
+
+
+def test_all_mistakes_are_told_at_once():
+    told = complaints(
+        """
+        log_level = "loud"
+        [server]
+        port = "80"
+        [[models]]
+        alias = "a"
+        type = "opnai"
+        target = { ulr = "https://host", api_key = "env:NOBODY" }
+        [[models]]
+        alias = "a"
+        target = "x"
+        [models.profile]
+        vision = 1
+        """
+    )
+    assert [line.partition(": ")[0] for line in told] == [
+        "log_level",
+        "server.port",
+        "models[0].type",
+        "models[0].target.ulr",
+        "models[0].target.api_key",
+        "models[1].alias",
+        "models[1].profile.vision",
+        "models[1].target",
+        "models[1].type",
+    ]
+
+
+def test_a_syntax_error_is_told_with_its_line():
+    (told,) = complaints(MODEL + "\nalias = \n")
+    assert told == "line 7: not valid TOML: invalid value"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path, content, reason):
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        load(str(path))
+    assert error.value.complaints == (f"{path}: cannot be read: {reason}",)
+
+
+def test_a_byte_order_mark_does_not_count(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MODEL.encode().replace(b"\n", b"\r\n"))
+    assert load(str(path)).alias("m") is not None
+
+
+def test_names_are_as_long_as_clients_may_ask_for():
+    assert config.NAME_LENGTH == envelope.MODEL_LENGTH
+
+
+# Whatever stands in the file.
+
+SECRET = "sk-verySECRETvalue"
+SECRETS = {"literal": SECRET, "env:KEY": "KEY", "file:/key": "/key"}
+VALID = f"""log_level = "info" # debug
+[server]
+host = "127.0.0.1"
+port = 8080
+[[models]]
+alias = "a"
+type = "openai"
+target = {{ url = "https://host", model = "m", api_key = "{SECRET}" }}
+[[models]]
+alias = "b"
+type = "anthropic"
+mode = "strict"
+[models.target]
+url = "http://host.example"
+api_key = "env:KEY"
+[models.profile]
+effort = ["low", "high"]
+max_output = 1_000
+"""
+
+
+def everything_said(text):
+    """All lines about a file, and the configuration as it prints; raises nothing."""
+    try:
+        found = parse(text, name="c", environ={"KEY": SECRET}, read_file=lambda path: SECRET + "\n")
+    except ConfigError as error:
+        assert error.complaints
+        assert not any("\n" in line for line in error.complaints)
+        return str(error)
+    return repr(found)
+
+
+def test_the_configuration_itself_does_not_print_its_secrets():
+    assert SECRET not in everything_said(VALID)
+    assert "Secret(***)" in everything_said(VALID)
+
+
+@given(st.text())
+@example("a = nan")
+@example("a = 1979-05-27")
+@example('"" = 1')
+@example('a = "\\ud800"')
+@example("a.b = 1\na.b.c = 2")
+@example("[a]\nb = 1\n[[a]]")
+@example("\r")
+@example("\x00")
+@example('[[models]]\nalias = "a"\n[models.alias]')
+def test_any_text_is_a_configuration_or_a_mistake(text):
+    everything_said(text)
+
+
+@given(st.data())
+def test_no_typo_brings_a_secret_out(data):
+    """Letters lost, added and swapped anywhere but in the secret itself."""
+    text = VALID
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(text)))
+        added = data.draw(st.sampled_from(list("\"'[]{}=,.#\n \\a1_$:")) | st.just(""))
+        lost = data.draw(st.integers(0, 2))
+        changed = text[:place] + added + text[place + lost :]
+        if SECRET in changed:
+            text = changed
+    assert SECRET not in everything_said(text)
+
+
+NAMES = ["alias", "type", "target", "mode", "profile", "url", "model", "api_key", "ap_key", "x"]
+PLAIN = st.sampled_from(["openai", "https://host", "m", "", 1, 0, True, 1.5]) | st.text(max_size=3)
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+HIDDEN = st.recursive(
+    st.sampled_from([SECRET, "env:KEY", "file:/key", f"env:{SECRET}", f"file:{SECRET}"]),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=2)
+        | st.dictionaries(st.sampled_from(NAMES), inner, min_size=1, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES), max_size=3), st.data())
+def test_no_wrong_table_brings_a_secret_out(models, data):
+    for model in models:
+        table = model.get("target")
+        spots = [model, table] if isinstance(table, dict) else [model]
+        spots[-1][data.draw(st.sampled_from(["api_key", "ap_key", "key"]))] = data.draw(HIDDEN)
+    assert SECRET not in everything_said(_toml({"models": models}))
+
+
+def _toml(value):
+    """A TOML document of inline values."""
+    return "".join(f"{key} = {_inline(item)}\n" for key, item in value.items())
+
+
+def _inline(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} = {_inline(item)}" for key, item in value.items())
+        return "{ " + inner + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, str):
+        escaped = "".join(
+            letter if letter.isalnum() or letter in ":/-_. " else f"\\U{ord(letter):08x}"
+            for letter in value
+        )
+        return f'"{escaped}"'
+    return str(value)
+
+
+# The documentation.
+
+
+def test_the_documentation_names_every_key_and_no_other(monkeypatch):
+    asked = set()
+    plain_any = Table.any
+
+    def any(table, key):
+        asked.add(re.sub(r"\[\d+\]", "[]", table.path(key)))
+        return plain_any(table, key)
+
+    monkeypatch.setattr(Table, "any", any)
+    read(MODEL)
+    tables = {"server", "models", "models[].target"}
+    of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
+    named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
+    assert len(named) == len(set(named))
+    assert set(named) == asked - tables
+    fields = {name for name in named if name.startswith("models[].profile.")}
+    assert fields == {f"models[].profile.{name}" for name in Profile.__struct_fields__}
+
+
+def test_the_documentation_tells_the_defaults_of_profiles():
+    rows = dict(re.findall(r"(?m)^\| `models\[\]\.profile\.(\w+)` \| [a-z ]+ \| ([^|]+) \|", DOCS))
+    for name, told in rows.items():
+        native, _, compatible = told.partition(" / ")
+        for dialect, words in (("anthropic", native), ("openai", compatible or native)):
+            value = getattr(profile(dialect, "house-model"), name)
+            if value is None:
+                assert words in ("unknown", "none"), name
+            else:
+                assert words.strip("`") == _inline_default(value), name
+
+
+def _inline_default(value):
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+def test_every_example_of_the_documentation_loads():
+    examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
+    assert len(examples) == 2
+    for text in examples:
+        assert load_example(text).warnings == ()
+
+
+def test_the_table_of_urls_in_the_documentation_is_true():
+    from lmbroker.call import path_of
+    from lmbroker.endpoints import parse_url
+
+    rows = re.findall(r"(?m)^\| ((?:`https?:[^`]+`(?:, )?)+) \| `([^`]+)` \|", DOCS)
+    assert len(rows) >= 5
+    for urls, goal in rows:
+        dialect = "anthropic" if goal.endswith("/messages") else "openai"
+        for url in re.findall(r"`([^`]+)`", urls):
+            assert parse_url(url)[0] + path_of("chat", dialect) == goal

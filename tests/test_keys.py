@@ -1,0 +1,72 @@
+"""Who may call."""
+
+import pytest
+
+from lmbroker.call import Caller
+from lmbroker.errors import Refused
+from lmbroker.keys import HASH, Key, caller_of, digest_of, hash_of, may_use
+
+ALICE = Key(name="alice", digest=digest_of("lmb-alice"))
+BOB = Key(name="bob", digest=digest_of("lmb-bob"), models=("claude-*", "fast"))
+KEYS = (ALICE, BOB)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": ["Bearer lmb-bob"]},
+        {"authorization": ["bearer  lmb-bob "]},
+        {"x-api-key": ["lmb-bob"]},
+        {"api-key": ["lmb-bob"]},
+        {"x-api-key": ["lmb-bob"], "authorization": ["Bearer lmb-bob"]},
+        {"x-api-key": ["lmb-bob"], "authorization": ["Bearer something-else"]},
+    ],
+)
+def test_case_88_a_key_is_taken_from_every_header_that_clients_use(headers):
+    caller = caller_of(KEYS, headers)
+    assert caller == Caller(name="bob", models=("claude-*", "fast"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": [""]},
+        {"authorization": ["lmb-bob"]},
+        {"authorization": ["Basic lmb-bob"]},
+        {"authorization": ["Bearer"]},
+        {"authorization": ["Bearer lmb-bob", "Bearer lmb-bob"]},
+        {"x-api-key": ["lmb-bob", "lmb-alice"]},
+        {"x-api-key": ["LMB-BOB"]},
+        {"x-api-key": ["lmb-bob "]},
+        {"authorization": ["Bearer sch\u00f6n\udc80"]},
+        {"authorization": [f"Bearer {BOB.digest.hex()}"]},
+    ],
+)
+def test_every_other_credential_gets_the_same_refusal(headers):
+    with pytest.raises(Refused) as refusal:
+        caller_of(KEYS, headers)
+    info = refusal.value.info
+    assert (info.kind, info.code) == ("auth", "invalid_api_key")
+    assert info.message == "the API key is missing or not valid"
+
+
+def test_without_keys_everybody_is_anonymous():
+    assert caller_of((), {"authorization": ["Bearer whatever"]}) == Caller()
+
+
+@pytest.mark.parametrize(
+    ("alias", "allowed"),
+    [("claude-opus", True), ("fast", True), ("faster", False), ("Claude-opus", False)],
+)
+def test_a_key_may_be_for_some_models_only(alias, allowed):
+    assert may_use(Caller(name="bob", models=BOB.models), alias) is allowed
+    assert may_use(Caller(name="alice"), alias) is True
+
+
+def test_a_hash_is_written_as_the_configuration_reads_it():
+    assert HASH.fullmatch(hash_of("lmb-bob"))[1] == BOB.digest.hex()
+
+
+def test_a_key_shows_its_name_only():
+    assert repr(BOB) == "Key('bob')"

@@ -1,0 +1,70 @@
+"""The built wheel, as it would be installed: the plugin is found, nothing of Twisted's is hit."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=120, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    [built] = folder.glob("lmbroker-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """Runs an interpreter of its own that sees the wheel's contents and our dependencies, but
+    not the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    # A folder on PYTHONPATH is searched, but its .pth files (the editable install) are not read.
+    path = os.pathsep.join([str(folder / "site"), sysconfig.get_path("purelib")])
+    environ = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def call(*arguments):
+        return run(folder / "venv" / "bin" / "python", *arguments, cwd="/", env=environ)
+
+    call.site = folder / "site"
+    return call
+
+
+def test_the_wheel_holds_the_package_and_the_plugin_and_no_more(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    outside = {name for name in names if not name.startswith("lmbroker")}
+    assert outside == {"twisted/plugins/lmbroker_plugin.py"}
+    assert "lmbroker/py.typed" in names
+    assert not [name for name in names if name.endswith(("dropin.cache", ".pyc"))]
+
+
+def test_twistd_of_an_installed_wheel_knows_lmbroker(python):
+    where = python("-c", "import lmbroker; print(lmbroker.__file__)").strip()
+    assert where.startswith(str(python.site))
+    help_text = python("-c", RUN_TWISTD, "--help")
+    assert "lmbroker" in help_text
+    assert "A broker between programs and their LLM providers." in help_text
+    assert "config" in python("-c", RUN_TWISTD, "lmbroker", "--help")
+
+
+def test_twistd_of_the_checkout_knows_lmbroker():
+    assert "lmbroker" in run(sys.executable, "-c", RUN_TWISTD, "--help", cwd="/")
