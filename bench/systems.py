@@ -45,7 +45,6 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     client_max_body_size 32m;
-    client_body_buffer_size 1m;
     keepalive_requests 1000000;
     upstream mock {{
         server 127.0.0.1:{backend_port};

@@ -20,18 +20,22 @@ SHORT = 8
 """A credential with fewer characters than this is masked only where it stands alone: many local
 backends are run with a word such as ``none``, and that word is no secret inside others."""
 
+ESCAPES = 8
+"""Longest row of backslashes before one character: JSON in JSON in JSON has seven."""
+
 _SHAPES = re.compile(
     # Not inside a word; the letter of an escape (\n) in front is none.
     rb"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
-    rb"(?:sk[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
-    rb"|(?:pk|rk|key)[-_](?=[A-Za-z_*-]*[0-9*])[A-Za-z0-9_*-]{16,}"
+    rb"(?:sk[-_](?:[A-Za-z0-9]{1,32}[-_]){0,8}[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
+    rb"|(?:pk|rk|key)[-_](?=[A-Za-z_*-]{0,64}[0-9*])[A-Za-z0-9_*-]{16,}"
     rb"|(?:gsk_|xai-|pplx-|csk-|nvapi-|hf_|r8_)[A-Za-z0-9*]{16,}[A-Za-z0-9_*-]*"
     rb"|AIza[A-Za-z0-9_-]{20,}"
     rb"|AKIA[A-Z0-9]{16}"
-    rb"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+    rb"|eyJ[A-Za-z0-9_-]{8,512}\.[A-Za-z0-9_-]{8,2048}\.[A-Za-z0-9_-]{8,})"
     # A word such as "Bearer authentication" is no key.
-    rb"|(?<=(?i:bearer) )(?=[A-Za-z]*[0-9._~+/=-][A-Za-z0-9])[A-Za-z0-9._~+/=-]{8,}"
+    rb"|(?<=(?i:bearer) )(?=[A-Za-z]{0,64}[0-9._~+/=-][A-Za-z0-9])[A-Za-z0-9._~+/=-]{8,}"
 )
+"""Bounded where a failed try could look far ahead: whoever writes the text may write much."""
 
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
@@ -57,6 +61,8 @@ def _spellings(credential: str) -> re.Pattern[bytes]:
 
 
 def _spelled(character: str) -> str:
-    code = rf"(?i:\\+u{ord(character):04x}|%{ord(character):02x})"
+    code = rf"(?i:\\{{1,{ESCAPES}}}u{ord(character):04x}|%{ord(character):02x})"
     plain = re.escape(character)
-    return rf"(?:{plain}|{code})" if character.isalnum() else rf"(?:\\*{plain}|{code})"
+    return (
+        rf"(?:{plain}|{code})" if character.isalnum() else rf"(?:\\{{0,{ESCAPES}}}{plain}|{code})"
+    )

@@ -80,7 +80,7 @@ class BrokerService(service.MultiService):
     log = Logger()
 
     def __init__(self, config: Config, reactor: Any, observer: JSONLog | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._observer = observer
         self._reactor = reactor
         registry = CollectorRegistry()
@@ -109,7 +109,7 @@ class BrokerService(service.MultiService):
         return listener
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
-        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)
         if self._observer is not None:
             # twistd takes its log observer from the application.
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
@@ -133,7 +133,7 @@ class BrokerService(service.MultiService):
                 raise failure from None
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         for warning in self._config.warnings:
             self.log.warn("{warning}", warning=warning)
         self.log.info(
@@ -144,7 +144,7 @@ class BrokerService(service.MultiService):
         )
 
     async def _stop(self) -> None:
-        await super().stopService()  # type: ignore[no-untyped-call]
+        await super().stopService()
         await self.backends.close()
         if self._practice is not None:
             await self._practice.stop()

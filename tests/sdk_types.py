@@ -10,22 +10,24 @@ from typing import Any
 
 import pytest
 import typing_extensions
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from lmbroker.adapters.fields import Fields
 
 JSON = dict[str, Any]
 
 
-def accept(hint: Any, body: JSON) -> None:
-    """Raises pydantic.ValidationError where ``hint`` does not take ``body``. Iterables are only
-    looked at when they are read, so all are read."""
-    _read(_adapter(hint).validate_python(body))
+def accept(hint: Any, body: JSON, *, closed: bool = False) -> None:
+    """Raises pydantic.ValidationError where ``hint`` does not take ``body``; ``closed``: nor a
+    key that the type does not have. Iterables are only looked at when they are read, so all are
+    read."""
+    _read(_adapter(hint, closed).validate_python([body]))
 
 
 @cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint)
+def _adapter(hint: Any, closed: bool) -> TypeAdapter[Any]:
+    config = ConfigDict(extra="forbid") if closed else ConfigDict()
+    return TypeAdapter(list[hint], config=config)
 
 
 def _read(value: Any) -> None:

@@ -142,6 +142,7 @@ VECTORS = {
     "trailer folded": framed(TE, body=b"0\r\nx: 1\r\n 2\r\n\r\n"),
     "trailer with nul": framed(TE, body=b"0\r\nx: \0\r\n\r\n"),
     "trailer with lf": framed(TE, body=b"0\r\nx: 1\ny: 2\r\n\r\n"),
+    "trailer cl": framed(TE, body=b"0\r\ncontent-length: 7\r\n\r\n"),
     "trailer te": framed(TE, body=b"0\r\ntransfer-encoding: chunked\r\n\r\n"),
 }
 
@@ -173,6 +174,8 @@ STRICTER = {
     "lf ends head": ONE_END,
     "lf everywhere": ONE_END,
     "trailer with lf": ONE_END,
+    "trailer cl": "it must not be there (RFC 9110 6.5.1); some parsers merge trailers into headers",
+    "trailer te": "it must not be there (RFC 9110 6.5.1); some parsers merge trailers into headers",
     "version 1.2": NO_VERSION,
     "version 2.0": NO_VERSION,
     "delete in value": NO_CONTROL,

@@ -63,5 +63,9 @@ def chunk_size_is_long(line: bytes | bytearray) -> bool:
 
 
 def trailer_problem(line: bytes) -> str | None:
-    """A field after the last chunk. What it says is thrown away."""
-    return None if _FIELD.fullmatch(line) else "a trailer field is malformed"
+    """A field after the last chunk (RFC 9110 6.5.1). What it says is thrown away."""
+    if not _FIELD.fullmatch(line):
+        return "a trailer field is malformed"
+    if line.partition(b":")[0].lower() in (b"transfer-encoding", b"content-length"):
+        return "a trailer field speaks of the body's length"
+    return None

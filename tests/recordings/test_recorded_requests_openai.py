@@ -17,8 +17,6 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import Refused
 from lmbroker.losses import Losses
 from lmbroker.profiles import UNKNOWN_OPENAI
-from lmbroker.unified.parts import Extra, ToolResultPart
-from lmbroker.unified.request import Request
 
 JSON = dict[str, Any]
 
@@ -71,27 +69,3 @@ def test_a_call_without_an_id_is_refused(name: str) -> None:
         with pytest.raises(Refused) as caught:
             ADAPTERS["openai"].decode_request(whole(body))
         assert caught.value.info.param == "messages[1].tool_calls[0].id"
-
-
-def extras(request: Request) -> list[Extra]:
-    found = list(request.extras)
-    for held in (*request.system, *request.turns, *request.tools):
-        found += held.extras
-    for turn in request.turns:
-        for part in turn.parts:
-            found += getattr(part, "extras", ())
-            for inner in (part.parts or ()) if isinstance(part, ToolResultPart) else ():
-                found += getattr(inner, "extras", ())
-    return found
-
-
-def classed(cases: list[tuple[str, JSON]], loss: str) -> set[str]:
-    decoded = (ADAPTERS["openai"].decode_request(whole(body)) for _, body in cases)
-    return {e.path for request in decoded for e in extras(request) if e.loss == loss}
-
-
-@pytest.mark.skipif(not CAPTURED, reason="no captures")
-def test_what_real_clients_would_lose() -> None:
-    assert classed(CAPTURED, "refuse") == set()
-    assert classed(CAPTURED, "refuse_soft") == set()
-    assert classed(CAPTURED, "drop") == set()

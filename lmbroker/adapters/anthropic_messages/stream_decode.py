@@ -48,6 +48,8 @@ class AnthropicDecoder:
         """The backend's number of the open block."""
         self._kind = ""
         """The type of the open block, "" when none is open."""
+        self._closed: list[Any] = []
+        """The backend's numbers of the blocks before it."""
         self._signature = ""
         self._opaque: JSON | None = None
         """The open block, if it is opaque."""
@@ -132,7 +134,7 @@ class AnthropicDecoder:
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and isinstance(block.get("type"), str):
                 events += self._block_start({"content_block": block})
-                events += self._block_stop({})
+                events += self._close()
         return events
 
     def _block_start(self, event: JSON) -> list[StreamEvent]:
@@ -140,7 +142,7 @@ class AnthropicDecoder:
         part = decode_block(block)
         if part is None:
             return self._fail("a content block without a type")
-        events = self._block_stop(event) if self._kind else []
+        events = self._close() if self._kind else []
         self._block = event.get("index")
         self._kind = block["type"]
         if isinstance(part, OpaquePart):
@@ -168,9 +170,11 @@ class AnthropicDecoder:
         return [PartStart(index, part)]  # type: ignore[arg-type]
 
     def _block_delta(self, index: Any, delta: JSON) -> list[StreamEvent]:
-        if not self._kind or index != self._block:
-            return self._fail("a delta for a block that is not open")
         kind = delta.get("type")
+        if not self._kind or index != self._block:
+            if kind == "signature_delta" and index in self._closed:
+                return []
+            return self._fail("a delta for a block that is not open")
         if not isinstance(kind, str):
             return []
         if kind in _DELTAS:
@@ -193,9 +197,15 @@ class AnthropicDecoder:
         return []
 
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
+        """Of the open block: llama.cpp opens a block before it stops the one before, and tells
+        that one's (empty) signature and its stop later."""
+        return self._close() if event.get("index") == self._block else []
+
+    def _close(self) -> list[StreamEvent]:
         kind, self._kind = self._kind, ""
         if not kind:
             return []
+        self._closed.append(self._block)
         if kind == "thinking":
             signature, self._signature = self._signature, ""
             if signature:
@@ -229,7 +239,7 @@ class AnthropicDecoder:
         return []
 
     def _finish(self, event: JSON) -> list[StreamEvent]:
-        events = self._block_stop(event)
+        events = self._close()
         self._ended = True
         told = self._delta
         stop = ending.decode_stop(

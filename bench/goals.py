@@ -1,0 +1,110 @@
+"""What to reach, and what a run has reached. The reasons are in docs/performance.md."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from bench.results import Result
+from bench.scenarios import BASE_PATH
+
+Kind = Literal["ratio", "more", "most", "least"]
+"""How a figure is judged: as a multiple of the base's, as what is added to it, or by itself, as
+the most it may be or the least it must be."""
+
+PASSED, TRANSLATED, ALL = "ad", "bc", "abcd"
+
+# TensorZero's CPU time per call as a multiple of nginx's, on a machine where nginx took 21.5 µs.
+TENSORZERO_PASSED = 238 / 21.5
+TENSORZERO_TRANSLATED = 245 / 21.5
+
+
+def _value(result: Result) -> float:
+    return result.value
+
+
+def _event_ms(share: str) -> Callable[[Result], float]:
+    def read(result: Result) -> float:
+        assert result.load is not None
+        return float(getattr(result.load.event, share)) / 1000
+
+    return read
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """A figure of a measure: what it ``must`` be, and what we ``aim`` at."""
+
+    label: str
+    measure: str
+    paths: str
+    kind: Kind
+    must: float
+    aim: float
+    read: Callable[[Result], float] = _value
+
+
+GOALS = (
+    Goal("ns64, CPU µs/call", "ns64", PASSED, "ratio", 1.1 * TENSORZERO_PASSED, 0.5 * TENSORZERO_PASSED),
+    Goal("ns64, CPU µs/call", "ns64", TRANSLATED, "ratio", 1.2 * TENSORZERO_TRANSLATED, 0.7 * TENSORZERO_TRANSLATED),
+    Goal("paced512, CPU µs/event", "paced512", PASSED, "ratio", 1.9, 1.5),
+    Goal("paced512, CPU µs/event", "paced512", TRANSLATED, "ratio", 2.3, 1.8),
+    Goal("fast16, CPU µs/event", "fast16", PASSED, "ratio", 2.0, 1.2),
+    Goal("fast16, CPU µs/event", "fast16", TRANSLATED, "ratio", 4.0, 2.5),
+    Goal("big16, CPU µs/call", "big16", PASSED, "ratio", 3.0, 1.5),
+    Goal("big16, CPU µs/call", "big16", TRANSLATED, "ratio", 7.0, 3.0),
+    Goal("paced512, event p50, ms", "paced512", ALL, "more", 5.0, 1.0, _event_ms("p50")),
+    Goal("paced512, event p99, ms", "paced512", ALL, "more", 60.0, 15.0, _event_ms("p99")),
+    Goal("streams held", "held", ALL, "least", 480, 650),
+    Goal("idle stream, KiB", "idle", ALL, "most", 40, 25),
+    Goal("start to first answer, s", "start", "-", "most", 1.0, 0.6),
+)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table; None where a run has no such figure."""
+
+    goal: Goal
+    path: str
+    base: float | None
+    found: float
+
+    @property
+    def compared(self) -> float | None:
+        """What is held against the goal."""
+        if self.goal.kind in ("most", "least"):
+            return self.found
+        if self.base is None:
+            return None
+        return self.found / self.base if self.goal.kind == "ratio" else self.found - self.base
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two was reached: ``aim``, ``must``, or ``no``."""
+        compared = self.compared
+        if compared is None:
+            return "?"
+        sign = -1 if self.goal.kind == "least" else 1
+        if sign * compared <= sign * self.goal.aim:
+            return "aim"
+        return "must" if sign * compared <= sign * self.goal.must else "no"
+
+
+def rows(results: Sequence[Result], system: str, base: str) -> Iterable[Row]:
+    """The lines of one system's table, those that were measured."""
+    for goal in GOALS:
+        for path in goal.paths:
+            found = _median(results, goal, system, path)
+            if found is not None:
+                based_on = _median(results, goal, base, BASE_PATH.get(path, path))
+                yield Row(goal=goal, path=path, base=based_on, found=found)
+
+
+def _median(results: Sequence[Result], goal: Goal, system: str, path: str) -> float | None:
+    """Over the rounds."""
+    values = [
+        goal.read(result)
+        for result in results
+        if (result.measure, result.system, result.path) == (goal.measure, system, path)
+    ]
+    return statistics.median(values) if values else None

@@ -1,0 +1,203 @@
+"""What a failure means: whose fault it was, whether another try is worth it, where and when. Pure.
+
+The rules are those of reliability.md A5 and C. A call that a backend may have begun to work on is
+never made twice unless the operator says so:
+
+    failure, before any byte to the client                        another target   same one again
+    no connection (refused, DNS, TLS, connect timeout, our queue)  yes              yes, not TLS
+    429, 502, 503, 529, as status or as a stream's first event     yes              yes
+    the stream ended before its first event                        yes              yes
+    the connection died before the headers came                    ``unsafe``       ``unsafe``
+    anything named by ``fallback_on``                              yes              no
+    every other error, timeouts and 504 among them                 no               no
+
+A key that was refused or is exhausted (401, 402, 403, 429) is a reason for another key of the
+same backend in any case. A client who left is never called for again.
+"""
+
+from collections.abc import Callable, Sequence
+from email.utils import mktime_tz, parsedate_tz
+from math import isfinite
+from typing import Literal
+
+import msgspec
+
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Kind, Refused
+
+TRIED_AGAIN = frozenset({429, 502, 503, 529})
+"""HTTP statuses with which a backend says that it did nothing."""
+
+_DID_NOTHING: frozenset[Kind] = frozenset({"rate_limit", "overloaded", "billing"})
+"""The same, told inside a stream where there is no status."""
+
+_OF_THE_CALL: frozenset[Kind] = frozenset(
+    {
+        "invalid_request",
+        "auth",
+        "permission",
+        "not_found",
+        "conflict",
+        "too_large",
+        "context_length",
+        "unsupported",
+    }
+)
+"""What another backend would say as well, whatever the status: it is about the call itself."""
+
+_OF_THE_KEY: frozenset[Kind] = frozenset({"auth", "permission", "billing", "rate_limit"})
+
+Blame = Literal["target", "key", "call", "nobody"]
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, how long and for what a call may be tried again; times in seconds.
+
+    Per call: ``attempts`` in all, none begun later than ``seconds`` after the first;
+    ``same_target`` is how often one target may be tried again, after a pause that begins with at
+    most ``first_pause``, doubles, and is never above ``longest_pause``, which bounds what is
+    waited for ``retry-after`` too. Per alias: second tries are at most ``share`` of its calls
+    plus ``floor`` per minute. ``unsafe``: a call may be made twice when its connection died
+    before the answer began. ``fallback_on``: kinds, codes or HTTP statuses of errors (as text)
+    for which another target is tried as well.
+    """
+
+    attempts: int = 3
+    seconds: float = 30.0
+    same_target: int = 0
+    first_pause: float = 0.5
+    longest_pause: float = 10.0
+    share: float = 0.1
+    floor: int = 60
+    unsafe: bool = False
+    fallback_on: frozenset[str] = frozenset()
+
+
+def blame(error: AttemptFailed) -> Blame:
+    """Whose fault a failed attempt was. ``call``: the backend answered as a healthy one would;
+    ``nobody``: it says nothing about the backend."""
+    info = error.info
+    if info.code == "backend_auth" or info.kind in _OF_THE_KEY:
+        return "key"
+    if info.code == "backend_busy" and not error.sent:
+        return "nobody"
+    return "call" if info.kind in _OF_THE_CALL else "target"
+
+
+def lasting(error: BrokerError) -> bool:
+    """Whether the failure stays until somebody changes something: a refused credential, an empty
+    account, a certificate that does not fit."""
+    info = error.info
+    return info.code in ("backend_auth", "tls") or info.kind in ("auth", "permission", "billing")
+
+
+def elsewhere(error: BrokerError, rules: Retries) -> bool:
+    """Whether another target may be tried after ``error``."""
+    info = error.info
+    words = {info.kind, info.code or "", str(info.status)}
+    return not rules.fallback_on.isdisjoint(words) or _nothing_was_done(error, rules)
+
+
+def again(error: BrokerError, rules: Retries) -> bool:
+    """Whether the same target may be tried once more after ``error``."""
+    return _nothing_was_done(error, rules) and not lasting(error)
+
+
+def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
+    if not isinstance(error, AttemptFailed):
+        return False
+    if not error.sent:
+        return True
+    info = error.info
+    if info.code == "closed_before_headers":
+        return rules.unsafe
+    if info.kind == "truncated":
+        return error.phase == "first_event"
+    if not isinstance(error, BackendRefused) or info.kind in _OF_THE_CALL:
+        return False
+    return info.status in TRIED_AGAIN or (not info.status and info.kind in _DID_NOTHING)
+
+
+def retry_after(info: ErrorInfo, wall: float) -> float | None:
+    """In how many seconds the backend wants to be asked again, None where it does not say so.
+
+    ``wall`` is now in unix seconds: the header may hold a date.
+    """
+    milliseconds = _number(info.retry_after_ms)
+    if milliseconds is not None:
+        return milliseconds / 1000
+    seconds = _number(info.retry_after)
+    if seconds is not None or info.retry_after is None:
+        return seconds
+    try:
+        date = parsedate_tz(info.retry_after)
+        return None if date is None else max(0.0, mktime_tz(date) - wall)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return max(0.0, value) if isfinite(value) else None
+
+
+def pause(tries: int, rules: Retries, chance: Callable[[], float]) -> float:
+    """Seconds before a target that was tried ``tries`` times is tried again: exponential, with
+    full jitter, so that calls that failed together do not come back together."""
+    longest = min(rules.longest_pause, rules.first_pause * 2.0 ** min(tries - 1, 30))
+    return chance() * longest
+
+
+class Budget:
+    """The second tries of one alias: a bucket of ``floor`` that each call fills by ``share`` and
+    each minute by ``floor``. In any stretch of time there are no more second tries than
+    ``floor`` + ``share`` x calls + ``floor`` x minutes, however many calls fail.
+    """
+
+    def __init__(self) -> None:
+        self.left: float | None = None
+        self._filled_at = 0.0
+
+    def call(self, now: float, rules: Retries) -> None:
+        """A call begins."""
+        self._fill(now, rules, rules.share)
+
+    def spend(self, now: float, rules: Retries) -> bool:
+        """Whether there may be a second try now; then it is counted."""
+        self._fill(now, rules, 0.0)
+        if self.left is None or self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+    def _fill(self, now: float, rules: Retries, more: float) -> None:
+        most = max(float(rules.floor), 1.0 if rules.share else 0.0)
+        if self.left is None:
+            self.left = float(rules.floor)
+        else:
+            more += max(0.0, now - self._filled_at) * rules.floor / 60
+        self.left = min(most, self.left + more)
+        self._filled_at = now
+
+
+def told(error: BrokerError, failures: Sequence[tuple[str, BrokerError]]) -> BrokerError:
+    """``error`` as the client shall see it when there is no other try.
+
+    ``failures`` are all of the call, each with the name of its backend. Where several attempts
+    failed the message lists them, in our words instead of one backend's. The client is told not
+    to try again where no attempt failed for something that passes.
+    """
+    info = error.info
+    changes: dict[str, str] = {}
+    if len(failures) > 1:
+        tried = ", ".join(f"{name}: {each.info.code or each.info.kind}" for name, each in failures)
+        changes["message"] = f"{info.message} (tried {tried})"
+        if isinstance(error, BackendRefused):
+            error.native = None
+    if info.should_retry is None and all(lasting(each) for _, each in failures):
+        changes["should_retry"] = "false"
+    if changes and not isinstance(error, Refused):
+        error.info = msgspec.structs.replace(info, **changes)
+    return error

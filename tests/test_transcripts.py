@@ -1,0 +1,154 @@
+"""The worked transcripts of the translation specification, byte for byte (section 4.7).
+
+``a2o`` is an Anthropic backend and an OpenAI client, ``o2a`` the reverse.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from lmbroker.adapters.anthropic_messages import response as anthropic_response
+from lmbroker.adapters.base import Reply
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.adapters.openai_chat import response as openai_response
+from lmbroker.grammar import anthropic_checker, openai_checker
+from lmbroker.sse import Reader
+from lmbroker.workflows.transforms import TranslatedStream
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+TO_OPENAI = Reply(model="claude", created=1795000000, stream_usage=True, request_id="req_lmb_0001")
+TO_ANTHROPIC = Reply(model="fast", request_id="req_lmb_0001")
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_unheard() -> None:
+    """Nothing here knows Twisted."""
+
+
+def names(way: str) -> list[str]:
+    return sorted(path.name.split(".")[0] for path in TRANSCRIPTS.glob(f"*.{way}.in.sse"))
+
+
+def cut(data: bytes, how: str) -> list[bytes]:
+    if how == "whole":
+        return [data]
+    if how == "random":
+        chance = random.Random(data)
+        places = sorted(chance.sample(range(1, len(data)), 40))
+        return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    size = int(how)
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def translate(data: bytes, way: str, how: str) -> bytes:
+    backend, client = ("anthropic", "openai") if way == "a2o" else ("openai", "anthropic")
+    transform = TranslatedStream(
+        ADAPTERS[backend].decoder(),
+        ADAPTERS[client].encoder(TO_OPENAI if way == "a2o" else TO_ANTHROPIC),
+        ADAPTERS[client],
+        lambda: 0,
+    )
+    out = [transform.feed(chunk) for chunk in cut(data, how)]
+    return b"".join([*out, transform.close()])
+
+
+def check(way: str, stream: bytes) -> None:
+    checker = openai_checker(True) if way == "a2o" else anthropic_checker()
+    for frame in Reader().feed(stream):
+        checker.feed(frame)
+    checker.close()
+
+
+def transcripts(*chosen: str) -> pytest.MarkDecorator:
+    """One test per direction in which there is the transcript, and per way to cut it."""
+    ways = [(way, name) for way in ("a2o", "o2a") for name in chosen if name in names(way)]
+    assert ways
+    cuts = ("whole", "1", "7", "random")
+    return pytest.mark.parametrize(
+        ("way", "name", "how"), [(*each, how) for each in ways for how in cuts]
+    )
+
+
+def exact(way: str, name: str, how: str) -> None:
+    backend = (TRANSCRIPTS / f"{name}.{way}.in.sse").read_bytes()
+    client = (TRANSCRIPTS / f"{name}.{way}.out.sse").read_bytes()
+    assert translate(backend, way, how).decode() == client.decode()
+    check(way, client)
+
+
+@transcripts("refusal")
+def test_case_48_transcript_refusal(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("text")
+def test_case_52_transcript_text(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("tool")
+def test_case_53_transcript_tool(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("thinking")
+def test_case_54_transcript_thinking(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("parallel")
+def test_case_55_transcript_parallel(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("error")
+def test_case_56_transcript_error(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("noargs")
+def test_case_57_transcript_noargs(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("redacted", "interleaved")
+def test_case_58_transcripts_redacted_and_interleaved(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("quirks")
+def test_case_59_transcript_quirks(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("cut")
+def test_case_60_transcript_cut(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+def test_each_transcript_has_its_test() -> None:
+    both = {"text", "tool", "thinking", "parallel", "error", "cut"}
+    assert set(names("a2o")) == both | {"redacted", "interleaved", "refusal"}
+    assert set(names("o2a")) == both | {"noargs", "quirks"}
+
+
+def load(name: str) -> dict[str, object]:
+    value = json.loads((TRANSCRIPTS / name).read_bytes())
+    assert isinstance(value, dict)
+    return value
+
+
+def test_case_44_whole_anthropic_answer_for_an_openai_client() -> None:
+    answer = anthropic_response.decode_response(load("response.anthropic-to-openai.in.json"))
+    told = openai_response.encode_response(answer, TO_OPENAI)
+    expected = load("response.anthropic-to-openai.out.json")
+    assert json.dumps(told) == json.dumps(expected)
+
+
+def test_case_45_whole_openai_answer_for_an_anthropic_client() -> None:
+    answer = openai_response.decode_response(load("response.openai-to-anthropic.in.json"))
+    told = anthropic_response.encode_response(answer, TO_ANTHROPIC)
+    expected = load("response.openai-to-anthropic.out.json")
+    assert json.dumps(told) == json.dumps(expected)
