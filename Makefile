@@ -1,13 +1,14 @@
 # make serve   start the broker on http://localhost:8080
 # make test    all tests, what they need included
 # make check   lint and types
+# make docs    write docs/translation.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= etc/config.toml
 
-.PHONY: serve test test-real check wheel clean
+.PHONY: serve test test-real check docs wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +42,9 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/translation_page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

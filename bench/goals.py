@@ -45,8 +45,22 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 GOALS = (
-    Goal("ns64, CPU µs/call", "ns64", PASSED, "ratio", 1.1 * TENSORZERO_PASSED, 0.5 * TENSORZERO_PASSED),
-    Goal("ns64, CPU µs/call", "ns64", TRANSLATED, "ratio", 1.2 * TENSORZERO_TRANSLATED, 0.7 * TENSORZERO_TRANSLATED),
+    Goal(
+        "ns64, CPU µs/call",
+        "ns64",
+        PASSED,
+        "ratio",
+        1.1 * TENSORZERO_PASSED,
+        0.5 * TENSORZERO_PASSED,
+    ),
+    Goal(
+        "ns64, CPU µs/call",
+        "ns64",
+        TRANSLATED,
+        "ratio",
+        1.2 * TENSORZERO_TRANSLATED,
+        0.7 * TENSORZERO_TRANSLATED,
+    ),
     Goal("paced512, CPU µs/event", "paced512", PASSED, "ratio", 1.9, 1.5),
     Goal("paced512, CPU µs/event", "paced512", TRANSLATED, "ratio", 2.3, 1.8),
     Goal("fast16, CPU µs/event", "fast16", PASSED, "ratio", 2.0, 1.2),

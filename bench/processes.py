@@ -20,7 +20,9 @@ NICE = -10
 when it comes, and looks faster than it is."""
 
 
-def start(command: Sequence[str], *, core: int, output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
+def start(
+    command: Sequence[str], *, core: int, output: IO[bytes] | int
+) -> "subprocess.Popen[bytes]":
     """A program in a session of its own, on one core, before others. The kernel ends it with us,
     should we be killed before we can."""
     prefix = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", str(core)]

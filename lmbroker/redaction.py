@@ -61,8 +61,8 @@ def _spellings(credential: str) -> re.Pattern[bytes]:
 
 
 def _spelled(character: str) -> str:
-    code = rf"(?i:\\{{1,{ESCAPES}}}u{ord(character):04x}|%{ord(character):02x})"
     plain = re.escape(character)
-    return (
-        rf"(?:{plain}|{code})" if character.isalnum() else rf"(?:\\{{0,{ESCAPES}}}{plain}|{code})"
-    )
+    if not character.isalnum():
+        plain = rf"\\{{0,{ESCAPES}}}{plain}"
+    code = ord(character)
+    return rf"(?:{plain}|(?i:\\{{1,{ESCAPES}}}u{code:04x}|%{code:02x}))"

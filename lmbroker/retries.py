@@ -18,11 +18,11 @@ same backend in any case. A client who left is never called for again.
 from collections.abc import Callable, Sequence
 from email.utils import mktime_tz, parsedate_tz
 from math import isfinite
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Kind, Refused
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Kind
 
 TRIED_AGAIN = frozenset({429, 502, 503, 529})
 """HTTP statuses with which a backend says that it did nothing."""
@@ -182,22 +182,42 @@ class Budget:
         self._filled_at = now
 
 
-def told(error: BrokerError, failures: Sequence[tuple[str, BrokerError]]) -> BrokerError:
-    """``error`` as the client shall see it when there is no other try.
+class Failure(NamedTuple):
+    """One failed attempt of a call: at which backend, with what, and in how many seconds it wants
+    to be asked again."""
 
-    ``failures`` are all of the call, each with the name of its backend. Where several attempts
-    failed the message lists them, in our words instead of one backend's. The client is told not
-    to try again where no attempt failed for something that passes.
+    backend: str
+    error: BrokerError
+    after: float | None
+
+
+def told(failures: Sequence[Failure], *, listed: bool) -> BrokerError:
+    """The last of a call's failures, as the client shall see it when there is no other try.
+
+    ``listed``: it failed for want of another target, not for what it is itself. Then the message
+    tells all attempts, in our words instead of one backend's, and ``retry-after`` is that of the
+    backend that wants to be asked soonest. The client is told not to try again where no attempt
+    failed for something that passes.
     """
+    error = failures[-1].error
     info = error.info
-    changes: dict[str, str] = {}
-    if len(failures) > 1:
-        tried = ", ".join(f"{name}: {each.info.code or each.info.kind}" for name, each in failures)
+    changes: dict[str, str | None] = {}
+    if listed and len(failures) > 1:
+        tried = ", ".join(f"{each.backend}: {_word(each.error)}" for each in failures)
         changes["message"] = f"{info.message} (tried {tried})"
+        timed = [(each.after, each.error.info) for each in failures if each.after is not None]
+        if timed:
+            _, soonest = min(timed, key=lambda pair: pair[0])
+            changes["retry_after"] = soonest.retry_after
+            changes["retry_after_ms"] = soonest.retry_after_ms
         if isinstance(error, BackendRefused):
             error.native = None
-    if info.should_retry is None and all(lasting(each) for _, each in failures):
+    if info.should_retry is None and all(lasting(each.error) for each in failures):
         changes["should_retry"] = "false"
-    if changes and not isinstance(error, Refused):
+    if changes:
         error.info = msgspec.structs.replace(info, **changes)
     return error
+
+
+def _word(error: BrokerError) -> str:
+    return error.info.code or error.info.kind

@@ -1,14 +1,136 @@
-"""Where a call may go, in which order, and whether another try is worth it. Pure."""
+"""Alias -> targets: which alias a name leads to, and what may be sent where. Pure."""
 
-from lmbroker.call import Alias, Record, Target
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.balancing import Strategy
+from lmbroker.call import Alias, Backend, Call, Operation, Record, Target, path_of
 from lmbroker.errors import AttemptFailed, Refused
+from lmbroker.retries import Retries
+
+ANY = "*"
+"""At the end of an alias: any name that begins so. As a target's model: the name asked for."""
+
+MODEL = "{model}"
+"""In a target's model: here stands the name asked for."""
 
 
-def order(alias: Alias | None, name: str) -> tuple[Target, ...]:
-    """The targets of an alias, best first. Raises Refused for an alias nobody configured."""
-    if alias is None:
+class Route(Alias, frozen=True, kw_only=True):
+    """An alias with the rules by which its targets are chosen.
+
+    ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
+    that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
+    names where the key comes from whose calls stay together, see ``sticky_key``.
+    """
+
+    strategy: Strategy = "ordered"
+    weights: tuple[float, ...] = ()
+    keys: Mapping[str, tuple[Backend, ...]] = {}
+    sticky: tuple[str, ...] = ()
+    retries: Retries = Retries()
+
+    def weight(self, at: int) -> float:
+        """The weight of the target at this position."""
+        return self.weights[at] if self.weights else 1.0
+
+    def keyed(self, backend: Backend) -> tuple[Backend, ...]:
+        """``backend`` once per key that it has."""
+        return self.keys.get(backend.name) or (backend,)
+
+
+class Aliases:
+    """All aliases of a configuration, as names are looked up in them.
+
+    ``default`` is the alias for names that lead nowhere else, "" for none. Raises ValueError for
+    two aliases of one name and for a default that is none.
+    """
+
+    def __init__(self, routes: Iterable[Route], default: str = "") -> None:
+        self.exact: dict[str, Route] = {}
+        for route in routes:
+            if route.name in self.exact:
+                raise ValueError(f"two aliases are called {route.name!r}")
+            self.exact[route.name] = route
+        if default and default not in self.exact:
+            raise ValueError(f"the default alias {default!r} does not exist")
+        prefixes = [(name.removesuffix(ANY), route) for name, route in self.exact.items()]
+        self.prefixes = tuple(
+            sorted(
+                ((prefix, route) for prefix, route in prefixes if prefix != route.name),
+                key=lambda pair: -len(pair[0]),
+            )
+        )
+        self.default = self.exact.get(default)
+
+
+def resolve(name: str, aliases: Aliases) -> tuple[Route, str]:
+    """The alias that a model name leads to, and the name asked for.
+
+    The alias of that very name wins, then the longest beginning (``claude-*``), ``*`` last of
+    them, then the default. Raises Refused where there is none.
+    """
+    route = aliases.exact.get(name)
+    if route is not None:
+        return route, name
+    for prefix, route in aliases.prefixes:
+        if name.startswith(prefix):
+            return route, name
+    if aliases.default is None:
         raise unknown_model(name)
-    return alias.targets
+    return aliases.default, name
+
+
+def named(target: Target, asked: str) -> Target:
+    """``target`` with its model's name as the backend shall see it, where ``asked`` is the name
+    that the client asked for."""
+    if target.model == ANY:
+        return msgspec.structs.replace(target, model=asked)
+    if MODEL in target.model:
+        return msgspec.structs.replace(target, model=target.model.replace(MODEL, asked))
+    return target
+
+
+def serving(route: Route, operation: Operation) -> Route:
+    """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
+    kept = [at for at, target in enumerate(route.targets) if _has(target, operation)]
+    if len(kept) == len(route.targets):
+        return route
+    return msgspec.structs.replace(
+        route,
+        targets=tuple(route.targets[at] for at in kept),
+        weights=tuple(route.weight(at) for at in kept),
+    )
+
+
+def _has(target: Target, operation: Operation) -> bool:
+    try:
+        path_of(operation, target.backend.dialect)
+    except KeyError:
+        return False
+    return True
+
+
+def sticky_key(route: Route, call: Call) -> str:
+    """The value whose calls stay together, "" where there is none.
+
+    Each of ``route.sticky`` names one place, the first that has a value wins: ``caller``,
+    ``header:NAME``, or ``body:NAME`` for a string at the top of the body. It is hashed, never
+    logged or sent.
+    """
+    for place in route.sticky:
+        kind, _, name = place.partition(":")
+        value: object = None
+        if kind == "caller":
+            value = call.caller.name
+        elif kind == "header":
+            value = call.headers.get(name.lower())
+        elif kind == "body":
+            value = envelope.read(call.body).value(name)
+        if isinstance(value, str) and value:
+            return f"{place}={value}"
+    return ""
 
 
 def unknown_model(name: str) -> Refused:
@@ -19,6 +141,13 @@ def unknown_model(name: str) -> Refused:
         param="model",
         code="model_not_found",
     )
+
+
+def order(alias: Alias | None, name: str) -> tuple[Target, ...]:
+    """The targets of an alias, best first. Raises Refused for an alias nobody configured."""
+    if alias is None:
+        raise unknown_model(name)
+    return alias.targets
 
 
 def worth_another(record: Record, failed: AttemptFailed) -> bool:

@@ -1,0 +1,85 @@
+"""In which order the targets of an alias are tried. Pure: chance is an argument.
+
+``ordered``     as the configuration lists them
+``weighted``    by chance, each first as often as its weight says
+``least-busy``  the one with the fewest calls for its weight
+``fastest``     of two that chance names, the one where a call would wait less
+
+Calls with the same sticky key come to the same target as long as it is free, and when targets are
+added or removed only the keys of those move; where the list is ordered, the order stands above it.
+Targets that are not free stand last, the one that is free soonest first.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from math import inf, log
+from typing import Literal
+
+import msgspec
+
+Strategy = Literal["ordered", "weighted", "least-busy", "fastest"]
+
+Chance = Callable[[], float]
+"""Gives a number from 0 up to but not 1, as ``random.random`` does."""
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """One target as it stands now. ``free_at`` is from when on it is free where it is not;
+    ``cost`` what one more call would wait there, in seconds."""
+
+    name: str
+    weight: float = 1.0
+    free: bool = True
+    free_at: float = 0.0
+    in_flight: int = 0
+    cost: float = 0.0
+
+
+def order(loads: Sequence[Load], strategy: Strategy, chance: Chance, key: str = "") -> list[int]:
+    """The positions of all ``loads``, best first; ``key`` is the sticky key, "" for none.
+
+    A weight of 0 means: only when no other is left (but for ``ordered`` and ``fastest``, which
+    know no weights).
+    """
+    free = [at for at, load in enumerate(loads) if load.free]
+    others = [at for at, load in enumerate(loads) if not load.free]
+    others.sort(key=lambda at: loads[at].free_at)
+    if len(free) > 1:
+        if key and strategy != "ordered":
+            free.sort(key=lambda at: distance(key, loads[at].name, loads[at].weight))
+        elif strategy == "weighted":
+            ranks = [_rank(1 - chance(), load.weight) for load in loads]
+            free.sort(key=ranks.__getitem__)
+        elif strategy == "least-busy":
+            ties = [chance() for _ in loads]
+            free.sort(key=lambda at: (_share(loads[at]), ties[at]))
+        elif strategy == "fastest":
+            first = _two_choices(free, loads, chance)
+            free.sort(key=lambda at: (at != first, loads[at].cost))
+    return free + others
+
+
+def distance(key: str, name: str, weight: float = 1.0) -> float:
+    """How far ``name`` is from ``key`` (rendezvous hashing): depends on nothing but the two, so
+    the nearest of a list stays it whatever else the list holds. Each of several names is the
+    nearest for a share of the keys that is as large as its weight."""
+    # Lengths first, so that no two pairs are hashed alike.
+    data = f"{len(key)}:{key}{name}".encode("utf-8", "surrogatepass")
+    number = int.from_bytes(blake2b(data, digest_size=8).digest())
+    return _rank((number + 1) / 2.0**64, weight)
+
+
+def _rank(uniform: float, weight: float) -> float:
+    """The smallest of several ranks is that of each as often as its weight says."""
+    return -log(uniform) / weight if weight > 0 else inf
+
+
+def _share(load: Load) -> float:
+    return (load.in_flight + 1) / load.weight if load.weight > 0 else inf
+
+
+def _two_choices(free: Sequence[int], loads: Sequence[Load], chance: Chance) -> int:
+    one = int(chance() * len(free))
+    other = int(chance() * (len(free) - 1))
+    other += other >= one
+    return min(free[one], free[other], key=lambda at: loads[at].cost)

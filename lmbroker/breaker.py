@@ -1,0 +1,204 @@
+"""The breaker: whether attempts at a target, or with a key, are worth making. Pure: times are
+arguments, in seconds of one clock.
+
+    closed     failures in a row, too many of the last ones, one that lasts  -> open
+    open       its time is over and an attempt is made, the probe            -> half_open
+    open       an attempt that was made all the same is answered             -> closed
+    half_open  the probe, or another attempt made since, is answered         -> closed
+    half_open  the probe fails, or any attempt does for good                 -> open
+    half_open  the probe is given up, for its client left                    -> open
+
+Besides that a target or a key *rests* for as long as the backend asks (``retry-after``); when
+that time is over it is used as before.
+"""
+
+from collections import deque
+from typing import Literal
+
+import msgspec
+
+State = Literal["closed", "open", "half_open"]
+
+LEGAL: frozenset[tuple[State, State]] = frozenset(
+    {
+        ("closed", "open"),
+        ("open", "half_open"),
+        ("open", "closed"),
+        ("half_open", "closed"),
+        ("half_open", "open"),
+    }
+)
+"""The changes that a breaker may make."""
+
+LONGEST_REST = 600.0
+"""A backend that asks for more is asked again after this time, in seconds."""
+
+_SLICES = 10
+
+
+class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
+    """When a breaker opens and for how many seconds.
+
+    It opens after ``failures`` in a row, or when at least ``rate`` of the last ``window``
+    seconds' attempts failed and there were ``least`` or more. It stays open for ``rest``; after a
+    failure that lasts (a refused credential, an empty account, a wrong certificate) for
+    ``lasting``.
+    """
+
+    failures: int = 5
+    rate: float = 0.5
+    least: int = 20
+    window: float = 60.0
+    rest: float = 15.0
+    lasting: float = 300.0
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a breaker's state, for the log. ``key`` is empty where it is the target's."""
+
+    at: float
+    backend: str
+    model: str
+    key: str
+    before: State
+    after: State
+    reason: str
+
+
+class Window:
+    """Counts what went well and what failed in the last seconds, in slices of a tenth."""
+
+    def __init__(self) -> None:
+        self._slices: deque[list[float]] = deque()
+
+    def add(self, now: float, seconds: float, *, failed: bool) -> None:
+        """Count one attempt."""
+        slices = self._slices
+        if not slices or now - slices[-1][0] >= seconds / _SLICES:
+            slices.append([now, 0, 0])
+        slices[-1][1] += 1
+        slices[-1][2] += failed
+
+    def counts(self, now: float, seconds: float) -> tuple[int, int]:
+        """How many attempts the last ``seconds`` had, and how many of them failed."""
+        slices = self._slices
+        while slices and now - slices[0][0] >= seconds:
+            slices.popleft()
+        return int(sum(each[1] for each in slices)), int(sum(each[2] for each in slices))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._slices.clear()
+
+
+class Ticket:
+    """One attempt under way: who it is, and when it began."""
+
+    __slots__ = ("began",)
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+
+
+class Breaker:
+    """The state of one target or key; see the table on top. What was begun before the last
+    change of state is no evidence for a next one, but for the probe."""
+
+    def __init__(self, name: tuple[str, str, str], changes: deque[Change]) -> None:
+        self.state: State = "closed"
+        self.reason = ""
+        self.since = 0.0
+        self.in_a_row = 0
+        self.window = Window()
+        self._name = name
+        self._changes = changes
+        self._open_until = 0.0
+        self._rest_until = 0.0
+        self._rest_reason = ""
+        self._probe: Ticket | None = None
+
+    def free_at(self) -> float:
+        """From when on an attempt may be made."""
+        return max(self._open_until, self._rest_until)
+
+    def free(self, now: float) -> bool:
+        """Whether an attempt may be made: the one of a probe is the only one of its time."""
+        return self.state != "half_open" and now >= self.free_at()
+
+    def why(self, now: float) -> str:
+        """Why no attempt may be made, or why the breaker last opened."""
+        resting = self._rest_until > max(now, self._open_until)
+        return self._rest_reason if resting else self.reason
+
+    def began(self, ticket: Ticket, now: float) -> None:
+        """An attempt is made, allowed or not."""
+        if self.state == "open" and now >= self._open_until:
+            self._probe = ticket
+            self._change("half_open", now, self.reason)
+
+    def answered(self, ticket: Ticket, now: float) -> None:
+        """The backend answered an attempt as a healthy one does."""
+        if self._probe is not ticket and ticket.began < self.since:
+            return
+        self.in_a_row = 0
+        if self.state != "closed":
+            self._close(now)
+
+    def completed(self, ticket: Ticket, now: float, rules: BreakerRules) -> None:
+        """An answer came to its proper end."""
+        if self.state == "closed" and ticket.began >= self.since:
+            self.window.add(now, rules.window, failed=False)
+
+    def failed(self, ticket: Ticket, now: float, reason: str, rules: BreakerRules) -> None:
+        """An attempt failed."""
+        if self._probe is ticket:
+            self.trip(now, f"the probe failed: {reason}", rules.rest)
+        elif self.state == "closed" and ticket.began >= self.since:
+            self.in_a_row += 1
+            self.window.add(now, rules.window, failed=True)
+            made, failed = self.window.counts(now, rules.window)
+            if self.in_a_row >= rules.failures:
+                self.trip(now, f"{self.in_a_row} failures in a row, last {reason}", rules.rest)
+            elif made >= rules.least and failed >= rules.rate * made:
+                self.trip(now, f"{failed} of {made} attempts failed, last {reason}", rules.rest)
+
+    def trip(self, now: float, reason: str, seconds: float) -> None:
+        """Open now, or stay open, for ``seconds``."""
+        self._open_until = max(self._open_until, now + seconds)
+        self.reason = reason
+        self._probe = None
+        if self.state != "open":
+            self._change("open", now, reason)
+
+    def rest(self, now: float, reason: str, seconds: float) -> None:
+        """Make no attempts for ``seconds``: the backend asks for it."""
+        until = now + min(seconds, LONGEST_REST)
+        if until > self._rest_until:
+            self._rest_until, self._rest_reason = until, reason
+
+    def given_up(self, ticket: Ticket, now: float) -> None:
+        """An attempt ended that says nothing; if it was the probe, the next one is."""
+        if self._probe is ticket:
+            self._probe = None
+            self._change("open", now, self.reason)
+
+    def _close(self, now: float) -> None:
+        self._open_until = self._rest_until = 0.0
+        self._probe = None
+        self._change("closed", now, "answered")
+
+    def _change(self, after: State, now: float, reason: str) -> None:
+        backend, model, key = self._name
+        change = Change(
+            at=now,
+            backend=backend,
+            model=model,
+            key=key,
+            before=self.state,
+            after=after,
+            reason=reason,
+        )
+        self._changes.append(change)
+        self.state, self.since = after, now
+        self.in_a_row = 0
+        self.window.clear()

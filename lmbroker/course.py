@@ -1,0 +1,272 @@
+"""The course of one call through the targets of its alias: which are tried, in which order, with
+which key, how often and after what pause. Pure: times and chance are arguments.
+
+The broker's loop is all that is outside::
+
+    course = self._courses.begin(record, route, asked, now, key=routing.sticky_key(route, call))
+    while True:
+        target = course.target(now)
+        try:
+            return await self._attempt(call, record, route, target)
+        except BrokerError as error:
+            pause = course.failed(error, now, wall)    # raises what the client shall be told
+        if pause:
+            await deferLater(clock, pause)
+
+``Courses`` is an ``Observer``: that a call ended, however it did, it hears from ``closed``.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lmbroker import balancing, retries
+from lmbroker.balancing import Chance, Load
+from lmbroker.call import Attempt, Backend, Record, Target
+from lmbroker.errors import AttemptFailed, BrokerError, Refused
+from lmbroker.health import Health, Place, Visit
+from lmbroker.retries import Budget, Failure
+from lmbroker.routing import Route, named
+
+_LATER = 0.001
+"""A pause ends so much after the moment that it waits for: clocks round."""
+
+
+class Course:
+    """One call on its way; made by ``Courses.begin``."""
+
+    def __init__(
+        self,
+        record: Record,
+        route: Route,
+        asked: str,
+        key: str,
+        *,
+        began: float,
+        health: Health,
+        budget: Budget,
+        chance: Chance,
+    ) -> None:
+        self._record = record
+        self._route = route
+        self._asked = asked
+        self._sticky = key
+        self._began = began
+        self._health = health
+        self._budget = budget
+        self._chance = chance
+        self._stops = tuple(_Stop(target, route, health) for target in route.targets)
+        self._order = [self._stops[at] for at in self._ranked(began)]
+        self._next: _Stop | None = self._order[0]
+        self._visit: Visit | None = None
+        self._here = self._order[0]
+        self._failures: list[Failure] = []
+
+    def target(self, now: float) -> Target:
+        """Where the next attempt goes; it must be made at once.
+
+        Raises the last failure where the target that was chosen is not free any more. The first
+        one is given whether it is free or not: when none is, the least bad is better than nothing.
+        """
+        stop = self._next
+        self._next = None
+        if stop is None or (self._failures and not stop.free(now)):
+            raise self._last()
+        backend = stop.pick(self._sticky, now)
+        stop.tries += 1
+        self._here = stop
+        self._visit = self._health.opened(stop.place, backend.credential_ref, now)
+        target = stop.target
+        if backend is not target.backend:
+            target = msgspec.structs.replace(target, backend=backend)
+        return named(target, self._asked)
+
+    def failed(self, error: BrokerError, now: float, wall: float) -> float:
+        """The attempt failed, nothing went to the client: after how many seconds ``target`` is to
+        be asked for the next one. ``wall`` is now in unix seconds.
+
+        Raises what the client shall be told where there is no next one.
+        """
+        stop = self._here
+        after = retries.retry_after(error.info, wall)
+        if self._visit is not None:
+            if isinstance(error, AttemptFailed):
+                self._health.attempted(self._visit, now, error, after)
+            else:
+                self._health.closed(self._visit, now)
+        stop.failure = error
+        self._failures.append(Failure(stop.target.backend.name, error, after))
+        if self._record.client_left:
+            raise error
+        rules = self._route.retries
+        elsewhere = retries.elsewhere(error, rules)
+        other_key = isinstance(error, AttemptFailed) and retries.blame(error) == "key"
+        if not elsewhere and not other_key:
+            raise retries.told(self._failures, listed=False)
+        found = self._another(now, elsewhere=elsewhere, other_key=other_key)
+        if found is None or not self._budget.spend(now, rules):
+            raise self._last()
+        self._next, pause = found
+        return pause
+
+    def answered(self, now: float) -> None:
+        """The first event of the answer came."""
+        if self._visit is not None:
+            self._health.attempted(self._visit, now)
+
+    def closed(self, now: float) -> None:
+        """The call ended."""
+        if self._visit is not None:
+            self._health.closed(self._visit, now, self._record.outcome, self._record.code)
+
+    def _ranked(self, now: float) -> list[int]:
+        route = self._route
+        if len(self._stops) == 1:
+            return [0]
+        loads = [
+            Load(
+                name="\0".join(stop.place.name),
+                weight=route.weight(at),
+                free=stop.free(now),
+                free_at=stop.place.free_at(stop.refs),
+                in_flight=stop.place.in_flight,
+                cost=stop.place.cost(now),
+            )
+            for at, stop in enumerate(self._stops)
+        ]
+        return balancing.order(loads, route.strategy, self._chance, self._sticky)
+
+    def _another(
+        self, now: float, *, elsewhere: bool, other_key: bool
+    ) -> "tuple[_Stop, float] | None":
+        """The next target and the pause before it: another key, else another target, else one
+        that was tried already."""
+        rules = self._route.retries
+        if len(self._failures) >= rules.attempts or now > self._began + rules.seconds:
+            return None
+        if other_key and self._here.other_key(now):
+            return self._here, 0.0
+        if not elsewhere:
+            return None
+        for stop in self._order:
+            if not stop.tries and stop.free(now):
+                return stop, 0.0
+        pauses = [(self._pause(stop, now), stop) for stop in self._order if self._again(stop)]
+        if not pauses:
+            return None
+        pause, stop = min(pauses, key=lambda pair: pair[0])
+        if pause > rules.longest_pause + _LATER or now + pause > self._began + rules.seconds:
+            return None
+        return stop, pause
+
+    def _again(self, stop: "_Stop") -> bool:
+        rules = self._route.retries
+        return (
+            stop.failure is not None
+            and 1 <= stop.tries <= rules.same_target
+            and stop.place.breaker.state != "half_open"
+            and retries.again(stop.failure, rules)
+        )
+
+    def _pause(self, stop: "_Stop", now: float) -> float:
+        """The backoff, or until the target may be asked again: it may have said when."""
+        pause = retries.pause(stop.tries, self._route.retries, self._chance)
+        return max(pause, stop.place.free_at(stop.refs) - now) + _LATER
+
+    def _last(self) -> BrokerError:
+        return retries.told(self._failures, listed=True)
+
+
+class _Stop:
+    """One target on a course: how often it was tried, how that ended, with which keys."""
+
+    def __init__(self, target: Target, route: Route, health: Health) -> None:
+        self.target = target
+        self.place: Place = health.place(target)
+        self.tries = 0
+        self.failure: BrokerError | None = None
+        self._keyed = route.keyed(target.backend)
+        self.refs = tuple(backend.credential_ref for backend in self._keyed)
+        self._used: set[str] = set()
+
+    def free(self, now: float) -> bool:
+        return self.place.free(self.refs, now)
+
+    def other_key(self, now: float) -> bool:
+        """Whether a key that was not used yet is free."""
+        if not self.place.breaker.free(now):
+            return False
+        return any(self.place.key(ref).free(now) for ref in self.refs if ref not in self._used)
+
+    def pick(self, sticky: str, now: float) -> Backend:
+        """The backend with the key whose turn it is, or with the one that belongs to the sticky
+        key: free and unused ones first, and where none is free the one that is soonest."""
+        keyed = self._keyed
+        if len(keyed) == 1:
+            return keyed[0]
+        place, count = self.place, len(keyed)
+
+        def rank(at: int) -> tuple[bool, bool, float, float]:
+            key = place.key(self.refs[at])
+            free = key.free(now)
+            if sticky:
+                turn = balancing.distance(sticky, self.refs[at])
+            else:
+                turn = (at - place.turn) % count
+            return not free, self.refs[at] in self._used, 0.0 if free else key.free_at(), turn
+
+        at = min(range(count), key=rank)
+        place.turn = (at + 1) % count
+        self._used.add(self.refs[at])
+        return keyed[at]
+
+
+class Courses:
+    """The courses of all calls under way, and what outlives them: the health of the targets and
+    the budgets of the aliases. Keep one per process. See ``call.Observer``."""
+
+    def __init__(self, health: Health, chance: Callable[[], float]) -> None:
+        self.health = health
+        self._chance = chance
+        self._budgets: dict[str, Budget] = {}
+        self._open: dict[str, Course] = {}
+
+    def begin(
+        self, record: Record, route: Route, asked: str, now: float, *, key: str = ""
+    ) -> Course:
+        """The course of a call for the model name ``asked``; ``key`` is its sticky key.
+
+        Raises Refused for a route without targets.
+        """
+        if not route.targets:
+            raise Refused(
+                "unsupported",
+                f"no backend of model {asked!r} offers this operation",
+                param="model",
+                code="unsupported_operation",
+            )
+        budget = self._budgets.setdefault(route.name, Budget())
+        budget.call(now, route.retries)
+        course = self._open[record.id] = Course(
+            record,
+            route,
+            asked,
+            key,
+            began=now,
+            health=self.health,
+            budget=budget,
+            chance=self._chance,
+        )
+        return course
+
+    def opened(self, record: Record) -> None: ...
+
+    def attempted(self, record: Record, attempt: Attempt) -> None:
+        course = self._open.get(record.id)
+        if course is not None and not attempt.error and attempt.ended is not None:
+            course.answered(attempt.ended)
+
+    def closed(self, record: Record) -> None:
+        course = self._open.pop(record.id, None)
+        if course is not None and record.closed_at is not None:
+            course.closed(record.closed_at)
