@@ -5,7 +5,7 @@ arguments, in seconds of one clock.
     open       its time is over and an attempt is made, the probe            -> half_open
     open       an attempt that was made all the same is answered             -> closed
     half_open  the probe, or another attempt made since, is answered         -> closed
-    half_open  the probe fails, or any attempt does for good                 -> open
+    half_open  the probe fails, or another attempt does lastingly            -> open
     half_open  the probe is given up, for its client left                    -> open
 
 Besides that a target or a key *rests* for as long as the backend asks (``retry-after``); when
@@ -40,17 +40,17 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a breaker opens and for how many seconds.
 
     It opens after ``failures`` in a row, or when at least ``rate`` of the last ``window``
-    seconds' attempts failed and there were ``least`` or more. It stays open for ``rest``; after a
+    seconds' attempts failed and there were ``least`` or more. It stays open for ``open``; after a
     failure that lasts (a refused credential, an empty account, a wrong certificate) for
-    ``lasting``.
+    ``open_lasting``.
     """
 
     failures: int = 5
     rate: float = 0.5
     least: int = 20
     window: float = 60.0
-    rest: float = 15.0
-    lasting: float = 300.0
+    open: float = 15.0
+    open_lasting: float = 300.0
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,20 +75,24 @@ class Window:
         """Count one attempt."""
         slices = self._slices
         if not slices or now - slices[-1][0] >= seconds / _SLICES:
+            self._forget(now - seconds)
             slices.append([now, 0, 0])
         slices[-1][1] += 1
         slices[-1][2] += failed
 
     def counts(self, now: float, seconds: float) -> tuple[int, int]:
         """How many attempts the last ``seconds`` had, and how many of them failed."""
-        slices = self._slices
-        while slices and now - slices[0][0] >= seconds:
-            slices.popleft()
-        return int(sum(each[1] for each in slices)), int(sum(each[2] for each in slices))
+        self._forget(now - seconds)
+        made = sum(each[1] for each in self._slices)
+        return int(made), int(sum(each[2] for each in self._slices))
 
     def clear(self) -> None:
         """Forget everything."""
         self._slices.clear()
+
+    def _forget(self, before: float) -> None:
+        while self._slices and self._slices[0][0] <= before:
+            self._slices.popleft()
 
 
 class Ticket:
@@ -152,23 +156,22 @@ class Breaker:
     def failed(self, ticket: Ticket, now: float, reason: str, rules: BreakerRules) -> None:
         """An attempt failed."""
         if self._probe is ticket:
-            self.trip(now, f"the probe failed: {reason}", rules.rest)
+            self._open(now, f"the probe failed: {reason}", rules.open)
         elif self.state == "closed" and ticket.began >= self.since:
             self.in_a_row += 1
             self.window.add(now, rules.window, failed=True)
             made, failed = self.window.counts(now, rules.window)
             if self.in_a_row >= rules.failures:
-                self.trip(now, f"{self.in_a_row} failures in a row, last {reason}", rules.rest)
+                self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
             elif made >= rules.least and failed >= rules.rate * made:
-                self.trip(now, f"{failed} of {made} attempts failed, last {reason}", rules.rest)
+                self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
 
-    def trip(self, now: float, reason: str, seconds: float) -> None:
-        """Open now, or stay open, for ``seconds``."""
-        self._open_until = max(self._open_until, now + seconds)
-        self.reason = reason
-        self._probe = None
-        if self.state != "open":
-            self._change("open", now, reason)
+    def failed_lastingly(
+        self, ticket: Ticket, now: float, reason: str, rules: BreakerRules
+    ) -> None:
+        """An attempt failed for something that stays until somebody changes it."""
+        if self._probe is ticket or ticket.began >= self.since:
+            self._open(now, reason, rules.open_lasting)
 
     def rest(self, now: float, reason: str, seconds: float) -> None:
         """Make no attempts for ``seconds``: the backend asks for it."""
@@ -181,6 +184,13 @@ class Breaker:
         if self._probe is ticket:
             self._probe = None
             self._change("open", now, self.reason)
+
+    def _open(self, now: float, reason: str, seconds: float) -> None:
+        self._open_until = max(self._open_until, now + seconds)
+        self.reason = reason
+        self._probe = None
+        if self.state != "open":
+            self._change("open", now, reason)
 
     def _close(self, now: float) -> None:
         self._open_until = self._rest_until = 0.0

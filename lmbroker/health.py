@@ -172,28 +172,34 @@ class Health:
             return
         visit.over = True
         place.in_flight -= 1
+        self._failed(visit, now, failure, after)
+
+    def _failed(
+        self, visit: Visit, now: float, failure: AttemptFailed, after: float | None
+    ) -> None:
+        rules = self.rules
+        target, key = visit.place.breaker, visit.key
         reason = failure.info.code or failure.info.kind
         fault = blame(failure)
         if fault in ("key", "call"):
-            place.breaker.answered(visit, now)
-            place.breaker.completed(visit, now, self.rules)
-        if fault == "key" and lasting(failure):
-            key.trip(now, reason, self.rules.lasting)
-        elif fault == "key":
-            key.answered(visit, now)
-            key.rest(now, reason, RATE_LIMIT_REST if after is None else after)
-        elif fault == "call":
-            key.answered(visit, now)
-        else:
+            target.answered(visit, now)
+            target.completed(visit, now, rules)
+        if fault == "target":
             key.given_up(visit, now)
-        if fault == "nobody":
-            place.breaker.given_up(visit, now)
-        elif fault == "target" and lasting(failure):
-            place.breaker.trip(now, reason, self.rules.lasting)
-        elif fault == "target":
-            place.breaker.failed(visit, now, reason, self.rules)
-            if after is not None:
-                place.breaker.rest(now, reason, after)
+            if lasting(failure):
+                target.failed_lastingly(visit, now, reason, rules)
+            else:
+                target.failed(visit, now, reason, rules)
+            target.rest(now, reason, after or 0.0)
+        elif fault == "nobody":
+            key.given_up(visit, now)
+            target.given_up(visit, now)
+        elif fault == "key" and lasting(failure):
+            key.failed_lastingly(visit, now, reason, rules)
+        else:
+            key.answered(visit, now)
+            if fault == "key":
+                key.rest(now, reason, RATE_LIMIT_REST if after is None else after)
 
     def closed(
         self, visit: Visit, now: float, outcome: Outcome | None = None, reason: str = ""

@@ -34,12 +34,16 @@ def o_chunk(delta: JSON | None = None, finish: str | None = None, **more: Any) -
     return {**head, "model": "gpt", "choices": [choice], **more}
 
 
-def o_call(index: int | None = 0, id: str | None = None, name: Any = None, args: Any = "") -> JSON:
+def o_call(
+    args: Any = "", *, index: int | None = 0, id: str | None = None, name: str | None = None
+) -> JSON:
     """The delta of one fragment of a call; None leaves a key out."""
-    function = {"name": name, "arguments": args}
-    call = {"index": index, "id": id, "function": {k: v for k, v in function.items() if v != {}}}
-    call["function"] = {k: v for k, v in function.items() if v is not None}
-    return {"tool_calls": [{k: v for k, v in call.items() if v is not None}]}
+    function = _given(name=name, arguments=args)
+    return {"tool_calls": [_given(index=index, id=id, type="function", function=function)]}
+
+
+def _given(**fields: Any) -> JSON:
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def o_usage(prompt: int = 9, completion: int = 4, **more: Any) -> JSON:

@@ -14,8 +14,29 @@ PACKAGE = Path(lmbroker.__file__).parent
 FLOORS = {
     0: ["errors", "secret"],
     1: ["unified", "sse", "losses", "redaction", "call"],
-    2: ["adapters", "grammar", "profiles", "profile_families", "headers", "endpoints"],
-    3: ["workflows", "routing", "config", "config_table", "envelope", "models", "lessons", "keys"],
+    2: [
+        "adapters",
+        "grammar",
+        "profiles",
+        "profile_families",
+        "headers",
+        "endpoints",
+        "retries",
+        "breaker",
+        "balancing",
+    ],
+    3: [
+        "workflows",
+        "routing",
+        "config",
+        "config_table",
+        "envelope",
+        "models",
+        "lessons",
+        "keys",
+        "health",
+        "course",
+    ],
     4: ["relay", "backends", "gate", "error_answers"],
     5: ["broker"],
     6: ["web", "site", "metrics", "accesslog", "jsonlog", "configfile"],
@@ -33,6 +54,9 @@ SIDEWAYS = {
     ("workflows", "envelope"),
     ("workflows", "lessons"),
     ("web", "metrics"),
+    ("routing", "envelope"),
+    ("course", "routing"),
+    ("course", "health"),
 }
 """Neighbours on one floor of which the first knows the second."""
 

@@ -1,214 +1,25 @@
-"""The broker between raw sockets: what bytes cross it, when, and what happens on a break.
-
-Backend and client are scripted byte by byte; the broker between them is the real one.
-"""
+"""The broker between raw sockets: what bytes cross it, when, and what happens on a break."""
 
 import json
 
 import pytest
 import pytest_twisted
-from prometheus_client import CollectorRegistry
+from house import (
+    EVENTS,
+    O_END,
+    O_EVENT,
+    PATHS,
+    House,
+    ask,
+    chunk,
+    sse_head,
+    unary,
+)
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.web.server import Site
 
 from lmbroker.accesslog import access_fields
-from lmbroker.backends import Backends
-from lmbroker.broker import Broker
-from lmbroker.call import Timeouts
-from lmbroker.config import parse
-from lmbroker.metrics import Metrics
-from lmbroker.web import Front
-
-CONFIG = """
-[[models]]
-alias = "o"
-type = "openai"
-target = { url = "http://127.0.0.1:PORT/v1/", model = "real-o", api_key = "env:KEY" }
-[[models]]
-alias = "a"
-type = "anthropic"
-target = { url = "http://127.0.0.1:PORT", model = "real-a", api_key = "env:KEY" }
-"""
-SECONDS = 5
-O_EVENT = (
-    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o",  "choices":'
-    b'[{"index":0,"delta":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":null}]}\n\n'
-)
-O_END = (
-    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o","choices":'
-    b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-)
-A_EVENT = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message"'
-    b',"role":"assistant","model":"real-a","content":[],"stop_reason":null,"stop_sequence":null,'
-    b'"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-    b'"content_block":{"type":"text","text":""}}\n\n'
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"h\xc3\xa9"}}\n\n'
-)
-A_END = (
-    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
-    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn",'
-    b'"stop_sequence":null},"usage":{"output_tokens":5}}\n\n'
-    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-)
-EVENTS = {"o": (O_EVENT, O_END), "a": (A_EVENT, A_END)}
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-
-
-class Line(Protocol):
-    """One end of a connection: collects bytes, and can be waited on."""
-
-    def __init__(self):
-        self.received = b""
-        self.lost = None
-        self._waiting = []
-        self.on_request = None
-
-    def dataReceived(self, data):
-        self.received += data
-        self._wake()
-
-    def connectionLost(self, reason=None):
-        self.lost = reason
-        self._wake()
-
-    def _wake(self):
-        for condition, waiter in list(self._waiting):
-            if not waiter.called and condition():
-                waiter.callback(None)
-
-    async def until(self, condition):
-        """Wait until ``condition`` of this end holds, a few seconds at most."""
-        if condition():
-            return
-        waiter = Deferred()
-        self._waiting.append((condition, waiter))
-        await waiter.addTimeout(SECONDS, reactor)
-
-    async def has(self, piece, times=1):
-        await self.until(lambda: self.received.count(piece) >= times)
-
-    async def closed(self):
-        await self.until(lambda: self.lost is not None)
-
-    @property
-    def body(self):
-        """What came after the HTTP head, with chunked framing taken off."""
-        head, _, rest = self.received.partition(b"\r\n\r\n")
-        if b"transfer-encoding: chunked" not in head.lower():
-            return rest
-        out = b""
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            length = int(size, 16)
-            out, rest = out + rest[:length], rest[length + 2 :]
-        return out
-
-    @property
-    def head(self):
-        return self.received.partition(b"\r\n\r\n")[0].decode().lower()
-
-
-class House:
-    """The broker on a port, a scripted backend on another."""
-
-    async def open(self, timeouts=Timeouts()):
-        self.backends_seen = []
-        self._accepted = []
-        house = self
-
-        class Accept(Factory):
-            def buildProtocol(self, addr):
-                line = Line()
-                house.backends_seen.append(line)
-                for waiter in house._accepted:
-                    if not waiter.called:
-                        waiter.callback(None)
-                return line
-
-        self._backend_port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
-            Accept()
-        )
-        port = str(self._backend_port.getHost().port)
-        config = parse(
-            CONFIG.replace("PORT", port),
-            name="test.toml",
-            environ={"KEY": "backend-key"},
-            read_file=open,
-        )
-        self.records = []
-        self.registry = CollectorRegistry()
-        self._backends = Backends(reactor)
-        self.broker = Broker(
-            config,
-            self._backends,
-            [Metrics(self.registry), self],
-            reactor,
-            lambda: 1795000000.0,
-            timeouts,
-        )
-        site = Site(Front(self.broker, self.registry).resource(), parsePOSTFormSubmission=False)
-        self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
-        self._clients = []
-        return self
-
-    def opened(self, record): ...
-
-    def attempted(self, record, attempt): ...
-
-    def closed(self, record):
-        self.records.append(record)
-
-    async def client(self):
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self._port.getHost().port)
-        line = await connectProtocol(endpoint, Line())
-        self._clients.append(line)
-        return line
-
-    async def post(self, path, body, headers=()):
-        """A client that has sent one request."""
-        line = await self.client()
-        lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
-        line.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        return line
-
-    async def backend(self, number=1):
-        """The ``number``-th connection that reached the backend, with a whole request on it."""
-        while len(self.backends_seen) < number:
-            waiter = Deferred()
-            self._accepted.append(waiter)
-            await waiter.addTimeout(SECONDS, reactor)
-        line = self.backends_seen[number - 1]
-        await line.has(b"\r\n\r\n")
-        length = int(line.head.partition("content-length: ")[2].split("\r\n")[0])
-        await line.until(lambda: len(line.received.partition(b"\r\n\r\n")[2]) >= length)
-        return line
-
-    async def ended(self, count=1):
-        """The records of ended calls, once there are ``count``."""
-        for _ in range(200):
-            if len(self.records) >= count:
-                return self.records
-            await deferLater(reactor, 0.01)
-        raise AssertionError(f"{len(self.records)} calls ended, not {count}")
-
-    def gauge(self):
-        return self.registry.get_sample_value("lmbroker_in_flight")
-
-    async def close(self):
-        for line in (*self._clients, *self.backends_seen):
-            if line.lost is None:
-                line.transport.abortConnection()
-        await self._port.stopListening()
-        await self._backend_port.stopListening()
-        await self._backends.close()
-        await deferLater(reactor, 0.01)
 
 
 @pytest.fixture
@@ -216,30 +27,6 @@ def house():
     opened = pytest_twisted.blockon(Deferred.fromCoroutine(House().open()))
     yield opened
     pytest_twisted.blockon(Deferred.fromCoroutine(opened.close()))
-
-
-def sse_head():
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
-
-
-def chunk(data):
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def unary(body, status=b"200 OK", extra=b""):
-    return (
-        b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n"
-        % (status, extra, len(body))
-        + body
-    )
-
-
-def ask(model, **more):
-    return json.dumps(
-        {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **more}
-    ).encode()
 
 
 ODD = (

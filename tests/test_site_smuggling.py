@@ -7,7 +7,7 @@ h11 takes, the reason stands here.
 import h11
 import pytest
 from door_in_memory import Door, chunked, post
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HEAD = b"Host: a\r\n"
@@ -255,6 +255,7 @@ PIECES = st.sampled_from(
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 2), PIECES), min_size=1, max_size=3)
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(VECTORS)), EDITS)
 def test_what_h11_refuses_we_refuse_however_it_is_damaged(name, edits):
     data = VECTORS[name]

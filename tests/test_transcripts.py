@@ -7,6 +7,7 @@ import json
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lmbroker.adapters.anthropic_messages import response as anthropic_response
@@ -14,6 +15,8 @@ from lmbroker.adapters.base import Reply
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.adapters.openai_chat import response as openai_response
 from lmbroker.grammar import anthropic_checker, openai_checker
+from lmbroker.losses import Losses
+from lmbroker.profiles import profile
 from lmbroker.sse import Reader
 from lmbroker.workflows.transforms import TranslatedStream
 
@@ -152,3 +155,23 @@ def test_case_45_whole_openai_answer_for_an_anthropic_client() -> None:
     told = anthropic_response.encode_response(answer, TO_ANTHROPIC)
     expected = load("response.openai-to-anthropic.out.json")
     assert json.dumps(told) == json.dumps(expected)
+
+
+def request_pair(client: str, backend: str, model: str) -> str:
+    """The header that goes with a worked pair of requests, once its body is as it should be."""
+    asked = ADAPTERS[client].decode_request(load(f"request.{client}-to-{backend}.in.json"))
+    request, losses = msgspec.structs.replace(asked, model=model), Losses()
+    told = ADAPTERS[backend].encode_request(request, profile(backend, model), losses)
+    assert told == load(f"request.{client}-to-{backend}.out.json")
+    return losses.header()
+
+
+def test_request_of_an_openai_client_for_anthropic() -> None:
+    assert request_pair("openai", "anthropic", "claude-opus-5") == "temperature,stop"
+
+
+def test_request_of_an_anthropic_client_for_a_server_at_home() -> None:
+    assert request_pair("anthropic", "openai", "local-coder") == (
+        "output_config.effort,messages[].content[].thinking,"
+        "messages[].content[].is_error,messages[].content[].content"
+    )

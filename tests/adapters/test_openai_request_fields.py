@@ -8,6 +8,8 @@ backend of this dialect.
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
@@ -43,6 +45,15 @@ def test_every_key_of_the_sdk_is_known_and_comes_back(
         assert unknown == [], body
         losses = Losses("strict")
         assert encode_request(request, UNKNOWN_OPENAI, losses) == body
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(SAMPLES.of(CompletionCreateParamsNonStreaming)), max_size=8))
+def test_keys_come_back_in_any_company(bodies: list[dict[str, Any]]) -> None:
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    for each in bodies:
+        body = {**body, **each, "messages": body["messages"] + each["messages"]}
+    assert encode_request(decode_request(body), UNKNOWN_OPENAI, Losses("strict")) == body
 
 
 def test_a_key_of_tomorrow_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

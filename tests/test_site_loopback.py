@@ -1,0 +1,498 @@
+"""The clients' door over real sockets: what only the kernel, TLS or a full buffer can show."""
+
+import contextlib
+import datetime
+import http.client
+import json
+import os
+import socket
+import ssl
+import struct
+import time
+
+import pytest
+import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from door_in_memory import GET, WAIT, Answer, Answers, chunked, post
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    TCP4ServerEndpoint,
+    UNIXServerEndpoint,
+)
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from lmbroker.site import Limits, Site
+from lmbroker.site.transport import PROBE_SECONDS, unsent
+
+MIB = 1024 * 1024
+SECONDS = 10
+"""No test waits longer than this for anything."""
+
+
+class Port:
+    """A site that listens, and blocking clients for it, each to be run in a thread."""
+
+    async def open(self, endpoint=None, tls=False, **limits):
+        self.resource = Answers()
+        self.site = Site(self.resource, reactor, Limits(**limits))
+        self.tls = tls
+        endpoint = endpoint or TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        self._listening = await endpoint.listen(self.site)
+        self.address = self._listening.getHost()
+        self._sockets = []
+        return self
+
+    async def close(self):
+        for client in self._sockets:
+            client.close()
+        self.site.abort()
+        await self.site.drain()
+        await self._listening.stopListening()
+
+    def dial(self):
+        """A connected socket."""
+        client = socket.create_connection(("127.0.0.1", self.address.port), SECONDS)
+        if self.tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols(["h2", "http/1.1"])
+            client = context.wrap_socket(client)
+        self._sockets.append(client)
+        return client
+
+    def ask(self, data):
+        """A connected socket that has sent ``data``."""
+        client = self.dial()
+        client.sendall(data)
+        return client
+
+    async def request(self, count=1):
+        """The newest request, once there are ``count``."""
+        await until(lambda: len(self.resource.requests) >= count)
+        return self.resource.requests[-1]
+
+    async def left(self, request):
+        """Wait until the client of ``request`` is seen to have left; how long it took."""
+        began = reactor.seconds()
+        gone = Deferred()
+        request.notifyFinish().addBoth(lambda _: gone.callback(None))
+        await gone.addTimeout(SECONDS, reactor)
+        return reactor.seconds() - began
+
+
+async def until(condition):
+    for _ in range(SECONDS * 100):
+        if condition():
+            return
+        await deferLater(reactor, 0.01)
+    raise AssertionError("it did not come to pass")
+
+
+def rest(client):
+    """All that comes until the end; None if it was a reset."""
+    received = b""
+    try:
+        while piece := client.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        return None
+    return received
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest_twisted.async_yield_fixture
+async def port():
+    opened = []
+
+    async def listen(*args, **kwargs):
+        opened.append(await Port().open(*args, **kwargs))
+        return opened[-1]
+
+    yield listen
+    for one in opened:
+        await one.close()
+
+
+def certificate():
+    """A context with a certificate of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return CertificateOptions(privateKey=key, certificate=made)
+
+
+def tls_endpoint():
+    return SSL4ServerEndpoint(reactor, 0, certificate(), interface="127.0.0.1")
+
+
+# Refusals reach clients that are still sending.
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("kind", ["declared", "chunked"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_sends_all_before_it_reads_gets_its_413(port, kind, secure):
+    door = await port(tls_endpoint() if secure else None, tls=secure, body=MIB)
+    body = b"x" * 5 * MIB
+
+    def client():
+        asked = door.ask(post(body) if kind == "declared" else chunked(*[body[:65536]] * 80))
+        return Answer(asked.recv(65536))
+
+    answer = await deferToThread(client)
+    assert (answer.status, answer.code) == (413, "request_too_large")
+    assert door.resource.requests == []
+    await until(lambda: door.site.body_bytes == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_sent_after_a_413_is_bounded(port):
+    door = await port(body=MIB)
+
+    def client():
+        asked = door.ask(post(length=100 * MIB))
+        sent = 0
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while sent < 100 * MIB:
+                sent += asked.send(b"x" * 65536)
+        return sent
+
+    # What the kernels hold comes on top.
+    assert 8 * MIB <= await deferToThread(client) < 24 * MIB
+    await until(lambda: door.site.connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_standard_client_of_python_understands_the_refusals(port):
+    door = await port(body=MIB)
+
+    def client():
+        asked = http.client.HTTPConnection("127.0.0.1", door.address.port, timeout=SECONDS)
+        asked.request("POST", "/v1/messages", b"x" * 2 * MIB)
+        answer = asked.getresponse()
+        return answer.status, json.loads(answer.read())["error"]["type"]
+
+    assert await deferToThread(client) == (413, "request_too_large")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_malformed_request_is_answered_and_closed_even_with_bytes_behind_it(port):
+    door = await port()
+    asked = await deferToThread(door.ask, b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
+    answer = Answer(await deferToThread(rest, asked))
+    assert answer.status == 400 and answer.rest == b""
+    asked.close()
+    await until(lambda: door.site.connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_upload_arrives_whole(port):
+    door = await port()
+    body = os.urandom(MIB) * 30
+
+    def client():
+        return [
+            Answer(door.ask(data).recv(65536)).body
+            for data in (post(body), chunked(*[body[:100_000]] * 300))
+        ]
+
+    assert await deferToThread(client) == [b"%d bytes" % (30 * MIB), b"30000000 bytes"]
+
+
+# Deadlines.
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dripping_client_meets_its_deadline(port):
+    door = await port(header_seconds=1)
+
+    def client():
+        asked = door.dial()
+        began = time.monotonic()
+        asked.settimeout(0.2)
+        for byte in GET:
+            asked.sendall(bytes([byte]))
+            with contextlib.suppress(TimeoutError):
+                return Answer(asked.recv(65536)), time.monotonic() - began
+        raise AssertionError("never")
+
+    answer, took = await deferToThread(client)
+    assert answer.status == 408
+    assert 1 <= took < 2
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_silent_connection_is_closed(port, secure):
+    door = await port(tls_endpoint() if secure else None, idle_seconds=1, linger_seconds=1)
+
+    def client():
+        silent = socket.create_connection(("127.0.0.1", door.address.port), SECONDS)
+        return rest(silent)
+
+    assert not await deferToThread(client)
+    await until(lambda: door.site.connections == 0)
+
+
+# Readers.
+
+
+def fill(request, size):
+    """Write so much, as a producer that never pauses; how often it was told to stop."""
+
+    class Producer:
+        stopped = 0
+
+        def pauseProducing(self):
+            pass
+
+        def resumeProducing(self):
+            pass
+
+        def stopProducing(self):
+            self.stopped += 1
+
+    producer = Producer()
+    request.registerProducer(producer, True)
+    request.write(b"x" * size)
+    return producer
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_stops_reading_is_cut_and_its_backend_stopped(port, secure):
+    door = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=1)
+    asked = await deferToThread(door.ask, WAIT)
+    request = await door.request()
+    producer = fill(request, 30 * MIB)
+    took = await door.left(request)
+    assert 1 <= took < 3
+    assert producer.stopped == 1
+    await until(lambda: door.site.connections == 0)
+    asked.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_reads_slowly_gets_everything(port, secure):
+    """Also behind the end of the answer: it is read for three times as long as a stall or a
+    linger may take."""
+    door = await port(
+        tls_endpoint() if secure else None, tls=secure, stall_seconds=1.5, linger_seconds=1.5
+    )
+
+    def client():
+        asked = door.dial()
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        asked.sendall(WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        received = 0
+        began = time.monotonic()
+        while piece := asked.recv(MIB // 8):
+            received += len(piece)
+            if time.monotonic() - began < 5:
+                time.sleep(0.1)
+        return received
+
+    reading = deferToThread(client)
+    request = await door.request()
+    request.setHeader("content-length", str(24 * MIB))
+    request.write(b"x" * 24 * MIB)
+    request.finish()
+    assert await reading > 24 * MIB
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_nobody_takes_does_not_keep_the_connection(port):
+    door = await port(linger_seconds=1)
+    ask = WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    await deferToThread(door.ask, ask)
+    request = await door.request()
+    request.write(b"x" * 30 * MIB)
+    request.finish()
+    began = reactor.seconds()
+    await until(lambda: door.site.connections == 0)
+    assert 1 <= reactor.seconds() - began < 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tls_client_that_does_not_close_is_not_waited_for(port):
+    door = await port(tls_endpoint(), tls=True, linger_seconds=1)
+    data = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    await deferToThread(door.ask, data)
+    await until(lambda: door.resource.requests)
+    await until(lambda: door.site.connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_kernel_has_not_taken_is_known(port):
+    """Without it a slow reader would count as a stalled one: the names are Twisted's own."""
+    door = await port()
+    asked = await deferToThread(door.ask, WAIT)
+    request = await door.request()
+    request.write(b"x" * 30 * MIB)
+    await deferLater(reactor, 0.1)
+    before = unsent(request.channel.transport)
+    assert 0 < before < 30 * MIB
+    await deferToThread(asked.recv, MIB)
+    await deferToThread(asked.recv, MIB)
+    await until(lambda: unsent(request.channel.transport) < before)
+
+
+# Clients that leave.
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "half"])
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("early", [0, 10_000])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_is_noticed_at_once(port, how, early, secure):
+    door = await port(tls_endpoint() if secure else None, tls=secure)
+    asked = await deferToThread(door.ask, WAIT + b"x" * early)
+    request = await door.request()
+    if how == "half":
+        asked.shutdown(socket.SHUT_WR)
+    else:
+        if how == "rst":
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        asked.close()
+    assert await door.left(request) < 0.5
+    await until(lambda: door.site.connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_sends_on_and_leaves_is_noticed(port):
+    door = await port()
+    asked = await deferToThread(door.ask, WAIT + b"x" * 100_000)
+    request = await door.request()
+    assert await door.left(request) < 0.5
+    asked.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_in_its_upload_is_forgotten(port):
+    door = await port()
+    asked = await deferToThread(door.ask, post(b"x" * MIB, length=2 * MIB))
+    await until(lambda: door.site.body_bytes == MIB)
+    asked.close()
+    await until(lambda: door.site.connections == 0)
+    assert door.site.body_bytes == 0 and door.resource.requests == []
+
+
+# Connections.
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_connection_too_many_is_told_so(port):
+    door = await port(connections=1)
+    await deferToThread(door.dial)
+    await until(lambda: door.site.connections == 1)
+    answer = Answer(await deferToThread(lambda: rest(door.ask(post(b"hello", b"/v1/messages")))))
+    assert answer.status == 529 and answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_the_kernel_watches_the_client(port, secure):
+    door = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=7)
+    await deferToThread(door.ask, WAIT)
+    transport = (await door.request()).channel.transport
+    assert transport.getTcpNoDelay() and transport.getTcpKeepAlive()
+    handle = (transport.transport if secure else transport).getHandle()
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    values = tuple(handle.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+    assert values == PROBE_SECONDS
+    assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_speaks_http_1_1_only(port):
+    door = await port(tls_endpoint(), tls=True)
+
+    def client():
+        asked = door.ask(GET)
+        return asked.selected_alpn_protocol(), Answer(asked.recv(65536)).body
+
+    protocol, body = await deferToThread(client)
+    assert protocol in ("http/1.1", None) and body == b"ok"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_unix_socket_is_served(port, tmp_path):
+    path = str(tmp_path / "door")
+    await port(UNIXServerEndpoint(reactor, path), connections_per_address=1)
+
+    def client():
+        with socket.socket(socket.AF_UNIX) as asked, socket.socket(socket.AF_UNIX) as other:
+            for one in (asked, other):
+                one.settimeout(SECONDS)
+                one.connect(path)
+                one.sendall(GET)
+            other.sendall(b"\0\r\n\r\n")
+            return Answer(asked.recv(65536)), [Answer(rest(other)).status]
+
+    answer, _ = await deferToThread(client)
+    assert answer.body == b"ok"
+
+
+@pytest_twisted.ensureDeferred
+async def test_draining_and_cutting(port):
+    door = await port()
+    await deferToThread(door.dial)
+    busy = await deferToThread(door.ask, WAIT)
+    await door.request()
+    await until(lambda: door.site.connections == 2)
+    gone = door.site.drain()
+    await until(lambda: door.site.connections == 1)
+    assert not gone.called
+    door.site.abort()
+    await gone
+    assert await deferToThread(rest, busy) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_left_behind(port):
+    door = await port(body=1000, idle_seconds=1, linger_seconds=1)
+
+    def clients():
+        for data in (
+            GET,
+            post(b"x" * 2000),
+            b"GET / HTTP/1.1\r\n\r\n",
+            chunked(b"x" * 2000),
+            GET + GET + b"GET",
+            WAIT,
+            b"",
+        ):
+            asked = door.ask(data)
+            if data == WAIT:
+                time.sleep(0.1)
+            asked.close()
+
+    await deferToThread(clients)
+    await until(lambda: door.site.connections == 0)
+    before = descriptors()
+    for _ in range(20):
+        await deferToThread(clients)
+    await until(lambda: door.site.connections == 0)
+    assert descriptors() == before
+    assert door.site.body_bytes == 0
