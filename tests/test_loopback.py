@@ -46,7 +46,9 @@ ODD = (
         ("/v1/messages/count_tokens", b"a", b"real-a", "/v1/messages/count_tokens"),
     ],
 )
-async def test_passthrough_keeps_every_byte_of_request_and_answer(house, path, alias, real, target):
+async def test_case_41_and_42_passthrough_keeps_every_byte_of_request_and_answer(
+    house, path, alias, real, target
+):
     client = await house.post(path, ODD % alias)
     backend = await house.backend()
     assert backend.received.startswith(f"POST {target} HTTP/1.1\r\n".encode())
@@ -104,7 +106,7 @@ async def test_a_translated_event_leaves_before_the_next_arrives(house, dialect,
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_no_credential_of_the_client_reaches_a_backend(house, dialect, alias):
+async def test_case_88_no_credential_of_the_client_reaches_a_backend(house, dialect, alias):
     keys = ["Authorization: Bearer client-key", "x-api-key: client-key", "api-key: client-key"]
     await house.post(PATHS[dialect], ask(alias), [*keys, "Cookie: k=client-key"])
     backend = await house.backend()
@@ -121,7 +123,9 @@ async def test_no_credential_of_the_client_reaches_a_backend(house, dialect, ali
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("moment", ["waiting", "headers", "streaming"])
 @pytest.mark.parametrize("rudely", [False, True])
-async def test_a_client_that_leaves_stops_the_backend(house, dialect, alias, moment, rudely):
+async def test_case_80_a_client_that_leaves_stops_the_backend(
+    house, dialect, alias, moment, rudely
+):
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     if moment != "waiting":
@@ -173,7 +177,7 @@ async def test_a_stream_that_breaks_ends_with_one_error_in_band(
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_an_error_as_the_first_event_becomes_an_http_error(house, dialect, alias):
+async def test_case_68_an_error_as_the_first_event_becomes_an_http_error(house, dialect, alias):
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     event = (
@@ -192,7 +196,7 @@ async def test_an_error_as_the_first_event_becomes_an_http_error(house, dialect,
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_slow_client_pauses_the_backend(house):
+async def test_case_80_a_slow_client_pauses_the_backend(house):
     client = await house.post(PATHS["openai"], ask("o", stream=True))
     backend = await house.backend()
     client.transport.pauseProducing()
@@ -225,7 +229,7 @@ async def test_a_slow_client_pauses_the_backend(house):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_a_backend_that_rejects_our_key_is_our_fault(house, dialect, alias):
+async def test_case_87_a_backend_that_rejects_our_key_is_our_fault(house, dialect, alias):
     client = await house.post(PATHS[dialect], ask(alias))
     backend = await house.backend()
     body = b'{"error":{"message":"Incorrect API key provided: backend-key","type":"x"}}'
@@ -262,7 +266,7 @@ async def test_html_is_not_relayed(house, stream):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_json_for_a_stream_and_a_stream_for_json(house, dialect, alias):
+async def test_case_78_json_for_a_stream_and_a_stream_for_json(house, dialect, alias):
     answers = {
         "o": b'{"id":"c1","object":"chat.completion","created":1,"model":"real-o","choices":'
         b'[{"index":0,"message":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":"stop"}]'

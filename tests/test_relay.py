@@ -180,7 +180,7 @@ def test_a_waiting_client_hears_a_ping(scene):
     assert scene.client.value() == b"A.."
 
 
-def test_pings_go_on_while_the_backend_sends_only_whitespace():
+def test_case_71_pings_go_on_while_the_backend_sends_only_whitespace():
     scene = Scene()
     scene.relay.dataReceived(b"a")
     scene.deliver()
@@ -190,7 +190,7 @@ def test_pings_go_on_while_the_backend_sends_only_whitespace():
     assert scene.client.value() == b"A" + b"." * 6
 
 
-def test_a_slow_client_pauses_the_backend(scene):
+def test_case_80_a_slow_client_pauses_the_backend(scene):
     scene.relay.dataReceived(b"a")
     scene.deliver()
     assert scene.client.producer is scene.relay
@@ -216,7 +216,7 @@ def test_a_paused_backend_is_not_blamed_for_silence(scene):
     assert scene.relay.transform.phase == "failed"
 
 
-def test_a_client_that_leaves_stops_the_backend_at_once(scene):
+def test_case_80_a_client_that_leaves_stops_the_backend_at_once(scene):
     scene.relay.dataReceived(b"a")
     scene.deliver()
     scene.relay.stopProducing()

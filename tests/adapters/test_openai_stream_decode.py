@@ -98,7 +98,7 @@ def test_sample_is_decoded(path: Path) -> None:
             function("call_2", "clock", "{}"),
         ),
         "refusal": (TextPart(text="I will not.", refusal=True),),
-        "text": (TextPart(text="Grüße, Welt 🙂"),),
+        "text": (TextPart(text="Grüße, Welt\u2028🙂"),),
         "two-choices": (TextPart(text="heads"),),
     }
     if path.stem == "reasoning":

@@ -450,6 +450,8 @@ def test_case_34_levels_of_models() -> None:
     [
         ({}, ""),
         (THINKING["disabled"], ""),
+        (THINKING["between_tools"], "thinking"),
+        (THINKING["off_low"], EFFORT),
         (THINKING["medium"], EFFORT),
         (THINKING["low"], EFFORT),
         (THINKING["adaptive"], "thinking"),

@@ -34,15 +34,16 @@ def encode_control(parts: Parts, *, tools: bool) -> Control:
     said_off = asked.mode in ("off", "between_tools") or (
         asked.mode is None and asked.effort == "none"
     )
-    if tools and not profile.tools_with_reasoning:
-        if not said_off:
-            _drop_all(parts, asked)
-        return Control(wire=_off(parts, {"reasoning_effort": "none"}), on=False)
     if said_off:
         if asked.mode == "between_tools":
             parts.drop("reasoning")
         if asked.effort not in (None, "none"):
             parts.drop("effort")
+    if tools and not profile.tools_with_reasoning:
+        if not said_off:
+            _drop_all(parts, asked)
+        return Control(wire=_off(parts, {"reasoning_effort": "none"}), on=False)
+    if said_off:
         return _turned_off(parts)
     if (asked.mode, asked.effort, asked.budget) == (None, None, None):
         return Control(wire={}, on=_by_default(parts))

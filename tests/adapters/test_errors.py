@@ -1,0 +1,785 @@
+"""Errors from a backend of one dialect to a client of the other, judged by the client's own SDK;
+and the broker's own errors in both shapes (translation.md section 5)."""
+
+import json
+from typing import Any, NamedTuple
+
+import anthropic
+import httpx2
+import msgspec
+import openai
+import pytest
+
+from lmbroker import envelope, headers, routing
+from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.adapters.fields import Fields, bad_value, missing
+from lmbroker.adapters.openai_chat import errors as openai_errors
+from lmbroker.call import Backend, Call, Target
+from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
+from lmbroker.losses import Losses
+from lmbroker.secret import Secret
+from lmbroker.unified import json_text
+from lmbroker.workflows.conversion import backend_error
+from lmbroker.workflows.passthrough import Passthrough
+from lmbroker.workflows.translation import Translation
+
+OURS = "req_lmbroker"
+
+
+class Told(NamedTuple):
+    """What a client gets, and what its SDK makes of it."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+    raised: Any
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return self.body["error"]
+
+
+def told(client: str, info: ErrorInfo) -> Told:
+    status, body = ADAPTERS[client].encode_error(info, OURS)
+    head = dict(headers.from_error(info))
+    head[headers.REQUEST_ID[client]] = info.backend_request_id or OURS
+    return Told(status, head, body, raised(client, status, head, json_text.encode(body)))
+
+
+def raised(client: str, status: int, head: dict[str, str], body: bytes) -> Any:
+    """The exception that the client's SDK raises for an answer."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(
+            status, headers={"content-type": "application/json", **head}, content=body
+        )
+
+    transport = httpx2.MockTransport(answer)
+    ask: Any = [{"role": "user", "content": "hi"}]
+    if client == "openai":
+        o = openai.OpenAI(
+            api_key="k",
+            base_url="http://broker/v1",
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(transport=transport),
+        )
+        with o, pytest.raises(openai.APIStatusError) as failure:
+            o.chat.completions.create(model="m", messages=ask)
+    else:
+        a = anthropic.Anthropic(
+            api_key="k",
+            base_url="http://broker",
+            max_retries=0,
+            http_client=anthropic.DefaultHttpxClient(transport=transport),
+        )
+        with a, pytest.raises(anthropic.APIStatusError) as failure:
+            a.messages.create(model="m", max_tokens=1, messages=ask)
+    return failure.value
+
+
+def retried(error: Any) -> bool:
+    """Whether the SDK that raised ``error`` would try again."""
+    sdk: Any = openai if isinstance(error, openai.APIError) else anthropic
+    client = sdk.OpenAI(api_key="k") if sdk is openai else sdk.Anthropic(api_key="k")
+    with client:
+        return client._should_retry(error.response)
+
+
+def crossed(
+    backend: str, status: int, body: Any, head: dict[str, str] | None = None, *, client: str = ""
+) -> Told:
+    """A backend's error, told to a client of the other dialect."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    other = client or ("anthropic" if backend == "openai" else "openai")
+    return told(other, backend_error(ADAPTERS[backend], status, head or {}, raw))
+
+
+def o_body(
+    type: str, code: str | None = None, message: str = "Words.", param: str | None = None
+) -> Any:
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+def a_body(type: str, message: str = "Words.", **more: Any) -> Any:
+    error = {"type": type, "message": message, **more}
+    return {"type": "error", "error": error, "request_id": "req_011"}
+
+
+# Case 82: every row of 5.2, from an OpenAI backend to an Anthropic client ...
+
+TO_ANTHROPIC: list[Any] = [
+    # status, body -> status, type, class, retried
+    (400, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
+    (422, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
+    (405, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
+    (415, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
+    (
+        400,
+        o_body("invalid_request_error", "context_length_exceeded"),
+        400,
+        "invalid_request_error",
+        "BadRequestError",
+        False,
+    ),
+    (413, o_body("invalid_request_error"), 413, "request_too_large", "RequestTooLargeError", False),
+    (402, o_body("billing"), 402, "billing_error", "APIStatusError", False),
+    (
+        429,
+        o_body("insufficient_quota", "insufficient_quota"),
+        402,
+        "billing_error",
+        "APIStatusError",
+        False,
+    ),
+    (
+        429,
+        o_body("x", "credit_balance_exhausted"),
+        402,
+        "billing_error",
+        "APIStatusError",
+        False,
+    ),
+    (429, o_body("billing_not_active"), 402, "billing_error", "APIStatusError", False),
+    (
+        404,
+        o_body("invalid_request_error", "model_not_found"),
+        404,
+        "not_found_error",
+        "NotFoundError",
+        False,
+    ),
+    (409, o_body("invalid_request_error"), 409, "conflict_error", "ConflictError", True),
+    (429, o_body("tokens", "rate_limit_exceeded"), 429, "rate_limit_error", "RateLimitError", True),
+    (503, o_body("server_error", "slow_down"), 429, "rate_limit_error", "RateLimitError", True),
+    (408, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
+    (504, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
+    (524, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
+    (503, o_body("server_error"), 529, "overloaded_error", "InternalServerError", True),
+    (529, o_body("server_error"), 529, "overloaded_error", "InternalServerError", True),
+    (
+        500,
+        o_body("server_error", "server_is_overloaded"),
+        529,
+        "overloaded_error",
+        "InternalServerError",
+        True,
+    ),
+    (
+        500,
+        o_body("insufficient_system_resource"),
+        529,
+        "overloaded_error",
+        "InternalServerError",
+        True,
+    ),
+    (500, o_body("server_error"), 500, "api_error", "InternalServerError", True),
+    (501, o_body("server_error"), 500, "api_error", "InternalServerError", True),
+    (502, o_body("server_error"), 500, "api_error", "InternalServerError", True),
+    (520, o_body("server_error"), 500, "api_error", "InternalServerError", True),
+    (599, o_body("server_error"), 500, "api_error", "InternalServerError", True),
+    # About the broker's own key.
+    (401, o_body("x", "invalid_api_key"), 502, "api_error", "InternalServerError", True),
+    (403, o_body("permission_error"), 502, "api_error", "InternalServerError", True),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "our_status", "type", "cls", "again"), TO_ANTHROPIC)
+def test_case_82_openai_backend_anthropic_client(status, body, our_status, type, cls, again):
+    error = crossed("openai", status, body)
+    assert error.status == our_status
+    assert error.body["type"] == "error"
+    assert error.error["type"] == type
+    assert isinstance(error.raised, getattr(anthropic, cls))
+    assert error.raised.type == type
+    assert retried(error.raised) is again
+    assert error.body["request_id"] == OURS == error.raised.request_id
+    if our_status == 502:
+        assert error.error["message"] == "backend authentication failed"
+    elif "prompt is too long" not in error.error["message"]:
+        assert error.error["message"] == "Words."
+
+
+# ... and from an Anthropic backend to an OpenAI client.
+
+TO_OPENAI: list[Any] = [
+    # status, body -> status, type, code, param, class, retried
+    (400, "invalid_request_error", 400, "invalid_request_error", None, "BadRequestError", False),
+    (413, "request_too_large", 413, "invalid_request_error", "request_too_large", None, False),
+    (402, "billing_error", 429, "insufficient_quota", "insufficient_quota", "RateLimitError", 0),
+    (404, "not_found_error", 404, "invalid_request_error", "not_found", "NotFoundError", False),
+    (409, "conflict_error", 409, "invalid_request_error", "conflict", "ConflictError", True),
+    (429, "rate_limit_error", 429, "rate_limit_error", "rate_limit_exceeded", "RateLimitError", 1),
+    (504, "timeout_error", 504, "server_error", "timeout", "InternalServerError", True),
+    (
+        529,
+        "overloaded_error",
+        503,
+        "service_unavailable_error",
+        "server_is_overloaded",
+        "InternalServerError",
+        True,
+    ),
+    (500, "api_error", 500, "server_error", None, "InternalServerError", True),
+    # About the broker's own key.
+    (401, "authentication_error", 502, "server_error", "backend_auth", "InternalServerError", True),
+    (403, "permission_error", 502, "server_error", "backend_auth", "InternalServerError", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "theirs", "our_status", "type", "code", "cls", "again"), TO_OPENAI
+)
+def test_case_82_anthropic_backend_openai_client(
+    status, theirs, our_status, type, code, cls, again
+):
+    error = crossed("anthropic", status, a_body(theirs))
+    assert error.status == our_status
+    assert set(error.body) == {"error"}
+    ours = our_status == 502
+    assert error.error == {
+        "message": "backend authentication failed" if ours else "Words.",
+        "type": type,
+        "param": None,
+        "code": code,
+    }
+    assert isinstance(error.raised, getattr(openai, cls or "APIStatusError"))
+    assert (error.raised.type, error.raised.code, error.raised.param) == (type, code, None)
+    assert error.raised.request_id == "req_011"
+    assert retried(error.raised) is bool(again)
+
+
+def test_case_82_a_model_that_the_backend_does_not_know_has_its_own_code():
+    error = crossed("anthropic", 404, a_body("not_found_error", "model: claude-x"))
+    assert error.error["code"] == "model_not_found"
+
+
+KINDS = [kind for kind in anthropic_errors.KINDS if kind != "cancelled"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_case_82_every_kind_has_a_wire_form_in_both_dialects(kind):
+    info = ErrorInfo(kind=kind, message="Words.")
+    a, o = told("anthropic", info), told("openai", info)
+    assert {**anthropic_errors.KINDS}.keys() == {**openai_errors.KINDS}.keys()
+    assert a.raised.type == a.error["type"]
+    assert list(o.error) == ["message", "type", "param", "code"]
+    assert o.raised.code == o.error["code"]
+    assert (a.raised.status_code, o.raised.status_code) == (a.status, o.status)
+
+
+PERMISSION = [("auth", 401), ("permission", 403)]
+
+
+@pytest.mark.parametrize(("kind", "status"), PERMISSION)
+def test_case_82_the_rows_of_a_key_of_the_clients_own(kind, status):
+    """The broker's own refusals of a client's key; a backend's 401 never gets here."""
+    info = ErrorInfo(kind=kind, message="no")
+    a, o = told("anthropic", info), told("openai", info)
+    assert a.status == o.status == status
+    assert a.error["type"] == {401: "authentication_error", 403: "permission_error"}[status]
+    assert o.error["type"] == {401: "invalid_request_error", 403: "permission_error"}[status]
+    assert o.error["code"] == {401: "invalid_api_key", 403: None}[status]
+    for error in (a, o):
+        assert error.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+        assert not retried(error.raised)
+
+
+def test_param_and_code_of_the_backend_survive_within_the_openai_dialect():
+    info = backend_error(
+        ADAPTERS["openai"],
+        400,
+        {},
+        json.dumps(o_body("invalid_request_error", "unsupported_value", param="n")).encode(),
+    )
+    assert (info.param, info.code) == ("n", "unsupported_value")
+    assert told("openai", info).error["code"] == "unsupported_value"
+
+
+# Case 83: context overflow. The wordings are tested in test_context_overflow; here, the whole way.
+
+
+def test_case_83_overflow_of_an_openai_backend_reads_like_anthropics():
+    message = (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted "
+        "in 130001 tokens. Please reduce the length of the messages."
+    )
+    body = o_body("invalid_request_error", "context_length_exceeded", message, "messages")
+    error = crossed("openai", 400, body)
+    assert error.status == 400
+    assert error.error == {
+        "type": "invalid_request_error",
+        "message": "prompt is too long: 130001 tokens > 128000 maximum",
+    }
+    assert isinstance(error.raised, anthropic.BadRequestError)
+
+
+def test_case_83_overflow_by_input_and_output_together():
+    message = (
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens "
+        "(3000 in the messages, 100 in the functions, and 1900 in the completion)."
+    )
+    error = crossed("openai", 400, o_body("invalid_request_error", None, message))
+    assert error.error["message"] == (
+        "input length and `max_tokens` exceed context limit: 3100 + 1900 > 4096, "
+        "decrease input length or `max_tokens` and try again"
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, "
+        "decrease input length or `max_tokens` and try again",
+    ],
+)
+def test_case_83_overflow_of_an_anthropic_backend_has_openais_code(message):
+    error = crossed("anthropic", 400, a_body("invalid_request_error", message))
+    assert error.status == 400
+    assert error.error == {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+    assert isinstance(error.raised, openai.BadRequestError)
+    assert error.raised.code == "context_length_exceeded"
+
+
+def test_case_83_overflow_without_numbers_keeps_its_words():
+    message = "Your input exceeds the context window of this model."
+    body = o_body("invalid_request_error", "context_length_exceeded", message)
+    assert crossed("openai", 400, body).error["message"] == f"prompt is too long: {message}"
+
+
+# Case 84: no money left.
+
+
+@pytest.mark.parametrize(
+    ("type", "code"), [("insufficient_quota", "insufficient_quota"), ("insufficient_quota", None)]
+)
+def test_case_84_quota_of_an_openai_backend_is_402(type, code):
+    error = crossed("openai", 429, o_body(type, code, "You exceeded your current quota."))
+    assert (error.status, error.error["type"]) == (402, "billing_error")
+    assert not retried(error.raised)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (402, a_body("billing_error", "No credit.")),
+        (
+            429,
+            a_body(
+                "rate_limit_error",
+                "No credit.",
+                details={"error_code": "workspace_spend_limit_reached"},
+            ),
+        ),
+        (400, a_body("invalid_request_error", "Your credit balance is too low to go on.")),
+    ],
+)
+def test_case_84_no_credit_at_an_anthropic_backend_is_quota(status, body):
+    error = crossed("anthropic", status, body)
+    assert error.status == 429
+    assert error.error["type"] == error.error["code"] == "insufficient_quota"
+    assert error.headers["x-should-retry"] == "false"
+    assert isinstance(error.raised, openai.RateLimitError)
+    assert not retried(error.raised)
+
+
+def test_case_84_a_spend_limit_that_passes_by_itself_is_a_rate_limit():
+    body = a_body("rate_limit_error", details={"error_code": "spend_limit_reached"})
+    error = crossed("anthropic", 429, body, {"retry-after": "60"})
+    assert error.error["code"] == "rate_limit_exceeded"
+    assert error.headers["retry-after"] == "60"
+    assert retried(error.raised)
+
+
+# Case 85: bodies that are no error of the dialect.
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message"),
+    [
+        (502, b"<html><body><h1>502</h1></body></html>", "server", "HTTP 502 Bad Gateway"),
+        (502, b"", "server", "HTTP 502 Bad Gateway"),
+        (429, b"<!DOCTYPE html><p>slow", "rate_limit", "HTTP 429 Too Many Requests"),
+        (404, b'{"detail":"Not Found"}', "not_found", "Not Found"),
+        (
+            422,
+            b'{"detail":[{"type":"missing","loc":["body","messages",0,"role"],'
+            b'"msg":"Field required","input":"private"}]}',
+            "invalid_request",
+            "body.messages.0.role: Field required",
+        ),
+        (400, b'[{"error":{"code":400,"message":"No."}}]', "invalid_request", "No."),
+        (400, b'{"error":"no such thing"}', "invalid_request", "no such thing"),
+        (400, b'{"object":"error","message":"No.","code":400}', "invalid_request", "No."),
+        (503, b"upstream connect error", "overloaded", "upstream connect error"),
+        (429, b'"slow down"', "rate_limit", "slow down"),
+        (500, b"null", "server", "HTTP 500 Internal Server Error"),
+        (599, b"", "server", "HTTP 599"),
+        (400, b"\xff\xfe", "invalid_request", "\N{REPLACEMENT CHARACTER}" * 2),
+    ],
+)
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_case_85_any_body_makes_a_sensible_error(backend, status, body, kind, message):
+    info = backend_error(ADAPTERS[backend], status, {}, body)
+    assert (info.kind, info.message) == (kind, message)
+    for client in ADAPTERS:
+        assert told(client, info).error["message"] == message
+
+
+def test_the_message_is_cut_at_4_kib_between_characters():
+    error = crossed("openai", 400, o_body("x", None, "\N{EURO SIGN}" * 3000))
+    assert error.error["message"] == "\N{EURO SIGN}" * (4096 // 3)
+    overflow = crossed("openai", 400, o_body("x", "context_length_exceeded", "y" * 9000))
+    assert len(overflow.error["message"]) == 4096
+    assert overflow.error["message"].startswith("prompt is too long: yyy")
+
+
+# Case 86: the broker's own errors, in both shapes.
+
+
+def refusal(act: Any, *arguments: Any) -> ErrorInfo:
+    with pytest.raises(Refused) as refused:
+        act(*arguments)
+    return refused.value.info
+
+
+def unknown_model() -> ErrorInfo:
+    return refusal(routing.order, None, "x")
+
+
+def not_carried() -> ErrorInfo:
+    return refusal(Losses(model="x", dialect="anthropic").refuse, "n", "the value 2")
+
+
+OWN: list[Any] = [
+    # error -> kind, status (A, O), code, param
+    (lambda: refusal(envelope.read, b"nope"), "invalid_request", 400, 400, "invalid_json", None),
+    (lambda: refusal(envelope.read, b"[]"), "invalid_request", 400, 400, "invalid_json", None),
+    (lambda: refusal(envelope.read, b"{}"), "invalid_request", 400, 400, "missing_model", "model"),
+    (
+        lambda: refusal(envelope.read, b'{"model":1}'),
+        "invalid_request",
+        400,
+        400,
+        "missing_model",
+        "model",
+    ),
+    (
+        lambda: missing("messages").info,
+        "invalid_request",
+        400,
+        400,
+        "missing_required_parameter",
+        "messages",
+    ),
+    (
+        lambda: refusal(Fields({"messages": "secret"}, "", "openai").items, "messages"),
+        "invalid_request",
+        400,
+        400,
+        "invalid_type",
+        "messages",
+    ),
+    (lambda: bad_value("n", "no").info, "invalid_request", 400, 400, "invalid_value", "n"),
+    (unknown_model, "not_found", 404, 404, "model_not_found", "model"),
+    (not_carried, "unsupported", 400, 400, "unsupported_parameter", "n"),
+    (
+        lambda: Refused("auth", "no key", code="invalid_api_key").info,
+        "auth",
+        401,
+        401,
+        "invalid_api_key",
+        None,
+    ),
+    (
+        lambda: Refused("rate_limit", "too many", retry_after="7").info,
+        "rate_limit",
+        429,
+        429,
+        "rate_limit_exceeded",
+        None,
+    ),
+    (
+        lambda: Refused("billing", "budget spent").info,
+        "billing",
+        402,
+        429,
+        "insufficient_quota",
+        None,
+    ),
+    (
+        lambda: Refused("too_large", "too large", code="request_too_large").info,
+        "too_large",
+        413,
+        413,
+        "request_too_large",
+        None,
+    ),
+    (
+        lambda: Refused("not_found", "this path does not exist", code="unknown_url").info,
+        "not_found",
+        404,
+        404,
+        "unknown_url",
+        None,
+    ),
+    (
+        lambda: ErrorInfo(kind="unreachable", message="refused"),
+        "unreachable",
+        502,
+        502,
+        "upstream_unreachable",
+        None,
+    ),
+    (
+        lambda: ErrorInfo(kind="timeout", message="slow", code="upstream_timeout"),
+        "timeout",
+        504,
+        504,
+        "upstream_timeout",
+        None,
+    ),
+    (
+        lambda: ErrorInfo(kind="bad_upstream", message="no JSON"),
+        "bad_upstream",
+        502,
+        502,
+        "bad_upstream_response",
+        None,
+    ),
+    (
+        lambda: Refused("overloaded", "shutting down", retry_after="5").info,
+        "overloaded",
+        529,
+        503,
+        "server_is_overloaded",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "a_status", "o_status", "code", "param"), OWN)
+def test_case_86_own_errors_in_both_shapes(make, kind, a_status, o_status, code, param):
+    info = make()
+    assert info.kind == kind
+    a, o = told("anthropic", info), told("openai", info)
+    assert (a.status, o.status) == (a_status, o_status)
+    assert (o.error["code"], o.error["param"]) == (code, param)
+    for error in (a, o):
+        assert error.error["message"] == info.message
+        assert error.headers.get("retry-after") == info.retry_after
+        assert error.raised.request_id == OURS
+        assert "secret" not in json.dumps(error.body)
+    assert a.body["request_id"] == OURS
+    assert ("www-authenticate" in a.headers) == (kind == "auth")
+    assert a.headers.get("www-authenticate", "Bearer") == "Bearer"
+
+
+def test_case_86_an_unknown_model_is_named_and_says_no_more():
+    info = unknown_model()
+    assert info.message == "model 'x' does not exist or is not available to this key"
+
+
+def test_case_86_a_field_that_cannot_be_carried_names_model_and_dialect():
+    assert not_carried().message == (
+        "'n' cannot be served by the backend of model 'x' (anthropic): the value 2"
+    )
+
+
+def test_case_86_details_reach_anthropic_clients():
+    info = Refused(
+        "unsupported", "no threads", details={"error_code": "thread_unsupported_request"}
+    ).info
+    error = told("anthropic", info)
+    assert error.raised.error_code == "thread_unsupported_request"
+
+
+# Case 87: the backend does not take the broker's key.
+
+KEY = "verysecret/verysecret"
+REJECTIONS: list[Any] = [
+    ("openai", 401, o_body("invalid_request_error", "invalid_api_key", f"Wrong key {KEY}.")),
+    ("openai", 403, o_body("permission_error", None, f"Not with {KEY}.")),
+    ("anthropic", 401, a_body("authentication_error", f"Wrong key {KEY}.")),
+    ("anthropic", 403, a_body("permission_error", f"Not with {KEY}.")),
+    ("openai", 401, f"<html>{KEY}</html>".encode()),
+    # xAI and Gemini
+    ("openai", 400, {"code": "invalid-argument", "error": f"Incorrect API key provided: {KEY}."}),
+    ("openai", 400, [{"error": {"code": 400, "message": f"API key not valid: {KEY}"}}]),
+]
+
+
+def workflow(client: str, backend: str) -> Any:
+    target = Target(
+        backend=Backend(name="b", url="http://b", dialect=backend, credential=Secret(KEY)),
+        model="m",
+    )
+    call = Call(id=OURS, operation="chat", dialect=client, alias="m", body=b'{"model":"m"}')
+    if client == backend:
+        return Passthrough(call, target, ADAPTERS[client])
+    return Translation(
+        call, target, ADAPTERS[client], ADAPTERS[backend], mode="default", overrides=None
+    )
+
+
+@pytest.mark.parametrize(("backend", "status", "body"), REJECTIONS)
+@pytest.mark.parametrize("client", ADAPTERS)
+def test_case_87_a_rejected_broker_key_is_our_fault_not_the_clients(client, backend, status, body):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    failure = workflow(client, backend).failure(status, {"x-should-retry": "false"}, raw)
+    assert failure.native is None
+    error = told(client, failure.info)
+    assert error.status == 502
+    assert error.error["message"] == "backend authentication failed"
+    assert error.headers["x-should-retry"] == "false"
+    for text in (json.dumps(error.body), repr(failure), str(failure), repr(failure.info)):
+        assert "very" not in text
+
+
+@pytest.mark.parametrize("client", ADAPTERS)
+@pytest.mark.parametrize("backend", ADAPTERS)
+def test_case_87_the_key_is_masked_in_every_other_error(client, backend):
+    words = f"header x-api-key: {KEY} and sk-abcdefghijkl"
+    message = json.dumps({"upstream": {"error": words}}).replace("/", "\\/")
+    raw = json.dumps(a_body("invalid_request_error", message)).encode()
+    failure = workflow(client, backend).failure(400, {}, raw)
+    shown = failure.native[1] if failure.native else json.dumps(told(client, failure.info).body)
+    inner = json.loads(json.loads(shown)["error"]["message"])
+    assert inner == {"upstream": {"error": "header x-api-key: *** and ***"}}
+    assert (failure.native is not None) == (client == backend)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        o_body("invalid_request_error", "invalid_api_key", f"Wrong key {KEY}."),
+        a_body("authentication_error", f"Wrong key {KEY}."),
+        a_body("permission_error", f"Wrong key {KEY}."),
+        {"error": {"message": f"No auth {KEY}", "code": 401}},
+    ],
+)
+@pytest.mark.parametrize("backend", ADAPTERS)
+def test_case_87_a_rejection_with_status_200_is_told_the_same_way(backend, event):
+    with pytest.raises(Broken) as broken:
+        ADAPTERS[backend].decode_response(event)
+    assert broken.value.info.message == "backend authentication failed"
+    for client in ADAPTERS:
+        assert told(client, broken.value.info).status == 502
+
+
+# What the headers say goes through in every case.
+
+RETRY = {"retry-after": "7", "retry-after-ms": "7000", "x-should-retry": "true"}
+
+
+@pytest.mark.parametrize(
+    "status", [307, 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 503, 529]
+)
+@pytest.mark.parametrize("client", ADAPTERS)
+@pytest.mark.parametrize("backend", ADAPTERS)
+def test_case_92_retry_headers_are_relayed_in_every_case(backend, client, status):
+    failure = workflow(client, backend).failure(status, RETRY, b'{"error":{"message":"No."}}')
+    assert isinstance(failure, BackendRefused)
+    sent = dict(headers.from_error(failure.info, native=failure.native is not None))
+    assert sent == RETRY
+    assert retried(raised(client, 400, sent, b"{}"))
+
+
+def test_a_native_error_gets_no_header_of_ours():
+    failure = workflow("openai", "openai").failure(
+        429, {}, json.dumps(o_body("insufficient_quota", "insufficient_quota")).encode()
+    )
+    assert failure.native is not None
+    assert headers.from_error(failure.info, native=True) == ()
+    assert headers.from_error(failure.info) == (("x-should-retry", "false"),)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(302, "redirect"), (101, "bad_status"), (600, "bad_status")]
+)
+def test_a_status_that_is_no_answer_is_a_bad_gateway(status, code):
+    info = backend_error(ADAPTERS["openai"], status, {}, b'{"error":{"message":"private"}}')
+    assert (info.kind, info.code) == ("bad_upstream", code)
+    assert info.message == f"the backend answered with status {status}"
+    assert told("openai", info).status == told("anthropic", info).status == 502
+
+
+# Request ids.
+
+
+def test_the_backends_request_id_is_the_same_in_header_and_body():
+    head = {"x-request-id": "req_theirs"}
+    error = crossed("openai", 400, o_body("invalid_request_error"), head)
+    assert error.body["request_id"] == error.raised.request_id == "req_theirs"
+    error = crossed("anthropic", 400, a_body("invalid_request_error"), {"request-id": "req_r"})
+    assert error.raised.request_id == "req_r"
+
+
+# Inside a stream: the same types and codes, without a status (5.3).
+
+
+@pytest.mark.parametrize(
+    ("event", "type", "code"),
+    [
+        (a_body("overloaded_error"), "service_unavailable_error", "server_is_overloaded"),
+        (a_body("rate_limit_error"), "rate_limit_error", "rate_limit_exceeded"),
+        (a_body("api_error"), "server_error", None),
+        (a_body("timeout_error"), "server_error", "timeout"),
+        (a_body("billing_error"), "insufficient_quota", "insufficient_quota"),
+        (a_body("authentication_error"), "server_error", "backend_auth"),
+        (
+            a_body("invalid_request_error", "prompt is too long: 2 tokens > 1 maximum"),
+            "invalid_request_error",
+            "context_length_exceeded",
+        ),
+    ],
+)
+def test_an_error_event_becomes_an_error_chunk(event, type, code):
+    data = in_stream("anthropic", f"event: error\ndata: {json.dumps(event)}\n\n".encode(), "openai")
+    chunk = json.loads(data.removeprefix(b"data: "))
+    assert (chunk["error"]["type"], chunk["error"]["code"]) == (type, code)
+    assert b"[DONE]" not in data
+
+
+@pytest.mark.parametrize(
+    ("error", "type"),
+    [
+        (o_body("server_error"), "api_error"),
+        (o_body("service_unavailable_error", "server_is_overloaded"), "overloaded_error"),
+        (o_body("rate_limit_error", "rate_limit_exceeded"), "rate_limit_error"),
+        (o_body("invalid_request_error", "context_length_exceeded"), "invalid_request_error"),
+        (o_body("invalid_request_error", "model_not_found"), "not_found_error"),
+        ({"error": {"code": 502, "message": "Words."}, "choices": []}, "api_error"),
+        ({"error": {"code": 429, "message": "Words."}}, "rate_limit_error"),
+        ({"error": "Words."}, "api_error"),
+    ],
+)
+def test_an_error_chunk_becomes_an_error_event(error, type):
+    data = in_stream("openai", f"data: {json.dumps(error)}\n\n".encode(), "anthropic")
+    assert data.startswith(b"event: error\ndata: ")
+    event = json.loads(data.partition(b"data: ")[2])
+    assert event["type"] == "error"
+    assert event["error"]["type"] == type
+    assert event["error"]["message"].endswith("Words.")
+    assert event["request_id"] == OURS
+
+
+def in_stream(backend: str, data: bytes, client: str) -> bytes:
+    """An error told inside an open stream, as the client gets it."""
+    transform = workflow(client, backend).transform(now=0)
+    transform.commit()
+    out: bytes = transform.feed(data)
+    assert transform.phase == "failed"
+    return out
+
+
+def test_error_structs_are_frozen():
+    with pytest.raises(AttributeError):
+        ErrorInfo(kind="server", message="").kind = "auth"  # type: ignore[misc]
+    assert msgspec.structs.replace(ErrorInfo(kind="server", message=""), status=1).status == 1
