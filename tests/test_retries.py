@@ -178,7 +178,8 @@ WALL = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
         ("", None, None),
         ("nan", None, None),
         ("inf", None, None),
-        ("Sun, 99 Nov 1994 99:99:99 GMT", None, None),
+        ("Sun, 06 Foo 1994 08:49:37 GMT", None, None),
+        ("Sun, 06 Nov 99999 08:49:37 GMT", None, None),
         ("9" * 400, None, None),
     ],
 )
@@ -281,7 +282,8 @@ def test_the_client_is_told_not_to_try_again_only_where_nothing_will_pass():
     auth, tls = answered(403, "bad_upstream", "backend_auth"), Unreachable(TLS.info, phase="tls")
     assert told(failures(auth), listed=False).info.should_retry == "false"
     assert told(failures(tls, auth), listed=True).info.should_retry == "false"
-    busy = answered(503, "overloaded")
-    assert told(failures(busy, AUTH), listed=True).info.should_retry is None
+    auth = answered(403, "bad_upstream", "backend_auth")
+    assert told(failures(answered(503, "overloaded"), auth), listed=True).info.should_retry is None
+    assert told(failures(answered(503, "overloaded"), auth), listed=False).info.should_retry is None
     said = answered(402, "billing", should_retry="true")
     assert told(failures(said), listed=False).info.should_retry == "true"

@@ -2,11 +2,11 @@
 and the broker's own errors in both shapes (translation.md section 5)."""
 
 import json
+from functools import cache
 from typing import Any, NamedTuple
 
 import anthropic
 import httpx2
-import msgspec
 import openai
 import pytest
 
@@ -25,6 +25,7 @@ from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.translation import Translation
 
 OURS = "req_lmbroker"
+ASKED = b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}'
 
 
 class Told(NamedTuple):
@@ -47,43 +48,40 @@ def told(client: str, info: ErrorInfo) -> Told:
     return Told(status, head, body, raised(client, status, head, json_text.encode(body)))
 
 
+ASK: Any = [{"role": "user", "content": "hi"}]
+ANSWER = [httpx2.Response(200)]
+"""What the SDKs' transport answers."""
+
+
+@cache
+def sdk(client: str) -> Any:
+    """The client's SDK over a transport without a network."""
+    transport = httpx2.MockTransport(lambda request: ANSWER[0])
+    if client == "openai":
+        http = openai.DefaultHttpxClient(transport=transport)
+        return openai.OpenAI(api_key="k", base_url="http://b/v1", max_retries=0, http_client=http)
+    http = anthropic.DefaultHttpxClient(transport=transport)
+    return anthropic.Anthropic(api_key="k", base_url="http://b", max_retries=0, http_client=http)
+
+
 def raised(client: str, status: int, head: dict[str, str], body: bytes) -> Any:
     """The exception that the client's SDK raises for an answer."""
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(
-            status, headers={"content-type": "application/json", **head}, content=body
-        )
-
-    transport = httpx2.MockTransport(answer)
-    ask: Any = [{"role": "user", "content": "hi"}]
+    ANSWER[0] = httpx2.Response(
+        status, headers={"content-type": "application/json", **head}, content=body
+    )
     if client == "openai":
-        o = openai.OpenAI(
-            api_key="k",
-            base_url="http://broker/v1",
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(transport=transport),
-        )
-        with o, pytest.raises(openai.APIStatusError) as failure:
-            o.chat.completions.create(model="m", messages=ask)
+        with pytest.raises(openai.APIStatusError) as failure:
+            sdk(client).chat.completions.create(model="m", messages=ASK)
     else:
-        a = anthropic.Anthropic(
-            api_key="k",
-            base_url="http://broker",
-            max_retries=0,
-            http_client=anthropic.DefaultHttpxClient(transport=transport),
-        )
-        with a, pytest.raises(anthropic.APIStatusError) as failure:
-            a.messages.create(model="m", max_tokens=1, messages=ask)
+        with pytest.raises(anthropic.APIStatusError) as failure:
+            sdk(client).messages.create(model="m", max_tokens=1, messages=ASK)
     return failure.value
 
 
 def retried(error: Any) -> bool:
     """Whether the SDK that raised ``error`` would try again."""
-    sdk: Any = openai if isinstance(error, openai.APIError) else anthropic
-    client = sdk.OpenAI(api_key="k") if sdk is openai else sdk.Anthropic(api_key="k")
-    with client:
-        return client._should_retry(error.response)
+    client = sdk("openai" if isinstance(error, openai.APIError) else "anthropic")
+    return bool(client._should_retry(error.response))
 
 
 def crossed(
@@ -106,125 +104,86 @@ def a_body(type: str, message: str = "Words.", **more: Any) -> Any:
     return {"type": "error", "error": error, "request_id": "req_011"}
 
 
+def rows(table: str) -> list[list[str]]:
+    return [line.split() for line in table.splitlines() if line and not line.startswith("#")]
+
+
 # Case 82: every row of 5.2, from an OpenAI backend to an Anthropic client ...
 
-TO_ANTHROPIC: list[Any] = [
-    # status, body -> status, type, class, retried
-    (400, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
-    (422, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
-    (405, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
-    (415, o_body("invalid_request_error"), 400, "invalid_request_error", "BadRequestError", False),
-    (
-        400,
-        o_body("invalid_request_error", "context_length_exceeded"),
-        400,
-        "invalid_request_error",
-        "BadRequestError",
-        False,
-    ),
-    (413, o_body("invalid_request_error"), 413, "request_too_large", "RequestTooLargeError", False),
-    (402, o_body("billing"), 402, "billing_error", "APIStatusError", False),
-    (
-        429,
-        o_body("insufficient_quota", "insufficient_quota"),
-        402,
-        "billing_error",
-        "APIStatusError",
-        False,
-    ),
-    (
-        429,
-        o_body("x", "credit_balance_exhausted"),
-        402,
-        "billing_error",
-        "APIStatusError",
-        False,
-    ),
-    (429, o_body("billing_not_active"), 402, "billing_error", "APIStatusError", False),
-    (
-        404,
-        o_body("invalid_request_error", "model_not_found"),
-        404,
-        "not_found_error",
-        "NotFoundError",
-        False,
-    ),
-    (409, o_body("invalid_request_error"), 409, "conflict_error", "ConflictError", True),
-    (429, o_body("tokens", "rate_limit_exceeded"), 429, "rate_limit_error", "RateLimitError", True),
-    (503, o_body("server_error", "slow_down"), 429, "rate_limit_error", "RateLimitError", True),
-    (408, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
-    (504, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
-    (524, o_body("server_error"), 504, "timeout_error", "InternalServerError", True),
-    (503, o_body("server_error"), 529, "overloaded_error", "InternalServerError", True),
-    (529, o_body("server_error"), 529, "overloaded_error", "InternalServerError", True),
-    (
-        500,
-        o_body("server_error", "server_is_overloaded"),
-        529,
-        "overloaded_error",
-        "InternalServerError",
-        True,
-    ),
-    (
-        500,
-        o_body("insufficient_system_resource"),
-        529,
-        "overloaded_error",
-        "InternalServerError",
-        True,
-    ),
-    (500, o_body("server_error"), 500, "api_error", "InternalServerError", True),
-    (501, o_body("server_error"), 500, "api_error", "InternalServerError", True),
-    (502, o_body("server_error"), 500, "api_error", "InternalServerError", True),
-    (520, o_body("server_error"), 500, "api_error", "InternalServerError", True),
-    (599, o_body("server_error"), 500, "api_error", "InternalServerError", True),
-    # About the broker's own key.
-    (401, o_body("x", "invalid_api_key"), 502, "api_error", "InternalServerError", True),
-    (403, o_body("permission_error"), 502, "api_error", "InternalServerError", True),
-]
+TO_ANTHROPIC = rows("""
+# status type code -> status type class retried
+400 invalid_request_error - 400 invalid_request_error BadRequestError no
+405 invalid_request_error - 400 invalid_request_error BadRequestError no
+415 invalid_request_error - 400 invalid_request_error BadRequestError no
+422 invalid_request_error - 400 invalid_request_error BadRequestError no
+400 x content_filter 400 invalid_request_error BadRequestError no
+400 x context_length_exceeded 400 invalid_request_error BadRequestError no
+500 exceed_context_size_error - 400 invalid_request_error BadRequestError no
+413 invalid_request_error - 413 request_too_large RequestTooLargeError no
+402 unknown - 402 billing_error APIStatusError no
+429 insufficient_quota insufficient_quota 402 billing_error APIStatusError no
+429 x credit_balance_exhausted 402 billing_error APIStatusError no
+429 billing_not_active - 402 billing_error APIStatusError no
+429 x billing_hard_limit_reached 402 billing_error APIStatusError no
+404 invalid_request_error model_not_found 404 not_found_error NotFoundError no
+409 invalid_request_error - 409 conflict_error ConflictError yes
+429 tokens rate_limit_exceeded 429 rate_limit_error RateLimitError yes
+503 server_error slow_down 429 rate_limit_error RateLimitError yes
+408 server_error - 504 timeout_error InternalServerError yes
+504 server_error - 504 timeout_error InternalServerError yes
+524 server_error - 504 timeout_error InternalServerError yes
+503 server_error - 529 overloaded_error InternalServerError yes
+529 server_error - 529 overloaded_error InternalServerError yes
+500 x server_is_overloaded 529 overloaded_error InternalServerError yes
+500 insufficient_system_resource - 529 overloaded_error InternalServerError yes
+500 server_error - 500 api_error InternalServerError yes
+501 server_error - 500 api_error InternalServerError yes
+502 server_error - 500 api_error InternalServerError yes
+520 server_error - 500 api_error InternalServerError yes
+599 server_error - 500 api_error InternalServerError yes
+# about the broker's own key
+401 invalid_request_error invalid_api_key 502 api_error InternalServerError yes
+403 permission_error - 502 api_error InternalServerError yes
+""")
 
 
-@pytest.mark.parametrize(("status", "body", "our_status", "type", "cls", "again"), TO_ANTHROPIC)
-def test_case_82_openai_backend_anthropic_client(status, body, our_status, type, cls, again):
-    error = crossed("openai", status, body)
-    assert error.status == our_status
+@pytest.mark.parametrize(
+    ("status", "theirs", "code", "our_status", "type", "cls", "again"), TO_ANTHROPIC
+)
+def test_case_82_openai_backend_anthropic_client(
+    status, theirs, code, our_status, type, cls, again
+):
+    body = o_body(theirs, None if code == "-" else code)
+    error = crossed("openai", int(status), body)
+    assert error.status == int(our_status)
     assert error.body["type"] == "error"
-    assert error.error["type"] == type
+    assert error.error["type"] == error.raised.type == type
     assert isinstance(error.raised, getattr(anthropic, cls))
-    assert error.raised.type == type
-    assert retried(error.raised) is again
-    assert error.body["request_id"] == OURS == error.raised.request_id
-    if our_status == 502:
+    assert retried(error.raised) is (again == "yes")
+    assert error.body["request_id"] == error.raised.request_id == OURS
+    if our_status == "502":
         assert error.error["message"] == "backend authentication failed"
-    elif "prompt is too long" not in error.error["message"]:
-        assert error.error["message"] == "Words."
+    else:
+        assert error.error["message"].removeprefix("prompt is too long: ") == "Words."
 
 
 # ... and from an Anthropic backend to an OpenAI client.
 
-TO_OPENAI: list[Any] = [
-    # status, body -> status, type, code, param, class, retried
-    (400, "invalid_request_error", 400, "invalid_request_error", None, "BadRequestError", False),
-    (413, "request_too_large", 413, "invalid_request_error", "request_too_large", None, False),
-    (402, "billing_error", 429, "insufficient_quota", "insufficient_quota", "RateLimitError", 0),
-    (404, "not_found_error", 404, "invalid_request_error", "not_found", "NotFoundError", False),
-    (409, "conflict_error", 409, "invalid_request_error", "conflict", "ConflictError", True),
-    (429, "rate_limit_error", 429, "rate_limit_error", "rate_limit_exceeded", "RateLimitError", 1),
-    (504, "timeout_error", 504, "server_error", "timeout", "InternalServerError", True),
-    (
-        529,
-        "overloaded_error",
-        503,
-        "service_unavailable_error",
-        "server_is_overloaded",
-        "InternalServerError",
-        True,
-    ),
-    (500, "api_error", 500, "server_error", None, "InternalServerError", True),
-    # About the broker's own key.
-    (401, "authentication_error", 502, "server_error", "backend_auth", "InternalServerError", True),
-    (403, "permission_error", 502, "server_error", "backend_auth", "InternalServerError", True),
-]
+TO_OPENAI = rows("""
+# status type -> status type code class retried
+400 invalid_request_error 400 invalid_request_error - BadRequestError no
+413 request_too_large 413 invalid_request_error request_too_large APIStatusError no
+402 billing_error 429 insufficient_quota insufficient_quota RateLimitError no
+404 not_found_error 404 invalid_request_error not_found NotFoundError no
+409 conflict_error 409 invalid_request_error conflict ConflictError yes
+429 rate_limit_error 429 rate_limit_error rate_limit_exceeded RateLimitError yes
+504 timeout_error 504 server_error timeout InternalServerError yes
+529 overloaded_error 503 service_unavailable_error server_is_overloaded InternalServerError yes
+500 api_error 500 server_error - InternalServerError yes
+# about the broker's own key
+401 authentication_error 502 server_error backend_auth InternalServerError yes
+403 permission_error 502 server_error backend_auth InternalServerError yes
+""")
 
 
 @pytest.mark.parametrize(
@@ -233,20 +192,15 @@ TO_OPENAI: list[Any] = [
 def test_case_82_anthropic_backend_openai_client(
     status, theirs, our_status, type, code, cls, again
 ):
-    error = crossed("anthropic", status, a_body(theirs))
-    assert error.status == our_status
-    assert set(error.body) == {"error"}
-    ours = our_status == 502
-    assert error.error == {
-        "message": "backend authentication failed" if ours else "Words.",
-        "type": type,
-        "param": None,
-        "code": code,
-    }
-    assert isinstance(error.raised, getattr(openai, cls or "APIStatusError"))
+    error = crossed("anthropic", int(status), a_body(theirs))
+    assert error.status == int(our_status)
+    message = "backend authentication failed" if our_status == "502" else "Words."
+    code = None if code == "-" else code
+    assert error.body == {"error": {"message": message, "type": type, "param": None, "code": code}}
+    assert isinstance(error.raised, getattr(openai, cls))
     assert (error.raised.type, error.raised.code, error.raised.param) == (type, code, None)
     assert error.raised.request_id == "req_011"
-    assert retried(error.raised) is bool(again)
+    assert retried(error.raised) is (again == "yes")
 
 
 def test_case_82_a_model_that_the_backend_does_not_know_has_its_own_code():
@@ -268,10 +222,7 @@ def test_case_82_every_kind_has_a_wire_form_in_both_dialects(kind):
     assert (a.raised.status_code, o.raised.status_code) == (a.status, o.status)
 
 
-PERMISSION = [("auth", 401), ("permission", 403)]
-
-
-@pytest.mark.parametrize(("kind", "status"), PERMISSION)
+@pytest.mark.parametrize(("kind", "status"), [("auth", 401), ("permission", 403)])
 def test_case_82_the_rows_of_a_key_of_the_clients_own(kind, status):
     """The broker's own refusals of a client's key; a backend's 401 never gets here."""
     info = ErrorInfo(kind=kind, message="no")
@@ -457,110 +408,33 @@ def not_carried() -> ErrorInfo:
     return refusal(Losses(model="x", dialect="anthropic").refuse, "n", "the value 2")
 
 
+def ours(kind: Any, message: str = "Words.", **more: Any) -> Any:
+    return lambda: Refused(kind, message, **more).info
+
+
+def wrong_type() -> ErrorInfo:
+    return refusal(Fields({"messages": "secret"}, "", "openai").items, "messages")
+
+
 OWN: list[Any] = [
-    # error -> kind, status (A, O), code, param
-    (lambda: refusal(envelope.read, b"nope"), "invalid_request", 400, 400, "invalid_json", None),
+    # error, kind, status for Anthropic and for OpenAI clients, code, param
+    (lambda: refusal(envelope.read, b"no"), "invalid_request", 400, 400, "invalid_json", None),
     (lambda: refusal(envelope.read, b"[]"), "invalid_request", 400, 400, "invalid_json", None),
     (lambda: refusal(envelope.read, b"{}"), "invalid_request", 400, 400, "missing_model", "model"),
-    (
-        lambda: refusal(envelope.read, b'{"model":1}'),
-        "invalid_request",
-        400,
-        400,
-        "missing_model",
-        "model",
-    ),
-    (
-        lambda: missing("messages").info,
-        "invalid_request",
-        400,
-        400,
-        "missing_required_parameter",
-        "messages",
-    ),
-    (
-        lambda: refusal(Fields({"messages": "secret"}, "", "openai").items, "messages"),
-        "invalid_request",
-        400,
-        400,
-        "invalid_type",
-        "messages",
-    ),
+    (lambda: missing("m").info, "invalid_request", 400, 400, "missing_required_parameter", "m"),
+    (wrong_type, "invalid_request", 400, 400, "invalid_type", "messages"),
     (lambda: bad_value("n", "no").info, "invalid_request", 400, 400, "invalid_value", "n"),
     (unknown_model, "not_found", 404, 404, "model_not_found", "model"),
     (not_carried, "unsupported", 400, 400, "unsupported_parameter", "n"),
-    (
-        lambda: Refused("auth", "no key", code="invalid_api_key").info,
-        "auth",
-        401,
-        401,
-        "invalid_api_key",
-        None,
-    ),
-    (
-        lambda: Refused("rate_limit", "too many", retry_after="7").info,
-        "rate_limit",
-        429,
-        429,
-        "rate_limit_exceeded",
-        None,
-    ),
-    (
-        lambda: Refused("billing", "budget spent").info,
-        "billing",
-        402,
-        429,
-        "insufficient_quota",
-        None,
-    ),
-    (
-        lambda: Refused("too_large", "too large", code="request_too_large").info,
-        "too_large",
-        413,
-        413,
-        "request_too_large",
-        None,
-    ),
-    (
-        lambda: Refused("not_found", "this path does not exist", code="unknown_url").info,
-        "not_found",
-        404,
-        404,
-        "unknown_url",
-        None,
-    ),
-    (
-        lambda: ErrorInfo(kind="unreachable", message="refused"),
-        "unreachable",
-        502,
-        502,
-        "upstream_unreachable",
-        None,
-    ),
-    (
-        lambda: ErrorInfo(kind="timeout", message="slow", code="upstream_timeout"),
-        "timeout",
-        504,
-        504,
-        "upstream_timeout",
-        None,
-    ),
-    (
-        lambda: ErrorInfo(kind="bad_upstream", message="no JSON"),
-        "bad_upstream",
-        502,
-        502,
-        "bad_upstream_response",
-        None,
-    ),
-    (
-        lambda: Refused("overloaded", "shutting down", retry_after="5").info,
-        "overloaded",
-        529,
-        503,
-        "server_is_overloaded",
-        None,
-    ),
+    (ours("auth"), "auth", 401, 401, "invalid_api_key", None),
+    (ours("rate_limit", retry_after="7"), "rate_limit", 429, 429, "rate_limit_exceeded", None),
+    (ours("billing"), "billing", 402, 429, "insufficient_quota", None),
+    (ours("too_large"), "too_large", 413, 413, "request_too_large", None),
+    (ours("not_found", code="unknown_url"), "not_found", 404, 404, "unknown_url", None),
+    (ours("unreachable"), "unreachable", 502, 502, "upstream_unreachable", None),
+    (ours("timeout", code="upstream_timeout"), "timeout", 504, 504, "upstream_timeout", None),
+    (ours("bad_upstream"), "bad_upstream", 502, 502, "bad_upstream_response", None),
+    (ours("overloaded", retry_after="5"), "overloaded", 529, 503, "server_is_overloaded", None),
 ]
 
 
@@ -620,7 +494,7 @@ def workflow(client: str, backend: str) -> Any:
         backend=Backend(name="b", url="http://b", dialect=backend, credential=Secret(KEY)),
         model="m",
     )
-    call = Call(id=OURS, operation="chat", dialect=client, alias="m", body=b'{"model":"m"}')
+    call = Call(id=OURS, operation="chat", dialect=client, alias="m", body=ASKED)
     if client == backend:
         return Passthrough(call, target, ADAPTERS[client])
     return Translation(
@@ -777,9 +651,3 @@ def in_stream(backend: str, data: bytes, client: str) -> bytes:
     out: bytes = transform.feed(data)
     assert transform.phase == "failed"
     return out
-
-
-def test_error_structs_are_frozen():
-    with pytest.raises(AttributeError):
-        ErrorInfo(kind="server", message="").kind = "auth"  # type: ignore[misc]
-    assert msgspec.structs.replace(ErrorInfo(kind="server", message=""), status=1).status == 1
