@@ -105,8 +105,12 @@ class Ticket:
 
 
 class Breaker:
-    """The state of one target or key; see the table on top. What was begun before the last
-    change of state is no evidence for a next one, but for the probe."""
+    """The state of one target or key; see the table on top.
+
+    What was begun before the last change of state is no evidence for a next one, but for the
+    probe; and a row of failures is not broken by an answer to what was begun before the first of
+    them: backends take their time to answer and none to fail.
+    """
 
     def __init__(self, name: tuple[str, str, str], changes: deque[Change]) -> None:
         self.state: State = "closed"
@@ -114,6 +118,7 @@ class Breaker:
         self.since = 0.0
         self.in_a_row = 0
         self.window = Window()
+        self._row_began = 0.0
         self._name = name
         self._changes = changes
         self._open_until = 0.0
@@ -144,9 +149,10 @@ class Breaker:
         """The backend answered an attempt as a healthy one does."""
         if self._probe is not ticket and ticket.began < self.since:
             return
-        self.in_a_row = 0
         if self.state != "closed":
             self._close(now)
+        elif ticket.began >= self._row_began:
+            self.in_a_row = 0
 
     def completed(self, ticket: Ticket, now: float, rules: BreakerRules) -> None:
         """An answer came to its proper end."""
@@ -158,6 +164,8 @@ class Breaker:
         if self._probe is ticket:
             self._open(now, f"the probe failed: {reason}", rules.open)
         elif self.state == "closed" and ticket.began >= self.since:
+            if not self.in_a_row:
+                self._row_began = ticket.began
             self.in_a_row += 1
             self.window.add(now, rules.window, failed=True)
             made, failed = self.window.counts(now, rules.window)
@@ -186,7 +194,7 @@ class Breaker:
             self._change("open", now, self.reason)
 
     def _open(self, now: float, reason: str, seconds: float) -> None:
-        self._open_until = max(self._open_until, now + seconds)
+        self._open_until = now + seconds
         self.reason = reason
         self._probe = None
         if self.state != "open":

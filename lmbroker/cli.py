@@ -5,6 +5,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -174,7 +175,7 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
     error = None
     if stream:
         transform = workflow.transform(now=0)
-        for chunk in (first, *chunks):
+        for chunk in chain((first,), chunks):
             _write(transform.feed(chunk))
         _write(transform.close())
         usage, error = transform.usage, transform.error

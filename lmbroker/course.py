@@ -16,7 +16,7 @@ The broker's loop is all that is outside::
 ``Courses`` is an ``Observer``: that a call ended, however it did, it hears from ``closed``.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -27,6 +27,9 @@ from lmbroker.errors import AttemptFailed, BrokerError, Refused
 from lmbroker.health import Health, Place, Visit
 from lmbroker.retries import Budget, Failure
 from lmbroker.routing import Route, named
+
+_ASIDE = frozenset({"count_tokens"})
+"""What says nothing about how a target does: it may count well and be too busy to answer."""
 
 _LATER = 0.001
 """A pause ends so much after the moment that it waits for: clocks round."""
@@ -75,7 +78,8 @@ class Course:
         backend = stop.pick(self._sticky, now)
         stop.tries += 1
         self._here = stop
-        self._visit = self._health.opened(stop.place, backend.credential_ref, now)
+        if self._record.operation not in _ASIDE:
+            self._visit = self._health.opened(stop.place, backend.credential_ref, now)
         target = stop.target
         if backend is not target.backend:
             target = msgspec.structs.replace(target, backend=backend)
@@ -225,7 +229,7 @@ class Courses:
     """The courses of all calls under way, and what outlives them: the health of the targets and
     the budgets of the aliases. Keep one per process. See ``call.Observer``."""
 
-    def __init__(self, health: Health, chance: Callable[[], float]) -> None:
+    def __init__(self, health: Health, chance: Chance) -> None:
         self.health = health
         self._chance = chance
         self._budgets: dict[str, Budget] = {}
@@ -258,6 +262,13 @@ class Courses:
             chance=self._chance,
         )
         return course
+
+    def keep(self, routes: Iterable[Route]) -> None:
+        """Forget the targets and aliases that no route names any more."""
+        routes = tuple(routes)
+        self.health.keep([target for route in routes for target in route.targets])
+        names = {route.name for route in routes}
+        self._budgets = {name: each for name, each in self._budgets.items() if name in names}
 
     def opened(self, record: Record) -> None: ...
 

@@ -7,7 +7,7 @@ and how long they wait is known.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import exp
 
 import msgspec
@@ -142,6 +142,11 @@ class Health:
             place = self._places[name] = Place(name, self.changes)
         return place
 
+    def keep(self, targets: Iterable[Target]) -> None:
+        """Forget all targets but these; what is under way elsewhere ends without trace."""
+        names = {(target.backend.name, target.model) for target in targets}
+        self._places = {name: each for name, each in self._places.items() if name in names}
+
     def opened(self, place: Place, ref: str, now: float) -> Visit:
         """An attempt goes out, with the key of this reference."""
         visit = Visit(place, place.key(ref), now)
@@ -227,17 +232,18 @@ class Health:
 
     def _of(self, place: Place, now: float) -> Iterator[Standing]:
         for ref, breaker in (("", place.breaker), *place.keys.items()):
-            if breaker is not place.breaker and not ref and breaker.free(now):
+            own = breaker is place.breaker
+            fine = breaker.state == "closed" and breaker.free(now)
+            if fine and not own and not ref:
                 continue
             backend, model = place.name
             made, failed = breaker.window.counts(now, self.rules.window)
-            own = breaker is place.breaker
             yield Standing(
                 backend=backend,
                 model=model,
                 key=ref,
                 state=breaker.state,
-                reason="" if breaker.state == "closed" and breaker.free(now) else breaker.why(now),
+                reason="" if fine else breaker.why(now),
                 since=breaker.since,
                 free_at=breaker.free_at(),
                 in_a_row=breaker.in_a_row,

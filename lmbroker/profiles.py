@@ -62,6 +62,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     server_tools: bool = False
     show_reasoning: bool = False
     inference_geo: tuple[str, ...] = ()
+    matryoshka: bool = False
     omit: tuple[str, ...] = ()
 
 

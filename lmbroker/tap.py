@@ -14,7 +14,6 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.logfile import LogFile
-from twisted.web.server import Site
 
 from lmbroker import __version__
 from lmbroker.accesslog import AccessLog
@@ -26,6 +25,7 @@ from lmbroker.configfile import load
 from lmbroker.endpoints import PRACTICE
 from lmbroker.jsonlog import JSONLog
 from lmbroker.metrics import Metrics
+from lmbroker.site import Site
 from lmbroker.testing import PracticeBackend
 from lmbroker.web import Front
 
@@ -34,7 +34,7 @@ class CannotListen(SystemExit, Exception):
     """An endpoint of the configuration cannot be listened on; the message is one line.
 
     An Exception, so that twistd removes its pid file and tells the waiting parent of a daemon;
-    a SystemExit, so that Python then prints the line instead of a traceback and exits with 1.
+    a SystemExit, so that Python then exits with 1 and prints no traceback.
     """
 
     def __init__(self, endpoint: str, error: Exception) -> None:
@@ -42,7 +42,12 @@ class CannotListen(SystemExit, Exception):
         reason = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
         if endpoint.startswith("systemd:"):
             reason = "systemd passed no such socket"
-        super().__init__(f"lmbroker: cannot listen on {endpoint}: {reason}")
+        super().__init__(f"cannot listen on {endpoint}: {reason}")
+        self.code = 1
+
+    def tell(self) -> None:
+        """Print the line where people look; twistd has made a log of ``sys.stderr``."""
+        print(f"lmbroker: {self}", file=sys.__stderr__)
 
 
 class Options(usage.Options):
@@ -92,8 +97,7 @@ class BrokerService(service.MultiService):
         self.broker = Broker(
             config, self.backends, (Metrics(registry), AccessLog()), reactor, time.time
         )
-        self._site = Site(Front(self.broker, registry).resource(), parsePOSTFormSubmission=False)
-        self._site.log = lambda request: None  # type: ignore[method-assign]
+        self._site = Site(Front(self.broker, registry).resource(), reactor)
         self._listeners = [
             (endpoint, self._listener(endpoint)) for endpoint in config.server.listen
         ]
@@ -104,7 +108,9 @@ class BrokerService(service.MultiService):
             listener = strports.service(endpoint, self._site, reactor=self._reactor)
         except Exception as error:
             # Whatever the endpoint's own parser trips over: IndexError, OpenSSL's errors, ...
-            raise CannotListen(endpoint, error) from None
+            failure = CannotListen(endpoint, error)
+            failure.tell()
+            raise failure from None
         listener.setServiceParent(self)
         return listener
 
@@ -130,6 +136,7 @@ class BrokerService(service.MultiService):
             except (CannotListenError, OSError) as error:
                 failure = CannotListen(endpoint, error)
                 self.log.critical("{problem}", problem=str(failure))
+                failure.tell()
                 raise failure from None
 
     def startService(self) -> None:
@@ -188,5 +195,9 @@ def _log(options: Options) -> JSONLog | None:
     if name == "-" or (not name and twistd.get("nodaemon", True)):
         stream = sys.stdout
     else:
-        stream = LogFile.fromFullPath(os.path.abspath(name or "twistd.log"))
+        path = os.path.abspath(name or "twistd.log")
+        try:
+            stream = LogFile.fromFullPath(path)
+        except OSError as error:
+            raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
     return JSONLog(stream, options.loaded.log_level)

@@ -4,7 +4,6 @@
 own site, anybody else may put it anywhere in theirs.
 """
 
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -22,10 +21,12 @@ from lmbroker import envelope, models
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import Answer, Broker
 from lmbroker.call import Alias, Call, Dialect, Operation, Record
+from lmbroker.error_answers import error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
 from lmbroker.metrics import exposition
 from lmbroker.routing import unknown_model
+from lmbroker.unified import json_text
 
 BODY_LIMIT = 32 * 1024 * 1024
 """Largest request body, in bytes (Anthropic's own limit)."""
@@ -33,15 +34,6 @@ BODY_LIMIT = 32 * 1024 * 1024
 MODES = ("default", "strict", "lenient")
 
 Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
-
-
-def family(path: str, headers: dict[str, str] | None = None) -> Dialect:
-    """Whose errors a path speaks, also one that does not exist."""
-    if path.startswith(("/v1/messages", "/api/")):
-        return "anthropic"
-    if path.startswith("/v1/models") and headers and "anthropic-version" in headers:
-        return "anthropic"
-    return "openai"
 
 
 class Front:
@@ -133,23 +125,15 @@ class Front:
             )
         else:
             status, info = 404, _unknown_url().info
-        return self._error(request, info, status)
+        return _error(request, info, status)
 
     @app.handle_errors(Exception)
     def _fault(self, request: Any, failure: Failure) -> bytes:
         self.log.error("A route failed: {type}", type=type(failure.value).__name__)
-        return self._error(request, _FAULT)
+        return _error(request, _FAULT)
 
     def _refuse(self, request: Any, error: BrokerError) -> bytes:
-        return self._error(request, error.info)
-
-    def _error(self, request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
-        headers = _client_headers(request)
-        dialect = family(request.lmbroker_path, headers)
-        request_id = _new_id()
-        told, body = ADAPTERS[dialect].encode_error(info, request_id)
-        request.setHeader(REQUEST_ID[dialect], request_id)
-        return _json(request, status or told, body)
+        return _error(request, error.info)
 
     # Calls.
 
@@ -164,7 +148,7 @@ class Front:
         """One call from its body to its end. Never raises: once bytes were written, an exception
         would make Klein append an HTML page to the stream."""
         request.responseHeaders.removeHeader("server")
-        record = self._broker.open(_new_id(), operation, dialect)
+        record = self._broker.open(new_id(), operation, dialect)
 
         def left(_: Failure) -> None:
             record.client_left = True
@@ -186,7 +170,8 @@ class Front:
             if record.client_left:
                 pass
             elif request.startedWriting:
-                request.loseConnection()
+                # Not loseConnection: Klein finishes the request, which would look whole.
+                request.transport.abortConnection()
             else:
                 self._tell(request, record, BrokerError(_FAULT))
                 record.outcome = "failed"
@@ -233,9 +218,10 @@ class Front:
         record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
         record.code = info.code or info.kind
         status, value = ADAPTERS[record.dialect].encode_error(info, record.id)
-        body = msgspec.json.encode(value)
-        if isinstance(error, BackendRefused) and error.native is not None:
-            status, body = error.native
+        body = json_text.encode(value)
+        native = error.native if isinstance(error, BackendRefused) else None
+        if native is not None:
+            status, body = native
         record.status = status
         record.bytes_out = len(body)
         self._head(
@@ -246,7 +232,7 @@ class Front:
                 ("content-length", str(len(body))),
                 (REQUEST_ID[record.dialect], info.backend_request_id or record.id),
                 ("x-lmbroker-request-id", record.id),
-                *from_error(info),
+                *from_error(info, native=native is not None),
             ),
         )
         request.write(body)
@@ -270,10 +256,9 @@ class _Resource(KleinResource):
             request.path.decode("utf-8")
             path.decode("utf-8")
         except UnicodeDecodeError:
-            request_id = _new_id()
-            info = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
-            status, body = ADAPTERS[family(request.lmbroker_path)].encode_error(info, request_id)
-            return _json(request, status, body)
+            return _error(
+                request, ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
+            )
         return super().render(request)
 
 
@@ -291,13 +276,17 @@ def _client_headers(request: Any) -> dict[str, str]:
     }
 
 
+def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
+    answer = error_answer(request.lmbroker_path, _client_headers(request), info, status)
+    request.setResponseCode(answer.status)
+    for name, value in answer.headers:
+        request.setHeader(name, value)
+    return answer.body
+
+
 def _json(request: Any, status: int, value: Any) -> bytes:
     body = msgspec.json.encode(value)
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")
     request.setHeader("content-length", str(len(body)))
     return body
-
-
-def _new_id() -> str:
-    return "req_" + secrets.token_hex(12)

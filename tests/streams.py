@@ -18,7 +18,10 @@ from lmbroker.errors import Broken
 from lmbroker.grammar import EventChecker, anthropic_checker, openai_checker
 from lmbroker.sse import DONE, Reader
 from lmbroker.unified import json_text
-from lmbroker.unified.stream import Error, StreamEvent
+from lmbroker.unified.parts import Citation, ReasoningPart, Signature, TextPart, ToolCallPart
+from lmbroker.unified.stream import Error, PartDelta, PartStart, PartStop, StreamEvent
+from lmbroker.workflows.contract import Transform
+from lmbroker.workflows.transforms import PassedStream, TranslatedStream
 
 JSON = dict[str, Any]
 REPLY = Reply(model="alias", created=1795000000, request_id="req_1")
@@ -125,6 +128,31 @@ def a_stream(*items: JSON | str) -> bytes:
     return "".join(out).encode()
 
 
+# Events.
+
+
+def events(*parts: list[Any]) -> list[StreamEvent]:
+    """The parts of an answer, each given as its skeleton and its deltas: a str is text, reasoning
+    or arguments by the kind of the part, other values are what they are."""
+    found: list[StreamEvent] = []
+    for index, (skeleton, *values) in enumerate(parts):
+        found.append(PartStart(index, skeleton))
+        for value in values:
+            kind: Any = _KINDS.get(type(value)) or _KINDS[type(skeleton)]
+            found.append(PartDelta(index, kind, value))
+        found.append(PartStop(index))
+    return found
+
+
+_KINDS: dict[type, str] = {
+    TextPart: "text",
+    ReasoningPart: "reasoning",
+    ToolCallPart: "args",
+    Signature: "signature",
+    Citation: "citation",
+}
+
+
 # What our adapters make of them.
 
 
@@ -135,33 +163,33 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 def read(dialect: str, chunks: Iterable[bytes]) -> list[StreamEvent]:
     """The events of a stream that ends where ``chunks`` do; they are legal."""
     reader, decoder, checker = Reader(), ADAPTERS[dialect].decoder(), EventChecker()
-    events: list[StreamEvent] = []
+    found: list[StreamEvent] = []
     for chunk in chunks:
         for frame in reader.feed(chunk):
-            events += decoder.feed(frame)
+            found += decoder.feed(frame)
     for frame in reader.close():
-        events += decoder.feed(frame)
-    events += decoder.close()
-    for event in events:
+        found += decoder.feed(frame)
+    found += decoder.close()
+    for event in found:
         checker.feed(event)
     checker.close()
-    return events
+    return found
 
 
 def decoded(dialect: str, stream: bytes) -> list[StreamEvent]:
     """The events of a stream, the same however it is cut."""
-    events = read(dialect, [stream])
-    assert read(dialect, pieces(stream, 7)) == events
+    found = read(dialect, [stream])
+    assert read(dialect, pieces(stream, 7)) == found
     if len(stream) < 20_000:
-        assert read(dialect, pieces(stream, 1)) == events
-    return events
+        assert read(dialect, pieces(stream, 1)) == found
+    return found
 
 
-def told(dialect: str, events: Iterable[StreamEvent], reply: Reply = REPLY) -> bytes:
+def told(dialect: str, given: Iterable[StreamEvent], reply: Reply = REPLY) -> bytes:
     """The stream that a client gets; it is legal. What cannot be told ends it, as it does in a
     transform."""
     encoder, out = ADAPTERS[dialect].encoder(reply), []
-    for event in events:
+    for event in given:
         try:
             out.append(encoder.feed(event))
         except Broken as broken:
@@ -217,3 +245,23 @@ def message(stream: bytes) -> Message:
             snapshot = accumulate_event(event=body, current_snapshot=snapshot, json_bufs=buffers)
     assert isinstance(snapshot, Message)
     return snapshot
+
+
+# Transforms.
+
+
+def translated(backend: str, client: str, reply: Reply = REPLY) -> TranslatedStream:
+    """A fresh transform; a request is estimated at 7 tokens."""
+    adapter = ADAPTERS[client]
+    return TranslatedStream(ADAPTERS[backend].decoder(), adapter.encoder(reply), adapter, lambda: 7)
+
+
+def passed(dialect: str, choices: int = 1) -> PassedStream:
+    adapter = ADAPTERS[dialect]
+    return PassedStream(adapter.tap(choices), adapter, "req_1")
+
+
+def run(transform: Transform, chunks: Iterable[bytes]) -> bytes:
+    """All that ``transform`` gives, from the first chunk to the end of the body."""
+    out = [transform.feed(chunk) for chunk in chunks]
+    return b"".join([*out, transform.close()])

@@ -376,7 +376,7 @@ def test_the_same_in_gives_the_same_out(run):
         ["translate", "--from", "openai", "--to", "anthropic", "--config", "c"],
     ],
 )
-def test_wrong_usage_is_exit_code_2(run, arguments, capsys):
+def test_wrong_usage_is_exit_code_2(run, arguments):
     with pytest.raises(SystemExit) as ending:
         run(*arguments)
     assert ending.value.code == 2
@@ -406,8 +406,10 @@ def test_the_installed_command(tmp_path):
 def test_a_stream_is_translated_as_it_comes():
     """The first event leaves before the last one is here."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from lmbroker.cli import main; main()", "translate"]
-        + ["--from", "openai", "--to", "anthropic", "--stream"],
+        [
+            *(sys.executable, "-c", "from lmbroker.cli import main; main()", "translate"),
+            *("--from", "openai", "--to", "anthropic", "--stream"),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,7 +1,10 @@
 """Which headers cross the broker."""
 
+import pytest
+
 from lmbroker import headers
 from lmbroker.call import Call
+from lmbroker.errors import ErrorInfo
 
 SENT = {
     "host": "broker",
@@ -69,10 +72,136 @@ def test_a_translated_call_brings_no_vendor_header():
     assert "anthropic-beta" not in to_anthropic
 
 
+KEYS = [
+    {"authorization": "Bearer client-key"},
+    {"x-api-key": "client-key"},
+    {"authorization": "Bearer client-key", "x-api-key": "client-key"},
+    {"api-key": "client-key"},
+    {"cookie": "key=client-key"},
+    {"proxy-authorization": "client-key"},
+    {"x-goog-api-key": "client-key"},
+]
+
+
+@pytest.mark.parametrize("sent", KEYS)
+@pytest.mark.parametrize("client", ["openai", "anthropic"])
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, sent):
+    asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=sent)
+    out = headers.to_backend(asked, backend, native=client == backend, stream=False)
+    assert "client-key" not in repr(out)
+    assert not {name for name, _ in out} & set(sent)
+
+
+@pytest.mark.parametrize(
+    ("client", "given", "version"),
+    [
+        ("anthropic", {"anthropic-version": "2026-10-21"}, "2026-10-21"),
+        ("anthropic", {}, "2023-06-01"),
+        ("openai", {}, "2023-06-01"),
+        ("openai", {"anthropic-version": "2026-10-21"}, "2023-06-01"),
+    ],
+)
+def test_case_89_the_version_that_an_anthropic_backend_gets(client, given, version):
+    asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=given)
+    sent = headers.to_backend(asked, "anthropic", native=client == "anthropic", stream=False)
+    assert [value for name, value in sent if name == "anthropic-version"] == [version]
+
+
+def test_case_89_betas_pass_verbatim_natively_and_stay_away_from_a_translated_call():
+    betas = "claude-code-20250219, unheard-of-2026-01-01,,one"
+    given = {"anthropic-beta": betas}
+    for client in ("anthropic", "openai"):
+        asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=given)
+        native = client == "anthropic"
+        sent = dict(headers.to_backend(asked, "anthropic", native=native, stream=True))
+        assert sent.get("anthropic-beta") == (betas if native else None)
+    asked = Call(
+        id="r", operation="chat", dialect="anthropic", alias="m", body=b"{}", headers=given
+    )
+    assert "anthropic-beta" not in dict(
+        headers.to_backend(asked, "openai", native=False, stream=True)
+    )
+
+
+HOP_BY_HOP = [
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "content-length",
+    "content-encoding",
+    "accept-encoding",
+]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_case_90_headers_of_the_hop_end_here(dialect):
+    given = dict.fromkeys(HOP_BY_HOP, "x")
+    asked = Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+    sent = {name for name, _ in headers.to_backend(asked, dialect, native=True, stream=False)}
+    assert not sent & set(HOP_BY_HOP)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name"), [("anthropic", "anthropic-beta"), ("openai", "openai-beta")]
+)
+def test_case_90_what_connection_names_ends_here(dialect, name):
+    given = {name: "x", "connection": f"close, {name.title()} "}
+    asked = Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+    assert name not in dict(headers.to_backend(asked, dialect, native=True, stream=False))
+
+
+def test_the_user_agent_names_the_broker_alone():
+    for native in (True, False):
+        sent = dict(headers.to_backend(call("openai"), "openai", native=native, stream=False))
+        assert sent["user-agent"].startswith("LMBroker/")
+
+
 def test_a_missing_version_is_filled_in():
     plain = Call(id="r", operation="chat", dialect="anthropic", alias="m", body=b"{}")
     sent = dict(headers.to_backend(plain, "anthropic", native=True, stream=False))
     assert sent["anthropic-version"] == "2023-06-01"
+
+
+@pytest.mark.parametrize("name", ["retry-after", "retry-after-ms", "x-should-retry"])
+def test_case_92_the_words_on_trying_again_pass(name):
+    assert headers.from_backend({name: "1", "server": "x"}) == ((name, "1"),)
+
+
+def test_case_92_an_error_relays_what_the_backend_said_on_trying_again():
+    info = ErrorInfo(
+        kind="rate_limit",
+        message="",
+        retry_after="Mon, 23 Nov 2026 10:00:00 GMT",
+        retry_after_ms="250",
+        should_retry="true",
+    )
+    assert headers.from_error(info) == (
+        ("retry-after", "Mon, 23 Nov 2026 10:00:00 GMT"),
+        ("retry-after-ms", "250"),
+        ("x-should-retry", "true"),
+    )
+
+
+def test_who_has_no_key_is_told_how_to_show_one():
+    info = ErrorInfo(kind="auth", message="no key")
+    assert headers.from_error(info) == (("www-authenticate", "Bearer"),)
+    assert headers.from_error(ErrorInfo(kind="permission", message="no")) == ()
+
+
+def test_an_account_without_money_is_not_asked_again():
+    info = ErrorInfo(kind="billing", message="")
+    assert headers.from_error(info) == (("x-should-retry", "false"),)
+    assert headers.from_error(info, native=True) == ()
+    told = ErrorInfo(kind="billing", message="", should_retry="true")
+    assert headers.from_error(told) == (("x-should-retry", "true"),)
 
 
 def test_only_retry_headers_of_a_backend_pass():
@@ -96,3 +225,18 @@ def test_the_request_id_has_the_clients_name():
     assert named["x-lmbroker-request-id"] == "req_1"
     assert named["x-lmbroker-attempts"] == "2"
     assert "x-lmbroker-dropped" not in named
+
+
+def test_names_that_others_chose_cannot_break_a_header():
+    """A model's name and the names of unknown fields are anybody's, of any length."""
+    told = dict(
+        headers.identity(
+            "openai",
+            "req_1",
+            model="mod\N{LATIN SMALL LETTER E WITH ACUTE}l\r\nx-evil: 1",
+            dropped="a\x00b," + "c" * 100_000,
+        )
+    )
+    assert told["x-lmbroker-model"] == "mod?l??x-evil: 1"
+    assert told["x-lmbroker-dropped"].startswith("a?b,ccc")
+    assert len(told["x-lmbroker-dropped"]) == headers.HEADER_TEXT

@@ -70,6 +70,15 @@ def test_failures_in_a_row_open_it_and_an_answer_between_starts_anew(seen):
     assert seen.place.breaker.reason == "3 failures in a row, last server"
 
 
+def test_an_answer_to_what_began_before_a_row_of_failures_does_not_break_it(seen):
+    early = [seen.health.opened(seen.place, "", 0.0) for _ in range(9)]
+    for n in range(RULES.failures):
+        assert seen.state == "closed"
+        seen.attempt(1.0 + n, unreachable())
+        seen.health.attempted(early.pop(), 1.5 + n)
+    assert seen.state == "open"
+
+
 def test_a_share_of_failures_opens_it_though_never_many_in_a_row(seen):
     for n in range(9):
         seen.attempt(n * 5.0, unreachable() if n % 2 else None)
@@ -136,6 +145,26 @@ def test_what_began_before_a_change_says_nothing_after_it(seen):
     for visit in early[1:]:
         seen.health.attempted(visit, 18.0, unreachable())
     assert seen.state == "closed" and seen.place.in_flight == 1
+    seen.health.closed(early[0], 19.0, "complete")
+    assert seen.place.breaker.window.counts(19.0, 60.0) == (1, 0)
+    seen.health.attempted(seen.health.opened(seen.place, "", 10.0), 20.0, TLS)
+    assert seen.state == "closed"
+
+
+def test_what_was_before_an_outage_does_not_count_after_it(seen):
+    for n in range(8):
+        seen.attempt(n * 0.1, unreachable() if n % 2 else None)
+    seen.open_it(1.0)
+    seen.attempt(16.0)
+    for _ in range(2):
+        seen.attempt(17.0, unreachable())
+    assert seen.state == "closed"
+
+
+def test_a_probe_that_meets_our_own_full_queue_leaves_the_probe_to_the_next(seen):
+    seen.open_it()
+    seen.attempt(20.0, BUSY)
+    assert seen.state == "open" and seen.free(20.0)
 
 
 def test_an_attempt_made_all_the_same_closes_it_when_it_is_answered(seen):
@@ -176,6 +205,12 @@ def test_a_target_rests_as_long_as_it_asks_and_then_takes_all_calls(seen):
     assert seen.free(4.0)
 
 
+def test_a_shorter_rest_does_not_end_a_longer_one(seen):
+    seen.attempt(0.0, refused("overloaded", 503), after=9.0)
+    seen.attempt(0.0, refused("overloaded", 503), after=2.0)
+    assert not seen.free(8.9)
+
+
 def test_nobody_rests_for_ever(seen):
     seen.attempt(0.0, refused("rate_limit", 429), after=1e12)
     assert not seen.free(LONGEST_REST - 1) and seen.free(LONGEST_REST)
@@ -207,6 +242,8 @@ def test_the_probe_of_a_key_proves_it_or_not(seen):
     assert not seen.free(599.0, "one")
     seen.attempt(600.0, unreachable(), ref="one")
     assert seen.place.keys["one"].state == "open" and seen.free(600.0, "one")
+    seen.health.closed(seen.health.opened(seen.place, "one", 600.0), 600.5, "client_left")
+    assert seen.place.keys["one"].state == "open" and seen.free(600.5, "one")
     seen.attempt(601.0, refused("invalid_request", 400), ref="one")
     assert seen.place.keys["one"].state == "closed"
 
@@ -296,12 +333,12 @@ def test_a_window_forgets_and_stays_small(steps):
         now += seconds
         window.add(now, 10.0, failed=failed)
         added.append((now, failed))
+        assert len(window._slices) <= 11
     made, failed = window.counts(now, 10.0)
     certain = [each for each in added if now - each[0] < 9.0]
     possible = [each for each in added if now - each[0] < 10.0]
     assert len(certain) <= made <= len(possible)
     assert sum(each[1] for each in certain) <= failed <= sum(each[1] for each in possible)
-    assert len(window._slices) <= 11
 
 
 # Laws.

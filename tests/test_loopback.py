@@ -31,7 +31,8 @@ def house():
 
 ODD = (
     b' {"messages":[{"role":"user","content":"say \\"model\\": \\"x\\""}],  "n":1,\n'
-    b'"seed":123456789012345678901234567890,"unknown":{"model":"inner"}, "model" : "%s"}'
+    b'"seed":123456789012345678901234567890,"unknown":{"model":"inner"}, "model" : "%s",'
+    b'"input": "x"}'
 )
 
 
@@ -53,7 +54,11 @@ async def test_case_41_and_42_passthrough_keeps_every_byte_of_request_and_answer
     backend = await house.backend()
     assert backend.received.startswith(f"POST {target} HTTP/1.1\r\n".encode())
     assert backend.body == ODD % real
-    answer = b'{ "id":"x" ,"big":123456789012345678901234567890, "usage":{"prompt_tokens":1}}\n'
+    answer = (
+        b'{ "id":"x" ,"big":123456789012345678901234567890, "object" : "list",\n'
+        b'"data":[{"object":"embedding","index":0,"embedding":[0.50]}],'
+        b'"usage":{"prompt_tokens":1,"total_tokens":1}}\n'
+    )
     backend.transport.write(unary(answer))
     await client.has(answer)
     assert client.body == answer

@@ -64,6 +64,7 @@ TABLE = [
     (answered(503, "overloaded"), True, True, "target"),
     (answered(503, "rate_limit", "slow_down"), True, True, "key"),
     (answered(529, "overloaded"), True, True, "target"),
+    (answered(503, "overloaded", "backend_busy"), True, True, "target"),
     (first_event("overloaded"), True, True, "target"),
     (first_event("rate_limit"), True, True, "key"),
     (first_event("overloaded", status=503), True, True, "target"),
@@ -231,6 +232,22 @@ def test_a_slow_stream_of_calls_may_always_be_tried_again():
     for second in range(1000):
         budget.call(float(second), rules)
         assert budget.spend(float(second), rules)
+
+
+def test_a_calm_time_saves_up_no_more_than_the_floor():
+    rules, budget = Retries(floor=5, share=0.1), Budget()
+    for second in range(1000):
+        budget.call(float(second), rules)
+    assert sum(budget.spend(999.0, rules) for _ in range(100)) == 5
+
+
+def test_without_a_floor_the_share_alone_allows_second_tries():
+    rules, budget = Retries(floor=0, share=0.125), Budget()
+    tries = 0
+    for _ in range(80):
+        budget.call(0.0, rules)
+        tries += budget.spend(0.0, rules)
+    assert tries == 10
 
 
 def test_no_floor_and_no_share_means_no_second_try():

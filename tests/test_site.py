@@ -305,14 +305,13 @@ MALFORMED = {
     "not ascii": b"GET /\xa0 HTTP/1.1\r\nHost: a\r\n\r\n",
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
     "chunk size": chunked(end=b"xyz\r\n"),
-    "chunk size of 17 digits": chunked(end=b"0" * 16 + b"1\r\n"),
+    "chunk size of 17 digits": chunked(end=b"0" * 16 + b"1\r\nx\r\n0\r\n\r\n"),
     "chunk end": chunked(end=b"1\r\nab"),
     "trailer": chunked(b"x", end=b"0\r\nno field\r\n\r\n"),
     "trailer with lf": chunked(b"x", end=b"0\r\na: b\nc: d\r\n\r\n"),
 }
 
 
-@hook(Channel, "headerReceived", "line")
 @hook(Channel, "_respondToBadRequestAndDisconnect")
 @hook(Channel, "_finishRequestBody", "data")
 @hook(Chunks, "_dataReceived_CHUNK_LENGTH")
@@ -388,6 +387,13 @@ def test_the_length_of_a_line_is_bounded(end):
     client = door.connect().send(b"GET /v1/messages?" + b"x" * 500 + end)
     assert client.answer.status == 414
     assert client.answer.json["type"] == "error"
+
+
+def test_a_long_line_behind_a_served_request_is_a_line_of_its_own_request():
+    client = Door(line=500).connect().send(GET + b"GET /v1/messages?" + b"x" * 500)
+    first, second = client.answers
+    assert (first.status, second.status) == (200, 414)
+    assert second.json["type"] == "error"
 
 
 # Targets and faults.
@@ -678,7 +684,7 @@ def test_who_is_turned_away_and_says_nothing_is_closed_soon():
     silent, dripping = door.connect(), door.connect().send(b"GET")
     door.pass_time(6)
     assert silent.wire.lost
-    assert dripping.answer.status == 408
+    assert dripping.answer.status == 503
 
 
 def test_those_turned_away_are_bounded_too():

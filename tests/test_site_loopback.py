@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from door_in_memory import GET, WAIT, Answer, Answers, chunked, post
+from door_in_memory import GET, WAIT, Answer, Answers, Wire, chunked, post
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
@@ -25,11 +25,14 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
 )
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
+from twisted.web import server
 
+from lmbroker.call import Record
 from lmbroker.site import Limits, Site
 from lmbroker.site.transport import PROBE_SECONDS, unsent
+from lmbroker.web import Front
 
 MIB = 1024 * 1024
 SECONDS = 10
@@ -492,3 +495,99 @@ async def test_nothing_is_left_behind(port):
     await until(lambda: door.site.connections == 0)
     assert descriptors() == before
     assert door.site.body_bytes == 0
+
+
+# In somebody else's site.
+
+
+class Breaks:
+    """A hall whose answers break in the middle, for a reason that nobody thought of."""
+
+    status = 200
+    headers = ()
+
+    def wall(self):
+        return 0
+
+    def open(self, request_id, operation, dialect):
+        return Record(id=request_id, operation=operation, dialect=dialect, opened_at=0.0)
+
+    def close(self, record):
+        self.closed = record
+
+    async def chat(self, call, record):
+        return self
+
+    async def deliver(self, consumer):
+        consumer.write(b"half")
+        raise RuntimeError("unforeseen")
+
+
+def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
+    monkeypatch, nothing_fails_unheard
+):
+    """Klein finishes every request, and what is finished has a last chunk."""
+    hall = Breaks()
+    front = Front(hall)
+    monkeypatch.setattr(front, "_read", lambda request, record: None)
+    clock = Clock()
+    channel = server.Site(front.resource(), reactor=clock).buildProtocol(None)
+    wire = Wire(clock, "127.0.0.1")
+    wire.protocol = channel
+    channel.makeConnection(wire)
+    channel.dataReceived(post(b"{}"))
+    assert wire.aborted
+    assert hall.closed.outcome == "failed"
+    nothing_fails_unheard.clear()
+
+
+# The daemon stands behind this door.
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /v1/messages HTTP/1.1\r\n\r\n", 400),
+        (post(b"{}", b"/v1/messages", b"Transfer-Encoding: chunked"), 400),
+        (b"GET /v1/messages HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + b"\r\n", 431),
+        (b"GET /v1/messages?" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (post(b"", b"/v1/messages", b"Expect: 100-continue", length=100 * MIB), 413),
+        (post(b"{", b"/v1/messages"), 400),
+        (b"DELETE /v1/messages HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"GET /v1/messages/none HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /v1/messages/\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET /v1/messages/%ff HTTP/1.1\r\nHost: a..b\r\n\r\n", 400),
+    ],
+)
+def test_the_daemon_tells_every_refusal_in_the_dialect_of_the_path(daemon, data, status):
+    with socket.create_connection(("127.0.0.1", daemon.port), SECONDS) as client:
+        client.sendall(data)
+        answer = Answer(client.recv(65536))
+    assert answer.status == status
+    assert answer.json["type"] == "error"
+    assert answer.json["request_id"] == answer.headers["request-id"]
+    assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize("line", [b"OPTIONS *", b"CONNECT a:443", b"TRACE /health", b"FOO /health"])
+def test_the_daemon_takes_no_other_methods(daemon, line):
+    with socket.create_connection(("127.0.0.1", daemon.port), SECONDS) as client:
+        client.sendall(line + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = Answer(client.recv(65536))
+    assert (answer.status, answer.code) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
+
+
+def test_the_daemon_writes_one_line_per_refusal(daemon):
+    before = len(daemon.lines())
+    with socket.create_connection(("127.0.0.1", daemon.port), SECONDS) as client:
+        client.sendall(b"GET /secret HTTP/1.1\r\nAuthorization: sk-secret\r\n\r\n")
+        answer = Answer(client.recv(65536))
+    for _ in range(SECONDS * 100):
+        if len(daemon.lines()) > before:
+            break
+        time.sleep(0.01)
+    (line,) = daemon.lines()[before:]
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert line["message"] == "Refused a request with 400: malformed_request"
+    assert "secret" not in str(line)

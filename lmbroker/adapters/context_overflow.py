@@ -22,10 +22,11 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 
-_N = "[0-9][0-9,]*"
+_N = "[0-9][0-9,]{0,14}"
 _PROMPT = f"(?P<prompt>{_N})"
 _OUTPUT = f"(?P<output>{_N})"
 _LIMIT = f"(?P<limit>{_N})"
+_GAP = ".{0,200}?"
 
 
 def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
@@ -33,7 +34,7 @@ def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
 
 
 _SHARES = re.compile(
-    rf"maximum context length is {_LIMIT}.*?requested(?: about)? {_N} tokens"
+    rf"maximum context length is {_LIMIT}{_GAP}requested(?: about)? {_N} tokens"
     r" \((?P<shares>[^)]*(?:completion|output))\)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -44,16 +45,16 @@ _SUM_OVER = _patterns(
     # Anthropic
     rf"{_PROMPT} \+ {_OUTPUT} > {_LIMIT}",
     # vLLM, oldest first
-    rf"too large: {_OUTPUT}.*?maximum context length is {_LIMIT}.*?has {_PROMPT} input",
+    rf"too large: {_OUTPUT}{_GAP}maximum context length is {_LIMIT}{_GAP}has {_PROMPT} input",
     rf"passed {_PROMPT} input tokens and requested {_OUTPUT} output tokens"
-    rf".*?context length is only {_LIMIT}",
-    rf"maximum context length is {_LIMIT}.*?requested {_OUTPUT} output tokens and your prompt"
+    rf"{_GAP}context length is only {_LIMIT}",
+    rf"maximum context length is {_LIMIT}{_GAP}requested {_OUTPUT} output tokens and your prompt"
     rf" contains (?:at least )?{_PROMPT} (?:input )?tokens",
     # SGLang
-    rf"maximum context length of {_LIMIT}.*?{_PROMPT} tokens from the input messages"
+    rf"maximum context length of {_LIMIT}{_GAP}{_PROMPT} tokens from the input messages"
     rf" and {_OUTPUT} tokens for the completion",
     # text-generation-inference, Together
-    rf"must be <= {_LIMIT}.*?given:? {_PROMPT} .*?and {_OUTPUT} ",
+    rf"must be <= {_LIMIT}{_GAP}given:? {_PROMPT} {_GAP}and {_OUTPUT} ",
 )
 
 _PROMPT_OVER = _patterns(
@@ -61,24 +62,24 @@ _PROMPT_OVER = _patterns(
     rf"{_PROMPT} tokens > {_LIMIT} maximum",
     # OpenAI, vLLM, xAI
     rf"maximum (?:context|prompt) length is {_LIMIT}"
-    rf".*?(?:resulted in|contains|has|requested(?: about)?) {_PROMPT} (?:input )?tokens",
-    rf"limit of {_LIMIT} tokens.*?resulted in {_PROMPT} tokens",
+    rf"{_GAP}(?:resulted in|contains|has|requested(?: about)?) {_PROMPT} (?:input )?tokens",
+    rf"limit of {_LIMIT} tokens{_GAP}resulted in {_PROMPT} tokens",
     # Gemini
     rf"input token count[ (]*{_PROMPT}[) ]*exceeds the maximum number of tokens"
     rf" allowed[ (]*{_LIMIT}",
     # llama.cpp
     rf"request \({_PROMPT} tokens\) exceeds the available context size \({_LIMIT}",
     # Mistral
-    rf"contains {_PROMPT} tokens.*?{_LIMIT} maximum context length",
+    rf"contains {_PROMPT} tokens{_GAP}{_LIMIT} maximum context length",
     # vLLM, SGLang, Together, OpenRouter
     rf"(?:input|prompt)(?: length)? \(?(?:length )?{_PROMPT}(?: tokens)?\)?"
     rf" (?:is longer than|exceeds) [^()0-9]*\(?{_LIMIT}",
     rf"prompt (?:length )?of {_PROMPT} tokens exceeds [^0-9]*{_LIMIT}",
     # LM Studio
-    rf"keep the first {_PROMPT} tokens.*?context length of only {_LIMIT}",
+    rf"keep the first {_PROMPT} tokens{_GAP}context length of only {_LIMIT}",
     # GitHub Copilot, DwarfStar
     rf"prompt token count of {_PROMPT} exceeds the limit of {_LIMIT}",
-    rf"prompt has {_PROMPT} tokens.*?context size is {_LIMIT}",
+    rf"prompt has {_PROMPT} tokens{_GAP}context size is {_LIMIT}",
     # Moonshot, Cerebras, Cohere, Fireworks
     rf"model token limit: {_LIMIT} \(requested: {_PROMPT}",
     rf"current length is {_PROMPT} while limit is {_LIMIT}",

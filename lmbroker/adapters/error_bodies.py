@@ -113,8 +113,8 @@ def read(status: int, body: bytes) -> Said:
 
 def read_value(value: Any) -> Said:
     """What a decoded error body says, or an error object inside a stream."""
-    if isinstance(value, list) and value:
-        return read_value(value[0])
+    while isinstance(value, list) and value:
+        value = value[0]
     if isinstance(value, str):
         return Said(message=limited(value))
     if not isinstance(value, dict):

@@ -62,8 +62,8 @@ class Channel(http.HTTPChannel):
         self.stall_deadline = NEVER
         self._turned_away: ErrorInfo | None = None
         self._request_line = b""
-        self._head_bytes = 0
-        self._head_lines = 0
+        self._bytes_left = 0
+        self._lines_left = 0
         self._body_limit = 0
         self._body_bytes = 0
         self._wire_bytes = 0
@@ -108,6 +108,8 @@ class Channel(http.HTTPChannel):
                 self.deadline = self._in(limits.idle_seconds)
             else:
                 self.loseConnection()
+        elif self._turned_away is not None and self.phase == "head":
+            self.refuse(self._turned_away)
         elif self.phase == "head":
             self.refuse(*refusals.slow("headers", limits.header_seconds))
         elif self.phase == "body":
@@ -166,10 +168,21 @@ class Channel(http.HTTPChannel):
     def lineReceived(self, line: bytes) -> bool:
         """Stock: folded headers, bare LF in places, and 400 for what is too large. True ends the
         reading of lines (``LineReceiver``)."""
-        if self.phase == "waiting" and line:
-            self._begin()
-        if line and self.phase != "closing":
-            self._bound_head(line)
+        if line:
+            if self.phase == "waiting":
+                self._begin()
+            size = len(line)
+            self._bytes_left -= size + 2
+            self._lines_left -= 1
+            # Of most lines this is all that needs to be known.
+            if (
+                self._bytes_left < 0
+                or self._lines_left < 0
+                or not self._request_line
+                or line[0] in framing.INITIALS
+                or size != len(line.translate(None, framing.CONTROLS))
+            ):
+                self._judge(line)
         if self.phase != "closing":
             super().lineReceived(line)
         return self.phase == "closing"
@@ -181,26 +194,26 @@ class Channel(http.HTTPChannel):
             self._stop(keep_reading=True)
             return
         self.phase = "head"
+        limits: Limits = self.site.limits
         if self._turned_away is None:
-            self.deadline = self._in(self.site.limits.header_seconds)
-        self._request_line = b""
-        self._head_bytes = self._head_lines = 0
+            self.deadline = self._in(limits.header_seconds)
+        self._bytes_left = limits.header_bytes
+        self._lines_left = limits.header_count + 1
         self._body_bytes = self._wire_bytes = self._early_bytes = 0
 
-    def _bound_head(self, line: bytes) -> None:
+    def _judge(self, line: bytes) -> None:
         limits: Limits = self.site.limits
-        self._head_bytes += len(line) + 2
+        problem = None
         if not self._request_line:
             self._request_line = line
             problem = framing.request_line_problem(line)
+        elif self._lines_left < 0:
+            self.refuse(*refusals.too_many_headers(limits.header_count))
         else:
-            self._head_lines += 1
-            problem = framing.header_line_problem(line)
+            problem = framing.header_problem(line, self._request_line)
         if problem is not None:
             self.refuse(*refusals.malformed(problem))
-        elif self._head_lines > limits.header_count:
-            self.refuse(*refusals.too_many_headers(limits.header_count))
-        elif self._head_bytes > limits.header_bytes:
+        elif self._bytes_left < 0:
             self.refuse(*refusals.headers_too_large(limits.header_bytes))
 
     def lineLengthExceeded(self, line: bytes) -> bool:
@@ -212,14 +225,6 @@ class Channel(http.HTTPChannel):
             self._request_line = line[:limit]
             self.refuse(*refusals.request_line_too_long(limit))
         return True
-
-    def headerReceived(self, line: bytes) -> bool:
-        """Stock: other transfer codings than chunked, and lengths of any number of digits."""
-        problem = framing.header_problem(line, self._request_line)
-        if problem is None:
-            return bool(super().headerReceived(line))
-        self.refuse(*refusals.malformed(problem))
-        return False
 
     def allHeadersReceived(self) -> None:
         """Stock: any number of hosts and any length, and then ``100 Continue``."""
@@ -326,6 +331,7 @@ class Channel(http.HTTPChannel):
         if self.phase != "closing":
             self.phase = "waiting"
             self.deadline = self._in(self.site.limits.idle_seconds)
+            self._request_line = b""
         super().requestDone(request)
 
     def pauseProducing(self) -> None:

@@ -11,39 +11,38 @@ import re
 CONTENT_LENGTH_DIGITS = 18
 CHUNK_SIZE_DIGITS = 16
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROLS = bytes((*range(9), *range(10, 32), 127))
+"""All but the tab. A bare CR or LF is one of them: only CR LF ends a line."""
+
+INITIALS = b" \tcCtT"
+"""``header_problem`` has nothing to say of a line that begins otherwise and has no CONTROLS."""
+
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 def request_line_problem(line: bytes) -> str | None:
     """Beyond what Twisted refuses (RFC 9112 3): bytes that are not ASCII."""
-    if _CONTROL.search(line):
+    if line.translate(None, CONTROLS) != line:
         return "the request line holds a control character"
     if not line.isascii():
         return "the request line holds a byte that is not ASCII"
     return None
 
 
-def header_line_problem(line: bytes) -> str | None:
-    """A raw line of the head, not empty (RFC 9112 2.2 and 5.2). A bare CR or LF is a control
-    character here: only CR LF ends a line."""
+def header_problem(line: bytes, request_line: bytes) -> str | None:
+    """A raw line of the headers, not empty (RFC 9112 2.2, 5.2 and 6)."""
     if line[0] in b" \t":
         return "a header is folded over several lines"
-    if _CONTROL.search(line):
+    if line.translate(None, CONTROLS) != line:
         return "a header holds a control character"
-    return None
-
-
-def header_problem(line: bytes, request_line: bytes) -> str | None:
-    """A header that says where the body ends (RFC 9112 6)."""
     name, _, value = line.partition(b":")
-    name = name.lower()
+    name, value = name.lower(), value.strip(b" \t")
     if name == b"transfer-encoding":
-        if value.strip(b" \t").lower() != b"chunked":
+        if value.lower() != b"chunked":
             return "transfer-encoding must be chunked and nothing else"
         if not request_line.endswith(b"HTTP/1.1"):
             return "HTTP/1.0 knows no transfer-encoding"
-    elif name == b"content-length" and len(value.strip(b" \t")) > CONTENT_LENGTH_DIGITS:
+    elif name == b"content-length" and len(value) > CONTENT_LENGTH_DIGITS:
         return f"content-length has more than {CONTENT_LENGTH_DIGITS} digits"
     return None
 

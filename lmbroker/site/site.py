@@ -2,7 +2,6 @@
 # (twisted.web has no annotations on most of its methods)
 """The site: who may connect, who is connected, and how they are sent away."""
 
-import ipaddress
 from collections import Counter
 from typing import Any
 
@@ -136,10 +135,5 @@ class Site(server.Site):
 
 def _counted_host(channel: Channel) -> str:
     """The address that a connection counts for, or an empty string."""
-    host = getattr(channel.getPeer(), "host", "")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return "" if (mapped or address).is_loopback else str(host)
+    host: str = getattr(channel.getPeer(), "host", "")
+    return "" if host == "::1" or host.startswith(("127.", "::ffff:127.")) else host

@@ -9,8 +9,10 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Call, Target
 from lmbroker.errors import Refused
 from lmbroker.losses import Mode
+from lmbroker.profiles import profile
 from lmbroker.unified.counting import estimate_input
 from lmbroker.workflows.contract import Workflow
+from lmbroker.workflows.embeddings import Embeddings
 from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.translation import Translation
 
@@ -34,7 +36,8 @@ def meet(
 ) -> Workflow:
     """The workflow of ``call`` at ``target``; ``overrides`` are the alias's profile.
 
-    Raises Refused where the backend's dialect has no such operation.
+    Raises Refused where the backend's dialect has no such operation, and for a request that asks
+    for no embeddings.
     """
     if call.operation == "embeddings" and target.backend.dialect != call.dialect:
         raise Refused(
@@ -45,6 +48,9 @@ def meet(
         )
     client = ADAPTERS[call.dialect]
     backend = ADAPTERS[target.backend.dialect]
+    if call.operation == "embeddings":
+        known = profile(target.backend.dialect, target.model, overrides)
+        return Embeddings(call, target, client, known)
     if client is backend:
         return Passthrough(call, target, client)
     return Translation(call, target, client, backend, mode=mode, overrides=overrides)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from streams import JSON, REPLY, completion, deltas, payloads, told
+from streams import JSON, REPLY, completion, deltas, events, payloads, told
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.unified.parts import (
@@ -23,9 +23,6 @@ from lmbroker.unified.response import Stop, Usage
 from lmbroker.unified.stream import (
     Error,
     Finish,
-    PartDelta,
-    PartStart,
-    PartStop,
     Ping,
     Start,
     StreamEvent,
@@ -38,25 +35,7 @@ SIGNED = Signature(origin="anthropic", value="c2ln")
 
 
 def answer(*parts: list[Any], end: Finish = END) -> list[StreamEvent]:
-    """A part is its skeleton and its deltas: a str is text, reasoning or arguments by the kind
-    of the part, other values are what they are."""
-    events: list[StreamEvent] = [START]
-    for index, (skeleton, *values) in enumerate(parts):
-        events.append(PartStart(index, skeleton))
-        for value in values:
-            kind: Any = _KINDS.get(type(value)) or _KINDS[type(skeleton)]
-            events.append(PartDelta(index, kind, value))
-        events.append(PartStop(index))
-    return [*events, end]
-
-
-_KINDS: dict[type, str] = {
-    TextPart: "text",
-    ReasoningPart: "reasoning",
-    ToolCallPart: "args",
-    Signature: "signature",
-    Citation: "citation",
-}
+    return [START, *events(*parts), end]
 
 
 def text(*values: Any, refusal: bool = False) -> list[Any]:
@@ -170,14 +149,14 @@ def test_case_47_usage_counts_the_prompt_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "events",
+    "early",
     [
         [Start("", "", Usage(input=1)), UsageUpdate(Usage(input=7, output=2))],
         [Start("", "", Usage(input=7, output=2))],
     ],
 )
-def test_usage_told_before_the_end_is_held_for_it(events: list[StreamEvent]) -> None:
-    stream = told("openai", [*events, Finish(Stop(reason="end"))])
+def test_usage_told_before_the_end_is_held_for_it(early: list[StreamEvent]) -> None:
+    stream = told("openai", [*early, Finish(Stop(reason="end"))])
     assert payloads(stream)[-1]["usage"]["total_tokens"] == 9
 
 
@@ -488,8 +467,8 @@ def test_finish_without_a_start_is_a_whole_stream() -> None:
 
 def test_case_56_error_ends_the_stream_without_done() -> None:
     broken = Error(ErrorInfo(kind="overloaded", message="Overloaded"))
-    for events in ([broken], [*answer(text("Half"))[:3], broken]):
-        stream = told("openai", events)
+    for given in ([broken], [*answer(text("Half"))[:3], broken]):
+        stream = told("openai", given)
         assert b"[DONE]" not in stream
         assert payloads(stream)[-1] == {
             "error": {

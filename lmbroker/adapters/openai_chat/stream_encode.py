@@ -113,6 +113,7 @@ class OpenAIEncoder:
         if kind == "text":
             if "\udc00" <= value[0] <= "\udfff" and self._chars - len(value) == self._half_at:
                 self._chars -= 1
+                self._half_at = -1
             if "\ud800" <= value[-1] <= "\udbff":
                 self._half_at = self._chars
         return encode(value)

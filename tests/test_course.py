@@ -1,0 +1,344 @@
+"""One call through its targets, as the broker's loop would walk it."""
+
+import random
+
+import pytest
+
+from lmbroker.breaker import BreakerRules
+from lmbroker.call import Attempt, Backend, Record, Target
+from lmbroker.course import Courses
+from lmbroker.errors import (
+    BackendRefused,
+    Broken,
+    BrokerError,
+    ErrorInfo,
+    Refused,
+    TimedOut,
+    Unreachable,
+)
+from lmbroker.health import Health
+from lmbroker.retries import Retries
+from lmbroker.routing import Route
+
+
+def refused():
+    return Unreachable(ErrorInfo(kind="unreachable", message="no", code="refused"))
+
+
+def died():
+    return Broken(ErrorInfo(kind="bad_upstream", message="no", code="closed_before_headers"))
+
+
+def answer(kind, status, code=None, **more):
+    return BackendRefused(ErrorInfo(kind=kind, message="no", status=status, code=code, **more))
+
+
+def overloaded(**more):
+    return answer("overloaded", 503, **more)
+
+
+def limited(**more):
+    return answer("rate_limit", 429, **more)
+
+
+def auth():
+    return answer("bad_upstream", 401, "backend_auth")
+
+
+def backend(name, ref=""):
+    return Backend(name=name, url=f"http://{name}", dialect="openai", credential_ref=ref)
+
+
+def route(names="abc", *, keys=None, strategy="ordered", fallback_on=(), **retries):
+    return Route(
+        name="alias",
+        targets=tuple(Target(backend=backend(name), model="m") for name in names),
+        keys={
+            name: tuple(backend(name, ref) for ref in refs) for name, refs in (keys or {}).items()
+        },
+        strategy=strategy,
+        retries=Retries(fallback_on=frozenset(fallback_on), **retries),
+    )
+
+
+class Hall:
+    """The broker's loop over a clock that is only a number. ``tried`` has each attempt as
+    (when, backend, key)."""
+
+    def __init__(self, chance=None):
+        self.courses = Courses(Health(BreakerRules()), chance or random.Random(5).random)
+        self.now = 0.0
+        self.calls = 0
+        self.tried = []
+
+    def call(self, route, *outcomes, key="", left=False, took=0.0, operation="chat"):
+        """Walk one call; an outcome is an error, or None for an answer. Returns the error that
+        the client sees, None for an answer."""
+        self.calls += 1
+        self.tried = []
+        record = Record(
+            id=str(self.calls), operation=operation, dialect="openai", opened_at=self.now
+        )
+        script = iter(outcomes)
+        try:
+            course = self.courses.begin(record, route, "asked", self.now, key=key)
+            while True:
+                target = course.target(self.now)
+                name, ref = target.backend.name, target.backend.credential_ref
+                self.tried.append((self.now, name, ref))
+                self.now += took
+                error = next(script)
+                if error is None:
+                    attempt = Attempt(target=target, workflow="passthrough", started=0.0)
+                    attempt.ended = self.now
+                    self.courses.attempted(record, attempt)
+                    record.outcome = "complete"
+                    return None
+                record.client_left = left
+                self.now += course.failed(error, self.now, 1e9 + self.now)
+        except BrokerError as error:
+            record.outcome = "backend_error"
+            return error
+        finally:
+            record.closed_at = self.now
+            self.courses.closed(record)
+
+    @property
+    def names(self):
+        return "".join(name for _, name, _ in self.tried)
+
+    @property
+    def refs(self):
+        return [ref for _, _, ref in self.tried]
+
+
+@pytest.fixture
+def hall():
+    return Hall()
+
+
+def test_the_first_target_answers_and_no_other_is_asked(hall):
+    assert hall.call(route(), None) is None
+    assert hall.names == "a"
+
+
+def test_each_target_is_tried_once_in_order_without_a_pause(hall):
+    error = hall.call(route(), refused(), overloaded(), limited())
+    assert hall.names == "abc" and hall.now == 0.0
+    assert error.info.kind == "rate_limit"
+    assert error.info.message == "no (tried a: refused, b: overloaded, c: rate_limit)"
+
+
+def test_not_more_attempts_than_the_rules_say(hall):
+    hall.call(route("abcdef", attempts=4), *[refused() for _ in range(6)])
+    assert hall.names == "abcd"
+
+
+def test_no_attempt_begins_after_the_time_of_the_call(hall):
+    error = hall.call(route(seconds=5), *[refused() for _ in range(3)], took=3.0)
+    assert hall.names == "ab"
+    assert error.info.message == "no (tried a: refused, b: refused)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        died(),
+        TimedOut(ErrorInfo(kind="timeout", message="no", code="timeout_headers")),
+        answer("server", 500),
+        answer("context_length", 400),
+        answer("timeout", 504),
+        auth(),
+    ],
+    ids=lambda error: error.info.code or error.info.kind,
+)
+def test_what_must_not_be_tried_again_is_told_as_it_came(hall, error):
+    assert hall.call(route(), error) is error
+    assert hall.names == "a" and error.info.message == "no"
+
+
+def test_a_client_who_left_is_never_called_for_again(hall):
+    hall.call(route(), refused(), left=True)
+    assert hall.names == "a"
+
+
+def test_the_last_words_stay_where_they_are_about_the_call(hall):
+    error = hall.call(route(), refused(), answer("context_length", 400))
+    assert hall.names == "ab" and error.info.message == "no"
+
+
+def test_an_alias_may_fall_back_for_more(hall):
+    rules = route(fallback_on=("context_length", "unsupported"))
+    assert hall.call(rules, answer("context_length", 400), None) is None
+    assert hall.names == "ab"
+    assert hall.call(rules, Refused("unsupported", "cannot be carried"), None) is None
+    assert hall.names == "ab"
+
+
+def test_a_call_that_we_refuse_leaves_nothing_behind(hall):
+    error = Refused("unsupported", "cannot be carried")
+    assert hall.call(route(), error) is error
+    (standing,) = (each for each in hall.courses.health.snapshot(0.0) if each.backend == "a")
+    assert (standing.in_flight, standing.attempts, standing.state) == (0, 0, "closed")
+
+
+# The same target again.
+
+
+def test_one_target_is_not_tried_again_unless_the_rules_say_so(hall):
+    hall.call(route("a"), overloaded())
+    assert hall.names == "a" and hall.now == 0.0
+
+
+def test_the_same_target_is_tried_again_after_a_growing_pause():
+    hall = Hall(chance=lambda: 0.5)
+    hall.call(route("a", same_target=3, attempts=4), *[overloaded() for _ in range(4)])
+    assert hall.names == "aaaa"
+    assert [when for when, _, _ in hall.tried] == pytest.approx([0, 0.25, 0.75, 1.75], abs=0.01)
+
+
+def test_other_targets_come_before_the_same_one_again():
+    hall = Hall(chance=lambda: 0.5)
+    hall.call(route("ab", same_target=1, attempts=9), *[refused() for _ in range(9)])
+    assert hall.names == "abab"
+    assert hall.tried[1][0] == 0.0 and hall.tried[2][0] == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("error", [limited, overloaded])
+def test_a_pause_is_as_long_as_the_backend_asks(hall, error):
+    again = {"same_target": 1}
+    assert hall.call(route("a", **again), error(retry_after_ms="2500"), None) is None
+    assert hall.tried[1][0] == pytest.approx(2.5, abs=0.01)
+    date = "Sun, 09 Sep 2001 01:46:50 GMT"  # 10 s after the wall clock's beginning
+    hall = Hall()
+    assert hall.call(route("a", longest_pause=20, **again), error(retry_after=date), None) is None
+    assert hall.tried[1][0] == pytest.approx(10, abs=0.01)
+
+
+def test_a_pause_above_the_limit_is_not_waited_for(hall):
+    error = hall.call(route("a", same_target=1), limited(retry_after="11"))
+    assert hall.names == "a" and hall.now == 0.0
+    assert error.info.retry_after == "11"
+
+
+def test_a_pause_that_the_time_of_the_call_does_not_hold_is_not_waited_for(hall):
+    hall.call(route("a", same_target=1, seconds=3), limited(retry_after="4"))
+    assert hall.names == "a" and hall.now == 0.0
+
+
+# Keys.
+
+KEYS = {"a": ("one", "two", "three")}
+
+
+def test_keys_are_used_in_turn(hall):
+    refs = []
+    for _ in range(6):
+        hall.call(route("a", keys=KEYS), None)
+        refs += hall.refs
+    assert refs == ["one", "two", "three"] * 2
+
+
+@pytest.mark.parametrize("error", [auth, limited, lambda: answer("billing", 402)])
+def test_another_key_takes_over_and_the_refused_one_rests(hall, error):
+    rules = route("ab", keys=KEYS)
+    assert hall.call(rules, error(), None) is None
+    assert hall.names == "aa" and hall.refs == ["one", "two"]
+    refs = []
+    for _ in range(4):
+        hall.call(rules, None)
+        refs += hall.refs
+    assert refs == ["three", "two", "three", "two"]
+
+
+def test_after_all_keys_comes_the_next_target_where_that_is_allowed(hall):
+    rules = route("ab", keys={"a": ("one", "two")})
+    assert hall.call(rules, limited(), limited(), None) is None
+    assert hall.names == "aab"
+    error = Hall().call(rules, auth(), auth())
+    assert error.info.code == "backend_auth" and error.info.should_retry == "false"
+
+
+def test_a_fault_of_the_backend_is_no_reason_for_another_key(hall):
+    assert hall.call(route("ab", keys=KEYS), overloaded(), None) is None
+    assert hall.names == "ab"
+
+
+def test_calls_that_belong_together_keep_their_key(hall):
+    seen = {}
+    for n in range(60):
+        hall.call(route("a", keys=KEYS), None, key=f"session {n % 12}")
+        seen.setdefault(n % 12, set()).update(hall.refs)
+    assert all(len(refs) == 1 for refs in seen.values())
+    assert set.union(*seen.values()) == {"one", "two", "three"}
+
+
+# Health.
+
+
+def test_a_target_that_is_out_is_passed_over(hall):
+    for _ in range(5):
+        hall.call(route(), refused(), None)
+    hall.call(route(), None)
+    assert hall.names == "b"
+    hall.now = 15.0
+    hall.call(route(), None)
+    assert hall.names == "a"
+
+
+def test_counting_tokens_says_nothing_about_a_target(hall):
+    for _ in range(9):
+        hall.call(route(), refused(), None, operation="count_tokens")
+        assert hall.names == "ab"
+    assert all(each.state == "closed" for each in hall.courses.health.snapshot(0.0))
+    for _ in range(5):
+        hall.call(route(), refused(), None)
+    hall.call(route(), None, operation="count_tokens")
+    assert hall.names == "b"
+
+
+def test_what_the_configuration_no_longer_names_is_forgotten(hall):
+    for _ in range(5):
+        hall.call(route(floor=5, share=0.0), refused(), None)
+    hall.courses.keep([route("a")])
+    assert [each.backend for each in hall.courses.health.snapshot(0.0)] == ["a"]
+    assert hall.courses.health.snapshot(0.0)[0].state == "open"
+    hall.call(route("bc", floor=5, share=0.0), refused())
+    hall.courses.keep([])
+    hall.call(route("bc", floor=5, share=0.0), refused(), None)
+    assert hall.names == "bc"
+
+
+def test_when_all_are_out_the_one_that_is_free_soonest_is_tried_and_no_other(hall):
+    hall.call(route("ab"), limited(retry_after="60"), limited(retry_after="20"))
+    hall.call(route("ab"), limited(retry_after="20"))
+    assert hall.names == "b"
+
+
+def test_a_second_try_goes_to_no_target_that_is_out(hall):
+    for _ in range(5):
+        hall.call(route("ab"), refused(), None)
+    hall.call(route("b"), limited(retry_after="60"))
+    hall.now = 20.0
+    error = hall.call(route("ab"), refused())
+    assert hall.names == "a" and error.info.message == "no"
+
+
+def test_one_probe_at_a_time_the_others_go_elsewhere(hall):
+    for _ in range(5):
+        hall.call(route("ab"), refused(), None)
+    records = [
+        Record(id=f"r{n}", operation="chat", dialect="openai", opened_at=20.0) for n in range(3)
+    ]
+    courses = [hall.courses.begin(each, route("ab"), "m", 20.0) for each in records]
+    assert [course.target(20.0).backend.name for course in courses[:1]] == ["a"]
+    later = [hall.courses.begin(each, route("ab"), "m", 20.0) for each in records[1:]]
+    assert [course.target(20.0).backend.name for course in later] == ["b", "b"]
+
+
+def test_the_second_tries_of_an_alias_have_a_budget(hall):
+    rules = route("ab", floor=3, share=0.0)
+    for _ in range(3):
+        assert hall.call(rules, overloaded(), None) is None
+    assert hall.call(rules, overloaded()) is not None
+    assert hall.names == "a"

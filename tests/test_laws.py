@@ -1,0 +1,457 @@
+"""What holds for every answer and every stream, however it is told and cut.
+
+The strategies are in strategies.py. What a dialect cannot say is written down in ``sayable``.
+"""
+
+from typing import Any
+
+import msgspec
+import pytest
+import strategies
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from strategies import STOP_STRINGS, answers, cut_bytes, cuts, responses, sequences, spoilt
+from streams import check, completion, passed, read, run, told, translated
+
+from lmbroker.adapters.answer_ids import COMPLETION, MESSAGE, answer_id, call_id
+from lmbroker.adapters.base import Reply
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.adapters.json_scan import ObjectScanner
+from lmbroker.adapters.openai_chat.decode_reasoning import from_details
+from lmbroker.adapters.signature import to_wire
+from lmbroker.errors import ErrorInfo
+from lmbroker.sse import Reader
+from lmbroker.unified import json_text
+from lmbroker.unified.fold import fold, unfold
+from lmbroker.unified.parts import (
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.stream import Error, StreamEvent
+from lmbroker.workflows.contract import Transform
+
+REPLY = Reply(model="alias", created=1795000000, request_id="req_1", stop=STOP_STRINGS)
+DIALECTS = ("openai", "anthropic")
+OTHER = {"openai": "anthropic", "anthropic": "openai"}
+
+laws = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+dialects = st.sampled_from(DIALECTS)
+"""Given, not parametrized: pytest-twisted wraps the test of one law once per parameter."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_fails_unheard() -> None:
+    """Nothing here knows Twisted."""
+
+
+# What a dialect can say.
+
+
+def sayable(dialect: str, response: Response) -> Any:
+    """What is left of ``response`` when it has been told in ``dialect`` as a stream: two answers
+    of which this is the same are the same to a client of the dialect."""
+    return _in_openai(response) if dialect == "openai" else _in_anthropic(response)
+
+
+def _in_openai(response: Response) -> Any:
+    """One text, one reasoning, one refusal, and the calls: how they stood among each other is
+    lost, as are what only another vendor understands, citations (which are told but not read),
+    the reason of most stops, and all but the numbers of the usage."""
+    texts = [part for part in response.parts if isinstance(part, TextPart)]
+    thoughts = [part.text for part in response.parts if isinstance(part, ReasoningPart)]
+    calls = [
+        ("custom", id, part.name, part.raw_args or "")
+        if part.kind == "custom"
+        else ("function", id, part.name, _object_or_text(part))
+        for id, part in _calls(response)
+    ]
+    refusal = "".join(part.text for part in texts if part.refusal)
+    if not refusal and response.stop.reason == "refusal":
+        refusal = (response.stop.details or {}).get("explanation") or ""
+    reason = response.stop.reason
+    if refusal or reason == "refusal":
+        reason = "refusal"
+    elif reason in ("max_tokens", "paused", "context_full", "compaction"):
+        reason = "max_tokens"
+    else:
+        reason = "tool_calls" if calls else "end"
+    usage = response.usage or Usage()
+    return (
+        answer_id(COMPLETION, response.id, REPLY.request_id),
+        json_text.joined(part.text for part in texts if not part.refusal),
+        json_text.joined(refusal),
+        json_text.joined("\n\n".join(filter(None, thoughts))),
+        calls,
+        reason,
+        msgspec.structs.replace(usage, cache_write_by_ttl=None, server_tools=None, tier=None),
+    )
+
+
+def _in_anthropic(response: Response) -> Any:
+    """All parts in their order, but for what only another vendor understands. Text is text, also
+    where it refuses; arguments are an object; citations are Anthropic's own."""
+    parts: list[Any] = []
+    ids = iter([id for id, _ in _calls(response)])
+    for part in response.parts:
+        if isinstance(part, TextPart):
+            cited = [each.raw for each in part.citations if each.origin == "anthropic"]
+            parts.append(("text", part.text, cited))
+        elif isinstance(part, ReasoningPart) and part.redacted is not None:
+            parts.append(("redacted", part.redacted))
+        elif isinstance(part, ReasoningPart):
+            parts.append(("thinking", part.text, to_wire(part.signature) if part.signature else ""))
+        elif isinstance(part, ToolCallPart):
+            args = {"input": part.raw_args} if part.kind == "custom" else _wrapped(part)
+            parts.append(("call", next(ids), part.name, args))
+        elif isinstance(part, OpaquePart) and part.origin == "anthropic":
+            parts.append(part.raw)
+    stop = response.stop
+    return (
+        answer_id(MESSAGE, response.id, REPLY.request_id),
+        parts,
+        "end" if stop.reason == "other" else stop.reason,
+        stop.sequence,
+        stop.details,
+        msgspec.structs.replace(response.usage or Usage(), tier=None),
+    )
+
+
+def _calls(response: Response) -> list[tuple[str, ToolCallPart]]:
+    """The calls with their ids, those made up that are missing."""
+    calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+    return [(call_id(part.id, REPLY.request_id, at), part) for at, part in enumerate(calls)]
+
+
+def _object_or_text(part: ToolCallPart) -> Any:
+    return part.raw_args if part.args is None else part.args
+
+
+def _wrapped(part: ToolCallPart) -> Any:
+    """Arguments that are no object, but for those that were only cut."""
+    value = _object_or_text(part)
+    if not isinstance(value, str):
+        return value
+    scanner = ObjectScanner()
+    scanner.feed(value)
+    return {json_text.INVALID_JSON: value} if scanner.broken else value
+
+
+# Folding.
+
+
+@laws
+@given(responses)
+def test_case_79_fold_is_the_inverse_of_unfold(response: Response) -> None:
+    assert fold(unfold(response)) == response
+
+
+@laws
+@given(st.data(), responses)
+def test_how_a_stream_is_cut_into_events_changes_nothing(data: Any, response: Response) -> None:
+    events = data.draw(sequences(st.just(response)))
+    assert fold(events).parts == response.parts
+    assert fold(events).stop == response.stop
+
+
+# Dialects.
+
+
+def breaks_midway(events: list[StreamEvent]) -> bool:
+    """Its arguments turn out to be no object when a part of them was told to an Anthropic
+    client."""
+    return b"event: error" in told("anthropic", events, REPLY)
+
+
+@laws
+@given(dialects, sequences(), cuts)
+def test_case_79_what_is_told_is_heard(
+    dialect: str, events: list[StreamEvent], where: list[int]
+) -> None:
+    assume(dialect == "openai" or not breaks_midway(events))
+    stream = told(dialect, events, REPLY)
+    heard = fold(read(dialect, cut_bytes(stream, where)))
+    assert sayable(dialect, heard) == sayable(dialect, fold(events))
+
+
+@laws
+@given(dialects, sequences(broken=True))
+def test_what_is_told_is_legal_and_so_is_what_is_heard(
+    dialect: str, events: list[StreamEvent]
+) -> None:
+    """``told`` and ``read`` ask the checkers."""
+    stream = told(dialect, events, REPLY)
+    heard = read(dialect, [stream])
+    broken = isinstance(events[-1], Error) or (dialect == "anthropic" and breaks_midway(events))
+    assert isinstance(heard[-1], Error) == broken
+
+
+@laws
+@given(dialects, sequences(broken=True), st.data())
+def test_every_reply_is_legal(dialect: str, events: list[StreamEvent], data: Any) -> None:
+    reply = data.draw(
+        st.builds(
+            Reply,
+            model=st.just("alias"),
+            stream_usage=st.booleans(),
+            legacy_functions=st.booleans(),
+            wants_tier=st.booleans(),
+            hide_reasoning=st.booleans(),
+            custom_tools=st.sampled_from([frozenset(), frozenset({"a", "b"})]),
+        )
+    )
+    told(dialect, events, reply)
+
+
+def one_way(response: Response) -> Response:
+    """Arguments as objects, where they are some: a stream tells text, a whole answer may not."""
+    parts = [
+        msgspec.structs.replace(part, raw_args=None)
+        if isinstance(part, ToolCallPart) and part.args is not None
+        else part
+        for part in response.parts
+    ]
+    return msgspec.structs.replace(response, parts=tuple(parts))
+
+
+def whole(dialect: str, response: Response) -> Response:
+    """``response`` told and heard as one JSON body."""
+    body = json_text.encode(ADAPTERS[dialect].encode_response(response, REPLY))
+    return ADAPTERS[dialect].decode_response(json_text.decode(body))
+
+
+def streamed(dialect: str, response: Response) -> Response:
+    return fold(read(dialect, [told(dialect, unfold(response), REPLY)]))
+
+
+ORDER: list[Any] = [
+    lambda part: isinstance(part, ReasoningPart),
+    lambda part: isinstance(part, TextPart) and not part.refusal,
+    lambda part: isinstance(part, TextPart),
+    lambda part: isinstance(part, ToolCallPart),
+]
+
+
+@laws
+@given(
+    answers(st.one_of(strategies.said, strategies.refused, strategies.reasoning, strategies.calls))
+)
+def test_openai_stream_and_whole_answer_say_the_same(response: Response) -> None:
+    """A message has one order of its fields; a stream that keeps to it is the same answer."""
+    ordered = [part for fits in ORDER for part in response.parts if _first(part) is fits]
+    unsaid = any(isinstance(part, ToolCallPart) for part in ordered)
+    stop = response.stop
+    if unsaid:  # else the explanation of a refusal stands behind the calls
+        stop = msgspec.structs.replace(stop, details=None)
+    response = msgspec.structs.replace(response, parts=tuple(ordered), stop=stop)
+    assert one_way(streamed("openai", response)) == one_way(whole("openai", response))
+
+
+def _first(part: Any) -> Any:
+    return next(fits for fits in ORDER if fits(part))
+
+
+@laws
+@given(
+    answers(
+        st.one_of(
+            strategies.said,
+            strategies.refused,
+            strategies.reasoning,
+            strategies.opaque,
+            strategies.whole_calls,
+            strategies.custom_calls,
+            st.sampled_from(strategies.BROKEN_ARGS).map(
+                lambda raw: strategies.call_of("c", "f", raw)
+            ),
+        )
+    )
+)
+def test_anthropic_stream_and_whole_answer_say_the_same(response: Response) -> None:
+    """Only arguments that were cut differ: a stream has told them, a whole answer wraps them."""
+    assert one_way(streamed("anthropic", response)) == one_way(whole("anthropic", response))
+
+
+@laws
+@given(sequences())
+def test_case_58_reasoning_comes_back_as_it_was(events: list[StreamEvent]) -> None:
+    """What an OpenAI client keeps of a stream holds all reasoning, and where it stood."""
+    stream = told("openai", events, REPLY)
+    kept = completion(stream).choices[0].message.to_dict()
+    back = from_details(kept.get("reasoning_details") or [])  # type: ignore[arg-type]
+    chars = calls = 0
+    expected = []
+    content = ""
+    for part in fold(events).parts:
+        if isinstance(part, ReasoningPart):
+            if part.text or part.signature or part.redacted is not None:
+                signature = part.signature
+                if signature is None and part.redacted is None:
+                    signature = Signature(origin="openai")
+                at = (chars, calls) if chars or calls else None
+                expected.append(msgspec.structs.replace(part, signature=signature, at=at))
+        elif isinstance(part, TextPart) and not part.refusal:
+            content += part.text
+            chars = len(json_text.joined([content]))
+        elif isinstance(part, ToolCallPart):
+            calls += 1
+    assert [_met(part) for part in back] == expected
+
+
+def _met(part: ReasoningPart) -> ReasoningPart:
+    return msgspec.structs.replace(part, text=json_text.joined([part.text]))
+
+
+# Both dialects.
+
+
+def kept(response: Response) -> Any:
+    """What must survive every way through both dialects."""
+    usage = response.usage or Usage()
+    return (
+        json_text.joined(p.text for p in response.parts if isinstance(p, TextPart)),
+        [
+            (id, part.name, {"input": part.raw_args} if part.kind == "custom" else _wrapped(part))
+            for id, part in _calls(response)
+        ],
+        _in_openai(response)[5],
+        (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning),
+    )
+
+
+def through(backend: str, client: str, stream: bytes) -> bytes:
+    out = run(translated(backend, client, REPLY), [stream])
+    check(client, out, REPLY)
+    return out
+
+
+@laws
+@given(
+    dialects,
+    sequences(answers(st.one_of(strategies.said, strategies.reasoning, strategies.whole_calls))),
+)
+def test_there_and_back_keeps_text_calls_stop_and_usage(
+    dialect: str, events: list[StreamEvent]
+) -> None:
+    other = OTHER[dialect]
+    stream = told(dialect, events, REPLY)
+    heard = fold(read(dialect, [stream]))
+    there = through(dialect, other, stream)
+    back = through(other, dialect, there)
+    refused = (heard.stop.details or {}).get("explanation")
+    assume(not refused)  # which is a text of its own to one, and a detail of the end to the other
+    assert kept(fold(read(other, [there]))) == kept(heard)
+    assert kept(fold(read(dialect, [back]))) == kept(heard)
+
+
+# Transforms.
+
+
+def is_over(transform: Transform) -> None:
+    """It has its end, gives nothing more, and stays as it is."""
+    phase, error = transform.phase, transform.error
+    assert phase in ("complete", "failed")
+    assert (error is None) == (phase == "complete")
+    other = ErrorInfo(kind="timeout", message="late")
+    late = (transform.feed(b"data: {}\n\n"), transform.fail(other), transform.close())
+    assert (*late, transform.ping(), transform.commit()) == (b"",) * 5
+    assert (transform.phase, transform.error) == (phase, error)
+
+
+def terminals(dialect: str, stream: bytes) -> tuple[int, int]:
+    """How many whole ends and how many errors."""
+    frames = Reader().feed(stream)
+    if dialect == "openai":
+        ends = sum(frame.data == b"[DONE]" for frame in frames)
+        errors = sum((frame.data or b"").startswith(b'{"error"') for frame in frames)
+    else:
+        ends = sum(frame.event == "message_stop" for frame in frames)
+        errors = sum(frame.event == "error" for frame in frames)
+    return ends, errors
+
+
+def ended_once(client: str, transform: Transform, out: bytes) -> None:
+    is_over(transform)
+    if transform.phase == "complete":
+        assert terminals(client, out) == (1, 0)
+    else:
+        assert terminals(client, out) == ((0, 1) if out else (0, 0))
+
+
+@laws
+@given(dialects, sequences(broken=True), cuts, st.data())
+def test_translated_stream_does_not_depend_on_cuts_and_ends_once(
+    dialect: str, events: list[StreamEvent], where: list[int], data: Any
+) -> None:
+    client = OTHER[dialect]
+    stream = data.draw(spoilt(told(dialect, events, REPLY)))
+    one = translated(dialect, client, REPLY)
+    out = run(one, [stream])
+    other = translated(dialect, client, REPLY)
+    assert run(other, cut_bytes(stream, where)) == out
+    for transform in (one, other):
+        ended_once(client, transform, out)
+    assert (other.phase, other.error, other.usage) == (one.phase, one.error, one.usage)
+    if out:
+        check(client, out, REPLY)
+
+
+@laws
+@given(dialects, sequences(broken=True), cuts, st.data())
+def test_passed_stream_does_not_depend_on_cuts_and_ends_once(
+    dialect: str, events: list[StreamEvent], where: list[int], data: Any
+) -> None:
+    stream = data.draw(spoilt(told(dialect, events, REPLY)))
+    one, other = passed(dialect), passed(dialect)
+    out = run(one, [stream])
+    assert run(other, cut_bytes(stream, where)) == out
+    for transform in (one, other):
+        is_over(transform)
+    assert (other.phase, other.error, other.usage) == (one.phase, one.error, one.usage)
+
+
+@laws
+@given(dialects, sequences(broken=True), cuts)
+def test_passed_stream_is_the_backends_own_bytes(
+    dialect: str, events: list[StreamEvent], where: list[int]
+) -> None:
+    stream = told(dialect, events, REPLY)
+    transform = passed(dialect)
+    out = run(transform, cut_bytes(stream, where))
+    assert out == (b"" if isinstance(events[0], Error) else stream)
+    ended_once(dialect, transform, out)
+
+
+@laws
+@given(
+    dialects, dialects, sequences(broken=True), st.integers(0, 2**16), st.booleans(), st.booleans()
+)
+def test_stream_that_is_stopped_anywhere_ends_once_and_closes_nothing(
+    dialect: str, client: str, events: list[StreamEvent], place: int, close: bool, commit: bool
+) -> None:
+    stream = told(dialect, events, REPLY)
+    stream = stream[: place % (len(stream) + 1)]
+    transform: Transform = (
+        passed(dialect) if client == dialect else translated(dialect, client, REPLY)
+    )
+    begun = transform.commit() if commit else b""
+    begun += transform.feed(stream)
+    going = transform.phase in ("waiting", "open")
+    last = transform.close() if close else transform.fail(LATE)
+    ended_once(client, transform, begun + last)
+    if begun + last:
+        check(client, begun + last, REPLY)
+    if going and not close:
+        assert transform.error is LATE
+        assert b"content_block_stop" not in last and b"[DONE]" not in last
+
+
+LATE = ErrorInfo(kind="timeout", message="the backend fell silent in its answer")

@@ -1,0 +1,254 @@
+"""Where a name leads, and the laws of every course through the targets."""
+
+import itertools
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmbroker.breaker import BreakerRules
+from lmbroker.call import Attempt, Backend, Call, Caller, Record, Target
+from lmbroker.course import Courses
+from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Unreachable
+from lmbroker.health import Health
+from lmbroker.retries import Retries
+from lmbroker.routing import Aliases, Route, named, resolve, serving, sticky_key
+
+
+def backend(name, dialect="openai", ref=""):
+    return Backend(name=name, url=f"http://{name}", dialect=dialect, credential_ref=ref)
+
+
+def target(name="b", model="m", dialect="openai"):
+    return Target(backend=backend(name, dialect), model=model)
+
+
+def route(name, *targets, **more):
+    return Route(name=name, targets=targets or (target(),), **more)
+
+
+# Names.
+
+ALIASES = Aliases(
+    [route(name) for name in ("*", "claude-*", "claude-opus-*", "claude-opus-5", "gpt", "other")],
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "alias"),
+    [
+        ("gpt", "gpt"),
+        ("claude-opus-5", "claude-opus-5"),
+        ("claude-opus-5-5", "claude-opus-*"),
+        ("claude-opus-", "claude-opus-*"),
+        ("claude-haiku-4-5", "claude-*"),
+        ("claude", "*"),
+        ("Claude-opus-5", "*"),
+        ("gpt-5", "*"),
+        ("claude-*", "claude-*"),
+    ],
+)
+def test_the_very_name_wins_then_the_longest_beginning(asked, alias):
+    found, name = resolve(asked, ALIASES)
+    assert (found.name, name) == (alias, asked)
+
+
+def test_unknown_names_lead_to_the_default_or_nowhere():
+    routes = [route("gpt"), route("claude-*")]
+    assert resolve("mistral", Aliases(routes, "gpt"))[0].name == "gpt"
+    assert resolve("claude-x", Aliases(routes, "gpt"))[0].name == "claude-*"
+    with pytest.raises(BrokerError) as caught:
+        resolve("mistral", Aliases(routes))
+    assert (caught.value.info.kind, caught.value.info.code) == ("not_found", "model_not_found")
+
+
+def test_a_list_of_aliases_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="two aliases are called 'gpt'"):
+        Aliases([route("gpt"), route("gpt")])
+    with pytest.raises(ValueError, match="the default alias 'x' does not exist"):
+        Aliases([route("gpt")], "x")
+
+
+@given(st.lists(st.text("ab", max_size=4), unique=True), st.text("ab", max_size=6))
+def test_no_longer_beginning_is_passed_over(beginnings, asked):
+    aliases = Aliases([route(f"{text}*") for text in beginnings])
+    fitting = [text for text in beginnings if asked.startswith(text)]
+    if not fitting:
+        with pytest.raises(BrokerError):
+            resolve(asked, aliases)
+    else:
+        assert resolve(asked, aliases)[0].name == max(fitting, key=len) + "*"
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [("m", "m"), ("*", "asked"), ("vendor/{model}", "vendor/asked"), ("{model}:x", "asked:x")],
+)
+def test_a_target_may_take_the_name_that_was_asked_for(model, sent):
+    assert named(target(model=model), "asked").model == sent
+
+
+def test_only_targets_whose_dialect_has_the_operation_serve_it():
+    both = route(
+        "a", target("o"), target("a", dialect="anthropic"), target("p"), weights=(3.0, 2.0, 1.0)
+    )
+    assert serving(both, "chat") is both
+    counting = serving(both, "count_tokens")
+    assert [each.backend.name for each in counting.targets] == ["a"]
+    assert counting.weights == (2.0,)
+    assert serving(both, "embeddings").weights == (3.0, 1.0)
+    assert serving(route("o"), "count_tokens").targets == ()
+    courses = Courses(Health(), random.Random(1).random)
+    with pytest.raises(BrokerError) as caught:
+        courses.begin(record("r"), serving(route("o"), "count_tokens"), "o", 0.0)
+    assert caught.value.info.code == "unsupported_operation"
+
+
+@pytest.mark.parametrize(
+    ("sticky", "key"),
+    [
+        ((), ""),
+        (("caller",), "caller=me"),
+        (("header:X-Session",), "header:X-Session=s1"),
+        (("header:x-none", "body:prompt_cache_key", "caller"), "body:prompt_cache_key=k"),
+        (("body:stream", "body:none"), ""),
+    ],
+)
+def test_the_sticky_key_is_the_first_value_that_there_is(sticky, key):
+    call = Call(
+        id="1",
+        operation="chat",
+        dialect="openai",
+        alias="m",
+        body=b'{"model":"m","stream":true,"prompt_cache_key":"k"}',
+        headers={"x-session": "s1"},
+        caller=Caller(name="me"),
+    )
+    assert sticky_key(route("a", sticky=sticky), call) == key
+
+
+# Courses.
+
+
+def record(name):
+    return Record(id=name, operation="chat", dialect="openai", opened_at=0.0)
+
+
+FAILURES = {
+    "refused": lambda: Unreachable(ErrorInfo(kind="unreachable", message="", code="refused")),
+    "died": lambda: Broken(ErrorInfo(kind="bad_upstream", message="", code="bad_response")),
+    "429": lambda: BackendRefused(
+        ErrorInfo(kind="rate_limit", message="", status=429, retry_after="3")
+    ),
+    "503": lambda: BackendRefused(ErrorInfo(kind="overloaded", message="", status=503)),
+    "400": lambda: BackendRefused(ErrorInfo(kind="context_length", message="", status=400)),
+    "401": lambda: BackendRefused(
+        ErrorInfo(kind="bad_upstream", message="", status=401, code="backend_auth")
+    ),
+}
+
+routes = st.builds(
+    lambda names, models, weights, keys, strategy, attempts, seconds, same, fallback: Route(
+        name="a",
+        targets=tuple(target(name, model) for name, model in zip(names, models, strict=False)),
+        weights=tuple(weights[: len(names)]),
+        keys={
+            name: tuple(backend(name, ref=f"env:{name}{n}") for n in range(count))
+            for name, count in zip(names, keys, strict=False)
+            if count > 1
+        },
+        strategy=strategy,
+        retries=Retries(
+            attempts=attempts,
+            seconds=seconds,
+            same_target=same,
+            fallback_on=frozenset(fallback),
+        ),
+    ),
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(("m", "*", "x/{model}")), min_size=4, max_size=4),
+    st.lists(st.sampled_from((0.0, 1.0, 5.0)), min_size=4, max_size=4),
+    st.lists(st.integers(1, 3), min_size=4, max_size=4),
+    st.sampled_from(("ordered", "weighted", "least-busy", "fastest")),
+    st.integers(1, 6),
+    st.floats(0.0, 60.0),
+    st.integers(0, 3),
+    st.lists(st.sampled_from(("context_length", "backend_auth", "bad_upstream")), max_size=2),
+)
+
+calls = st.lists(
+    st.tuples(
+        st.floats(0.0, 20.0),
+        st.sampled_from(("", "key one", "key two")),
+        st.lists(st.sampled_from((*FAILURES, "answer", "leave")), min_size=12, max_size=12),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(routes, calls, st.randoms(use_true_random=False))
+def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls, source):
+    health = Health(BreakerRules(failures=3, least=5))
+    courses = Courses(health, source.random)
+    rules, now = route.retries, 0.0
+    allowed = {
+        (each.name, each.credential_ref, named(goal, "asked").model)
+        for goal in route.targets
+        for each in route.keyed(goal.backend)
+    }
+    for number, (gap, key, script) in enumerate(calls):
+        now += gap
+        memory = record(str(number))
+        course = courses.begin(memory, route, "asked", now, key=key)
+        began, tried, last, outcomes = now, [], None, iter(script)
+        try:
+            while True:
+                goal = course.target(now)
+                tried.append((goal.backend.name, goal.backend.credential_ref, goal.model))
+                assert tried[-1] in allowed
+                assert len(tried) <= rules.attempts
+                assert len(tried) == 1 or now <= began + rules.seconds + 0.01
+                assert tried.count(tried[-1]) <= 1 + rules.same_target
+                outcome = next(outcomes)
+                now += 0.5
+                if outcome == "answer":
+                    done = Attempt(target=goal, workflow="passthrough", started=0.0, ended=now)
+                    courses.attempted(memory, done)
+                    memory.outcome = "complete"
+                    break
+                memory.client_left = outcome == "leave"
+                last = FAILURES["503" if outcome == "leave" else outcome]()
+                pause = course.failed(last, now, now)
+                assert not memory.client_left
+                if outcome == "400":
+                    assert "context_length" in rules.fallback_on
+                if outcome == "died":
+                    assert "bad_upstream" in rules.fallback_on
+                assert pause <= rules.longest_pause + 0.01
+                now += pause
+        except BrokerError as error:
+            assert error is last
+        memory.closed_at = now
+        courses.closed(memory)
+        assert all(standing.in_flight == 0 for standing in health.snapshot(now))
+        assert all(standing.state != "half_open" for standing in health.snapshot(now))
+
+
+def test_calls_of_one_key_stay_together_over_a_change_of_the_list():
+    def first(route, key):
+        courses = Courses(Health(), random.Random(1).random)
+        return courses.begin(record("r"), route, "m", 0.0, key=key).target(0.0).backend.name
+
+    names = "abcd"
+    whole = route("a", *map(target, names), strategy="weighted")
+    for count, gone in itertools.product(range(50), names):
+        key = f"session {count}"
+        home = first(whole, key)
+        left = tuple(each for each in whole.targets if each.backend.name != gone)
+        assert first(whole, key) == home
+        if gone != home:
+            assert first(msgspec.structs.replace(whole, targets=left), key) == home

@@ -1,0 +1,169 @@
+"""``twistd lmbroker`` at its door: what ends the start, in one line and with exit code 1."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from lmbroker import __version__
+from lmbroker.cli import main
+
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+GOOD = """
+[server]
+listen = ["ENDPOINT"]
+[[models]]
+alias = "m"
+type = "openai"
+target = { url = "practice:", model = "echo" }
+"""
+BAD = """
+log_level = "loud"
+[[models]]
+alias = "m"
+type = "openai"
+target = { ulr = "practice:", api_key = "env:NOBODY_SETS_THIS" }
+"""
+
+
+@pytest.fixture
+def twistd(tmp_path):
+    """Run twistd to its end in a folder of its own."""
+
+    def run(*arguments):
+        done = subprocess.run(
+            [*TWISTD, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=30
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the configuration that ``c.toml`` names."""
+    return (tmp_path / "c.toml").write_text
+
+
+@pytest.fixture
+def taken():
+    """The endpoint string of a port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp:{server.getsockname()[1]}:interface=127.0.0.1"
+
+
+def test_twistd_knows_lmbroker(twistd):
+    done = twistd("--help")
+    assert done.returncode == 0
+    assert re.search(r"\blmbroker +A broker between programs and their LLM", done.stdout)
+
+
+def test_help_names_the_options(twistd):
+    done = twistd("lmbroker", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "-c, --config=  The configuration file (TOML). [default: etc/config.toml]" in done.stdout
+
+
+def test_version(twistd):
+    done = twistd("lmbroker", "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"lmbroker {__version__}\n", "")
+
+
+def test_an_unknown_option(twistd):
+    done = twistd("lmbroker", "--cofnig=x")
+    assert done.returncode == 1
+    assert done.stdout.rstrip().endswith("option --cofnig not recognized")
+
+
+@pytest.mark.parametrize("nodaemon", [["-n"], []])
+def test_a_bad_configuration(twistd, write, nodaemon, tmp_path, monkeypatch, capsys):
+    """The lines are those of ``lmbroker check``, and nothing forks or is left behind."""
+    write(BAD)
+    done = twistd(*nodaemon, "lmbroker", "--config", "c.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--config", "c.toml"]) == 1
+    assert done.stderr == capsys.readouterr().err
+    assert len(done.stderr.splitlines()) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["c.toml"]
+
+
+def test_a_configuration_elsewhere_is_named_in_full(twistd, tmp_path):
+    folder = tmp_path / "below"
+    folder.mkdir()
+    done = twistd("--rundir", str(folder), "-n", "lmbroker", "-c", "../nowhere.toml")
+    assert done.stderr == f"{tmp_path.parent}/nowhere.toml: cannot be read: " + (
+        "No such file or directory\n"
+    )
+
+
+def test_a_missing_configuration(twistd):
+    done = twistd("-n", "lmbroker", "--config", "none.toml")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "none.toml: cannot be read: No such file or directory\n",
+    )
+
+
+def test_a_port_in_use(twistd, write, taken, tmp_path):
+    write(GOOD.replace("ENDPOINT", taken))
+    done = twistd("-n", "--pidfile=pid", "lmbroker", "--config", "c.toml")
+    assert done.returncode == 1
+    assert done.stderr == f"lmbroker: cannot listen on {taken}: Address already in use\n"
+    assert done.stdout.count("Address already in use") == 1, "the log says it as well"
+    assert not (tmp_path / "pid").exists()
+
+
+def test_a_port_in_use_ends_a_daemon_too(twistd, write, taken, tmp_path):
+    write(GOOD.replace("ENDPOINT", taken))
+    done = twistd("--pidfile=pid", "--logfile=log", "lmbroker", "--config", "c.toml")
+    assert done.returncode == 1
+    assert f"cannot listen on {taken}" in done.stderr
+    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if taken in line]
+    assert '"level":"critical"' in line
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("systemd:domain=INET:index=0", "systemd passed no such socket"),
+        ("ssl:0:privateKey=c.toml", "Error: "),
+        ("unix:/nowhere/x.sock", "No such file or directory"),
+    ],
+)
+def test_an_endpoint_that_only_the_machine_can_refuse(twistd, write, endpoint, reason):
+    write(GOOD.replace("ENDPOINT", endpoint))
+    done = twistd("-n", "--pidfile=", "lmbroker", "--config", "c.toml")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lmbroker: cannot listen on {endpoint}: {reason}")
+
+
+def test_a_log_that_cannot_be_written(twistd, write):
+    write(GOOD.replace("ENDPOINT", "tcp:0:interface=127.0.0.1"))
+    done = twistd("--logfile=/nowhere/log", "-n", "lmbroker", "--config", "c.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("lmbroker: cannot log to /nowhere/log: No such file or directory\n")
+
+
+def test_several_endpoints_and_a_warning(start_daemon, tmp_path):
+    path = tmp_path / "x.sock"
+    daemon = start_daemon(
+        GOOD.replace("ENDPOINT", f'unix:{path}", "tcp:PORT:interface=127.0.0.1').replace(
+            '"echo"', '"echo", api_key = "key-1"'
+        )
+    ).wait()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+    (line,) = [line for line in daemon.lines() if line["level"] == "warning"][:1]
+    assert "the key stands in the file itself" in line["message"]
+    assert "key-1" not in daemon.out.read_text()
+    daemon.stop()
