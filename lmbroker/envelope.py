@@ -130,6 +130,29 @@ def with_model(body: bytes, model: str) -> bytes:
     return b"".join((body[:start], value, body[end:]))
 
 
+def with_usage(body: bytes) -> bytes | None:
+    """``body`` with ``stream_options.include_usage`` spliced in, every other byte where it was;
+    None where the client asks for it already, or where it cannot be done.
+
+    ``body`` must have passed ``read``.
+    """
+    raw = _TOP_LEVEL.decode(body).get("stream_options")
+    if raw is None:
+        close = body.rindex(b"}")
+        return b"".join((body[:close], b',"stream_options":{"include_usage":true}', body[close:]))
+    options = _ANY.decode(raw)
+    if options is not None and not isinstance(options, dict):
+        return None
+    if options and options.get("include_usage"):
+        return None
+    value = msgspec.json.encode({**(options or {}), "include_usage": True})
+    for found in re.finditer(rb'"stream_options"\s*:\s*(' + re.escape(bytes(raw)) + rb")", body):
+        spliced = b"".join((body[: found.start(1)], value, body[found.end(1) :]))
+        if bytes(_TOP_LEVEL.decode(spliced)["stream_options"]) == value:
+            return spliced
+    return None
+
+
 def _model_span(body: bytes) -> tuple[int, int]:
     """Where the top-level model's value stands: walks the brackets, so that no text inside the
     body is taken for a key."""

@@ -64,6 +64,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     inference_geo: tuple[str, ...] = ()
     matryoshka: bool = False
     omit: tuple[str, ...] = ()
+    ask_usage: bool = False
 
 
 UNKNOWN_ANTHROPIC = Profile()

@@ -118,3 +118,27 @@ def test_stream_flag(text, streaming):
 def test_bytes_that_are_no_utf8_are_refused_when_decoded():
     with pytest.raises(Refused):
         envelope.decode(b'{"model":"x","a":"\xff"}')
+
+
+@pytest.mark.parametrize(
+    ("body", "asking"),
+    [
+        (b'{"model":"m" }\n', b'{"model":"m" ,"stream_options":{"include_usage":true}}\n'),
+        (
+            b'{ "stream_options" : null, "model":"m"}',
+            b'{ "stream_options" : {"include_usage":true}, "model":"m"}',
+        ),
+        (
+            b'{"stream_options":{"a":[1]},"model":"m"}',
+            b'{"stream_options":{"a":[1],"include_usage":true},"model":"m"}',
+        ),
+        (
+            b'{"x":{"stream_options":{}},"stream_options":{},"model":"m"}',
+            b'{"x":{"stream_options":{}},"stream_options":{"include_usage":true},"model":"m"}',
+        ),
+        (b'{"stream_options":{"include_usage":true},"model":"m"}', None),
+        (b'{"stream_options":7,"model":"m"}', None),
+    ],
+)
+def test_case_42_usage_is_asked_for_without_touching_the_rest(body, asking):
+    assert envelope.with_usage(body) == asking

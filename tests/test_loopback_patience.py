@@ -9,6 +9,7 @@ from house import (
     A_EVENT,
     CONFIG,
     EVENTS,
+    O_END,
     O_EVENT,
     PATHS,
     House,
@@ -257,3 +258,40 @@ async def test_case_66_a_stream_without_done_is_whole_if_it_has_a_finish_reason(
     await client.has(b"data: [DONE]\n\n")
     [record] = await house.ended()
     assert record.outcome == "complete"
+
+
+COUNTING = CONFIG.replace(
+    'api_key = "env:KEY" }\n[[models]]',
+    'api_key = "env:KEY" }\nprofile = { ask_usage = true }\n[[models]]',
+)
+USAGE = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o","choices":[],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}\n\n'
+)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("asked", [False, True])
+async def test_case_42_usage_may_be_asked_for_behind_the_clients_back(open_house, asked):
+    house = await open_house(config=COUNTING)
+    more = {"stream_options": {"include_usage": True}} if asked else {}
+    client = await house.post(PATHS["openai"], ask("o", stream=True, **more))
+    backend = await house.backend()
+    assert (await next_request(backend, 1))["stream_options"] == {"include_usage": True}
+    end = O_END.replace(b"data: [DONE]\n\n", b"")
+    backend.transport.write(
+        sse_head() + chunk(O_EVENT) + chunk(end + USAGE + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    )
+    await client.has(b"[DONE]")
+    assert client.body == O_EVENT + end + (USAGE if asked else b"") + b"data: [DONE]\n\n"
+    [record] = await house.ended()
+    assert (record.usage.input, record.usage.output) == (3, 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_42_nothing_is_asked_for_unless_the_configuration_says_so(open_house):
+    house = await open_house()
+    body = ask("o", stream=True)
+    await house.post(PATHS["openai"], body)
+    backend = await house.backend()
+    assert "stream_options" not in await next_request(backend, 1)

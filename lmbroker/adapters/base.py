@@ -114,6 +114,10 @@ class Tap(Protocol):
         to the end of the terminal event or of an error."""
         ...
 
+    def without_usage(self, block: bytes) -> bytes:
+        """``block`` without the events that only count tokens, for a client who did not ask."""
+        ...
+
     def close(self) -> ErrorInfo | bytes:
         """The body ended and no terminal event was seen: what is missing of it when the answer
         is complete all the same, the error otherwise."""

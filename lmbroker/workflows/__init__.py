@@ -52,5 +52,6 @@ def meet(
         known = profile(target.backend.dialect, target.model, overrides)
         return Embeddings(call, target, client, known)
     if client is backend:
-        return Passthrough(call, target, client)
+        ask_usage = bool((overrides or {}).get("ask_usage"))
+        return Passthrough(call, target, client, ask_usage=ask_usage)
     return Translation(call, target, client, backend, mode=mode, overrides=overrides)

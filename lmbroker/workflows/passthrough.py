@@ -25,15 +25,24 @@ class Passthrough:
     dropped: tuple[str, ...] = ()
     dropped_header = ""
 
-    def __init__(self, call: Call, target: Target, adapter: Adapter) -> None:
+    def __init__(
+        self, call: Call, target: Target, adapter: Adapter, *, ask_usage: bool = False
+    ) -> None:
+        """``ask_usage``: have the backend of a stream count tokens although the client does not
+        want to know; its count is taken out of the stream again."""
         self._call = call
         self._target = target
         self._adapter = adapter
+        self._ask_usage = ask_usage and call.stream and adapter.dialect == "openai"
+        self._hide_usage = False
 
     def outbound(self) -> Outbound:
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
         body = envelope.with_model(call.body, self._target.model)
+        asking = envelope.with_usage(body) if self._ask_usage else None
+        if asking is not None:
+            body, self._hide_usage = asking, True
         dialect = self._target.backend.dialect
         return Outbound(
             path=path_of(call.operation, dialect),
@@ -53,7 +62,8 @@ class Passthrough:
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 
     def transform(self, *, now: int) -> Transform:
-        return PassedStream(self._adapter.tap(self._choices()), self._adapter, self._call.id)
+        tap = self._adapter.tap(self._choices())
+        return PassedStream(tap, self._adapter, self._call.id, hide_usage=self._hide_usage)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our

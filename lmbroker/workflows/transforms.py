@@ -141,10 +141,13 @@ class PassedStream:
     tail of an unfinished one is held until it is whole, so that an error event never lands
     inside it. A tap looks aside for usage and the end."""
 
-    def __init__(self, tap: Tap, client: Adapter, request_id: str) -> None:
+    def __init__(
+        self, tap: Tap, client: Adapter, request_id: str, *, hide_usage: bool = False
+    ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
         self._tap = tap
+        self._hide_usage = hide_usage
         self._client = client
         self._request_id = request_id
         self._boundary = Boundary()
@@ -206,6 +209,8 @@ class PassedStream:
         seen = tap.see(block)
         if seen < len(block):
             block = block[:seen]
+        if self._hide_usage:
+            block = tap.without_usage(block)
         if tap.complete and not tap.started:
             return self.fail(NO_ANSWER)
         if self.phase == "waiting":

@@ -45,6 +45,9 @@ class AnthropicTap:
                 break
         return seen
 
+    def without_usage(self, block: bytes) -> bytes:
+        return block
+
     def close(self) -> ErrorInfo | bytes:
         return TERMINATOR if self.stop else TRUNCATED
 

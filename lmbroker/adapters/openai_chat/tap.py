@@ -47,6 +47,11 @@ class OpenAITap:
                 break
         return seen
 
+    def without_usage(self, block: bytes) -> bytes:
+        if b'"usage"' not in block:
+            return block
+        return b"".join(event for event in split(block) if not _only_counts(event))
+
     def close(self) -> ErrorInfo | bytes:
         return TERMINATOR if len(self._finished) >= self._choices else TRUNCATED
 
@@ -75,3 +80,14 @@ class OpenAITap:
                 self._finished.add(choice.get("index") or 0)
                 reason = choice["finish_reason"]
                 self.stop = decode_stop(reason, calls=reason == "tool_calls").reason
+
+
+def _only_counts(event: bytes) -> bool:
+    """Whether an event is the chunk without choices that ``include_usage`` asks for."""
+    for frame in Reader().feed(event):
+        try:
+            chunk = json_text.decode(frame.data or b"")
+        except ValueError:
+            return False
+        return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))
+    return False
