@@ -1,6 +1,7 @@
 # make serve   start the broker on http://localhost:8080
 # make test    all tests, what they need included
 # make check   lint and types
+# make bench   how fast it is, beside nginx; bench/README.md
 # make docs    write docs/translation.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= etc/config.toml
 
-.PHONY: serve test test-real check docs wheel clean
+.PHONY: serve test test-real check docs bench wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,5 +47,12 @@ check: $(VENV)/.check
 docs: $(VENV)/.installed
 	$(BIN)/python docs/translation_page.py
 
+bench: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
+	$(BIN)/python -m bench $(BENCH)
+
+bench/build/%: bench/%.c
+	mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -o $@ $<
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist bench/build *.egg-info

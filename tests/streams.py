@@ -200,8 +200,10 @@ def told(dialect: str, given: Iterable[StreamEvent], reply: Reply = REPLY) -> by
     return stream
 
 
-def check(dialect: str, stream: bytes, reply: Reply = REPLY) -> None:
-    checker = openai_checker(reply.stream_usage) if dialect == "openai" else anthropic_checker()
+def check(dialect: str, stream: bytes, reply: Reply | None = REPLY) -> None:
+    """Raises GrammarError where ``stream`` is none that a client with this ``reply`` may get."""
+    asked = None if reply is None else reply.stream_usage
+    checker = openai_checker(asked) if dialect == "openai" else anthropic_checker()
     for frame in Reader().feed(stream):
         checker.feed(frame)
     checker.close()

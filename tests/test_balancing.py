@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmbroker.balancing import Load, distance, order
@@ -27,6 +27,7 @@ loads_of_any_kind = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(loads_of_any_kind, st.sampled_from(STRATEGIES), chances, st.sampled_from(("", "key")))
 def test_an_order_has_every_target_once_and_the_free_ones_first(loads, strategy, chance, key):
     found = order(loads, strategy, chance, key)
@@ -37,6 +38,7 @@ def test_an_order_has_every_target_once_and_the_free_ones_first(loads, strategy,
     assert late == sorted(late)
 
 
+@settings(deadline=None)
 @given(loads_of_any_kind, chances, st.sampled_from(("", "key")))
 def test_an_ordered_list_stays_in_order_whatever_else_is_known(loads, chance, key):
     found = [at for at in order(loads, "ordered", chance, key) if loads[at].free]
@@ -70,6 +72,7 @@ def test_a_target_without_weight_comes_last():
         assert order(loads, strategy, random.Random(1).random)[-1] == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(max_size=8), min_size=2, max_size=8, unique=True),
     st.data(),

@@ -326,6 +326,7 @@ def test_a_model_that_stands_for_any_is_one_place_whatever_is_asked_for():
     assert len(places) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=300))
 def test_a_window_forgets_and_stays_small(steps):
     window, now, added = Window(), 0.0, []
@@ -346,7 +347,7 @@ def test_a_window_forgets_and_stays_small(steps):
 EVENTS = ("begin", "answer", "complete", "fail", "fail lastingly", "give up", "rest", "wait")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 5)), max_size=120))
 def test_a_breaker_makes_legal_changes_only_and_has_one_probe_at_a_time(steps):
     changes = deque()
@@ -394,6 +395,7 @@ def test_a_breaker_makes_legal_changes_only_and_has_one_probe_at_a_time(steps):
         assert one.after == other.before and one.at <= other.at
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -1,7 +1,7 @@
 """What may be tried again, where, when, and how often."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmbroker.errors import (
@@ -189,6 +189,7 @@ def test_retry_after_in_every_form_that_backends_send(seconds, milliseconds, exp
     assert retry_after(error, WALL) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=10))
 def test_no_header_text_breaks_retry_after(seconds, milliseconds):
     error = info("rate_limit", retry_after=seconds, retry_after_ms=milliseconds)
@@ -206,6 +207,7 @@ def test_a_pause_doubles_up_to_a_limit_and_its_jitter_is_full():
 # How often.
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=200),
     st.integers(0, 20),

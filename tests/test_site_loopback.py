@@ -31,7 +31,7 @@ from twisted.web import server
 
 from lmbroker.call import Record
 from lmbroker.site import Limits, Site
-from lmbroker.site.transport import PROBE_SECONDS, unsent
+from lmbroker.site.transport import PROBE_SECONDS, outstanding
 from lmbroker.web import Front
 
 MIB = 1024 * 1024
@@ -59,9 +59,13 @@ class Port:
         await self.site.drain()
         await self._listening.stopListening()
 
-    def dial(self, handshake=True):
+    def dial(self, handshake=True, buffer=None):
         """A connected socket."""
-        client = socket.create_connection(("127.0.0.1", self.address.port), SECONDS)
+        client = socket.socket()
+        client.settimeout(SECONDS)
+        if buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.connect(("127.0.0.1", self.address.port))
         if self.tls and handshake:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -301,8 +305,7 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
     )
 
     def client():
-        asked = door.dial()
-        asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        asked = door.dial(buffer=65536)
         asked.sendall(WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         received = 0
         began = time.monotonic()
@@ -343,18 +346,21 @@ async def test_a_tls_client_that_does_not_close_is_not_waited_for(port):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_the_kernel_has_not_taken_is_known(port):
-    """Without it a slow reader would count as a stalled one: the names are Twisted's own."""
+async def test_what_the_client_has_not_taken_is_known(port):
+    """Without it a slow reader would count as a stalled one: the names are Twisted's own. What it
+    takes from the kernel counts at once, before the kernel asks us for more."""
     door = await port()
-    asked = await deferToThread(door.ask, WAIT)
+    asked = await deferToThread(door.dial, buffer=65536)
+    asked.sendall(WAIT)
     request = await door.request()
     request.write(b"x" * 30 * MIB)
-    await deferLater(reactor, 0.1)
-    before = unsent(request.channel.transport)
-    assert 0 < before < 30 * MIB
-    await deferToThread(asked.recv, MIB)
-    await deferToThread(asked.recv, MIB)
-    await until(lambda: unsent(request.channel.transport) < before)
+    transport = request.channel.transport
+    await deferLater(reactor, 0.2)
+    before, offset = outstanding(transport), transport.offset
+    assert 30 * MIB > before > 30 * MIB - offset
+    await deferToThread(asked.recv, 100_000, socket.MSG_WAITALL)
+    await until(lambda: outstanding(transport) < before)
+    assert transport.offset == offset
 
 
 # Clients that leave.

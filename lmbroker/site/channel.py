@@ -24,7 +24,7 @@ from lmbroker.error_answers import error_answer
 from lmbroker.errors import ErrorInfo
 from lmbroker.site import framing, refusals
 from lmbroker.site.limits import Limits
-from lmbroker.site.transport import finish_writing, unsent, watch_peer
+from lmbroker.site.transport import finish_writing, outstanding, watch_peer
 
 NEVER = float("inf")
 
@@ -69,7 +69,7 @@ class Channel(http.HTTPChannel):
         self._wire_bytes = 0
         self._early_bytes = 0
         self._discarded = 0
-        self._left_to_send = 0
+        self._outstanding = 0
 
     # The life of the connection.
 
@@ -147,7 +147,7 @@ class Channel(http.HTTPChannel):
         self.phase = "closing"
         self.stall_deadline = NEVER
         self.deadline = self._in(self.site.limits.linger_seconds)
-        self._left_to_send = unsent(self.transport)
+        self._outstanding = outstanding(self.transport)
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()
         if keep_reading:
@@ -337,7 +337,7 @@ class Channel(http.HTTPChannel):
     def pauseProducing(self) -> None:
         """Stock: has no timer for a client that takes nothing."""
         if self.stall_deadline == NEVER:
-            self._left_to_send = unsent(self.transport)
+            self._outstanding = outstanding(self.transport)
             self.stall_deadline = self._in(self.site.limits.stall_seconds)
         super().pauseProducing()
 
@@ -349,8 +349,8 @@ class Channel(http.HTTPChannel):
 
     def _moved(self) -> bool:
         """Whether the client has taken anything since the last look."""
-        before, self._left_to_send = self._left_to_send, unsent(self.transport)
-        return self._left_to_send < before
+        before, self._outstanding = self._outstanding, outstanding(self.transport)
+        return self._outstanding < before
 
     # Refusals.
 

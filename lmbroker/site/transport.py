@@ -1,6 +1,9 @@
 """What we ask of the transport under a channel that no interface of Twisted offers."""
 
+import fcntl
 import socket
+import sys
+import termios
 from typing import Any
 
 from twisted.internet import interfaces
@@ -10,12 +13,22 @@ PROBE_SECONDS = (60, 15, 4)
 silence; the system's default is two hours, which a backend would go on being paid for."""
 
 
-def unsent(transport: Any) -> int:
-    """Bytes that were written and that the kernel has not taken yet; 0 where there is no way to
-    know, which makes a slow reader look like one that has stalled."""
+def outstanding(transport: Any) -> int:
+    """Bytes that were written and that the client's kernel has not taken yet, in our buffers and
+    in the kernel's. The kernel's count: it asks for more only when a third of its buffer has
+    become free, which can be megabytes, and a slow reader would look like one that has stalled.
+    """
     wire = _wire(transport)
-    whole = len(getattr(wire, "dataBuffer", b"")) + getattr(wire, "_tempDataLen", 0)
-    return int(whole - getattr(wire, "offset", 0))
+    ours = len(getattr(wire, "dataBuffer", b"")) + getattr(wire, "_tempDataLen", 0)
+    return int(ours - getattr(wire, "offset", 0)) + _in_kernel(wire)
+
+
+def _in_kernel(wire: Any) -> int:
+    try:
+        answer = fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (AttributeError, OSError):  # closed, or no socket
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def watch_peer(transport: Any, seconds: float) -> None:
