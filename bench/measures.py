@@ -33,8 +33,8 @@ LOAD_SECONDS = 60.0
 
 HELD_STEP = 40
 HELD_STEPS = 30
-HELD_INTERVAL_US = 20_000
-"""A stream falls behind when an event comes only after the next was sent."""
+EVENT_INTERVAL_US = 20_000
+"""Between two events of a stream."""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,23 +191,32 @@ def start_result(running: Running, round: int) -> Result:
 
 
 def held_result(running: Running, path: str, round: int) -> Result:
-    """The most streams, at 50 events per second each, of which nine events in ten arrive before
-    the next one was sent. Sought by halving, up to ``HELD_STEP * HELD_STEPS`` streams."""
+    """The most streams, at 50 events per second each, that do not fall behind. Sought by halving,
+    up to ``HELD_STEP * HELD_STEPS`` streams."""
     holds, behind = 0, HELD_STEPS + 1
     best: Result | None = None
     while behind - holds > 1:
         steps = (holds + behind) // 2
-        try:
-            result = scenario_result(running, path, held(steps * HELD_STEP), round)
-        except RuntimeError:
-            running.process.check()
+        result = _holding(running, path, steps * HELD_STEP, round)
+        if result is None:
             behind = steps
-            continue
-        assert result.load is not None
-        if result.load.event.p90 <= HELD_INTERVAL_US:
-            holds, best = steps, result
         else:
-            behind = steps
+            holds, best = steps, result
     if best is None:
         return Result(measure="held", system=running.system.name, path=path, round=round, value=0)
     return msgspec.structs.replace(best, value=float(holds * HELD_STEP))
+
+
+def _holding(running: Running, path: str, streams: int, round: int) -> Result | None:
+    """What was measured while nine events in ten arrived before the next one was sent, None where
+    they did not. Tried twice: it may be the machine that was behind."""
+    for _ in range(2):
+        try:
+            result = scenario_result(running, path, held(streams), round)
+        except RuntimeError:
+            running.process.check()
+            continue
+        assert result.load is not None
+        if result.load.event.p90 <= EVENT_INTERVAL_US:
+            return result
+    return None

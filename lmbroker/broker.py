@@ -12,13 +12,15 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IConsumer
 from twisted.logger import Logger
 
-from lmbroker import headers, routing
+from lmbroker import headers, rate_limit_headers, routing
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused
 from lmbroker.headers import Pairs
+from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
+from lmbroker.redaction import redact_error
 from lmbroker.relay import Relay
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Unary, Workflow
@@ -93,10 +95,8 @@ class Broker:
         observers: Sequence[Observer],
         clock: Any,
         wall: Callable[[], float],
-        timeouts: Timeouts = Timeouts(),
     ) -> None:
         self.config = config
-        self.timeouts = timeouts
         self._backends = backends
         self._observers = tuple(observers)
         self._clock = clock
@@ -138,7 +138,7 @@ class Broker:
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise
         (translation.md 7.3); raises as ``chat``."""
-        alias = self.config.alias(call.alias)
+        alias = self._alias(call)
         target = routing.order(alias, call.alias)[0]
         if target.backend.dialect == "anthropic":
             return await self._answer(call, record)
@@ -150,8 +150,13 @@ class Broker:
         )
         return WholeAnswer(200, head, body, record)
 
-    async def _answer(self, call: Call, record: Record) -> Answer:
+    def _alias(self, call: Call) -> Alias | None:
+        """Where the call's model name leads, None where its caller may not go there."""
         alias = self.config.alias(call.alias)
+        return alias if alias is not None and may_use(call.caller, alias.name) else None
+
+    async def _answer(self, call: Call, record: Record) -> Answer:
+        alias = self._alias(call)
         failure: AttemptFailed | None = None
         for target in routing.order(alias, call.alias):
             assert alias is not None
@@ -161,6 +166,7 @@ class Broker:
                 return await self._attempt(call, record, alias, target)
             except AttemptFailed as error:
                 failure = error
+                call = headers.for_another_backend(call)
                 if record.client_left:
                     raise CancelledError() from None
         assert failure is not None
@@ -172,7 +178,7 @@ class Broker:
         known = self._lessons.overrides(target, self._clock.seconds())
         workflow = meet(call, target, mode=mode, overrides={**known, **alias.profile})
         try:
-            return await self._try(call, record, target, workflow)
+            return await self._try(call, record, alias, target, workflow)
         except BackendRefused as error:
             lesson = workflow.lesson(error.info)
             if (
@@ -191,19 +197,22 @@ class Broker:
         )
         learned = {**known, **lesson.overrides, **alias.profile}
         workflow = meet(call, target, mode=mode, overrides=learned)
-        return await self._try(call, record, target, workflow)
+        return await self._try(call, record, alias, target, workflow)
 
-    async def _try(self, call: Call, record: Record, target: Target, workflow: Workflow) -> Answer:
+    async def _try(
+        self, call: Call, record: Record, alias: Alias, target: Target, workflow: Workflow
+    ) -> Answer:
         outbound = workflow.outbound()
         record.dropped = workflow.dropped
         attempt = Attempt(target=target, workflow=workflow.name, started=self._clock.seconds())
         record.attempts = [*record.attempts, attempt]
         try:
-            answer = await self._backends.send(target.backend, outbound, self.timeouts)
+            answer = await self._backends.send(target.backend, outbound, alias.timeouts)
             attempt.status = answer.status
             record.headers_at = self._clock.seconds()
-            return await self._receive(call, record, target, workflow, answer)
+            return await self._receive(call, record, alias, target, workflow, answer)
         except AttemptFailed as error:
+            error.info = redact_error(error.info, (target.backend.credential,))
             attempt.error = error.info.code or error.info.kind
             raise
         except CancelledError:
@@ -218,18 +227,21 @@ class Broker:
         self,
         call: Call,
         record: Record,
+        alias: Alias,
         target: Target,
         workflow: Workflow,
         answer: BackendAnswer,
     ) -> Answer:
         if not 200 <= answer.status <= 299:
             body = await answer.body(ERROR_BODY_LIMIT)
-            raise workflow.failure(answer.status, answer.headers, body)
+            refusal = workflow.failure(answer.status, answer.headers, body)
+            refusal.headers = self._limits(call, alias, target, answer)
+            raise refusal
         now = int(self.wall())
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
-            relay = await self._begin(workflow, answer, now)
-            head = (*_STREAM_HEADERS, *self._headers(call, record, target, workflow, answer))
+            relay = await self._begin(workflow, answer, alias.timeouts, now)
+            head = (*_STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
             return StreamAnswer(200, head, relay, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
             answer.abort()
@@ -248,14 +260,16 @@ class Broker:
         record.first_event_at = self._clock.seconds()
         head = (
             ("content-type", whole.content_type),
-            *self._headers(call, record, target, workflow, answer),
+            *self._headers(call, record, alias, target, workflow, answer),
         )
         return WholeAnswer(200, head, whole.body, record)
 
-    async def _begin(self, workflow: Workflow, answer: BackendAnswer, now: int) -> Relay:
+    async def _begin(
+        self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int
+    ) -> Relay:
         """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
         transform = workflow.transform(now=now)
-        relay = Relay(answer, transform, self._clock, self.timeouts)
+        relay = Relay(answer, transform, self._clock, timeouts)
         answer.deliver(relay)
         await relay.begun
         if transform.phase == "failed" and transform.error is not None and relay.silent:
@@ -266,12 +280,14 @@ class Broker:
         self,
         call: Call,
         record: Record,
+        alias: Alias,
         target: Target,
         workflow: Workflow,
         answer: BackendAnswer,
     ) -> Pairs:
         return (
             *headers.from_backend(answer.headers),
+            *self._limits(call, alias, target, answer),
             *headers.identity(
                 call.dialect,
                 call.id,
@@ -281,6 +297,15 @@ class Broker:
                 dropped=workflow.dropped_header,
                 attempts=len(record.attempts),
             ),
+        )
+
+    def _limits(self, call: Call, alias: Alias, target: Target, answer: BackendAnswer) -> Pairs:
+        return rate_limit_headers.for_client(
+            answer.headers,
+            target.backend.dialect,
+            call.dialect,
+            expose_limits=alias.expose_limits,
+            now=self.wall(),
         )
 
 

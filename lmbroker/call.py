@@ -85,13 +85,16 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """A name that clients ask for, and where it leads.
 
     ``profile`` overrides what is known of the target's model, by the names of
-    ``profiles.Profile``.
+    ``profiles.Profile``. ``expose_limits``: clients may see how much of its rate limits the
+    backend has left.
     """
 
     name: str
     targets: tuple[Target, ...]
     mode: Mode = "default"
     profile: Mapping[str, Any] = {}
+    timeouts: Timeouts = Timeouts()
+    expose_limits: bool = False
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@ listens or connects; the daemon is ``twistd lmbroker``."""
 
 import argparse
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -12,14 +13,19 @@ import msgspec
 
 from lmbroker import __version__, envelope
 from lmbroker.call import Alias, Backend, Call, Target
-from lmbroker.config import DIALECTS, MODES, Config, ConfigError
+from lmbroker.config import Config, ConfigError
+from lmbroker.config_models import DIALECTS, MODES
 from lmbroker.configfile import load
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
+from lmbroker.keys import hash_of
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Workflow
 
 CHUNK = 64 * 1024
 """Most bytes of a stream that are read at once."""
+
+KEY_PREFIX = "lmb-"
+KEY_BYTES = 32
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
@@ -53,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--config", metavar="FILE", default="etc/config.toml")
     check.set_defaults(run=_check)
 
+    genkey = commands.add_parser("genkey", help="make a key for a client, and its hash")
+    genkey.set_defaults(run=_genkey)
+
     translate = commands.add_parser(
         "translate",
         help="translate what stands on stdin",
@@ -74,6 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--mode", choices=MODES, help="what may be lost")
     translate.set_defaults(run=_translate, what="request", usage_error=translate.error)
     return parser
+
+
+# lmbroker genkey
+
+
+def _genkey(options: argparse.Namespace) -> int:
+    key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    print(f"key:  {key}")
+    print(f"hash: {hash_of(key)}")
+    return 0
 
 
 # lmbroker check

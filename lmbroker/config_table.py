@@ -156,6 +156,24 @@ class Table:
             return default
         return value
 
+    def number(self, key: str, default: float, *, least: float, most: float) -> float:
+        """A number within bounds."""
+        value = self.any(key)
+        if value is None:
+            return default
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if numeric and least <= value <= most:
+            return float(value)
+        self.complain(key, expected(describe(value), f"a number from {least:g} to {most:g}"))
+        return default
+
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self.any(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.complain(key, expected(describe(value), "a boolean"))
+        return default
+
     def texts(self, key: str) -> list[str] | None:
         """An array of strings, not empty; None where the key is missing."""
         value = self.any(key)

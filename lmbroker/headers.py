@@ -6,6 +6,8 @@ lower case throughout. Credentials are not made here; ``backends`` adds them las
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from lmbroker import __version__
 from lmbroker.call import Call, Dialect
 from lmbroker.errors import ErrorInfo
@@ -59,6 +61,15 @@ def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
     named = headers.get("connection", "").lower().split(",")
     hop = {name.strip() for name in named}
     return {name: value for name, value in headers.items() if name not in hop}
+
+
+def for_another_backend(call: Call) -> Call:
+    """``call`` without what was meant for the first backend only: an idempotency key proves
+    nothing to another one."""
+    if "idempotency-key" not in call.headers:
+        return call
+    kept = {name: value for name, value in call.headers.items() if name != "idempotency-key"}
+    return msgspec.structs.replace(call, headers=kept)
 
 
 def from_backend(headers: Mapping[str, str]) -> Pairs:

@@ -34,9 +34,7 @@ def entry(alias: Alias, created: int) -> dict[str, Any]:
     }
 
 
-def page(
-    aliases: Mapping[str, Alias], created: int, query: Mapping[str, str]
-) -> dict[str, Any]:
+def page(aliases: Mapping[str, Alias], created: int, query: Mapping[str, str]) -> dict[str, Any]:
     """The list of models, in the order of ``aliases``; ``query`` may hold ``limit`` (1..1000),
     ``after_id`` and ``before_id``.
 

@@ -26,7 +26,7 @@ ESCAPES = 8
 _SHAPES = re.compile(
     # Not inside a word; the letter of an escape (\n) in front is none.
     rb"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
-    rb"(?:sk[-_](?:[A-Za-z0-9]{1,32}[-_]){0,8}[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
+    rb"(?:(?:sk|lmb)[-_](?:[A-Za-z0-9]{1,32}[-_]){0,8}[A-Za-z0-9*]{8,}[A-Za-z0-9_*-]*"
     rb"|(?:pk|rk|key)[-_](?=[A-Za-z_*-]{0,64}[0-9*])[A-Za-z0-9_*-]{16,}"
     rb"|(?:gsk_|xai-|pplx-|csk-|nvapi-|hf_|r8_)[A-Za-z0-9*]{16,}[A-Za-z0-9_*-]*"
     rb"|AIza[A-Za-z0-9_-]{20,}"

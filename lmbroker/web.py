@@ -20,10 +20,11 @@ from werkzeug.exceptions import HTTPException
 from lmbroker import envelope, models
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import Answer, Broker
-from lmbroker.call import Alias, Call, Dialect, Operation, Record
+from lmbroker.call import Alias, Call, Caller, Dialect, Operation, Record
 from lmbroker.error_answers import error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
+from lmbroker.keys import caller_of, may_use
 from lmbroker.metrics import exposition
 from lmbroker.routing import unknown_model
 from lmbroker.unified import json_text
@@ -79,13 +80,17 @@ class Front:
             for name, values in request.args.items()
         }
         try:
-            return _json(request, 200, models.page(self._aliases(), self._created, query))
+            aliases = self._aliases(request)
+            return _json(request, 200, models.page(aliases, self._created, query))
         except Refused as error:
             return self._refuse(request, error)
 
     @app.route("/v1/models/<path:model>", methods=["GET"])
     def show_model(self, request: Any, model: str) -> bytes:
-        alias = self._aliases().get(model)
+        try:
+            alias = self._aliases(request).get(model)
+        except Refused as error:
+            return self._refuse(request, error)
         if alias is None:
             return self._refuse(request, unknown_model(model))
         return _json(request, 200, models.entry(alias, self._created))
@@ -106,8 +111,11 @@ class Front:
         request.setHeader("content-type", content_type)
         return body
 
-    def _aliases(self) -> Mapping[str, Alias]:
-        return self._broker.config.aliases
+    def _aliases(self, request: Any) -> Mapping[str, Alias]:
+        """The aliases that this client may use. Raises Refused without a valid key."""
+        caller = self._caller(request)
+        known = self._broker.config.aliases
+        return {name: alias for name, alias in known.items() if may_use(caller, name)}
 
     # Errors that no call belongs to.
 
@@ -179,6 +187,8 @@ class Front:
             self._broker.close(record)
 
     def _read(self, request: Any, record: Record) -> Call:
+        caller = self._caller(request)
+        record.caller = caller.name
         body = request.content.read()
         record.bytes_in = len(body)
         if len(body) > BODY_LIMIT:
@@ -209,8 +219,19 @@ class Front:
             stream=head.stream and record.operation == "chat",
             query=request.uri.partition(b"?")[2],
             headers=headers,
+            caller=caller,
             mode=mode,
         )
+
+    def _caller(self, request: Any) -> Caller:
+        """Raises Refused where no valid key is told."""
+        keys = self._broker.config.keys
+        if not keys:
+            return Caller()
+        told: dict[str, list[str]] = {}
+        for name, values in request.requestHeaders.getAllRawHeaders():
+            told[name.decode("latin-1").lower()] = [each.decode("latin-1") for each in values]
+        return caller_of(keys, told)
 
     def _tell(self, request: Any, record: Record, error: BrokerError) -> None:
         """The HTTP error that ends a call before its first byte."""
@@ -233,6 +254,7 @@ class Front:
                 (REQUEST_ID[record.dialect], info.backend_request_id or record.id),
                 ("x-lmbroker-request-id", record.id),
                 *from_error(info, native=native is not None),
+                *(error.headers if isinstance(error, BackendRefused) else ()),
             ),
         )
         request.write(body)

@@ -3,6 +3,7 @@ byte, and the real broker between them."""
 
 import json
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -137,16 +138,19 @@ class House:
             environ={"KEY": "backend-key"},
             read_file=open,
         )
+        aliases = {
+            name: msgspec.structs.replace(alias, timeouts=timeouts)
+            for name, alias in config.aliases.items()
+        }
         self.records = []
         self.registry = CollectorRegistry()
         self._backends = Backends(reactor)
         self.broker = Broker(
-            config,
+            msgspec.structs.replace(config, aliases=aliases),
             self._backends,
             [Metrics(self.registry), self],
             reactor,
             lambda: 1795000000.0,
-            timeouts,
         )
         site = Site(Front(self.broker, self.registry).resource(), parsePOSTFormSubmission=False)
         self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)

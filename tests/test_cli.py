@@ -13,6 +13,7 @@ from lmbroker.cli import main
 CONFIG = """
 [server]
 listen = ["unix:/run/x.sock", "tcp:80"]
+open = true
 
 [[models]]
 alias = "fast"

@@ -3,20 +3,28 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lmbroker import config, envelope
+from lmbroker import config_models, envelope
+from lmbroker.call import Timeouts
 from lmbroker.config import ConfigError, parse
 from lmbroker.config_table import Table
 from lmbroker.configfile import load
+from lmbroker.keys import digest_of, hash_of
 from lmbroker.profiles import Profile, profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
 
-ENVIRON = {"OPENAI_API_KEY": "from-the-environment", "EMPTY": " ", "BAD": "two\nlines"}
+ENVIRON = {
+    "OPENAI_API_KEY": "from-the-environment",
+    "KEY": "from-env",
+    "EMPTY": " ",
+    "BAD": "two\nlines",
+}
 FILES = {"/run/key": "from-a-file\n", "/empty": "\n", "/key.pem": "PEM"}
 
 MODEL = """
@@ -188,11 +196,11 @@ def load_example(text):
             "models[0].target.url: the key goes over the network in clear",
         ),
         (
-            '[server]\nhost = "0.0.0.0"\n' + MODEL,
+            '[server]\nhost = "0.0.0.0"\nopen = true\n' + MODEL,
             "server.host: other machines reach it, and no client needs a key",
         ),
         (
-            '[server]\nlisten = ["unix:/x", "tcp:80"]\n' + MODEL,
+            '[server]\nlisten = ["unix:/x", "tcp:80"]\nopen = true\n' + MODEL,
             "server.listen[1]: other machines reach it, and no client needs a key",
         ),
     ],
@@ -227,7 +235,7 @@ def test_a_key_in_a_file_that_others_may_read(tmp_path):
         ("[server]\nprot = 1", 'server.prot: unknown key (did you mean "port"?)'),
         ("[server]\nlisten = []", "server.listen: found an empty array, expected an array of"),
         (
-            '[server]\nlisten = ["tcp:80", "tcp"]',
+            '[server]\nlisten = ["tcp:80:interface=127.0.0.1", "tcp"]',
             "server.listen[1]: found a string ('tcp'): tcp needs 'port'",
         ),
         (
@@ -235,7 +243,7 @@ def test_a_key_in_a_file_that_others_may_read(tmp_path):
             "server.listen: cannot stand beside host or port",
         ),
         (
-            '[server]\nlisten = ["ssl:443:privateKey=/none"]',
+            '[server]\nlisten = ["ssl:443:interface=127.0.0.1:privateKey=/none"]',
             "server.listen[0]: the file '/none' cannot be read: No such file or directory",
         ),
         ('[sever]\nhost = "x"', 'sever: unknown key (did you mean "server"?)'),
@@ -403,7 +411,7 @@ def test_a_byte_order_mark_does_not_count(tmp_path):
 
 
 def test_names_are_as_long_as_clients_may_ask_for():
-    assert config.NAME_LENGTH == envelope.MODEL_LENGTH
+    assert config_models.NAME_LENGTH == envelope.MODEL_LENGTH
 
 
 # Whatever stands in the file.
@@ -579,7 +587,94 @@ def _inline(value):
     return str(value)
 
 
+# Client keys.
+
+KEYS = (
+    '[[keys]]\nname = "ann"\nkey = "env:KEY"\n'
+    '[[keys]]\nname = "bob"\nhash = "HASH"\nmodels = ["c*"]\n'
+)
+
+
+def test_client_keys():
+    config = read(KEYS.replace("HASH", hash_of("lmb-bob")) + MODEL)
+    ann, bob = config.keys
+    assert (ann.name, ann.digest, ann.models) == ("ann", digest_of("from-env"), ())
+    assert (bob.name, bob.digest, bob.models) == ("bob", digest_of("lmb-bob"), ("c*",))
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('name = "a"', "hash: expected either hash or key, and one of them"),
+        (
+            'name = "a"\nhash = "x"\nkey = "env:KEY"',
+            "hash: expected either hash or key, and one of them",
+        ),
+        ('name = "a"\nhash = "abc"', 'hash: expected "sha256:" and 64 hexadecimal digits'),
+        ('name = "a"\nkey = "env:NO"', "key: the environment variable 'NO' is not set"),
+        ('key = "env:KEY"', "name: found nothing, expected a string"),
+        ('name = "a"\nkey = "env:KEY"\nmodels = "x"', "models: found a string ('x'), expected an"),
+        ('name = "a"\nkey = "env:KEY"\nmodel = ["x"]', 'model: unknown key (did you mean "models"'),
+    ],
+)
+def test_mistakes_of_client_keys(table, complaint):
+    [line] = complaints("[[keys]]\n" + table + "\n" + MODEL)
+    assert line.startswith(f"keys[0].{complaint}")
+
+
+def test_two_keys_of_one_name():
+    text = '[[keys]]\nname = "a"\nkey = "env:KEY"\n' * 2
+    assert complaints(text + MODEL) == [
+        "keys[1].name: found a string ('a'), which another key has already"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "at"),
+    [('host = "0.0.0.0"', "host"), ('listen = ["unix:/x", "tcp:80"]', "listen[1]")],
+)
+def test_other_machines_are_not_let_in_without_keys(server, at):
+    text = f"[server]\n{server}\n"
+    assert complaints(text + MODEL) == [
+        f"server.{at}: other machines reach it, and no client needs a key: add [[keys]], "
+        "or open = true to [server]"
+    ]
+    config = read(text + KEYS.replace("HASH", hash_of("lmb-bob")) + MODEL)
+    assert config.warnings == ()
+
+
+# How long to wait.
+
+
+def test_timeouts_of_all_and_of_one_model():
+    text = "[timeouts]\nheaders = 5\nidle = 2.5\n" + MODEL + "timeouts = { idle = 60 }\n"
+    config = read(text)
+    [alias] = config.aliases.values()
+    assert (config.timeouts.headers, config.timeouts.idle) == (5, 2.5)
+    assert alias.timeouts == Timeouts(headers=5, idle=60)
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("idle = 0", "timeouts.idle: found an integer (0), expected 1 or more"),
+        ("idle = -0.5", "timeouts.idle: found a float (-0.5), expected more than 0"),
+        ('idle = "5s"', "timeouts.idle: found a string ('5s'), expected a number"),
+        ("idel = 5", 'timeouts.idel: unknown key (did you mean "idle"?)'),
+    ],
+)
+def test_mistakes_of_timeouts(table, complaint):
+    assert complaints("[timeouts]\n" + table + "\n" + MODEL) == [complaint]
+
+
 # The documentation.
+
+
+def test_the_documentation_tells_the_defaults_of_timeouts():
+    rows = dict(re.findall(r"(?m)^\| `timeouts\.(\w+)` \| number \| `([^`]+)` \|", DOCS))
+    assert {name: float(value) for name, value in rows.items()} == msgspec.structs.asdict(
+        Timeouts()
+    )
 
 
 def test_the_documentation_names_every_key_and_no_other(monkeypatch):
@@ -591,11 +686,13 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
         return plain_any(table, key)
 
     monkeypatch.setattr(Table, "any", any)
-    read(MODEL)
-    tables = {"server", "models", "models[].target"}
+    read(MODEL + '[[keys]]\nname = "n"\nkey = "env:KEY"\n')
+    tables = {"server", "keys", "models", "models[].target", "timeouts", "models[].timeouts"}
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
     named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
     assert len(named) == len(set(named))
+    named.remove("models[].timeouts.*")
+    named += [f"models[].timeouts.{name}" for name in Timeouts.__struct_fields__]
     assert set(named) == asked - tables
     fields = {name for name in named if name.startswith("models[].profile.")}
     assert fields == {f"models[].profile.{name}" for name in Profile.__struct_fields__}
@@ -621,9 +718,10 @@ def _inline_default(value):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for text in examples:
-        assert load_example(text).warnings == ()
+        whole = text if "[[models]]" in text else text + MODEL
+        assert load_example(whole).warnings == ()
 
 
 def test_the_table_of_urls_in_the_documentation_is_true():

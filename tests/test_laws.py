@@ -39,7 +39,7 @@ DIALECTS = ("openai", "anthropic")
 OTHER = {"openai": "anthropic", "anthropic": "openai"}
 
 laws = settings(
-    max_examples=60,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -65,7 +65,8 @@ def sayable(dialect: str, response: Response) -> Any:
 def _in_openai(response: Response) -> Any:
     """One text, one reasoning, one refusal, and the calls: how they stood among each other is
     lost, as are what only another vendor understands, citations (which are told but not read),
-    the reason of most stops, and all but the numbers of the usage."""
+    the reason of most stops, and all but the numbers of the usage. Where one block of reasoning
+    ends and another begins is a blank line more or less."""
     texts = [part for part in response.parts if isinstance(part, TextPart)]
     thoughts = [part.text for part in response.parts if isinstance(part, ReasoningPart)]
     calls = [
@@ -89,7 +90,7 @@ def _in_openai(response: Response) -> Any:
         answer_id(COMPLETION, response.id, REPLY.request_id),
         json_text.joined(part.text for part in texts if not part.refusal),
         json_text.joined(refusal),
-        json_text.joined("\n\n".join(filter(None, thoughts))),
+        json_text.joined(thoughts).replace("\n", ""),
         calls,
         reason,
         msgspec.structs.replace(usage, cache_write_by_ttl=None, server_tools=None, tier=None),
@@ -448,7 +449,7 @@ def test_stream_that_is_stopped_anywhere_ends_once_and_closes_nothing(
     last = transform.close() if close else transform.fail(LATE)
     ended_once(client, transform, begun + last)
     if begun + last:
-        check(client, begun + last, REPLY)
+        check(client, begun + last, None if client == dialect else REPLY)
     if going and not close:
         assert transform.error is LATE
         assert b"content_block_stop" not in last and b"[DONE]" not in last

@@ -63,7 +63,13 @@ class Passthrough:
 
     def transform(self, *, now: int) -> Transform:
         tap = self._adapter.tap(self._choices())
-        return PassedStream(tap, self._adapter, self._call.id, hide_usage=self._hide_usage)
+        return PassedStream(
+            tap,
+            self._adapter,
+            self._call.id,
+            hide_usage=self._hide_usage,
+            secrets=(self._target.backend.credential,),
+        )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our

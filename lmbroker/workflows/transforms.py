@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 from lmbroker.adapters.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.redaction import redact, redact_error
+from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
 from lmbroker.unified.counting import tokens_of_bytes
 from lmbroker.unified.response import Usage
@@ -32,11 +34,15 @@ _GOING = ("waiting", "open")
 """The phases before the end."""
 
 
+Secrets = tuple[Secret | None, ...]
+
+
 class TranslatedStream:
     """Backend dialect -> events -> client dialect.
 
     ``estimate_input`` counts the request's tokens; it is asked only when the backend ends
-    without telling its usage. ``usage`` is what is known so far.
+    without telling its usage. ``usage`` is what is known so far. ``secrets`` are masked in what
+    the backend tells of an error.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class TranslatedStream:
         encoder: Encoder,
         client: Adapter,
         estimate_input: Callable[[], int],
+        secrets: Secrets = (),
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
@@ -55,6 +62,7 @@ class TranslatedStream:
         self._encoder = encoder
         self._client = client
         self._estimate_input = estimate_input
+        self._secrets = secrets
         self._started = False
         self._told = 0
 
@@ -113,6 +121,7 @@ class TranslatedStream:
         elif isinstance(event, Error):
             waiting = self.phase == "waiting"
             self.phase = "failed"
+            event = Error(redact_error(event.error, self._secrets))
             self.error = event.error
             if waiting:
                 return b""
@@ -142,12 +151,19 @@ class PassedStream:
     inside it. A tap looks aside for usage and the end."""
 
     def __init__(
-        self, tap: Tap, client: Adapter, request_id: str, *, hide_usage: bool = False
+        self,
+        tap: Tap,
+        client: Adapter,
+        request_id: str,
+        *,
+        hide_usage: bool = False,
+        secrets: Secrets = (),
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
         self._tap = tap
         self._hide_usage = hide_usage
+        self._secrets = secrets
         self._client = client
         self._request_id = request_id
         self._boundary = Boundary()
@@ -222,7 +238,8 @@ class PassedStream:
             block = self.commit() + block
         if tap.error is not None:
             self.phase = "failed"
-            self.error = tap.error
+            self.error = redact_error(tap.error, self._secrets)
+            block = redact(block, self._secrets)
         elif tap.complete:
             self.phase = "complete"
         return block

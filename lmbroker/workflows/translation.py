@@ -122,6 +122,7 @@ class Translation:
             self._client.encoder(self._reply(now)),
             self._client,
             self._estimate_input,
+            (self._target.backend.credential,),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:

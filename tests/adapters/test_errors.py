@@ -208,6 +208,11 @@ def test_case_82_a_model_that_the_backend_does_not_know_has_its_own_code():
     assert error.error["code"] == "model_not_found"
 
 
+def test_a_code_of_our_own_is_not_replaced_by_a_guess_from_the_words():
+    info = ErrorInfo(kind="not_found", message="no model lives here", code="unknown_url")
+    assert told("openai", info).error["code"] == "unknown_url"
+
+
 KINDS = [kind for kind in anthropic_errors.KINDS if kind != "cancelled"]
 
 
@@ -483,6 +488,8 @@ REJECTIONS: list[Any] = [
     ("anthropic", 401, a_body("authentication_error", f"Wrong key {KEY}.")),
     ("anthropic", 403, a_body("permission_error", f"Not with {KEY}.")),
     ("openai", 401, f"<html>{KEY}</html>".encode()),
+    ("openai", 401, o_body("insufficient_quota", "insufficient_quota", f"None for {KEY}.", KEY)),
+    ("anthropic", 403, a_body("permission_error", "No.", details={"hint": "very private"})),
     # xAI and Gemini
     ("openai", 400, {"code": "invalid-argument", "error": f"Incorrect API key provided: {KEY}."}),
     ("openai", 400, [{"error": {"code": 400, "message": f"API key not valid: {KEY}"}}]),
@@ -511,6 +518,7 @@ def test_case_87_a_rejected_broker_key_is_our_fault_not_the_clients(client, back
     error = told(client, failure.info)
     assert error.status == 502
     assert error.error["message"] == "backend authentication failed"
+    assert error.error.get("param") is None
     assert error.headers["x-should-retry"] == "false"
     for text in (json.dumps(error.body), repr(failure), str(failure), repr(failure.info)):
         assert "very" not in text

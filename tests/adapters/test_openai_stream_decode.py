@@ -175,6 +175,22 @@ def test_case_59_reasoning_has_two_names(key: str) -> None:
     assert found == (ReasoningPart(text="Hm.", signature=Signature(origin="openai")), SAID)
 
 
+def test_reasoning_told_under_both_names_is_told_once() -> None:
+    """And reasoning, content and a call may come in one chunk."""
+    both = {"reasoning": "H", "reasoning_content": "H"}
+    found = parts(
+        both,
+        {"reasoning": "m.", "reasoning_content": "m."},
+        {"reasoning": " So", "content": "Hel"},
+        {"content": "lo", **o_call("{}", id="c", name="f")},
+    )
+    assert found == (
+        ReasoningPart(text="Hm. So", signature=Signature(origin="openai")),
+        SAID,
+        function("c", "f", "{}"),
+    )
+
+
 def test_case_59_finish_stop_with_calls_is_tool_calls() -> None:
     response = answer(ROLE, o_call("{}", id="c", name="f"), STOP)
     assert response.stop == Stop(reason="tool_calls", raw="stop")

@@ -11,6 +11,7 @@ from lmbroker.adapters.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.adapters.base import Decoder, Encoder, Reply
 from lmbroker.adapters.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.adapters.openai_chat.stream_encode import OpenAIEncoder
+from lmbroker.grammar import EventChecker, anthropic_checker, openai_checker
 from lmbroker.sse import Reader
 from lmbroker.unified.stream import Error, Finish, StreamEvent
 
@@ -112,4 +113,12 @@ def call(name: str, given: Any) -> tuple[str, Any]:
 
 
 def check_grammar(dialect: str, told: bytes, events: list[StreamEvent]) -> None:
-    pass
+    """Raises GrammarError where the events or what is told of them is not legal."""
+    checker = EventChecker()
+    for event in events:
+        checker.feed(event)
+    checker.close()
+    client = openai_checker(True) if dialect == "openai" else anthropic_checker()
+    for frame in Reader().feed(told):
+        client.feed(frame)
+    client.close()

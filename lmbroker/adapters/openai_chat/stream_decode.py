@@ -65,6 +65,8 @@ _DELTAS = {
 }
 """Kind of a part -> kind of its deltas."""
 _TEXTS = ("reasoning", "text", "refusal")
+_PLAIN = {"text": ("content",), "reasoning": ("reasoning_content", "reasoning")}
+"""Kind of a part -> where its text stands in a delta."""
 
 
 class _Waiting:
@@ -106,8 +108,9 @@ class OpenAIDecoder:
         self._index = -1
         """Of the live part; it is open when ``_opened``."""
         self._opened = False
-        self._plain = False
-        """The live part is open text and alone: the common chunk needs no queue."""
+        self._plain: tuple[str, ...] = ()
+        """The live part is open, alone, and text under one of these keys: the common chunk,
+        which says nothing else, needs no queue."""
         self._started = False
         self._ended = False
         self._calls: dict[Any, _Waiting] = {}
@@ -147,10 +150,10 @@ class OpenAIDecoder:
             return []
         delta = choice.get("delta")
         finish = choice.get("finish_reason")
-        if self._plain and finish is None and type(delta) is dict and len(delta) == 1:
-            content = delta.get("content")
-            if type(content) is str and content:
-                return [PartDelta(self._index, "text", content)]
+        if self._plain and finish is None and type(delta) is dict:
+            text = _only_text(delta, self._plain)
+            if text:
+                return [PartDelta(self._index, self._queue[0].delta, text)]
         if finish:
             error = ending.finish_error(finish)
             if error is not None:
@@ -270,7 +273,8 @@ class OpenAIDecoder:
                 break
             self._stop(live, events)
             queue.pop(0)
-        self._plain = self._opened and len(queue) == 1 and queue[0].kind == "text"
+        alone = self._opened and len(queue) == 1
+        self._plain = _PLAIN.get(queue[0].kind, ()) if alone else ()
 
     def _open(self, part: _Waiting, events: list[StreamEvent]) -> bool:
         """False for a call whose name is not known yet."""
@@ -336,3 +340,14 @@ def _first_choice(choices: Any) -> JSON | None:
             if type(choice) is dict and not choice.get("index"):
                 return choice
     return None
+
+
+def _only_text(delta: JSON, keys: tuple[str, ...]) -> str:
+    """The text under one of ``keys``, "" where ``delta`` says anything else, or nothing."""
+    text = ""
+    for key, value in delta.items():
+        if value and key != "role":
+            if text or key not in keys or type(value) is not str:
+                return ""
+            text = value
+    return text

@@ -1,0 +1,71 @@
+"""A table of the configuration file -> the fields of a struct, each checked by its type."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from lmbroker.config_table import Table, describe, expected, one_of
+from lmbroker.unified.request import Effort
+
+_LEVELS = get_args(Effort)
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "effort": _LEVELS,
+    "default_effort": _LEVELS,
+    "disabled_max_effort": _LEVELS,
+    "thinking_types": ("adaptive", "enabled", "disabled", "between_tools"),
+}
+"""The words that fields of type string know."""
+
+
+def read_fields(table: Table, struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of ``struct`` that ``table`` sets; it has no other keys."""
+    out = {}
+    for field in msgspec.structs.fields(struct):
+        value = table.any(field.name)
+        if value is None:
+            continue
+        try:
+            out[field.name] = msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            table.complain(field.name, expected(describe(value), _kind(field.type)))
+            continue
+        problem = _problem(field.name, value)
+        if problem:
+            table.complain(field.name, problem)
+    table.done()
+    return out
+
+
+def _problem(name: str, value: Any) -> str:
+    """What is wrong with a value of the right type."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        least = 0 if name.endswith("_max") else 1
+        if isinstance(value, int) and value < least:
+            return expected(describe(value), f"{least} or more")
+        if value <= 0 and not name.endswith("_max"):
+            return expected(describe(value), "more than 0")
+    words = _WORDS.get(name, ())
+    for word in value if isinstance(value, list) else [value]:
+        if words and word not in words:
+            return expected(describe(word), one_of(words))
+    if name == "tool_id":
+        try:
+            re.compile(value)
+        except (re.error, OverflowError, RecursionError):
+            return expected(describe(value), "a regular expression")
+    return ""
+
+
+def _kind(annotation: Any) -> str:
+    """The words for the type of a field."""
+    if get_origin(annotation) is Literal:
+        return one_of(get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "an array of strings"
+    if annotation is bool:
+        return "a boolean"
+    if annotation is float:
+        return "a number"
+    return "an integer" if int in (annotation, *get_args(annotation)) else "a string"
