@@ -5,6 +5,7 @@ own site, anybody else may put it anywhere in theirs.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -260,7 +261,7 @@ class Front:
         request.write(body)
 
     def _head(self, request: Any, status: int, headers: Pairs) -> None:
-        request.setResponseCode(status)
+        request.setResponseCode(status, _REASONS.get(status))
         for name, value in headers:
             request.setHeader(name, value)
 
@@ -284,6 +285,9 @@ class _Resource(KleinResource):
         return super().render(request)
 
 
+_REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
+"""Twisted knows no status that came after RFC 2616."""
+
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 
 
@@ -300,7 +304,7 @@ def _client_headers(request: Any) -> dict[str, str]:
 
 def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
     answer = error_answer(request.lmbroker_path, _client_headers(request), info, status)
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, _REASONS.get(answer.status))
     for name, value in answer.headers:
         request.setHeader(name, value)
     return answer.body

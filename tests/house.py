@@ -177,6 +177,13 @@ class House:
         line.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         return line
 
+    async def get(self, path, headers=()):
+        """A client that has sent a GET request."""
+        line = await self.client()
+        lines = [f"GET {path} HTTP/1.1", "Host: x", *headers]
+        line.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        return line
+
     async def backend(self, number=1):
         """The ``number``-th connection that reached the backend, with a whole request on it."""
         while len(self.backends_seen) < number:

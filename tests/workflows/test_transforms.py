@@ -36,12 +36,13 @@ from streams import (
 )
 
 from lmbroker.adapters.anthropic_messages.stream_encode import BAD_ARGUMENTS
+from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import EVENT_LIMIT, Reader
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.response import Usage
 from lmbroker.workflows.contract import Transform
-from lmbroker.workflows.transforms import NO_ANSWER, TOO_LONG
+from lmbroker.workflows.transforms import NO_ANSWER, TOO_LONG, PassedStream
 
 WIRE = Path(__file__).parents[1] / "wire"
 SAMPLES = sorted(WIRE.glob("*/*.sse"))
@@ -508,6 +509,17 @@ def test_usage_and_stop_of_a_passed_stream() -> None:
         Usage(input=9, cache_read=3, output=4),
         "tool_calls",
     )
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+def test_case_42_usage_chunk_that_we_asked_for_is_hidden(size: int) -> None:
+    counted = {**LAST, "usage": o_usage()}
+    before, after = o_stream(ROLE, HELLO, STOP, done=False), END["openai"]
+    stream = before + b": comment\n" + o_stream(counted, done=False) + after
+    adapter = ADAPTERS["openai"]
+    transform = PassedStream(adapter.tap(), adapter, "req_1", hide_usage=True)
+    assert run(transform, pieces(stream, size)) == before + after
+    assert transform.usage == Usage(input=9, output=4)
 
 
 def test_text_about_the_end_is_no_end() -> None:

@@ -85,8 +85,10 @@ class OpenAITap:
 def _only_counts(event: bytes) -> bool:
     """Whether an event is the chunk without choices that ``include_usage`` asks for."""
     for frame in Reader().feed(event):
+        if frame.data is None:
+            continue
         try:
-            chunk = json_text.decode(frame.data or b"")
+            chunk = json_text.decode(frame.data)
         except ValueError:
             return False
         return isinstance(chunk, dict) and chunk.get("choices") == [] and bool(chunk.get("usage"))

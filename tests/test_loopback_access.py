@@ -1,0 +1,159 @@
+"""Who may use what, and what of a backend's secrets a client sees: on the running broker."""
+
+import json
+
+import pytest
+import pytest_twisted
+from house import A_EVENT, CONFIG, O_EVENT, PATHS, House, ask, chunk, sse_head, unary
+from twisted.internet.defer import Deferred
+
+from lmbroker.accesslog import access_fields
+from lmbroker.keys import hash_of
+
+KEYED = f"""
+[[keys]]
+name = "ann"
+hash = "{hash_of("lmb-ann")}"
+[[keys]]
+name = "bob"
+hash = "{hash_of("lmb-bob")}"
+models = ["a*"]
+"""
+ANN, BOB = "Authorization: Bearer lmb-ann", "X-Api-Key: lmb-bob"
+EXPOSED = CONFIG.replace('api_key = "env:KEY" }', 'api_key = "env:KEY" }\nexpose_limits = true')
+SECRET = b"backend-key"
+
+
+@pytest.fixture
+def open_house():
+    """Open a house with a configuration of one's own."""
+    opened = []
+
+    async def open_(config):
+        opened.append(await House().open(config=config))
+        return opened[-1]
+
+    yield open_
+    for house in opened:
+        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("headers", [(), ["X-Api-Key: wrong"], ["Authorization: Bearer"]])
+async def test_case_86_without_a_valid_key_nothing_is_served(open_house, dialect, headers):
+    house = await open_house(KEYED + CONFIG)
+    client = await house.post(PATHS[dialect], ask("o"), headers)
+    await client.has(b"the API key is missing or not valid")
+    assert client.head.startswith("http/1.1 401")
+    assert "www-authenticate: bearer" in client.head
+    error = json.loads(client.body)["error"]
+    wanted = "authentication_error" if dialect == "anthropic" else "invalid_request_error"
+    assert error["type"] == wanted
+    [record] = await house.ended()
+    assert (record.outcome, record.alias, record.caller) == ("refused", "", "anonymous")
+    assert house.backends_seen == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("header", [ANN, BOB])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+async def test_case_88_a_key_lets_in_and_stays_here(open_house, dialect, header):
+    house = await open_house(KEYED + CONFIG)
+    client = await house.post(PATHS[dialect], ask("a"), [header])
+    backend = await house.backend()
+    assert b"lmb-" not in backend.received
+    backend.transport.write(unary(b'{"type":"error","error":{"type":"x","message":"no"}}'))
+    await client.has(b"\r\n\r\n")
+    [record] = await house.ended()
+    assert record.caller == header.rpartition("-")[2]
+    assert access_fields(record)["caller"] == record.caller
+    assert "lmb-" not in repr(record)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_key_sees_and_reaches_its_own_models_only(open_house):
+    house = await open_house(KEYED + CONFIG)
+    client = await house.post(PATHS["openai"], ask("o"), [BOB])
+    await client.has(b"does not exist or is not available to this key")
+    assert client.head.startswith("http/1.1 404")
+    assert house.backends_seen == []
+    for path, status, seen in [
+        ("/v1/models", 200, ["a"]),
+        ("/v1/models/a", 200, "a"),
+        ("/v1/models/o", 404, None),
+    ]:
+        client = await house.get(path, [BOB])
+        await client.has(b"}")
+        assert client.head.startswith(f"http/1.1 {status}")
+        body = json.loads(client.body)
+        if isinstance(seen, list):
+            assert [model["id"] for model in body["data"]] == seen
+        elif seen:
+            assert body["id"] == seen
+    client = await house.get("/v1/models")
+    await client.has(b"the API key is missing or not valid")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/api/hello"])
+async def test_what_tells_no_secrets_needs_no_key(open_house, path):
+    house = await open_house(KEYED + CONFIG)
+    client = await house.get(path)
+    await client.has(b"\r\n\r\n")
+    assert client.head.startswith("http/1.1 200")
+
+
+LIMITS = (
+    b"anthropic-ratelimit-requests-limit: 50\r\n"
+    b"anthropic-ratelimit-requests-remaining: 49\r\n"
+    b"anthropic-ratelimit-requests-reset: 2026-11-18T11:07:00Z\r\n"
+)
+MESSAGE = (
+    b'{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],'
+    b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}'
+)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("status", [b"200 OK", b"429 Too Many Requests"])
+@pytest.mark.parametrize("exposed", [False, True])
+async def test_case_91_limits_are_shown_where_the_alias_says_so(open_house, exposed, status):
+    house = await open_house(EXPOSED if exposed else CONFIG)
+    client = await house.post(PATHS["openai"], ask("a"))
+    backend = await house.backend()
+    body = MESSAGE if status.startswith(b"200") else b'{"type":"error","error":{"message":"slow"}}'
+    backend.transport.write(unary(body, status, LIMITS))
+    await client.has(b"\r\n\r\n")
+    assert ("x-ratelimit-limit-requests: 50" in client.head) is exposed
+    assert ("x-ratelimit-reset-requests: 20s" in client.head) is exposed
+    assert "anthropic-ratelimit" not in client.head
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("started", [False, True])
+async def test_case_87_a_backends_error_never_tells_our_key(open_house, dialect, alias, started):
+    house = await open_house(CONFIG)
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    error = (
+        b'data: {"error":{"message":"key backend-key is odd","type":"server_error"}}\n\n'
+        if alias == "o"
+        else b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
+        b'"message":"key backend-key is odd"}}\n\n'
+    )
+    first = {"o": O_EVENT, "a": A_EVENT}[alias] if started else b""
+    backend.transport.write(sse_head() + chunk(first + error))
+    await client.has(b"key *** is odd")
+    assert SECRET not in client.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_idempotency_key_goes_to_a_backend_of_its_own_dialect(open_house):
+    house = await open_house(CONFIG)
+    for alias, passed in (("o", True), ("a", False)):
+        await house.post(PATHS["openai"], ask(alias), ["Idempotency-Key: k-1"])
+        backend = await house.backend(len(house.backends_seen) + 1)
+        assert (b"k-1" in backend.received) is passed
