@@ -228,13 +228,14 @@ def deltas(stream: bytes) -> list[JSON]:
 # The judges.
 
 
-def completion(stream: bytes) -> "ParsedChatCompletion[None]":
+def completion(stream: bytes) -> ParsedChatCompletion[None]:
     """What OpenAI's SDK makes of a stream."""
-    state = ChatCompletionStreamState()
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
     for body in payloads(stream):
+        chunk: Any = construct_type(type_=ChatCompletionChunk, value=body)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state.handle_chunk(construct_type(type_=ChatCompletionChunk, value=body))
+            state.handle_chunk(chunk)
     return state.current_completion_snapshot
 
 
