@@ -16,7 +16,7 @@ from lmbroker import headers, rate_limit_headers, routing
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
-from lmbroker.errors import AttemptFailed, BackendRefused
+from lmbroker.errors import AttemptFailed, BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
 from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
@@ -37,6 +37,10 @@ class Answer(Protocol):
 
     async def deliver(self, consumer: IConsumer) -> None: ...
 
+    def fail(self, error: ErrorInfo) -> None:
+        """End it now, with ``error`` where it is not whole yet."""
+        ...
+
 
 class WholeAnswer:
     """An answer whose body is known."""
@@ -52,6 +56,9 @@ class WholeAnswer:
         self._record.bytes_out = len(self._body)
         consumer.write(self._body)
 
+    def fail(self, error: ErrorInfo) -> None:
+        """It is whole already."""
+
 
 class StreamAnswer:
     """An answer that is still coming."""
@@ -61,6 +68,9 @@ class StreamAnswer:
         self.headers = headers
         self._relay = relay
         self._record = record
+
+    def fail(self, error: ErrorInfo) -> None:
+        self._relay.fail(error)
 
     async def deliver(self, consumer: IConsumer) -> None:
         relay, record = self._relay, self._record

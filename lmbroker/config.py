@@ -20,10 +20,14 @@ from lmbroker.endpoints import (
     parse_endpoint,
 )
 from lmbroker.keys import HASH, Key, digest_of
+from lmbroker.limits import Limits
 
 DAY = 86400
 DRAIN = 30.0
 """Seconds."""
+
+NOT_READ = ("body_by_path",)
+"""Limits that are set in code only."""
 
 LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
 
@@ -54,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, Alias]
     keys: tuple[Key, ...] = ()
     timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
     warnings: tuple[str, ...] = ()
 
     def alias(self, name: str) -> Alias | None:
@@ -78,6 +83,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))
     timeouts = msgspec.convert(read_fields(root.table("timeouts"), Timeouts), Timeouts)
+    limits = msgspec.convert(read_fields(root.table("limits"), Limits, NOT_READ), Limits)
     aliases = Models(secrets, timeouts).read(root)
     root.done()
     if complaints:
@@ -88,6 +94,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         aliases=aliases,
         keys=keys,
         timeouts=timeouts,
+        limits=limits,
         warnings=tuple(f"{name}: {warning}" for warning in secrets.warnings),
     )
 

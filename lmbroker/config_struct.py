@@ -1,7 +1,7 @@
 """A table of the configuration file -> the fields of a struct, each checked by its type."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -19,10 +19,15 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 """The words that fields of type string know."""
 
 
-def read_fields(table: Table, struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The fields of ``struct`` that ``table`` sets; it has no other keys."""
+def read_fields(
+    table: Table, struct: type[msgspec.Struct], without: Container[str] = ()
+) -> dict[str, Any]:
+    """The fields of ``struct`` that ``table`` sets; it has no other keys. ``without`` names
+    fields that it cannot set."""
     out = {}
     for field in msgspec.structs.fields(struct):
+        if field.name in without:
+            continue
         value = table.any(field.name)
         if value is None:
             continue

@@ -135,6 +135,11 @@ class Relay(Protocol):
         whoever waits for ``ended``, since that one is cancelled next."""
         self._abort()
 
+    def fail(self, error: ErrorInfo) -> None:
+        """End the stream now, with ``error`` in band; nothing where it has ended."""
+        if self.transform.phase in ("open", "waiting"):
+            self._pass(self.transform.fail(error))
+
     def cancel(self) -> None:
         """Stop the backend; nobody wants the rest."""
         self._stop_timers()

@@ -30,9 +30,6 @@ from lmbroker.metrics import exposition
 from lmbroker.routing import unknown_model
 from lmbroker.unified import json_text
 
-BODY_LIMIT = 32 * 1024 * 1024
-"""Largest request body, in bytes (Anthropic's own limit)."""
-
 MODES = ("default", "strict", "lenient")
 
 Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
@@ -51,6 +48,14 @@ class Front:
         self._broker = broker
         self._registry = registry
         self._created = int(broker.wall())
+        self._calls: set[_Live] = set()
+        self.draining = False
+        """No more calls are wanted: ``/ready`` says so."""
+
+    def end(self, error: ErrorInfo) -> None:
+        """End every call now: streams with ``error`` in band, others with it as their answer."""
+        for live in list(self._calls):
+            live.end(error)
 
     def resource(self) -> IResource:
         """The routes as a resource for ``twisted.web``."""
@@ -99,6 +104,12 @@ class Front:
     @app.route("/health", methods=["GET"])
     def health(self, request: Any) -> bytes:
         return _json(request, 200, {"status": "ok"})
+
+    @app.route("/ready", methods=["GET"])
+    def ready(self, request: Any) -> bytes:
+        if self.draining:
+            return _json(request, 503, {"status": "draining"})
+        return _json(request, 200, {"status": "ready"})
 
     @app.route("/api/hello", methods=["GET"])
     def hello(self, request: Any) -> bytes:
@@ -149,10 +160,19 @@ class Front:
     def _serve(
         self, request: Any, operation: Operation, dialect: Dialect, operate: Operate
     ) -> "Deferred[None]":
-        return Deferred.fromCoroutine(self._call(request, operation, dialect, operate))
+        live = _Live()
+        self._calls.add(live)
+        serving = Deferred.fromCoroutine(self._call(request, operation, dialect, operate, live))
+        live.serving = serving
+        return serving
 
     async def _call(
-        self, request: Any, operation: Operation, dialect: Dialect, operate: Operate
+        self,
+        request: Any,
+        operation: Operation,
+        dialect: Dialect,
+        operate: Operate,
+        live: "_Live",
     ) -> None:
         """One call from its body to its end. Never raises: once bytes were written, an exception
         would make Klein append an HTML page to the stream."""
@@ -164,12 +184,18 @@ class Front:
 
         request.notifyFinish().addErrback(left)
         try:
+            if len(self._calls) > self._broker.config.limits.calls:
+                raise _busy()
             answer = await operate(self._read(request, record), record)
+            live.answer = answer
             record.status = answer.status
             self._head(request, answer.status, answer.headers)
             await answer.deliver(request)
         except CancelledError:
-            record.client_left = True
+            if live.ended is None:
+                record.client_left = True
+            elif not record.client_left:
+                self._tell(request, record, live.ended)
         except BrokerError as error:
             if not record.client_left:
                 self._tell(request, record, error)
@@ -185,6 +211,7 @@ class Front:
                 self._tell(request, record, BrokerError(_FAULT))
                 record.outcome = "failed"
         finally:
+            self._calls.discard(live)
             self._broker.close(record)
 
     def _read(self, request: Any, record: Record) -> Call:
@@ -192,10 +219,11 @@ class Front:
         record.caller = caller.name
         body = request.content.read()
         record.bytes_in = len(body)
-        if len(body) > BODY_LIMIT:
+        limit = self._broker.config.limits.body
+        if len(body) > limit:
             raise Refused(
                 "too_large",
-                f"the request body is larger than {BODY_LIMIT} bytes",
+                f"the request body is larger than {limit} bytes",
                 code="request_too_large",
             )
         head = envelope.read(body)
@@ -266,6 +294,27 @@ class Front:
             request.setHeader(name, value)
 
 
+class _Live:
+    """One call that is being served."""
+
+    __slots__ = ("answer", "ended", "serving")
+
+    def __init__(self) -> None:
+        self.serving: Deferred[None] | None = None
+        self.answer: Answer | None = None
+        self.ended: Refused | None = None
+        """Why it was ended from here."""
+
+    def end(self, error: ErrorInfo) -> None:
+        if self.answer is not None:
+            self.answer.fail(error)
+        elif self.serving is not None and not self.serving.called:
+            self.ended = Refused(
+                error.kind, error.message, code=error.code, retry_after=error.retry_after
+            )
+            self.serving.cancel()
+
+
 class _Resource(KleinResource):
     """Klein's resource, with JSON for a path that is no UTF-8, and without the ``Host`` header:
     routing must not depend on it, and a malformed one must not become a traceback."""
@@ -289,6 +338,15 @@ _REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"O
 """Twisted knows no status that came after RFC 2616."""
 
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
+
+
+def _busy() -> Refused:
+    return Refused(
+        "overloaded",
+        "the broker is serving as many calls as it may",
+        code="server_is_overloaded",
+        retry_after="1",
+    )
 
 
 def _unknown_url() -> Refused:

@@ -236,7 +236,9 @@ def completion(stream: bytes) -> ParsedChatCompletion[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state.handle_chunk(chunk)
-    return state.current_completion_snapshot
+    snapshot: Any = state.current_completion_snapshot
+    assert isinstance(snapshot, ParsedChatCompletion)
+    return snapshot
 
 
 def message(stream: bytes) -> Message:

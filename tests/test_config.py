@@ -14,6 +14,7 @@ from lmbroker.config import ConfigError, parse
 from lmbroker.config_table import Table
 from lmbroker.configfile import load
 from lmbroker.keys import digest_of, hash_of
+from lmbroker.limits import Limits
 from lmbroker.profiles import Profile, profile
 
 ROOT = Path(__file__).parents[1]
@@ -670,11 +671,12 @@ def test_mistakes_of_timeouts(table, complaint):
 # The documentation.
 
 
-def test_the_documentation_tells_the_defaults_of_timeouts():
-    rows = dict(re.findall(r"(?m)^\| `timeouts\.(\w+)` \| number \| `([^`]+)` \|", DOCS))
-    assert {name: float(value) for name, value in rows.items()} == msgspec.structs.asdict(
-        Timeouts()
-    )
+@pytest.mark.parametrize(("table", "bounds"), [("timeouts", Timeouts()), ("limits", Limits())])
+def test_the_documentation_tells_the_defaults_of_bounds(table, bounds):
+    rows = re.findall(rf"(?m)^\| `{table}\.(\w+)` \| (?:number|integer) \| `([^`]+)` \|", DOCS)
+    defaults = msgspec.structs.asdict(bounds)
+    defaults.pop("body_by_path", None)
+    assert {name: float(value) for name, value in rows} == defaults
 
 
 def test_the_documentation_names_every_key_and_no_other(monkeypatch):
@@ -688,6 +690,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     monkeypatch.setattr(Table, "any", any)
     read(MODEL + '[[keys]]\nname = "n"\nkey = "env:KEY"\n')
     tables = {"server", "keys", "models", "models[].target", "timeouts", "models[].timeouts"}
+    tables.add("limits")
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
     named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
     assert len(named) == len(set(named))

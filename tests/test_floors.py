@@ -13,7 +13,7 @@ PACKAGE = Path(lmbroker.__file__).parent
 
 FLOORS = {
     0: ["errors", "secret"],
-    1: ["unified", "sse", "losses", "redaction", "call"],
+    1: ["unified", "sse", "losses", "redaction", "call", "limits"],
     2: [
         "adapters",
         "grammar",
@@ -43,7 +43,7 @@ FLOORS = {
     4: ["relay", "backends", "gate", "error_answers"],
     5: ["broker"],
     6: ["web", "site", "metrics", "accesslog", "jsonlog", "configfile"],
-    7: ["tap", "cli"],
+    7: ["tap", "daemon", "cli"],
 }
 """Floor -> modules and packages, as in docs/architecture.md."""
 
@@ -63,6 +63,7 @@ SIDEWAYS = {
     ("workflows", "envelope"),
     ("workflows", "lessons"),
     ("web", "metrics"),
+    ("tap", "daemon"),
     ("routing", "envelope"),
     ("course", "routing"),
     ("course", "health"),
@@ -73,7 +74,7 @@ ADAPTER_STEPS = ("base", "dialect", "catalog")
 """Within ``adapters``: what all dialects share <- dialects <- the catalog."""
 
 OUTSIDE = "testing"
-"""The practice backend stands beside the house; only ``tap`` lets it in."""
+"""The practice backend stands beside the house; only ``daemon`` lets it in."""
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -121,7 +122,7 @@ def test_imports_go_down_only(path):
         if there in ("", "__version__", here):
             continue
         if there == OUTSIDE:
-            assert here == "tap", f"{here} imports the practice backend"
+            assert here == "daemon", f"{here} imports the practice backend"
             continue
         assert here != OUTSIDE, f"the practice backend imports {name}"
         above, below = floor_of(here), floor_of(there)

@@ -133,7 +133,7 @@ def test_a_port_in_use_ends_a_daemon_too(twistd, write, taken, tmp_path):
     ("endpoint", "reason"),
     [
         ("systemd:domain=INET:index=0", "systemd passed no such socket"),
-        ("ssl:0:privateKey=c.toml", "Error: "),
+        ("ssl:0:interface=127.0.0.1:privateKey=c.toml", "Error: "),
         ("unix:/nowhere/x.sock", "No such file or directory"),
     ],
 )

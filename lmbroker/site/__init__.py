@@ -24,7 +24,7 @@ is whole end the connection after it, and too many of them at once. A client tha
 left. Times are checked twice a second.
 """
 
-from lmbroker.site.limits import Limits
+from lmbroker.limits import Limits
 from lmbroker.site.site import Site
 
 __all__ = ["Limits", "Site"]

@@ -22,8 +22,8 @@ from twisted.web.http_headers import Headers
 
 from lmbroker.error_answers import error_answer
 from lmbroker.errors import ErrorInfo
+from lmbroker.limits import Limits
 from lmbroker.site import framing, refusals
-from lmbroker.site.limits import Limits
 from lmbroker.site.transport import finish_writing, outstanding, watch_peer
 
 NEVER = float("inf")

@@ -10,8 +10,8 @@ from twisted.web import server
 from twisted.web.resource import IResource
 
 from lmbroker.errors import ErrorInfo
+from lmbroker.limits import Limits
 from lmbroker.site.channel import Channel
-from lmbroker.site.limits import Limits
 from lmbroker.site.refusals import CROWD, FULL
 from lmbroker.site.request import Request
 

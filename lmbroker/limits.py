@@ -59,6 +59,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What is read and thrown away after a refusal, so that a client which sends its whole body
     before it reads anything still finds the answer."""
 
+    calls: int = 1000
+    """Calls at once. Each may hold a body, an answer and a connection to a backend."""
+
     connections: int = 1000
     """Open connections. With as many to backends, this wants ``LimitNOFILE=4096`` or more."""
 
