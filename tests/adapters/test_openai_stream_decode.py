@@ -550,6 +550,25 @@ def test_done_without_a_finish_reason_is_the_end() -> None:
     assert answer(ROLE, o_call("{}", id="c", name="f")).stop == Stop(reason="tool_calls")
 
 
+def test_content_may_come_with_the_finish_reason() -> None:
+    response = answer(ROLE, {"content": "Hel"}, o_chunk({"content": "lo"}, "length"))
+    assert (response.parts, response.stop.reason) == ((SAID,), "max_tokens")
+
+
+def test_values_of_the_wrong_type_say_nothing() -> None:
+    odd = {"content": 7, "reasoning": ["x"], "refusal": {"x": 1}, "reasoning_details": 7}
+    calls = {"tool_calls": ["x", {"index": [0], "id": [1], "function": 7}], "function_call": "x"}
+    chunks: list[Any] = [
+        {**odd, **calls},
+        {"tool_calls": "x", "content": [7, {"type": ["x"]}, {"type": "thinking"}]},
+        {**o_chunk(), "choices": ["x", {"index": 0, "delta": "x", "finish_reason": None}]},
+        {**o_chunk(), "usage": "x", "x_groq": "x", "service_tier": 7},
+        {**o_chunk(), "choices": "x"},
+    ]
+    response = answer(ROLE, *chunks, {"content": "Hello"}, STOP)
+    assert (response.parts, response.usage) == ((SAID,), None)
+
+
 def test_case_67_content_after_the_finish_reason_is_told() -> None:
     response = answer(ROLE, {"content": "Hel"}, STOP, {"content": "lo"})
     assert response.parts == (SAID,)
