@@ -6,11 +6,13 @@ be aborted in every phase, one retry for a kept-alive connection that had died, 
 exception types of a cancelled request told apart.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import treq.client
 import treq.cookies
+from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet import defer
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -26,6 +28,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
@@ -44,6 +47,7 @@ from zope.interface import implementer
 from lmbroker.call import Backend, Timeouts
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
+from lmbroker.gate import Gate
 from lmbroker.workflows.contract import Outbound
 
 IDLE_CONNECTIONS = 64
@@ -52,8 +56,13 @@ IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 3.0
 """Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
 
+HEADER_LIMIT = 256 * 1024
+"""Most bytes before a backend's response headers are whole, what is read with them included."""
+
 UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
+
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 _ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
 
@@ -84,11 +93,12 @@ class _Tap:
     """Stands between one request and the pool: knows whether the connection was used before,
     and keeps its protocol, so that it can be aborted in every phase."""
 
-    persistent = True
-
-    def __init__(self, pool: HTTPConnectionPool, *, fresh: bool) -> None:
+    def __init__(self, pool: HTTPConnectionPool, backend: Backend, *, fresh: bool) -> None:
+        self.persistent = backend.keepalive
         self.reused = True
+        self.flooded = False
         self._pool = pool
+        self._backend = backend
         self._fresh = fresh
         self._protocol: Any = None
 
@@ -103,11 +113,34 @@ class _Tap:
 
         def connected(protocol: Any) -> Any:
             self._protocol = protocol
+            self._bound(protocol)
             return protocol
 
-        # A fresh connection is asked for under a key that no idle one is kept under.
-        wanted = (*key, object()) if self._fresh else key
+        # Two backends at one address may trust different authorities, and a fresh connection is
+        # asked for under a key that no idle one is kept under.
+        wanted = (*key, self._backend.name, *([object()] if self._fresh else ()))
         return self._pool.getConnection(wanted, Watched()).addCallback(connected)
+
+    def _bound(self, protocol: Any) -> None:
+        """Look at how much comes before the response headers are whole: Twisted bounds each of
+        their lines only."""
+        seen = 0
+        receive = protocol.dataReceived
+
+        def watched(data: bytes) -> None:
+            nonlocal seen
+            seen += len(data)
+            if seen > HEADER_LIMIT:
+                self.flooded = True
+                self.abort()
+            else:
+                receive(data)
+
+        protocol.dataReceived = watched
+
+    def answered(self) -> None:
+        """The response headers are here."""
+        vars(self._protocol).pop("dataReceived", None)
 
     def abort(self) -> None:
         transport = getattr(self._protocol, "transport", None)
@@ -188,6 +221,17 @@ class BackendAnswer:
         self._tap = tap
         self._clock = clock
         self._timeouts = timeouts
+        self._leave: Callable[[], None] | None = None
+
+    def hold(self, leave: Callable[[], None]) -> None:
+        """``leave`` gives the call's place at the backend back; it is called once it is over."""
+        self._leave = leave
+
+    def over(self) -> None:
+        """The backend is done with this call. Told by whoever reads the body, when it ends."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def deliver(self, protocol: TwistedProtocol) -> None:
         """Give the body to ``protocol``, chunk by chunk."""
@@ -196,19 +240,19 @@ class BackendAnswer:
     def abort(self) -> None:
         """Close the connection now, whatever is in flight."""
         self._tap.abort()
+        self.over()
 
     async def body(self, limit: int = UNARY_LIMIT) -> bytes:
         """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
         collector = _Collector(self._clock, self._timeouts, limit)
         self.deliver(collector)
         try:
-            return await collector.done
-        except AttemptFailed:
-            self.abort()
-            raise
+            body = await collector.done
         except BaseException:
             self.abort()
             raise
+        self.over()
+        return body
 
 
 class _Collector(TwistedProtocol):
@@ -273,8 +317,9 @@ class Backends:
         self._pool.maxPersistentPerHost = IDLE_CONNECTIONS
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.retryAutomatically = False
-        self._policy = policy or BrowserLikePolicyForHTTPS()
-        self._endpoints: dict[float, _Endpoints] = {}
+        self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
+        self._endpoints: dict[tuple[float, str], _Endpoints] = {}
+        self._gates: dict[tuple[Any, ...], Gate] = {}
         self._jar = treq.cookies.IndexableCookieJar()
 
     def close(self) -> "defer.Deferred[None]":
@@ -285,20 +330,34 @@ class Backends:
     async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
         """POST to a backend; returns when its response headers are here.
 
-        Raises Unreachable, TimedOut or Broken; CancelledError when the caller was cancelled.
+        Raises Full, Unreachable, TimedOut or Broken; CancelledError when the caller was
+        cancelled.
         """
+        leave = await self._gate(backend).enter()
         try:
-            return await self._send(backend, outbound, timeouts, fresh=False)
-        except _StaleConnection:
-            return await self._send(backend, outbound, timeouts, fresh=True)
+            try:
+                answer = await self._send(backend, outbound, timeouts, fresh=False)
+            except _StaleConnection:
+                answer = await self._send(backend, outbound, timeouts, fresh=True)
+        except BaseException:
+            leave()
+            raise
+        answer.hold(leave)
+        return answer
+
+    def _gate(self, backend: Backend) -> Gate:
+        key = (backend.name, backend.max_in_flight, backend.queue, backend.queue_timeout)
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = Gate(self._reactor, *key[1:])
+        return gate
 
     async def _send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool
     ) -> BackendAnswer:
-        tap = _Tap(self._pool, fresh=fresh)
-        agent = Agent.usingEndpointFactory(
-            self._reactor, self._endpoint_factory(timeouts.connect), pool=tap
-        )
+        tap = _Tap(self._pool, backend, fresh=fresh)
+        endpoints = self._endpoint_factory(timeouts.connect, backend.ca)
+        agent = Agent.usingEndpointFactory(self._reactor, endpoints, pool=tap)
         client = treq.client.HTTPClient(_Pinned(agent), self._jar)
         url = api_root(backend.url) + outbound.path
         if outbound.query:
@@ -333,18 +392,36 @@ class Backends:
         except Exception as error:
             if left:
                 raise defer.CancelledError() from None
+            if tap.flooded:
+                message = "the backend's response headers are too large"
+                raise _broken(message, "bad_response") from None
             raise _classified(error, late=bool(late), reused=tap.reused) from None
         finally:
             if timer.active():
                 timer.cancel()
+        tap.answered()
         return BackendAnswer(response.original, tap, self._reactor, timeouts)
 
-    def _endpoint_factory(self, connect_timeout: float) -> _Endpoints:
-        factory = self._endpoints.get(connect_timeout)
+    def _endpoint_factory(self, connect_timeout: float, ca: str) -> _Endpoints:
+        key = (connect_timeout, ca)
+        factory = self._endpoints.get(key)
         if factory is None:
-            factory = _Endpoints(self._reactor, self._policy, connect_timeout)
-            self._endpoints[connect_timeout] = factory
+            factory = _Endpoints(self._reactor, self._policy(ca), connect_timeout)
+            self._endpoints[key] = factory
         return factory
+
+    def _policy(self, ca: str) -> Any:
+        """Whom to trust; the system's authorities where ``ca`` names none. Raises Unreachable."""
+        policy = self._policies.get(ca)
+        if policy is None:
+            try:
+                trusted = [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(ca)]
+            except OpenSSLError:
+                message = "the certificates to trust cannot be read"
+                raise Unreachable(_unreachable(message, "tls"), phase="tls") from None
+            policy = BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(trusted))
+            self._policies[ca] = policy
+        return policy
 
 
 class _StaleConnection(Exception):

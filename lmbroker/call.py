@@ -29,7 +29,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
     ``url`` is the base below which its operations live (``endpoints.api_root``). ``name`` is
     safe for logs and metric labels. ``credential_ref`` says where the credential came from
-    (``env:NAME``), never what it is.
+    (``env:NAME``), never what it is. ``ca`` are the certificates to trust, as PEM, in the place
+    of the system's. At most ``max_in_flight`` calls are at it at once; ``queue`` more wait for at
+    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again.
     """
 
     name: str
@@ -37,6 +39,11 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     credential: Secret | None = None
     credential_ref: str = ""
+    ca: str = ""
+    max_in_flight: int | None = None
+    queue: int = 100
+    queue_timeout: float = 30.0
+    keepalive: bool = True
 
 
 _PATHS: Mapping[tuple[str, str], str] = {

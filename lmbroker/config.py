@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from lmbroker.call import Alias, Timeouts
-from lmbroker.config_models import Models, ReadFile, Secrets
+from lmbroker.config_models import DAY, Models, ReadFile, Secrets
 from lmbroker.config_struct import read_fields
 from lmbroker.config_table import NotTOML, Table, describe, read_toml
 from lmbroker.endpoints import (
@@ -22,7 +22,6 @@ from lmbroker.endpoints import (
 from lmbroker.keys import HASH, Key, digest_of
 from lmbroker.limits import Limits
 
-DAY = 86400
 DRAIN = 30.0
 """Seconds."""
 

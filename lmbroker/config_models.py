@@ -19,6 +19,10 @@ MODES = ("default", "strict", "lenient")
 NAME_LENGTH = 256
 """Longest alias or model name, in characters: what a client may ask for (``envelope``)."""
 
+MANY = 1_000_000
+DAY = 86400
+"""Seconds."""
+
 ReadFile = Callable[[str], str]
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
@@ -122,7 +126,15 @@ class Models:
         url = table.text("url", required=True)
         model = _name(table, "model", alias)
         reference = table.text("api_key", secret=True)
+        ca_file = table.text("ca")
+        limit = table.integer("max_in_flight", 0, least=1, most=MANY) or None
+        queue = table.integer("queue", 100, least=0, most=MANY)
+        queue_timeout = table.number("queue_timeout", 30, least=0, most=DAY)
+        keepalive = table.boolean("keepalive", True)
         table.done()
+        ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
+        if ca and "-----BEGIN CERTIFICATE-----" not in ca:
+            table.complain("ca", f"the file {ca_file!r} holds no certificate")
         if url:
             url, problem = parse_url(url)
             if problem:
@@ -134,7 +146,7 @@ class Models:
             self._secrets.warnings.append(
                 f"{table.path('url')}: the key goes over the network in clear"
             )
-        identity = (url, dialect, reference)
+        identity = (url, dialect, reference, ca, limit, queue, queue_timeout, keepalive)
         backend = self._backends.get(identity)
         if backend is None:
             taken = {known.name for known in self._backends.values()}
@@ -144,6 +156,11 @@ class Models:
                 dialect=dialect,
                 credential=credential,
                 credential_ref=_shown(reference),
+                ca=ca,
+                max_in_flight=limit,
+                queue=queue,
+                queue_timeout=queue_timeout,
+                keepalive=keepalive,
             )
         return Target(backend=backend, model=model)
 

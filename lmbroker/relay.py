@@ -95,6 +95,7 @@ class Relay(Protocol):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self._body_over = True
+        self._answer.over()
         if self._linger_timer is not None and self._linger_timer.active():
             self._linger_timer.cancel()
         if self.transform.phase in ("open", "waiting") and not self._aborted:

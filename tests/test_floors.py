@@ -64,6 +64,7 @@ SIDEWAYS = {
     ("workflows", "lessons"),
     ("web", "metrics"),
     ("tap", "daemon"),
+    ("backends", "gate"),
     ("routing", "envelope"),
     ("course", "routing"),
     ("course", "health"),

@@ -53,9 +53,13 @@ class Upper:
 class Answer:
     def __init__(self):
         self.aborted = 0
+        self.ended = 0
 
     def abort(self):
         self.aborted += 1
+
+    def over(self):
+        self.ended += 1
 
 
 class Scene:

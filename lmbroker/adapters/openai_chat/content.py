@@ -30,9 +30,9 @@ def thought(said: JSON) -> list[str]:
         text = said.get(key)
         if text and isinstance(text, str):
             return [text]
-    details = said.get("reasoning_details")
-    if details:
-        text = reasoning_details.text_of(details)
+    entries = reasoning_details.entries_of(said)
+    if entries:
+        text = reasoning_details.text_of(entries)
         return [text] if text else []
     content = said.get("content")
     if not isinstance(content, list):

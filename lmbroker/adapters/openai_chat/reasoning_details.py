@@ -30,13 +30,10 @@ class Collected:
         self._growing: dict[tuple[int, str], JSON] = {}
         """Entries that may get more: index (position where there is none) and type -> entry."""
 
-    def add(self, details: Any) -> None:
-        """Take the value of a ``reasoning_details`` key in."""
-        if not isinstance(details, list):
-            return
-        for position, entry in enumerate(details):
-            if isinstance(entry, dict):
-                self._add(position, entry)
+    def add(self, entries: list[JSON]) -> None:
+        """Take what one message or delta tells in."""
+        for position, entry in enumerate(entries):
+            self._add(position, entry)
 
     def _add(self, position: int, entry: JSON) -> None:
         index, kind = entry.get("index"), entry.get("type")
@@ -72,11 +69,17 @@ class Collected:
         return Signature(origin="details", value=compact(entries))
 
 
-def text_of(details: Any) -> str:
-    """What can be read of the value of a ``reasoning_details`` key."""
-    if not isinstance(details, list):
-        return ""
-    return "".join(_text(entry) for entry in details if isinstance(entry, dict))
+def entries_of(said: JSON) -> list[JSON]:
+    """The entries that a message or a delta tells."""
+    details = said.get("reasoning_details")
+    if not details or not isinstance(details, list):
+        return []
+    return [entry for entry in details if isinstance(entry, dict)]
+
+
+def text_of(entries: list[JSON]) -> str:
+    """What can be read of them."""
+    return "".join(map(_text, entries))
 
 
 def _text(entry: JSON) -> str:

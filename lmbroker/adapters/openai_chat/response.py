@@ -9,7 +9,7 @@ from lmbroker.adapters.openai_chat import ending
 from lmbroker.adapters.openai_chat.annotations import annotations
 from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
-from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry
+from lmbroker.adapters.openai_chat.reasoning_details import Collected, entries_of, entry
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import arguments, encode
 from lmbroker.unified.parts import Part, ReasoningPart, TextPart, ToolCallPart
@@ -160,7 +160,7 @@ class _Message:
 def _parts(message: JSON) -> list[Part]:
     parts: list[Part] = []
     reasoning, details = thought(message), Collected()
-    details.add(message.get("reasoning_details"))
+    details.add(entries_of(message))
     signature = details.signature()
     if reasoning or signature.origin != "openai":
         parts.append(ReasoningPart(text="".join(reasoning), signature=signature))

@@ -190,12 +190,12 @@ class OpenAIDecoder:
     def _collect(self, delta: JSON) -> None:
         """Put what ``delta`` tells at the end of the queue."""
         reasoning = thought(delta)
-        details = delta.get("reasoning_details")
-        if reasoning or details:
+        entries = reasoning_details.entries_of(delta)
+        if reasoning or entries:
             part = self._tail("reasoning")
             part.pieces += reasoning
             assert part.details is not None
-            part.details.add(details)
+            part.details.add(entries)
         text = spoken(delta)
         if text:
             self._tail("text").pieces += text
