@@ -464,13 +464,13 @@ def test_blocks_that_overlap_are_told_one_after_the_other():
     """llama.cpp opens a block before it signs and stops the one before."""
     events = events_of(
         a_start(),
-        a_open(0, {"type": "thinking", "thinking": ""}),
-        a_delta(0, {"type": "thinking_delta", "thinking": "so"}),
-        a_open(1, {"type": "text", "text": ""}),
-        a_delta(1, {"type": "text_delta", "text": "Hel"}),
-        a_delta(0, {"type": "signature_delta", "signature": ""}),
+        a_open(0, "thinking", thinking=""),
+        a_delta(0, "thinking_delta", thinking="so"),
+        a_open(1, "text", text=""),
+        a_delta(1, "text_delta", text="Hel"),
+        a_delta(0, "signature_delta", signature=""),
         a_stop(0),
-        a_delta(1, {"type": "text_delta", "text": "lo"}),
+        a_delta(1, "text_delta", text="lo"),
         a_stop(1),
         *ENDED,
     )

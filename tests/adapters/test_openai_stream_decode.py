@@ -555,6 +555,11 @@ def test_content_may_come_with_the_finish_reason() -> None:
     assert (response.parts, response.stop.reason) == ((SAID,), "max_tokens")
 
 
+def test_service_tier_may_be_told_with_the_finish_reason() -> None:
+    assert answer(ROLE, {**STOP, "service_tier": "priority"}).tier == "priority"
+    assert answer({**o_chunk(ROLE), "service_tier": "default"}, STOP).tier == "standard"
+
+
 def test_values_of_the_wrong_type_say_nothing() -> None:
     odd = {"content": 7, "reasoning": ["x"], "refusal": {"x": 1}, "reasoning_details": 7}
     calls = {"tool_calls": ["x", {"index": [0], "id": [1], "function": 7}], "function_call": "x"}

@@ -161,6 +161,7 @@ class OpenAIDecoder:
             self._finish = finish
             matched = choice.get("stop_reason") or choice.get("matched_stop")
             self._matched = matched or self._matched
+            self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
         events: list[StreamEvent] = []
         if not self._started:
             events.append(self._start(chunk))
@@ -178,7 +179,7 @@ class OpenAIDecoder:
     def _start(self, chunk: JSON) -> Start:
         self._started = True
         id, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
-        self._tier = ending.decode_tier(chunk.get("service_tier"))
+        self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
         return Start(
             str(id) if isinstance(id, str | int) else "",
             model if isinstance(model, str) else "",
