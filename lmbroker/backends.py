@@ -89,6 +89,22 @@ class _Body:
 assert UNKNOWN_LENGTH  # the interface that _Body never needs: its length is always known
 
 
+@implementer(IStreamClientEndpoint)
+class _Watched:
+    """An endpoint that tells when a connection had to be made."""
+
+    __slots__ = ("_endpoint", "_tap")
+
+    def __init__(self, tap: "_Tap", endpoint: IStreamClientEndpoint) -> None:
+        self._tap = tap
+        self._endpoint = endpoint
+
+    def connect(self, factory: Any) -> "defer.Deferred[Any]":
+        self._tap.reused = False
+        made: defer.Deferred[Any] = self._endpoint.connect(factory)
+        return made
+
+
 class _Tap:
     """Stands between one request and the pool: knows whether the connection was used before,
     and keeps its protocol, so that it can be aborted in every phase."""
@@ -103,14 +119,6 @@ class _Tap:
         self._protocol: Any = None
 
     def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
-        tap = self
-
-        @implementer(IStreamClientEndpoint)
-        class Watched:
-            def connect(self, factory: Any) -> "defer.Deferred[Any]":
-                tap.reused = False
-                return endpoint.connect(factory)
-
         def connected(protocol: Any) -> Any:
             self._protocol = protocol
             self._bound(protocol)
@@ -119,7 +127,7 @@ class _Tap:
         # Two backends at one address may trust different authorities, and a fresh connection is
         # asked for under a key that no idle one is kept under.
         wanted = (*key, self._backend.name, *([object()] if self._fresh else ()))
-        return self._pool.getConnection(wanted, Watched()).addCallback(connected)
+        return self._pool.getConnection(wanted, _Watched(self, endpoint)).addCallback(connected)
 
     def _bound(self, protocol: Any) -> None:
         """Look at how much comes before the response headers are whole: Twisted bounds each of
@@ -320,7 +328,6 @@ class Backends:
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
         self._endpoints: dict[tuple[float, str], _Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
-        self._jar = treq.cookies.IndexableCookieJar()
 
     def close(self) -> "defer.Deferred[None]":
         """Close the idle connections."""
@@ -358,7 +365,7 @@ class Backends:
         tap = _Tap(self._pool, backend, fresh=fresh)
         endpoints = self._endpoint_factory(timeouts.connect, backend.ca)
         agent = Agent.usingEndpointFactory(self._reactor, endpoints, pool=tap)
-        client = treq.client.HTTPClient(_Pinned(agent), self._jar)
+        client = treq.client.HTTPClient(_Pinned(agent), _NO_COOKIES)
         url = api_root(backend.url) + outbound.path
         if outbound.query:
             url += "?" + outbound.query.decode("ascii", "replace")
@@ -368,6 +375,7 @@ class Backends:
             data=_Body(outbound.body),
             headers=_headers(backend, outbound),
             allow_redirects=False,
+            cookies=_NO_COOKIES,
             unbuffered=True,
             reactor=self._reactor,
         )
@@ -422,6 +430,17 @@ class Backends:
             policy = BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(trusted))
             self._policies[ca] = policy
         return policy
+
+
+class _NoCookies(treq.cookies.IndexableCookieJar):
+    """Keeps and sends nothing: treq would carry one client's cookies over to another's call."""
+
+    def add_cookie_header(self, request: Any) -> None: ...
+
+    def extract_cookies(self, response: Any, request: Any) -> None: ...
+
+
+_NO_COOKIES = _NoCookies()
 
 
 class _StaleConnection(Exception):

@@ -116,8 +116,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One client request.
 
     ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
-    ``headers`` are the client's, names in lower case, first value each; none reaches a backend
-    but by an allow-list. ``alias`` is the ``model`` value of the body.
+    ``fields`` are its top-level values, each as its own JSON text, where somebody has looked at
+    them already. ``headers`` are the client's, names in lower case, first value each; none
+    reaches a backend but by an allow-list. ``alias`` is the ``model`` value of the body.
     """
 
     id: str
@@ -125,6 +126,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     alias: str
     body: bytes
+    fields: Mapping[str, Any] | None = None
     stream: bool = False
     query: bytes = b""
     headers: Mapping[str, str] = {}

@@ -8,6 +8,8 @@ backend sees.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,12 +17,11 @@ from lmbroker.errors import Refused
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
-_MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _AFTER_KEY = re.compile(rb"\s*:\s*")
-_ESCAPED_LETTERS = (rb"\u004", rb"\u005", rb"\u006", rb"\u007")
-"""No encoder escapes ASCII letters; a body that does may hide a second ``model`` key."""
+_KEY = re.compile(rb'\s*"([^"\\]*)"\s*:\s*')
+_COMMA = re.compile(rb"\s*,?\s*")
 _UNSAFE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 MODEL_LENGTH = 256
@@ -39,11 +40,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, key: str) -> object:
         """The decoded value of one top-level field, None where it is missing or not JSON."""
-        raw = self.fields.get(key)
-        try:
-            return None if raw is None else _ANY.decode(raw)
-        except JSON_ERRORS:
-            return None
+        return value_of(self.fields, key)
+
+
+def value_of(fields: Mapping[str, Any], key: str) -> object:
+    """The decoded value of one of an envelope's fields, None where it is missing or not JSON."""
+    raw = fields.get(key)
+    try:
+        return None if raw is None else _ANY.decode(raw)
+    except JSON_ERRORS:
+        return None
 
 
 def invalid_json() -> Refused:
@@ -109,25 +115,34 @@ def read(body: bytes) -> Envelope:
     return Envelope(model=model, stream=streaming == b"true", fields=fields)
 
 
-def with_model(body: bytes, model: str) -> bytes:
+def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None) -> bytes:
     """``body`` with the value of its top-level ``model`` replaced by ``model``.
 
-    ``body`` must have passed ``read``. Raises Refused when the key stands there twice.
+    ``body`` must have passed ``read``; ``fields`` are those of its envelope, where they are at
+    hand. Raises Refused when the key stands there twice.
     """
     value = msgspec.json.encode(model)
-    first = _MODEL_KEY.search(body)
-    plain = not any(escape in body for escape in _ESCAPED_LETTERS)
-    if plain and first is not None and _MODEL_KEY.search(body, first.end()) is None:
-        string = _STRING.match(body, first.end())
-        if string is not None:
-            spliced = b"".join((body[: first.end()], value, body[string.end() :]))
-            try:
-                if bytes(_TOP_LEVEL.decode(spliced)["model"]) == value:
-                    return spliced
-            except (*JSON_ERRORS, KeyError):
-                pass
-    start, end = _model_span(body)
+    start, end = _model_place(body, _TOP_LEVEL.decode(body) if fields is None else fields)
     return b"".join((body[:start], value, body[end:]))
+
+
+def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int]:
+    """Where the top-level model's value stands. The lengths of the values say where the next key
+    is; where the body does not fit (a key that stands there twice or is written with escapes),
+    its brackets are walked."""
+    place = None
+    at = body.index(b"{") + 1
+    for key, raw in fields.items():
+        found = _KEY.match(body, at)
+        if found is None or found[1] != key.encode():
+            return _model_span(body)
+        end = found.end() + len(memoryview(raw))
+        if key == "model":
+            place = found.end(), end
+        at = _COMMA.match(body, end).end()  # type: ignore[union-attr]
+    if place is None or body[at : at + 1] != b"}":
+        return _model_span(body)
+    return place
 
 
 def with_usage(body: bytes) -> bytes | None:

@@ -243,9 +243,16 @@ class Boundary:
 def split(block: bytes) -> Iterator[bytes]:
     """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte."""
     start = 0
-    for blank in _EVENT_END.finditer(block):
-        yield block[start : blank.end()]
-        start = blank.end()
+    if b"\r" in block:
+        for blank in _EVENT_END.finditer(block):
+            yield block[start : blank.end()]
+            start = blank.end()
+    else:
+        while (end := block.find(b"\n\n", start) + 2) > 1:
+            while block[end : end + 1] == b"\n":
+                end += 1
+            yield block[start:end]
+            start = end
     if start < len(block):
         yield block[start:]
 

@@ -245,6 +245,7 @@ class Front:
             dialect=record.dialect,
             alias=head.model,
             body=body,
+            fields=head.fields,
             stream=head.stream and record.operation == "chat",
             query=request.uri.partition(b"?")[2],
             headers=headers,

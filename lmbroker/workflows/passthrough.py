@@ -39,7 +39,7 @@ class Passthrough:
     def outbound(self) -> Outbound:
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
-        body = envelope.with_model(call.body, self._target.model)
+        body = envelope.with_model(call.body, self._target.model, call.fields)
         asking = envelope.with_usage(body) if self._ask_usage else None
         if asking is not None:
             body, self._hide_usage = asking, True
@@ -85,9 +85,10 @@ class Passthrough:
 
     def _choices(self) -> int:
         """How many answers the client asked for at once; each has an end of its own."""
-        if b'"n"' not in self._call.body:
-            return 1
-        n = envelope.read(self._call.body).value("n")
+        fields = self._call.fields
+        if fields is None:
+            fields = envelope.read(self._call.body).fields
+        n = envelope.value_of(fields, "n")
         return n if isinstance(n, int) and n > 1 else 1
 
     def _reply(self, now: int) -> Reply:
