@@ -77,6 +77,7 @@ class _Body:
 
     def startProducing(self, consumer: Any) -> "defer.Deferred[None]":
         consumer.write(self._body)
+        self._body = b""
         return defer.succeed(None)
 
     def pauseProducing(self) -> None: ...

@@ -6,6 +6,7 @@ own site, anybody else may put it anywhere in theirs.
 
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from lmbroker import envelope, models
@@ -184,8 +186,6 @@ class Front:
 
         request.notifyFinish().addErrback(left)
         try:
-            if len(self._calls) > self._broker.config.limits.calls:
-                raise _busy()
             answer = await operate(self._read(request, record), record)
             live.answer = answer
             record.status = answer.status
@@ -215,9 +215,14 @@ class Front:
             self._broker.close(record)
 
     def _read(self, request: Any, record: Record) -> Call:
+        if len(self._calls) > self._broker.config.limits.calls:
+            raise _busy()
         caller = self._caller(request)
         record.caller = caller.name
         body = request.content.read()
+        # A stream may last for minutes; nobody reads its request again.
+        request.content.close()
+        request.content = BytesIO()
         record.bytes_in = len(body)
         limit = self._broker.config.limits.body
         if len(body) > limit:
@@ -320,6 +325,8 @@ class _Resource(KleinResource):
     """Klein's resource, with JSON for a path that is no UTF-8, and without the ``Host`` header:
     routing must not depend on it, and a malformed one must not become a traceback."""
 
+    log = Logger()
+
     def render(self, request: Any) -> Any:
         path = b"/" + b"/".join(request.postpath)
         request.getRequestHostname = lambda: b"localhost"
@@ -332,11 +339,41 @@ class _Resource(KleinResource):
             return _error(
                 request, ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
             )
-        return super().render(request)
+        endpoint = _POSTED.get(path) if request.method == b"POST" else None
+        if endpoint is None:
+            return super().render(request)
+        return self._serve(endpoint, request)
+
+    def _serve(self, endpoint: str, request: Any) -> int:
+        """What Klein does for a route that it has found, for those that nobody need look for:
+        its matching takes as long as all the rest of this door."""
+        serving: Any = self._app.execute_endpoint(endpoint, request)
+        gone: list[bool] = []
+
+        def left(_: Failure) -> None:
+            gone.append(True)
+            serving.cancel()
+
+        def served(_: Any) -> None:
+            if not gone:
+                request.finish()
+
+        request.notifyFinish().addErrback(left)
+        serving.addCallback(served)
+        serving.addErrback(lambda failure: self.log.failure("A call failed", failure))
+        return NOT_DONE_YET
 
 
 _REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
 """Twisted knows no status that came after RFC 2616."""
+
+_POSTED = {
+    b"/v1/chat/completions": "chat_completions",
+    b"/v1/messages": "messages",
+    b"/v1/messages/count_tokens": "count_tokens",
+    b"/v1/embeddings": "embeddings",
+}
+"""The routes of calls: path -> name of the route."""
 
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 

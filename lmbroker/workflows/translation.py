@@ -117,11 +117,14 @@ class Translation:
         return conversion.encode_stream(self._client, response, self._reply(now))
 
     def transform(self, *, now: int) -> Transform:
+        # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
+        # the request for it.
+        estimated = self._estimate_input()
         return TranslatedStream(
             self._backend.decoder(),
             self._client.encoder(self._reply(now)),
             self._client,
-            self._estimate_input,
+            lambda: estimated,
             (self._target.backend.credential,),
         )
 
