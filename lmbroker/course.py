@@ -168,7 +168,6 @@ class Course:
         return (
             stop.failure is not None
             and 1 <= stop.tries <= rules.same_target
-            and stop.place.breaker.state != "half_open"
             and retries.again(stop.failure, rules)
         )
 

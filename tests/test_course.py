@@ -173,6 +173,7 @@ def test_an_alias_may_fall_back_for_more(hall):
     assert hall.names == "ab"
     assert hall.call(rules, Refused("unsupported", "cannot be carried"), None) is None
     assert hall.names == "ab"
+    assert all(each.in_flight == 0 for each in hall.courses.health.snapshot(0.0))
 
 
 def test_a_call_that_we_refuse_leaves_nothing_behind(hall):
@@ -180,6 +181,7 @@ def test_a_call_that_we_refuse_leaves_nothing_behind(hall):
     assert hall.call(route(), error) is error
     (standing,) = (each for each in hall.courses.health.snapshot(0.0) if each.backend == "a")
     assert (standing.in_flight, standing.attempts, standing.state) == (0, 0, "closed")
+    assert not hall.courses._open
 
 
 # The same target again.
@@ -224,6 +226,12 @@ def test_a_pause_above_the_limit_is_not_waited_for(hall):
 def test_a_pause_that_the_time_of_the_call_does_not_hold_is_not_waited_for(hall):
     hall.call(route("a", same_target=1, seconds=3), limited(retry_after="4"))
     assert hall.names == "a" and hall.now == 0.0
+
+
+def test_what_was_a_reason_for_another_target_only_is_none_for_the_same(hall):
+    rules = route("a", same_target=2, fallback_on=("context_length",))
+    hall.call(rules, answer("context_length", 400))
+    assert hall.names == "a"
 
 
 # Keys.
@@ -273,6 +281,34 @@ def test_calls_that_belong_together_keep_their_key(hall):
     assert set.union(*seen.values()) == {"one", "two", "three"}
 
 
+def test_another_key_is_used_even_where_the_refused_one_need_not_rest(hall):
+    rules = route("a", keys=KEYS)
+    for n in range(12):
+        key = f"session {n}"
+        assert hall.call(rules, limited(retry_after="0"), None, key=key) is None
+        assert len(set(hall.refs)) == 2
+
+
+def test_when_all_keys_rest_the_one_that_is_free_soonest_is_tried(hall):
+    rules = route("a", keys=KEYS)
+    waits = [limited(retry_after=seconds) for seconds in ("60", "20", "40")]
+    hall.call(rules, *waits)
+    hall.call(rules, limited())
+    assert hall.refs == ["two"]
+
+
+def test_no_other_key_of_a_target_that_went_out_meanwhile(hall):
+    rules = route("ab", keys=KEYS)
+    record = Record(id="r", operation="chat", dialect="openai", opened_at=0.0)
+    course = hall.courses.begin(record, rules, "m", 0.0)
+    assert course.target(0.0).backend.name == "a"
+    hall.now = 1.0
+    for _ in range(5):
+        hall.call(rules, refused(), None)
+    assert course.failed(limited(), 2.0, 2.0) == 0.0
+    assert course.target(2.0).backend.name == "b"
+
+
 # Health.
 
 
@@ -307,6 +343,16 @@ def test_what_the_configuration_no_longer_names_is_forgotten(hall):
     hall.courses.keep([])
     hall.call(route("bc", floor=5, share=0.0), refused(), None)
     assert hall.names == "bc"
+
+
+def test_a_target_that_went_out_meanwhile_is_passed_over(hall):
+    record = Record(id="r", operation="chat", dialect="openai", opened_at=0.0)
+    course = hall.courses.begin(record, route("abc"), "m", 0.0)
+    assert course.target(0.0).backend.name == "a"
+    for _ in range(5):
+        hall.call(route("b"), refused())
+    assert course.failed(overloaded(), 1.0, 1.0) == 0.0
+    assert course.target(1.0).backend.name == "c"
 
 
 def test_when_all_are_out_the_one_that_is_free_soonest_is_tried_and_no_other(hall):
