@@ -11,22 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import treq.client
-import treq.cookies
 from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet import defer
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    wrapClientTLS,
-)
 from twisted.internet.error import (
     ConnectError,
     ConnectionRefusedError,
     DNSLookupError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -41,10 +33,11 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from lmbroker.call import Backend, Timeouts
+from lmbroker.connections import NO_COOKIES, Endpoints, Pinned, Tap
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
 from lmbroker.gate import Gate
@@ -55,9 +48,6 @@ IDLE_CONNECTIONS = 64
 
 IDLE_SECONDS = 3.0
 """Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
-
-HEADER_LIMIT = 256 * 1024
-"""Most bytes before a backend's response headers are whole, what is read with them included."""
 
 UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
@@ -87,139 +77,13 @@ class _Body:
     def stopProducing(self) -> None: ...
 
 
-assert UNKNOWN_LENGTH  # the interface that _Body never needs: its length is always known
-
-
-@implementer(IStreamClientEndpoint)
-class _Watched:
-    """An endpoint that tells when a connection had to be made."""
-
-    __slots__ = ("_endpoint", "_tap")
-
-    def __init__(self, tap: "_Tap", endpoint: IStreamClientEndpoint) -> None:
-        self._tap = tap
-        self._endpoint = endpoint
-
-    def connect(self, factory: Any) -> "defer.Deferred[Any]":
-        self._tap.reused = False
-        made: defer.Deferred[Any] = self._endpoint.connect(factory)
-        return made
-
-
-class _Tap:
-    """Stands between one request and the pool: knows whether the connection was used before,
-    and keeps its protocol, so that it can be aborted in every phase."""
-
-    def __init__(self, pool: HTTPConnectionPool, backend: Backend, *, fresh: bool) -> None:
-        self.persistent = backend.keepalive
-        self.reused = True
-        self.flooded = False
-        self._pool = pool
-        self._backend = backend
-        self._fresh = fresh
-        self._protocol: Any = None
-
-    def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
-        def connected(protocol: Any) -> Any:
-            self._protocol = protocol
-            self._bound(protocol)
-            return protocol
-
-        # Two backends at one address may trust different authorities, and a fresh connection is
-        # asked for under a key that no idle one is kept under.
-        wanted = (*key, self._backend.name, *([object()] if self._fresh else ()))
-        return self._pool.getConnection(wanted, _Watched(self, endpoint)).addCallback(connected)
-
-    def _bound(self, protocol: Any) -> None:
-        """Look at how much comes before the response headers are whole: Twisted bounds each of
-        their lines only."""
-        seen = 0
-        receive = protocol.dataReceived
-
-        def watched(data: bytes) -> None:
-            nonlocal seen
-            seen += len(data)
-            if seen > HEADER_LIMIT:
-                self.flooded = True
-                self.abort()
-            else:
-                receive(data)
-
-        protocol.dataReceived = watched
-
-    def answered(self) -> None:
-        """The response headers are here."""
-        vars(self._protocol).pop("dataReceived", None)
-
-    def abort(self) -> None:
-        transport = getattr(self._protocol, "transport", None)
-        if transport is not None:
-            transport.abortConnection()
-
-
-@implementer(IAgent)
-class _Pinned:
-    """Wins over what treq adds: identity encoding, no cookies in either direction."""
-
-    def __init__(self, agent: IAgent) -> None:
-        self._agent = agent
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> "defer.Deferred[IResponse]":
-        headers = headers or Headers()
-        headers.removeHeader(b"cookie")
-        headers.setRawHeaders(b"accept-encoding", [b"identity"])
-
-        def strip(response: Any) -> Any:
-            response.headers.removeHeader(b"set-cookie")
-            return response
-
-        return self._agent.request(method, uri, headers, bodyProducer).addCallback(strip)
-
-
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
-    """IP literals connect without the resolver's thread pool; names race their addresses."""
-
-    def __init__(self, reactor: Any, policy: Any, connect_timeout: float) -> None:
-        self._reactor = reactor
-        self._policy = policy
-        self._timeout = connect_timeout
-        self._creators: dict[tuple[bytes, int], Any] = {}
-
-    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        host = uri.host.decode("ascii").strip("[]")
-        endpoint: Any
-        if ":" in host:
-            endpoint = TCP6ClientEndpoint(self._reactor, host, uri.port, self._timeout)
-        elif host.replace(".", "").isdigit():
-            endpoint = TCP4ClientEndpoint(self._reactor, host, uri.port, self._timeout)
-        else:
-            endpoint = HostnameEndpoint(
-                self._reactor, host, uri.port, self._timeout, attemptDelay=0.05
-            )
-        if uri.scheme == b"https":
-            # One context per host: loading the trust store costs milliseconds of the reactor.
-            key = (uri.host, uri.port)
-            creator = self._creators.get(key)
-            if creator is None:
-                creator = self._creators[key] = self._policy.creatorForNetloc(uri.host, uri.port)
-            endpoint = wrapClientTLS(creator, endpoint)
-        return endpoint  # type: ignore[no-any-return]
-
-
 class BackendAnswer:
     """A backend's status and headers; its body is still to come.
 
     ``headers`` have lower-case names and the first value of each.
     """
 
-    def __init__(self, response: IResponse, tap: _Tap, clock: Any, timeouts: Timeouts) -> None:
+    def __init__(self, response: IResponse, tap: Tap, clock: Any, timeouts: Timeouts) -> None:
         self.status: int = response.code
         self.headers: Mapping[str, str] = {
             name.decode("ascii").lower(): values[0].decode("latin-1")
@@ -327,7 +191,7 @@ class Backends:
         self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
         self._pool.retryAutomatically = False
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
-        self._endpoints: dict[tuple[float, str], _Endpoints] = {}
+        self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
 
     def close(self) -> "defer.Deferred[None]":
@@ -363,10 +227,10 @@ class Backends:
     async def _send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool
     ) -> BackendAnswer:
-        tap = _Tap(self._pool, backend, fresh=fresh)
+        tap = Tap(self._pool, backend, fresh=fresh)
         endpoints = self._endpoint_factory(timeouts.connect, backend.ca)
         agent = Agent.usingEndpointFactory(self._reactor, endpoints, pool=tap)
-        client = treq.client.HTTPClient(_Pinned(agent), _NO_COOKIES)
+        client = treq.client.HTTPClient(Pinned(agent), NO_COOKIES)
         url = api_root(backend.url) + outbound.path
         if outbound.query:
             url += "?" + outbound.query.decode("ascii", "replace")
@@ -376,7 +240,7 @@ class Backends:
             data=_Body(outbound.body),
             headers=_headers(backend, outbound),
             allow_redirects=False,
-            cookies=_NO_COOKIES,
+            cookies=NO_COOKIES,
             unbuffered=True,
             reactor=self._reactor,
         )
@@ -411,11 +275,11 @@ class Backends:
         tap.answered()
         return BackendAnswer(response.original, tap, self._reactor, timeouts)
 
-    def _endpoint_factory(self, connect_timeout: float, ca: str) -> _Endpoints:
+    def _endpoint_factory(self, connect_timeout: float, ca: str) -> Endpoints:
         key = (connect_timeout, ca)
         factory = self._endpoints.get(key)
         if factory is None:
-            factory = _Endpoints(self._reactor, self._policy(ca), connect_timeout)
+            factory = Endpoints(self._reactor, self._policy(ca), connect_timeout)
             self._endpoints[key] = factory
         return factory
 
@@ -433,24 +297,13 @@ class Backends:
         return policy
 
 
-class _NoCookies(treq.cookies.IndexableCookieJar):
-    """Keeps and sends nothing: treq would carry one client's cookies over to another's call."""
-
-    def add_cookie_header(self, request: Any) -> None: ...
-
-    def extract_cookies(self, response: Any, request: Any) -> None: ...
-
-
-_NO_COOKIES = _NoCookies()
-
-
 class _StaleConnection(Exception):
     """A kept-alive connection had died before our request reached the backend."""
 
 
 def _headers(backend: Backend, outbound: Outbound) -> Headers:
     headers = Headers()
-    for name, value in outbound.headers:
+    for name, value in (*outbound.headers, *backend.headers):
         headers.setRawHeaders(name, [value])
     if backend.credential is not None:
         key = backend.credential.reveal()

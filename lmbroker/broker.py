@@ -4,24 +4,29 @@ The point of no return is a ``return``: an operation may try several backends, b
 it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is told in-band.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IConsumer
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmbroker import headers, rate_limit_headers, routing
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
-from lmbroker.errors import AttemptFailed, BackendRefused, ErrorInfo
+from lmbroker.course import Courses
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo
 from lmbroker.headers import Pairs
+from lmbroker.health import Health
 from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
 from lmbroker.redaction import redact_error
 from lmbroker.relay import Relay
+from lmbroker.routing import Route
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
@@ -87,7 +92,7 @@ class StreamAnswer:
         else:
             record.outcome = "stream_error"
             if transform.error is not None:
-                record.code = transform.error.code or transform.error.kind
+                record.code = transform.error.label
 
 
 class Broker:
@@ -105,13 +110,26 @@ class Broker:
         observers: Sequence[Observer],
         clock: Any,
         wall: Callable[[], float],
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self.config = config
+        self._courses = Courses(Health(config.breaker), chance)
+        self._config = config
         self._backends = backends
-        self._observers = tuple(observers)
+        self._observers = (self._courses, *observers)
         self._clock = clock
         self.wall = wall
         self._lessons = Lessons()
+
+    @property
+    def config(self) -> Config:
+        """What new calls go by."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._config = config
+        self._courses.health.rules = config.breaker
+        self._courses.keep(config.aliases.values())
 
     # The memory of a call.
 
@@ -148,39 +166,63 @@ class Broker:
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise
         (translation.md 7.3); raises as ``chat``."""
-        alias = self._alias(call)
-        target = routing.order(alias, call.alias)[0]
-        if target.backend.dialect == "anthropic":
+        route = self._route(call)
+        if routing.serving(route, call.operation).targets:
             return await self._answer(call, record)
         body = msgspec.json.encode({"input_tokens": estimate(call)})
         head = (
             ("content-type", "application/json"),
             ("x-lmbroker-estimated", "true"),
-            *headers.identity(call.dialect, call.id, backend=target.backend.name),
+            *headers.identity(call.dialect, call.id, backend=route.targets[0].backend.name),
         )
         return WholeAnswer(200, head, body, record)
 
-    def _alias(self, call: Call) -> Alias | None:
-        """Where the call's model name leads, None where its caller may not go there."""
-        alias = self.config.alias(call.alias)
-        return alias if alias is not None and may_use(call.caller, alias.name) else None
+    def _route(self, call: Call) -> Route:
+        """Where the call's model name leads. Raises Refused where that is nowhere, or where its
+        caller may not go."""
+        route = self.config.alias(call.alias)
+        if route is None or not (
+            may_use(call.caller, call.alias) or may_use(call.caller, route.name)
+        ):
+            raise routing.unknown_model(call.alias)
+        return route
 
     async def _answer(self, call: Call, record: Record) -> Answer:
-        alias = self._alias(call)
-        failure: AttemptFailed | None = None
-        for target in routing.order(alias, call.alias):
-            assert alias is not None
-            if failure is not None and not routing.worth_another(record, failure):
-                break
+        """One attempt after the other, as far as the rules of the alias go. What happens before
+        this returns may happen again elsewhere; nothing does afterwards."""
+        route = self._route(call)
+        served = routing.serving(route, call.operation)
+        if served.targets:
+            # Otherwise the first target says why it has no such operation.
+            route = served
+        key = routing.sticky_key(route, call)
+        course = self._courses.begin(record, route, call.alias, self._clock.seconds(), key=key)
+        while True:
+            target = course.target(self._clock.seconds())
             try:
-                return await self._attempt(call, record, alias, target)
-            except AttemptFailed as error:
-                failure = error
-                call = headers.for_another_backend(call)
-                if record.client_left:
-                    raise CancelledError() from None
-        assert failure is not None
-        raise failure
+                return await self._attempt(call, record, route, target)
+            except BrokerError as error:
+                pause = course.failed(error, self._clock.seconds(), self.wall())
+            finally:
+                self._tell_changes()
+            call = headers.for_another_backend(call)
+            if pause:
+                await deferLater(self._clock, pause)
+
+    def _tell_changes(self) -> None:
+        """Log what has become of the targets' health."""
+        changes = self._courses.health.changes
+        while changes:
+            change = changes.popleft()
+            emit = self.log.warn if change.after == "open" else self.log.info
+            emit(
+                "Backend {backend} model {model}{key}: {state} ({reason})",
+                backend=change.backend,
+                model=change.model,
+                key=f" key {change.key}" if change.key else "",
+                state=change.after.replace("_", " "),
+                reason=change.reason or "-",
+            )
 
     async def _attempt(self, call: Call, record: Record, alias: Alias, target: Target) -> Answer:
         """One target; a refusal that teaches what the model does not take is repaired once."""
@@ -217,16 +259,19 @@ class Broker:
         attempt = Attempt(target=target, workflow=workflow.name, started=self._clock.seconds())
         record.attempts = [*record.attempts, attempt]
         try:
-            answer = await self._backends.send(target.backend, outbound, alias.timeouts)
+            answer = await self._backends.send(target.backend, outbound, target.timeouts)
             attempt.status = answer.status
             record.headers_at = self._clock.seconds()
             return await self._receive(call, record, alias, target, workflow, answer)
         except AttemptFailed as error:
             error.info = redact_error(error.info, (target.backend.credential,))
-            attempt.error = error.info.code or error.info.kind
+            attempt.error = error.info.label
             raise
         except CancelledError:
             attempt.error = "cancelled"
+            raise
+        except Exception:
+            attempt.error = "internal_error"
             raise
         finally:
             attempt.ended = self._clock.seconds()
@@ -250,7 +295,7 @@ class Broker:
         now = int(self.wall())
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
-            relay = await self._begin(workflow, answer, alias.timeouts, now)
+            relay = await self._begin(workflow, answer, target.timeouts, now)
             head = (*_STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
             return StreamAnswer(200, head, relay, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:

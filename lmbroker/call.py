@@ -31,7 +31,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     safe for logs and metric labels. ``credential_ref`` says where the credential came from
     (``env:NAME``), never what it is. ``ca`` are the certificates to trust, as PEM, in the place
     of the system's. At most ``max_in_flight`` calls are at it at once; ``queue`` more wait for at
-    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again.
+    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again. ``headers``
+    go with each request.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 100
     queue_timeout: float = 30.0
     keepalive: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 _PATHS: Mapping[tuple[str, str], str] = {
@@ -60,13 +62,6 @@ def path_of(operation: Operation, dialect: str) -> str:
     """The path of an operation below a backend's API root. Raises KeyError where the dialect
     has no such operation."""
     return _PATHS[operation, dialect]
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend and the model's name there."""
-
-    backend: Backend
-    model: str
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +83,14 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     ping: float = 10.0
 
 
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend and the model's name there; ``timeouts`` are how long to wait for it."""
+
+    backend: Backend
+    model: str
+    timeouts: Timeouts = Timeouts()
+
+
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """A name that clients ask for, and where it leads.
 
@@ -100,7 +103,6 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     mode: Mode = "default"
     profile: Mapping[str, Any] = {}
-    timeouts: Timeouts = Timeouts()
     expose_limits: bool = False
 
 

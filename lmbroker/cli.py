@@ -14,7 +14,8 @@ import msgspec
 from lmbroker import __version__, envelope
 from lmbroker.call import Alias, Backend, Call, Target
 from lmbroker.config import Config, ConfigError
-from lmbroker.config_models import DIALECTS, MODES
+from lmbroker.config_backends import DIALECTS
+from lmbroker.config_models import MODES
 from lmbroker.configfile import load
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.keys import hash_of

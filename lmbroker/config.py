@@ -5,12 +5,15 @@ Pure: the environment and the files that secrets come from are arguments.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from lmbroker.call import Alias, Timeouts
-from lmbroker.config_models import DAY, Models, ReadFile, Secrets
-from lmbroker.config_struct import read_fields
+from lmbroker.breaker import BreakerRules
+from lmbroker.call import Timeouts
+from lmbroker.config_backends import DAY, Backends, ReadFile, Secrets
+from lmbroker.config_models import NOT_IN_RETRIES, Models
+from lmbroker.config_struct import read_struct
 from lmbroker.config_table import NotTOML, Table, describe, read_toml
 from lmbroker.endpoints import (
     CERTIFICATES,
@@ -19,8 +22,11 @@ from lmbroker.endpoints import (
     listen_on,
     parse_endpoint,
 )
+from lmbroker.errors import Refused
 from lmbroker.keys import HASH, Key, digest_of
 from lmbroker.limits import Limits
+from lmbroker.retries import Retries
+from lmbroker.routing import Aliases, Route, resolve
 
 DRAIN = 30.0
 """Seconds."""
@@ -54,15 +60,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: str
     server: Server
-    aliases: Mapping[str, Alias]
+    aliases: Mapping[str, Route]
+    default: str = ""
+    """The alias of names that lead nowhere else."""
     keys: tuple[Key, ...] = ()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    breaker: BreakerRules = BreakerRules()
     warnings: tuple[str, ...] = ()
+    index: Any = None
+    """Made from the aliases."""
 
-    def alias(self, name: str) -> Alias | None:
+    def __post_init__(self) -> None:
+        index = Aliases(self.aliases.values(), self.default)
+        msgspec.structs.force_setattr(self, "index", index)
+
+    def alias(self, name: str) -> Route | None:
         """Where the model name of a client leads, None for one that nobody configured."""
-        return self.aliases.get(name)
+        try:
+            return resolve(name, self.index)[0]
+        except Refused:
+            return None
 
 
 def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
@@ -81,9 +99,16 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     log_level = root.text("log_level", "info", choices=LOG_LEVELS)
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))
-    timeouts = msgspec.convert(read_fields(root.table("timeouts"), Timeouts), Timeouts)
-    limits = msgspec.convert(read_fields(root.table("limits"), Limits, NOT_READ), Limits)
-    aliases = Models(secrets, timeouts).read(root)
+    timeouts = read_struct(root.table("timeouts"), Timeouts)
+    limits = read_struct(root.table("limits"), Limits, NOT_READ)
+    retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
+    breaker = read_struct(root.table("breaker"), BreakerRules)
+    backends = Backends(secrets)
+    backends.read(root)
+    aliases = Models(backends, timeouts, retries).read(root)
+    default = root.text("default")
+    if default and default not in aliases:
+        root.complain("default", f"found {describe(default)}, which no model has as its alias")
     root.done()
     if complaints:
         raise ConfigError(tuple(f"{name}: {complaint}" for complaint in complaints))
@@ -94,6 +119,8 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         keys=keys,
         timeouts=timeouts,
         limits=limits,
+        breaker=breaker,
+        default=default,
         warnings=tuple(f"{name}: {warning}" for warning in secrets.warnings),
     )
 

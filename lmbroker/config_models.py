@@ -1,175 +1,137 @@
-"""The models of the configuration file: aliases, where they lead, and with which credential."""
+"""The models of the configuration file: aliases, where they lead, and by which rules."""
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from lmbroker.call import Alias, Backend, Target, Timeouts
+from lmbroker.balancing import Strategy
+from lmbroker.call import Target, Timeouts
+from lmbroker.config_backends import DIALECTS, MANY, Backends, Placed
 from lmbroker.config_struct import read_fields
 from lmbroker.config_table import Table, describe
-from lmbroker.endpoints import backend_name, parse_url, sends_in_clear
 from lmbroker.profiles import Profile
-from lmbroker.secret import Secret
+from lmbroker.retries import Retries
+from lmbroker.routing import Route
 
-DIALECTS = ("openai", "anthropic")
 MODES = ("default", "strict", "lenient")
 
 NAME_LENGTH = 256
 """Longest alias or model name, in characters: what a client may ask for (``envelope``)."""
 
-MANY = 1_000_000
-DAY = 86400
-"""Seconds."""
+NOT_IN_RETRIES = ("unsafe", "fallback_on")
+"""Rules of retries that have keys of their own, beside the table."""
 
-ReadFile = Callable[[str], str]
-
-_ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
-"""Names of environment variables that may be shown: what stands after ``env:`` by mistake may be
-a key."""
-_NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
-
-
-class Secrets:
-    """Resolves references to secrets, and reads the files that a configuration names."""
-
-    def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
-        self.warnings: list[str] = []
-        self._environ = environ
-        self._read_file = read_file
-
-    def credential(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The secret that the value of ``key`` leads to; None after a complaint."""
-        kind, _, rest = reference.partition(":")
-        if kind == "env":
-            value = self._environ.get(rest, "").strip()
-            if not value:
-                name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
-                table.complain(key, f"the environment variable {name} is not set")
-                return None
-        elif kind == "file":
-            if not rest.startswith("/"):
-                table.complain(key, 'expected an absolute path after "file:"')
-                return None
-            value = self.file(table, key, rest).strip()
-            if not value:
-                return None
-        elif _NEARLY_A_REFERENCE.match(reference):
-            table.complain(key, 'expected "env:NAME", "file:/path" or the key itself')
-            return None
-        else:
-            value = reference
-            self.warnings.append(
-                f"{table.path(key)}: the key stands in the file itself; "
-                'use "env:NAME" or "file:/path"'
-            )
-        if not value.isascii() or not value.isprintable():
-            table.complain(key, "the key has characters that no HTTP header may hold")
-            return None
-        return Secret(value)
-
-    def file(self, table: Table, key: str, path: str) -> str:
-        """The text of a file; "" after a complaint."""
-        try:
-            text = self._read_file(path)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            table.complain(key, f"the file {path!r} cannot be read: {reason}")
-            return ""
-        if not text.strip():
-            table.complain(key, f"the file {path!r} is empty")
-        return text
+_STICKY = ("caller", "header:", "body:")
 
 
 class Models:
-    """Reads the models; backends that are the same become one object."""
+    """Reads the models. ``timeouts`` and ``retries`` are what holds where none says otherwise."""
 
-    def __init__(self, secrets: Secrets, timeouts: Timeouts) -> None:
-        self._secrets = secrets
+    def __init__(self, backends: Backends, timeouts: Timeouts, retries: Retries) -> None:
+        self._backends = backends
         self._timeouts = timeouts
-        self._backends: dict[tuple[Any, ...], Backend] = {}
+        self._retries = retries
         self._alias_paths: dict[str, str] = {}
 
-    def read(self, root: Table) -> dict[str, Alias]:
-        aliases = [self._model(table) for table in root.tables("models")]
-        return {alias.name: alias for alias in aliases if alias is not None}
+    def read(self, root: Table) -> dict[str, Route]:
+        routes = [self._model(table) for table in root.tables("models")]
+        return {route.name: route for route in routes if route is not None}
 
-    def _model(self, table: Table) -> Alias | None:
+    def _model(self, table: Table) -> Route | None:
+        name = self._alias(table)
+        mode: Any = table.text("mode", "default", choices=MODES)
+        profile = read_fields(table.table("profile"), Profile)
+        timeouts = read_fields(table.table("timeouts"), Timeouts)
+        expose_limits = table.boolean("expose_limits", False)
+        strategy: Any = table.text("strategy", "ordered", choices=get_args(Strategy))
+        sticky = self._sticky(table)
+        retries = self._rules(table)
+        several = table.has("targets")
+        read = self._several(table, name) if several else self._single(table, name)
+        table.done()
+        if not name or not read:
+            return None
+        targets = [
+            Target(
+                backend=placed.backend,
+                model=model,
+                timeouts=msgspec.structs.replace(self._timeouts, **{**placed.timeouts, **timeouts}),
+            )
+            for placed, model, _ in read
+        ]
+        return Route(
+            name=name,
+            targets=tuple(targets),
+            weights=tuple(weight for _, _, weight in read) if several else (),
+            keys={placed.backend.name: placed.keyed for placed, _, _ in read if placed.keyed},
+            mode=mode,
+            profile=profile,
+            expose_limits=expose_limits,
+            strategy=strategy,
+            sticky=sticky,
+            retries=retries,
+        )
+
+    def _alias(self, table: Table) -> str:
         name = _name(table, "alias", required=True)
         used = self._alias_paths.setdefault(name, table.path("alias"))
         if name and used != table.path("alias"):
             table.complain("alias", f"found {describe(name)}, which is {used} already")
+        if "*" in name[:-1]:
+            table.complain("alias", f"found {describe(name)}: a * may stand at the end only")
+        return name
+
+    def _single(self, table: Table, alias: str) -> list[tuple[Placed, str, float]]:
+        """The one target of a model that names its backend itself."""
         dialect: Any = table.text("type", required=True, choices=DIALECTS)
-        mode: Any = table.text("mode", "default", choices=MODES)
-        profile = read_fields(table.table("profile"), Profile)
-        timeouts = self._timeouts_of(table)
-        expose_limits = table.boolean("expose_limits", False)
-        target = self._target(table.table("target", required=True), dialect, name)
-        table.done()
-        if not name or target is None:
-            return None
-        return Alias(
-            name=name,
-            targets=(target,),
-            mode=mode,
-            profile=profile,
-            timeouts=timeouts,
-            expose_limits=expose_limits,
+        held = table.table("target", required=True)
+        model = _name(held, "model", alias)
+        placed = self._backends.inline(held, dialect)
+        held.done()
+        return [(placed, model, 1.0)] if placed is not None and model else []
+
+    def _several(self, table: Table, alias: str) -> list[tuple[Placed, str, float]]:
+        if table.has("target"):
+            table.complain("targets", "cannot stand beside target: use the one or the other")
+            table.any("target")
+        if table.has("type"):
+            table.complain("type", "the type of named backends stands with them")
+            table.any("type")
+        found = []
+        for target in table.tables("targets"):
+            name = target.text("backend", required=True)
+            model = _name(target, "model", alias)
+            weight = target.number("weight", 1, least=0, most=MANY)
+            target.done()
+            placed = self._backends.named.get(name)
+            if placed is None and name:
+                known = ", ".join(self._backends.named) or "none"
+                target.complain(
+                    "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
+                )
+            if placed is not None and model:
+                found.append((placed, model, weight))
+        return found
+
+    def _sticky(self, table: Table) -> tuple[str, ...]:
+        places = table.texts("sticky") or []
+        for number, place in enumerate(places):
+            kind, colon, name = place.partition(":")
+            if kind + colon not in _STICKY or bool(colon) != bool(name):
+                table.complain(
+                    f"sticky[{number}]",
+                    f'found {describe(place)}, expected "caller", "header:NAME" or "body:NAME"',
+                )
+        return tuple(places)
+
+    def _rules(self, table: Table) -> Retries:
+        own = read_fields(table.table("retries"), Retries, NOT_IN_RETRIES)
+        return msgspec.structs.replace(
+            self._retries,
+            **own,
+            unsafe=table.boolean("retry_unsafe", False),
+            fallback_on=frozenset(table.texts("fallback_on") or ()),
         )
-
-    def _timeouts_of(self, table: Table) -> Timeouts:
-        own = read_fields(table.table("timeouts"), Timeouts)
-        return msgspec.structs.replace(self._timeouts, **own)
-
-    def _target(self, table: Table, dialect: Any, alias: str) -> Target | None:
-        url = table.text("url", required=True)
-        model = _name(table, "model", alias)
-        reference = table.text("api_key", secret=True)
-        ca_file = table.text("ca")
-        limit = table.integer("max_in_flight", 0, least=1, most=MANY) or None
-        queue = table.integer("queue", 100, least=0, most=MANY)
-        queue_timeout = table.number("queue_timeout", 30, least=0, most=DAY)
-        keepalive = table.boolean("keepalive", True)
-        table.done()
-        ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
-        if ca and "-----BEGIN CERTIFICATE-----" not in ca:
-            table.complain("ca", f"the file {ca_file!r} holds no certificate")
-        if url:
-            url, problem = parse_url(url)
-            if problem:
-                table.complain("url", problem)
-        credential = self._secrets.credential(table, "api_key", reference) if reference else None
-        if not url or not model:
-            return None
-        if credential is not None and sends_in_clear(url):
-            self._secrets.warnings.append(
-                f"{table.path('url')}: the key goes over the network in clear"
-            )
-        identity = (url, dialect, reference, ca, limit, queue, queue_timeout, keepalive)
-        backend = self._backends.get(identity)
-        if backend is None:
-            taken = {known.name for known in self._backends.values()}
-            backend = self._backends[identity] = Backend(
-                name=backend_name(url, taken),
-                url=url,
-                dialect=dialect,
-                credential=credential,
-                credential_ref=_shown(reference),
-                ca=ca,
-                max_in_flight=limit,
-                queue=queue,
-                queue_timeout=queue_timeout,
-                keepalive=keepalive,
-            )
-        return Target(backend=backend, model=model)
-
-
-def _shown(reference: str) -> str:
-    """``reference`` without the secret."""
-    if reference.startswith(("env:", "file:")):
-        return reference
-    return "literal" if reference else ""
 
 
 def _name(table: Table, key: str, default: str = "", *, required: bool = False) -> str:

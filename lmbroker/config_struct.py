@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Container, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from lmbroker.config_table import Table, describe, expected, one_of
 from lmbroker.unified.request import Effort
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _LEVELS = get_args(Effort)
 _WORDS: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +43,11 @@ def read_fields(
             table.complain(field.name, problem)
     table.done()
     return out
+
+
+def read_struct(table: Table, struct: type[S], without: Container[str] = ()) -> S:
+    """A ``struct`` with the fields that ``table`` sets."""
+    return msgspec.structs.replace(struct(), **read_fields(table, struct, without))
 
 
 def _problem(name: str, value: Any) -> str:

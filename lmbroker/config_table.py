@@ -174,18 +174,25 @@ class Table:
         self.complain(key, expected(describe(value), "a boolean"))
         return default
 
-    def texts(self, key: str) -> list[str] | None:
-        """An array of strings, not empty; None where the key is missing."""
+    def names(self) -> tuple[str, ...]:
+        """All keys of the table, whatever they are."""
+        return tuple(self._value)
+
+    def texts(self, key: str, *, secret: bool = False) -> list[str] | None:
+        """An array of strings, not empty; None where the key is missing. Values of a ``secret``
+        one are never shown."""
         value = self.any(key)
         if value is None:
             return None
         if not isinstance(value, list) or not value:
-            found = "an empty array" if value == [] else describe(value)
+            found = _type_of(value) if secret else describe(value)
+            found = "an empty array" if value == [] else found
             self.complain(key, expected(found, "an array of strings"))
             return None
         for number, item in enumerate(value):
             if not isinstance(item, str):
-                self.complain(f"{key}[{number}]", expected(describe(item), "a string"))
+                found = _type_of(item) if secret else describe(item)
+                self.complain(f"{key}[{number}]", expected(found, "a string"))
         return [item for item in value if isinstance(item, str)]
 
     def table(self, key: str, *, required: bool = False) -> "Table":

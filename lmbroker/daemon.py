@@ -123,6 +123,8 @@ class BrokerService(service.MultiService):
     # Starting.
 
     def privilegedStartService(self) -> None:
+        # First of all: without a handler the signal ends the process.
+        self._on_signal(signal.SIGHUP, self.reload)
         self.broker.config = self._practiced(self._config)
         service.Service.privilegedStartService(self)
         for endpoint, listener in self._listeners.items():
@@ -154,7 +156,6 @@ class BrokerService(service.MultiService):
 
     def startService(self) -> None:
         super().startService()
-        self._on_signal(signal.SIGHUP, self.reload)
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
         gc.collect()

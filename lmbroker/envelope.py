@@ -88,7 +88,11 @@ def read(body: bytes) -> Envelope:
             param="model",
             code="missing_model",
         )
-    model = _ANY.decode(raw)
+    try:
+        model = _ANY.decode(raw)
+    except JSON_ERRORS:
+        # Not UTF-8: a value is not looked into before it is asked for.
+        raise invalid_json() from None
     if not isinstance(model, str) or not model:
         raise Refused(
             "invalid_request",
@@ -155,7 +159,10 @@ def with_usage(body: bytes) -> bytes | None:
     if raw is None:
         close = body.rindex(b"}")
         return b"".join((body[:close], b',"stream_options":{"include_usage":true}', body[close:]))
-    options = _ANY.decode(raw)
+    try:
+        options = _ANY.decode(raw)
+    except JSON_ERRORS:
+        return None
     if options is not None and not isinstance(options, dict):
         return None
     if options and options.get("include_usage"):

@@ -43,7 +43,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``message`` is what the client reads: the backend's own words, or ours. ``status`` is the
     HTTP status that the backend gave, 0 where there was none; the status that the client gets
     follows from ``kind`` and the client's dialect. ``code`` is a short machine-readable word.
-    ``retry_after`` and ``retry_after_ms`` are header values, relayed as they came.
+    ``retry_after`` and ``retry_after_ms`` are header values, relayed as they came. ``quoted``: the
+    words, ``code`` among them, are a backend's own.
     """
 
     kind: Kind
@@ -57,13 +58,21 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     backend_request_id: str | None = None
     details: dict[str, Any] | None = None
     raw: Any = None
+    quoted: bool = False
+
+    @property
+    def label(self) -> str:
+        """One word of ours for logs and metrics: the code, or the kind where the code is a
+        backend's, which may be any text and as many of them as it likes."""
+        return self.kind if self.quoted else self.code or self.kind
 
 
 class BrokerError(Exception):
     """The root: an error that has an answer for the client."""
 
     def __init__(self, info: ErrorInfo) -> None:
-        super().__init__(f"{info.kind}: {info.code or info.status or ''}".rstrip(": "))
+        word = info.label if info.label != info.kind else info.status or ""
+        super().__init__(f"{info.kind}: {word}".rstrip(": "))
         self.info = info
 
 

@@ -184,7 +184,7 @@ class Health:
     ) -> None:
         rules = self.rules
         target, key = visit.place.breaker, visit.key
-        reason = failure.info.code or failure.info.kind
+        reason = failure.info.label
         fault = blame(failure)
         if fault in ("key", "call"):
             target.answered(visit, now)

@@ -8,6 +8,7 @@ one that a proxy in between adds) are known by their shape.
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,9 @@ MASK = b"***"
 SHORT = 8
 """A credential with fewer characters than this is masked only where it stands alone: many local
 backends are run with a word such as ``none``, and that word is no secret inside others."""
+
+DEPTH = 20
+"""What nests deeper in the details of an error is masked unseen."""
 
 ESCAPES = 8
 """Longest row of backslashes before one character: JSON in JSON in JSON has seven."""
@@ -37,6 +41,9 @@ _SHAPES = re.compile(
 )
 """Bounded where a failed try could look far ahead: whoever writes the text may write much."""
 
+_WORDS = tuple(name for name in ErrorInfo.__struct_fields__ if name not in ("kind", "status"))
+"""The fields of an error that others write."""
+
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
     """``text`` with the given secrets masked, and whatever has the shape of a kind of key."""
@@ -47,9 +54,29 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
 
 
 def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
-    """``info`` with its message redacted: for errors that a backend tells inside a stream."""
-    message = redact(info.message.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
-    return info if message == info.message else msgspec.structs.replace(info, message=message)
+    """``info`` with all of its words redacted: for errors that a backend tells inside a stream."""
+    secrets = tuple(secrets)
+    changes = {}
+    for name in _WORDS:
+        value = getattr(info, name)
+        masked = _masked(value, secrets)
+        if masked != value:
+            changes[name] = masked
+    return msgspec.structs.replace(info, **changes) if changes else info
+
+
+def _masked(value: Any, secrets: Iterable[Secret | None], depth: int = 0) -> Any:
+    """``value``, of which JSON can be made, with its texts redacted, keys included."""
+    if isinstance(value, str):
+        return redact(value.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
+    if not isinstance(value, dict | list):
+        return value
+    if depth > DEPTH:
+        return MASK.decode()
+    below = depth + 1
+    if isinstance(value, list):
+        return [_masked(each, secrets, below) for each in value]
+    return {_masked(k, secrets): _masked(held, secrets, below) for k, held in value.items()}
 
 
 def _spellings(credential: str) -> re.Pattern[bytes]:

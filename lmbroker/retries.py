@@ -220,4 +220,4 @@ def told(failures: Sequence[Failure], *, listed: bool) -> BrokerError:
 
 
 def _word(error: BrokerError) -> str:
-    return error.info.code or error.info.kind
+    return error.info.label

@@ -6,8 +6,8 @@ import msgspec
 
 from lmbroker import envelope
 from lmbroker.balancing import Strategy
-from lmbroker.call import Alias, Backend, Call, Operation, Record, Target, path_of
-from lmbroker.errors import AttemptFailed, Refused
+from lmbroker.call import Alias, Backend, Call, Operation, Target, path_of
+from lmbroker.errors import Refused
 from lmbroker.retries import Retries
 
 ANY = "*"
@@ -63,6 +63,14 @@ class Aliases:
             )
         )
         self.default = self.exact.get(default)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Aliases) and (self.exact, self.default) == (
+            other.exact,
+            other.default,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def resolve(name: str, aliases: Aliases) -> tuple[Route, str]:
@@ -141,19 +149,3 @@ def unknown_model(name: str) -> Refused:
         param="model",
         code="model_not_found",
     )
-
-
-def order(alias: Alias | None, name: str) -> tuple[Target, ...]:
-    """The targets of an alias, best first. Raises Refused for an alias nobody configured."""
-    if alias is None:
-        raise unknown_model(name)
-    return alias.targets
-
-
-def worth_another(record: Record, failed: AttemptFailed) -> bool:
-    """Whether the next target may be tried after ``failed``.
-
-    Never for a client who left; otherwise only where nothing was sent, so that no call is
-    ever made twice (reliability.md A5).
-    """
-    return not record.client_left and not failed.sent

@@ -21,8 +21,8 @@ COMMENT_PING = b": ping\n\n"
 DONE = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"
-_EVENT_END = re.compile(rb"(?>\r\n?|\n){2,}")
-"""Two line ends or more; atomic, lest CRLF be taken for two."""
+_EVENT_END = re.compile(rb"((?>\r\n?|\n){2})((?:\r\n?|\n)*)")
+"""Two line ends, and any more; atomic, lest CRLF be taken for two."""
 _KNOWN_NAMES = 64
 _LONGEST_KNOWN_NAME = 64
 
@@ -192,7 +192,8 @@ class Boundary:
     ``feed`` returns what is whole, ``tail`` is what is held: all that was returned plus the tail
     is all that was fed. Events of one's own may be inserted after anything that was returned.
     A CR at the end of a chunk may be half of a CRLF, so nothing is cut right after it: with bare
-    CRs for line ends, an event is whole when the first byte of the next one is there.
+    CRs for line ends, an event is whole when the first byte of the next one is there. Line ends
+    before an event are no part of it, and leave at once.
     """
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
@@ -220,6 +221,8 @@ class Boundary:
             end = held.rfind(b"\n\n", searched) + 2
             if end == 1:
                 end = 0
+        if not end and held[:1] in (b"\n", b"\r"):
+            end = self._before_event()
         if not end:
             if len(held) > self._limit:
                 raise SSEError
@@ -239,20 +242,32 @@ class Boundary:
             end = blank.end()
         return end
 
+    def _before_event(self) -> int:
+        """How many bytes of line ends ``_held`` begins with, but for a CR at its end."""
+        held = self._held
+        end = len(held) - len(held.lstrip(b"\r\n"))
+        return end - (end == len(held) and held[-1:] == b"\r")
+
 
 def split(block: bytes) -> Iterator[bytes]:
-    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte."""
+    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte; line ends
+    between two events stand for themselves, as if they had come alone."""
     start = 0
     if b"\r" in block:
         for blank in _EVENT_END.finditer(block):
-            yield block[start : blank.end()]
+            yield block[start : blank.end(1)]
+            if blank[2]:
+                yield blank[2]
             start = blank.end()
     else:
         while (end := block.find(b"\n\n", start) + 2) > 1:
-            while block[end : end + 1] == b"\n":
-                end += 1
             yield block[start:end]
             start = end
+            while block[end : end + 1] == b"\n":
+                end += 1
+            if end > start:
+                yield block[start:end]
+                start = end
     if start < len(block):
         yield block[start:]
 

@@ -29,7 +29,7 @@ from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
 from lmbroker.keys import caller_of, may_use
 from lmbroker.metrics import exposition
-from lmbroker.routing import unknown_model
+from lmbroker.routing import ANY, unknown_model
 from lmbroker.unified import json_text
 
 MODES = ("default", "strict", "lenient")
@@ -129,7 +129,11 @@ class Front:
         """The aliases that this client may use. Raises Refused without a valid key."""
         caller = self._caller(request)
         known = self._broker.config.aliases
-        return {name: alias for name, alias in known.items() if may_use(caller, name)}
+        return {
+            name: alias
+            for name, alias in known.items()
+            if may_use(caller, name) and not name.endswith(ANY)
+        }
 
     # Errors that no call belongs to.
 
@@ -272,7 +276,7 @@ class Front:
         """The HTTP error that ends a call before its first byte."""
         info = error.info
         record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
-        record.code = info.code or info.kind
+        record.code = info.label
         status, value = ADAPTERS[record.dialect].encode_error(info, record.id)
         body = json_text.encode(value)
         native = error.native if isinstance(error, BackendRefused) else None

@@ -2,6 +2,7 @@
 byte, and the real broker between them."""
 
 import json
+from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -112,9 +113,13 @@ class Line(Protocol):
 
 
 class House:
-    """The broker on a port, a scripted backend on another."""
+    """The broker on a port, a scripted backend on another.
 
-    async def open(self, timeouts=Timeouts(), config=CONFIG):
+    ``listen``: makes the backend's endpoint, on port 0. ``site``: makes the broker's site of its
+    resource; Twisted's own where none is given, as when the broker is embedded in one.
+    """
+
+    async def open(self, timeouts=Timeouts(), config=CONFIG, *, listen=None, site=None):
         self.backends_seen = []
         self._accepted = []
         house = self
@@ -128,18 +133,22 @@ class House:
                         waiter.callback(None)
                 return line
 
-        self._backend_port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
-            Accept()
-        )
+        endpoint = listen() if listen else TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        self._backend_port = await endpoint.listen(Accept())
         port = str(self._backend_port.getHost().port)
         config = parse(
             config.replace("PORT", port),
             name="test.toml",
             environ={"KEY": "backend-key"},
-            read_file=open,
+            read_file=lambda path: Path(path).read_text(),
         )
         aliases = {
-            name: msgspec.structs.replace(alias, timeouts=timeouts)
+            name: msgspec.structs.replace(
+                alias,
+                targets=tuple(
+                    msgspec.structs.replace(target, timeouts=timeouts) for target in alias.targets
+                ),
+            )
             for name, alias in config.aliases.items()
         }
         self.records = []
@@ -152,8 +161,9 @@ class House:
             reactor,
             lambda: 1795000000.0,
         )
-        site = Site(Front(self.broker, self.registry).resource(), parsePOSTFormSubmission=False)
-        self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+        resource = Front(self.broker, self.registry).resource()
+        served = site(resource) if site else Site(resource, parsePOSTFormSubmission=False)
+        self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(served)
         self._clients = []
         return self
 

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lmbroker import config_models, envelope
+from lmbroker.breaker import BreakerRules
 from lmbroker.call import Timeouts
 from lmbroker.config import ConfigError, parse
 from lmbroker.config_table import Table
@@ -16,6 +17,7 @@ from lmbroker.configfile import load
 from lmbroker.keys import digest_of, hash_of
 from lmbroker.limits import Limits
 from lmbroker.profiles import Profile, profile
+from lmbroker.retries import Retries
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
@@ -375,8 +377,8 @@ def test_all_mistakes_are_told_at_once():
         "log_level",
         "server.port",
         "models[0].type",
-        "models[0].target.ulr",
         "models[0].target.api_key",
+        "models[0].target.ulr",
         "models[1].alias",
         "models[1].profile.vision",
         "models[1].target",
@@ -652,7 +654,7 @@ def test_timeouts_of_all_and_of_one_model():
     config = read(text)
     [alias] = config.aliases.values()
     assert (config.timeouts.headers, config.timeouts.idle) == (5, 2.5)
-    assert alias.timeouts == Timeouts(headers=5, idle=60)
+    assert alias.targets[0].timeouts == Timeouts(headers=5, idle=60)
 
 
 @pytest.mark.parametrize(
@@ -671,12 +673,35 @@ def test_mistakes_of_timeouts(table, complaint):
 # The documentation.
 
 
-@pytest.mark.parametrize(("table", "bounds"), [("timeouts", Timeouts()), ("limits", Limits())])
+@pytest.mark.parametrize(
+    ("table", "bounds"),
+    [
+        ("timeouts", Timeouts()),
+        ("limits", Limits()),
+        ("retries", Retries()),
+        ("breaker", BreakerRules()),
+    ],
+)
 def test_the_documentation_tells_the_defaults_of_bounds(table, bounds):
     rows = re.findall(rf"(?m)^\| `{table}\.(\w+)` \| (?:number|integer) \| `([^`]+)` \|", DOCS)
     defaults = msgspec.structs.asdict(bounds)
-    defaults.pop("body_by_path", None)
+    for name in ("body_by_path", "unsafe", "fallback_on"):
+        defaults.pop(name, None)
     assert {name: float(value) for name, value in rows} == defaults
+
+
+EVERY_KIND = """
+[[keys]]
+name = "n"
+key = "env:KEY"
+[[backends]]
+name = "b"
+type = "openai"
+url = "https://b"
+[[models]]
+alias = "several"
+targets = [{ backend = "b" }]
+"""
 
 
 def test_the_documentation_names_every_key_and_no_other(monkeypatch):
@@ -688,14 +713,23 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
         return plain_any(table, key)
 
     monkeypatch.setattr(Table, "any", any)
-    read(MODEL + '[[keys]]\nname = "n"\nkey = "env:KEY"\n')
-    tables = {"server", "keys", "models", "models[].target", "timeouts", "models[].timeouts"}
-    tables.add("limits")
+    read(EVERY_KIND + MODEL)
+    tables = {"server", "keys", "backends", "models", "models[].target", "models[].targets"}
+    tables |= {"timeouts", "limits", "retries", "breaker"}
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
     named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
     assert len(named) == len(set(named))
-    named.remove("models[].timeouts.*")
-    named += [f"models[].timeouts.{name}" for name in Timeouts.__struct_fields__]
+    for wild in [name for name in named if name.endswith(".*")]:
+        named.remove(wild)
+        like = wild.removesuffix("*")
+        kept = {"models[].target.": "backends[]."}.get(like, like.rpartition("[].")[2])
+        named += [
+            like + name.removeprefix(kept)
+            for name in named
+            if name.startswith(kept) and name not in ("backends[].name", "backends[].type")
+        ]
+        tables.add(like[:-1])
+    tables |= {name for name in asked if name.endswith(".timeouts")}
     assert set(named) == asked - tables
     fields = {name for name in named if name.startswith("models[].profile.")}
     assert fields == {f"models[].profile.{name}" for name in Profile.__struct_fields__}
@@ -737,3 +771,92 @@ def test_the_table_of_urls_in_the_documentation_is_true():
         dialect = "anthropic" if goal.endswith("/messages") else "openai"
         for url in re.findall(r"`([^`]+)`", urls):
             assert parse_url(url)[0] + path_of("chat", dialect) == goal
+
+
+def test_the_worked_configurations_of_routing_load():
+    examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / "docs" / "routing.md").read_text())
+    assert len(examples) == 4
+    for text in examples:
+        assert load_example(text).aliases
+
+
+# Several targets.
+
+NAMED = """
+[[backends]]
+name = "b"
+type = "openai"
+url = "https://b"
+api_keys = ["env:KEY", "literal-key"]
+timeouts = { idle = 7, total = 70 }
+headers = { X-Extra = "1" }
+"""
+
+
+def test_a_model_of_several_targets():
+    config = read(
+        "[retries]\nattempts = 2\n"
+        + NAMED
+        + '[[models]]\nalias = "m*"\nstrategy = "fastest"\nsticky = ["caller", "header:x-s"]\n'
+        + 'fallback_on = ["500"]\nretry_unsafe = true\nretries = { seconds = 5 }\n'
+        + 'timeouts = { idle = 3 }\ntargets = [{ backend = "b", model = "*", weight = 2 }]\n'
+    )
+    route = config.alias("many")
+    assert route is config.aliases["m*"]
+    [target] = route.targets
+    assert (target.model, route.weights) == ("*", (2.0,))
+    assert target.timeouts == Timeouts(idle=3, total=70)
+    assert target.backend.headers == (("x-extra", "1"),)
+    assert [each.credential_ref for each in route.keys["b"]] == ["env:KEY", "literal 1"]
+    assert route.retries == Retries(
+        attempts=2, seconds=5, unsafe=True, fallback_on=frozenset({"500"})
+    )
+    assert (route.strategy, route.sticky) == ("fastest", ("caller", "header:x-s"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            NAMED + '[[models]]\nalias = "m"\ntargets = [{ backend = "c" }]\n',
+            "models[0].targets[0].backend: found a string ('c'), expected one of [[backends]]: b",
+        ),
+        (
+            NAMED + '[[models]]\nalias = "m"\ntype = "openai"\ntargets = [{ backend = "b" }]\n',
+            "models[0].type: the type of named backends stands with them",
+        ),
+        (
+            NAMED + NAMED + MODEL,
+            "backends[1].name: found a string ('b'), which another backend has already",
+        ),
+        (
+            NAMED.replace("X-Extra", "authorization") + MODEL,
+            "backends[0].headers.authorization: no header that may be set here",
+        ),
+        (
+            NAMED.replace('"b"', '"a b"', 1) + MODEL,
+            "backends[0].name: found a string ('a b'), expected up to 64 letters, digits, dots, "
+            "hyphens and underscores",
+        ),
+        (
+            'default = "x"\n' + MODEL,
+            "default: found a string ('x'), which no model has as its alias",
+        ),
+        (
+            MODEL.replace('"m"', '"m*x"'),
+            "models[0].alias: found a string ('m*x'): a * may stand at the end only",
+        ),
+        (
+            MODEL + 'sticky = ["cookie"]\n',
+            "models[0].sticky[0]: found a string ('cookie'), expected \"caller\", "
+            '"header:NAME" or "body:NAME"',
+        ),
+        (
+            MODEL + 'strategy = "best"\n',
+            "models[0].strategy: found a string ('best'), expected one of \"ordered\", "
+            '"weighted", "least-busy", "fastest"',
+        ),
+    ],
+)
+def test_mistakes_of_several_targets(text, complaint):
+    assert complaints(text) == [complaint]

@@ -244,10 +244,12 @@ def bytes_searched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
             counted(len(found) if isinstance(key, slice) else 1)
             return found
 
+    event_end = sse._EVENT_END
+
     class Pattern:
         def finditer(self, held: bytes, start: int, end: int) -> Any:
             counted(end - start)
-            return re.compile(rb"(?>\r\n?|\n){2,}").finditer(held, start, end)
+            return event_end.finditer(held, start, end)
 
     monkeypatch.setattr(sse, "bytearray", Held, raising=False)
     monkeypatch.setattr(sse, "_EVENT_END", Pattern())
@@ -270,7 +272,8 @@ def test_long_line_in_small_pieces_is_searched_once(
 
 
 def ends_whole(data: bytes) -> bool:
-    return data == b"" or re.search(rb"(?>\r\n?|\n){2,}\Z", data) is not None
+    """After a blank line; line ends alone are no part of an event."""
+    return not data.strip(b"\r\n") or re.search(rb"(?>\r\n?|\n){2,}\Z", data) is not None
 
 
 @given(streams, cuts)
@@ -303,6 +306,18 @@ def test_boundary_waits_for_the_lf_of_a_crlf() -> None:
     assert boundary.feed(b"data: 1\r\n\r") == b""
     assert boundary.feed(b"\n") == b"data: 1\r\n\r\n"
     assert boundary.tail == b""
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_line_ends_between_events_are_no_part_of_either(end: bytes) -> None:
+    event, begun = b"data: 1" + end * 2, b"data: 2"
+    boundary = Boundary()
+    assert boundary.feed(event + end * 3 + begun) == event + end * 3
+    boundary = Boundary()
+    pieces = (event, end, end + end + begun[:1], begun[1:])
+    assert b"".join(map(boundary.feed, pieces)) == event + end * 3
+    assert boundary.tail == begun
+    assert list(sse.split(event + end * 3 + event)) == [event, end * 3, event]
 
 
 def test_boundary_refuses_a_tail_above_the_limit() -> None:

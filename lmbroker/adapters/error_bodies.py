@@ -175,6 +175,7 @@ def http_error(
         should_retry=headers.get("x-should-retry"),
         backend_request_id=request_id or said.request_id,
         details=said.details,
+        quoted=True,
     )
 
 
@@ -193,6 +194,7 @@ def stream_error(value: Any) -> ErrorInfo:
         code=said.code or None,
         backend_request_id=said.request_id,
         details=said.details,
+        quoted=True,
     )
 
 

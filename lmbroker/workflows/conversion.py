@@ -132,4 +132,5 @@ def backend_error(
         code=ours.code,
         param=None,
         details=None,
+        quoted=False,
     )

@@ -191,6 +191,8 @@ def test_text_and_thinking_given_with_the_start() -> None:
 def test_answer_given_with_message_start() -> None:
     whole = a_start(
         content=[
+            "odd",
+            {"no": "type"},
             {"type": "text", "text": "Hello"},
             {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
         ]
@@ -270,7 +272,7 @@ def test_case_75_second_message_start() -> None:
 def test_case_74_unknown_events_deltas_and_blocks_are_no_error() -> None:
     begun, *rest = HELLO
     found = parts(
-        {"type": "billing", "amount": 1},
+        {"type": "billing", "amount": 1, "error": "none"},
         begun,
         a_delta(0, "emphasis_delta", emphasis="strong"),
         {**a_delta(0, "x"), "delta": {"type": ["odd"]}},

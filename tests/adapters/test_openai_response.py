@@ -166,6 +166,13 @@ def test_case_48_refusal() -> None:
     assert found.stop.details == {"type": "refusal", "category": None, "explanation": "No."}
 
 
+def test_values_of_the_wrong_type_say_nothing() -> None:
+    odd = {"refusal": {"x": 1}, "reasoning": ["x"], "reasoning_details": 7, "tool_calls": "x"}
+    assert parts(content="Hi", function_call="x", **odd) == (TextPart(text="Hi"),)
+    assert parts(content="Hi", refusal="", reasoning="") == (TextPart(text="Hi"),)
+    assert parts(content=7) == ()
+
+
 @pytest.mark.parametrize(
     ("finish", "reason"),
     [
@@ -427,6 +434,12 @@ def test_hidden_reasoning_shows_nothing_but_what_proves_omitted_one() -> None:
     assert "text" not in found["reasoning_details"][0]
 
 
+def test_reasoning_that_says_and_proves_nothing_is_nothing() -> None:
+    found = message(ReasoningPart(), ReasoningPart(text="Hm."))
+    assert found["reasoning_content"] == "Hm."
+    assert [entry["index"] for entry in found["reasoning_details"]] == [0]
+
+
 def test_case_48_refusal_is_told_once() -> None:
     why = Stop(reason="refusal", details={"explanation": "Not this."})
     assert message(stop=why)["refusal"] == "Not this."
@@ -440,9 +453,11 @@ def test_case_49_annotations_count_code_points() -> None:
     found = message(
         TextPart(text="🙂🙂 ü"),
         TextPart(text="Paris", citations=(web, web)),
-        TextPart(text="!", citations=(Citation(kind="page", title="Book"),)),
+        TextPart(text="!", citations=(Citation(kind="page", url="https://b.example/"),)),
     )
     (annotation,) = found["annotations"]
+    nowhere = Citation(kind="url", title="A")
+    assert "annotations" not in message(TextPart(text="Hi", citations=(nowhere,)))
     cited = annotation["url_citation"]
     assert found["content"][cited["start_index"] : cited["end_index"]] == "Paris"
     assert cited["title"] == ""

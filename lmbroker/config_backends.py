@@ -1,0 +1,228 @@
+"""The backends of the configuration file, named or inline: where they are, what they speak, and
+with which credentials."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from lmbroker.call import Backend, Timeouts
+from lmbroker.config_struct import read_fields
+from lmbroker.config_table import Table, describe
+from lmbroker.endpoints import backend_name, parse_url, sends_in_clear
+from lmbroker.secret import Secret
+
+DIALECTS = ("openai", "anthropic")
+MANY = 1_000_000
+DAY = 86400
+"""Seconds."""
+
+ReadFile = Callable[[str], str]
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+"""Names of environment variables that may be shown: what stands after ``env:`` by mistake may be
+a key."""
+_NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_OURS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "x-api-key",
+    }
+)
+"""Headers that the broker writes itself."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Secrets:
+    """Resolves references to secrets, and reads the files that a configuration names."""
+
+    def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
+        self.warnings: list[str] = []
+        self._environ = environ
+        self._read_file = read_file
+
+    def credential(self, table: Table, key: str, reference: str) -> Secret | None:
+        """The secret that the value of ``key`` leads to; None after a complaint."""
+        kind, _, rest = reference.partition(":")
+        if kind == "env":
+            value = self._environ.get(rest, "").strip()
+            if not value:
+                name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
+                table.complain(key, f"the environment variable {name} is not set")
+                return None
+        elif kind == "file":
+            if not rest.startswith("/"):
+                table.complain(key, 'expected an absolute path after "file:"')
+                return None
+            value = self.file(table, key, rest).strip()
+            if not value:
+                return None
+        elif _NEARLY_A_REFERENCE.match(reference):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the key itself')
+            return None
+        else:
+            value = reference
+            self.warnings.append(
+                f"{table.path(key)}: the key stands in the file itself; "
+                'use "env:NAME" or "file:/path"'
+            )
+        if not value.isascii() or not value.isprintable():
+            table.complain(key, "the key has characters that no HTTP header may hold")
+            return None
+        return Secret(value)
+
+    def file(self, table: Table, key: str, path: str) -> str:
+        """The text of a file; "" after a complaint."""
+        try:
+            text = self._read_file(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            table.complain(key, f"the file {path!r} cannot be read: {reason}")
+            return ""
+        if not text.strip():
+            table.complain(key, f"the file {path!r} is empty")
+        return text
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend as a configuration tells it. ``keyed`` has it once per key where it has several;
+    ``timeouts`` are its own, which a model may overrule."""
+
+    backend: Backend
+    keyed: tuple[Backend, ...] = ()
+    timeouts: Mapping[str, float] = {}
+
+
+class Backends:
+    """Reads backends; inline ones that are the same become one object."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._inline: dict[tuple[Any, ...], Placed] = {}
+        self.named: dict[str, Placed] = {}
+
+    def read(self, root: Table) -> None:
+        """The ``[[backends]]`` tables."""
+        for table in root.tables("backends") if root.has("backends") else ():
+            name = table.text("name", required=True)
+            if name and _NAME.fullmatch(name) is None:
+                table.complain(
+                    "name",
+                    f"found {describe(name)}, expected up to 64 letters, digits, dots, "
+                    "hyphens and underscores",
+                )
+            elif name in self.named:
+                table.complain("name", f"found {describe(name)}, which another backend has already")
+            dialect: Any = table.text("type", required=True, choices=DIALECTS)
+            placed = self._placed(table, dialect, name)
+            table.done()
+            if placed is not None and name:
+                self.named[name] = placed
+
+    def inline(self, table: Table, dialect: Any) -> Placed | None:
+        """The backend of a model's own ``target``; the caller asks ``table`` whether it is done."""
+        return self._placed(table, dialect, "")
+
+    def _placed(self, table: Table, dialect: Any, name: str) -> Placed | None:
+        url = table.text("url", required=True)
+        references = self._references(table)
+        fields = self._fields(table)
+        timeouts = read_fields(table.table("timeouts"), Timeouts)
+        if url:
+            url, problem = parse_url(url)
+            if problem:
+                table.complain("url", problem)
+        credentials = [
+            (self._secrets.credential(table, key, reference), reference)
+            for key, reference in references
+        ]
+        if not url:
+            return None
+        if any(credential for credential, _ in credentials) and sends_in_clear(url):
+            self._secrets.warnings.append(
+                f"{table.path('url')}: the key goes over the network in clear"
+            )
+        identity = (url, dialect, *references, *map(str, fields.values()), *timeouts.items())
+        if not name and identity in self._inline:
+            return self._inline[identity]
+        taken = {*self.named, *(known.backend.name for known in self._inline.values())}
+        backends = tuple(
+            Backend(
+                name=name or backend_name(url, taken),
+                url=url,
+                dialect=dialect,
+                credential=credential,
+                credential_ref=_shown(reference),
+                **fields,
+            )
+            for credential, reference in credentials or [(None, "")]
+        )
+        placed = Placed(
+            backend=backends[0],
+            keyed=_told_apart(backends) if len(backends) > 1 else (),
+            timeouts=timeouts,
+        )
+        if not name:
+            self._inline[identity] = placed
+        return placed
+
+    def _references(self, table: Table) -> list[tuple[str, str]]:
+        """(key of the table, reference) of every credential."""
+        one = table.text("api_key", secret=True)
+        several = table.texts("api_keys", secret=True) or []
+        if one and several:
+            table.complain("api_keys", "cannot stand beside api_key: use the one or the other")
+        if one:
+            return [("api_key", one)]
+        return [(f"api_keys[{number}]", each) for number, each in enumerate(several)]
+
+    def _fields(self, table: Table) -> dict[str, Any]:
+        ca_file = table.text("ca")
+        ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
+        if ca and "-----BEGIN CERTIFICATE-----" not in ca:
+            table.complain("ca", f"the file {ca_file!r} holds no certificate")
+        return {
+            "ca": ca,
+            "max_in_flight": table.integer("max_in_flight", 0, least=1, most=MANY) or None,
+            "queue": table.integer("queue", 100, least=0, most=MANY),
+            "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
+            "keepalive": table.boolean("keepalive", True),
+            "headers": self._headers(table.table("headers")),
+        }
+
+    def _headers(self, table: Table) -> tuple[tuple[str, str], ...]:
+        found = []
+        for name in table.names():
+            value = table.text(name)
+            if _HEADER.fullmatch(name) is None or name.lower() in _OURS:
+                table.complain(name, "no header that may be set here")
+            elif not value.isascii() or not value.isprintable():
+                table.complain(name, "the value has characters that no HTTP header may hold")
+            found.append((name.lower(), value))
+        return tuple(found)
+
+
+def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """Keys that stand in the file itself have no name of their own: they are numbered."""
+    return tuple(
+        msgspec.structs.replace(backend, credential_ref=f"literal {number}")
+        if backend.credential_ref == "literal"
+        else backend
+        for number, backend in enumerate(backends)
+    )
+
+
+def _shown(reference: str) -> str:
+    """``reference`` without the secret."""
+    if reference.startswith(("env:", "file:")):
+        return reference
+    return "literal" if reference else ""

@@ -1,0 +1,152 @@
+"""What the tests with a broken backend share: the house that they happen in, and what must hold
+after each call, however it ended."""
+
+import json
+
+from house import CONFIG, EVENTS, PATHS, House, ask, chunk, sse_head, unary
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from lmbroker.accesslog import access_fields
+from lmbroker.call import Timeouts
+from lmbroker.site import Limits, Site
+
+QUICK = Timeouts(connect=0.4, headers=0.4, first_event=0.4, idle=0.3, total=0.8, commit=5, ping=5)
+"""Long enough for a busy machine, short enough for many tests."""
+
+ENDS = [("openai", "o"), ("openai", "a"), ("anthropic", "o"), ("anthropic", "a")]
+"""Client dialect, alias."""
+
+NARROW = CONFIG.replace('"env:KEY"', '"env:KEY", max_in_flight = 1, queue = 9, queue_timeout = 3')
+"""One call at a backend at a time: a place that is not given back blocks the next call."""
+
+WHOLE = {
+    "o": b'{"id":"c1","object":"chat.completion","created":1,"model":"real-o","choices":'
+    b'[{"index":0,"message":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}',
+    "a": b'{"id":"msg_1","type":"message","role":"assistant","model":"real-a","content":'
+    b'[{"type":"text","text":"h\xc3\xa9"}],"stop_reason":"end_turn","stop_sequence":null,'
+    b'"usage":{"input_tokens":3,"output_tokens":5}}',
+}
+"""A good answer in each backend's dialect."""
+
+TYPES = {
+    400: "invalid_request_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""HTTP status -> type of Anthropic's error."""
+
+
+async def chaos_house(timeouts=QUICK, config=NARROW, **more):
+    """The broker behind its own site."""
+    return await House().open(
+        timeouts, config, site=lambda resource: Site(resource, reactor, Limits()), **more
+    )
+
+
+async def answered(client):
+    """Wait until the answer is whole, or the connection is gone."""
+
+    def whole():
+        head, end, rest = bytes(client.received).partition(b"\r\n\r\n")
+        if not end:
+            return client.lost is not None
+        length = head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]
+        if length:
+            return len(rest) >= int(length)
+        return rest.endswith(b"0\r\n\r\n") or client.lost is not None
+
+    await client.until(whole)
+
+
+def told(client, dialect):
+    """Status, type and code of an error that came as an HTTP answer in the client's dialect.
+    Anthropic's has no code."""
+    assert "content-type: application/json" in client.head
+    body = json.loads(client.body)
+    error = body["error"]
+    assert error["message"]
+    if dialect == "openai":
+        assert set(error) == {"message", "type", "param", "code"}
+    else:
+        assert body["type"] == "error"
+        assert body["request_id"]
+    return int(client.head.split()[1]), error["type"], error.get("code")
+
+
+def told_in_band(client, dialect):
+    """Type and code of the one error that ends a stream in the client's dialect, and the text of
+    all that came before it."""
+    assert client.head.startswith("http/1.1 200")
+    assert "text/event-stream" in client.head
+    assert client.received.endswith(b"0\r\n\r\n"), "the body must end properly"
+    *events, last, nothing = client.body.decode().split("\n\n")
+    assert nothing == ""
+    before = "".join(events)
+    assert "[DONE]" not in before and "message_stop" not in before and '"error"' not in before
+    if dialect == "openai":
+        error = json.loads(last.removeprefix("data: "))["error"]
+        return error["type"], error["code"], before
+    name, data = last.split("\n")
+    assert name == "event: error"
+    value = json.loads(data.removeprefix("data: "))
+    assert value["type"] == "error"
+    return value["error"]["type"], None, before
+
+
+async def the_call_is_over(house, *, outcome, code="", attempts=1):
+    """One record, in full, and nothing in flight."""
+    [record] = await house.ended()
+    assert (record.outcome, record.code, len(record.attempts)) == (outcome, code, attempts)
+    assert house.gauge() == 0
+    line = access_fields(record)
+    assert line["request_id"] and line["backend"] and line["ms"] >= 0
+    assert line.get("code", "") == code
+    return record
+
+
+async def cut(backend):
+    """The broker closes its connection to the backend, soon."""
+    began = reactor.seconds()
+    await backend.closed()
+    assert reactor.seconds() - began < 1.5
+
+
+async def next_request(house):
+    """The connection on which the backend gets its next request, unanswered as yet."""
+    before = {id(line): line.received.count(b"POST ") for line in house.backends_seen}
+    for _ in range(600):
+        for line in house.backends_seen:
+            if line.received.count(b"POST ") > before.get(id(line), 0):
+                return line
+        await deferLater(reactor, 0.005)
+    raise AssertionError("no request came")
+
+
+async def the_next_call_is_served(house, dialect, alias, *, on=None, stream=False):
+    """Places, pool and breaker are as they should be: another call gets through. ``on`` is the
+    connection that it must use, a new one where there is none."""
+    known = list(house.backends_seen)
+    ended = len(house.records)
+    coming = next_request(house)
+    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
+    line = await coming
+    assert line is on if on is not None else line not in known
+    if stream:
+        line.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")
+    else:
+        line.transport.write(unary(WHOLE[alias]))
+    await client.has("hé".encode())
+    await answered(client)
+    assert client.head.startswith("http/1.1 200")
+    records = await house.ended(ended + 1)
+    assert len(records) == ended + 1, "each call has exactly one record"
+    assert records[-1].outcome == "complete"
+    assert house.gauge() == 0
+    assert client.lost is None, "a client's connection can be used again"
