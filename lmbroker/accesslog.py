@@ -6,6 +6,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from lmbroker.call import Attempt, Record
+from lmbroker.headers import HEADER_TEXT
+from lmbroker.losses import listed
 
 
 class AccessLog:
@@ -59,7 +61,8 @@ def access_fields(record: Record) -> dict[str, Any]:
         "tokens_out": usage and usage.output,
         "tokens_estimated": True if usage and usage.estimated else None,
         "stop": record.stop or None,
-        "dropped": ",".join(record.dropped) or None,
+        # Names that clients made up: as many, and as long, as in the header that tells them.
+        "dropped": listed(record.dropped)[:HEADER_TEXT] or None,
         "learned": ",".join(record.learned) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -41,6 +41,7 @@ from lmbroker.connections import NO_COOKIES, Endpoints, Pinned, Tap
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
 from lmbroker.gate import Gate
+from lmbroker.headers import credential
 from lmbroker.workflows.contract import Outbound
 
 IDLE_CONNECTIONS = 64
@@ -306,11 +307,8 @@ def _headers(backend: Backend, outbound: Outbound) -> Headers:
     for name, value in (*outbound.headers, *backend.headers):
         headers.setRawHeaders(name, [value])
     if backend.credential is not None:
-        key = backend.credential.reveal()
-        if backend.dialect == "anthropic":
-            headers.setRawHeaders("x-api-key", [key])
-        else:
-            headers.setRawHeaders("authorization", ["Bearer " + key])
+        name, before = credential(backend.dialect)
+        headers.setRawHeaders(name, [before + backend.credential.reveal()])
     return headers
 
 

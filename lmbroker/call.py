@@ -47,6 +47,10 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     keepalive: bool = True
     headers: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        """Neither the credential nor the headers, which may hold one."""
+        return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r})"
+
 
 _PATHS: Mapping[tuple[str, str], str] = {
     ("chat", "openai"): "/chat/completions",
@@ -134,6 +138,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     caller: Caller = Caller()
     mode: Mode | None = None
+
+    def __repr__(self) -> str:
+        """Nothing that the client sent."""
+        return f"Call({self.id!r}, {self.operation!r}, {self.dialect!r}, {len(self.body)} bytes)"
 
 
 class Attempt(msgspec.Struct, kw_only=True):

@@ -18,6 +18,7 @@ from lmbroker.config_backends import DIALECTS
 from lmbroker.config_models import MODES
 from lmbroker.configfile import load
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
+from lmbroker.explain import explain
 from lmbroker.keys import hash_of
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Workflow
@@ -60,6 +61,20 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--config", metavar="FILE", default="etc/config.toml")
     check.set_defaults(run=_check)
 
+    explaining = commands.add_parser(
+        "explain",
+        help="tell where a call would go",
+        description="Tell which targets a model name leads to and, for a request on stdin, what "
+        "the first of them would get. Calls nobody.",
+    )
+    explaining.add_argument("--config", metavar="FILE", default="etc/config.toml")
+    explaining.add_argument("--alias", metavar="NAME", required=True)
+    explaining.add_argument("--from", dest="client", choices=DIALECTS, default="openai")
+    explaining.add_argument(
+        "--no-request", action="store_true", help="do not read a request from stdin"
+    )
+    explaining.set_defaults(run=_explain)
+
     genkey = commands.add_parser("genkey", help="make a key for a client, and its hash")
     genkey.set_defaults(run=_genkey)
 
@@ -84,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--mode", choices=MODES, help="what may be lost")
     translate.set_defaults(run=_translate, what="request", usage_error=translate.error)
     return parser
+
+
+# lmbroker explain
+
+
+def _explain(options: argparse.Namespace) -> int:
+    body = None if sys.stdin.isatty() or options.no_request else sys.stdin.buffer.read()
+    for line in explain(load(options.config), options.alias, options.client, body or None):
+        print(line)
+    return 0
 
 
 # lmbroker genkey
@@ -159,10 +184,13 @@ def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
     alias = load(options.config).alias(options.alias)
     if alias is None:
         raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
-    spoken = alias.targets[0].backend.dialect
-    if spoken != dialect:
+    spoken = [target.backend.dialect for target in alias.targets]
+    if dialect in spoken:
+        chosen = alias.targets[spoken.index(dialect)]
+        alias = msgspec.structs.replace(alias, targets=(chosen,), weights=())
+    else:
         raise ConfigError(
-            (f"{options.config}: the backend of {alias.name!r} speaks {spoken}, not {dialect}",)
+            (f"{options.config}: the backend of {alias.name!r} speaks {spoken[0]}, not {dialect}",)
         )
     return alias
 

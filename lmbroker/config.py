@@ -25,6 +25,7 @@ from lmbroker.endpoints import (
 from lmbroker.errors import Refused
 from lmbroker.keys import HASH, Key, digest_of
 from lmbroker.limits import Limits
+from lmbroker.redaction import redact
 from lmbroker.retries import Retries
 from lmbroker.routing import Aliases, Route, resolve
 
@@ -111,7 +112,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         root.complain("default", f"found {describe(default)}, which no model has as its alias")
     root.done()
     if complaints:
-        raise ConfigError(tuple(f"{name}: {complaint}" for complaint in complaints))
+        raise ConfigError(tuple(f"{name}: {_shown(complaint)}" for complaint in complaints))
     return Config(
         log_level=log_level,
         server=server,
@@ -121,8 +122,13 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         limits=limits,
         breaker=breaker,
         default=default,
-        warnings=tuple(f"{name}: {warning}" for warning in secrets.warnings),
+        warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
     )
+
+
+def _shown(line: str) -> str:
+    """``line`` without what looks like a credential: one may stand where none belongs."""
+    return redact(line.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:

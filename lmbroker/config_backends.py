@@ -202,9 +202,11 @@ class Backends:
     def _headers(self, table: Table) -> tuple[tuple[str, str], ...]:
         found = []
         for name in table.names():
-            value = table.text(name)
-            if _HEADER.fullmatch(name) is None or name.lower() in _OURS:
-                table.complain(name, "no header that may be set here")
+            # It may be a credential, for a gateway in between.
+            value = table.text(name, secret=True)
+            plain = _HEADER.fullmatch(name) is not None
+            if not plain or name.lower() in _OURS:
+                table.complain(name if plain else "?", "no header that may be set here")
             elif not value.isascii() or not value.isprintable():
                 table.complain(name, "the value has characters that no HTTP header may hold")
             found.append((name.lower(), value))

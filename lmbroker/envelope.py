@@ -38,6 +38,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     fields: dict[str, msgspec.Raw]
 
+    def __repr__(self) -> str:
+        """Nothing that the client sent."""
+        return f"Envelope({len(self.fields)} fields)"
+
     def value(self, key: str) -> object:
         """The decoded value of one top-level field, None where it is missing or not JSON."""
         return value_of(self.fields, key)

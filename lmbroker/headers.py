@@ -63,6 +63,11 @@ def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in headers.items() if name not in hop}
 
 
+def credential(dialect: Dialect) -> tuple[str, str]:
+    """In which header a backend of ``dialect`` wants its credential, and what stands before it."""
+    return ("x-api-key", "") if dialect == "anthropic" else ("authorization", "Bearer ")
+
+
 def for_another_backend(call: Call) -> Call:
     """``call`` without what was meant for the first backend only: an idempotency key proves
     nothing to another one."""

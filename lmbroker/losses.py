@@ -6,7 +6,7 @@ unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from lmbroker.errors import Refused
@@ -18,6 +18,12 @@ HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
 
 _INDEX = re.compile(r"\[\d+\]")
+
+
+def listed(paths: Sequence[str]) -> str:
+    """``paths`` in one text: the first of them, and how many more there are."""
+    text = ",".join(paths[:HEADER_NAMES])
+    return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
 
 class Losses:
@@ -40,9 +46,7 @@ class Losses:
 
     def header(self) -> str:
         """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
-        paths = list(self._paths)
-        text = ",".join(paths[:HEADER_NAMES])
-        return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
+        return listed(self.paths)
 
     def drop(
         self,

@@ -134,9 +134,8 @@ async def the_next_call_is_served(house, dialect, alias, *, on=None, stream=Fals
     connection that it must use, a new one where there is none."""
     known = list(house.backends_seen)
     ended = len(house.records)
-    coming = next_request(house)
     client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    line = await coming
+    line = await next_request(house)
     assert line is on if on is not None else line not in known
     if stream:
         line.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")

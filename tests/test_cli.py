@@ -9,6 +9,7 @@ import pytest
 
 from lmbroker import __version__
 from lmbroker.cli import main
+from lmbroker.keys import hash_of
 
 CONFIG = """
 [server]
@@ -423,3 +424,79 @@ def test_a_stream_is_translated_as_it_comes():
         process.stdin.close()
         assert process.stdout.read().endswith(b'{"type":"message_stop"}\n\n')
         process.stderr.read()
+
+
+# lmbroker explain and genkey
+
+SEVERAL = """
+[[backends]]
+name = "one"
+type = "anthropic"
+url = "https://one"
+api_key = "env:TEST_KEY"
+[[backends]]
+name = "two"
+type = "openai"
+url = "https://two"
+headers = { x-extra = "1" }
+[[models]]
+alias = "best-*"
+strategy = "weighted"
+targets = [
+  { backend = "one", model = "claude-sonnet-4-6", weight = 3 },
+  { backend = "two", model = "*" },
+]
+"""
+
+
+@pytest.fixture
+def several(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", SECRET)
+    path = tmp_path / "several.toml"
+    path.write_text(SEVERAL)
+    return str(path)
+
+
+SECRET = "sk-do-not-show-this-key"
+
+
+def test_explain_tells_where_a_call_would_go_and_what_it_would_be(run, several):
+    request = {"model": "best-x", "seed": 3, "messages": [{"role": "user", "content": "hi"}]}
+    code, out, err = run("explain", "--config", several, "--alias", "best-x", given=request)
+    assert (code, err) == (0, [])
+    lines = out.decode().splitlines()
+    assert lines[:4] == [
+        "'best-x' leads to the alias 'best-*'",
+        "targets, drawn by weight:",
+        "  1. one (anthropic, https://one/v1) model claude-sonnet-4-6: translated, weight 3, "
+        "keys env:TEST_KEY",
+        "  2. two (openai, https://two/v1) model best-x: passed through, weight 1, no key",
+    ]
+    assert "  dropped: seed" in lines
+    assert "POST https://one/v1/messages" in lines
+    assert "x-api-key: ***" in lines
+    assert json.loads(lines[-1])["messages"][0]["role"] == "user"
+    assert SECRET.encode() not in out
+
+
+def test_explain_without_a_request(run, several):
+    code, out, _ = run(
+        "explain", "--config", several, "--alias", "best-x", "--from", "anthropic", "--no-request"
+    )
+    assert code == 0
+    assert b"passed through, weight 3" in out and b"POST" not in out
+
+
+def test_explain_a_name_that_leads_nowhere(run, several):
+    code, _, err = run("explain", "--config", several, "--alias", "other", "--no-request")
+    assert code == 1
+    assert "does not exist" in err[0]
+
+
+def test_a_new_key_and_its_hash(run):
+    code, out, _ = run("genkey")
+    assert code == 0
+    key, digest = (line.split()[1] for line in out.decode().splitlines())
+    assert key.startswith("lmb-") and len(key) > 40
+    assert digest == hash_of(key)
+    assert run("genkey")[1] != out

@@ -44,7 +44,7 @@ FLOORS = {
     4: ["relay", "backends", "gate", "connections", "error_answers"],
     5: ["broker"],
     6: ["web", "site", "metrics", "accesslog", "jsonlog", "configfile"],
-    7: ["tap", "daemon", "cli"],
+    7: ["tap", "daemon", "cli", "explain"],
 }
 """Floor -> modules and packages, as in docs/architecture.md."""
 
@@ -71,6 +71,7 @@ SIDEWAYS = {
     ("workflows", "lessons"),
     ("web", "metrics"),
     ("tap", "daemon"),
+    ("cli", "explain"),
     ("backends", "gate"),
     ("backends", "connections"),
     ("routing", "envelope"),

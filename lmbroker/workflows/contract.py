@@ -22,6 +22,10 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     headers: Pairs
     body: bytes
 
+    def __repr__(self) -> str:
+        """Nothing that the client sent."""
+        return f"Outbound({self.path!r}, {len(self.body)} bytes)"
+
 
 class Unary(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer for the client."""
@@ -30,6 +34,10 @@ class Unary(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/json"
     usage: Usage | None = None
     stop: str = ""
+
+    def __repr__(self) -> str:
+        """Nothing that the backend sent."""
+        return f"Unary({len(self.body)} bytes)"
 
 
 class Transform(Protocol):

@@ -52,7 +52,11 @@ class Passthrough:
         )
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        usage, stop = self._adapter.gist(conversion.object_of(body))
+        answer = conversion.object_of(body)
+        usage, stop = self._adapter.gist(answer)
+        if answer.get("error") or answer.get("object") == "error":
+            # An error, whatever the status says: it may repeat our credential.
+            body = redact(body, (self._target.backend.credential,))
         return Unary(body=body, usage=usage, stop=stop)
 
     def fold(self, body: bytes, *, now: int) -> Unary:

@@ -1,0 +1,87 @@
+"""``lmbroker explain``: where a call would go and what the backend would get. Calls nobody."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lmbroker import envelope, headers, routing
+from lmbroker.call import Backend, Call, Operation, Target
+from lmbroker.config import Config
+from lmbroker.endpoints import api_root
+from lmbroker.errors import Refused
+from lmbroker.routing import Route
+from lmbroker.workflows import meet
+
+_WHY = {
+    "ordered": "in this order; the next one is for when those before it are not free",
+    "weighted": "drawn by weight",
+    "least-busy": "the one with the fewest calls under way for its weight first",
+    "fastest": "of two drawn by chance, the one where a call would wait less",
+}
+
+
+def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
+    """Lines for people. ``name`` is what a client asks for; ``body`` its request, None for no
+    request at all. Raises Refused for what the broker would refuse itself."""
+    route = config.alias(name)
+    if route is None:
+        raise routing.unknown_model(name)
+    operation: Operation = "chat"
+    yield f"{name!r} leads to the alias {route.name!r}"
+    yield f"targets, {_WHY[route.strategy]}:"
+    for at, target in enumerate(route.targets):
+        yield f"  {at + 1}. {_target(route, at, routing.named(target, name), dialect)}"
+    if route.sticky:
+        yield f"calls stay together by {', '.join(route.sticky)}"
+    rules = route.retries
+    yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"
+    if body is not None:
+        yield ""
+        yield from _sent(route, name, dialect, operation, body)
+
+
+def _target(route: Route, at: int, target: Target, dialect: str) -> str:
+    backend = target.backend
+    way = "passed through" if backend.dialect == dialect else "translated"
+    weight = f", weight {route.weight(at):g}" if route.weights else ""
+    keys = [each.credential_ref for each in route.keyed(backend) if each.credential_ref]
+    told = f", keys {', '.join(keys)}" if keys else ", no key"
+    return (
+        f"{backend.name} ({backend.dialect}, {backend.url}) model {target.model}: "
+        f"{way}{weight}{told}"
+    )
+
+
+def _sent(
+    route: Route, name: str, dialect: Any, operation: Operation, body: bytes
+) -> Iterator[str]:
+    head = envelope.read(body)
+    target = routing.named(route.targets[0], name)
+    call = Call(
+        id="offline",
+        operation=operation,
+        dialect=dialect,
+        alias=head.model,
+        body=body,
+        fields=head.fields,
+        stream=head.stream,
+    )
+    workflow = meet(call, target, mode=route.mode, overrides=route.profile)
+    try:
+        outbound = workflow.outbound()
+    except Refused as refusal:
+        yield f"the first target would not be called: {refusal.info.message}"
+        return
+    yield f"the first target would get ({workflow.name}):"
+    for path in workflow.dropped:
+        yield f"  dropped: {path}"
+    yield f"POST {api_root(target.backend.url)}{outbound.path}"
+    for header, value in (*outbound.headers, *target.backend.headers, *_credential(target.backend)):
+        yield f"{header}: {value}"
+    yield ""
+    yield outbound.body.decode("utf-8", "replace")
+
+
+def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
+    if backend.credential is not None:
+        name, before = headers.credential(backend.dialect)
+        yield name, f"{before}{backend.credential}"
