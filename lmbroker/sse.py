@@ -99,8 +99,7 @@ class Reader:
             del held[: end + 2]
             frames = self._frames(whole)
         self._searched = max(0, len(held) - 1)
-        # The LF at the end may be the first half of the blank line and no part of the event.
-        if len(held) > self._limit + 1:
+        if len(held) > self._limit and self._is_too_long(held):
             self._too_long(frames)
         return frames
 
@@ -140,7 +139,7 @@ class Reader:
         names = self._names
         some_too_long = len(whole) > self._limit
         for block in whole.split(b"\n\n"):
-            if some_too_long and len(block) > self._limit:
+            if some_too_long and self._is_too_long(block):
                 self._too_long(frames)
                 break
             if block[:6] == b"data: ":
@@ -178,6 +177,10 @@ class Reader:
         if len(line) <= _LONGEST_KNOWN_NAME and len(self._names) < _KNOWN_NAMES:
             self._names[line] = text
         return text
+
+    def _is_too_long(self, block: bytes | bytearray) -> bool:
+        """The LFs around an event may be halves of blank lines and are no part of it."""
+        return len(block.strip(b"\n")) > self._limit
 
     def _too_long(self, frames: list[Frame]) -> None:
         self._over = True
@@ -221,7 +224,7 @@ class Boundary:
             end = held.rfind(b"\n\n", searched) + 2
             if end == 1:
                 end = 0
-        if not end and held[:1] in (b"\n", b"\r"):
+        if not end and held.startswith((b"\n", b"\r")):
             end = self._before_event()
         if not end:
             if len(held) > self._limit:

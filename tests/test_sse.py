@@ -271,6 +271,25 @@ def test_long_line_in_small_pieces_is_searched_once(
     assert len(data) <= bytes_searched() < 4 * len(data)
 
 
+@pytest.mark.parametrize("data", [FITS + b"\n\n\n", b"\n" + FITS + b"\n\n", FITS + b"\n"])
+def test_blank_lines_do_not_count_for_the_limit(data: bytes) -> None:
+    for size in (1, 7, len(data)):
+        reader = Reader(LIMIT)
+        frames = [
+            each for at in range(0, len(data), size) for each in reader.feed(data[at : at + size])
+        ]
+        assert frames + reader.close() == ([Frame("", FITS[6:])] if b"\n\n" in data else [])
+
+
+@pytest.mark.parametrize("data", [FITS + b"x\n\n\n", FITS + b"x"])
+def test_event_above_the_limit_is_refused_however_cut(data: bytes) -> None:
+    for size in (1, 7, len(data)):
+        reader = Reader(LIMIT)
+        with pytest.raises(SSEError):
+            for at in range(0, len(data), size):
+                reader.feed(data[at : at + size])
+
+
 def ends_whole(data: bytes) -> bool:
     """After a blank line; line ends alone are no part of an event."""
     return not data.strip(b"\r\n") or re.search(rb"(?>\r\n?|\n){2,}\Z", data) is not None

@@ -159,6 +159,17 @@ def test_citations() -> None:
     assert part == TextPart(text="Hello", citations=(citation,))
 
 
+def test_citation_that_is_none_or_of_no_text_is_skipped() -> None:
+    thinking = a_open(1, "thinking", thinking="Hm.", signature="c2ln")
+    cited = a_delta(1, "citations_delta", citation={"type": "page_location"})
+    begun, *rest = HELLO
+    odd = a_delta(0, "citations_delta", citation="x")
+    assert parts(begun, odd, *rest, thinking, cited, a_stop(1)) == (
+        SAID,
+        ReasoningPart(text="Hm.", signature=signed("c2ln")),
+    )
+
+
 # Servers that only nearly speak the dialect.
 
 

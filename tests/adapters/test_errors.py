@@ -406,7 +406,7 @@ def refusal(act: Any, *arguments: Any) -> ErrorInfo:
 
 
 def unknown_model() -> ErrorInfo:
-    return refusal(routing.order, None, "x")
+    return refusal(routing.resolve, "x", routing.Aliases(()))
 
 
 def not_carried() -> ErrorInfo:

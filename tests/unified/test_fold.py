@@ -108,6 +108,7 @@ def test_signature_stands_once() -> None:
     [
         ({}, ['{"a":', "1}"], {"args": {"a": 1}, "raw_args": '{"a":1}'}),
         ({}, [], {"args": {}}),
+        ({}, [" "], {"args": {}, "raw_args": " "}),
         ({"args": {"a": 1}}, [], {"args": {"a": 1}}),
         ({"args": {}}, ['{"a":1}'], {"args": {"a": 1}, "raw_args": '{"a":1}'}),
         ({}, ["[1]"], {"raw_args": "[1]"}),

@@ -241,9 +241,9 @@ def test_case_66_usage_in_all_its_places(items: list[JSON | str], usage: Usage) 
 
 def test_case_47_estimate_counts_all_that_was_told_in_bytes() -> None:
     transform = translated("openai", "anthropic")
-    said = [{"reasoning": "üü"}, HELLO, o_call('{"a":"\ud83d', id="c", name="f"), o_call('"}')]
+    said = [{"reasoning": "üüüü"}, HELLO, o_call('{"a":"\ud83d', id="c", name="f"), o_call('"}')]
     run(transform, [o_stream(ROLE, *said, STOP)])
-    assert transform.usage == Usage(input=7, output=5, estimated=True), "4 + 5 + 7 + 2 bytes"
+    assert transform.usage == Usage(input=7, output=7, estimated=True), "8 + 5 + 7 + 2 bytes"
 
 
 def test_case_67_content_after_the_finish_reason_comes_before_message_delta() -> None:
@@ -377,6 +377,7 @@ def test_case_41_passed_bytes_are_the_backends_own(path: Path, end: bytes, size:
 
 def test_case_74_what_is_unknown_is_relayed() -> None:
     odd = [{"type": "new", "x": 1}, a_open(1, "new_block"), a_delta(1, "new", x=1), a_stop(1)]
+    odd += [{"type": "ping", "error": {"x": 1}}, {"type": "message_delta", "delta": None}]
     stream = a_stream(": hi", a_start(new=1), *odd, {"type": "ping"}, *A_HELLO, *A_ENDED)
     assert run(passed("anthropic"), pieces(stream, 7)) == stream
     stream = o_stream("id: 7\nretry: 10\ndata: {}", {**o_chunk(ROLE), "new": 1}, STOP)
@@ -530,3 +531,34 @@ def test_text_about_the_end_is_no_end() -> None:
     transform = passed("anthropic")
     assert run(transform, pieces(stream, 7)) == stream
     assert transform.phase == "complete"
+
+
+@pytest.mark.parametrize("index", [[], {}, "0", None])
+def test_choice_with_an_odd_index_is_passed_on(index: Any) -> None:
+    last = o_chunk(finish="stop")
+    last["choices"][0]["index"] = index
+    stream = o_stream(ROLE, HELLO, last)
+    transform = passed("openai")
+    assert run(transform, [stream]) == stream
+    assert (transform.phase, transform.stop) == ("complete", "end")
+
+
+@pytest.mark.parametrize("error", [7, "x", True, {"message": "x"}])
+def test_error_of_any_kind_ends_a_passed_stream_wherever_it_is_cut(error: Any) -> None:
+    odd = f"data: {json.dumps({'error': error})}"
+    stream = a_stream(a_start(), odd, *A_HELLO, *A_ENDED)
+    for size in (7, 10**9):
+        transform = passed("anthropic")
+        assert run(transform, pieces(stream, size)) == a_stream(a_start(), odd)
+        assert transform.phase == "failed"
+
+
+@each
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_blank_lines_after_an_event_are_the_same_however_cut(dialect: str, end: bytes) -> None:
+    begun, rest = FIRST[dialect].replace(b"\n", end), REST[dialect].replace(b"\n", end)
+    for size in (1, 10**9):
+        whole = run(passed(dialect), pieces(begun + end + rest + end, size))
+        assert whole == begun + end + rest, "nothing follows the end"
+        broken = run(passed(dialect), pieces(begun + end, size))
+        assert broken.startswith(begun + end) and b"error" in broken[len(begun + end) :][:30]

@@ -15,7 +15,7 @@ from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.response import Usage
 
 TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-_WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]')
+_WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[^\sn]')
 
 
 class AnthropicTap:
@@ -38,6 +38,8 @@ class AnthropicTap:
         seen = 0
         for event in split(block):
             seen += len(event)
+            if not _WORTH_A_LOOK.search(event):
+                continue
             for frame in Reader().feed(event):
                 if frame.data:
                     self._frame(frame.data)

@@ -1,0 +1,75 @@
+"""JSON text in and out: what it may hold is what JSON may hold, half characters included."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import objects, texts
+
+from lmbroker.unified import json_text
+
+
+@given(objects)
+def test_what_is_encoded_is_decoded(value: Any) -> None:
+    data = json_text.encode(value)
+    assert json_text.decode(data) == value
+    assert json_text.decode(data.decode()) == value
+    assert json.loads(data) == value
+
+
+def test_text_is_compact_utf8_and_escaped_only_where_utf8_cannot_say_it() -> None:
+    assert json_text.encode({"b": "ü🙂", "a": [1, None]}) == '{"b":"ü🙂","a":[1,null]}'.encode()
+    assert json_text.encode({"a": "ü\ud83d"}) == b'{"a":"\\u00fc\\ud83d"}'
+    with pytest.raises(UnicodeEncodeError):
+        json_text.encode_text("\ud83d")
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**70), 10**40, 0.5, 1e300, -0.0])
+def test_numbers_of_any_length(number: float) -> None:
+    assert json_text.decode(json_text.encode([number])) == [number]
+    assert json_text.decode(f'["\\ud83d",{number}]') == ["\ud83d", number]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1,]", "{'a':1}", "nul", "NaN", "Infinity", "-Infinity", "1e400", "-1e400"),
+        *('"a', '["\\ud83d",NaN]', '["\\ud83d",1e400]', "[" * 100_000),
+    ],
+)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    for data in (text, text.encode()):
+        with pytest.raises(ValueError):
+            json_text.decode(data)
+
+
+def test_bytes_that_are_no_utf8_are_refused() -> None:
+    with pytest.raises(ValueError):
+        json_text.decode(b'"\xff"')
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        (" \n", {}),
+        ('{"a":1}', {"a": 1}),
+        (' {"a":"\\ud83d"} ', {"a": "\ud83d"}),
+        ("[1]", None),
+        ("null", None),
+        ("nonsense", None),
+        ('{"a":', None),
+    ],
+)
+def test_arguments_are_an_object_or_none(text: str, expected: Any) -> None:
+    assert json_text.arguments(text) == expected
+
+
+@given(texts, st.data())
+def test_pieces_make_the_text_also_where_a_character_was_cut(text: str, data: Any) -> None:
+    units = text.encode("utf-16-le", "surrogatepass")
+    at = 2 * data.draw(st.integers(0, len(units) // 2))
+    pieces = [part.decode("utf-16-le", "surrogatepass") for part in (units[:at], units[at:])]
+    assert json_text.joined(pieces) == text
