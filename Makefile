@@ -4,12 +4,15 @@
 # make bench   how fast it is, beside nginx; bench/README.md
 # make docs    write docs/translation.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
+# make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
+# make slow-clients   200 slow clients, played by slowhttptest
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= etc/config.toml
+SECONDS ?= 60
 
-.PHONY: serve test test-real check docs bench wheel clean
+.PHONY: serve test test-real fuzz slow-clients check docs bench wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +29,12 @@ $(VENV)/.real: pyproject.toml $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,real]'
 	touch $@
 
+# Where atheris has no wheel the fuzzer does without.
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.installed
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris \
+		--editable '.[fuzz]'
+	touch $@
+
 $(VENV)/.check: pyproject.toml $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
 	touch $@
@@ -38,6 +47,12 @@ test: $(VENV)/.test
 
 test-real: $(VENV)/.real
 	$(BIN)/python -m pytest tests/real
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
+
+slow-clients: $(VENV)/.installed
+	tests/slow_clients.sh
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

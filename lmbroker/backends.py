@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import treq.client
 from OpenSSL.SSL import Error as OpenSSLError
+from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet.error import (
     ConnectError,
@@ -21,11 +22,11 @@ from twisted.internet.error import (
 )
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
-    HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseDone,
@@ -37,18 +38,12 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from lmbroker.call import Backend, Timeouts
-from lmbroker.connections import NO_COOKIES, Endpoints, Pinned, Tap
+from lmbroker.connections import NO_COOKIES, Endpoints, Pinned, Pool, Tap
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential
 from lmbroker.workflows.contract import Outbound
-
-IDLE_CONNECTIONS = 64
-"""Kept-alive connections per backend; concurrency is not bounded by it."""
-
-IDLE_SECONDS = 3.0
-"""Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
 
 UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
@@ -103,6 +98,7 @@ class BackendAnswer:
 
     def over(self) -> None:
         """The backend is done with this call. Told by whoever reads the body, when it ends."""
+        self._tap.over()
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
@@ -185,12 +181,11 @@ class Sender(Protocol):
 class Backends:
     """Sends to backends. One per process: the connection pool lives here."""
 
+    log = Logger()
+
     def __init__(self, reactor: Any, *, policy: Any = None) -> None:
         self._reactor = reactor
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._pool.maxPersistentPerHost = IDLE_CONNECTIONS
-        self._pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
-        self._pool.retryAutomatically = False
+        self._pool = Pool(reactor)
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
@@ -264,12 +259,20 @@ class Backends:
         try:
             response = await response_here
         except Exception as error:
+            tap.abort()
             if left:
                 raise defer.CancelledError() from None
             if tap.flooded:
                 message = "the backend's response headers are too large"
                 raise _broken(message, "bad_response") from None
-            raise _classified(error, late=bool(late), reused=tap.reused) from None
+            failure = _classified(error, late=bool(late), reused=tap.reused)
+            if isinstance(failure, Unreachable) and failure.phase == "tls":
+                self.log.warn(
+                    "No secure connection to backend {backend}: {reason}",
+                    backend=backend.name,
+                    reason=_reason(error),
+                )
+            raise failure from None
         finally:
             if timer.active():
                 timer.cancel()
@@ -312,14 +315,30 @@ def _headers(backend: Backend, outbound: Outbound) -> Headers:
     return headers
 
 
-def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
-    """Which of ours a failure of Twisted's client is."""
+def _cause(error: Exception) -> Any:
+    """What is inside Twisted's wrappings."""
     reasons: list[Any] = [error]
     while isinstance(reasons[0], _ANSWER_LOST):
         reasons = [reason.value for reason in reasons[0].reasons] or [None]
+    return reasons[0]
+
+
+def _reason(error: Exception) -> str:
+    """Why a handshake failed, as OpenSSL or service_identity say it."""
+    cause = _cause(error)
+    if isinstance(cause, VerificationError):
+        return "the certificate is for another name"
+    said = cause.args[0] if cause.args else ""
+    if isinstance(said, list):
+        said = "; ".join(str(entry[-1]) for entry in said)
+    return str(said) or type(cause).__name__
+
+
+def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
+    """Which of ours a failure of Twisted's client is."""
     if late:
         return TimedOut(_slow("the backend sent no answer in time", "timeout_headers"))
-    cause = reasons[0]
+    cause = _cause(error)
     if isinstance(cause, DNSLookupError):
         return Unreachable(_unreachable("the backend's host name was not found", "dns"))
     if isinstance(cause, TimeoutError):
@@ -330,7 +349,7 @@ def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
         return Unreachable(_unreachable("the backend refused the connection", "refused"))
     if isinstance(cause, ConnectError):
         return Unreachable(_unreachable("the backend cannot be reached", "unreachable"))
-    if type(cause).__module__.startswith(("OpenSSL", "service_identity")):
+    if isinstance(cause, OpenSSLError | VerificationError) and not reused:
         return Unreachable(
             _unreachable("a secure connection to the backend failed", "tls"), phase="tls"
         )

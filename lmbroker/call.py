@@ -48,8 +48,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
-        """Neither the credential nor the headers, which may hold one."""
-        return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r})"
+        """Without the headers, which may hold a credential, too."""
+        return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r}, {self.credential!r})"
 
 
 _PATHS: Mapping[tuple[str, str], str] = {

@@ -22,6 +22,44 @@ from lmbroker.call import Backend
 HEADER_LIMIT = 256 * 1024
 """Most bytes before a backend's response headers are whole, what is read with them included."""
 
+IDLE_CONNECTIONS = 64
+"""Kept-alive connections per backend; concurrency is not bounded by it."""
+
+IDLE_SECONDS = 3.0
+"""Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
+
+CLOSE_SECONDS = 1.0
+"""An orderly close waits for a backend that does not read, and over TLS for one that does not
+close its side: for ever, unless the connection is aborted after so long."""
+
+
+class Pool(HTTPConnectionPool):
+    """Twisted's, never retrying; what each method does otherwise stands there. The names are held
+    in place by ``tests/test_backends.py``."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor, persistent=True)
+        self.maxPersistentPerHost = IDLE_CONNECTIONS
+        self.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
+        self.retryAutomatically = False
+
+    def fresh(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
+        """A connection that was not used before; kept afterwards like any other."""
+        return self._newConnection(key, endpoint)
+
+    def keeps(self, connection: Any) -> bool:
+        """Whether a connection waits here for its next request."""
+        return connection in self._timeouts
+
+    def close_soon(self, transport: Any) -> None:
+        """Abort a connection that is being closed, if that takes too long."""
+        self._reactor.callLater(CLOSE_SECONDS, transport.abortConnection)
+
+    def _removeConnection(self, key: Any, connection: Any) -> None:
+        """Stock: an orderly close only."""
+        super()._removeConnection(key, connection)
+        self.close_soon(connection.transport)
+
 
 @implementer(IStreamClientEndpoint)
 class _Watched:
@@ -43,7 +81,7 @@ class Tap:
     """Stands between one request and the pool: knows whether the connection was used before,
     and keeps its protocol, so that it can be aborted in every phase."""
 
-    def __init__(self, pool: HTTPConnectionPool, backend: Backend, *, fresh: bool) -> None:
+    def __init__(self, pool: Pool, backend: Backend, *, fresh: bool) -> None:
         self.persistent = backend.keepalive
         self.reused = True
         self.flooded = False
@@ -58,10 +96,10 @@ class Tap:
             self._bound(protocol)
             return protocol
 
-        # Two backends at one address may trust different authorities, and a fresh connection is
-        # asked for under a key that no idle one is kept under.
-        wanted = (*key, self._backend.name, *([object()] if self._fresh else ()))
-        return self._pool.getConnection(wanted, _Watched(self, endpoint)).addCallback(connected)
+        get = self._pool.fresh if self._fresh else self._pool.getConnection
+        # Two backends at one address may trust different authorities.
+        wanted = (*key, self._backend.name)
+        return get(wanted, _Watched(self, endpoint)).addCallback(connected)
 
     def _bound(self, protocol: Any) -> None:
         """Look at how much comes before the response headers are whole: Twisted bounds each of
@@ -84,10 +122,29 @@ class Tap:
         """The response headers are here."""
         vars(self._protocol).pop("dataReceived", None)
 
+    def over(self) -> None:
+        """The answer has ended, whole or not, and its connection is in the pool or being closed."""
+        protocol, self._protocol = self._protocol, None
+        if protocol is None:
+            return
+        if not self._pool.keeps(protocol):
+            self._pool.close_soon(protocol.transport)
+        elif _unsent(protocol.transport):
+            # It answered before it had our request, and may never read the rest.
+            protocol.transport.abortConnection()
+
     def abort(self) -> None:
-        transport = getattr(self._protocol, "transport", None)
+        """Close the connection now, in whatever phase it is; not one that is over."""
+        protocol, self._protocol = self._protocol, None
+        transport = getattr(protocol, "transport", None)
         if transport is not None:
             transport.abortConnection()
+
+
+def _unsent(transport: Any) -> bool:
+    """Whether some of what was written has not reached the kernel yet."""
+    wire = getattr(transport, "transport", transport)  # under TLS
+    return bool(getattr(wire, "dataBuffer", b"") or getattr(wire, "_tempDataBuffer", ()))
 
 
 @implementer(IAgent)

@@ -53,9 +53,9 @@ class JSONLog:
             "time": _rfc3339(event.get("log_time", time.time())),
             "level": _NAMES.get(level.name, level.name),
             "logger": event.get("log_namespace", "-"),
-            "message": formatEvent(event),
+            "message": _message(event),
         }
-        failure = event.get("log_failure")
+        failure = event.get("log_failure") or event.get("failure")
         if failure is not None:
             line["error"] = failure.type.__name__
             if not line["message"]:
@@ -66,6 +66,11 @@ class JSONLog:
             line.update(fields)
         self._stream.write(msgspec.json.encode(line).decode("utf-8") + "\n")
         self._stream.flush()
+
+
+def _message(event: Any) -> str:
+    """The event's words; the text of an old ``log.err`` is a whole traceback, values included."""
+    return event.get("why") or "" if event.get("failure") else formatEvent(event)
 
 
 def _where(failure: Any) -> str:

@@ -114,8 +114,8 @@ class Relay(Protocol):
         held, self._held = b"".join(self._held), []
         if not self.ended.called:
             consumer.registerProducer(self, True)
-        if held:
-            self._write(held)
+        # Nothing held: the head goes out all the same, so that the client knows that it is served.
+        self._write(held)
         return self.ended
 
     def pauseProducing(self) -> None:

@@ -1,6 +1,7 @@
 """twistd's door: ``twistd lmbroker --config FILE``. Builds everything, owns nothing."""
 
 import os
+import signal
 import sys
 from typing import Any, ClassVar
 
@@ -53,14 +54,15 @@ def makeService(options: Options) -> service.IService:
     from twisted.internet import reactor
 
     try:
-        return BrokerService(options.loaded, reactor, _log(options), options.read)
+        return BrokerService(options.loaded, reactor, _log(options, reactor), options.read)
     except CannotListen as failure:
         failure.tell()
         raise
 
 
-def _log(options: Options) -> JSONLog | None:
-    """JSON lines to where twistd was told to log; None where it was given a logger of its own."""
+def _log(options: Options, reactor: Any) -> JSONLog | None:
+    """JSON lines to where twistd was told to log; None where it was given a logger of its own.
+    A file is begun anew on SIGUSR1, as with twistd's own log."""
     twistd: Any = options.parent or {}
     if twistd.get("logger"):
         return None
@@ -74,4 +76,5 @@ def _log(options: Options) -> JSONLog | None:
             stream = LogFile.fromFullPath(path)
         except OSError as error:
             raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(stream.rotate))
     return JSONLog(stream, options.loaded.log_level)

@@ -8,6 +8,8 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
+from house import A_EVENT, O_EVENT
+
 BY_ENV = "kE7/env+backend=Secret.41"
 BY_FILE = "kF9-file-backend_Secret~27"
 LITERAL = "kL3.literal-backend/Secret88"
@@ -167,19 +169,21 @@ class Parrot:
     """A backend of both dialects on a port of its own, in a thread. Whatever it is asked, its
     answer repeats the credential and the prompt; the model's name says in which form:
 
-    ``status-N``   an error of the dialect, repeated in every field and in the headers
-    ``text-N``     plain text              ``html-N``   a page
-    ``odd-N``      JSON of no known form   ``moved``    a redirect
-    ``error-200``  an error body with 200  ``no-http``  no HTTP at all
-    ``first``      a stream that begins with an error event
-    ``mid``        a stream that ends with one
-    ``learn``      "Unsupported parameter: 'temperature'", and then an answer
-    ``blame``      the credential as the name of an unsupported parameter
+    ``status-N``  an error of the dialect
+    ``text-N``    plain text
+    ``html-N``    a page
+    ``odd-N``     JSON of no known form
+    ``moved``     a redirect
+    ``no-http``   no HTTP at all
+    ``first``     a stream that begins with an error event
+    ``mid``       a stream that ends with one
+    ``learn``     "Unsupported parameter: 'temperature'", and then an answer
+    ``blame``     the credential as the name of an unsupported parameter
     """
 
     def __init__(self):
         self.heard = []
-        """(credential, prompt was there) of each request."""
+        """The credential of each request that had the prompt."""
         parrot = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -189,14 +193,20 @@ class Parrot:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
                 key = self.headers.get("x-api-key") or bearer
-                parrot.heard.append((key, PROMPT.encode() in body))
+                if PROMPT.encode() in body:
+                    parrot.heard.append(key)
                 parrot.answer(self, key, json.loads(body))
 
             def log_message(self, *_):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                """The broker cuts connections whenever it likes."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -227,7 +237,8 @@ class Parrot:
             self.say(handler, key, words, 302, "text/plain")
         elif how in ("text", "html"):
             page = f"<html><body>{words}</body></html>" if how == "html" else words
-            self.say(handler, key, page, int(status), f"text/{'html' if how == 'html' else 'plain'}")
+            kind = "text/html" if how == "html" else "text/plain"
+            self.say(handler, key, page, int(status), kind)
         elif how == "odd":
             odd = {"detail": [{"loc": ["body", key], "msg": words, "input": PROMPT}], key: key}
             self.say(handler, key, json.dumps(odd), int(status))
@@ -284,10 +295,4 @@ WHOLE = {
         "usage": {"input_tokens": 1, "output_tokens": 1},
     },
 }
-BEGUN = {
-    "openai": 'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
-    '[{"index":0,"delta":{"role":"assistant","content":"hm"},"finish_reason":null}]}\n\n',
-    "anthropic": 'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type"'
-    ':"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null'
-    ',"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
-}
+BEGUN = {"openai": O_EVENT.decode(), "anthropic": A_EVENT.decode()}

@@ -115,8 +115,9 @@ class Line(Protocol):
 class House:
     """The broker on a port, a scripted backend on another.
 
-    ``listen``: makes the backend's endpoint, on port 0. ``site``: makes the broker's site of its
-    resource; Twisted's own where none is given, as when the broker is embedded in one.
+    ``timeouts`` None: as configured. ``listen``: makes the backend's endpoint, on port 0.
+    ``site``: makes the broker's site of its resource; Twisted's own where none is given, as when
+    the broker is embedded in one.
     """
 
     async def open(self, timeouts=Timeouts(), config=CONFIG, *, listen=None, site=None):
@@ -146,7 +147,8 @@ class House:
             name: msgspec.structs.replace(
                 alias,
                 targets=tuple(
-                    msgspec.structs.replace(target, timeouts=timeouts) for target in alias.targets
+                    msgspec.structs.replace(target, timeouts=timeouts or target.timeouts)
+                    for target in alias.targets
                 ),
             )
             for name, alias in config.aliases.items()
@@ -175,7 +177,7 @@ class House:
         self.records.append(record)
 
     async def client(self):
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self._port.getHost().port)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
         line = await connectProtocol(endpoint, Line())
         self._clients.append(line)
         return line
@@ -213,6 +215,11 @@ class House:
                 return self.records
             await deferLater(reactor, 0.01)
         raise AssertionError(f"{len(self.records)} calls ended, not {count}")
+
+    @property
+    def port(self):
+        """Where the broker listens."""
+        return self._port.getHost().port
 
     def gauge(self):
         return self.registry.get_sample_value("lmbroker_in_flight")

@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 
 LONGEST_WORD = 40
-DEEPEST = 1200
-"""Levels of a nest: more than Python's own limit."""
+DEEPEST = 400
+"""Levels of a nest: JSON is read and written down to some more, code that calls itself may not
+come so far."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 1.5, 2**63, -(2**64), 10**400, 1e308, float("inf"), "", " "),
@@ -127,7 +128,7 @@ class Mutator:
         if isinstance(old, str) and what < 0.3:
             inner = _loaded(old.encode("utf-8", "surrogatepass")) if old[:1] in "{[" else None
             if inner is not None:
-                return json.dumps(self._tree(inner, chance))
+                return _line(self._tree(inner, chance), chance).decode("utf-8", "surrogatepass")
             at = chance.randint(0, len(old))
             odd = chance.choice(ODD)
             piece = odd if isinstance(odd, str) else chance.choice(self._words)
@@ -184,5 +185,5 @@ def _line(value: Any, chance: Random, indent: int | None = None) -> bytes:
     try:
         text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     except RecursionError:
-        return b"[" * DEEPEST + b"]" * DEEPEST
+        return b"[" * 3 * DEEPEST + b"]" * 3 * DEEPEST
     return text.encode("utf-8", "surrogatepass")

@@ -1,5 +1,7 @@
 """The backends' door, over the real Agent and pool with a network in memory."""
 
+import inspect
+
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -7,9 +9,11 @@ from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
+from twisted.web.client import HTTPConnectionPool
 
-from lmbroker.backends import IDLE_SECONDS, Backends, api_root
+from lmbroker.backends import Backends, api_root
 from lmbroker.call import Backend, Timeouts
+from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS, Pool
 from lmbroker.errors import Broken, TimedOut, Unreachable
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
@@ -140,6 +144,7 @@ def test_an_answer(network):
     Deferred.fromCoroutine(network.answer.body()).addCallback(body.append)
     assert body == [b"{}"]
     network.reactor.advance(IDLE_SECONDS)
+    network.reactor.advance(CLOSE_SECONDS)
     assert network.timers() == []
 
 
@@ -188,6 +193,63 @@ def test_a_kept_connection_that_had_died_is_replaced_once(network):
     second.protocol.connectionLost(Failure(ConnectionDone()))
     assert network.error.info.code == "closed_before_headers"
     assert len(network.reactor.tcpClients) == 2
+
+
+def test_the_connection_in_its_place_is_kept_like_any_other(network):
+    network.send()
+    _finish(network, network.accept())
+    network.send()
+    network.connections[0].protocol.connectionLost(Failure(ConnectionLost()))
+    _finish(network, network.accept())
+    network.send()
+    assert len(network.reactor.tcpClients) == 2
+    assert network.connections[1].value().count(b"POST ") == 2
+
+
+def test_an_idle_connection_is_closed_even_if_the_backend_does_not_close_its_side(network):
+    network.send()
+    wire = network.accept()
+    _finish(network, wire)
+    network.reactor.advance(IDLE_SECONDS)
+    assert wire.disconnecting
+    assert not wire.aborted
+    network.reactor.advance(CLOSE_SECONDS)
+    assert wire.aborted
+
+
+def test_a_connection_that_cannot_be_kept_is_closed_in_time(network):
+    network.send()
+    wire = network.accept()
+    wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\nConnection: close\r\ncontent-length: 2\r\n\r\n")
+    network.answer.deliver(_Ending(network.answer))
+    wire.protocol.dataReceived(b"{}")
+    assert wire.disconnecting
+    network.reactor.advance(CLOSE_SECONDS)
+    assert wire.aborted
+
+
+def test_a_connection_with_an_unsent_request_is_not_used_again(network):
+    network.send()
+    wire = network.accept()
+    wire.dataBuffer = b"the rest of the request"
+    _finish(network, wire)
+    assert wire.aborted
+    wire.protocol.connectionLost(Failure(ConnectionLost()))
+    network.send()
+    assert len(network.reactor.tcpClients) == 2
+
+
+def test_what_the_pool_changes_is_still_there():
+    """A new Twisted must not silently leave our methods aside."""
+    for name, parameters in (
+        ("_newConnection", ["self", "key", "endpoint"]),
+        ("_removeConnection", ["self", "key", "connection"]),
+    ):
+        method = getattr(HTTPConnectionPool, name)
+        assert list(inspect.signature(method).parameters) == parameters
+    source = inspect.getsource(HTTPConnectionPool._putConnection)
+    assert "self._removeConnection" in source
+    assert Pool(MemoryReactorClock()).retryAutomatically is False
 
 
 def test_a_fresh_connection_that_dies_is_not_tried_again(network):
@@ -315,6 +377,26 @@ def test_a_body_nobody_waits_for_any_more_stops_the_backend(network):
     reading.addErrback(lambda failure: failure.trap(CancelledError))
     reading.cancel()
     assert wire.aborted
+
+
+def _finish(network, wire):
+    """A whole answer, taken."""
+    wire.protocol.dataReceived(ANSWER)
+    network.answer.deliver(_Ending(network.answer))
+
+
+class _Ending:
+    """Takes a body and says when it is over."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def makeConnection(self, transport): ...
+
+    def dataReceived(self, data): ...
+
+    def connectionLost(self, reason):
+        self.answer.over()
 
 
 class _Sink:

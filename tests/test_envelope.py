@@ -70,6 +70,7 @@ def test_every_other_byte_stays():
         (b'{"model":"x","a":NaN}', "invalid_json"),
         (b'\xef\xbb\xbf{"model":"x"}', "invalid_json"),
         ('{"model":"x"}'.encode("utf-16"), "invalid_json"),
+        (b'{"model":"\xe2x"}', "invalid_json"),
         (b'{"model":"x","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json"),
         (b"{}", "missing_model"),
         (b'{"model":null}', "missing_model"),
@@ -138,6 +139,7 @@ def test_bytes_that_are_no_utf8_are_refused_when_decoded():
         ),
         (b'{"stream_options":{"include_usage":true},"model":"m"}', None),
         (b'{"stream_options":7,"model":"m"}', None),
+        (b'{"stream_options":{"\xe0":1},"model":"m"}', None),
     ],
 )
 def test_case_42_usage_is_asked_for_without_touching_the_rest(body, asking):

@@ -24,6 +24,7 @@ bad status, 3xx                                here
 unary cut, invalid, silent, endless, huge      here
 close-delimited                                here
 compressed although nobody asked               here
+an error with status 200                       here
 stream without an event                        here; after a commit: test_loopback_patience.py:
                                                test_case_69
 stream that breaks after its first event       here, and test_loopback.py:
@@ -32,6 +33,7 @@ an error event of the backend                  here; as the first event: test_lo
                                                test_case_68
 terminator lost, hang after it                 here
 too many calls at one backend                  here, and test_gate.py
+"next"                                         here, and test_loopback_routing.py
 
 client side                                    proved by
 ---------------------------------------------  -----------------------------------------------------
@@ -59,7 +61,6 @@ unknown path, wrong method, OPTIONS            test_loopback.py:
 
 import gzip
 import json
-import socket
 
 import anthropic
 import openai
@@ -74,14 +75,16 @@ from chaos import (
     WHOLE,
     answered,
     chaos_house,
+    config_for,
+    crowded_port,
     cut,
     next_request,
     the_call_is_over,
     the_next_call_is_served,
     told,
     told_in_band,
+    until,
 )
-from conftest import free_port
 from house import A_EVENT, CONFIG, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -120,7 +123,8 @@ def fin(line):
 
 
 def rst(line):
-    line.transport.abortConnection()
+    """A reset; what was written before it leaves first."""
+    reactor.callLater(0.02, line.transport.abortConnection)
 
 
 def write(*pieces, then=None):
@@ -138,7 +142,9 @@ def again_and_again(piece, seconds=0.05):
     """A backend that writes ``piece`` every few moments, for as long as it can."""
 
     def script(line):
-        loop = LoopingCall(lambda: line.transport.write(piece) if line.lost is None else loop.stop())
+        loop = LoopingCall(
+            lambda: line.transport.write(piece) if line.lost is None else loop.stop()
+        )
         loop.start(seconds)
 
     return script
@@ -174,37 +180,16 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
 @pytest.fixture
-def unlistened():
-    """A port that refuses."""
-    return free_port()
-
-
-@pytest.fixture
 def crowded():
-    """A port that neither accepts nor refuses: its queue of connections is full."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(0)
-    waiting = []
-    for _ in range(4):
-        client = socket.socket()
-        client.setblocking(False)
-        client.connect_ex(listening.getsockname())
-        waiting.append(client)
-    yield listening.getsockname()[1]
-    for each in (*waiting, listening):
-        each.close()
-
-
-def config_for(url):
-    return CONFIG.replace("http://127.0.0.1:PORT/v1/", url).replace("http://127.0.0.1:PORT", url)
+    with crowded_port() as port:
+        yield port
 
 
 @pytest_twisted.ensureDeferred
 @STREAM
 @BOTH_ENDS
-async def test_a_refused_connection(open_house, unlistened, dialect, alias, stream):
-    house = await open_house(config=config_for(f"http://127.0.0.1:{unlistened}"))
+async def test_a_refused_connection(open_house, port, dialect, alias, stream):
+    house = await open_house(config=config_for(f"http://127.0.0.1:{port}"))
     client = await house.post(PATHS[dialect], ask(alias, stream=stream))
     await answered(client)
     assert told(client, dialect)[0] == 502
@@ -277,7 +262,7 @@ async def test_no_secure_connection(open_house, authority, ca, dialect, alias, f
     house = await open_house(config=secure_config(ca), listen=listen)
     client = await house.post(PATHS[dialect], ask(alias))
     if fault == "no TLS":
-        await wait_for(lambda: house.backends_seen and house.backends_seen[0].received)
+        await until(lambda: house.backends_seen and house.backends_seen[0].received)
         house.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await answered(client)
     assert told(client, dialect)[0] == 502
@@ -345,14 +330,6 @@ async def test_a_handshake_that_hangs(open_house, ca, dialect, alias):
     await cut(house.backends_seen[0])
 
 
-async def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return
-        await deferLater(reactor, 0.005)
-    raise AssertionError("it did not come to pass")
-
-
 # Before the response headers are whole.
 
 NO_HEAD = {
@@ -396,7 +373,11 @@ NO_HEAD = {
         "bad_response",
     ),
     "an endless status line": (endless(b"HTTP/1.1 200 O" + b"K" * 60_000), 502, "bad_response"),
-    "a flood of 100 Continue": (endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 500), 502, "bad_response"),
+    "a flood of 100 Continue": (
+        endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 500),
+        502,
+        "bad_response",
+    ),
 }
 
 
@@ -437,9 +418,7 @@ async def test_other_1xx_are_passed_over(house, dialect, alias):
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("end", [fin, rst])
-async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(
-    house, dialect, alias, end
-):
+async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(house, dialect, alias, end):
     await the_next_call_is_served(house, dialect, alias)
     client = await house.post(PATHS[dialect], ask(alias))
     end(await next_request(house))
@@ -534,9 +513,7 @@ async def test_an_idle_connection_that_says_something_is_not_used(house):
 @BOTH_ENDS
 @pytest.mark.parametrize("end", [fin, None])
 @pytest.mark.parametrize("parts", [1, 2])
-async def test_an_answer_that_comes_before_the_request_was_sent(
-    house, dialect, alias, end, parts
-):
+async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, alias, end, parts):
     """A body that the kernel does not take at once, and a backend that reads none of it."""
     client = await house.client()
     body = ask(alias, padding="x" * (12 * MIB))
@@ -544,11 +521,10 @@ async def test_an_answer_that_comes_before_the_request_was_sent(
         body = ask(alias, messages=[{"role": "user", "content": "x" * (12 * MIB)}])
     head = f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     client.transport.write(head.encode() + body)
-    await wait_for(lambda: house.backends_seen and house.backends_seen[0].received)
+    await until(lambda: house.backends_seen and house.backends_seen[0].received)
     backend = house.backends_seen[0]
     backend.transport.pauseProducing()
-    refusal = b'{"error":{"message":"too much","type":"invalid_request_error"}}'
-    answer = unary(refusal, b"413 Content Too Large")
+    answer = unary(refusal(alias, "too much"), b"413 Content Too Large")
     if parts == 2:
         backend.transport.write(answer[:-10])
         await deferLater(reactor, 0.05)
@@ -560,7 +536,7 @@ async def test_an_answer_that_comes_before_the_request_was_sent(
     await answered(client)
     assert told(client, dialect)[0] == 413
     assert b"too much" in client.body
-    await the_call_is_over(house, outcome="backend_error", code="request_too_large")
+    await the_call_is_over(house, outcome="backend_error", code="too_large")
     await the_next_call_is_served(house, dialect, alias)
     if end is None:
         backend.transport.resumeProducing()
@@ -570,7 +546,7 @@ async def test_an_answer_that_comes_before_the_request_was_sent(
 @pytest_twisted.ensureDeferred
 async def test_a_backend_that_reads_nothing_is_given_up(house):
     client = await house.post(PATHS["openai"], ask("o", padding="x" * (12 * MIB)))
-    await wait_for(lambda: house.backends_seen and house.backends_seen[0].received)
+    await until(lambda: house.backends_seen and house.backends_seen[0].received)
     house.backends_seen[0].transport.pauseProducing()
     await answered(client)
     assert told(client, "openai")[0] == 504
@@ -624,7 +600,7 @@ async def test_a_status_that_is_not_the_clients_business(
     stream = html
     client = await house.post(PATHS[dialect], ask(alias, stream=stream))
     backend = await house.backend()
-    location = b"location: http://127.0.0.1:%d/elsewhere\r\n" % free_port()
+    location = b"location: http://127.0.0.1:9/elsewhere\r\n"
     backend.transport.write(
         page(line, location) if html else unary(refusal(alias, "backend-key"), line, location)
     )
@@ -707,7 +683,7 @@ async def test_a_backend_that_is_busy(house, dialect, alias, line, statuses, str
     status = int(line[:3]) if native else told(client, dialect)[0]
     assert client.head.startswith(f"http/1.1 {status}")
     assert native or status == statuses[dialect]
-    assert "\r\nretry-after: 7\r\n" in client.head
+    assert "\r\nretry-after: 7" in client.head
     record = (await house.ended())[0]
     assert record.outcome == "backend_error"
     await the_next_call_is_served(house, dialect, alias, on=backend)
@@ -780,6 +756,26 @@ async def test_an_answer_that_cannot_be_used(house, dialect, alias, fault):
 
 
 @pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@STREAM
+async def test_an_error_with_the_status_of_success(house, dialect, alias, stream):
+    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await house.backend()
+    error = {"type": "overloaded_error", "message": "too many at backend-key"}
+    value = {"error": error} if alias == "o" else {"type": "error", "error": error}
+    backend.transport.write(unary(json.dumps(value).encode()))
+    await answered(client)
+    status, kind, _ = told(client, dialect)
+    if dialect == "openai":
+        assert (status, kind) == (503, "service_unavailable_error")
+    else:
+        assert (status, kind) == (529, "overloaded_error")
+    assert b"too many at ***" in client.body
+    await the_call_is_over(house, outcome="backend_error", code="overloaded")
+    await the_next_call_is_served(house, dialect, alias, on=backend)
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("dialect", "alias"), ENDS[:2])
 async def test_an_answer_that_is_too_large(open_house, dialect, alias):
     house = await open_house(Timeouts())
@@ -798,17 +794,13 @@ async def test_an_answer_that_is_too_large(open_house, dialect, alias):
 @BOTH_ENDS
 @STREAM
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-async def test_an_answer_that_ends_with_its_connection(
-    house, dialect, alias, stream, version
-):
+async def test_an_answer_that_ends_with_its_connection(house, dialect, alias, stream, version):
     client = await house.post(PATHS[dialect], ask(alias, stream=stream))
     backend = await house.backend()
     kind, body = b"application/json", WHOLE[alias]
     if stream:
         kind, body = b"text/event-stream", b"".join(EVENTS[alias])
-    backend.transport.write(
-        b"HTTP/%s 200 OK\r\ncontent-type: %s\r\n\r\n%s" % (version, kind, body)
-    )
+    backend.transport.write(b"HTTP/%s 200 OK\r\ncontent-type: %s\r\n\r\n%s" % (version, kind, body))
     fin(backend)
     await answered(client)
     assert "hé" in client.body.decode()
@@ -816,49 +808,75 @@ async def test_an_answer_that_ends_with_its_connection(
     await the_next_call_is_served(house, dialect, alias)
 
 
+ZIPPED = {
+    "whole": (gzip.compress, True),
+    "cut": (lambda body: gzip.compress(body)[:-20], False),
+    "not zipped": (lambda body: b"\x1f\x8b" + body, False),
+}
+
+
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-@pytest.mark.parametrize("line", [b"200 OK", b"429 Too Many"])
-@pytest.mark.parametrize("kind", [b"application/json", b"text/event-stream"])
-async def test_a_compressed_answer_that_nobody_asked_for(house, dialect, alias, line, kind):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+@STREAM
+@pytest.mark.parametrize("fault", ZIPPED)
+async def test_a_compressed_answer_that_nobody_asked_for(house, dialect, alias, stream, fault):
+    zipped, readable = ZIPPED[fault]
+    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
     backend = await house.backend()
     assert "accept-encoding: identity" in backend.head
-    plain = b"".join(EVENTS[alias]) if kind == b"text/event-stream" else WHOLE[alias]
-    body = gzip.compress(plain)
+    kind, plain = b"application/json", WHOLE[alias]
+    if stream:
+        kind, plain = b"text/event-stream", EVENTS[alias][0] * 3
+    body = zipped(plain if not readable or not stream else b"".join(EVENTS[alias]))
     backend.transport.write(
-        b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
-        % (line, kind, len(body))
-        + body
+        b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-encoding: gzip\r\n"
+        b"content-length: %d\r\n\r\n%s" % (kind, len(body), body)
     )
     await answered(client)
-    status, _, _ = told(client, dialect)
-    message = json.loads(client.body)["error"]["message"]
-    assert message.isascii()
-    if line.startswith(b"200"):
-        assert status == 502
-        assert "compressed" in message
-        await the_call_is_over(house, outcome="backend_error", code="wrong_content_encoding")
-        await the_next_call_is_served(house, dialect, alias)
+    assert "content-encoding" not in client.head
+    [record] = await house.ended()
+    if readable:
+        assert "hé" in client.body.decode()
+        assert record.outcome == "complete"
+    elif client.head.startswith("http/1.1 200"):
+        told_in_band(client, dialect)
+        assert record.outcome == "stream_error"
     else:
-        assert status == 429
-        await the_next_call_is_served(house, dialect, alias, on=backend)
+        assert told(client, dialect)[0] == 502
+        assert record.outcome == "backend_error"
+    await the_next_call_is_served(house, dialect, alias, on=...)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+async def test_a_compressed_error(house, dialect, alias):
+    client = await house.post(PATHS[dialect], ask(alias))
+    backend = await house.backend()
+    body = gzip.compress(refusal(alias, "slow down"))
+    backend.transport.write(unary(body, b"429 Too Many", b"content-encoding: gzip\r\n"))
+    await answered(client)
+    assert told(client, dialect)[0] == 429
+    assert b"slow down" in client.body
+    await the_next_call_is_served(house, dialect, alias, on=backend)
 
 
 # A stream without its first event.
 
 NO_EVENT = {
-    "fin": (write(sse_head(), then=fin), 502, "truncated"),
-    "rst": (write(sse_head(), then=rst), 502, "truncated"),
-    "empty": (write(sse_head(), b"0\r\n\r\n"), 502, "empty"),
-    "comments only": (write(sse_head(), chunk(b": hi\n\n"), b"0\r\n\r\n"), 502, "empty"),
+    "fin": (write(sse_head(), then=fin), 502, "upstream_stream_truncated"),
+    "rst": (write(sse_head(), then=rst), 502, "upstream_stream_truncated"),
+    "empty": (write(sse_head(), b"0\r\n\r\n"), 502, "upstream_stream_truncated"),
+    "comments": (
+        write(sse_head(), chunk(b": hi\n\n"), b"0\r\n\r\n"),
+        502,
+        "upstream_stream_truncated",
+    ),
     "silence": (write(sse_head()), 504, "timeout_idle"),
     "comments for ever": (
         both(write(sse_head()), again_and_again(chunk(b": hi\n\n"))),
         504,
         "timeout_first_event",
     ),
-    "garbage": (write(sse_head(), chunk(b'data: {"a\n\n'), b"0\r\n\r\n"), 502, "bad_upstream"),
     "9 MB without an end": (
         both(write(sse_head(), chunk(b"data: ")), endless(chunk(b"y" * 60_000))),
         502,
@@ -871,16 +889,432 @@ NO_EVENT = {
 @BOTH_ENDS
 @pytest.mark.parametrize("fault", NO_EVENT)
 async def test_a_stream_without_an_event(house, dialect, alias, fault):
-    script, status, _ = NO_EVENT[fault]
+    script, status, code = NO_EVENT[fault]
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     script(backend)
     await answered(client)
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
-    [record] = await house.ended()
-    print(record.code)
-    assert record.outcome == "backend_error"
-    assert house.gauge() == 0
-    clean = fault in ("empty", "comments only", "garbage")
+    await the_call_is_over(house, outcome="backend_error", code=code)
+    clean = fault in ("empty", "comments")
     if not clean:
         await cut(backend)
+    await the_next_call_is_served(house, dialect, alias, on=backend if clean else None)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("garbage", [b'{"a', b'{"a": "\xff\xfe"}', b"[1]", b"null"])
+async def test_garbage_as_the_first_event(house, dialect, alias, garbage):
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(b"data: %s\n\n" % garbage) + b"0\r\n\r\n")
+    await answered(client)
+    assert told(client, dialect)[0] == 502
+    [record] = await house.ended()
+    assert record.outcome == "backend_error"
+    await the_next_call_is_served(house, dialect, alias, on=...)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+async def test_a_flood_before_the_first_event_is_bounded(open_house, dialect, alias):
+    """The client gets its answer begun rather than that we keep it all."""
+    house = await open_house(Timeouts(first_event=30, idle=30, total=0.8, commit=20))
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    client.transport.pauseProducing()
+    backend = await house.backend()
+    sent = [0]
+    flood = chunk(b": " + b"x" * 60_000 + b"\n\n")
+
+    class Pull:
+        def resumeProducing(self):
+            sent[0] += len(flood)
+            backend.transport.write(flood)
+
+        def stopProducing(self): ...
+
+    backend.transport.write(sse_head())
+    backend.transport.registerProducer(Pull(), False)
+    await deferLater(reactor, 0.5)
+    if (dialect, alias) in (("openai", "o"), ("anthropic", "a")):
+        assert sent[0] < 40 * MIB, "the backend must be paused"
+    client.transport.resumeProducing()
+    await answered(client)
+    [record] = await house.ended()
+    assert record.code == "timeout_total"
+    await cut(backend)
+
+
+# After the first event.
+
+MIDSTREAM = {
+    "fin": (fin, "upstream_stream_truncated"),
+    "rst": (rst, "upstream_stream_truncated"),
+    "clean end": (write(b"0\r\n\r\n"), "upstream_stream_truncated"),
+    "half an event, fin": (write(chunk(b'data: {"cho'), then=fin), "upstream_stream_truncated"),
+    "half an event, clean end": (
+        write(chunk(b'event: x\ndata: {"cho'), b"0\r\n\r\n"),
+        "upstream_stream_truncated",
+    ),
+    "half a chunk, rst": (write(b'999\r\ndata: {"cho', then=rst), "upstream_stream_truncated"),
+    "a chunk's size is none": (write(b"zz\r\n"), "upstream_stream_truncated"),
+    "silence": (write(), "timeout_idle"),
+    "half an event, silence": (write(chunk(b'data: {"cho')), "timeout_idle"),
+    "drip": (again_and_again(chunk(b": hi\n\n")), "timeout_total"),
+    "drip within an event": (again_and_again(chunk(b"data")), "timeout_total"),
+    "9 MB without an end": (
+        both(write(chunk(b"data: ")), endless(chunk(b"y" * 60_000))),
+        "bad_upstream_response",
+    ),
+}
+
+
+async def first_event(house, dialect, alias, head=None):
+    """A client that has the first event of a stream, and the backend that it came from."""
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write((head or sse_head()) + chunk(EVENTS[alias][0]))
+    await client.has("hé".encode())
+    return client, backend
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("fault", MIDSTREAM)
+async def test_a_stream_that_breaks(house, dialect, alias, fault):
+    script, code = MIDSTREAM[fault]
+    client, backend = await first_event(house, dialect, alias)
+    script(backend)
+    await answered(client)
+    kind, in_band, before = told_in_band(client, dialect)
+    assert kind == (
+        "timeout_error" if dialect == "anthropic" and "time" in code else error_type(dialect, 502)
+    )
+    assert in_band == (code if dialect == "openai" else None)
+    assert "hé" in before and '"cho' not in before.replace('"choices"', "")
+    await the_call_is_over(house, outcome="stream_error", code=code)
+    clean = "clean" in fault
+    if not clean:
+        await cut(backend)
+    await the_next_call_is_served(house, dialect, alias, on=backend if clean else None)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+async def test_a_stream_without_end(house, dialect, alias):
+    client, backend = await first_event(house, dialect, alias)
+    event = O_EVENT if alias == "o" else A_EVENT.partition(b"event: content_block_delta")[2]
+    endless(chunk((b"" if alias == "o" else b"event: content_block_delta") + event))(backend)
+    await answered(client)
+    told_in_band(client, dialect)
+    await the_call_is_over(house, outcome="stream_error", code="timeout_total")
+    await cut(backend)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("garbage", [b'{"a', b'{"a": "\xff\xfe"}'])
+async def test_garbage_in_a_stream(house, dialect, alias, garbage):
+    """Translated, it is an error. Passed through, it is the backend's word for the client to
+    judge: nothing is changed, nor looked at for longer than to find the end."""
+    client, backend = await first_event(house, dialect, alias)
+    backend.transport.write(chunk(b"data: %s\n\n" % garbage) + chunk(EVENTS[alias][1]))
+    backend.transport.write(b"0\r\n\r\n")
+    await answered(client)
+    if (dialect, alias) in (("openai", "o"), ("anthropic", "a")):
+        whole = EVENTS[alias][0] + b"data: %s\n\n" % garbage + EVENTS[alias][1]
+        assert client.body == whole
+        await the_call_is_over(house, outcome="complete")
+    else:
+        told_in_band(client, dialect)
+        await the_call_is_over(house, outcome="stream_error", code="bad_upstream_response")
+        await cut(backend)
+
+
+ERRORS = {
+    "o": b'data: {"error":{"message":"out of %s","type":"server_error","code":"x"}}\n\n',
+    "a": b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
+    b'"message":"out of %s"}}\n\n',
+}
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_an_error_that_the_backend_tells(house, dialect, alias, hangs):
+    client, backend = await first_event(house, dialect, alias)
+    backend.transport.write(chunk(ERRORS[alias] % b"backend-key"))
+    if not hangs:
+        backend.transport.write(b"0\r\n\r\n")
+    await answered(client)
+    told_in_band(client, dialect)
+    assert b"out of ***" in client.body
+    [record] = await house.ended()
+    assert record.outcome == "stream_error"
+    assert house.gauge() == 0
+    await the_next_call_is_served(house, dialect, alias, on=...)
+
+
+# The end.
+
+
+def without_terminator(alias):
+    """The end of a stream up to where the dialect's own end would stand."""
+    return EVENTS[alias][1].rpartition(b"data: [DONE]" if alias == "o" else b"event: message_stop")[
+        0
+    ]
+
+
+TERMINATORS = {"openai": b"data: [DONE]\n\n", "anthropic": b"message_stop"}
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize("end", ["clean", "fin", "rst"])
+async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
+    house, dialect, alias, terminated, end
+):
+    client, backend = await first_event(house, dialect, alias)
+    script = {"clean": write(b"0\r\n\r\n"), "fin": fin, "rst": rst}[end]
+    backend.transport.write(chunk(EVENTS[alias][1] if terminated else without_terminator(alias)))
+    script(backend)
+    await answered(client)
+    assert client.body.count(TERMINATORS[dialect]) == (1 if dialect == "openai" else 2)
+    assert b'"error"' not in client.body
+    await the_call_is_over(house, outcome="complete")
+    await the_next_call_is_served(house, dialect, alias, on=backend if end == "clean" else None)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("more", [b"", b": and more\n\n"])
+async def test_a_backend_that_does_not_end_after_its_end(house, dialect, alias, more):
+    client, backend = await first_event(house, dialect, alias)
+    began = reactor.seconds()
+    backend.transport.write(chunk(EVENTS[alias][1]))
+    if more:
+        again_and_again(chunk(more))(backend)
+    await answered(client)
+    assert reactor.seconds() - began < 0.5, "the client does not wait for it"
+    await the_call_is_over(house, outcome="complete")
+    assert b"and more" not in client.body
+    await cut(backend)
+    assert reactor.seconds() - began > 0.8, "it was given a second"
+    await the_next_call_is_served(house, dialect, alias)
+
+
+# Too many calls at one backend.
+
+ONE = "max_in_flight = 1, queue = 1, queue_timeout = 0.3"
+CROWDED = CONFIG.replace('"env:KEY"', '"env:KEY", ' + ONE)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@STREAM
+async def test_a_backend_that_has_as_many_calls_as_it_may(open_house, dialect, alias, stream):
+    house = await open_house(Timeouts(), CROWDED)
+    body = ask(alias, stream=stream)
+    first = await house.post(PATHS[dialect], body)
+    backend = await house.backend()
+    began = reactor.seconds()
+    waiting = await house.post(PATHS[dialect], body)
+    await until(lambda: house.gauge() == 2)
+    refused = await house.post(PATHS[dialect], body)
+    await answered(refused)
+    assert reactor.seconds() - began < 0.2, "the queue is full: it need not wait"
+    await answered(waiting)
+    assert reactor.seconds() - began > 0.25
+    for client in (waiting, refused):
+        status, kind, code = told(client, dialect)
+        assert status == (503 if dialect == "openai" else 529)
+        assert kind == ("service_unavailable_error" if dialect == "openai" else "overloaded_error")
+        assert "\r\nretry-after: 1" in client.head
+    backend.transport.write(unary(WHOLE[alias]))
+    await first.has("hé".encode())
+    records = await house.ended(3)
+    assert [record.code for record in records] == ["backend_busy", "backend_busy", ""]
+    assert [len(record.attempts) for record in records] == [1, 1, 1]
+    assert len(house.backends_seen) == 1
+    await the_next_call_is_served(house, dialect, alias, on=backend)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+async def test_who_waits_is_served_in_turn(open_house, dialect, alias):
+    house = await open_house(QUICK, NARROW)
+    clients = []
+    for number in range(4):
+        messages = [{"role": "user", "content": f"n{number}"}]
+        clients.append(await house.post(PATHS[dialect], ask(alias, messages=messages)))
+        await until(lambda: house.gauge() == len(clients))
+    backend = await house.backend()
+    for number, client in enumerate(clients):
+        await backend.has(b"POST ", times=number + 1)
+        assert f"n{number}".encode() in bytes(backend.received).rpartition(b"POST ")[2]
+        backend.transport.write(unary(WHOLE[alias]))
+        await client.has("hé".encode())
+    assert len(house.backends_seen) == 1
+
+
+# The next target: where the first did nothing, and nowhere else.
+
+PAIR = """
+[[backends]]
+name = "first"
+type = "openai"
+url = "FIRST"
+[[backends]]
+name = "second"
+type = "anthropic"
+url = "http://127.0.0.1:PORT"
+[[models]]
+alias = "pair"
+targets = [{ backend = "first", model = "one" }, { backend = "second", model = "two" }]
+"""
+
+NEXT = {
+    "429": write(page(b"429 Busy")),
+    "502": write(page(b"502 Bad Gateway")),
+    "503": write(page(b"503 Busy")),
+    "529": write(page(b"529 Overloaded")),
+    "no event, fin": write(sse_head(), then=fin),
+    "no event, empty": write(sse_head(), b"0\r\n\r\n"),
+}
+
+NO_NEXT = {
+    "fin": fin,
+    "hang": write(),
+    "garbage": write(b"garbage\r\n\r\n"),
+    "a page": write(page(b"200 OK")),
+    "400": write(page(b"400 Bad Request")),
+    "500": write(page(b"500 Oops")),
+    "504": write(page(b"504 Gateway Timeout")),
+    "cut": both(length(b'{"id":', 9), fin),
+    "redirect": write(page(b"302 Found")),
+}
+
+
+async def the_second_answers(house, dialect, line):
+    assert json.loads(line.body)["model"] == "two"
+    line.transport.write(sse_head() + chunk(b"".join(EVENTS["a"])) + b"0\r\n\r\n")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", list(PATHS))
+@pytest.mark.parametrize("fault", NEXT)
+async def test_the_next_target_is_tried(open_house, dialect, fault):
+    house = await open_house(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
+    client = await house.post(PATHS[dialect], ask("pair", stream=True))
+    NEXT[fault](await house.backend())
+    await the_second_answers(house, dialect, await house.backend(2))
+    await answered(client)
+    assert "hé" in client.body.decode()
+    await the_call_is_over(house, outcome="complete", attempts=2)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("fault", ["refused", "dns", "connect hang", "tls"])
+async def test_the_next_target_is_tried_where_there_is_no_connection(
+    open_house, port, crowded, fault
+):
+    url = {
+        "refused": f"http://127.0.0.1:{port}",
+        "dns": "http://nowhere.invalid",
+        "connect hang": f"http://127.0.0.1:{crowded}",
+        "tls": "https://127.0.0.1:PORT",
+    }[fault]
+    house = await open_house(config=PAIR.replace("FIRST", url))
+    client = await house.post(PATHS["openai"], ask("pair", stream=True))
+    if fault == "tls":
+        await until(lambda: house.backends_seen and house.backends_seen[0].received)
+        house.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await the_second_answers(house, "openai", await house.backend(2 if fault == "tls" else 1))
+    await answered(client)
+    assert "hé" in client.body.decode()
+    await the_call_is_over(house, outcome="complete", attempts=2)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", list(PATHS))
+@pytest.mark.parametrize("fault", NO_NEXT)
+async def test_no_other_target_is_tried(open_house, dialect, fault):
+    house = await open_house(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
+    client = await house.post(PATHS[dialect], ask("pair", stream=fault == "hang"))
+    NO_NEXT[fault](await house.backend())
+    await answered(client)
+    assert told(client, dialect)[0] >= 400
+    [record] = await house.ended()
+    assert (record.outcome, len(record.attempts)) == ("backend_error", 1)
+    assert len(house.backends_seen) == 1
+
+
+# What the official SDKs make of it.
+
+
+def ask_openai(port, alias, stream):
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0
+    ) as client:
+        answer = client.chat.completions.create(
+            model=alias, messages=[{"role": "user", "content": "hi"}], stream=stream
+        )
+        return [*answer] if stream else answer
+
+
+def ask_anthropic(port, alias, stream):
+    with anthropic.Anthropic(
+        base_url=f"http://127.0.0.1:{port}", api_key="k", max_retries=0
+    ) as client:
+        answer = client.messages.create(
+            model=alias, messages=[{"role": "user", "content": "hi"}], max_tokens=9, stream=stream
+        )
+        return [*answer] if stream else answer
+
+
+SDKS = {"openai": (ask_openai, openai), "anthropic": (ask_anthropic, anthropic)}
+
+RAISED = {
+    "closed": (fin, "InternalServerError"),
+    "silence": (write(), "InternalServerError"),
+    "garbage": (write(b"garbage\r\n\r\n"), "InternalServerError"),
+    "redirect": (write(page(b"302 Found", b"location: /x\r\n")), "InternalServerError"),
+    "our key is refused": (write(page(b"401 Unauthorized")), "InternalServerError"),
+    "a page": (write(page(b"200 OK")), "InternalServerError"),
+    "busy": (write(page(b"429 Busy", b"retry-after: 1\r\n")), "RateLimitError"),
+    "overloaded": (write(page(b"503 Busy")), "InternalServerError"),
+    "too large": (write(page(b"413 Large")), "APIStatusError"),
+    "no such thing": (write(page(b"404 Nothing")), "NotFoundError"),
+    "cut": (both(length(b'{"id":', 9), fin), "InternalServerError"),
+    "nothing but headers": (write(sse_head(), then=fin), "InternalServerError"),
+}
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@STREAM
+@pytest.mark.parametrize("fault", RAISED)
+async def test_the_sdks_raise_what_they_should(house, dialect, alias, stream, fault):
+    script, name = RAISED[fault]
+    call, sdk = SDKS[dialect]
+    asking = deferToThread(call, house.port, alias, stream)
+    script(await house.backend())
+    with pytest.raises(getattr(sdk, name)) as raised:
+        await asking
+    assert raised.value.request_id
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("fault", ["fin", "clean end", "silence", "a chunk's size is none"])
+async def test_the_sdks_notice_a_stream_that_breaks(house, dialect, alias, fault):
+    script, _ = MIDSTREAM[fault]
+    call, sdk = SDKS[dialect]
+    asking = deferToThread(call, house.port, alias, True)
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
+    script(backend)
+    with pytest.raises(sdk.APIError):
+        await asking

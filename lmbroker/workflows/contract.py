@@ -91,7 +91,7 @@ class Workflow(Protocol):
     def outbound(self) -> Outbound: ...
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        """A JSON answer to a unary call. Raises Broken."""
+        """A JSON answer to a unary call. Raises Broken; BackendRefused for an error in it."""
         ...
 
     def fold(self, body: bytes, *, now: int) -> Unary:

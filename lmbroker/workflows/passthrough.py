@@ -8,6 +8,7 @@ asked (a stream for a unary call or the reverse), and for the errors that are ou
 from collections.abc import Mapping
 
 from lmbroker import envelope, headers
+from lmbroker.adapters import error_bodies
 from lmbroker.adapters.base import Adapter, Reply
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
@@ -57,6 +58,9 @@ class Passthrough:
         if answer.get("error") or answer.get("object") == "error":
             # An error, whatever the status says: it may repeat our credential.
             body = redact(body, (self._target.backend.credential,))
+            if not answer.get("choices") and not answer.get("content"):
+                error = error_bodies.stream_error(conversion.object_of(body))
+                raise BackendRefused(error, phase="answer")
         return Unary(body=body, usage=usage, stop=stop)
 
     def fold(self, body: bytes, *, now: int) -> Unary:

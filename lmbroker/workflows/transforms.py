@@ -30,6 +30,10 @@ NO_ANSWER = ErrorInfo(
     message="the backend sent a stream without an answer",
     code="bad_upstream_response",
 )
+EARLY_BYTES = 64 * 1024
+"""What is held of a passed stream that has not begun, before the client gets it all the same:
+comments, mostly, by which a backend says that it is alive."""
+
 _GOING = ("waiting", "open")
 """The phases before the end."""
 
@@ -168,6 +172,7 @@ class PassedStream:
         self._request_id = request_id
         self._boundary = Boundary()
         self._early: list[bytes] = []
+        self._early_bytes = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -234,7 +239,8 @@ class PassedStream:
                 if tap.error is not None:
                     return self.fail(tap.error)
                 self._early.append(block)
-                return b""
+                self._early_bytes += len(block)
+                return self.commit() if self._early_bytes > EARLY_BYTES else b""
             block = self.commit() + block
         if tap.error is not None:
             self.phase = "failed"

@@ -533,7 +533,7 @@ def test_text_about_the_end_is_no_end() -> None:
     assert transform.phase == "complete"
 
 
-@pytest.mark.parametrize("index", [[], {}, "0", None])
+@pytest.mark.parametrize("index", [[1], {"a": 1}, "0", None])
 def test_choice_with_an_odd_index_is_passed_on(index: Any) -> None:
     last = o_chunk(finish="stop")
     last["choices"][0]["index"] = index

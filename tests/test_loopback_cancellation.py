@@ -1,0 +1,361 @@
+"""A client who leaves, in every phase of its call: the backend is told at once, nobody is asked for
+it again, nothing stays behind."""
+
+import os
+import socket
+
+import pytest
+import pytest_twisted
+from chaos import (
+    ENDS,
+    NARROW,
+    QUICK,
+    WHOLE,
+    chaos_house,
+    config_for,
+    crowded_port,
+    next_request,
+    the_next_call_is_served,
+    until,
+)
+from house import CONFIG, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostnameResolver, IHostResolution
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from lmbroker.call import Timeouts
+
+AT_ONCE = 0.1
+"""Seconds in which a backend hears that nobody waits for it any more."""
+
+PATIENT = Timeouts(commit=0.05, ping=30)
+"""No timer of ours ends a call here."""
+
+BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
+LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
+BIG = "x" * (12 * 1024 * 1024)
+"""More than the kernel takes at once."""
+
+
+@pytest.fixture
+def open_house():
+    """Open a house with timeouts, a configuration or a backend's endpoint of one's own."""
+    opened = []
+
+    async def open_(timeouts=PATIENT, config=NARROW, **more):
+        opened.append(await chaos_house(timeouts, config, **more))
+        return opened[-1]
+
+    yield open_
+    for house in opened:
+        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+
+
+@pytest.fixture
+def house(open_house):
+    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+
+
+def leave(client, rudely):
+    client.transport.abortConnection() if rudely else client.transport.loseConnection()
+    return reactor.seconds()
+
+
+def established(line):
+    """Whether the kernel takes a connection for open, read from or not."""
+    state = line.transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state == 1
+
+
+async def the_client_has_left(house, *, attempts=1, code=""):
+    """One record, nothing in flight, and nobody else was asked."""
+    asked = len(house.backends_seen)
+    [record] = await house.ended()
+    assert (record.outcome, record.status) == ("client_left", record.status)
+    assert len(record.attempts) == attempts
+    assert house.gauge() == 0
+    await deferLater(reactor, 0.05)
+    assert len(house.backends_seen) == asked
+    assert len(house.records) == 1
+    return record
+
+
+# Before there is a connection.
+
+
+@implementer(IHostnameResolver, IHostResolution)
+class NoAnswer:
+    """A resolver that never answers."""
+
+    name = "slow.example"
+    asked = cancelled = 0
+
+    def resolveHostName(self, receiver, *args, **kwargs):
+        self.asked += 1
+        receiver.resolutionBegan(self)
+        return self
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+@pytest.fixture
+def no_answer():
+    resolver = NoAnswer()
+    before = reactor.installNameResolver(resolver)
+    yield resolver
+    reactor.installNameResolver(before)
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_while_a_name_is_looked_up(open_house, no_answer, dialect, alias, rudely):
+    house = await open_house(config=config_for("http://slow.example:PORT"))
+    client = await house.post(PATHS[dialect], ask(alias))
+    await until(lambda: no_answer.asked)
+    left = leave(client, rudely)
+    await house.ended()
+    assert reactor.seconds() - left < AT_ONCE
+    await the_client_has_left(house)
+    assert (no_answer.asked, house.backends_seen) == (1, [])
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_while_connecting(open_house, dialect, alias, rudely):
+    with crowded_port() as port:
+        house = await open_house(config=config_for(f"http://127.0.0.1:{port}"))
+        before = descriptors()
+        client = await house.post(PATHS[dialect], ask(alias))
+        await until(lambda: house.gauge() == 1)
+        assert descriptors() == before + 3, "both ends of the client, and what is connecting"
+        left = leave(client, rudely)
+        await house.ended()
+        assert reactor.seconds() - left < AT_ONCE
+        await the_client_has_left(house)
+        assert descriptors() == before
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+async def test_in_the_handshake(open_house, rudely):
+    house = await open_house(config=config_for("https://127.0.0.1:PORT"))
+    client = await house.post(PATHS["openai"], ask("o"))
+    await until(lambda: house.backends_seen and house.backends_seen[0].received)
+    left = leave(client, rudely)
+    await house.backends_seen[0].closed()
+    assert reactor.seconds() - left < AT_ONCE
+    await the_client_has_left(house)
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
+    first = await house.post(PATHS[dialect], ask(alias))
+    backend = await house.backend()
+    client = await house.post(PATHS[dialect], ask(alias))
+    await until(lambda: house.gauge() == 2)
+    left = leave(client, rudely)
+    await house.ended()
+    assert reactor.seconds() - left < AT_ONCE
+    assert house.records[0].outcome == "client_left"
+    assert house.gauge() == 1
+    backend.transport.write(unary(WHOLE[alias]))
+    await first.has("hé".encode())
+    await house.ended(2)
+    assert backend.received.count(b"POST ") == 1
+    await the_next_call_is_served(house, dialect, alias, on=backend)
+
+
+# While the request is being sent.
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_while_uploading(house, dialect, alias, rudely):
+    body = ask(alias, messages=[{"role": "user", "content": BIG}])
+    client = await house.post(PATHS[dialect], body)
+    await until(lambda: house.backends_seen and house.backends_seen[0].received)
+    backend = house.backends_seen[0]
+    backend.transport.pauseProducing()
+    await deferLater(reactor, 0.1)
+    assert len(backend.received) < len(body) / 2
+    assert established(backend)
+    left = leave(client, rudely)
+    await until(lambda: not established(backend))
+    assert reactor.seconds() - left < AT_ONCE
+    await the_client_has_left(house)
+    await the_next_call_is_served(house, dialect, alias)
+
+
+# While the answer is awaited, or comes.
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+PHASES = {
+    "waiting": (b"", False, b""),
+    "half the headers": (HEAD, False, b""),
+    "headers of an answer": (HEAD + b"content-length: 99\r\n\r\n", False, b""),
+    "half an answer": (HEAD + b"content-length: 99\r\n\r\n{", False, b""),
+    "half an error": (
+        b"HTTP/1.1 500 Oops\r\ncontent-length: 99\r\n\r\n{",
+        False,
+        b"",
+    ),
+    "first event awaited": (sse_head(), True, b""),
+    "committed": (sse_head(), True, b"\r\n\r\n"),
+    "a comment came": (sse_head() + chunk(b": hi\n\n"), True, b""),
+    "streaming": (None, True, "hé".encode()),
+    "half an event": (b"half", True, "hé".encode()),
+}
+"""What the backend has written, whether the call is streamed, and what the client has by then."""
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+@pytest.mark.parametrize("phase", PHASES)
+async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, phase, rudely):
+    written, stream, seen = PHASES[phase]
+    house = await open_house(PATIENT if phase == "committed" else Timeouts())
+    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await house.backend()
+    if written in (None, b"half"):
+        half = chunk(b'data: {"') if written else b""
+        written = sse_head() + chunk(EVENTS[alias][0]) + half
+    backend.transport.write(written)
+    await client.has(seen) if seen else await deferLater(reactor, 0.02)
+    left = leave(client, rudely)
+    await backend.closed()
+    assert reactor.seconds() - left < AT_ONCE
+    record = await the_client_has_left(house)
+    assert record.attempts[0].error == ("" if seen else "cancelled")
+    await the_next_call_is_served(house, dialect, alias, stream=stream)
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, rudely):
+    """We have stopped to read from the backend; the client leaves without having read on."""
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    client.transport.pauseProducing()
+    backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
+    event = chunk(O_EVENT if alias == "o" else EVENTS["a"][0][EVENTS["a"][0].rindex(b"event") :])
+    written = [0]
+
+    class Pull:
+        def resumeProducing(self):
+            written[0] += 1
+            backend.transport.write(event * 500)
+
+        def stopProducing(self): ...
+
+    backend.transport.registerProducer(Pull(), False)
+    before = -1
+    while before != written[0]:
+        before = written[0]
+        await deferLater(reactor, 0.15)
+    assert established(backend)
+    left = leave(client, rudely)
+    await backend.closed()
+    assert reactor.seconds() - left < 2 * AT_ONCE
+    await the_client_has_left(house)
+    await the_next_call_is_served(house, dialect, alias)
+
+
+# Between two attempts.
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+async def test_after_a_lesson(open_house, rudely):
+    """The backend has refused a parameter, and is asked again without it."""
+    house = await open_house(config=NARROW.replace("real-a", "claude-opus-4-6"))
+    client = await house.post(PATHS["openai"], ask("a", temperature=0.5))
+    backend = await house.backend()
+    refusal = (
+        b'{"type":"error","error":{"type":"invalid_request_error",'
+        b'"message":"temperature: Extra inputs are not permitted"}}'
+    )
+    backend.transport.write(unary(refusal, b"400 Bad Request"))
+    await backend.has(b"POST ", times=2)
+    left = leave(client, rudely)
+    await backend.closed()
+    assert reactor.seconds() - left < AT_ONCE
+    record = await the_client_has_left(house, attempts=2)
+    assert record.attempts[1].error == "cancelled"
+    await the_next_call_is_served(house, "openai", "a")
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+async def test_on_the_fresh_connection_for_one_that_had_died(house, rudely):
+    await the_next_call_is_served(house, "openai", "o")
+    client = await house.post(PATHS["openai"], ask("o"))
+    (await next_request(house)).transport.abortConnection()
+    fresh = await house.backend(2)
+    left = leave(client, rudely)
+    await fresh.closed()
+    assert reactor.seconds() - left < AT_ONCE
+    await house.ended(2)
+    await deferLater(reactor, 0.05)
+    assert len(house.backends_seen) == 2
+    assert house.records[1].outcome == "client_left"
+    assert house.gauge() == 0
+
+
+AGAIN = CONFIG.replace(
+    "[[models]]",
+    "[[models]]\nretries = { same_target = 2, first_pause = 5, longest_pause = 5 }",
+)
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_in_the_pause_before_another_attempt(open_house, dialect, alias, rudely):
+    house = await open_house(config=AGAIN)
+    client = await house.post(PATHS[dialect], ask(alias))
+    backend = await house.backend()
+    backend.transport.write(unary(b"{}", b"503 Busy", b"retry-after: 4\r\n"))
+    await deferLater(reactor, 0.05)
+    assert house.gauge() == 1, "it waits to try again"
+    left = leave(client, rudely)
+    await house.ended()
+    assert reactor.seconds() - left < AT_ONCE
+    await the_client_has_left(house)
+    assert backend.received.count(b"POST ") == 1
+    timers = [call for call in reactor.getDelayedCalls() if call.getTime() > left + 3.5]
+    assert not [call for call in timers if "deferLater" in repr(call)]
+
+
+# Who leaves when all is over takes nothing with them.
+
+
+@pytest_twisted.ensureDeferred
+@LEAVES
+@BOTH_ENDS
+async def test_after_the_end(open_house, dialect, alias, rudely):
+    house = await open_house(QUICK)
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])))
+    await client.has(b"0\r\n\r\n")
+    leave(client, rudely)
+    await deferLater(reactor, 0.05)
+    backend.transport.write(b"0\r\n\r\n")
+    [record] = await house.ended()
+    assert record.outcome == "complete"
+    await the_next_call_is_served(house, dialect, alias, on=backend)

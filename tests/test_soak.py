@@ -1,0 +1,74 @@
+"""A short soak in this process: calls of all kinds, with everything that may go wrong, and nothing
+may be left of them. ``make soak`` does the same for longer with the daemon."""
+
+import gc
+import os
+from random import Random
+from threading import Lock
+
+import pytest
+import pytest_twisted
+from chaos import chaos_house
+from mixed_calls import broken_site, carry_out, config, plans, settled
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+
+from lmbroker import connections, relay
+from lmbroker.accesslog import access_fields
+from lmbroker.testing import PracticeBackend
+
+SEED = 20261125
+CALLS = 200
+ROUNDS = 3
+LOCK = type(Lock())
+
+
+@pytest.fixture
+def quick_close(monkeypatch):
+    """Idle connections are closed soon, lest the test wait for them."""
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "LINGER_SECONDS", 0.2)
+
+
+def held():
+    """What a call may leave behind: descriptors, timers, objects. Counters of a kind of call that
+    was not seen before are no such thing."""
+    gc.collect()
+    objects = [
+        each
+        for each in gc.get_objects()
+        if type(each) is not LOCK and not type(each).__module__.startswith("prometheus_client")
+    ]
+    return len(os.listdir("/proc/self/fd")), len(reactor.getDelayedCalls()), len(objects)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_left_of_many_calls(quick_close):
+    random = Random(SEED)
+    practice = PracticeBackend(reactor, pace=0.0)
+    practice.start()
+    broken = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(broken_site(random))
+    text, aliases = config(practice.url, f"http://127.0.0.1:{broken.getHost().port}")
+    house = await chaos_house(None, text)
+    rounds = []
+    try:
+        for _ in range(ROUNDS):
+            outcomes = await carry_out(house.port, plans(random, aliases, CALLS), at_once=16)
+            assert sum(outcomes.values()) == CALLS
+            assert set(outcomes) == {"complete", "in band", "error", "left"}
+            await settled(lambda: len(reactor.getDelayedCalls()) <= 1, 2)
+            assert house.gauge() == 0
+            ids = {access_fields(record)["request_id"] for record in house.records}
+            assert len(ids) == len(house.records), "each call has one record"
+            house.records.clear()
+            practice.received.clear()
+            rounds.append(held())
+    finally:
+        await house.close()
+        await broken.stopListening()
+        await practice.stop()
+    _, before, after = rounds
+    assert after[0] <= before[0], "descriptors"
+    assert after[1] <= before[1], "timers"
+    assert after[2] - before[2] < CALLS, "objects"
