@@ -6,13 +6,16 @@
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 # make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
 # make slow-clients   200 slow clients, played by slowhttptest
+# make soak        thousands of calls with random faults and clients who leave; SEED=2 for others
+# make memory      what 200 slow readers and 1,000 idle streams take
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= etc/config.toml
 SECONDS ?= 60
+SEED ?= 1
 
-.PHONY: serve test test-real fuzz slow-clients check docs bench wheel clean
+.PHONY: serve test test-real fuzz slow-clients soak memory check docs bench wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +56,12 @@ fuzz: $(VENV)/.fuzz
 
 slow-clients: $(VENV)/.installed
 	tests/slow_clients.sh
+
+soak: $(VENV)/.test
+	$(BIN)/python tests/soak.py --seed $(SEED)
+
+memory: $(VENV)/.test
+	$(BIN)/python tests/memory.py
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -141,6 +141,12 @@ async def the_call_is_over(house, *, outcome, code="", attempts=1):
     return record
 
 
+def established(line):
+    """Whether the kernel takes a connection for open, read from or not."""
+    wire = getattr(line.transport, "transport", line.transport)  # under TLS
+    return wire.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+
+
 async def cut(backend):
     """The broker closes its connection to the backend, soon."""
     began = reactor.seconds()

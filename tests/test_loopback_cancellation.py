@@ -2,7 +2,6 @@
 it again, nothing stays behind."""
 
 import os
-import socket
 
 import pytest
 import pytest_twisted
@@ -14,6 +13,7 @@ from chaos import (
     chaos_house,
     config_for,
     crowded_port,
+    established,
     next_request,
     the_next_call_is_served,
     until,
@@ -61,12 +61,6 @@ def house(open_house):
 def leave(client, rudely):
     client.transport.abortConnection() if rudely else client.transport.loseConnection()
     return reactor.seconds()
-
-
-def established(line):
-    """Whether the kernel takes a connection for open, read from or not."""
-    state = line.transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-    return state == 1
 
 
 async def the_client_has_left(house, *, attempts=1, code=""):

@@ -78,6 +78,7 @@ from chaos import (
     config_for,
     crowded_port,
     cut,
+    established,
     next_request,
     the_call_is_over,
     the_next_call_is_served,
@@ -92,6 +93,7 @@ from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 
+from lmbroker import connections
 from lmbroker.call import Timeouts
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
@@ -328,6 +330,34 @@ async def test_a_handshake_that_hangs(open_house, ca, dialect, alias):
     assert told(client, dialect)[:2] == (504, error_type(dialect, 504))
     await the_call_is_over(house, outcome="backend_error", code="timeout_headers")
     await cut(house.backends_seen[0])
+
+
+WHOLE_AND_CLOSED = unary(WHOLE["o"], extra=b"connection: close\r\n")
+
+TLS_ENDS = {
+    "no HTTP": b"garbage\r\n\r\n",
+    "a closing answer": WHOLE_AND_CLOSED,
+    "a bad chunk": HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+    "an idle connection": unary(WHOLE["o"]),
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("answer", TLS_ENDS)
+async def test_a_tls_backend_that_does_not_close_its_side_is_not_waited_for(
+    open_house, authority, ca, monkeypatch, answer
+):
+    """An orderly end of TLS takes two."""
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
+    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+    client = await house.post(PATHS["openai"], ask("o"))
+    backend = await house.backend()
+    backend.transport.write(TLS_ENDS[answer])
+    await deferLater(reactor, 0)
+    backend.transport.transport.pauseProducing()
+    await answered(client)
+    await until(lambda: not established(backend), 1)
 
 
 # Before the response headers are whole.
