@@ -27,10 +27,10 @@ def practice():
 
 
 def ask(port):
-    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/llm/v1", api_key="none")
-    answer = client.chat.completions.create(
-        model="echo", messages=[{"role": "user", "content": "Hello"}]
-    )
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/llm/v1", api_key="none") as client:
+        answer = client.chat.completions.create(
+            model="echo", messages=[{"role": "user", "content": "Hello"}]
+        )
     return answer.choices[0].message.content
 
 

@@ -19,7 +19,7 @@ from lmbroker.testing import PracticeBackend
 
 SEED = 20261125
 CALLS = 200
-ROUNDS = 3
+ROUNDS = 5
 LOCK = type(Lock())
 
 
@@ -68,7 +68,8 @@ async def test_nothing_is_left_of_many_calls(quick_close):
         await house.close()
         await broken.stopListening()
         await practice.stop()
-    _, before, after = rounds
+    # Caches of what is new fill in the first rounds; then all is level.
+    before, after = rounds[2], rounds[-1]
     assert after[0] <= before[0], "descriptors"
     assert after[1] <= before[1], "timers"
     assert after[2] - before[2] < CALLS, "objects"
