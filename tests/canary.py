@@ -201,6 +201,9 @@ class Parrot:
                 pass
 
         class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+            """All calls come at once; a connection above this would wait a second."""
+
             daemon_threads = True
 
             def handle_error(self, *_):

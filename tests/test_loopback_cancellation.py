@@ -234,6 +234,8 @@ async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, 
     assert reactor.seconds() - left < AT_ONCE
     record = await the_client_has_left(house)
     assert record.attempts[0].error == ("" if seen else "cancelled")
+    if alias == "a" and phase in ("streaming", "half an event"):
+        assert record.usage.input == 3, "what is known of the costs is recorded"
     await the_next_call_is_served(house, dialect, alias, stream=stream)
 
 

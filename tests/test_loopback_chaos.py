@@ -44,11 +44,12 @@ too many, too long, slow headers; slow body    test_site.py; test_site_loopback.
                                                test_a_dripping_client_meets_its_deadline
 100 MB declared or chunked                     test_site_loopback.py:
                                                test_a_client_that_sends_all_before_it_reads_gets_its_413
-no JSON, NaN, BOM, bad UTF-8, too deep         test_envelope.py
-wrong types, missing model                     test_envelope.py, adapters/test_*_request_decode.py
-duplicate keys                                 test_envelope.py
-odd or unknown model names                     test_envelope.py; test_client_faults.py:
-                                               test_an_unknown_model_is_404_for_openai_clients
+no JSON, NaN, BOM, too deep                    here, and test_envelope.py
+bad UTF-8                                      test_envelope.py; inside a value that passes through
+                                               it is the backend's to refuse
+wrong types, missing model                     here, test_envelope.py, adapters/test_*_request_*.py
+duplicate keys                                 here, and test_envelope.py
+odd or unknown model names                     here, and test_envelope.py
 bad or several keys                            test_keys.py, test_loopback_access.py
 leaves, in every phase                         test_loopback_cancellation.py
 half-close                                     test_site_loopback.py:
@@ -1133,6 +1134,48 @@ async def test_a_backend_that_does_not_end_after_its_end(house, dialect, alias, 
     await cut(backend)
     assert reactor.seconds() - began > 0.8, "it was given a second"
     await the_next_call_is_served(house, dialect, alias)
+
+
+# What clients send that no backend must see.
+
+UNFIT = {
+    "nothing": (b"", 400, "invalid_json"),
+    "no JSON": (b"hi", 400, "invalid_json"),
+    "a list": (b"[]", 400, "invalid_json"),
+    "NaN": (b'{"model":"o","a":NaN}', 400, "invalid_json"),
+    "a BOM": (b'\xef\xbb\xbf{"model":"o"}', 400, "invalid_json"),
+    "UTF-16": ('{"model":"o"}'.encode("utf-16"), 400, "invalid_json"),
+    "too deep": (b'{"model":"o","a":' + b"[" * 100_000, 400, "invalid_json"),
+    "no model": (b"{}", 400, "missing_model"),
+    "two models": (b'{"model":"o","model":"o"}', 400, "invalid_value"),
+    "a model with a line end": (b'{"model":"o\\r\\n"}', 400, "invalid_value"),
+    "an unknown model": (b'{"model":"somebody-s-secret"}', 404, "model_not_found"),
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", list(PATHS))
+@pytest.mark.parametrize("what", UNFIT)
+async def test_what_no_backend_must_see(house, dialect, what):
+    body, status, code = UNFIT[what]
+    client = await house.post(PATHS[dialect], body)
+    await answered(client)
+    assert told(client, dialect)[:2] == (
+        status,
+        TYPES[status] if dialect == "anthropic" else "invalid_request_error",
+    )
+    [record] = await house.ended()
+    assert (record.outcome, record.code, record.attempts) == ("refused", code, [])
+    assert house.gauge() == 0
+    assert house.backends_seen == []
+    labels = [
+        sample.labels["alias"]
+        for metric in house.registry.collect()
+        for sample in metric.samples
+        if "alias" in sample.labels
+    ]
+    assert set(labels) <= {"other", "o", "a"}, "no client makes a label of metrics"
+    await the_next_call_is_served(house, dialect, "o")
 
 
 # Too many calls at one backend.
