@@ -832,6 +832,29 @@ def test_case_98_only_anthropics_signatures_go_back() -> None:
         assert header == path
 
 
+def test_case_96_reasoning_comes_back_in_either_form_and_its_lack_is_no_mistake() -> None:
+    """There is no memory of reasoning: a part that a client does not send back is gone."""
+    signed = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    detail = {
+        "index": 0,
+        "type": "reasoning.text",
+        "format": "anthropic-claude-v1",
+        "text": "hm",
+        "signature": "c2ln",
+    }
+    for message, expected in (
+        ({"reasoning_details": [detail]}, [signed]),
+        ({"thinking_blocks": [signed]}, [signed]),
+        ({"reasoning_details": [detail], "reasoning_content": "hm"}, [signed]),
+        ({}, []),
+    ):
+        asked = calling(call(), **message)
+        out, header = translate(HELLO, asked, answer(), tools=[tool()])
+        called = {"type": "tool_use", "id": "call_1", "name": "f", "input": {}}
+        assert out["messages"][1]["content"] == [*expected, called]
+        assert header == ""
+
+
 def test_reasoning_goes_back_to_its_place() -> None:
     entry = {"type": "reasoning.text", "format": "anthropic-claude-v1"}
     details = [
