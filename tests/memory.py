@@ -16,8 +16,8 @@ import tempfile
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from conftest import Daemon
 from house import EVENTS, PATHS, chunk, sse_head
+from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint

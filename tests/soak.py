@@ -15,8 +15,8 @@ from random import Random
 from typing import NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
-from conftest import Daemon
 from mixed_calls import broken_site, carry_out, config, plans
+from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint

@@ -87,6 +87,16 @@ alias = "{dialect}-{model}"
 type = "{dialect}"
 target = {{ url = "{url}", model = "{model}", api_key = "{key}" }}
 """
+SEVERAL = """
+[[backends]]
+name = "several"
+type = "openai"
+url = "{url}"
+api_keys = [{keys}]
+[[models]]
+alias = "several-status-401"
+targets = [{{ backend = "several", model = "status-401" }}]
+"""
 MANY = 12
 """Requests at a time."""
 ENVIRONMENT = {"BACKEND_KEY": BY_ENV, "CLIENT_KEY": CLIENT_PLAIN}
@@ -104,7 +114,8 @@ def configuration(folder, port=1):
                 key = keys[number % 3]
                 text += MODEL.format(dialect=dialect, model=model, url=url, key=key)
                 number += 1
-    return text
+    several = ", ".join(f'"{key}"' for key in keys)
+    return text + SEVERAL.format(url=f"http://127.0.0.1:{port}", keys=several)
 
 
 @pytest.fixture
@@ -153,7 +164,7 @@ KEY_HEADERS = (
 )
 
 
-def calls(port, models):
+def calls(port, models, backends=DIALECTS):
     """Jobs that call ``models`` in all ways: each dialect to each, whole and streamed."""
 
     def job(client, alias, stream):
@@ -167,7 +178,7 @@ def calls(port, models):
     return [
         job(client, f"{backend}-{model}", stream)
         for model in models
-        for backend in DIALECTS
+        for backend in backends
         for client in DIALECTS
         for stream in (False, True)
     ]
@@ -194,6 +205,7 @@ def test_a_canary_is_found_in_every_spelling(canary):
 
 def test_calls_leave_no_secret_and_no_contents(broker, parrot):
     answers = at_once(calls(broker.port, (*PARROT, *PRACTICE)))
+    answers += at_once(calls(broker.port, ["status-401"], ["several"]))
     assert set(parrot.heard) == set(BACKEND_KEYS), "each kind of key was sent, and the contents"
     assert [each for each in answers if found(each[2] + str(each[3]), SECRETS)] == []
     for alias, status, headers, body in answers:
@@ -211,6 +223,7 @@ def test_calls_leave_no_secret_and_no_contents(broker, parrot):
     assert {line.get("outcome") for line in lines} == {"complete", "backend_error", "stream_error"}
     assert {line.get("learned") for line in lines} == {None, "temperature"}
     assert 'lmbroker_learned_total{backend="127.0.0.1' in metrics
+    assert "Backend several model status-401 key literal 2: open (backend_auth)" in log
     assert "Traceback" not in log
 
 

@@ -48,7 +48,7 @@ no JSON, NaN, BOM, too deep                    here, and test_envelope.py
 bad UTF-8                                      test_envelope.py; inside a value that passes through
                                                it is the backend's to refuse
 wrong types, missing model                     here, test_envelope.py, adapters/test_*_request_*.py
-duplicate keys                                 here, and test_envelope.py
+duplicate keys                                 test_envelope.py
 odd or unknown model names                     here, and test_envelope.py
 bad or several keys                            test_keys.py, test_loopback_access.py
 leaves, in every phase                         test_loopback_cancellation.py
@@ -1147,7 +1147,6 @@ UNFIT = {
     "UTF-16": ('{"model":"o"}'.encode("utf-16"), 400, "invalid_json"),
     "too deep": (b'{"model":"o","a":' + b"[" * 100_000, 400, "invalid_json"),
     "no model": (b"{}", 400, "missing_model"),
-    "two models": (b'{"model":"o","model":"o"}', 400, "invalid_value"),
     "a model with a line end": (b'{"model":"o\\r\\n"}', 400, "invalid_value"),
     "an unknown model": (b'{"model":"somebody-s-secret"}', 404, "model_not_found"),
 }

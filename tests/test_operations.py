@@ -23,8 +23,8 @@ from typing import get_args
 import msgspec
 import pytest
 from certificates import Authority
-from conftest import free_port
 from cryptography.hazmat.primitives import serialization
+from ports import free_port
 from prometheus_client import CollectorRegistry
 from twisted.python.failure import Failure
 

@@ -1,0 +1,97 @@
+"""The daemon in a process of its own, for tests and scripts."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ports import free_port
+
+READY_SECONDS = 20
+
+
+class Daemon:
+    """``twistd lmbroker`` in a process of its own, over a config written for it."""
+
+    def __init__(self, folder: Path, config: str, *, arguments=(), environ=None):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config = folder / "config.toml"
+        self.config.write_text(config.replace("PORT", str(self.port)))
+        self.out = folder / "stdout"
+        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        with self.out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*twistd, "-n", "--pidfile=", "lmbroker", "--config", str(self.config), *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environ or {})},
+                cwd=folder,
+            )
+
+    def wait(self):
+        """Until it accepts connections."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                return self
+            except OSError:
+                assert self.process.poll() is None, self.out.read_text()
+                assert time.monotonic() < deadline, self.out.read_text()
+                time.sleep(0.02)
+
+    def lines(self):
+        """The log so far, parsed."""
+        return [json.loads(line) for line in self.out.read_text().splitlines()]
+
+    def access_lines(self, count=1):
+        """The access lines, once there are at least ``count``: a call's line follows its end."""
+        deadline = time.monotonic() + 5
+        while True:
+            lines = [
+                line for line in self.lines() if line["logger"] == "lmbroker.accesslog.AccessLog"
+            ]
+            if len(lines) >= count or time.monotonic() > deadline:
+                return lines
+            time.sleep(0.02)
+
+    def stop(self):
+        """SIGTERM, then its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+
+PRACTICE_CONFIG = """
+log_level = "info"
+[server]
+host = "127.0.0.1"
+port = PORT
+[[models]]
+alias = "o"
+type = "openai"
+target = { url = "practice:", model = "echo" }
+[[models]]
+alias = "a"
+type = "anthropic"
+target = { url = "practice:", model = "echo" }
+"""
+
+FAULTS = ["fail-400", "fail-401", "fail-404", "fail-429", "fail-500", "fail-529", "cut", "slow"]
+
+
+def practice_config():
+    """Echo aliases ``o`` and ``a``, and ``o-FAULT`` and ``a-FAULT`` for each fault."""
+    text = PRACTICE_CONFIG
+    for fault in FAULTS:
+        for alias, dialect in (("o", "openai"), ("a", "anthropic")):
+            text += (
+                f'[[models]]\nalias = "{alias}-{fault}"\ntype = "{dialect}"\n'
+                f'target = {{ url = "practice:", model = "{fault}" }}\n'
+            )
+    return text
