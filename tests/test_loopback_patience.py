@@ -295,3 +295,40 @@ async def test_case_42_nothing_is_asked_for_unless_the_configuration_says_so(ope
     await house.post(PATHS["openai"], body)
     backend = await house.backend()
     assert "stream_options" not in await next_request(backend, 1)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("mode", "field", "refused"),
+    [
+        ("default", {"seed": 3}, None),
+        ("strict", {"seed": 3}, "seed"),
+        ("default", {"logit_bias": {"1": 1}}, "logit_bias"),
+        ("lenient", {"logit_bias": {"1": 1}}, None),
+        ("lenient", {"n": 2}, "n"),
+        ("loud", {}, "x-lmbroker-mode"),
+    ],
+)
+async def test_case_26_a_client_chooses_how_loud_a_loss_is(open_house, mode, field, refused):
+    house = await open_house()
+    client = await house.post(PATHS["openai"], ask("a", **field), [f"X-LMBroker-Mode: {mode}"])
+    if refused is None:
+        backend = await house.backend()
+        backend.transport.write(unary(WHOLE))
+        await client.has(b"done")
+        assert f"x-lmbroker-dropped: {next(iter(field))}" in client.head
+        return
+    await client.has(b"}}")
+    assert client.head.startswith("http/1.1 400")
+    assert json.loads(client.body)["error"]["param"] == refused
+    assert house.backends_seen == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_26_an_alias_has_a_mode_too(open_house):
+    house = await open_house(
+        config=CLAUDE.replace('type = "anthropic"', 'type = "anthropic"\nmode = "strict"')
+    )
+    client = await house.post(PATHS["openai"], ask("a", seed=3))
+    await client.has(b"'seed' cannot be served")
+    assert client.head.startswith("http/1.1 400")
