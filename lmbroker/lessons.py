@@ -18,6 +18,9 @@ from lmbroker.profiles import Profile
 SECONDS = 3600.0
 """How long a lesson holds."""
 
+MODELS = 1000
+"""Models of which lessons are kept: where an alias ends with ``*``, clients make up their names."""
+
 _KEPT = frozenset({"model", "messages", "system", "tools", "stream", "input"})
 """Never left out: without them it would be another request."""
 
@@ -147,9 +150,12 @@ class Lessons:
 
     def learn(self, target: Target, lesson: Lesson, now: float) -> None:
         """Remember ``lesson`` if it is one to remember."""
-        if lesson.lasting:
-            known = self._known.setdefault((target.backend.name, target.model), [])
-            known.append((now + SECONDS, lesson))
+        if not lesson.lasting:
+            return
+        key = (target.backend.name, target.model)
+        if key not in self._known and len(self._known) >= MODELS:
+            del self._known[next(iter(self._known))]
+        self._known.setdefault(key, []).append((now + SECONDS, lesson))
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
         """What the profile of ``target`` should be changed by."""

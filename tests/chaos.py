@@ -7,7 +7,9 @@ import socket
 
 from house import CONFIG, EVENTS, PATHS, House, ask, chunk, sse_head, unary
 from twisted.internet import reactor
+from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from lmbroker.accesslog import access_fields
 from lmbroker.call import Timeouts
@@ -65,6 +67,35 @@ def crowded_port():
     yield listening.getsockname()[1]
     for each in (*waiting, listening):
         each.close()
+
+
+@implementer(IHostnameResolver, IHostResolution)
+class Resolver:
+    """Knows no name, or does not answer at all."""
+
+    name = ""
+
+    def __init__(self, *, answers):
+        self.asked = self.cancelled = 0
+        self._answers = answers
+
+    def resolveHostName(self, receiver, *args, **kwargs):
+        self.asked += 1
+        receiver.resolutionBegan(self)
+        if self._answers:
+            receiver.resolutionComplete()
+        return self
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+@contextlib.contextmanager
+def resolver(one):
+    """Look names up with ``one`` meanwhile."""
+    before = reactor.installNameResolver(one)
+    yield one
+    reactor.installNameResolver(before)
 
 
 async def until(condition, seconds=3):
@@ -128,6 +159,11 @@ def told_in_band(client, dialect):
     value = json.loads(data.removeprefix("data: "))
     assert value["type"] == "error"
     return value["error"]["type"], None, before
+
+
+def error_type(dialect, status):
+    """The type of an error with this status, of those that are a backend's fault."""
+    return TYPES[status] if dialect == "anthropic" else "server_error"
 
 
 async def the_call_is_over(house, *, outcome, code="", attempts=1):

@@ -5,7 +5,7 @@ import pytest
 
 from lmbroker.call import Backend, Target
 from lmbroker.errors import ErrorInfo
-from lmbroker.lessons import SECONDS, Lesson, Lessons, lesson_of
+from lmbroker.lessons import MODELS, SECONDS, Lesson, Lessons, lesson_of
 from lmbroker.profiles import UNKNOWN_ANTHROPIC, UNKNOWN_OPENAI, Profile
 
 BODY = {
@@ -155,3 +155,12 @@ def test_a_lesson_holds_for_an_hour_and_for_its_target():
     assert lessons.overrides(other, 200) == {}
     assert lessons.overrides(TARGET, 100 + SECONDS) == {"omit": ("b",)}
     assert lessons.overrides(TARGET, 200 + SECONDS) == {}
+
+
+def test_names_that_clients_make_up_do_not_pile_up():
+    lessons = Lessons()
+    targets = [msgspec.structs.replace(TARGET, model=f"m{n}") for n in range(MODELS + 1)]
+    for target in targets:
+        lessons.learn(target, Lesson(parameter="a", overrides={"omit": ("a",)}), 0)
+    assert lessons.overrides(targets[0], 1) == {}
+    assert lessons.overrides(targets[1], 1) == lessons.overrides(targets[-1], 1) != {}

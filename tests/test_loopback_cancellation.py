@@ -10,20 +10,20 @@ from chaos import (
     NARROW,
     QUICK,
     WHOLE,
+    Resolver,
     chaos_house,
     config_for,
     crowded_port,
     established,
     next_request,
+    resolver,
     the_next_call_is_served,
     until,
 )
 from house import CONFIG, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.internet.task import deferLater
-from zope.interface import implementer
 
 from lmbroker.call import Timeouts
 
@@ -79,28 +79,10 @@ async def the_client_has_left(house, *, attempts=1, code=""):
 # Before there is a connection.
 
 
-@implementer(IHostnameResolver, IHostResolution)
-class NoAnswer:
-    """A resolver that never answers."""
-
-    name = "slow.example"
-    asked = cancelled = 0
-
-    def resolveHostName(self, receiver, *args, **kwargs):
-        self.asked += 1
-        receiver.resolutionBegan(self)
-        return self
-
-    def cancel(self):
-        self.cancelled += 1
-
-
 @pytest.fixture
 def no_answer():
-    resolver = NoAnswer()
-    before = reactor.installNameResolver(resolver)
-    yield resolver
-    reactor.installNameResolver(before)
+    with resolver(Resolver(answers=False)) as installed:
+        yield installed
 
 
 @pytest_twisted.ensureDeferred

@@ -148,3 +148,20 @@ def test_an_error_told_inside_a_stream_is_redacted():
     assert redact_error(info, [Secret(KEY)]).message == "no ? *** or ***"
     plain = ErrorInfo(kind="server", message="overloaded, prüfen")
     assert redact_error(plain, [Secret(KEY)]) is plain
+
+
+def test_all_words_of_an_error_are_redacted():
+    told = dict.fromkeys(("message", "param", "code", "retry_after", "backend_request_id"), KEY)
+    info = ErrorInfo(kind="server", details={KEY: [KEY, {"a": KEY}], "n": 1}, **told)
+    clean = redact_error(info, [Secret(KEY)])
+    assert {getattr(clean, name) for name in told} == {"***"}
+    assert clean.details == {"***": ["***", {"a": "***"}], "n": 1}
+
+
+def test_details_that_nest_without_end_are_masked():
+    details = inner = {}
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    inner["a"] = KEY
+    clean = redact_error(ErrorInfo(kind="server", message="", details=details), [Secret(KEY)])
+    assert json.dumps(clean.details).count("***") == 1

@@ -1,0 +1,182 @@
+"""Backends over TLS: whom we trust, what goes wrong, and that nothing waits for its orderly end."""
+
+import pytest
+import pytest_twisted
+from broken_backends import HEAD, fin, rst
+from certificates import Authority
+from chaos import (
+    ENDS,
+    NARROW,
+    QUICK,
+    WHOLE,
+    answered,
+    chaos_house,
+    config_for,
+    cut,
+    error_type,
+    established,
+    next_request,
+    the_call_is_over,
+    the_next_call_is_served,
+    told,
+    until,
+)
+from house import PATHS, ask, unary
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import SSL4ServerEndpoint
+from twisted.internet.task import deferLater
+from twisted.logger import formatEvent, globalLogPublisher
+
+from lmbroker import connections
+
+BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
+
+
+@pytest.fixture
+def open_house():
+    """Open a house with timeouts, a configuration or a backend's endpoint of one's own."""
+    opened = []
+
+    async def open_(timeouts=QUICK, config=NARROW, **more):
+        opened.append(await chaos_house(timeouts, config, **more))
+        return opened[-1]
+
+    yield open_
+    for house in opened:
+        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+
+
+@pytest.fixture
+def house(open_house):
+    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def ca(authority, tmp_path_factory):
+    """A ``ca`` that trusts the authority, as a line of configuration."""
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path.write_text(authority.pem)
+    return f'api_key = "env:KEY", ca = "{path}"'
+
+
+def secured(options):
+    return lambda: SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1")
+
+
+def secure_config(ca):
+    """Its backend has a name, and a certificate that must fit."""
+    return config_for("https://localhost:PORT").replace('api_key = "env:KEY"', ca)
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+@pytest.mark.parametrize("fault", ["unknown authority", "wrong name", "expired", "no TLS"])
+async def test_no_secure_connection(open_house, authority, ca, dialect, alias, fault):
+    options = {
+        "unknown authority": Authority().server(),
+        "wrong name": authority.server("elsewhere.example"),
+        "expired": authority.server(expired=True),
+        "no TLS": None,
+    }[fault]
+    listen = secured(options) if options is not None else None
+    house = await open_house(config=secure_config(ca), listen=listen)
+    client = await house.post(PATHS[dialect], ask(alias))
+    if fault == "no TLS":
+        await until(lambda: house.backends_seen and house.backends_seen[0].received)
+        house.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await answered(client)
+    assert told(client, dialect)[0] == 502
+    await the_call_is_over(house, outcome="backend_error", code="tls")
+    [backend] = house.backends_seen
+    await cut(backend)
+    assert b"POST" not in backend.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_why_there_is_no_secure_connection_is_logged(
+    open_house, authority, ca, nothing_fails_unheard, messages
+):
+    house = await open_house(
+        config=secure_config(ca), listen=secured(authority.server("elsewhere.example"))
+    )
+    client = await house.post(PATHS["openai"], ask("o"))
+    await answered(client)
+    [told_why] = [message for message in messages if "secure connection" in message]
+    assert "localhost" in told_why and "elsewhere.example" not in client.body.decode()
+
+
+@pytest.fixture
+def messages():
+    """What is logged meanwhile, as text."""
+    logged = []
+
+    def observe(event):
+        logged.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield logged
+    globalLogPublisher.removeObserver(observe)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tls_backend_is_served_and_its_connection_used_again(open_house, authority, ca):
+    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+    await the_next_call_is_served(house, "openai", "o")
+    [backend] = house.backends_seen
+    await the_next_call_is_served(house, "anthropic", "o", on=backend, stream=True)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("end", [fin, rst])
+async def test_a_reused_tls_connection_that_dies_is_replaced(open_house, authority, ca, end):
+    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+    await the_next_call_is_served(house, "openai", "o")
+    client = await house.post(PATHS["openai"], ask("o"))
+    end(await next_request(house))
+    (await house.backend(2)).transport.write(unary(WHOLE["o"]))
+    await client.has("hé".encode())
+
+
+@pytest_twisted.ensureDeferred
+@BOTH_ENDS
+async def test_a_handshake_that_hangs(open_house, ca, dialect, alias):
+    house = await open_house(config=secure_config(ca))
+    client = await house.post(PATHS[dialect], ask(alias))
+    await answered(client)
+    assert told(client, dialect)[:2] == (504, error_type(dialect, 504))
+    await the_call_is_over(house, outcome="backend_error", code="timeout_headers")
+    await cut(house.backends_seen[0])
+
+
+WHOLE_AND_CLOSED = unary(WHOLE["o"], extra=b"connection: close\r\n")
+
+TLS_ENDS = {
+    "no HTTP": b"garbage\r\n\r\n",
+    "a closing answer": WHOLE_AND_CLOSED,
+    "a bad chunk": HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+    "an idle connection": unary(WHOLE["o"]),
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("answer", TLS_ENDS)
+async def test_a_tls_backend_that_does_not_close_its_side_is_not_waited_for(
+    open_house, authority, ca, monkeypatch, answer
+):
+    """An orderly end of TLS takes two."""
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
+    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+    client = await house.post(PATHS["openai"], ask("o"))
+    backend = await house.backend()
+    backend.transport.write(TLS_ENDS[answer])
+    await deferLater(reactor, 0)
+    backend.transport.transport.pauseProducing()
+    await answered(client)
+    await until(lambda: not established(backend), 1)
