@@ -4,6 +4,7 @@ was found and what was expected. All mistakes of a file are told at once, no sec
 Pure: the environment and the files that secrets come from are arguments.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from lmbroker.breaker import BreakerRules
 from lmbroker.call import Timeouts
+from lmbroker.caps import Caps
 from lmbroker.config_backends import DAY, Backends, ReadFile, Secrets
 from lmbroker.config_models import NOT_IN_RETRIES, Models
 from lmbroker.config_struct import read_struct
@@ -24,7 +26,7 @@ from lmbroker.endpoints import (
 )
 from lmbroker.errors import Refused
 from lmbroker.keys import HASH, Key, digest_of
-from lmbroker.limits import Limits
+from lmbroker.limits import BODIES, Limits
 from lmbroker.redaction import redact
 from lmbroker.retries import Retries
 from lmbroker.routing import Aliases, Route, resolve
@@ -32,8 +34,14 @@ from lmbroker.routing import Aliases, Route, resolve
 DRAIN = 30.0
 """Seconds."""
 
-NOT_READ = ("body_by_path",)
-"""Limits that are set in code only."""
+ENGINES = ("lean", "stock")
+"""Our own HTTP layers, or Twisted's."""
+
+TIB = 1 << 40
+"""Bytes."""
+
+_PATH = re.compile(r"/[a-z0-9_/]{0,60}")
+"""Paths that may be shown: what stands where one belongs may be a key."""
 
 LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
 
@@ -47,17 +55,21 @@ class ConfigError(Exception):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """Where clients reach us, as Twisted endpoint strings. ``open``: other machines may reach us
+    """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
+    is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
     although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
-    after the daemon was told to stop."""
+    after the daemon was told to stop. ``engine``: which HTTP layers carry the bytes."""
 
     listen: tuple[str, ...]
+    metrics_listen: tuple[str, ...] = ()
     open: bool = False
     drain_timeout: float = DRAIN
+    engine: str = "lean"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a configuration file says. ``warnings`` are what is legal but unwise."""
+    """Everything a configuration file says. ``warnings`` are what is legal but unwise.
+    ``holds_a_key``: a credential stands in the file itself."""
 
     log_level: str
     server: Server
@@ -67,8 +79,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[Key, ...] = ()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    retries: Retries = Retries()
     breaker: BreakerRules = BreakerRules()
     warnings: tuple[str, ...] = ()
+    holds_a_key: bool = False
     index: Any = None
     """Made from the aliases."""
 
@@ -101,12 +115,13 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))
     timeouts = read_struct(root.table("timeouts"), Timeouts)
-    limits = read_struct(root.table("limits"), Limits, NOT_READ)
+    limits = _limits(root.table("limits"))
     retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
     breaker = read_struct(root.table("breaker"), BreakerRules)
     backends = Backends(secrets)
     backends.read(root)
-    aliases = Models(backends, timeouts, retries).read(root)
+    caps = Caps(max_tokens=limits.max_tokens, n=limits.n)
+    aliases = Models(backends, timeouts, retries, caps).read(root)
     default = root.text("default")
     if default and default not in aliases:
         root.complain("default", f"found {describe(default)}, which no model has as its alias")
@@ -120,9 +135,11 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         keys=keys,
         timeouts=timeouts,
         limits=limits,
+        retries=retries,
         breaker=breaker,
         default=default,
         warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
+        holds_a_key=secrets.literal,
     )
 
 
@@ -162,6 +179,21 @@ def _digest(table: Table, secrets: Secrets) -> bytes | None:
     return None if secret is None else digest_of(secret.reveal())
 
 
+def _limits(table: Table) -> Limits:
+    by_path: dict[str, int] = {}
+    paths = table.table("body_by_path")
+    for path in paths.names():
+        if _PATH.fullmatch(path) and any(known.startswith(path) for known in BODIES):
+            by_path[path] = paths.integer(path, 1, least=1, most=TIB)
+        else:
+            place = path if _PATH.fullmatch(path) else "?"
+            paths.complain(place, f"expected the beginning of one of {', '.join(BODIES)}")
+    # The longest first, since the first that fits wins.
+    longest = sorted(by_path.items(), key=lambda pair: -len(pair[0]))
+    limits = read_struct(table, Limits, ("body_by_path",))
+    return msgspec.structs.replace(limits, body_by_path=tuple(longest))
+
+
 def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     host = table.text("host", "127.0.0.1")
     port = table.integer("port", 8080, least=1, most=65535)
@@ -169,38 +201,55 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     if listen is not None and (table.has("host") or table.has("port")):
         table.complain("listen", "cannot stand beside host or port: use the one or the other")
     problem = host_problem(host)
-    public: list[str] = []
+    public: dict[str, str] = {}
     if problem:
         table.complain("host", f"found {describe(host)}, {problem}")
     elif listen is None:
         listen = [listen_on(host, port)]
-        public = ["host"] if _endpoint(table, secrets, "host", listen[0]) else []
+        public = _public(table, secrets, {"host": listen[0]})
     else:
         names = [f"listen[{number}]" for number in range(len(listen))]
-        public = [
-            name
-            for name, endpoint in zip(names, listen, strict=True)
-            if _endpoint(table, secrets, name, endpoint)
-        ]
+        public = _public(table, secrets, dict(zip(names, listen, strict=True)))
+    metrics = table.texts("metrics_listen") or []
+    names = [f"metrics_listen[{number}]" for number in range(len(metrics))]
+    aside = dict(zip(names, metrics, strict=True))
+    for name, reach in _public(table, secrets, aside).items():
+        secrets.warnings.append(f"{table.path(name)}: {reach}, and /metrics needs no key")
+    for name, endpoint in aside.items():
+        if endpoint in (listen or ()):
+            table.complain(name, "clients are served there already")
     opened = table.boolean("open", False)
     drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
-    for name in public if not keyed else ():
-        problem = "other machines reach it, and no client needs a key"
+    engine = table.text("engine", "lean", choices=ENGINES)
+    for name, reach in public.items() if not keyed else ():
+        problem = f"{reach}, and no client needs a key"
         if opened:
             secrets.warnings.append(f"{table.path(name)}: {problem}")
         else:
             table.complain(name, f"{problem}: add [[keys]], or open = true to [server]")
     table.done()
-    return Server(listen=tuple(listen or ()), open=opened, drain_timeout=drain)
+    return Server(
+        listen=tuple(listen or ()),
+        metrics_listen=tuple(metrics),
+        open=opened,
+        drain_timeout=drain,
+        engine=engine,
+    )
 
 
-def _endpoint(table: Table, secrets: Secrets, key: str, endpoint: str) -> bool:
-    """Checks one endpoint; whether other machines reach it."""
-    arguments, problem = parse_endpoint(endpoint)
-    if problem:
-        table.complain(key, f"found {describe(endpoint)}: {problem}")
-        return False
-    for argument in CERTIFICATES:
-        if argument in arguments:
-            secrets.file(table, key, arguments[argument])
-    return is_public(arguments)
+def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dict[str, str]:
+    """Checks endpoints, each by its key: those that other machines reach, and the words for it."""
+    found = {}
+    for key, endpoint in endpoints.items():
+        arguments, problem = parse_endpoint(endpoint)
+        if problem:
+            table.complain(key, f"found {describe(endpoint)}: {problem}")
+            continue
+        for argument in CERTIFICATES:
+            if argument in arguments:
+                secrets.file(table, key, arguments[argument])
+        if is_public(arguments):
+            # Where systemd listens, its unit says.
+            may = "may reach" if arguments["kind"] == "systemd" else "reach"
+            found[key] = f"other machines {may} it"
+    return found

@@ -12,8 +12,8 @@ from twisted.python.logfile import LogFile
 from lmbroker import __version__
 from lmbroker.config import Config, ConfigError
 from lmbroker.configfile import load
-from lmbroker.daemon import BrokerService, CannotListen
 from lmbroker.jsonlog import JSONLog
+from lmbroker.reactor import install
 
 
 class Options(usage.Options):
@@ -32,6 +32,9 @@ class Options(usage.Options):
             for complaint in error.complaints:
                 print(complaint, file=sys.stderr)
             raise SystemExit(1) from None
+        if self.loaded.server.engine == "lean":
+            # Before anything is imported that brings the stock reactor with it.
+            install()
 
     def read(self) -> Config:
         """The configuration as the file is now. Raises ConfigError."""
@@ -52,6 +55,8 @@ class Options(usage.Options):
 def makeService(options: Options) -> service.IService:
     """The service that twistd runs."""
     from twisted.internet import reactor
+
+    from lmbroker.daemon import BrokerService, CannotListen
 
     try:
         return BrokerService(options.loaded, reactor, _log(options, reactor), options.read)

@@ -40,10 +40,12 @@ FLOORS = {
         "keys",
         "health",
         "course",
+        "caps",
+        "config_changes",
     ],
-    4: ["relay", "backends", "gate", "connections", "error_answers"],
+    4: ["signs_of_life", "relay", "backends", "gate", "connections", "error_answers"],
     5: ["broker"],
-    6: ["web", "site", "metrics", "accesslog", "jsonlog", "configfile"],
+    6: ["web", "site", "metrics", "accesslog", "jsonlog", "configfile", "reactor"],
     7: ["tap", "daemon", "cli", "explain"],
 }
 """Floor -> modules and packages, as in docs/architecture.md."""
@@ -75,6 +77,13 @@ SIDEWAYS = {
     ("backends", "gate"),
     ("backends", "connections"),
     ("routing", "envelope"),
+    ("routing", "caps"),
+    ("caps", "envelope"),
+    ("config_models", "caps"),
+    ("config", "caps"),
+    ("config_changes", "config"),
+    ("config_changes", "keys"),
+    ("config_changes", "routing"),
     ("course", "routing"),
     ("course", "health"),
 }

@@ -1,0 +1,127 @@
+# mypy: disable-error-code="no-untyped-call,misc"
+# (the reactors have no annotations)
+"""Twisted's epoll reactor, which sends what a turn has written at the end of that turn.
+
+The stock one asks epoll first whether a socket can be written to: two system calls more for each
+event that a stream relays, and the event waits until all that came with it was dealt with. A
+socket can nearly always be written to, so we try, and ask epoll only where the kernel did not
+take all. It also enters no logging context for each thing that happens to a socket.
+"""
+
+import errno
+import sys
+from select import EPOLLIN
+from typing import Any
+
+from twisted.internet import main
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.tcp import Connection
+from twisted.python import log
+
+INSTALLED = "twisted.internet.reactor"
+
+
+class TurnReactor(EPollReactor):
+    """Writes of TCP and UNIX connections; all other descriptors are Twisted's affair."""
+
+    def __init__(self) -> None:
+        self._unsent: dict[Any, None] = {}
+        super().__init__()
+
+    def addWriter(self, writer: Any) -> None:
+        # A client that is connecting waits for its socket to become writable.
+        if isinstance(writer, Connection) and writer.connected:
+            self._unsent[writer] = None
+        else:
+            super().addWriter(writer)
+
+    def removeWriter(self, writer: Any) -> None:
+        self._unsent.pop(writer, None)
+        descriptor = writer.fileno()
+        if descriptor in self._writes or descriptor < 0 or not isinstance(writer, Connection):
+            super().removeWriter(writer)
+
+    def getWriters(self) -> list[Any]:
+        self._ask()
+        writers: list[Any] = super().getWriters()
+        return writers
+
+    def removeAll(self) -> list[Any]:
+        self._ask()
+        removed: list[Any] = super().removeAll()
+        return removed
+
+    def runUntilCurrent(self) -> None:
+        super().runUntilCurrent()
+        if self._unsent:
+            # Before the next poll is told how long it may take: sending may set a timer.
+            self._send()
+
+    def doPoll(self, timeout: float | None) -> None:
+        try:
+            ready = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                return
+            raise
+        known, act = self._selectables.get, self._act
+        for descriptor, event in ready:
+            selectable = known(descriptor)
+            if selectable is not None:
+                act(selectable, descriptor, event)
+
+    doIteration = doPoll
+
+    def _act(self, selectable: Any, descriptor: int, event: int) -> None:
+        try:
+            if event == EPOLLIN and isinstance(selectable, Connection):
+                self._read(selectable)
+            else:
+                self._doReadOrWrite(selectable, descriptor, event)
+        except Exception:
+            # Of a protocol's connectionLost; the stock reactor's logging context does the same.
+            log.err()
+
+    def _read(self, connection: Any) -> None:
+        try:
+            why = connection.doRead()
+        except BaseException:
+            why = sys.exc_info()[1]
+            log.err()
+        if why:
+            self._disconnectSelectable(connection, why, True)
+
+    def _send(self) -> None:
+        for writer in list(self._unsent):
+            if writer not in self._unsent:
+                # Closed by what an earlier one has brought about.
+                continue
+            try:
+                why = writer.doWrite()
+            except BaseException:
+                why = sys.exc_info()[1]
+                log.err()
+            if why:
+                self._let_go(writer, why)
+        if self._unsent:
+            self._ask()
+
+    def _let_go(self, writer: Any, why: Any) -> None:
+        try:
+            self._disconnectSelectable(writer, why, False)
+        except Exception:
+            log.err()
+
+    def _ask(self) -> None:
+        """Let epoll say when those can be written to of which the kernel did not take all."""
+        unsent, self._unsent = self._unsent, {}
+        for writer in unsent:
+            super().addWriter(writer)
+
+
+def install() -> bool:
+    """Make this the process's reactor, unless it has one. Whether it is."""
+    if INSTALLED in sys.modules:
+        return False
+    main.installReactor(TurnReactor())
+    return True
