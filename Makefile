@@ -1,13 +1,17 @@
 # make serve   start the broker on http://localhost:8080
 # make test    all tests, what they need included
 # make check   lint and types
-# make bench   how fast it is, beside nginx; bench/README.md
+# make bench   how fast it is, beside nginx; bench/README.md tells what BENCH= and BENCH_PYTHONS= take
+# make bench-peers   the same beside other gateways, which it installs in folders of their own
 # make docs    write docs/translation.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 # make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
 # make slow-clients   200 slow clients, played by slowhttptest
 # make soak        thousands of calls with random faults and clients who leave; SEED=2 for others
 # make memory      what 200 slow readers and 1,000 idle streams take
+# make lock        requirements.lock and requirements-build.lock anew: every package, with hashes
+# make sbom        build/sbom.json (CycloneDX): what requirements.lock installs
+# make audit       known vulnerabilities of that, where the registry tells them, and hadolint
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +19,7 @@ CONFIG ?= etc/config.toml
 SECONDS ?= 60
 SEED ?= 1
 
-.PHONY: serve test test-real fuzz slow-clients soak memory check docs bench wheel clean
+.PHONY: serve test test-real fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -72,11 +76,50 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/translation_page.py
 
 bench: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
-	$(BIN)/python -m bench $(BENCH)
+	$(BIN)/python -m bench $(foreach each,$(BENCH_PYTHONS),--python $(each)) $(BENCH)
+
+bench-peers: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
+	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench --systems nginx,lean,litellm,llmshim,portkey \
+		--measures start,ns64,fast16,paced512 --rounds 2 $(BENCH)
 
 bench/build/%: bench/%.c
 	mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -o $@ $<
+
+# Tools for the supply chain, in an environment of their own: what they need is no part of ours.
+SUPPLY := build/supply/bin
+OLDEST_PYTHON := 3.11
+LOCK := $(SUPPLY)/uv pip compile --quiet --upgrade --universal --python-version $(OLDEST_PYTHON) \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+
+build/supply/.installed: requirements-supply.txt
+	$(PYTHON) -m venv build/supply
+	$(SUPPLY)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+lock: build/supply/.installed
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(SUPPLY)/python -c "import tomllib; \
+		print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+		| $(LOCK) --no-annotate - --output-file requirements-build.lock
+
+build/locked/.installed: requirements.lock | build/supply/.installed
+	rm -rf build/locked
+	$(PYTHON) -m venv --without-pip build/locked
+	$(SUPPLY)/python -m pip --python build/locked/bin/python install --quiet \
+		--disable-pip-version-check --require-hashes --requirement requirements.lock
+	touch $@
+
+sbom: build/locked/.installed
+	$(SUPPLY)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file build/sbom.json build/locked/bin/python
+
+# Strict: a package of which nothing can be learned is no package without a flaw.
+audit: build/supply/.installed
+	$(SUPPLY)/hadolint Dockerfile
+	$(SUPPLY)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+		--requirement requirements.lock --requirement requirements-build.lock
 
 clean:
 	rm -rf $(VENV) build dist bench/build *.egg-info

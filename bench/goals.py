@@ -70,8 +70,15 @@ GOALS = (
     Goal("paced512, event p50, ms", "paced512", ALL, "more", 5.0, 1.0, _event_ms("p50")),
     Goal("paced512, event p99, ms", "paced512", ALL, "more", 60.0, 15.0, _event_ms("p99")),
     Goal("streams held", "held", ALL, "least", 480, 650),
-    Goal("idle stream, KiB", "idle", ALL, "most", 40, 25),
+    Goal("1,000 idle streams, KiB each", "idle", ALL, "most", 40, 25),
+    Goal("1,000 live streams, KiB each", "live", ALL, "most", 40, 25),
+    Goal("4,000 idle streams, KiB each", "idle4000", ALL, "most", 40, 25),
+    Goal("4,000 live streams, KiB each", "live4000", ALL, "most", 40, 25),
     Goal("start to first answer, s", "start", "-", "most", 1.0, 0.6),
+    # The smallest thing that Python could keep of each call takes more than 32 bytes.
+    Goal("hours of calls, bytes that stay of each", "growth", ALL, "most", 32, 8),
+    Goal("two workers, times one, by CPU", "workers", ALL, "least", 1.8, 1.95),
+    Goal("two workers, times one, as seen here", "workers-wall", ALL, "least", 1.8, 1.95),
 )
 
 

@@ -21,11 +21,12 @@ when it comes, and looks faster than it is."""
 
 
 def start(
-    command: Sequence[str], *, core: int, output: IO[bytes] | int
+    command: Sequence[str], *, cores: Sequence[int], output: IO[bytes] | int
 ) -> "subprocess.Popen[bytes]":
-    """A program in a session of its own, on one core, before others. The kernel ends it with us,
+    """A program in a session of its own, on some cores, before others. The kernel ends it with us,
     should we be killed before we can."""
-    prefix = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", str(core)]
+    listed = ",".join(map(str, cores))
+    prefix = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", listed]
     popen = subprocess.Popen(
         [*prefix, *command],
         stdout=output,
@@ -43,10 +44,10 @@ class Process:
     """A program and its children, as one process group; ``output`` is the file that holds what it
     says."""
 
-    def __init__(self, command: Sequence[str], *, core: int, output: Path) -> None:
+    def __init__(self, command: Sequence[str], *, cores: Sequence[int], output: Path) -> None:
         self.output = output
         with output.open("wb") as file:
-            self._popen = start(command, core=core, output=file)
+            self._popen = start(command, cores=cores, output=file)
         self.pid = self._popen.pid
 
     def check(self) -> None:
@@ -69,13 +70,19 @@ class Process:
             self._popen.wait()
 
     def cpu_ns(self) -> int:
-        """CPU time of the group so far. Exact to the nanosecond, unlike ``/proc/PID/stat``."""
-        total = 0
+        """CPU time of the group so far."""
+        return sum(self.cpu_ns_by_pid().values())
+
+    def cpu_ns_by_pid(self) -> dict[int, int]:
+        """CPU time so far of each process of the group. Exact to the nanosecond, unlike
+        ``/proc/PID/stat``."""
+        times = {}
         for pid in self._group():
+            times[pid] = 0
             for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
                 with contextlib.suppress(OSError):
-                    total += int(schedstat.read_text().split()[0])
-        return total
+                    times[pid] += int(schedstat.read_text().split()[0])
+        return times
 
     def memory_kb(self) -> int:
         """Memory of the group in KiB; what several share counts once."""
@@ -97,13 +104,20 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], *, core: int, output: Path) -> Iterator[Process]:
+def running(command: Sequence[str], *, cores: Sequence[int], output: Path) -> Iterator[Process]:
     """A process for as long as the block runs."""
-    process = Process(command, core=core, output=output)
+    process = Process(command, cores=cores, output=output)
     try:
         yield process
     finally:
         process.stop()
+
+
+def established(port: int) -> int:
+    """The connections of others to a port of 127.0.0.1."""
+    local = f"0100007F:{port:04X}"
+    lines = (line.split(maxsplit=4) for line in Path("/proc/net/tcp").read_text().splitlines())
+    return sum(line[1] == local and line[3] == "01" for line in lines)
 
 
 def free_port() -> int:

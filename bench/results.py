@@ -32,7 +32,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, tag="machine", kw_only=True):
-    """Where and when. ``load_average`` is that of the minute before the run: what others did."""
+    """Where and when. ``load_average`` is that of the minute before the run: what others did.
+    ``systems``: name -> version, of those that tell one."""
 
     when: str
     processor: str
@@ -42,12 +43,14 @@ class Machine(msgspec.Struct, frozen=True, tag="machine", kw_only=True):
     nginx: str
     commit: str
     load_average: float
+    systems: dict[str, str] = {}
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", kw_only=True):
     """``value`` by ``measure``: CPU microseconds per call or event for a scenario, seconds for
-    ``start``, KiB per stream for ``idle``, streams for ``held``. ``busy`` is the share of its
-    core that the system used."""
+    ``start``, KiB per stream for ``idle`` and ``live``, streams for ``held``, bytes per call for
+    ``growth``, a multiple for ``workers``. ``busy`` is the share of its core that the system
+    used."""
 
     measure: str
     system: str
@@ -61,7 +64,7 @@ class Result(msgspec.Struct, frozen=True, tag="result", kw_only=True):
 Line = Machine | Result
 
 
-def this_machine() -> Machine:
+def this_machine(systems: dict[str, str] | None = None) -> Machine:
     """The machine and the versions of a run that begins now."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
@@ -74,6 +77,7 @@ def this_machine() -> Machine:
         nginx=_said("nginx", "-v").rpartition("/")[2],
         commit=_said("git", "describe", "--always", "--dirty"),
         load_average=round(os.getloadavg()[0], 2),
+        systems=systems or {},
     )
 
 

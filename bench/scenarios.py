@@ -24,11 +24,13 @@ HEADERS = {
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """``model`` is the mock's (mockllm.c), ``events`` how many texts each answer must have,
-    ``load`` the load generator's arguments (loadgen.c). CPU time is told per ``unit``."""
+    ``load`` the load generator's arguments (loadgen.c), ``seconds`` about how long it takes. CPU
+    time is told per ``unit``."""
 
     name: str
     model: str
     load: tuple[str, ...]
+    seconds: float = 1.8
     events: int = 1
     stream: bool = True
     turns: int = 0
@@ -58,6 +60,7 @@ PACED512 = Scenario(
     model="mock-n100-d20",
     events=100,
     load=_streams(512, ramp_ms=500),
+    seconds=4.0,
     unit="event",
 )
 """512 streams of 100 events, one every 20 ms."""
@@ -65,11 +68,71 @@ PACED512 = Scenario(
 SCENARIOS = {scenario.name: scenario for scenario in (NS64, PACED512, FAST16, BIG16)}
 """Those that are run in rounds."""
 
-IDLE_STREAMS = 1000
-IDLE = Scenario(name="idle", model="mock-n1-d6000", load=_streams(IDLE_STREAMS, ramp_ms=1000))
-"""1,000 streams that have begun and say nothing for 6 s."""
-IDLE_SAMPLE_SECONDS = 4.0
-"""After so long all have begun and none has ended."""
+
+class Standing(Scenario, frozen=True, kw_only=True):
+    """Streams that stand for a while: after ``sample_seconds`` all have begun and none has
+    ended."""
+
+    streams: int
+    sample_seconds: float
+
+
+def _idle(name: str, streams: int, *, ramp_ms: int, pause_ms: int, sample: float) -> Standing:
+    """Streams that have begun and say nothing."""
+    return Standing(
+        name=name,
+        model=f"mock-n1-d{pause_ms}",
+        load=_streams(streams, ramp_ms=ramp_ms),
+        seconds=(ramp_ms + pause_ms) / 1000,
+        streams=streams,
+        sample_seconds=sample,
+    )
+
+
+def _live(name: str, streams: int, *, ramp_ms: int, events: int, sample: float) -> Standing:
+    """Streams that say something every 400 ms."""
+    return Standing(
+        name=name,
+        model=f"mock-n{events}-d400",
+        events=events,
+        load=_streams(streams, ramp_ms=ramp_ms),
+        seconds=ramp_ms / 1000 + events * 0.4,
+        unit="event",
+        streams=streams,
+        sample_seconds=sample,
+    )
+
+
+STANDING = {
+    standing.name: standing
+    for standing in (
+        _idle("idle", 1000, ramp_ms=1000, pause_ms=6000, sample=4.0),
+        _live("live", 1000, ramp_ms=1000, events=20, sample=4.0),
+        _idle("idle4000", 4000, ramp_ms=6000, pause_ms=14_000, sample=10.0),
+        _live("live4000", 4000, ramp_ms=6000, events=35, sample=10.0),
+    )
+}
+"""Those that tell what a stream takes in memory."""
+
+MOST_STREAMS = 4000
+
+GROWTH_CALLS = 36_000
+"""Ten calls a second for an hour."""
+
+GROWTH_STREAMS = Scenario(
+    name="growth",
+    model="mock-n10-d0",
+    events=10,
+    load=("-c", "64", "-n", str(GROWTH_CALLS // 6)),
+    unit="call",
+)
+GROWTH_WHOLE = Scenario(
+    name="growth",
+    model="mock-n1-d0",
+    stream=False,
+    load=("-c", "64", "-n", str(GROWTH_CALLS // 6)),
+)
+"""An hour's calls are three of each."""
 
 
 def held(streams: int) -> Scenario:
@@ -79,11 +142,23 @@ def held(streams: int) -> Scenario:
         model="mock-n200-d20",
         events=200,
         load=_streams(streams, ramp_ms=1000),
+        seconds=5.5,
         unit="event",
     )
 
 
-MOCK_MODELS = sorted({s.model for s in (*SCENARIOS.values(), IDLE, held(1))})
+MOCK_MODELS = sorted(
+    {
+        scenario.model
+        for scenario in (
+            *SCENARIOS.values(),
+            *STANDING.values(),
+            GROWTH_STREAMS,
+            GROWTH_WHOLE,
+            held(1),
+        )
+    }
+)
 
 _SYSTEM = "You are a helpful assistant. Answer briefly, in plain text, and cite nothing."
 _USER = "What is the capital of France? " + "Please think about geography. " * 12
@@ -95,9 +170,11 @@ def model_name(path: str, model: str) -> str:
     return f"{BACKEND_DIALECT[path]}/{model}"
 
 
-def body(path: str, scenario: Scenario) -> bytes:
-    """The request of a scenario, in the dialect of the path's client."""
-    request: dict[str, Any] = {"model": model_name(path, scenario.model), "max_tokens": 256}
+def body(path: str, scenario: Scenario, prefix: str = "") -> bytes:
+    """The request of a scenario, in the dialect of the path's client; ``prefix`` is what the
+    system wants before the model's name."""
+    name = prefix + model_name(path, scenario.model)
+    request: dict[str, Any] = {"model": name, "max_tokens": 256}
     messages = [{"role": "user", "content": _USER}]
     messages += [
         {"role": "user" if turn % 2 else "assistant", "content": _TURN}

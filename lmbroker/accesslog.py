@@ -1,6 +1,7 @@
 """An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
 the contents."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -9,11 +10,18 @@ from lmbroker.call import Attempt, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.losses import listed
 
+Tell = Callable[[str, str, str, dict[str, Any]], None]
+"""Takes level, logger, message and fields of a line."""
+
 
 class AccessLog:
-    """Tells each ended call to Twisted's log as one event with a fixed list of fields."""
+    """Tells each ended call as one line with a fixed list of fields: to ``tell``, or to Twisted's
+    log where that is somebody else's."""
 
     log = Logger()
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        self._tell = tell
 
     def opened(self, record: Record) -> None: ...
 
@@ -21,6 +29,11 @@ class AccessLog:
 
     def closed(self, record: Record) -> None:
         fields = access_fields(record)
+        if self._tell is not None:
+            level = "error" if record.outcome == "failed" else "info"
+            what = f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}"
+            self._tell(level, self.log.namespace, what, fields)
+            return
         emit = self.log.error if record.outcome == "failed" else self.log.info
         emit(
             "{operation} {alias} {outcome} {status}",

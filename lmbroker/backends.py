@@ -1,76 +1,50 @@
 """The backends' door: one HTTP request to one backend, over treq.
 
-What Twisted's client gets wrong for a broker is put right here and nowhere else
-(reliability.md A2, A4, A5, A9): no redirects, no cookies, no compression, a connection that can
-be aborted in every phase, one retry for a kept-alive connection that had died, and four
-exception types of a cancelled request told apart.
+No redirects, no cookies, no compression, a connection that can be aborted in every phase, one
+retry for a kept-alive connection that had died, and who cancelled a request is known
+(reliability.md A2, A4, A5, A9).
 """
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import treq.client
+from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as OpenSSLError
-from service_identity import VerificationError
 from twisted.internet import defer
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionRefusedError,
-    DNSLookupError,
-    TimeoutError,
-)
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseNeverReceived,
-)
+from twisted.web.client import BrowserLikePolicyForHTTPS, ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
 from lmbroker.call import Backend, Timeouts
-from lmbroker.connections import NO_COOKIES, Endpoints, Pinned, Pool, Tap
+from lmbroker.client.agent import Lean
+from lmbroker.client.failures import (
+    StaleConnection,
+    broken,
+    classified,
+    reason_of,
+    slow,
+    unreachable,
+)
+from lmbroker.client.stock import Stock
+from lmbroker.connections import NO_COOKIES, Body, Endpoints, Engine, Exchange
 from lmbroker.endpoints import api_root
-from lmbroker.errors import AttemptFailed, Broken, ErrorInfo, TimedOut, Unreachable
+from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential
+from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
 UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-
-_ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """Writes the request's bytes at once: they are in memory already."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: Any) -> "defer.Deferred[None]":
-        consumer.write(self._body)
-        self._body = b""
-        return defer.succeed(None)
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
 
 
 class BackendAnswer:
@@ -79,7 +53,9 @@ class BackendAnswer:
     ``headers`` have lower-case names and the first value of each.
     """
 
-    def __init__(self, response: IResponse, tap: Tap, clock: Any, timeouts: Timeouts) -> None:
+    def __init__(
+        self, response: IResponse, exchange: Exchange, clock: Any, timeouts: Timeouts
+    ) -> None:
         self.status: int = response.code
         self.headers: Mapping[str, str] = {
             name.decode("ascii").lower(): values[0].decode("latin-1")
@@ -87,7 +63,7 @@ class BackendAnswer:
         }
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
-        self._tap = tap
+        self._exchange = exchange
         self._clock = clock
         self._timeouts = timeouts
         self._leave: Callable[[], None] | None = None
@@ -98,7 +74,11 @@ class BackendAnswer:
 
     def over(self) -> None:
         """The backend is done with this call. Told by whoever reads the body, when it ends."""
-        self._tap.over()
+        self._exchange.over()
+        self.whole()
+
+    def whole(self) -> None:
+        """The answer is whole, though its body may go on: another call may have its place."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
@@ -109,13 +89,15 @@ class BackendAnswer:
 
     def abort(self) -> None:
         """Close the connection now, whatever is in flight."""
-        self._tap.abort()
+        self._exchange.abort()
         self.over()
 
     async def body(self, limit: int = UNARY_LIMIT) -> bytes:
         """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
-        collector = _Collector(self._clock, self._timeouts, limit)
+        collector = _Collector(limit)
         self.deliver(collector)
+        if not collector.done.called:
+            collector.watch(self._clock, self._timeouts)
         try:
             body = await collector.done
         except BaseException:
@@ -128,21 +110,28 @@ class BackendAnswer:
 class _Collector(TwistedProtocol):
     """Collects a bounded body; silence and a body that never ends are errors."""
 
-    def __init__(self, clock: Any, timeouts: Timeouts, limit: int) -> None:
+    def __init__(self, limit: int) -> None:
         self.done: defer.Deferred[bytes] = defer.Deferred()
         self._chunks: list[bytes] = []
         self._size = 0
         self._limit = limit
+        self._idle = 0.0
+        self._timers: tuple[Any, ...] = ()
+
+    def watch(self, clock: Any, timeouts: Timeouts) -> None:
+        """From now on mind the time: most bodies are whole with the first read."""
         self._idle = timeouts.idle
-        self._timer = clock.callLater(timeouts.idle, self._silent)
-        self._last = clock.callLater(timeouts.total, self._too_long)
+        self._timers = (
+            clock.callLater(timeouts.idle, self._silent),
+            clock.callLater(timeouts.total, self._too_long),
+        )
 
     def dataReceived(self, data: bytes) -> None:
-        if self._timer.active():
-            self._timer.reset(self._idle)
+        if self._timers and self._timers[0].active():
+            self._timers[0].reset(self._idle)
         self._size += len(data)
         if self._size > self._limit:
-            self._end(_broken("the backend's answer is too large", "oversized"))
+            self._end(broken("the backend's answer is too large", "oversized"))
         elif not self.done.called:
             self._chunks.append(data)
 
@@ -150,16 +139,16 @@ class _Collector(TwistedProtocol):
         if reason.check(ResponseDone, PotentialDataLoss):
             self._end(b"".join(self._chunks))
         else:
-            self._end(_broken("the backend closed the connection in its answer", "truncated"))
+            self._end(broken("the backend closed the connection in its answer", "truncated"))
 
     def _silent(self) -> None:
-        self._end(TimedOut(_slow("the backend stopped in its answer", "timeout_idle")))
+        self._end(TimedOut(slow("the backend stopped in its answer", "timeout_idle")))
 
     def _too_long(self) -> None:
-        self._end(TimedOut(_slow("the backend's answer took too long", "timeout_total")))
+        self._end(TimedOut(slow("the backend's answer took too long", "timeout_total")))
 
     def _end(self, result: "bytes | AttemptFailed") -> None:
-        for timer in (self._timer, self._last):
+        for timer in self._timers:
             if timer.active():
                 timer.cancel()
         if self.done.called:
@@ -177,26 +166,31 @@ class Sender(Protocol):
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> BackendAnswer: ...
 
+    async def get(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> BackendAnswer: ...
+
 
 class Backends:
-    """Sends to backends. One per process: the connection pool lives here."""
+    """Sends to backends. One per process: the connection pool lives here. ``engine`` says by which
+    client: ``lean`` is our own, ``stock`` Twisted's."""
 
     log = Logger()
 
-    def __init__(self, reactor: Any, *, policy: Any = None) -> None:
+    def __init__(self, reactor: Any, *, engine: str = "lean", policy: Any = None) -> None:
         self._reactor = reactor
-        self._pool = Pool(reactor)
+        self._engine: Engine = Stock(reactor) if engine == "stock" else Lean(reactor)
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
+        self._insecure: dict[str, str] = {}
 
     def close(self) -> "defer.Deferred[None]":
         """Close the idle connections."""
-        closed: defer.Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        return self._engine.close()
 
     async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
-        """POST to a backend; returns when its response headers are here.
+        """Send a call to a backend; returns when its response headers are here.
 
         Raises Full, Unreachable, TimedOut or Broken; CancelledError when the caller was
         cancelled.
@@ -205,13 +199,20 @@ class Backends:
         try:
             try:
                 answer = await self._send(backend, outbound, timeouts, fresh=False)
-            except _StaleConnection:
+            except StaleConnection:
                 answer = await self._send(backend, outbound, timeouts, fresh=True)
         except BaseException:
             leave()
             raise
         answer.hold(leave)
         return answer
+
+    async def get(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+        """GET of a backend, beside its calls: takes no place from them. Raises as ``send``."""
+        try:
+            return await self._send(backend, outbound, timeouts, fresh=False)
+        except StaleConnection:
+            return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _gate(self, backend: Backend) -> Gate:
         key = (backend.name, backend.max_in_flight, backend.queue, backend.queue_timeout)
@@ -223,18 +224,13 @@ class Backends:
     async def _send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool
     ) -> BackendAnswer:
-        tap = Tap(self._pool, backend, fresh=fresh)
         endpoints = self._endpoint_factory(timeouts.connect, backend.ca)
-        agent = Agent.usingEndpointFactory(self._reactor, endpoints, pool=tap)
-        client = treq.client.HTTPClient(Pinned(agent), NO_COOKIES)
-        url = api_root(backend.url) + outbound.path
-        if outbound.query:
-            url += "?" + outbound.query.decode("ascii", "replace")
-        request = client.request(
-            "POST",
-            url,
-            data=_Body(outbound.body),
-            headers=_headers(backend, outbound),
+        fields = _fields(backend, outbound)
+        exchange = self._engine.exchange(backend, fields, endpoints, fresh=fresh)
+        request = treq.client.HTTPClient(exchange, NO_COOKIES).request(
+            outbound.method,
+            _url(backend.url, outbound.path, outbound.query),
+            data=Body(outbound.body) if outbound.method == "POST" else None,
             allow_redirects=False,
             cookies=NO_COOKIES,
             unbuffered=True,
@@ -259,25 +255,27 @@ class Backends:
         try:
             response = await response_here
         except Exception as error:
-            tap.abort()
+            exchange.abort()
             if left:
                 raise defer.CancelledError() from None
-            if tap.flooded:
-                message = "the backend's response headers are too large"
-                raise _broken(message, "bad_response") from None
-            failure = _classified(error, late=bool(late), reused=tap.reused)
+            failure = classified(error, late=bool(late), reused=exchange.reused)
             if isinstance(failure, Unreachable) and failure.phase == "tls":
-                self.log.warn(
-                    "No secure connection to backend {backend}: {reason}",
-                    backend=backend.name,
-                    reason=_reason(error),
-                )
+                self._tell_insecure(backend.name, reason_of(error), outbound.method)
             raise failure from None
         finally:
             if timer.active():
                 timer.cancel()
-        tap.answered()
-        return BackendAnswer(response.original, tap, self._reactor, timeouts)
+        return BackendAnswer(response.original, exchange, self._reactor, timeouts)
+
+    def _tell_insecure(self, backend: str, reason: str, method: str) -> None:
+        """Log it for each call; for what else is asked of a backend only where it is new."""
+        if method == "POST" or self._insecure.get(backend) != reason:
+            self.log.warn(
+                "No secure connection to backend {backend}: {reason}",
+                backend=backend,
+                reason=reason,
+            )
+        self._insecure[backend] = reason
 
     def _endpoint_factory(self, connect_timeout: float, ca: str) -> Endpoints:
         key = (connect_timeout, ca)
@@ -295,79 +293,46 @@ class Backends:
                 trusted = [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(ca)]
             except OpenSSLError:
                 message = "the certificates to trust cannot be read"
-                raise Unreachable(_unreachable(message, "tls"), phase="tls") from None
+                raise Unreachable(unreachable(message, "tls"), phase="tls") from None
             policy = BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(trusted))
             self._policies[ca] = policy
         return policy
 
 
-class _StaleConnection(Exception):
-    """A kept-alive connection had died before our request reached the backend."""
+class _Ready(EncodedURL):
+    """A URL that need not be read again for each request. ``text`` is it in full."""
+
+    text: str
+
+    def to_uri(self) -> "_Ready":
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self.text
 
 
-def _headers(backend: Backend, outbound: Outbound) -> Headers:
-    headers = Headers()
-    for name, value in (*outbound.headers, *backend.headers):
-        headers.setRawHeaders(name, [value])
+@lru_cache(maxsize=1024)
+def _url(base: str, path: str, query: bytes) -> EncodedURL:
+    """Where an operation of a backend lives."""
+    text = api_root(base) + path
+    if query:
+        text += "?" + query.decode("ascii", "replace")
+    url: Any = _Ready.from_text(text)
+    plain = EncodedURL.from_text(text)
+    if ":" in plain.host:
+        # An address of IPv6: to_uri takes it for a name, and it is none.
+        url.text = plain.replace(host="x").to_uri().replace(host=plain.host).to_text()
+    else:
+        url.text = plain.to_uri().to_text()
+    return url  # type: ignore[no-any-return]
+
+
+def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
+    """The headers of a request: the credential above the configured ones above the call's."""
+    fields = dict(outbound.headers)
+    for name, value in backend.headers:
+        fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value
     if backend.credential is not None:
         name, before = credential(backend.dialect)
-        headers.setRawHeaders(name, [before + backend.credential.reveal()])
-    return headers
-
-
-def _cause(error: Exception) -> Any:
-    """What is inside Twisted's wrappings."""
-    reasons: list[Any] = [error]
-    while isinstance(reasons[0], _ANSWER_LOST):
-        reasons = [reason.value for reason in reasons[0].reasons] or [None]
-    return reasons[0]
-
-
-def _reason(error: Exception) -> str:
-    """Why a handshake failed, as OpenSSL or service_identity say it."""
-    cause = _cause(error)
-    if isinstance(cause, VerificationError):
-        return "the certificate is for another name"
-    said = cause.args[0] if cause.args else ""
-    if isinstance(said, list):
-        said = "; ".join(str(entry[-1]) for entry in said)
-    return str(said) or type(cause).__name__
-
-
-def _classified(error: Exception, *, late: bool, reused: bool) -> Exception:
-    """Which of ours a failure of Twisted's client is."""
-    if late:
-        return TimedOut(_slow("the backend sent no answer in time", "timeout_headers"))
-    cause = _cause(error)
-    if isinstance(cause, DNSLookupError):
-        return Unreachable(_unreachable("the backend's host name was not found", "dns"))
-    if isinstance(cause, TimeoutError):
-        return TimedOut(
-            _slow("connecting to the backend took too long", "timeout_connect"), sent=False
-        )
-    if isinstance(cause, ConnectionRefusedError):
-        return Unreachable(_unreachable("the backend refused the connection", "refused"))
-    if isinstance(cause, ConnectError):
-        return Unreachable(_unreachable("the backend cannot be reached", "unreachable"))
-    if isinstance(cause, OpenSSLError | VerificationError) and not reused:
-        return Unreachable(
-            _unreachable("a secure connection to the backend failed", "tls"), phase="tls"
-        )
-    if isinstance(error, _ANSWER_LOST):
-        if reused:
-            return _StaleConnection()
-        if type(cause).__module__.startswith("twisted.internet"):
-            return _broken("the backend closed the connection", "closed_before_headers")
-    return _broken("the backend's answer is not valid HTTP", "bad_response")
-
-
-def _broken(message: str, code: str) -> Broken:
-    return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code))
-
-
-def _slow(message: str, code: str) -> ErrorInfo:
-    return ErrorInfo(kind="timeout", message=message, code=code)
-
-
-def _unreachable(message: str, code: str) -> ErrorInfo:
-    return ErrorInfo(kind="unreachable", message=message, code=code)
+        fields[name] = before + backend.credential.reveal()
+    return fields

@@ -10,6 +10,10 @@ arguments, in seconds of one clock.
 
 Besides that a target or a key *rests* for as long as the backend asks (``retry-after``); when
 that time is over it is used as before.
+
+A *check* is no attempt: a failed one counts in the row of failures and keeps an open breaker open,
+and an answered one takes back what failed ones did. It closes nothing, since a backend that lists
+its models may answer no calls.
 """
 
 from collections import deque
@@ -118,6 +122,7 @@ class Breaker:
         self.since = 0.0
         self.in_a_row = 0
         self.window = Window()
+        self._checks_in_row = 0
         self._row_began = 0.0
         self._name = name
         self._changes = changes
@@ -152,7 +157,7 @@ class Breaker:
         if self.state != "closed":
             self._close(now)
         elif ticket.began >= self._row_began:
-            self.in_a_row = 0
+            self.in_a_row = self._checks_in_row = 0
 
     def completed(self, ticket: Ticket, now: float, rules: BreakerRules) -> None:
         """An answer came to its proper end."""
@@ -164,15 +169,42 @@ class Breaker:
         if self._probe is ticket:
             self._open(now, f"the probe failed: {reason}", rules.open)
         elif self.state == "closed" and ticket.began >= self.since:
-            if not self.in_a_row:
-                self._row_began = ticket.began
-            self.in_a_row += 1
             self.window.add(now, rules.window, failed=True)
             made, failed = self.window.counts(now, rules.window)
-            if self.in_a_row >= rules.failures:
+            if self._one_more(ticket, rules):
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
             elif made >= rules.least and failed >= rules.rate * made:
                 self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
+
+    def _one_more(self, ticket: Ticket, rules: BreakerRules) -> bool:
+        """A failure in the row; whether it is one too many."""
+        if not self.in_a_row:
+            self._row_began = ticket.began
+        self.in_a_row += 1
+        return self.in_a_row >= rules.failures
+
+    def check_failed(self, ticket: Ticket, now: float, reason: str, rules: BreakerRules) -> None:
+        """A check failed."""
+        if ticket.began < self.since:
+            return
+        if self.state == "open":
+            self._open_until = max(self._open_until, now + rules.open)
+        elif self.state == "closed":
+            self._checks_in_row += 1
+            if self._one_more(ticket, rules):
+                self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
+
+    def check_answered(self, ticket: Ticket, rules: BreakerRules) -> None:
+        """A check was answered. An open breaker is then free ``open`` seconds after it opened,
+        even where its failure should have lasted: no call goes there more often than without
+        checks."""
+        if ticket.began < self.since:
+            return
+        if self.state == "open":
+            self._open_until = min(self._open_until, self.since + rules.open)
+        elif self.state == "closed":
+            self.in_a_row -= self._checks_in_row
+            self._checks_in_row = 0
 
     def failed_lastingly(
         self, ticket: Ticket, now: float, reason: str, rules: BreakerRules
@@ -218,5 +250,5 @@ class Breaker:
         )
         self._changes.append(change)
         self.state, self.since = after, now
-        self.in_a_row = 0
+        self.in_a_row = self._checks_in_row = 0
         self.window.clear()

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmbroker import headers, rate_limit_headers, routing
+from lmbroker import headers, rate_limit_headers, retries, routing
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
@@ -24,6 +24,7 @@ from lmbroker.headers import Pairs
 from lmbroker.health import Health
 from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
+from lmbroker.listing import Listing
 from lmbroker.redaction import redact_error
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
@@ -97,6 +98,7 @@ class StreamAnswer:
 
 class Broker:
     """Answers calls. ``config`` may be replaced at any time: a call keeps what it began with.
+    ``listing`` knows the models.
 
     ``clock`` is the reactor's (``IReactorTime``); ``wall`` gives unix seconds.
     """
@@ -116,9 +118,10 @@ class Broker:
         self._config = config
         self._backends = backends
         self._observers = (self._courses, *observers)
-        self._clock = clock
+        self.clock = clock
         self.wall = wall
         self._lessons = Lessons()
+        self.listing = Listing(config.index, backends, clock)
 
     @property
     def config(self) -> Config:
@@ -130,13 +133,14 @@ class Broker:
         self._config = config
         self._courses.health.rules = config.breaker
         self._courses.keep(config.aliases.values())
+        self.listing = Listing(config.index, self._backends, self.clock)
 
     # The memory of a call.
 
     def open(self, call_id: str, operation: Any, dialect: Any) -> Record:
         """Begin a call's record and tell the observers."""
         record = Record(
-            id=call_id, operation=operation, dialect=dialect, opened_at=self._clock.seconds()
+            id=call_id, operation=operation, dialect=dialect, opened_at=self.clock.seconds()
         )
         for observer in self._observers:
             observer.opened(record)
@@ -146,7 +150,7 @@ class Broker:
         """End a call's record and tell the observers; at most once."""
         if record.closed_at is not None:
             return
-        record.closed_at = self._clock.seconds()
+        record.closed_at = self.clock.seconds()
         if record.client_left:
             record.outcome = "client_left"
         for observer in self._observers:
@@ -181,9 +185,7 @@ class Broker:
         """Where the call's model name leads. Raises Refused where that is nowhere, or where its
         caller may not go."""
         route = self.config.alias(call.alias)
-        if route is None or not (
-            may_use(call.caller, call.alias) or may_use(call.caller, route.name)
-        ):
+        if route is None or not may_use(call.caller, call.alias, route.name):
             raise routing.unknown_model(call.alias)
         return route
 
@@ -191,23 +193,37 @@ class Broker:
         """One attempt after the other, as far as the rules of the alias go. What happens before
         this returns may happen again elsewhere; nothing does afterwards."""
         route = self._route(call)
+        if route.caps is not None and call.operation == "chat":
+            route.caps.check(call)
         served = routing.serving(route, call.operation)
         if served.targets:
             # Otherwise the first target says why it has no such operation.
             route = served
         key = routing.sticky_key(route, call)
-        course = self._courses.begin(record, route, call.alias, self._clock.seconds(), key=key)
+        course = self._courses.begin(record, route, call.alias, self.clock.seconds(), key=key)
         while True:
-            target = course.target(self._clock.seconds())
+            target = course.target(self.clock.seconds())
             try:
                 return await self._attempt(call, record, route, target)
             except BrokerError as error:
-                pause = course.failed(error, self._clock.seconds(), self.wall())
+                pause = course.failed(error, self.clock.seconds(), self.wall())
             finally:
                 self._tell_changes()
             call = headers.for_another_backend(call)
             if pause:
-                await deferLater(self._clock, pause)
+                await deferLater(self.clock, pause)
+
+    def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:
+        """A backend was checked (``checks``): it answered, or it failed."""
+        targets = [
+            target
+            for route in self.config.aliases.values()
+            for target in route.targets
+            if target.backend.name == backend
+        ]
+        after = None if failure is None else retries.retry_after(failure.info, self.wall())
+        self._courses.health.checked(targets, began, self.clock.seconds(), failure, after)
+        self._tell_changes()
 
     def _tell_changes(self) -> None:
         """Log what has become of the targets' health."""
@@ -227,7 +243,7 @@ class Broker:
     async def _attempt(self, call: Call, record: Record, alias: Alias, target: Target) -> Answer:
         """One target; a refusal that teaches what the model does not take is repaired once."""
         mode = call.mode or alias.mode
-        known = self._lessons.overrides(target, self._clock.seconds())
+        known = self._lessons.overrides(target, self.clock.seconds())
         workflow = meet(call, target, mode=mode, overrides={**known, **alias.profile})
         try:
             return await self._try(call, record, alias, target, workflow)
@@ -239,7 +255,7 @@ class Broker:
                 or not lesson.overrides.keys().isdisjoint(alias.profile)
             ):
                 raise
-        self._lessons.learn(target, lesson, self._clock.seconds())
+        self._lessons.learn(target, lesson, self.clock.seconds())
         record.learned = (*record.learned, lesson.parameter)
         self.log.info(
             "Backend {backend} refused {parameter} for {model}; asking again without it",
@@ -256,15 +272,15 @@ class Broker:
     ) -> Answer:
         outbound = workflow.outbound()
         record.dropped = workflow.dropped
-        attempt = Attempt(target=target, workflow=workflow.name, started=self._clock.seconds())
+        attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
         record.attempts = [*record.attempts, attempt]
         try:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
             attempt.status = answer.status
-            record.headers_at = self._clock.seconds()
+            record.headers_at = self.clock.seconds()
             return await self._receive(call, record, alias, target, workflow, answer)
         except AttemptFailed as error:
-            error.info = redact_error(error.info, (target.backend.credential,))
+            error.info = redact_error(error.info, target.backend.secrets)
             attempt.error = error.info.label
             raise
         except CancelledError:
@@ -274,7 +290,7 @@ class Broker:
             attempt.error = "internal_error"
             raise
         finally:
-            attempt.ended = self._clock.seconds()
+            attempt.ended = self.clock.seconds()
             for observer in self._observers:
                 observer.attempted(record, attempt)
 
@@ -296,7 +312,7 @@ class Broker:
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
             relay = await self._begin(workflow, answer, target.timeouts, now)
-            head = (*_STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
+            head = (*STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
             return StreamAnswer(200, head, relay, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
             answer.abort()
@@ -312,7 +328,7 @@ class Broker:
         else:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
-        record.first_event_at = self._clock.seconds()
+        record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
             *self._headers(call, record, alias, target, workflow, answer),
@@ -324,7 +340,7 @@ class Broker:
     ) -> Relay:
         """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
         transform = workflow.transform(now=now)
-        relay = Relay(answer, transform, self._clock, timeouts)
+        relay = Relay(answer, transform, self.clock, timeouts)
         answer.deliver(relay)
         await relay.begun
         if transform.phase == "failed" and transform.error is not None and relay.silent:
@@ -364,7 +380,7 @@ class Broker:
         )
 
 
-_STREAM_HEADERS: Pairs = (
+STREAM_HEADERS: Pairs = (
     ("content-type", EVENT_STREAM),
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),

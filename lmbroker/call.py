@@ -31,8 +31,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     safe for logs and metric labels. ``credential_ref`` says where the credential came from
     (``env:NAME``), never what it is. ``ca`` are the certificates to trust, as PEM, in the place
     of the system's. At most ``max_in_flight`` calls are at it at once; ``queue`` more wait for at
-    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again. ``headers``
-    go with each request.
+    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again. It is asked
+    each ``check_interval`` seconds whether it lives. ``headers`` go with each request.
+    ``secrets`` is made of the others: what nobody may read in what the backend says.
     """
 
     name: str
@@ -45,7 +46,19 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 100
     queue_timeout: float = 30.0
     keepalive: bool = True
-    headers: tuple[tuple[str, str], ...] = ()
+    check_interval: float | None = None
+    headers: tuple[tuple[str, str | Secret], ...] = ()
+    secrets: tuple[Secret, ...] = ()
+
+    def __post_init__(self) -> None:
+        held = [] if self.credential is None else [self.credential]
+        for _, value in self.headers:
+            if isinstance(value, Secret):
+                held.append(value)
+                # A backend that repeats "Bearer KEY" may leave the first word out.
+                rest = value.reveal().partition(" ")[2].strip()
+                held += [Secret(rest)] if rest else []
+        msgspec.structs.force_setattr(self, "secrets", tuple(held))
 
     def __repr__(self) -> str:
         """Without the headers, which may hold a credential, too."""
@@ -74,8 +87,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     ``connect`` ends with the TCP connection, ``headers`` with the backend's response headers
     (TLS and upload included), ``first_event`` with the first event of a stream (reasoning models
     may think for minutes before it), ``idle`` restarts with each byte, ``total`` bounds a whole
-    answer. ``commit`` is how long after the backend's headers a stream may be silent before the
-    client gets its own, ``ping`` how long a client may hear nothing.
+    answer. ``commit`` is how long the client of a stream may wait for its answer to begin before it
+    gets the head of it, ``ping`` how long it may hear nothing from then on.
     """
 
     connect: float = 10.0

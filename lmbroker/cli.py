@@ -1,5 +1,5 @@
 """The ``lmbroker`` command: looks at a configuration, translates what it is given. Nothing here
-listens or connects; the daemon is ``twistd lmbroker``."""
+listens or connects but ``lmbroker bench``; the daemon is ``twistd lmbroker``."""
 
 import argparse
 import re
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lmbroker",
-        description="Check a configuration, or translate a request or an answer, offline.",
+        description="Check a configuration, measure what the broker adds to a model's latency, or "
+        "translate a request or an answer, offline.",
         epilog="The broker itself is a daemon: twistd lmbroker --help",
     )
     parser.add_argument("--version", action="version", version=f"lmbroker {__version__}")
@@ -74,6 +75,23 @@ def _parser() -> argparse.ArgumentParser:
         "--no-request", action="store_true", help="do not read a request from stdin"
     )
     explaining.set_defaults(run=_explain)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure what the broker adds to a model's latency",
+        description="Ask a model directly and through a broker in this process, in turns, and tell "
+        "how much longer the one takes than the other. Tells first how many calls and tokens that "
+        "takes.",
+    )
+    bench.add_argument("--config", metavar="FILE", default="etc/config.toml")
+    bench.add_argument("--alias", metavar="NAME", required=True)
+    bench.add_argument("--from", dest="client", choices=DIALECTS, help="default: as the backend")
+    bench.add_argument("--calls", type=int, default=20, metavar="N", help="each way; default: 20")
+    bench.add_argument(
+        "--rate", type=float, default=1.0, metavar="R", help="calls a second; default: 1"
+    )
+    bench.add_argument("--stream", action=argparse.BooleanOptionalAction, default=True)
+    bench.set_defaults(run=_bench, usage_error=bench.error)
 
     genkey = commands.add_parser("genkey", help="make a key for a client, and its hash")
     genkey.set_defaults(run=_genkey)
@@ -111,6 +129,34 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+# lmbroker bench
+
+
+def _bench(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    if config.server.engine == "lean":
+        from lmbroker.reactor import install
+
+        install()
+    # Here, since the other commands need no Twisted.
+    from twisted.internet import reactor
+
+    from lmbroker import latency
+
+    if not 1 <= options.calls <= latency.MOST_CALLS:
+        options.usage_error(f"--calls must be from 1 to {latency.MOST_CALLS}")
+    if not 0 < options.rate <= latency.MOST_RATE:
+        options.usage_error(f"--rate must be above 0, and at most {latency.MOST_RATE:g}")
+    plan = latency.Plan(
+        alias=options.alias,
+        calls=options.calls,
+        rate=options.rate,
+        stream=options.stream,
+        client=options.client,
+    )
+    return latency.run(reactor, config, plan, lambda line: print(line, flush=True))
+
+
 # lmbroker genkey
 
 
@@ -133,7 +179,27 @@ def _check(options: argparse.Namespace) -> int:
     print()
     for endpoint in config.server.listen:
         print(f"listens on {endpoint}")
+    for endpoint in config.server.metrics_listen:
+        print(f"shows metrics on {endpoint}")
+    for line in _several(config):
+        print(line)
     return 0
+
+
+def _several(config: Config) -> Iterator[str]:
+    """What several workers mean for the bounds that each of them keeps by itself."""
+    count = config.server.workers
+    if count == 1:
+        return
+    yield f"{count} workers: limits and max_in_flight are those of each"
+    limited = {
+        target.backend.name: target.backend.max_in_flight
+        for alias in config.aliases.values()
+        for target in alias.targets
+        if target.backend.max_in_flight
+    }
+    for name, most in limited.items():
+        yield f"backend {name} gets up to {count * most} calls at once"
 
 
 def _routes(config: Config) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ Pure: the environment and the files that secrets come from are arguments.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -34,7 +34,9 @@ from lmbroker.routing import Aliases, Route, resolve
 DRAIN = 30.0
 """Seconds."""
 
-ENGINES = ("lean", "stock")
+MOST_WORKERS = 64
+
+Engine = Literal["lean", "stock"]
 """Our own HTTP layers, or Twisted's."""
 
 TIB = 1 << 40
@@ -58,13 +60,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
     is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
     although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
-    after the daemon was told to stop. ``engine``: which HTTP layers carry the bytes."""
+    after the daemon was told to stop. ``engine``: which HTTP layers carry the bytes.
+    ``workers``: how many processes serve."""
 
     listen: tuple[str, ...]
     metrics_listen: tuple[str, ...] = ()
     open: bool = False
     drain_timeout: float = DRAIN
-    engine: str = "lean"
+    engine: Engine = "lean"
+    workers: int = 1
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +224,8 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
             table.complain(name, "clients are served there already")
     opened = table.boolean("open", False)
     drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
-    engine = table.text("engine", "lean", choices=ENGINES)
+    engine: Any = table.text("engine", "lean", choices=get_args(Engine))
+    workers = table.integer("workers", 1, least=1, most=MOST_WORKERS)
     for name, reach in public.items() if not keyed else ():
         problem = f"{reach}, and no client needs a key"
         if opened:
@@ -234,6 +239,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         open=opened,
         drain_timeout=drain,
         engine=engine,
+        workers=workers,
     )
 
 

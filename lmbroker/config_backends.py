@@ -11,6 +11,7 @@ from lmbroker.call import Backend, Timeouts
 from lmbroker.config_struct import read_fields
 from lmbroker.config_table import Table, describe
 from lmbroker.endpoints import backend_name, parse_url, sends_in_clear
+from lmbroker.redaction import redact
 from lmbroker.secret import Secret
 
 DIALECTS = ("openai", "anthropic")
@@ -24,7 +25,10 @@ _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 """Names of environment variables that may be shown: what stands after ``env:`` by mistake may be
 a key."""
 _NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
+_NEARLY_IN_A_HEADER = re.compile(r"(?:[A-Za-z]+ +)?(?:\$|(?:env|file):)", re.IGNORECASE)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_CREDENTIAL_HEADER = re.compile(r"auth|key|token|secret|password|credential|cookie")
+"""Headers whose value is a credential, by their name in lower case."""
 _OURS = frozenset(
     {
         "accept",
@@ -43,42 +47,68 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Secrets:
-    """Resolves references to secrets, and reads the files that a configuration names."""
+    """Resolves references to secrets, and reads the files that a configuration names.
+    ``literal``: a secret stood in the configuration itself."""
 
     def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
         self.warnings: list[str] = []
+        self.literal = False
         self._environ = environ
         self._read_file = read_file
 
     def credential(self, table: Table, key: str, reference: str) -> Secret | None:
         """The secret that the value of ``key`` leads to; None after a complaint."""
-        kind, _, rest = reference.partition(":")
-        if kind == "env":
-            value = self._environ.get(rest, "").strip()
-            if not value:
-                name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
-                table.complain(key, f"the environment variable {name} is not set")
-                return None
-        elif kind == "file":
-            if not rest.startswith("/"):
-                table.complain(key, 'expected an absolute path after "file:"')
-                return None
-            value = self.file(table, key, rest).strip()
-            if not value:
-                return None
+        if _is_reference(reference):
+            value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
             table.complain(key, 'expected "env:NAME", "file:/path" or the key itself')
-            return None
+            value = ""
         else:
-            value = reference
-            self.warnings.append(
-                f"{table.path(key)}: the key stands in the file itself; "
-                'use "env:NAME" or "file:/path"'
-            )
+            value = self._literal(table, key, reference)
         if not value.isascii() or not value.isprintable():
             table.complain(key, "the key has characters that no HTTP header may hold")
-            return None
-        return Secret(value)
+            value = ""
+        return Secret(value) if value else None
+
+    def header(self, table: Table, key: str, written: str) -> str | Secret:
+        """The value of the header ``key``, a Secret where it came by reference or looks like a
+        credential; "" after a complaint."""
+        value = written
+        secret = True
+        if _is_reference(written):
+            value = self._referred(table, key, written)
+        elif _NEARLY_IN_A_HEADER.match(written):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the value, and nothing else')
+            value = ""
+        elif _CREDENTIAL_HEADER.search(key.lower()) or redact(written.encode()) != written.encode():
+            value = self._literal(table, key, written)
+        else:
+            secret = False
+        if not value.isascii() or not value.isprintable():
+            table.complain(key, "the value has characters that no HTTP header may hold")
+            value = ""
+        return Secret(value) if value and secret else value
+
+    def _referred(self, table: Table, key: str, reference: str) -> str:
+        """What a reference leads to; "" after a complaint."""
+        kind, _, rest = reference.partition(":")
+        if kind == "file":
+            if rest.startswith("/"):
+                return self.file(table, key, rest).strip()
+            table.complain(key, 'expected an absolute path after "file:"')
+            return ""
+        value = self._environ.get(rest, "").strip()
+        if not value:
+            name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
+            table.complain(key, f"the environment variable {name} is not set")
+        return value
+
+    def _literal(self, table: Table, key: str, value: str) -> str:
+        self.literal = True
+        self.warnings.append(
+            f'{table.path(key)}: the key stands in the file itself; use "env:NAME" or "file:/path"'
+        )
+        return value
 
     def file(self, table: Table, key: str, path: str) -> str:
         """The text of a file; "" after a complaint."""
@@ -147,11 +177,14 @@ class Backends:
         ]
         if not url:
             return None
-        if any(credential for credential, _ in credentials) and sends_in_clear(url):
+        secret = any(isinstance(value, Secret) for _, value in fields["headers"])
+        if (secret or any(credential for credential, _ in credentials)) and sends_in_clear(url):
             self._secrets.warnings.append(
                 f"{table.path('url')}: the key goes over the network in clear"
             )
-        identity = (url, dialect, *references, *map(str, fields.values()), *timeouts.items())
+        # Secrets all print alike: the headers as they are written tell them apart.
+        told = (*map(str, fields.values()), repr(table.any("headers")))
+        identity = (url, dialect, *references, *told, *timeouts.items())
         if not name and identity in self._inline:
             return self._inline[identity]
         taken = {*self.named, *(known.backend.name for known in self._inline.values())}
@@ -196,20 +229,20 @@ class Backends:
             "queue": table.integer("queue", 100, least=0, most=MANY),
             "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
             "keepalive": table.boolean("keepalive", True),
+            "check_interval": table.number("check_interval", 0, least=1, most=DAY) or None,
             "headers": self._headers(table.table("headers")),
         }
 
-    def _headers(self, table: Table) -> tuple[tuple[str, str], ...]:
-        found = []
+    def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:
+        found: list[tuple[str, str | Secret]] = []
         for name in table.names():
             # It may be a credential, for a gateway in between.
-            value = table.text(name, secret=True)
+            written = table.text(name, secret=True)
             plain = _HEADER.fullmatch(name) is not None
             if not plain or name.lower() in _OURS:
                 table.complain(name if plain else "?", "no header that may be set here")
-            elif not value.isascii() or not value.isprintable():
-                table.complain(name, "the value has characters that no HTTP header may hold")
-            found.append((name.lower(), value))
+            elif written:
+                found.append((name.lower(), self._secrets.header(table, name, written)))
         return tuple(found)
 
 
@@ -223,8 +256,12 @@ def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
     )
 
 
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
+
+
 def _shown(reference: str) -> str:
     """``reference`` without the secret."""
-    if reference.startswith(("env:", "file:")):
+    if _is_reference(reference):
         return reference
     return "literal" if reference else ""

@@ -6,6 +6,7 @@ import msgspec
 
 from lmbroker.balancing import Strategy
 from lmbroker.call import Target, Timeouts
+from lmbroker.caps import Caps
 from lmbroker.config_backends import DIALECTS, MANY, Backends, Placed
 from lmbroker.config_struct import read_fields
 from lmbroker.config_table import Table, describe
@@ -25,12 +26,16 @@ _STICKY = ("caller", "header:", "body:")
 
 
 class Models:
-    """Reads the models. ``timeouts`` and ``retries`` are what holds where none says otherwise."""
+    """Reads the models. ``timeouts``, ``retries`` and ``caps`` are what holds where none says
+    otherwise."""
 
-    def __init__(self, backends: Backends, timeouts: Timeouts, retries: Retries) -> None:
+    def __init__(
+        self, backends: Backends, timeouts: Timeouts, retries: Retries, caps: Caps
+    ) -> None:
         self._backends = backends
         self._timeouts = timeouts
         self._retries = retries
+        self._caps = caps
         self._alias_paths: dict[str, str] = {}
 
     def read(self, root: Table) -> dict[str, Route]:
@@ -46,6 +51,7 @@ class Models:
         strategy: Any = table.text("strategy", "ordered", choices=get_args(Strategy))
         sticky = self._sticky(table)
         retries = self._rules(table)
+        caps = msgspec.structs.replace(self._caps, **read_fields(table.table("limits"), Caps))
         several = table.has("targets")
         read = self._several(table, name) if several else self._single(table, name)
         table.done()
@@ -70,6 +76,7 @@ class Models:
             strategy=strategy,
             sticky=sticky,
             retries=retries,
+            caps=None if caps == Caps() else caps,
         )
 
     def _alias(self, table: Table) -> str:

@@ -1,7 +1,8 @@
-"""How a request to a backend gets its connection: made or used again, over TCP or TLS, and
-watched so that it can be aborted in every phase (reliability.md A2, A5, A9)."""
+"""What sends requests to backends, as the door sees it, and how their connections are made
+(reliability.md A2, A5, A9). ``client`` holds two that send: our own and Twisted's."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import treq.cookies
 from twisted.internet import defer
@@ -12,12 +13,12 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.web.client import HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from lmbroker.call import Backend
+from lmbroker.peer import watch_peer
 
 HEADER_LIMIT = 256 * 1024
 """Most bytes before a backend's response headers are whole, what is read with them included."""
@@ -32,127 +33,46 @@ CLOSE_SECONDS = 1.0
 """An orderly close waits for a backend that does not read, and over TLS for one that does not
 close its side: for ever, unless the connection is aborted after so long."""
 
-
-class Pool(HTTPConnectionPool):
-    """Twisted's, never retrying; what each method does otherwise stands there. The names are held
-    in place by ``tests/test_backends.py``."""
-
-    def __init__(self, reactor: Any) -> None:
-        super().__init__(reactor, persistent=True)
-        self.maxPersistentPerHost = IDLE_CONNECTIONS
-        self.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
-        self.retryAutomatically = False
-
-    def fresh(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
-        """A connection that was not used before; kept afterwards like any other."""
-        return self._newConnection(key, endpoint)
-
-    def keeps(self, connection: Any) -> bool:
-        """Whether a connection waits here for its next request."""
-        return connection in self._timeouts
-
-    def close_soon(self, transport: Any) -> None:
-        """Abort a connection that is being closed, if that takes too long."""
-        self._reactor.callLater(CLOSE_SECONDS, transport.abortConnection)
-
-    def _removeConnection(self, key: Any, connection: Any) -> None:
-        """Stock: an orderly close only."""
-        super()._removeConnection(key, connection)
-        self.close_soon(connection.transport)
+UNHEARD_SECONDS = 120
+"""A backend that acknowledges nothing for so long has vanished."""
 
 
-@implementer(IStreamClientEndpoint)
-class _Watched:
-    """An endpoint that tells when a connection had to be made."""
-
-    __slots__ = ("_endpoint", "_tap")
-
-    def __init__(self, tap: "Tap", endpoint: IStreamClientEndpoint) -> None:
-        self._tap = tap
-        self._endpoint = endpoint
-
-    def connect(self, factory: Any) -> "defer.Deferred[Any]":
-        self._tap.reused = False
-        made: defer.Deferred[Any] = self._endpoint.connect(factory)
-        return made
+class TooLong(Exception):
+    """Of a response's head, or what else is no body, there is no end."""
 
 
-class Tap:
-    """Stands between one request and the pool: knows whether the connection was used before,
-    and keeps its protocol, so that it can be aborted in every phase."""
+@implementer(IBodyProducer)
+class Body:
+    """The body of a request, which is in memory already."""
 
-    def __init__(self, pool: Pool, backend: Backend, *, fresh: bool) -> None:
-        self.persistent = backend.keepalive
-        self.reused = True
-        self.flooded = False
-        self._pool = pool
-        self._backend = backend
-        self._fresh = fresh
-        self._protocol: Any = None
+    def __init__(self, content: bytes) -> None:
+        self.length = len(content)
+        self.content = content
 
-    def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> "defer.Deferred[Any]":
-        def connected(protocol: Any) -> Any:
-            self._protocol = protocol
-            self._bound(protocol)
-            return protocol
+    def startProducing(self, consumer: Any) -> "defer.Deferred[None]":
+        consumer.write(self.content)
+        self.content = b""
+        return defer.succeed(None)
 
-        get = self._pool.fresh if self._fresh else self._pool.getConnection
-        # Two backends at one address may trust different authorities.
-        wanted = (*key, self._backend.name)
-        return get(wanted, _Watched(self, endpoint)).addCallback(connected)
+    def pauseProducing(self) -> None: ...
 
-    def _bound(self, protocol: Any) -> None:
-        """Look at how much comes before the response headers are whole: Twisted bounds each of
-        their lines only."""
-        seen = 0
-        receive = protocol.dataReceived
+    def resumeProducing(self) -> None: ...
 
-        def watched(data: bytes) -> None:
-            nonlocal seen
-            seen += len(data)
-            if seen > HEADER_LIMIT:
-                self.flooded = True
-                self.abort()
-            else:
-                receive(data)
-
-        protocol.dataReceived = watched
-
-    def answered(self) -> None:
-        """The response headers are here."""
-        vars(self._protocol).pop("dataReceived", None)
-
-    def over(self) -> None:
-        """The answer has ended, whole or not, and its connection is in the pool or being closed."""
-        protocol, self._protocol = self._protocol, None
-        if protocol is None:
-            return
-        if not self._pool.keeps(protocol):
-            self._pool.close_soon(protocol.transport)
-        elif _unsent(protocol.transport):
-            # It answered before it had our request, and may never read the rest.
-            protocol.transport.abortConnection()
-
-    def abort(self) -> None:
-        """Close the connection now, in whatever phase it is; not one that is over."""
-        protocol, self._protocol = self._protocol, None
-        transport = getattr(protocol, "transport", None)
-        if transport is not None:
-            transport.abortConnection()
-
-
-def _unsent(transport: Any) -> bool:
-    """Whether some of what was written has not reached the kernel yet."""
-    wire = getattr(transport, "transport", transport)  # under TLS
-    return bool(getattr(wire, "dataBuffer", b"") or getattr(wire, "_tempDataBuffer", ()))
+    def stopProducing(self) -> None: ...
 
 
 @implementer(IAgent)
-class Pinned:
-    """Wins over what treq adds: identity encoding, no cookies in either direction."""
+class Exchange(Protocol):
+    """The ``IAgent`` of one request to one backend.
 
-    def __init__(self, agent: IAgent) -> None:
-        self._agent = agent
+    It knows the request's headers, and adds those of ``request`` to them but for what treq wishes
+    for itself: cookies in either direction, compression. Until the head of the response is here it
+    is stopped by cancelling what ``request`` returns, then by ``abort``. The producer of the body
+    is a ``Body``.
+    """
+
+    reused: bool
+    """Its connection was used before."""
 
     def request(
         self,
@@ -160,16 +80,59 @@ class Pinned:
         uri: bytes,
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
-    ) -> "defer.Deferred[IResponse]":
-        headers = headers or Headers()
-        headers.removeHeader(b"cookie")
-        headers.setRawHeaders(b"accept-encoding", [b"identity"])
+    ) -> "defer.Deferred[IResponse]": ...
 
-        def strip(response: Any) -> Any:
-            response.headers.removeHeader(b"set-cookie")
-            return response
+    def over(self) -> None:
+        """The answer has ended, whole or not."""
+        ...
 
-        return self._agent.request(method, uri, headers, bodyProducer).addCallback(strip)
+    def abort(self) -> None:
+        """Close the connection now, whatever is in flight; not one that is over."""
+        ...
+
+
+class Engine(Protocol):
+    """What sends requests. Holds the idle connections."""
+
+    def exchange(
+        self,
+        backend: Backend,
+        fields: Mapping[str, str],
+        endpoints: "Endpoints",
+        *,
+        fresh: bool,
+    ) -> Exchange:
+        """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
+        used before."""
+        ...
+
+    def close(self) -> "defer.Deferred[Any]":
+        """Close the idle connections."""
+        ...
+
+
+def unsent(transport: Any) -> bool:
+    """Whether some of what was written has not reached the kernel yet."""
+    wire = getattr(transport, "transport", transport)  # under TLS
+    return bool(getattr(wire, "dataBuffer", b"") or getattr(wire, "_tempDataBuffer", ()))
+
+
+@implementer(IStreamClientEndpoint)
+class _Guarded:
+    """A TCP endpoint whose connections are watched for a backend that vanishes."""
+
+    __slots__ = ("_endpoint",)
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, factory: Any) -> "defer.Deferred[Any]":
+        def connected(protocol: Any) -> Any:
+            watch_peer(protocol.transport, UNHEARD_SECONDS)
+            return protocol
+
+        made: defer.Deferred[Any] = self._endpoint.connect(factory)
+        return made.addCallback(connected)
 
 
 @implementer(IAgentEndpointFactory)
@@ -193,6 +156,7 @@ class Endpoints:
             endpoint = HostnameEndpoint(
                 self._reactor, host, uri.port, self._timeout, attemptDelay=0.05
             )
+        endpoint = _Guarded(endpoint)
         if uri.scheme == b"https":
             # One context per host: loading the trust store costs milliseconds of the reactor.
             key = (uri.host, uri.port)

@@ -86,7 +86,7 @@ class Course:
         return named(target, self._asked)
 
     def failed(self, error: BrokerError, now: float, wall: float) -> float:
-        """The attempt failed, nothing went to the client: after how many seconds ``target`` is to
+        """The attempt failed, no event went to the client: after how many seconds ``target`` is to
         be asked for the next one. ``wall`` is now in unix seconds.
 
         Raises what the client shall be told where there is no next one.

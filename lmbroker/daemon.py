@@ -8,32 +8,37 @@ second one ends at once.
 
 import gc
 import signal
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import service, strports
-from twisted.application.service import IServiceCollection
+from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
 from lmbroker import __version__
 from lmbroker.accesslog import AccessLog
 from lmbroker.backends import Backends
 from lmbroker.broker import Broker
-from lmbroker.call import Alias, Target
+from lmbroker.call import Backend
+from lmbroker.checks import Checks
 from lmbroker.config import Config, ConfigError
+from lmbroker.config_changes import changes
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
-from lmbroker.metrics import Metrics
+from lmbroker.listening import CannotListen, Endpoint, Listeners, problem_of
+from lmbroker.metrics import Metrics, Refusals
+from lmbroker.routing import Route
 from lmbroker.site import Site
 from lmbroker.testing import PracticeBackend
 from lmbroker.web import Front
+
+ASIDE = (b"/metrics", b"/health", b"/ready")
+"""What the listeners of ``server.metrics_listen`` show."""
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """Fewer and later collections than Python's (700, 10, 10): a call makes few cycles."""
@@ -52,24 +57,15 @@ SHUTTING_DOWN = ErrorInfo(
 )
 
 
-class CannotListen(SystemExit, Exception):
-    """An endpoint of the configuration cannot be listened on; the message is one line.
+class Surroundings(NamedTuple):
+    """Where a broker runs: in a process of its own, or as a worker among others."""
 
-    An Exception, so that twistd removes its pid file and tells the waiting parent of a daemon;
-    a SystemExit, so that Python then exits with 1 and prints no traceback.
-    """
-
-    def __init__(self, endpoint: str, error: Exception) -> None:
-        cause = getattr(error, "socketError", error)
-        reason = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
-        if endpoint.startswith("systemd:"):
-            reason = "systemd passed no such socket"
-        super().__init__(f"cannot listen on {endpoint}: {reason}")
-        self.code = 1
-
-    def tell(self) -> None:
-        """Print the line where people look; twistd has made a log of ``sys.stderr``."""
-        print(f"lmbroker: {self}", file=sys.__stderr__)
+    listen: Callable[..., IService] = strports.service
+    """(endpoint, factory, reactor=) -> the service that brings connections to the factory."""
+    shown: CollectorRegistry | None = None
+    """What ``/metrics`` shows; None for what is counted here."""
+    led: bool = False
+    """Another process takes the signals, reads the configuration and tells of both in the log."""
 
 
 class BrokerService(service.MultiService):
@@ -84,35 +80,50 @@ class BrokerService(service.MultiService):
         reactor: Any,
         observer: JSONLog | None,
         read: Callable[[], Config],
+        around: Surroundings = Surroundings(),
     ) -> None:
         super().__init__()
         self._observer = observer
         self._reactor = reactor
         self._read = read
+        self._around = around
         self._waiting: Deferred[None] | None = None
         self._hurried = False
         registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
-        self.backends = Backends(reactor)
+        if around.shown is None:
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=registry)
+        self.backends = Backends(reactor, engine=config.server.engine)
         self._practice: PracticeBackend | None = None
         self._config = config
+        metrics = Metrics(registry)
         self.broker = Broker(
-            config, self.backends, (Metrics(registry), AccessLog()), reactor, time.time
+            config,
+            self.backends,
+            (metrics, AccessLog(observer.tell if observer is not None else None)),
+            reactor,
+            time.time,
         )
-        self._front = Front(self.broker, registry)
-        self._site = Site(self._front.resource(), reactor, config.limits)
-        self._listeners = {each: self._listener(each) for each in config.server.listen}
+        self._checks = Checks(self.broker, self.backends, metrics.checked)
+        self._registry = around.shown or registry
+        self._front = Front(self.broker)
+        self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
+        self._site.refused = Refusals(registry)
+        self._aside = Front(self.broker, self._registry)
+        # With connections of its own: clients cannot crowd out who looks after us.
+        self._aside_site = Site(
+            self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
+        )
+        self._show(config)
+        self._listeners = Listeners(self, self._listener, config)
 
-    def _listener(self, endpoint: str) -> service.IService:
-        """Raises CannotListen where a certificate or a socket of systemd cannot be used."""
-        try:
-            listener = strports.service(endpoint, self._site, reactor=self._reactor)
-        except Exception as error:
-            # Whatever the endpoint's own parser trips over: IndexError, OpenSSL's errors, ...
-            raise CannotListen(endpoint, error) from None
-        listener.setServiceParent(self)
-        return listener
+    def _show(self, config: Config) -> None:
+        """Show the metrics to clients where they have no listener of their own."""
+        self._front.registry = None if config.server.metrics_listen else self._registry
+
+    def _listener(self, endpoint: str, aside: bool) -> service.IService:
+        site = self._aside_site if aside else self._site
+        return self._around.listen(endpoint, site, reactor=self._reactor)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -124,21 +135,11 @@ class BrokerService(service.MultiService):
 
     def privilegedStartService(self) -> None:
         # First of all: without a handler the signal ends the process.
-        self._on_signal(signal.SIGHUP, self.reload)
+        if not self._around.led:
+            self._on_signal(signal.SIGHUP, self.reload)
         self.broker.config = self._practiced(self._config)
         service.Service.privilegedStartService(self)
-        for endpoint, listener in self._listeners.items():
-            self._listen(endpoint, listener)
-
-    def _listen(self, endpoint: str, listener: Any) -> None:
-        """Raises CannotListen, which was logged."""
-        try:
-            listener.privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            failure = CannotListen(endpoint, error)
-            self.log.critical("{problem}", problem=str(failure))
-            failure.tell()
-            raise failure from None
+        self._listeners.begin()
 
     def _practiced(self, config: Config) -> Config:
         """``config`` with the practice backend running where it is named."""
@@ -156,11 +157,14 @@ class BrokerService(service.MultiService):
 
     def startService(self) -> None:
         super().startService()
+        self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        if self._around.led:
+            return
         for warning in self._config.warnings:
             self.log.warn("{warning}", warning=warning)
         self.log.info(
@@ -179,51 +183,42 @@ class BrokerService(service.MultiService):
         """Take over the configuration as it is now; the old one stays on any mistake."""
         try:
             config = self._read()
-            self._relisten(config)
-        except ConfigError as error:
+            added = self.listen_more(config)
+        except (ConfigError, CannotListen) as error:
             self.log.error(
-                "The configuration was not reloaded: {problems}",
-                problems="; ".join(error.complaints),
+                "The configuration was not reloaded: {problem}", problem=problem_of(error)
             )
             return
-        except CannotListen as error:
-            self.log.error("The configuration was not reloaded: {problem}", problem=str(error))
-            return
-        self._config = config
-        self.broker.config = self._practiced(config)
-        self._site.limits = config.limits
-        if self._observer is not None:
-            self._observer.level = config.log_level
+        changed = changes(self._config, config)
+        self.take(config, added)
         for warning in config.warnings:
             self.log.warn("{warning}", warning=warning)
         self.log.info(
-            "The configuration was reloaded: {count} models on {listen}",
+            "The configuration was reloaded: {count} models on {listen}; {changes}",
             count=len(config.aliases),
             listen=", ".join(config.server.listen),
+            changes=changed,
         )
 
-    def _relisten(self, config: Config) -> None:
-        """Listen where ``config`` says, and nowhere else. Raises CannotListen, and then listens
-        where it did before."""
-        added: dict[str, Any] = {}
-        try:
-            for endpoint in config.server.listen:
-                if endpoint not in self._listeners:
-                    # The service runs: adding a listener to it starts it.
-                    added[endpoint] = self._listener_now(endpoint)
-        except CannotListen:
-            for listener in added.values():
-                listener.disownServiceParent()
-            raise
-        for endpoint in set(self._listeners) - set(config.server.listen):
-            self._listeners.pop(endpoint).disownServiceParent()
-        self._listeners.update(added)
+    def listen_more(self, config: Config) -> dict[Endpoint, IService]:
+        """Listen on what ``config`` has besides, for ``take``. Raises CannotListen, and then
+        nothing has changed."""
+        return self._listeners.more(config)
 
-    def _listener_now(self, endpoint: str) -> service.IService:
-        try:
-            return self._listener(endpoint)
-        except (CannotListenError, OSError) as error:
-            raise CannotListen(endpoint, error) from None
+    def leave(self, added: dict[Endpoint, IService]) -> None:
+        """In the place of ``take``: let go of what ``listen_more`` listens on."""
+        self._listeners.drop(added)
+
+    def take(self, config: Config, added: dict[Endpoint, IService]) -> None:
+        """Serve by ``config`` from now on."""
+        self._listeners.keep(config, added)
+        self._config = config
+        self.broker.config = self._practiced(config)
+        self._checks.start()
+        self._site.limits = self._aside_site.limits = config.limits
+        self._show(config)
+        if self._observer is not None:
+            self._observer.level = config.log_level
 
     # Stopping.
 
@@ -231,11 +226,13 @@ class BrokerService(service.MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._front.draining = True
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._on_signal(number, self._end_now)
+        self._front.draining = self._aside.draining = True
+        self._checks.stop()
+        for number in (signal.SIGTERM, signal.SIGINT) if not self._around.led else ():
+            self._on_signal(number, self.hurry)
         await super().stopService()
         emptied = self._site.drain()
+        self._aside_site.drain()
         if self._site.connections:
             self.log.info(
                 "Draining {count} connections for up to {seconds} s",
@@ -246,6 +243,7 @@ class BrokerService(service.MultiService):
             self._front.end(SHUTTING_DOWN)
             if not await self._within(self._site.drain(), LAST_WORDS_SECONDS):
                 self._site.abort()
+        self._aside_site.abort()
         await self.backends.close()
         if self._practice is not None:
             await self._practice.stop()
@@ -272,7 +270,8 @@ class BrokerService(service.MultiService):
                 timer.cancel()
         return True
 
-    def _end_now(self) -> None:
+    def hurry(self) -> None:
+        """End at once; after ``stopService``."""
         self.log.warn("Told to stop once more: ending at once")
         self._hurried = True
         if self._waiting is not None:
@@ -282,15 +281,16 @@ class BrokerService(service.MultiService):
 def with_practice(config: Config, url: str) -> Config:
     """``config`` with the practice backend's real address in the place of ``practice:``."""
 
-    def real(target: Target) -> Target:
-        if target.backend.url != PRACTICE:
-            return target
-        return msgspec.structs.replace(
-            target, backend=msgspec.structs.replace(target.backend, url=url)
-        )
+    def real(backend: Backend) -> Backend:
+        return msgspec.structs.replace(backend, url=url) if backend.url == PRACTICE else backend
 
-    def routed(alias: Alias) -> Alias:
-        return msgspec.structs.replace(alias, targets=tuple(map(real, alias.targets)))
+    def routed(route: Route) -> Route:
+        targets = [
+            msgspec.structs.replace(target, backend=real(target.backend))
+            for target in route.targets
+        ]
+        keys = {name: tuple(map(real, keyed)) for name, keyed in route.keys.items()}
+        return msgspec.structs.replace(route, targets=tuple(targets), keys=keys)
 
     return msgspec.structs.replace(
         config, aliases={name: routed(alias) for name, alias in config.aliases.items()}

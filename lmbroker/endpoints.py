@@ -114,9 +114,11 @@ def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
 
 
 def is_public(endpoint: Mapping[str, str]) -> bool:
-    """Whether an endpoint of ``parse_endpoint`` is reached from other machines. Of a socket that
-    systemd holds nobody here knows; it counts as private."""
-    if endpoint["kind"] not in ("tcp", "tcp6", "ssl"):
+    """Whether an endpoint of ``parse_endpoint`` may be reached from other machines. Of a TCP
+    socket that systemd holds nobody here knows; it counts as public."""
+    if endpoint["kind"] == "systemd":
+        return endpoint["domain"] != "UNIX"
+    if endpoint["kind"] == "unix":
         return False
     return not is_loopback(endpoint.get("interface", ""))
 

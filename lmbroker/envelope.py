@@ -8,7 +8,7 @@ backend sees.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -104,7 +104,7 @@ def read(body: bytes) -> Envelope:
             param="model",
             code="missing_model",
         )
-    if len(model) > MODEL_LENGTH or _UNSAFE.search(model):
+    if not can_be_asked_for(model):
         raise Refused(
             "invalid_request",
             f"'model' must be at most {MODEL_LENGTH} characters, none of them control "
@@ -123,6 +123,11 @@ def read(body: bytes) -> Envelope:
     return Envelope(model=model, stream=streaming == b"true", fields=fields)
 
 
+def can_be_asked_for(model: str) -> bool:
+    """Whether a body may have this name as its model."""
+    return 0 < len(model) <= MODEL_LENGTH and _UNSAFE.search(model) is None
+
+
 def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None) -> bytes:
     """``body`` with the value of its top-level ``model`` replaced by ``model``.
 
@@ -130,27 +135,34 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
     hand. Raises Refused when the key stands there twice.
     """
     value = msgspec.json.encode(model)
-    start, end = _model_place(body, _TOP_LEVEL.decode(body) if fields is None else fields)
+    place = _model_place(body, _TOP_LEVEL.decode(body) if fields is None else fields)
+    start, end = _model_span(body) if place is None else place
     return b"".join((body[:start], value, body[end:]))
 
 
-def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int]:
+def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
+    """Whether ``key`` stands at the top level of ``body`` more than once: readers differ in which
+    they take. ``fields`` are those of its envelope."""
+    if _model_place(body, fields) is not None:
+        return False
+    return sum(found == key for found, _ in _keys(body)) > 1
+
+
+def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
     """Where the top-level model's value stands. The lengths of the values say where the next key
-    is; where the body does not fit (a key that stands there twice or is written with escapes),
-    its brackets are walked."""
+    is; None where the body does not fit (a key that stands there twice or is written with
+    escapes)."""
     place = None
     at = body.index(b"{") + 1
     for key, raw in fields.items():
         found = _KEY.match(body, at)
         if found is None or found[1] != key.encode():
-            return _model_span(body)
+            return None
         end = found.end() + len(memoryview(raw))
         if key == "model":
             place = found.end(), end
         at = _COMMA.match(body, end).end()  # type: ignore[union-attr]
-    if place is None or body[at : at + 1] != b"}":
-        return _model_span(body)
-    return place
+    return place if body[at : at + 1] == b"}" else None
 
 
 def with_usage(body: bytes) -> bytes | None:
@@ -180,9 +192,17 @@ def with_usage(body: bytes) -> bytes | None:
 
 
 def _model_span(body: bytes) -> tuple[int, int]:
-    """Where the top-level model's value stands: walks the brackets, so that no text inside the
-    body is taken for a key."""
-    spans = []
+    """Where the top-level model's value stands."""
+    values = [_STRING.match(body, at) for key, at in _keys(body) if key == "model"]
+    spans = [value.span() for value in values if value is not None]
+    if len(spans) != 1:
+        raise _ambiguous()
+    return spans[0]
+
+
+def _keys(body: bytes) -> Iterator[tuple[str, int]]:
+    """The top-level keys, each with where its value begins: walks the brackets, so that no text
+    inside the body is taken for a key."""
     depth = 0
     skip_to = 0
     for token in _TOKEN.finditer(body):
@@ -198,12 +218,8 @@ def _model_span(body: bytes) -> tuple[int, int]:
             if colon is None:
                 continue
             value = _STRING.match(body, colon.end())
-            if _ANY.decode(text) == "model" and value is not None:
-                spans.append(value.span())
+            yield _ANY.decode(text), colon.end()
             skip_to = value.end() if value is not None else colon.end()
-    if len(spans) != 1:
-        raise _ambiguous()
-    return spans[0]
 
 
 def _ambiguous() -> Refused:

@@ -2,13 +2,13 @@
 
     BrokerError              carries one ErrorInfo: what the client will be told
      ├─ Refused              we said no: the call is wrong, unknown, not allowed, cannot be carried
-     └─ AttemptFailed        one attempt at one backend failed, nothing went to the client yet
+     └─ AttemptFailed        one attempt at one backend failed, no event went to the client yet
          ├─ Unreachable      no connection: refused, DNS, TLS, connect timeout; nothing was sent
          ├─ Broken           the connection died or the answer was unusable
          ├─ TimedOut         one of our timers fired
          └─ BackendRefused   the backend answered with an error of its own
 
-After the first byte to the client nothing is raised any more: what breaks then becomes an
+After the first event to the client nothing is raised any more: what breaks then becomes an
 in-band error inside the stream (``Transform.fail``).
 """
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from lmbroker import envelope, headers, routing
 from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config import Config
@@ -34,6 +36,9 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
         yield f"calls stay together by {', '.join(route.sticky)}"
     rules = route.retries
     yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"
+    if route.caps is not None:
+        caps = msgspec.structs.asdict(route.caps).items()
+        yield "at most " + ", ".join(f"{name} {cap}" for name, cap in caps if cap is not None)
     if body is not None:
         yield ""
         yield from _sent(route, name, dialect, operation, body)
@@ -65,6 +70,8 @@ def _sent(
         fields=head.fields,
         stream=head.stream,
     )
+    if route.caps is not None:
+        route.caps.check(call)
     workflow = meet(call, target, mode=route.mode, overrides=route.profile)
     try:
         outbound = workflow.outbound()

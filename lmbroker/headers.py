@@ -63,6 +63,12 @@ def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in headers.items() if name not in hop}
 
 
+def to_list(dialect: Dialect) -> Pairs:
+    """The headers that ask a backend of ``dialect`` for its models, without its credential."""
+    version = (("anthropic-version", ANTHROPIC_VERSION),) if dialect == "anthropic" else ()
+    return (("accept", "application/json"), ("user-agent", USER_AGENT), *version)
+
+
 def credential(dialect: Dialect) -> tuple[str, str]:
     """In which header a backend of ``dialect`` wants its credential, and what stands before it."""
     return ("x-api-key", "") if dialect == "anthropic" else ("authorization", "Bearer ")
@@ -112,7 +118,10 @@ def identity(
 def _header_text(text: str) -> str:
     """``text`` with ``?`` for what is no printable ASCII: model names and the names of unknown
     fields are anybody's."""
-    return "".join(each if " " <= each <= "~" else "?" for each in text[:HEADER_TEXT])
+    text = text[:HEADER_TEXT]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each if " " <= each <= "~" else "?" for each in text)
 
 
 def from_error(info: ErrorInfo, *, native: bool = False) -> Pairs:

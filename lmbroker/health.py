@@ -1,9 +1,9 @@
 """How each target does, as the calls that go there see it. Pure: times are arguments, in seconds
 of one clock.
 
-Nothing is asked of a backend only to see whether it lives: what real attempts meet is all the
-evidence. Every target has a breaker, and so has every key at it; besides, how many calls are there
-and how long they wait is known.
+What real attempts meet is the evidence. Checks, where a backend has them, say only whether it
+lives (see ``breaker``). Every target has a breaker, and so has every key at it; besides, how many
+calls are there and how long they wait is known.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ import msgspec
 
 from lmbroker.breaker import Breaker, BreakerRules, Change, State, Ticket
 from lmbroker.call import Outcome, Target
-from lmbroker.errors import AttemptFailed
+from lmbroker.errors import AttemptFailed, Broken, ErrorInfo
 from lmbroker.retries import blame, lasting
 
 RATE_LIMIT_REST = 5.0
@@ -29,7 +29,25 @@ STALE = 60.0
 CHANGES = 256
 """How many changes of state are kept for whoever wants to log them."""
 
+NO_CHECKS = frozenset({404, 405, 501})
+"""Statuses with which a backend says that it cannot be checked."""
+
 _UNKNOWN_COST = 1e6
+
+
+def check_failure(status: int, retry_after: str | None) -> AttemptFailed | None:
+    """What an answer with this status to a check means. Who refuses a key, has no time for it or
+    does not like the question is alive."""
+    if status < 500:
+        return None
+    info = ErrorInfo(
+        kind="server",
+        message="the backend failed its check",
+        status=status,
+        code=f"status_{status}",
+        retry_after=retry_after,
+    )
+    return Broken(info)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +241,29 @@ class Health:
             place.breaker.completed(visit, now, self.rules)
         elif outcome == "stream_error":
             place.breaker.failed(visit, now, reason or outcome, self.rules)
+
+    def checked(
+        self,
+        targets: Iterable[Target],
+        began: float,
+        now: float,
+        failure: AttemptFailed | None = None,
+        after: float | None = None,
+    ) -> None:
+        """The backend of these targets was checked: it answered, or it failed. Its keys are not
+        judged by that: one that may not list models may do all else."""
+        ticket = Ticket(began)
+        for place in {place.name: place for place in map(self.place, targets)}.values():
+            breaker = place.breaker
+            if failure is None:
+                breaker.check_answered(ticket, self.rules)
+                continue
+            reason = f"check: {failure.info.label}"
+            if lasting(failure):
+                breaker.failed_lastingly(ticket, now, reason, self.rules)
+            else:
+                breaker.check_failed(ticket, now, reason, self.rules)
+            breaker.rest(now, reason, after or 0.0)
 
     def snapshot(self, now: float) -> tuple[Standing, ...]:
         """Every target and, below it, each of its keys that has a name or something to tell."""

@@ -63,9 +63,11 @@ def caller_of(keys: Sequence[Key], headers: Mapping[str, Iterable[str]]) -> Call
     return Caller(name=found.name, models=found.models)
 
 
-def may_use(caller: Caller, alias: str) -> bool:
-    """Whether the caller's key is for this alias."""
-    return not caller.models or any(fnmatch.fnmatchcase(alias, glob) for glob in caller.models)
+def may_use(caller: Caller, *names: str) -> bool:
+    """Whether the caller's key is for one of these names: an alias, the name asked for."""
+    return not caller.models or any(
+        fnmatch.fnmatchcase(name, glob) for name in names for glob in caller.models
+    )
 
 
 def _credential(headers: Mapping[str, Iterable[str]]) -> str:

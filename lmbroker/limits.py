@@ -5,6 +5,9 @@ import msgspec
 KIB = 1024
 MIB = 1024 * KIB
 
+BODIES = ("/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings")
+"""The paths that take a body."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Every resource that a client can take without having been asked who it is.
@@ -18,6 +21,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_by_path: tuple[tuple[str, int], ...] = ()
     """(start of the path, limit); the first that fits wins over ``body``. None by default: all
     operations may carry images or long lists."""
+
+    max_tokens: int | None = None
+    """Most tokens that one call may ask for, under any name; a model may have its own. None by
+    default: what is too much is known to whoever pays."""
+
+    n: int | None = None
+    """Most answers that one call may ask for; the same."""
 
     bodies: int = 256 * MIB
     """Request bodies in memory at once, of all connections: eight of the largest, or thousands of

@@ -1,4 +1,11 @@
-"""An observer that counts, in Prometheus' terms. Labels come from configured names only."""
+"""An observer that counts, in Prometheus' terms. Labels come from configured names only.
+
+All is counted in ``Counter``, ``Histogram`` and ``Gauge`` (``livesum``), so that several processes
+can count as one (``workers.tally``); a collector that looks things up when it is asked cannot.
+"""
+
+import collections
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -11,84 +18,128 @@ UNKNOWN = "other"
 
 
 class Metrics:
-    """Counts calls into ``registry``. See ``call.Observer``."""
+    """Counts calls into ``registry``. See ``call.Observer``.
+
+    What a metric keeps for its labels is looked up here: prometheus-client's own look-up takes a
+    lock and makes each label a string anew. The labels are few, since they are configured.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._requests = Counter(
+        requests = Counter(
             "lmbroker_requests_total",
             "Calls by how they ended.",
             ("alias", "operation", "workflow", "outcome", "status"),
             registry=registry,
         )
-        self._duration = Histogram(
+        duration = Histogram(
             "lmbroker_request_seconds",
             "From the call's arrival to its end.",
             ("alias", "workflow"),
             buckets=_SECONDS,
             registry=registry,
         )
-        self._first = Histogram(
+        first = Histogram(
             "lmbroker_first_event_seconds",
             "From the call's arrival to the first event of its answer.",
             ("alias", "workflow"),
             buckets=_SECONDS,
             registry=registry,
         )
-        self._in_flight = Gauge("lmbroker_in_flight", "Calls open now.", registry=registry)
-        self._tokens = Counter(
+        self._in_flight = Gauge(
+            "lmbroker_in_flight",
+            "Calls open now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        tokens = Counter(
             "lmbroker_tokens_total",
             "Tokens as the backends counted them, or as estimated.",
             ("alias", "direction"),
             registry=registry,
         )
-        self._attempts = Counter(
+        attempts = Counter(
             "lmbroker_attempts_total",
             "Attempts at backends by how they ended.",
             ("backend", "result"),
             registry=registry,
         )
-        self._dropped = Counter(
+        dropped = Counter(
             "lmbroker_fields_dropped_total",
             "Calls in which fields were approximated or dropped.",
             ("alias", "dialect"),
             registry=registry,
         )
 
-        self._learned = Counter(
+        learned = Counter(
             "lmbroker_learned_total",
             "Calls repaired after a backend refused a parameter.",
             ("backend", "parameter"),
             registry=registry,
         )
+        self._requests = cache(requests.labels)
+        self._duration = cache(duration.labels)
+        self._first = cache(first.labels)
+        self._tokens = cache(tokens.labels)
+        self._attempts = cache(attempts.labels)
+        self._dropped = cache(dropped.labels)
+        self._learned = cache(learned.labels)
+
+        self._checks = Counter(
+            "lmbroker_checks_total",
+            "Checks of backends by how they ended.",
+            ("backend", "result"),
+            registry=registry,
+        )
+
+    def checked(self, backend: str, result: str) -> None:
+        """Count one check; ``result`` is ``ok`` or a word of ours."""
+        self._checks.labels(backend, result).inc()
 
     def opened(self, record: Record) -> None:
         self._in_flight.inc()
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
-        self._attempts.labels(attempt.target.backend.name, attempt.error or "ok").inc()
+        self._attempts(attempt.target.backend.name, attempt.error or "ok").inc()
 
     def closed(self, record: Record) -> None:
         self._in_flight.dec()
         alias = record.alias or UNKNOWN
         workflow = record.attempts[-1].workflow if record.attempts else "none"
-        self._requests.labels(
+        self._requests(
             alias, record.operation, workflow, record.outcome or "failed", str(record.status)
         ).inc()
         if record.closed_at is not None:
-            self._duration.labels(alias, workflow).observe(record.closed_at - record.opened_at)
+            self._duration(alias, workflow).observe(record.closed_at - record.opened_at)
         if record.first_event_at is not None:
-            self._first.labels(alias, workflow).observe(record.first_event_at - record.opened_at)
+            self._first(alias, workflow).observe(record.first_event_at - record.opened_at)
         usage = record.usage
         if usage is not None:
             prompt = usage.input + usage.cache_read + usage.cache_write
-            self._tokens.labels(alias, "in").inc(prompt)
-            self._tokens.labels(alias, "out").inc(usage.output)
+            self._tokens(alias, "in").inc(prompt)
+            self._tokens(alias, "out").inc(usage.output)
         for parameter in record.learned:
             backend = record.attempts[-1].target.backend.name
-            self._learned.labels(backend, parameter).inc()
+            self._learned(backend, parameter).inc()
         if record.dropped:
-            self._dropped.labels(alias, record.dialect).inc()
+            self._dropped(alias, record.dialect).inc()
+
+
+class Refusals(collections.Counter[int]):
+    """What a site refused before it became a call, status -> count; counted into ``registry``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._counted = Counter(
+            "lmbroker_refused_total",
+            "Requests that were refused before they became a call.",
+            ("status",),
+            registry=registry,
+        )
+
+    def __setitem__(self, status: int, count: int) -> None:
+        self._counted.labels(str(status)).inc(count - self[status])
+        super().__setitem__(status, count)
 
 
 def exposition(registry: CollectorRegistry) -> tuple[bytes, str]:

@@ -40,9 +40,9 @@ FAULT = ErrorInfo(kind="server", message="the broker failed to relay the stream"
 class Relay(Protocol):
     """One streamed answer.
 
-    ``begun`` fires when the first real event is here, when the stream ended before one came, or
-    when ``timeouts.commit`` seconds have passed: then the transform's phase says which. Only
-    after that may ``deliver`` be called. ``answer`` is the BackendAnswer, for ``abort``.
+    ``begun`` fires when the first real event is here, or when the stream ended before one came:
+    then the transform's phase says which. Only after that may ``deliver`` be called. ``answer`` is
+    the BackendAnswer: told when it is whole and when it is over, and aborted.
     """
 
     log = Logger()
@@ -66,7 +66,6 @@ class Relay(Protocol):
         self._spoke = False
         """The backend has said something for the client."""
         self._began = self._heard = self._wrote = clock.seconds()
-        self._commit_timer = clock.callLater(timeouts.commit, self._commit)
         first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
         self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
@@ -114,7 +113,6 @@ class Relay(Protocol):
         held, self._held = b"".join(self._held), []
         if not self.ended.called:
             consumer.registerProducer(self, True)
-        # Nothing held: the head goes out all the same, so that the client knows that it is served.
         self._write(held)
         return self.ended
 
@@ -143,7 +141,7 @@ class Relay(Protocol):
 
     def cancel(self) -> None:
         """Stop the backend; nobody wants the rest."""
-        self._stop_timers()
+        self._stop_timer()
         self._abort()
 
     # Within.
@@ -159,7 +157,7 @@ class Relay(Protocol):
             return
         if not self.begun.called:
             self.first_event_at = self._clock.seconds()
-            self._begin()
+            self.begun.callback(None)
         if phase != "open":
             self._end()
 
@@ -168,26 +166,15 @@ class Relay(Protocol):
         self._wrote = self._clock.seconds()
         self._consumer.write(out)
 
-    def _begin(self) -> None:
-        if self._commit_timer.active():
-            self._commit_timer.cancel()
-        self.begun.callback(None)
-
-    def _commit(self) -> None:
-        out = self.transform.commit()
-        if out:
-            self._held.append(out)
-        self._wrote = self._clock.seconds()
-        self._begin()
-
     def _end(self) -> None:
         if self.ended.called:
             return
-        self._stop_timers()
+        self._stop_timer()
         if self._consumer is not None:
             self._consumer.unregisterProducer()
         if not self._body_over:
             if self.transform.phase == "complete":
+                self._answer.whole()
                 if self._paused:
                     self.resumeProducing()
                 self._linger_timer = self._clock.callLater(LINGER_SECONDS, self._abort)
@@ -227,7 +214,6 @@ class Relay(Protocol):
             if not self._body_over:
                 self._answer.abort()
 
-    def _stop_timers(self) -> None:
-        for timer in (self._commit_timer, self._watch_timer):
-            if timer.active():
-                timer.cancel()
+    def _stop_timer(self) -> None:
+        if self._watch_timer.active():
+            self._watch_timer.cancel()

@@ -3,7 +3,7 @@
 The rules are those of reliability.md A5 and C. A call that a backend may have begun to work on is
 never made twice unless the operator says so:
 
-    failure, before any byte to the client                        another target   same one again
+    failure, before any event to the client                       another target   same one again
     no connection (refused, DNS, TLS, connect timeout, our queue)  yes              yes, not TLS
     429, 502, 503, 529, as status or as a stream's first event     yes              yes
     the stream ended before its first event                        yes              yes

@@ -7,6 +7,7 @@ import msgspec
 from lmbroker import envelope
 from lmbroker.balancing import Strategy
 from lmbroker.call import Alias, Backend, Call, Operation, Target, path_of
+from lmbroker.caps import Caps
 from lmbroker.errors import Refused
 from lmbroker.retries import Retries
 
@@ -22,7 +23,8 @@ class Route(Alias, frozen=True, kw_only=True):
 
     ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
     that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
-    names where the key comes from whose calls stay together, see ``sticky_key``.
+    names where the key comes from whose calls stay together, see ``sticky_key``. ``caps``: what
+    a call may ask for at most.
     """
 
     strategy: Strategy = "ordered"
@@ -30,6 +32,7 @@ class Route(Alias, frozen=True, kw_only=True):
     keys: Mapping[str, tuple[Backend, ...]] = {}
     sticky: tuple[str, ...] = ()
     retries: Retries = Retries()
+    caps: Caps | None = None
 
     def weight(self, at: int) -> float:
         """The weight of the target at this position."""
@@ -98,6 +101,22 @@ def named(target: Target, asked: str) -> Target:
     if MODEL in target.model:
         return msgspec.structs.replace(target, model=target.model.replace(MODEL, asked))
     return target
+
+
+def keeps_names(target: Target) -> bool:
+    """Whether each name that is asked for is a name of its own at the backend."""
+    return target.model == ANY or target.model.count(MODEL) == 1
+
+
+def asked_for(target: Target, model: str) -> str | None:
+    """The reverse of ``named``, for a target that keeps names: what to ask for so that the
+    backend sees ``model``; None where there is nothing."""
+    if target.model == ANY:
+        return model
+    before, _, after = target.model.partition(MODEL)
+    fits = model.startswith(before) and model.endswith(after)
+    asked = model[len(before) : len(model) - len(after)] if fits else ""
+    return asked or None
 
 
 def serving(route: Route, operation: Operation) -> Route:

@@ -1,6 +1,7 @@
 """twistd's door: ``twistd lmbroker --config FILE``. Builds everything, owns nothing."""
 
 import os
+import re
 import signal
 import sys
 from typing import Any, ClassVar
@@ -10,24 +11,27 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from lmbroker import __version__
-from lmbroker.config import Config, ConfigError
-from lmbroker.configfile import load
+from lmbroker.config import MOST_WORKERS, Config, ConfigError
+from lmbroker.configfile import Source, load_source
 from lmbroker.jsonlog import JSONLog
 from lmbroker.reactor import install
+from lmbroker.workers.log import Lines, SharedFile
 
 
 class Options(usage.Options):
     """The options of ``twistd lmbroker``. The config is read and checked here, so that a mistake
     ends the start before anything forks or listens."""
 
-    optParameters: ClassVar[list[list[str]]] = [
-        ["config", "c", "etc/config.toml", "The configuration file (TOML)."]
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["config", "c", "etc/config.toml", "The configuration file (TOML)."],
+        ["workers", "w", None, "How many processes serve. [default: server.workers]"],
     ]
 
     def postOptions(self) -> None:
         self["config"] = os.path.abspath(self["config"])
         try:
-            self.loaded = self.read()
+            self.loaded, self.source = self.read_source()
+            self.count = self._count()
         except ConfigError as error:
             for complaint in error.complaints:
                 print(complaint, file=sys.stderr)
@@ -38,7 +42,24 @@ class Options(usage.Options):
 
     def read(self) -> Config:
         """The configuration as the file is now. Raises ConfigError."""
-        return load(self["config"], shown=self._shown())
+        return self.read_source()[0]
+
+    def read_source(self) -> tuple[Config, Source]:
+        """The same, with what others need to read the very same."""
+        return load_source(self["config"], shown=self._shown())
+
+    def _count(self) -> int:
+        """How many processes serve. Raises ConfigError."""
+        told = self["workers"]
+        if told is None:
+            where, count = "server.workers", self.loaded.server.workers
+        elif re.fullmatch(r"[0-9]{1,2}", told) and 1 <= int(told) <= MOST_WORKERS:
+            where, count = "--workers", int(told)
+        else:
+            raise ConfigError((f"--workers: expected an integer from 1 to {MOST_WORKERS}",))
+        if count > 1 and sys.platform != "linux":
+            raise ConfigError((f"{where}: several processes need Linux",))
+        return count
 
     def _shown(self) -> str:
         """The config's path as people write it: relative to where they stand, if it is below."""
@@ -56,30 +77,54 @@ def makeService(options: Options) -> service.IService:
     """The service that twistd runs."""
     from twisted.internet import reactor
 
-    from lmbroker.daemon import BrokerService, CannotListen
+    from lmbroker.listening import CannotListen
 
+    several = options.count > 1
+    stream = _stream(options, reactor, several)
+    log = None if stream is None else JSONLog(stream, options.loaded.log_level)
     try:
-        return BrokerService(options.loaded, reactor, _log(options, reactor), options.read)
+        if several:
+            return _parent(options, reactor, stream, log)
+        from lmbroker.daemon import BrokerService
+
+        return BrokerService(options.loaded, reactor, log, options.read)
     except CannotListen as failure:
         failure.tell()
         raise
 
 
-def _log(options: Options, reactor: Any) -> JSONLog | None:
-    """JSON lines to where twistd was told to log; None where it was given a logger of its own.
-    A file is begun anew on SIGUSR1, as with twistd's own log."""
+def _parent(options: Options, reactor: Any, stream: Any, log: JSONLog | None) -> service.IService:
+    from lmbroker.workers.parent import ParentService
+
+    twistd: Any = options.parent or {}
+    logger = twistd.get("logger")
+    if logger and not hasattr(logger, "__qualname__"):
+        raise SystemExit("lmbroker: --logger must name a function, for several workers")
+    return ParentService(
+        (options.loaded, options.source),
+        reactor,
+        options.read_source,
+        options.count,
+        observer=log,
+        stream=stream,
+        logger=f"{logger.__module__}.{logger.__qualname__}" if logger else "",
+        reactor_name=twistd.get("reactor") or "",
+    )
+
+
+def _stream(options: Options, reactor: Any, several: bool) -> Any:
+    """Where twistd was told to log; None where it was given a logger of its own. A file is begun
+    anew on SIGUSR1, as with twistd's own log."""
     twistd: Any = options.parent or {}
     if twistd.get("logger"):
         return None
     name = twistd.get("logfile")
-    stream: Any
     if name == "-" or (not name and twistd.get("nodaemon", True)):
-        stream = sys.stdout
-    else:
-        path = os.path.abspath(name or "twistd.log")
-        try:
-            stream = LogFile.fromFullPath(path)
-        except OSError as error:
-            raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(stream.rotate))
-    return JSONLog(stream, options.loaded.log_level)
+        return Lines(sys.stdout.fileno()) if several else sys.stdout
+    path = os.path.abspath(name or "twistd.log")
+    try:
+        stream = (SharedFile if several else LogFile).fromFullPath(path)
+    except OSError as error:
+        raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(stream.rotate))
+    return stream

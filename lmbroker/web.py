@@ -4,7 +4,7 @@
 own site, anybody else may put it anywhere in theirs.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -22,14 +22,15 @@ from werkzeug.exceptions import HTTPException
 
 from lmbroker import envelope, models
 from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.broker import Answer, Broker
-from lmbroker.call import Alias, Call, Caller, Dialect, Operation, Record
+from lmbroker.broker import STREAM_HEADERS, Answer, Broker
+from lmbroker.call import Call, Caller, Dialect, Operation, Record
 from lmbroker.error_answers import error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.headers import REQUEST_ID, Pairs, from_error
-from lmbroker.keys import caller_of, may_use
+from lmbroker.headers import REQUEST_ID, Pairs, from_error, identity
+from lmbroker.keys import caller_of
 from lmbroker.metrics import exposition
-from lmbroker.routing import ANY, unknown_model
+from lmbroker.routing import unknown_model
+from lmbroker.signs_of_life import NO_SIGNS, Signs, SignsOfLife, told_late
 from lmbroker.unified import json_text
 
 MODES = ("default", "strict", "lenient")
@@ -38,7 +39,7 @@ Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
 
 
 class Front:
-    """The routes. ``registry`` is what ``/metrics`` shows; None hides it."""
+    """The routes. ``registry`` is what ``/metrics`` shows; None hides it, at any time."""
 
     log = Logger()
 
@@ -48,7 +49,7 @@ class Front:
 
     def __init__(self, broker: Broker, registry: CollectorRegistry | None = None) -> None:
         self._broker = broker
-        self._registry = registry
+        self.registry = registry
         self._created = int(broker.wall())
         self._calls: set[_Live] = set()
         self.draining = False
@@ -59,9 +60,10 @@ class Front:
         for live in list(self._calls):
             live.end(error)
 
-    def resource(self) -> IResource:
-        """The routes as a resource for ``twisted.web``."""
-        return _Resource(self.app)
+    def resource(self, only: Container[bytes] | None = None) -> IResource:
+        """The routes as a resource for ``twisted.web``; ``only`` has the paths that it shows,
+        None for all."""
+        return _Resource(self.app, only)
 
     # Routes.
 
@@ -82,21 +84,21 @@ class Front:
         return self._serve(request, "embeddings", "openai", self._broker.embeddings)
 
     @app.route("/v1/models", methods=["GET"])
-    def list_models(self, request: Any) -> bytes:
+    async def list_models(self, request: Any) -> bytes:
         query = {
             name.decode("latin-1"): values[0].decode("latin-1")
             for name, values in request.args.items()
         }
         try:
-            aliases = self._aliases(request)
+            aliases = await self._broker.listing.all(self._caller(request))
             return _json(request, 200, models.page(aliases, self._created, query))
         except Refused as error:
             return self._refuse(request, error)
 
     @app.route("/v1/models/<path:model>", methods=["GET"])
-    def show_model(self, request: Any, model: str) -> bytes:
+    async def show_model(self, request: Any, model: str) -> bytes:
         try:
-            alias = self._aliases(request).get(model)
+            alias = await self._broker.listing.one(self._caller(request), model)
         except Refused as error:
             return self._refuse(request, error)
         if alias is None:
@@ -119,21 +121,11 @@ class Front:
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Any) -> bytes:
-        if self._registry is None:
+        if self.registry is None:
             return self._refuse(request, _unknown_url())
-        body, content_type = exposition(self._registry)
+        body, content_type = exposition(self.registry)
         request.setHeader("content-type", content_type)
         return body
-
-    def _aliases(self, request: Any) -> Mapping[str, Alias]:
-        """The aliases that this client may use. Raises Refused without a valid key."""
-        caller = self._caller(request)
-        known = self._broker.config.aliases
-        return {
-            name: alias
-            for name, alias in known.items()
-            if may_use(caller, name) and not name.endswith(ANY)
-        }
 
     # Errors that no call belongs to.
 
@@ -182,53 +174,64 @@ class Front:
     ) -> None:
         """One call from its body to its end. Never raises: once bytes were written, an exception
         would make Klein append an HTML page to the stream."""
-        request.responseHeaders.removeHeader("server")
         record = self._broker.open(new_id(), operation, dialect)
 
         def left(_: Failure) -> None:
             record.client_left = True
+            if live.serving is not None:
+                live.serving.cancel()
 
         request.notifyFinish().addErrback(left)
         try:
-            answer = await operate(self._read(request, record), record)
+            call = self._read(request, record)
+            if call.stream:
+                live.signs = self._signs(request, record, call)
+            answer = await operate(call, record)
+            live.signs.stop()
             live.answer = answer
             record.status = answer.status
-            self._head(request, answer.status, answer.headers)
+            if live.signs.given:
+                live.signs.tell(told_late(answer.headers))
+            else:
+                self._head(request, answer.status, answer.headers)
             await answer.deliver(request)
         except CancelledError:
             if live.ended is None:
                 record.client_left = True
             elif not record.client_left:
-                self._tell(request, record, live.ended)
+                self._tell(request, record, live.ended, in_band=live.signs.given)
         except BrokerError as error:
             if not record.client_left:
-                self._tell(request, record, error)
+                self._tell(request, record, error, in_band=live.signs.given)
         except Exception:
             self.log.failure("A call failed")
             record.outcome, record.code = "failed", "internal_error"
             if record.client_left:
                 pass
-            elif request.startedWriting:
+            elif request.startedWriting and live.answer is not None:
                 # Not loseConnection: Klein finishes the request, which would look whole.
                 request.transport.abortConnection()
             else:
-                self._tell(request, record, BrokerError(_FAULT))
+                self._tell(request, record, BrokerError(_FAULT), in_band=live.signs.given)
                 record.outcome = "failed"
         finally:
+            live.signs.stop()
+            record.bytes_out += live.signs.bytes_out
             self._calls.discard(live)
             self._broker.close(record)
 
     def _read(self, request: Any, record: Record) -> Call:
         if len(self._calls) > self._broker.config.limits.calls:
             raise _busy()
-        caller = self._caller(request)
+        received = _received(request)
+        caller = caller_of(self._broker.config.keys, received)
         record.caller = caller.name
         body = request.content.read()
         # A stream may last for minutes; nobody reads its request again.
         request.content.close()
         request.content = BytesIO()
         record.bytes_in = len(body)
-        limit = self._broker.config.limits.body
+        limit = self._broker.config.limits.body_limit(request.lmbroker_path)
         if len(body) > limit:
             raise Refused(
                 "too_large",
@@ -237,7 +240,7 @@ class Front:
             )
         head = envelope.read(body)
         record.stream = head.stream
-        headers = _client_headers(request)
+        headers = {name: values[0] for name, values in received.items()}
         mode: Any = headers.get("x-lmbroker-mode")
         if mode is not None and mode not in MODES:
             raise Refused(
@@ -264,19 +267,39 @@ class Front:
 
     def _caller(self, request: Any) -> Caller:
         """Raises Refused where no valid key is told."""
-        keys = self._broker.config.keys
-        if not keys:
-            return Caller()
-        told: dict[str, list[str]] = {}
-        for name, values in request.requestHeaders.getAllRawHeaders():
-            told[name.decode("latin-1").lower()] = [each.decode("latin-1") for each in values]
-        return caller_of(keys, told)
+        return caller_of(self._broker.config.keys, _received(request))
 
-    def _tell(self, request: Any, record: Record, error: BrokerError) -> None:
-        """The HTTP error that ends a call before its first byte."""
+    def _signs(self, request: Any, record: Record, call: Call) -> Signs:
+        """For the client of a stream; when, says the first target of its alias."""
+        route = self._broker.config.alias(call.alias)
+        if route is None or not route.targets:
+            return NO_SIGNS
+
+        def head() -> None:
+            record.status = 200
+            told = identity(call.dialect, call.id)
+            self._head(request, 200, (*STREAM_HEADERS, *told))
+
+        return SignsOfLife(
+            self._broker.clock,
+            route.targets[0].timeouts,
+            ADAPTERS[call.dialect].ping(started=False),
+            head=head,
+            write=request.write,
+        )
+
+    def _tell(self, request: Any, record: Record, error: BrokerError, *, in_band: bool) -> None:
+        """The error that ends a call before its answer began: an HTTP answer, or an event of the
+        stream where the client has the head of it already."""
         info = error.info
-        record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
         record.code = info.label
+        if in_band:
+            record.outcome = "stream_error"
+            out = ADAPTERS[record.dialect].stream_error(info, record.id)
+            record.bytes_out = len(out)
+            request.write(out)
+            return
+        record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
         status, value = ADAPTERS[record.dialect].encode_error(info, record.id)
         body = json_text.encode(value)
         native = error.native if isinstance(error, BackendRefused) else None
@@ -307,13 +330,14 @@ class Front:
 class _Live:
     """One call that is being served."""
 
-    __slots__ = ("answer", "ended", "serving")
+    __slots__ = ("answer", "ended", "serving", "signs")
 
     def __init__(self) -> None:
         self.serving: Deferred[None] | None = None
         self.answer: Answer | None = None
         self.ended: Refused | None = None
         """Why it was ended from here."""
+        self.signs = NO_SIGNS
 
     def end(self, error: ErrorInfo) -> None:
         if self.answer is not None:
@@ -331,11 +355,18 @@ class _Resource(KleinResource):
 
     log = Logger()
 
+    def __init__(self, app: Klein, only: Container[bytes] | None = None) -> None:
+        super().__init__(app)
+        self._only = only
+
     def render(self, request: Any) -> Any:
         path = b"/" + b"/".join(request.postpath)
-        request.getRequestHostname = lambda: b"localhost"
         request.responseHeaders.removeHeader("server")
         request.lmbroker_path = path.decode("utf-8", "replace")
+        endpoint = _POSTED.get(path) if request.method == b"POST" else None
+        if endpoint is not None and (self._only is None or path in self._only):
+            return self._serve(endpoint, request)
+        request.getRequestHostname = lambda: b"localhost"
         try:
             request.path.decode("utf-8")
             path.decode("utf-8")
@@ -343,26 +374,19 @@ class _Resource(KleinResource):
             return _error(
                 request, ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
             )
-        endpoint = _POSTED.get(path) if request.method == b"POST" else None
-        if endpoint is None:
-            return super().render(request)
-        return self._serve(endpoint, request)
+        if self._only is not None and path not in self._only:
+            return _error(request, _unknown_url().info)
+        return super().render(request)
 
     def _serve(self, endpoint: str, request: Any) -> int:
         """What Klein does for a route that it has found, for those that nobody need look for:
         its matching takes as long as all the rest of this door."""
         serving: Any = self._app.execute_endpoint(endpoint, request)
-        gone: list[bool] = []
-
-        def left(_: Failure) -> None:
-            gone.append(True)
-            serving.cancel()
 
         def served(_: Any) -> None:
-            if not gone:
+            if request.channel is not None:  # its client has not left
                 request.finish()
 
-        request.notifyFinish().addErrback(left)
         serving.addCallback(served)
         serving.addErrback(lambda failure: self.log.failure("A call failed", failure))
         return NOT_DONE_YET
@@ -395,15 +419,20 @@ def _unknown_url() -> Refused:
     return Refused("not_found", "this path does not exist", code="unknown_url")
 
 
-def _client_headers(request: Any) -> dict[str, str]:
-    return {
-        name.decode("latin-1").lower(): values[0].decode("latin-1")
-        for name, values in request.requestHeaders.getAllRawHeaders()
-    }
+def _received(request: Any) -> Mapping[str, list[str]]:
+    """All headers: name in lower case -> values."""
+    # The requests of our own site have them at hand.
+    received: Mapping[str, list[str]] | None = getattr(request, "received", None)
+    if received is None:
+        received = {
+            name.decode("latin-1").lower(): [value.decode("latin-1") for value in values]
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+    return received
 
 
 def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
-    answer = error_answer(request.lmbroker_path, _client_headers(request), info, status)
+    answer = error_answer(request.lmbroker_path, _received(request), info, status)
     request.setResponseCode(answer.status, _REASONS.get(answer.status))
     for name, value in answer.headers:
         request.setHeader(name, value)

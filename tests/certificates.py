@@ -1,6 +1,7 @@
 """Certificates for tests: an authority of one's own, and servers that it vouches for."""
 
 import datetime
+import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,3 +42,22 @@ class Authority:
             .add_extension(extension, critical=False)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def pem_files(folder):
+    """A key and a certificate of 127.0.0.1 in ``folder``, and what trusts them."""
+    authority = Authority()
+    server = authority.server("127.0.0.1")
+    (folder / "key.pem").write_bytes(
+        server.privateKey.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    (folder / "cert.pem").write_bytes(server.certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "chain.pem").write_text(authority.pem)
+    context = ssl.create_default_context(cadata=authority.pem)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context

@@ -4,8 +4,11 @@ import gc
 import signal
 
 import pytest
+import pytest_twisted
+from door_in_memory import Door
 from ports import free_port
 from running import Daemon, practice_config
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 
@@ -38,6 +41,43 @@ def start_daemon(tmp_path):
         if running.process.poll() is None:
             running.process.kill()
             running.process.wait()
+
+
+@pytest.fixture
+def open_house(request):
+    """Open a house as the test says, and where it does not as its module says in ``HOUSE``; see
+    ``house.House.open``. All are closed at the end of the test."""
+    # Not above: this file is imported before pytest-twisted has chosen a reactor.
+    from house import House
+
+    usual = getattr(request.module, "HOUSE", {})
+    opened = []
+
+    async def open_(**options):
+        opened.append(await House().open(**{**usual, **options}))
+        return opened[-1]
+
+    yield open_
+    for house in opened:
+        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+
+
+@pytest.fixture
+def house(open_house):
+    """A house as the test's module says in ``HOUSE``."""
+    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+
+
+@pytest.fixture(scope="module", params=["lean", "stock"])
+def engine(request):
+    """Each of the engines, one after the other, for all tests of a module."""
+    # Not above: as in open_house.
+    from house import House
+
+    before = Door.engine
+    Door.engine = House.engine = request.param
+    yield request.param
+    Door.engine = House.engine = before
 
 
 def pytest_collection_finish():

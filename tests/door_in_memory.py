@@ -78,11 +78,14 @@ class Answers(Resource):
 class Door:
     """A site, its clock, and what it has been asked."""
 
-    def __init__(self, **limits):
+    engine = "lean"
+    """Tests over both engines set it."""
+
+    def __init__(self, *, engine=None, **limits):
         self.clock = Clock()
         self.resource = Answers()
         self.limits = Limits(**limits)
-        self.site = Site(self.resource, self.clock, self.limits)
+        self.site = Site(self.resource, self.clock, self.limits, engine or self.engine)
 
     def connect(self, host=REMOTE):
         return Connection(self, host)

@@ -120,6 +120,9 @@ class House:
     the broker is embedded in one.
     """
 
+    engine = "lean"
+    """Tests over both engines set it."""
+
     async def open(self, timeouts=Timeouts(), config=CONFIG, *, listen=None, site=None):
         self.backends_seen = []
         self._accepted = []
@@ -155,7 +158,7 @@ class House:
         }
         self.records = []
         self.registry = CollectorRegistry()
-        self._backends = Backends(reactor)
+        self._backends = Backends(reactor, engine=self.engine)
         self.broker = Broker(
             msgspec.structs.replace(config, aliases=aliases),
             self._backends,

@@ -17,16 +17,17 @@ READY_SECONDS = 20
 class Daemon:
     """``twistd lmbroker`` in a process of its own, over a config written for it."""
 
-    def __init__(self, folder: Path, config: str, *, arguments=(), environ=None):
+    def __init__(self, folder: Path, config: str, *, twistd=(), arguments=(), environ=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = folder / "config.toml"
         self.config.write_text(config.replace("PORT", str(self.port)))
         self.out = folder / "stdout"
-        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        run = "from twisted.scripts.twistd import run; run()"
+        command = [sys.executable, "-c", run, "-n", "--pidfile=", *twistd]
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
-                [*twistd, "-n", "--pidfile=", "lmbroker", "--config", str(self.config), *arguments],
+                [*command, "lmbroker", "--config", str(self.config), *arguments],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environ or {})},
@@ -95,3 +96,24 @@ def practice_config():
                 f'target = {{ url = "practice:", model = "{fault}" }}\n'
             )
     return text
+
+
+class Practice:
+    """The practice backend in a process of its own, which may be killed and started again."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "lmbroker.testing", "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert b"practice backend on" in self.process.stdout.readline()
+
+    def kill(self):
+        """kill -9, if it runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()

@@ -2,6 +2,7 @@
 
 import inspect
 
+import msgspec
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -13,7 +14,8 @@ from twisted.web.client import HTTPConnectionPool
 
 from lmbroker.backends import Backends, api_root
 from lmbroker.call import Backend, Timeouts
-from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS, Pool
+from lmbroker.client.stock import Pool
+from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS
 from lmbroker.errors import Broken, TimedOut, Unreachable
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
@@ -42,9 +44,9 @@ class Wire(StringTransport):
 class Network:
     """Backends on a reactor in memory; ``connections`` are those made so far."""
 
-    def __init__(self):
+    def __init__(self, engine):
         self.reactor = MemoryReactorClock()
-        self.backends = Backends(self.reactor)
+        self.backends = Backends(self.reactor, engine=engine)
         self.connections = []
 
     def send(self, to=None, outbound=OUTBOUND):
@@ -80,9 +82,9 @@ class Network:
         return [call for call in self.reactor.getDelayedCalls() if call.active()]
 
 
-@pytest.fixture
-def network():
-    return Network()
+@pytest.fixture(params=["lean", "stock"])
+def network(request):
+    return Network(request.param)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,20 @@ def test_the_query_is_appended(network):
     assert network.accept().value().startswith(b"POST /v1/messages?beta=true HTTP/1.1\r\n")
 
 
+@pytest.mark.parametrize(
+    ("url", "address", "host"),
+    [
+        ("http://10.1.2.3", ("10.1.2.3", 80), b"10.1.2.3"),
+        ("http://[::1]:8000", ("::1", 8000), b"[::1]:8000"),
+        ("http://[2001:db8::1]/v1", ("2001:db8::1", 80), b"[2001:db8::1]"),
+    ],
+)
+def test_addresses(network, url, address, host):
+    network.send(backend(url=url))
+    assert network.reactor.tcpClients[0][:2] == address
+    assert b"\r\nhost: " + host + b"\r\n" in network.accept().value().lower()
+
+
 def test_an_answer(network):
     network.send()
     network.accept().protocol.dataReceived(ANSWER)
@@ -155,6 +171,23 @@ def test_a_redirect_is_an_answer_like_any_other(network):
     )
     assert network.answer.status == 303
     assert len(network.reactor.tcpClients) == 1
+
+
+def test_a_get_has_no_body_and_takes_no_place_from_calls(network):
+    busy = msgspec.structs.replace(backend("anthropic"), max_in_flight=1, queue=0)
+    network.send(busy)
+    network.accept()
+    asked = Outbound(method="GET", path="/models", query=b"limit=9", headers=(("x-a", "b"),))
+    outcome = []
+    getting = Deferred.fromCoroutine(network.backends.get(busy, asked, TIMEOUTS))
+    getting.addBoth(outcome.append)
+    wire = network.accept()
+    head, _, body = wire.value().lower().partition(b"\r\n\r\n")
+    assert head.startswith(b"get /v1/models?limit=9 http/1.1\r\n")
+    assert b"x-api-key: the-key" in head and b"x-a: b" in head
+    assert (b"content-length: 0" in head or b"content-length" not in head) and body == b""
+    wire.protocol.dataReceived(ANSWER)
+    assert outcome[0].status == 200
 
 
 def test_cookies_are_not_kept(network):

@@ -85,7 +85,7 @@ MODEL = """
 [[models]]
 alias = "{dialect}-{model}"
 type = "{dialect}"
-target = {{ url = "{url}", model = "{model}", api_key = "{key}" }}
+target = {{ url = "{url}", model = "{model}", api_key = "{key}", headers = {{ x-gate = "{key}" }} }}
 """
 SEVERAL = """
 [[backends]]
@@ -355,6 +355,9 @@ MISTAKES = (
     f'[[models]]\nalias = "x"\ntype = "openai"\n[models.target.headers]\nx = ["{LITERAL}"]\n',
     f'[[models]]\nalias = "x"\ntype = "openai"\n[models.target.headers]\nhost = "{LITERAL}"\n',
     f'[[models]]\nalias = "x"\ntype = "openai"\n[models.target.headers]\nx = {PIN}\n',
+    f'[[models]]\nalias = "x"\ntype = "openai"\n[models.target.headers]\nx = "$ {LITERAL}"\n',
+    f'[[models]]\nalias = "x"\ntype = "openai"\n[models.target.headers]\nx = "env:{LITERAL}"\n',
+    f'[limits.body_by_path]\n"{LITERAL}" = 1\n',
     f'[[keys]]\nname = "x"\nhash = "{CLIENT_PLAIN}"\n',
     f'[[keys]]\nname = "x"\nkey = ["{CLIENT_PLAIN}"]\n',
     f'[[keys]]\nname = "x"\nkey = "{CLIENT_PLAIN}"\nmodels = "{MISPLACED}"\n',

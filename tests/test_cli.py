@@ -154,6 +154,21 @@ def test_check_has_modes_only_where_one_differs(run, tmp_path):
     )
 
 
+def test_check_tells_what_workers_mean_for_bounds(run, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[server]\nworkers = 3\n[[backends]]\nname = "gpu"\ntype = "openai"\n'
+        'url = "http://localhost:8000"\nmax_in_flight = 4\n'
+        '[[models]]\nalias = "m"\ntargets = [{ backend = "gpu", model = "q" }]\n'
+    )
+    code, out, _ = run("check", "--config", str(path))
+    assert code == 0
+    assert out.decode().splitlines()[-2:] == [
+        "3 workers: limits and max_in_flight are those of each",
+        "backend gpu gets up to 12 calls at once",
+    ]
+
+
 def test_check_tells_every_mistake(run, tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('log_level = "loud"\n[[models]]\nalias = "m"\ntype = "openai"\n')
@@ -438,7 +453,7 @@ api_key = "env:TEST_KEY"
 name = "two"
 type = "openai"
 url = "https://two"
-headers = { x-extra = "1" }
+headers = { x-extra = "1", x-gate = "env:TEST_KEY" }
 [[models]]
 alias = "best-*"
 strategy = "weighted"
@@ -446,6 +461,10 @@ targets = [
   { backend = "one", model = "claude-sonnet-4-6", weight = 3 },
   { backend = "two", model = "*" },
 ]
+[[models]]
+alias = "capped"
+limits = { max_tokens = 5 }
+targets = [{ backend = "two" }]
 """
 
 
@@ -477,6 +496,20 @@ def test_explain_tells_where_a_call_would_go_and_what_it_would_be(run, several):
     assert "x-api-key: ***" in lines
     assert json.loads(lines[-1])["messages"][0]["role"] == "user"
     assert SECRET.encode() not in out
+
+
+def test_explain_shows_headers_and_no_secret_of_them(run, several):
+    request = {"model": "capped", "max_tokens": 5, "messages": []}
+    code, out, _ = run("explain", "--config", several, "--alias", "capped", given=request)
+    lines = out.decode().splitlines()
+    assert code == 0 and {"x-extra: 1", "x-gate: ***", "at most max_tokens 5"} <= set(lines)
+    assert SECRET.encode() not in out
+
+
+def test_explain_refuses_what_is_over_a_cap(run, several):
+    request = {"model": "capped", "max_tokens": 6, "messages": []}
+    code, _, err = run("explain", "--config", several, "--alias", "capped", given=request)
+    assert (code, err) == (1, ["refused: 'max_tokens' may be at most 5 for this model"])
 
 
 def test_explain_without_a_request(run, several):

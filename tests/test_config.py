@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from lmbroker import config_models, envelope
 from lmbroker.breaker import BreakerRules
 from lmbroker.call import Timeouts
+from lmbroker.caps import Caps
 from lmbroker.config import ConfigError, parse
 from lmbroker.config_table import Table
 from lmbroker.configfile import load
 from lmbroker.keys import digest_of, hash_of
-from lmbroker.limits import Limits
+from lmbroker.limits import BODIES, Limits
 from lmbroker.profiles import Profile, profile
 from lmbroker.retries import Retries
+from lmbroker.web import Front
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
@@ -148,7 +150,7 @@ def test_models_at_one_place_share_a_backend():
 
 
 def test_endpoints_in_the_place_of_host_and_port():
-    text = (
+    text = KEYS.replace("HASH", hash_of("lmb-bob")) + (
         '[server]\nlisten = ["tcp:80:interface=127.0.0.1", "unix:/run/x.sock", '
         '"systemd:domain=INET:index=0", "ssl:443:privateKey=/key.pem:interface=127.0.0.1"]\n'
     )
@@ -206,15 +208,53 @@ def load_example(text):
             '[server]\nlisten = ["unix:/x", "tcp:80"]\nopen = true\n' + MODEL,
             "server.listen[1]: other machines reach it, and no client needs a key",
         ),
+        (
+            '[server]\nlisten = ["systemd:INET:index=0"]\nopen = true\n' + MODEL,
+            "server.listen[0]: other machines may reach it, and no client needs a key",
+        ),
+        (
+            '[server]\nmetrics_listen = ["unix:/x", "tcp:9464"]\n' + MODEL,
+            "server.metrics_listen[1]: other machines reach it, and /metrics needs no key",
+        ),
+        (
+            '[[keys]]\nname = "a"\nkey = "key-1"\n' + MODEL,
+            'keys[0].key: the key stands in the file itself; use "env:NAME" or "file:/path"',
+        ),
+        (
+            MODEL.replace('"x"', '"x", headers = { x-gate-token = "1" }'),
+            "models[0].target.headers.x-gate-token: the key stands in the file itself; "
+            'use "env:NAME" or "file:/path"',
+        ),
+        (
+            MODEL.replace('"x"', '"x", headers = { x-a = "sk-0123456789abcdef" }'),
+            "models[0].target.headers.x-a: the key stands in the file itself; "
+            'use "env:NAME" or "file:/path"',
+        ),
+        (
+            MODEL.replace("https://host", "http://api.example.com").replace(
+                '"x"', '"x", headers = { x-a = "env:KEY" }'
+            ),
+            "models[0].target.url: the key goes over the network in clear",
+        ),
     ],
 )
 def test_warnings(text, warning):
     assert read(text).warnings == (f"etc/c.toml: {warning}",)
 
 
-def test_a_key_in_a_file_that_others_may_read(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        MODEL.replace('"x"', '"x", api_key = "key-1"'),
+        MODEL.replace('"x"', '"x", api_keys = ["key-1"]'),
+        MODEL.replace('"x"', '"x", headers = { x-token = "key-1" }'),
+        MODEL + '[[keys]]\nname = "a"\nkey = "key-1"\n',
+        MODEL + '[[backends]]\nname = "b"\ntype = "openai"\nurl = "https://b"\napi_key = "k"\n',
+    ],
+)
+def test_a_key_in_a_file_that_others_may_read(tmp_path, text):
     path = tmp_path / "c.toml"
-    path.write_text(MODEL.replace('"x"', '"x", api_key = "key-1"'))
+    path.write_text(text)
     path.chmod(0o640)
     assert load(str(path), shown="c.toml").warnings[-1] == (
         "c.toml: other users may read this file, and a key stands in it: chmod 600"
@@ -634,16 +674,107 @@ def test_two_keys_of_one_name():
 
 @pytest.mark.parametrize(
     ("server", "at"),
-    [('host = "0.0.0.0"', "host"), ('listen = ["unix:/x", "tcp:80"]', "listen[1]")],
+    [
+        ('host = "0.0.0.0"', "host: other machines reach"),
+        ('listen = ["unix:/x", "tcp:80"]', "listen[1]: other machines reach"),
+        ('listen = ["systemd:INET:index=0"]', "listen[0]: other machines may reach"),
+        ('listen = ["systemd:INET6:name=x"]', "listen[0]: other machines may reach"),
+    ],
 )
 def test_other_machines_are_not_let_in_without_keys(server, at):
     text = f"[server]\n{server}\n"
     assert complaints(text + MODEL) == [
-        f"server.{at}: other machines reach it, and no client needs a key: add [[keys]], "
-        "or open = true to [server]"
+        f"server.{at} it, and no client needs a key: add [[keys]], or open = true to [server]"
     ]
     config = read(text + KEYS.replace("HASH", hash_of("lmb-bob")) + MODEL)
     assert config.warnings == ()
+
+
+def test_a_unix_socket_of_systemd_is_reached_from_this_machine_only():
+    config = read('[server]\nlisten = ["systemd:UNIX:name=x"]\n' + MODEL)
+    assert config.warnings == ()
+
+
+def test_a_listener_for_metrics():
+    config = read('[server]\nmetrics_listen = ["tcp:9464:interface=127.0.0.1"]\n' + MODEL)
+    assert config.server.metrics_listen == ("tcp:9464:interface=127.0.0.1",)
+    assert (read(MODEL).server.metrics_listen, config.warnings) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("server", "complaint"),
+    [
+        (
+            'metrics_listen = ["tcp"]',
+            "server.metrics_listen[0]: found a string ('tcp'): tcp needs 'port'",
+        ),
+        (
+            'listen = ["unix:/x"]\nmetrics_listen = ["unix:/y", "unix:/x"]',
+            "server.metrics_listen[1]: clients are served there already",
+        ),
+        (
+            'metrics_listen = "unix:/y"',
+            "server.metrics_listen: found a string ('unix:/y'), expected an array of strings",
+        ),
+    ],
+)
+def test_mistakes_of_a_listener_for_metrics(server, complaint):
+    assert complaints(f"[server]\n{server}\n{MODEL}") == [complaint]
+
+
+# What a request may be.
+
+
+def test_bodies_by_path_the_longest_first():
+    text = '[limits]\nbody = 9\n[limits.body_by_path]\n"/v1/" = 5\n"/v1/embeddings" = 7\n'
+    limits = read(text + MODEL).limits
+    assert limits.body_by_path == (("/v1/embeddings", 7), ("/v1/", 5))
+    paths = ("/v1/embeddings", "/v1/messages", "/")
+    assert [limits.body_limit(path) for path in paths] == [7, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('"/v1/embeding" = 5', "/v1/embeding: expected the beginning of one of /v1/chat/comp"),
+        ('"v1/embeddings" = 5', "?: expected the beginning of one of /v1/chat/completions"),
+        ("messages = 5", "?: expected the beginning of one of /v1/chat/completions"),
+        ('"/v1/messages" = 0', "/v1/messages: found an integer (0), expected an integer from 1"),
+        ('"/v1/messages" = "5"', "/v1/messages: found a string ('5'), expected an integer from"),
+    ],
+)
+def test_mistakes_of_bodies_by_path(line, complaint):
+    [told] = complaints(f"[limits.body_by_path]\n{line}\n{MODEL}")
+    assert told.startswith(f"limits.body_by_path.{complaint}")
+
+
+def test_the_paths_that_take_a_body_are_those_of_the_door():
+    posted = {rule.rule for rule in Front.app.url_map.iter_rules() if "POST" in rule.methods}
+    assert set(BODIES) == posted
+
+
+def test_caps_of_all_and_of_one_model():
+    own = MODEL.replace('"m"', '"own"') + "limits = { max_tokens = 20 }\n"
+    config = read("[limits]\nmax_tokens = 10\nn = 1\n" + MODEL + own)
+    assert config.alias("m").caps == Caps(max_tokens=10, n=1)
+    assert config.alias("own").caps == Caps(max_tokens=20, n=1)
+    assert read(own).alias("own").caps == Caps(max_tokens=20)
+    assert read(MODEL).alias("m").caps is None
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("max_tokens = 0", "max_tokens: found an integer (0), expected 1 or more"),
+        ('n = "1"', "n: found a string ('1'), expected an integer"),
+    ],
+)
+def test_mistakes_of_caps(table, complaint):
+    assert complaints(f"[limits]\n{table}\n{MODEL}") == [f"limits.{complaint}"]
+    assert of_model(f"limits = {{ {table} }}\n") == [f"models[0].limits.{complaint}"]
+    assert of_model("limits = { body = 5 }\n") == [
+        "models[0].limits.body: unknown key (known here: max_tokens, n)"
+    ]
 
 
 # How long to wait.
@@ -687,6 +818,7 @@ def test_the_documentation_tells_the_defaults_of_bounds(table, bounds):
     defaults = msgspec.structs.asdict(bounds)
     for name in ("body_by_path", "unsafe", "fallback_on"):
         defaults.pop(name, None)
+    defaults = {name: value for name, value in defaults.items() if value is not None}
     assert {name: float(value) for name, value in rows} == defaults
 
 
@@ -715,7 +847,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     monkeypatch.setattr(Table, "any", any)
     read(EVERY_KIND + MODEL)
     tables = {"server", "keys", "backends", "models", "models[].target", "models[].targets"}
-    tables |= {"timeouts", "limits", "retries", "breaker"}
+    tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits"}
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
     named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
     assert len(named) == len(set(named))
@@ -755,7 +887,7 @@ def _inline_default(value):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()
@@ -775,7 +907,7 @@ def test_the_table_of_urls_in_the_documentation_is_true():
 
 def test_the_worked_configurations_of_routing_load():
     examples = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / "docs" / "routing.md").read_text())
-    assert len(examples) == 4
+    assert len(examples) == 5
     for text in examples:
         assert load_example(text).aliases
 
@@ -807,11 +939,67 @@ def test_a_model_of_several_targets():
     assert (target.model, route.weights) == ("*", (2.0,))
     assert target.timeouts == Timeouts(idle=3, total=70)
     assert target.backend.headers == (("x-extra", "1"),)
+    assert [each.reveal() for each in target.backend.secrets] == ["from-env"]
     assert [each.credential_ref for each in route.keys["b"]] == ["env:KEY", "literal 1"]
     assert route.retries == Retries(
         attempts=2, seconds=5, unsafe=True, fallback_on=frozenset({"500"})
     )
     assert (route.strategy, route.sticky) == ("fastest", ("caller", "header:x-s"))
+
+
+HEADERS = MODEL.replace('"x"', '"x", headers = { HEADER }')
+
+
+def test_headers_by_reference_are_secrets():
+    lines = 'x-one = "env:KEY", x-two = "file:/run/key", x-plain = "env", X-Token = "literal"'
+    config = read(HEADERS.replace("HEADER", lines))
+    backend = config.alias("m").targets[0].backend
+    shown = [(name, str(value)) for name, value in backend.headers]
+    assert shown == [
+        ("x-one", "***"),
+        ("x-two", "***"),
+        ("x-plain", "env"),
+        ("x-token", "***"),
+    ]
+    held = [each.reveal() for each in backend.secrets]
+    assert held == ["from-env", "from-a-file", "literal"]
+    assert len(config.warnings) == 1 and config.holds_a_key
+    assert "from-env" not in repr(config)
+
+
+def test_a_secret_behind_a_first_word_is_known_without_it():
+    text = HEADERS.replace("HEADER", 'x-auth = "file:/bearer"')
+    config = parse(text, name="c", environ={}, read_file=lambda path: "Bearer abc\n")
+    held = config.alias("m").targets[0].backend.secrets
+    assert [each.reveal() for each in held] == ["Bearer abc", "abc"]
+
+
+def test_headers_tell_backends_apart_by_their_reference():
+    other = HEADERS.replace("HEADER", 'x-one = "env:OPENAI_API_KEY"').replace('"m"', '"n"')
+    config = read(HEADERS.replace("HEADER", 'x-one = "env:KEY"') + other)
+    names = [alias.targets[0].backend.name for alias in config.aliases.values()]
+    assert names == ["host", "host-2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("env:NO", "the environment variable 'NO' is not set"),
+        ("env:EMPTY", "the environment variable 'EMPTY' is not set"),
+        ("env:not-a-name", 'the environment variable after "env:" is not set'),
+        ("env:BAD", "the value has characters that no HTTP header may hold"),
+        ("file:key", 'expected an absolute path after "file:"'),
+        ("file:/none", "the file '/none' cannot be read: No such file or directory"),
+        ("file:/empty", "the file '/empty' is empty"),
+        ("$KEY", 'expected "env:NAME", "file:/path" or the value, and nothing else'),
+        ("Env:KEY", 'expected "env:NAME", "file:/path" or the value, and nothing else'),
+        ("Bearer env:KEY", 'expected "env:NAME", "file:/path" or the value, and nothing else'),
+        ("schl\u00fcssel", "the value has characters that no HTTP header may hold"),
+    ],
+)
+def test_mistakes_of_headers(value, complaint):
+    lines = complaints(HEADERS.replace("HEADER", f'x-a = "{value}"'))
+    assert lines == [f"models[0].target.headers.x-a: {complaint}"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,12 @@ import json
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
+
+from lmbroker.config import parse
+from lmbroker.daemon import with_practice
 
 CONFIG = """
 log_level = "info"
@@ -116,7 +120,7 @@ def test_reload_takes_over_and_breaks_no_stream(daemon, wire):
     running = daemon()
     streams = [wire.stream(running.port, "openai" if n % 2 else "anthropic") for n in range(40)]
     text = running.config.read_text()
-    running.config.write_text(text.replace('"info"', '"warning"') + MORE)
+    running.config.write_text(text + MORE)
     running.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 10
     while "new" not in wire.aliases(running.port):
@@ -124,8 +128,21 @@ def test_reload_takes_over_and_breaks_no_stream(daemon, wire):
     for response in streams:
         rest = response.read()
         assert rest.endswith((b"data: [DONE]\n\n", b'{"type":"message_stop"}\n\n'))
+    line = wait_for(running, "The configuration was reloaded")
+    assert line["message"].endswith("; added alias new")
     assert running.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in running.out.read_text()
+
+
+def test_reload_takes_over_the_log_level(daemon, wire):
+    running = daemon()
+    text = running.config.read_text()
+    running.config.write_text(text.replace('"info"', '"warning"') + MORE)
+    running.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while "new" not in wire.aliases(running.port):
+        assert time.monotonic() < deadline
+    assert not [line for line in running.lines() if "was reloaded" in line["message"]]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,73 @@ def test_reload_onto_a_taken_port_keeps_the_old_one(daemon, wire):
         line = wait_for(running, "The configuration was not reloaded")
     assert "Address already in use" in line["message"]
     assert wire.get(running.port, "/health")[0] == 200
+
+
+UNKNOWN = b'"code":"unknown_url"'
+
+
+def test_metrics_on_a_listener_of_their_own(daemon, wire, port):
+    running = daemon()
+    assert wire.get(running.port, "/metrics")[0] == 200
+    text = running.config.read_text()
+    aside = f'metrics_listen = ["tcp:{port}:interface=127.0.0.1"]\n'
+    running.config.write_text(text.replace("[server]\n", "[server]\n" + aside))
+    running.process.send_signal(signal.SIGHUP)
+    line = wait_for(running, "The configuration was reloaded")
+    assert line["message"].endswith(f"added listener tcp:{port}:interface=127.0.0.1")
+    status, body = wire.get(running.port, "/metrics")
+    assert status == 404 and UNKNOWN in body
+    assert wire.get(running.port, "/health")[0] == wire.get(running.port, "/ready")[0] == 200
+    status, body = wire.get(port, "/metrics")
+    assert status == 200 and b"lmbroker_in_flight 0.0" in body
+    assert wire.get(port, "/health") == (200, b'{"status":"ok"}')
+    assert wire.get(port, "/ready") == (200, b'{"status":"ready"}')
+    for path in ("/v1/models", "/v1/models/slow-o", "/"):
+        status, body = wire.get(port, path)
+        assert status == 404 and UNKNOWN in body
+    assert wire.get(port, "/api/hello")[0] == 404
+    response = wire.answer(wire.send(port, "/v1/chat/completions", {"model": "slow-o"}))
+    assert response.status == 404 and UNKNOWN in response.read()
+    running.config.write_text(text)
+    running.process.send_signal(signal.SIGHUP)
+    wait_for(running, f"removed listener tcp:{port}:interface=127.0.0.1")
+    assert wire.get(running.port, "/metrics")[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        wire.get(port, "/health")
+    assert running.stop() in (0, -signal.SIGTERM)
+    assert "Traceback" not in running.out.read_text()
+
+
+def test_an_endpoint_that_clients_have_is_not_taken_from_them(daemon, wire, port):
+    """Where it is to become one for metrics: both would have to listen for a moment."""
+    running = daemon()
+    text = running.config.read_text()
+    text = text.replace(
+        f'host = "127.0.0.1"\nport = {running.port}\n',
+        f'listen = ["tcp:{port}:interface=127.0.0.1"]\n'
+        f'metrics_listen = ["tcp:{running.port}:interface=127.0.0.1"]\n',
+    )
+    running.config.write_text(text)
+    running.process.send_signal(signal.SIGHUP)
+    line = wait_for(running, "The configuration was not reloaded")
+    assert "Address already in use" in line["message"]
+    assert wire.get(running.port, "/metrics")[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        wire.get(port, "/health")
+
+
+def test_what_was_refused_before_it_became_a_call_is_counted(daemon, wire):
+    running = daemon()
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n bad\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
+    metrics = wire.get(running.port, "/metrics")[1]
+    assert b'\nlmbroker_refused_total{status="400"} 2.0\n' in metrics
+    assert b'\nlmbroker_refused_total{status="413"} 1.0\n' in metrics
 
 
 def test_a_stop_lets_streams_end_and_accepts_no_more(daemon, wire):
@@ -227,3 +311,25 @@ def test_ready_and_alive(daemon, wire):
     running = daemon()
     assert wire.get(running.port, "/health") == (200, b'{"status":"ok"}')
     assert wire.get(running.port, "/ready") == (200, b'{"status":"ready"}')
+
+
+def test_a_practice_backend_with_several_keys_is_reached_with_each():
+    config = parse(
+        """
+        [[backends]]
+        name = "demo"
+        url = "practice:"
+        type = "openai"
+        api_keys = ["one", "two"]
+
+        [[models]]
+        alias = "m"
+        targets = [{ backend = "demo", model = "echo" }]
+        """,
+        name="config.toml",
+        environ={},
+        read_file=Path.read_text,
+    )
+    route = with_practice(config, "http://127.0.0.1:1/v1").aliases["m"]
+    used = [*route.keyed(route.targets[0].backend), route.targets[0].backend]
+    assert [backend.url for backend in used] == ["http://127.0.0.1:1/v1"] * 3

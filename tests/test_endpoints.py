@@ -243,7 +243,9 @@ def test_what_is_accepted_twisted_accepts(endpoint):
         ("tcp:80:interface=localhost", False),
         (r"tcp6:80:interface=\:\:1", False),
         ("unix:/x", False),
-        ("systemd:INET:index=0", False),
+        ("systemd:INET:index=0", True),
+        ("systemd:INET6:name=x", True),
+        ("systemd:UNIX:index=0", False),
     ],
 )
 def test_who_is_reached_from_other_machines(endpoint, public):

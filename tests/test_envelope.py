@@ -144,3 +144,22 @@ def test_bytes_that_are_no_utf8_are_refused_when_decoded():
 )
 def test_case_42_usage_is_asked_for_without_touching_the_rest(body, asking):
     assert envelope.with_usage(body) == asking
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(['"n"', r'"\u006e"', '"N"', '"m"', r'"\"n\""']),
+            st.sampled_from(["1", '"n"', '"}"', '{"n":1}', '[{"n":[]}]', '"\\\\"', "null"]),
+            st.sampled_from(["", " ", "\n\t"]),
+        ),
+        max_size=6,
+    )
+)
+def test_a_repeated_key_is_seen_however_it_is_written(pairs):
+    inside = [f"{space}{key}{space}:{space}{value}{space}" for key, value, space in pairs]
+    body = ("{" + ",".join(['"model":"x"', *inside]) + "}").encode()
+    said = [json.loads(key) for key, _, _ in pairs]
+    fields = envelope.read(body).fields
+    for key in ("n", "N", "m", '"n"'):
+        assert envelope.repeats(body, fields, key) is (said.count(key) > 1)

@@ -430,3 +430,99 @@ def test_when_all_calls_ended_nothing_is_left_in_flight(steps):
     for breaker in (place.breaker, place.key("env:KEY")):
         assert breaker.state != "half_open"
         assert breaker.free(max(now, breaker.free_at()))
+
+
+# Checks.
+
+
+def check(seen, now, failure=None, *, began=None):
+    seen.health.checked([TARGET, TARGET], now if began is None else began, now, failure)
+
+
+def test_an_answered_check_takes_back_failed_ones_and_nothing_else(seen):
+    """A backend that lists its models and answers no calls must be found out all the same."""
+    seen.attempt(0.0, unreachable())
+    for now in range(1, 20):
+        check(seen, now, unreachable() if now % 2 else None)
+    assert seen.state == "closed" and seen.place.breaker.in_a_row == 2
+    check(seen, 20.0)
+    assert seen.place.breaker.in_a_row == 1
+    seen.attempt(21.0, unreachable())
+    seen.attempt(22.0, unreachable())
+    assert seen.state == "open"
+
+
+def test_an_answered_call_ends_a_row_of_failed_checks(seen):
+    for now in (1.0, 2.0):
+        check(seen, now, unreachable())
+    seen.attempt(3.0)
+    for now in (4.0, 5.0):
+        check(seen, now, unreachable())
+    check(seen, 6.0)
+    assert seen.place.breaker.in_a_row == 0 and seen.state == "closed"
+
+
+def test_checks_say_nothing_about_the_share_of_calls_that_fail(seen):
+    for n in range(9):
+        seen.attempt(n * 1.0, unreachable() if n % 2 else None)
+        for _ in range(9):
+            check(seen, n * 1.0)
+    seen.attempt(9.0, unreachable())
+    assert seen.state == "open"
+
+
+def test_no_call_goes_to_an_open_target_sooner_for_answered_checks(seen):
+    seen.open_it(100.0)
+    for now in range(101, 115):
+        check(seen, now)
+        assert not seen.free(now)
+    assert seen.free(115.0)
+    probe = seen.health.opened(seen.place, "", 115.0)
+    check(seen, 116.0)
+    check(seen, 117.0, unreachable())
+    assert seen.state == "half_open"
+    seen.health.attempted(probe, 118.0, unreachable())
+    check(seen, 119.0)
+    assert seen.state == "open" and not seen.free(132.9) and seen.free(133.0)
+
+
+def test_a_failed_check_keeps_an_open_target_from_calls_until_one_is_answered(seen):
+    seen.open_it(0.0)
+    check(seen, 14.0, unreachable())
+    assert not seen.free(28.9) and seen.free(29.0)
+    check(seen, 20.0)
+    assert seen.free(20.0) and seen.state == "open"
+    seen.attempt(20.0)
+    assert seen.state == "closed"
+
+
+def test_a_check_that_began_before_the_last_change_is_no_evidence(seen):
+    seen.open_it(10.0)
+    check(seen, 20.0, unreachable(), began=9.0)
+    assert seen.free(25.0)
+    seen.attempt(25.0)
+    for _ in range(9):
+        check(seen, 26.0, unreachable(), began=24.0)
+    assert seen.state == "closed" and seen.place.breaker.in_a_row == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["call", "fail", "check", "failed check"]), st.floats(0, 30))
+    )
+)
+@settings(max_examples=200)
+def test_with_checks_too_calls_that_fail_are_an_open_time_apart(events):
+    """While every call fails, a target that has opened gets at most one per ``open`` seconds."""
+    seen, now, last = Seen(), 0.0, None
+    for kind, pause in events:
+        now += pause
+        if "check" in kind:
+            check(seen, now, unreachable() if kind == "failed check" else None)
+        elif seen.free(now):
+            opened = seen.state != "closed"
+            if opened and last is not None:
+                assert now >= last + RULES.open
+            seen.attempt(now, unreachable())
+            if seen.state == "open":
+                last = now

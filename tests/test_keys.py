@@ -64,6 +64,12 @@ def test_a_key_may_be_for_some_models_only(alias, allowed):
     assert may_use(Caller(name="alice"), alias) is True
 
 
+def test_a_name_may_be_used_where_it_or_its_alias_may_be():
+    bob = Caller(name="bob", models=BOB.models)
+    assert may_use(bob, "faster", "fast") and may_use(bob, "fast", "x")
+    assert not may_use(bob, "faster", "x")
+
+
 def test_a_hash_is_written_as_the_configuration_reads_it():
     assert HASH.fullmatch(hash_of("lmb-bob"))[1] == BOB.digest.hex()
 

@@ -363,7 +363,7 @@ def is_over(transform: Transform) -> None:
     assert (error is None) == (phase == "complete")
     other = ErrorInfo(kind="timeout", message="late")
     late = (transform.feed(b"data: {}\n\n"), transform.fail(other), transform.close())
-    assert (*late, transform.ping(), transform.commit()) == (b"",) * 5
+    assert (*late, transform.ping()) == (b"",) * 4
     assert (transform.phase, transform.error) == (phase, error)
 
 
@@ -432,19 +432,16 @@ def test_passed_stream_is_the_backends_own_bytes(
 
 
 @laws
-@given(
-    dialects, dialects, sequences(broken=True), st.integers(0, 2**16), st.booleans(), st.booleans()
-)
+@given(dialects, dialects, sequences(broken=True), st.integers(0, 2**16), st.booleans())
 def test_stream_that_is_stopped_anywhere_ends_once_and_closes_nothing(
-    dialect: str, client: str, events: list[StreamEvent], place: int, close: bool, commit: bool
+    dialect: str, client: str, events: list[StreamEvent], place: int, close: bool
 ) -> None:
     stream = told(dialect, events, REPLY)
     stream = stream[: place % (len(stream) + 1)]
     transform: Transform = (
         passed(dialect) if client == dialect else translated(dialect, client, REPLY)
     )
-    begun = transform.commit() if commit else b""
-    begun += transform.feed(stream)
+    begun = transform.feed(stream)
     going = transform.phase in ("waiting", "open")
     last = transform.close() if close else transform.fail(LATE)
     ended_once(client, transform, begun + last)

@@ -9,25 +9,15 @@ from house import (
     O_END,
     O_EVENT,
     PATHS,
-    House,
     ask,
     chunk,
     sse_head,
     unary,
 )
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from lmbroker.accesslog import access_fields
-
-
-@pytest.fixture
-def house():
-    opened = pytest_twisted.blockon(Deferred.fromCoroutine(House().open()))
-    yield opened
-    pytest_twisted.blockon(Deferred.fromCoroutine(opened.close()))
-
 
 ODD = (
     b' {"messages":[{"role":"user","content":"say \\"model\\": \\"x\\""}],  "n":1,\n'

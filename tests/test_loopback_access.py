@@ -4,8 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import A_EVENT, CONFIG, O_EVENT, PATHS, House, ask, chunk, sse_head, unary
-from twisted.internet.defer import Deferred
+from house import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
 
 from lmbroker.accesslog import access_fields
 from lmbroker.keys import hash_of
@@ -24,25 +23,11 @@ EXPOSED = CONFIG.replace('api_key = "env:KEY" }', 'api_key = "env:KEY" }\nexpose
 SECRET = b"backend-key"
 
 
-@pytest.fixture
-def open_house():
-    """Open a house with a configuration of one's own."""
-    opened = []
-
-    async def open_(config):
-        opened.append(await House().open(config=config))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
-
-
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("headers", [(), ["X-Api-Key: wrong"], ["Authorization: Bearer"]])
 async def test_case_86_without_a_valid_key_nothing_is_served(open_house, dialect, headers):
-    house = await open_house(KEYED + CONFIG)
+    house = await open_house(config=KEYED + CONFIG)
     client = await house.post(PATHS[dialect], ask("o"), headers)
     await client.has(b"the API key is missing or not valid")
     assert client.head.startswith("http/1.1 401")
@@ -59,7 +44,7 @@ async def test_case_86_without_a_valid_key_nothing_is_served(open_house, dialect
 @pytest.mark.parametrize("header", [ANN, BOB])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 async def test_case_88_a_key_lets_in_and_stays_here(open_house, dialect, header):
-    house = await open_house(KEYED + CONFIG)
+    house = await open_house(config=KEYED + CONFIG)
     client = await house.post(PATHS[dialect], ask("a"), [header])
     backend = await house.backend()
     assert b"lmb-" not in backend.received
@@ -73,7 +58,7 @@ async def test_case_88_a_key_lets_in_and_stays_here(open_house, dialect, header)
 
 @pytest_twisted.ensureDeferred
 async def test_a_key_sees_and_reaches_its_own_models_only(open_house):
-    house = await open_house(KEYED + CONFIG)
+    house = await open_house(config=KEYED + CONFIG)
     client = await house.post(PATHS["openai"], ask("o"), [BOB])
     await client.has(b"does not exist or is not available to this key")
     assert client.head.startswith("http/1.1 404")
@@ -98,7 +83,7 @@ async def test_a_key_sees_and_reaches_its_own_models_only(open_house):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/api/hello"])
 async def test_what_tells_no_secrets_needs_no_key(open_house, path):
-    house = await open_house(KEYED + CONFIG)
+    house = await open_house(config=KEYED + CONFIG)
     client = await house.get(path)
     await client.has(b"\r\n\r\n")
     assert client.head.startswith("http/1.1 200")
@@ -119,7 +104,7 @@ MESSAGE = (
 @pytest.mark.parametrize("status", [b"200 OK", b"429 Too Many Requests"])
 @pytest.mark.parametrize("exposed", [False, True])
 async def test_case_91_limits_are_shown_where_the_alias_says_so(open_house, exposed, status):
-    house = await open_house(EXPOSED if exposed else CONFIG)
+    house = await open_house(config=EXPOSED if exposed else CONFIG)
     client = await house.post(PATHS["openai"], ask("a"))
     backend = await house.backend()
     body = MESSAGE if status.startswith(b"200") else b'{"type":"error","error":{"message":"slow"}}'
@@ -135,7 +120,7 @@ async def test_case_91_limits_are_shown_where_the_alias_says_so(open_house, expo
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("started", [False, True])
 async def test_case_87_a_backends_error_never_tells_our_key(open_house, dialect, alias, started):
-    house = await open_house(CONFIG)
+    house = await open_house(config=CONFIG)
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     backend = await house.backend()
     error = (
@@ -151,8 +136,44 @@ async def test_case_87_a_backends_error_never_tells_our_key(open_house, dialect,
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("way", ["error", "first", "stream"])
+async def test_a_secret_header_reaches_its_backend_and_comes_back_masked(
+    open_house, tmp_path, dialect, alias, way
+):
+    (tmp_path / "gate").write_text("Bearer gate-secret\n")
+    header = f'api_key = "env:KEY", headers = {{ x-gate = "file:{tmp_path}/gate" }}'
+    house = await open_house(config=CONFIG.replace('api_key = "env:KEY"', header))
+    client = await house.post(PATHS[dialect], ask(alias, stream=way != "error"))
+    backend = await house.backend()
+    assert b"x-gate: bearer gate-secret\r\n" in bytes(backend.received).lower()
+    error = b'{"error":{"message":"gate-secret, backend-key","type":"invalid_request_error"}}'
+    if way == "error":
+        backend.transport.write(unary(error, b"400 Bad Request"))
+    else:
+        first = {"o": O_EVENT, "a": A_EVENT}[alias] if way == "stream" else b""
+        event = b"event: error\n" if alias == "a" else b""
+        backend.transport.write(sse_head() + chunk(first + event + b"data: " + error + b"\n\n"))
+    await client.has(b"***, ***")
+    assert b"gate-secret" not in client.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_is_bounded_by_its_path_on_any_site(open_house):
+    limits = '[limits]\nbody = 300\n[limits.body_by_path]\n"/v1/messages" = 150\n'
+    house = await open_house(config=limits + CONFIG)
+    for path, limit in ((PATHS["openai"], 300), (PATHS["anthropic"], 150)):
+        client = await house.post(path, ask("nobody", user="x" * 400))
+        await client.has(b"larger than %d bytes" % limit)
+        assert client.head.startswith("http/1.1 413")
+        client = await house.post(path, ask("nobody"))
+        await client.has(b"does not exist")
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_idempotency_key_goes_to_a_backend_of_its_own_dialect(open_house):
-    house = await open_house(CONFIG)
+    house = await open_house(config=CONFIG)
     for alias, passed in (("o", True), ("a", False)):
         await house.post(PATHS["openai"], ask(alias), ["Idempotency-Key: k-1"])
         backend = await house.backend(len(house.backends_seen) + 1)

@@ -22,12 +22,10 @@ from broken_backends import (
     write,
 )
 from chaos import (
+    CHAOS,
     ENDS,
-    NARROW,
-    QUICK,
     WHOLE,
     answered,
-    chaos_house,
     cut,
     error_type,
     the_call_is_over,
@@ -37,7 +35,6 @@ from chaos import (
 )
 from house import A_EVENT, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from lmbroker import relay
@@ -47,24 +44,9 @@ BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 MIB = 1024 * 1024
 
+HOUSE = CHAOS
 
-@pytest.fixture
-def open_house():
-    """Open a house with timeouts, a configuration or a backend's endpoint of one's own."""
-    opened = []
-
-    async def open_(timeouts=QUICK, config=NARROW, **more):
-        opened.append(await chaos_house(timeouts, config, **more))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
-
-
-@pytest.fixture
-def house(open_house):
-    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 # A whole answer that cannot be used.
@@ -147,7 +129,7 @@ async def test_an_error_with_the_status_of_success(house, dialect, alias, stream
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("dialect", "alias"), ENDS[:2])
 async def test_an_answer_that_is_too_large(open_house, dialect, alias):
-    house = await open_house(Timeouts())
+    house = await open_house(timeouts=Timeouts())
     client = await house.post(PATHS[dialect], ask(alias))
     backend = await house.backend()
     backend.transport.write(HEAD + b"content-length: 1000000000\r\n\r\n")
@@ -289,7 +271,7 @@ async def test_garbage_as_the_first_event(house, dialect, alias, garbage):
 @BOTH_ENDS
 async def test_a_flood_before_the_first_event_is_bounded(open_house, dialect, alias):
     """The client gets its answer begun rather than that we keep it all."""
-    house = await open_house(Timeouts(first_event=30, idle=30, total=0.8, commit=20))
+    house = await open_house(timeouts=Timeouts(first_event=30, idle=30, total=0.8, commit=20))
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
     client.transport.pauseProducing()
     backend = await house.backend()

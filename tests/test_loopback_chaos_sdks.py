@@ -5,37 +5,14 @@ import openai
 import pytest
 import pytest_twisted
 from broken_backends import both, fin, length, page, write
-from chaos import (
-    ENDS,
-    NARROW,
-    QUICK,
-    chaos_house,
-)
+from chaos import CHAOS, ENDS
 from house import EVENTS, chunk, sse_head
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 
-
-@pytest.fixture
-def open_house():
-    """Open a house with timeouts, a configuration or a backend's endpoint of one's own."""
-    opened = []
-
-    async def open_(timeouts=QUICK, config=NARROW, **more):
-        opened.append(await chaos_house(timeouts, config, **more))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
-
-
-@pytest.fixture
-def house(open_house):
-    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+HOUSE = CHAOS
 
 
 def ask_openai(port, alias, stream):

@@ -12,13 +12,11 @@ from house import (
     O_END,
     O_EVENT,
     PATHS,
-    House,
     ask,
     chunk,
     sse_head,
     unary,
 )
-from twisted.internet.defer import Deferred
 
 from lmbroker.accesslog import access_fields
 from lmbroker.call import Timeouts
@@ -27,19 +25,7 @@ QUICK = Timeouts(connect=2, headers=2, first_event=2, idle=1, total=4, commit=0.
 CLAUDE = CONFIG.replace("real-a", "claude-opus-4-6")
 PING = {"openai": b": ping\n\n", "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n'}
 
-
-@pytest.fixture
-def open_house():
-    """Open a house with timeouts and a configuration of one's own."""
-    opened = []
-
-    async def open_(timeouts=QUICK, config=CLAUDE):
-        opened.append(await House().open(timeouts, config))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+HOUSE = {"timeouts": QUICK, "config": CLAUDE}
 
 
 @pytest_twisted.ensureDeferred

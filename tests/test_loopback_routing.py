@@ -4,9 +4,8 @@ import json
 
 import pytest
 import pytest_twisted
-from house import A_END, A_EVENT, O_EVENT, PATHS, House, ask, chunk, sse_head, unary
+from house import A_END, A_EVENT, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from lmbroker.testing import PracticeBackend
@@ -29,20 +28,6 @@ targets = [{ backend = "first", model = "one" }, { backend = "second", model = "
 """
 
 
-@pytest.fixture
-def open_house():
-    """Open a house with a configuration of one's own."""
-    opened = []
-
-    async def open_(config):
-        opened.append(await House().open(config=config))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
-
-
 def sent(line):
     """The last request on a backend's connection: its path and its model."""
     request = bytes(line.received).rpartition(b"POST ")[2]
@@ -60,7 +45,7 @@ MESSAGE = (
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 async def test_a_busy_backend_is_left_for_the_next_across_dialects(open_house, dialect):
-    house = await open_house(BACKENDS + PAIR)
+    house = await open_house(config=BACKENDS + PAIR)
     client = await house.post(PATHS[dialect], ask("pair"))
     first = await house.backend(1)
     assert sent(first) == ("/v1/chat/completions", "one")
@@ -79,7 +64,7 @@ async def test_a_busy_backend_is_left_for_the_next_across_dialects(open_house, d
 
 @pytest_twisted.ensureDeferred
 async def test_a_stream_whose_first_event_is_an_error_goes_on_elsewhere(open_house):
-    house = await open_house(BACKENDS + PAIR)
+    house = await open_house(config=BACKENDS + PAIR)
     client = await house.post(PATHS["openai"], ask("pair", stream=True))
     first = await house.backend(1)
     error = b'data: {"error":{"message":"busy","code":"server_is_overloaded"}}\n\n'
@@ -101,7 +86,7 @@ async def test_a_stream_whose_first_event_is_an_error_goes_on_elsewhere(open_hou
     ],
 )
 async def test_what_might_cost_twice_or_would_fail_again_is_not_tried_again(open_house, answer):
-    house = await open_house(BACKENDS + PAIR)
+    house = await open_house(config=BACKENDS + PAIR)
     await house.post(PATHS["openai"], ask("pair"))
     first = await house.backend(1)
     first.transport.write(answer)
@@ -112,7 +97,7 @@ async def test_what_might_cost_twice_or_would_fail_again_is_not_tried_again(open
 
 @pytest_twisted.ensureDeferred
 async def test_after_the_first_byte_nothing_is_tried_again(open_house):
-    house = await open_house(BACKENDS + PAIR)
+    house = await open_house(config=BACKENDS + PAIR)
     client = await house.post(PATHS["openai"], ask("pair", stream=True))
     first = await house.backend(1)
     first.transport.write(sse_head() + chunk(O_EVENT))
@@ -125,7 +110,7 @@ async def test_after_the_first_byte_nothing_is_tried_again(open_house):
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_who_leaves_during_the_first_attempt_causes_no_second(open_house):
-    house = await open_house(BACKENDS + PAIR)
+    house = await open_house(config=BACKENDS + PAIR)
     client = await house.post(PATHS["openai"], ask("pair"))
     first = await house.backend(1)
     client.transport.abortConnection()
@@ -140,7 +125,7 @@ async def test_a_client_who_leaves_during_the_first_attempt_causes_no_second(ope
 @pytest_twisted.ensureDeferred
 async def test_the_names_that_clients_ask_for(open_house):
     house = await open_house(
-        BACKENDS
+        config=BACKENDS
         + '[[models]]\nalias = "gpt-*"\ntargets = [{ backend = "first", model = "*" }]\n'
         + '[[models]]\nalias = "gpt-5-*"\ntargets = [{ backend = "first", model = "v/{model}" }]\n'
         + '[[models]]\nalias = "plain"\ntargets = [{ backend = "first", model = "x" }]\n'
@@ -152,14 +137,11 @@ async def test_the_names_that_clients_ask_for(open_house):
         assert sent(await house.backend(number))[1] == model
     client = await house.post(PATHS["openai"], ask("claude"))
     await client.has(b"does not exist")
-    client = await house.get("/v1/models")
-    await client.has(b"}]")
-    assert [each["id"] for each in json.loads(client.body)["data"]] == ["plain"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_default_takes_every_other_name(open_house):
-    house = await open_house('default = "pair"\n' + BACKENDS + PAIR)
+    house = await open_house(config='default = "pair"\n' + BACKENDS + PAIR)
     await house.post(PATHS["openai"], ask("whatever"))
     assert sent(await house.backend(1))[1] == "one"
 
@@ -167,7 +149,7 @@ async def test_a_default_takes_every_other_name(open_house):
 @pytest_twisted.ensureDeferred
 async def test_an_idempotency_key_goes_to_the_first_backend_only(open_house):
     second = BACKENDS.replace('"anthropic"', '"openai"') + PAIR
-    house = await open_house(second)
+    house = await open_house(config=second)
     await house.post(PATHS["openai"], ask("pair"), ["Idempotency-Key: k-1"])
     first = await house.backend(1)
     assert b"k-1" in first.received
@@ -182,7 +164,7 @@ async def test_several_keys_are_used_in_turn_and_a_refused_one_rests(open_house)
         'api_keys = ["key-number-1", "key-number-2"]\nheaders = { x-extra = "more" }\n'
         '[[models]]\nalias = "m"\ntargets = [{ backend = "b" }]\n'
     )
-    house = await open_house(keyed)
+    house = await open_house(config=keyed)
     await house.post(PATHS["openai"], ask("m"))
     first = await house.backend(1)
     assert b"key-number-1" in first.received
@@ -215,7 +197,7 @@ async def test_a_dead_backend_is_found_out_and_comes_back(open_house):
         text += f'[[backends]]\nname = "{name}"\ntype = "openai"\nurl = "{backend.url}"\n'
     targets = ", ".join(f'{{ backend = "{name}", model = "echo" }}' for name in names)
     text += f'[[models]]\nalias = "m"\nstrategy = "weighted"\ntargets = [{targets}]\n'
-    house = await open_house(text)
+    house = await open_house(config=text)
     port = backends[0]._listening.getHost().port
 
     async def calls(count):

@@ -1,16 +1,16 @@
 """Backends over TLS: whom we trust, what goes wrong, and that nothing waits for its orderly end."""
 
+import socket
+
 import pytest
 import pytest_twisted
 from broken_backends import HEAD, fin, rst
 from certificates import Authority
 from chaos import (
+    CHAOS,
     ENDS,
-    NARROW,
-    QUICK,
     WHOLE,
     answered,
-    chaos_house,
     config_for,
     cut,
     error_type,
@@ -23,33 +23,20 @@ from chaos import (
 )
 from house import PATHS, ask, unary
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection
 from twisted.logger import formatEvent, globalLogPublisher
 
-from lmbroker import connections
+from lmbroker import connections, models
+from lmbroker.errors import Unreachable
+from lmbroker.peer import PROBE_SECONDS
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 
+HOUSE = CHAOS
 
-@pytest.fixture
-def open_house():
-    """Open a house with timeouts, a configuration or a backend's endpoint of one's own."""
-    opened = []
-
-    async def open_(timeouts=QUICK, config=NARROW, **more):
-        opened.append(await chaos_house(timeouts, config, **more))
-        return opened[-1]
-
-    yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
-
-
-@pytest.fixture
-def house(open_house):
-    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +98,20 @@ async def test_why_there_is_no_secure_connection_is_logged(
     assert "localhost" in told_why and "elsewhere.example" not in client.body.decode()
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_is_asked_besides_calls_tells_the_reason_once(
+    open_house, authority, ca, messages
+):
+    house = await open_house(
+        config=secure_config(ca), listen=secured(authority.server("elsewhere.example"))
+    )
+    target = house.broker.config.alias("o").targets[0]
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await house._backends.get(target.backend, models.request("openai"), target.timeouts)
+    assert sum("secure connection" in message for message in messages) == 1
+
+
 @pytest.fixture
 def messages():
     """What is logged meanwhile, as text."""
@@ -141,6 +142,30 @@ async def test_a_reused_tls_connection_that_dies_is_replaced(open_house, authori
     end(await next_request(house))
     (await house.backend(2)).transport.write(unary(WHOLE["o"]))
     await client.has("hé".encode())
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("secure", [False, True])
+async def test_the_kernel_watches_the_backend(open_house, authority, ca, secure):
+    """One that vanishes without a word is noticed."""
+    if secure:
+        house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+    else:
+        house = await open_house()
+    await house.post(PATHS["openai"], ask("o"))
+    backend = await house.backend()
+    port = backend.transport.getPeer().port
+    [handle] = [
+        each.socket
+        for each in reactor.getReaders()
+        if isinstance(each, Connection) and each.socket.getsockname()[1] == port
+    ]
+    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    values = tuple(handle.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+    assert values == PROBE_SECONDS
+    unheard = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert unheard == connections.UNHEARD_SECONDS * 1000
 
 
 @pytest_twisted.ensureDeferred

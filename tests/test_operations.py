@@ -17,24 +17,25 @@ import time
 import warnings
 from collections import defaultdict
 from fnmatch import fnmatch
+from io import StringIO
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 import pytest
-from certificates import Authority
-from cryptography.hazmat.primitives import serialization
+from certificates import pem_files
 from ports import free_port
 from prometheus_client import CollectorRegistry
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.accesslog import access_fields
+from lmbroker.accesslog import AccessLog, access_fields
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
 from lmbroker.config import DRAIN, LOG_LEVELS, Config, parse
 from lmbroker.daemon import LAST_WORDS_SECONDS
 from lmbroker.jsonlog import JSONLog
 from lmbroker.limits import Limits
-from lmbroker.metrics import Metrics
+from lmbroker.metrics import Metrics, Refusals
 from lmbroker.retries import Retries
 from lmbroker.unified.response import Usage
 
@@ -79,6 +80,7 @@ def blocks(language):
 def test_the_page_names_every_metric_and_label_and_no_other():
     registry = CollectorRegistry()
     Metrics(registry)
+    Refusals(registry)
     kept = {
         # A counter is told without its ending.
         collector._name + ("_total" if collector._type == "counter" else ""): (
@@ -125,6 +127,31 @@ RECORD = Record(
 
 def test_the_page_names_every_field_of_the_access_line_and_no_other():
     assert [quoted(row[0])[0] for row in rows("field")] == list(access_fields(RECORD))
+
+
+def line_of(log_with, record=RECORD, level="info"):
+    """The access line, by the way that ``log_with`` gives an AccessLog."""
+    out = StringIO()
+    log = JSONLog(out, level)
+    globalLogPublisher.addObserver(log)
+    try:
+        log_with(log).closed(record)
+    finally:
+        globalLogPublisher.removeObserver(log)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+@pytest.mark.parametrize("outcome", ["complete", "failed"])
+def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome):
+    record = msgspec.structs.replace(RECORD, outcome=outcome)
+    past = line_of(lambda log: AccessLog(log.tell), record)
+    assert past == line_of(lambda log: AccessLog(), record)
+    assert [line["level"] for line in past] == ["error" if outcome == "failed" else "info"]
+
+
+def test_the_access_line_heeds_the_level():
+    assert line_of(lambda log: AccessLog(log.tell), level="warning") == []
 
 
 def test_the_page_names_every_outcome_and_level():
@@ -178,7 +205,7 @@ def default_of(name):
         }.get(table)
         fields = {field.name: field for field in msgspec.structs.fields(struct)} if struct else {}
         value = fields[key].default if struct else {"server.drain_timeout": DRAIN}[name]
-    return "none" if value is None else f"{value:.10g}"
+    return "none" if value in (None, ()) else f"{value:.10g}"
 
 
 def test_the_page_tells_the_default_of_every_bound():
@@ -191,7 +218,7 @@ def test_the_page_tells_the_default_of_every_bound():
     assert len(named) == len(set(named))
     for table, struct in (("limits", Limits), ("timeouts", Timeouts)):
         wanted = {f"{table}.{field.name}" for field in msgspec.structs.fields(struct)}
-        assert wanted - {"limits.body_by_path"} <= set(named)
+        assert wanted <= set(named)
 
 
 # The page: configurations and commands.
@@ -296,25 +323,6 @@ def test_sigusr1_begins_a_log_file_anew(tmp_path, port, processes):
     assert all(map(json.loads, log.read_text().splitlines()))
 
 
-def pem_files(folder):
-    """A key and a certificate of 127.0.0.1 in ``folder``, and what trusts them."""
-    authority = Authority()
-    server = authority.server("127.0.0.1")
-    (folder / "key.pem").write_bytes(
-        server.privateKey.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    (folder / "cert.pem").write_bytes(server.certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "chain.pem").write_text(authority.pem)
-    context = ssl.create_default_context(cadata=authority.pem)
-    context.check_hostname = False
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
-
-
 def test_the_tls_endpoint_of_the_page(tmp_path, port, processes):
     listen = next(parsed(text).server.listen[0] for text in blocks("toml") if "ssl:" in text)
     listen = listen.replace("8443", str(port)).replace("/etc/lmbroker", str(tmp_path))
@@ -353,11 +361,12 @@ os.execvp(command[0], command)
 
 
 @pytest.fixture
-def activated(tmp_path, processes):
+def activated(tmp_path, processes, monkeypatch):
     """Starts LMBroker on a socket that the test holds: its port, and a function."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.set_inheritable(True)
     listen = next(parsed(text).server.listen[0] for text in blocks("toml") if "systemd:" in text)
+    monkeypatch.setitem(globals(), "CONFIG", CONFIG.replace("[[", "open = true\n[[", 1))
     name = listen.rpartition("name=")[2]
     assert name == unit(SOCKET)["FileDescriptorName"][0]
 

@@ -1,13 +1,16 @@
 """The built wheel, as it would be installed: the plugin is found, nothing of Twisted's is hit."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -68,3 +71,47 @@ def test_twistd_of_an_installed_wheel_knows_lmbroker(python):
 
 def test_twistd_of_the_checkout_knows_lmbroker():
     assert "lmbroker" in run(sys.executable, "-c", RUN_TWISTD, "--help", cwd="/")
+
+
+# The lock files.
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {
+    "requirements.lock": PROJECT["project"]["dependencies"],
+    "requirements-build.lock": PROJECT["build-system"]["requires"],
+}
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def locked(name):
+    """(requirement, its hashes) of each line of a lock file."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if line and not line.lstrip().startswith("#"):
+            yield Requirement(line.partition("--hash")[0]), HASH.findall(line)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_pins_what_the_project_asks_for_with_hashes(name):
+    pinned = {}
+    for requirement, hashes in locked(name):
+        (clause,) = requirement.specifier
+        assert clause.operator == "==" and hashes, requirement.name
+        assert requirement.url is None
+        pinned[requirement.name.lower()] = clause.version
+    for wanted in map(Requirement, LOCKS[name]):
+        assert wanted.specifier.contains(pinned[wanted.name.lower()]), wanted
+    assert "h2" not in pinned, "with it, every TLS listener would speak HTTP/2"
+
+
+def test_a_lock_file_names_no_registry():
+    for name in (*LOCKS, "requirements-supply.txt"):
+        assert "://" not in (ROOT / name).read_text()
+
+
+def test_the_image_installs_nothing_without_its_hash():
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    installs = re.findall(r"pip (?:install|wheel) [^&\n]+", text)
+    assert len(installs) == 4
+    for install in installs:
+        assert "--require-hashes" in install or "--no-index --no-deps" in install, install

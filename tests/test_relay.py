@@ -12,7 +12,7 @@ from lmbroker.call import Timeouts
 from lmbroker.errors import ErrorInfo
 from lmbroker.relay import LINGER_BYTES, LINGER_SECONDS, Relay
 
-TIMEOUTS = Timeouts(idle=30, commit=10, ping=10)
+TIMEOUTS = Timeouts(idle=30, ping=10)
 
 
 class Upper:
@@ -42,10 +42,6 @@ class Upper:
         waiting, self.phase, self.error = self.phase == "waiting", "failed", error
         return b"" if waiting else b"<" + error.kind.encode() + b">"
 
-    def commit(self):
-        self.phase = "open"
-        return b""
-
     def ping(self):
         return b"."
 
@@ -54,9 +50,13 @@ class Answer:
     def __init__(self):
         self.aborted = 0
         self.ended = 0
+        self.wholes = 0
 
     def abort(self):
         self.aborted += 1
+
+    def whole(self):
+        self.wholes += 1
 
     def over(self):
         self.ended += 1
@@ -124,14 +124,6 @@ def test_a_body_that_ends_before_the_first_event_writes_nothing(scene):
     assert scene.relay.silent
     assert scene.relay.transform.error.kind == "truncated"
     scene.assert_quiet()
-
-
-def test_a_silent_backend_is_committed_to_after_a_while(scene):
-    scene.clock.advance(10)
-    assert scene.relay.begun.called
-    scene.deliver()
-    scene.relay.dataReceived(b"a")
-    assert scene.client.value() == b"A"
 
 
 def test_a_break_is_told_once_and_in_band(scene):
@@ -243,6 +235,16 @@ def test_a_client_that_leaves_before_the_first_event_stops_the_backend(scene):
     scene.assert_quiet()
 
 
+def test_at_the_terminal_event_another_call_may_have_the_place(scene):
+    scene.relay.dataReceived(b"a")
+    scene.deliver()
+    assert scene.answer.wholes == 0
+    scene.relay.dataReceived(b"b!")
+    assert (scene.answer.wholes, scene.answer.ended, scene.answer.aborted) == (1, 0, 0)
+    scene.done()
+    assert (scene.answer.wholes, scene.answer.ended, scene.answer.aborted) == (1, 1, 0)
+
+
 def test_the_client_is_ended_at_the_terminal_event_and_the_body_awaited_shortly(scene):
     scene.relay.dataReceived(b"a!")
     scene.deliver()
@@ -274,21 +276,19 @@ def test_an_end_while_paused_reads_on(scene):
 
 
 def test_a_stream_that_never_begins_is_given_up():
-    scene = Scene(Timeouts(first_event=20, idle=30, commit=10, ping=10))
-    scene.clock.advance(10)
-    scene.deliver()
-    for _ in range(9):
+    scene = Scene(Timeouts(first_event=20, idle=30, ping=10))
+    for _ in range(19):
         scene.clock.advance(1)
         scene.relay.dataReceived(b"~")
-    assert b"<" not in scene.client.value()
+    assert not scene.relay.begun.called
     scene.clock.advance(1)
-    assert scene.client.value().endswith(b"<timeout>")
+    assert scene.relay.begun.called and scene.relay.silent
     assert scene.relay.transform.error.code == "timeout_first_event"
     scene.assert_quiet()
 
 
 def test_an_answer_has_a_longest_duration():
-    scene = Scene(Timeouts(total=100, idle=30, commit=10, ping=10))
+    scene = Scene(Timeouts(total=100, idle=30, ping=10))
     scene.relay.dataReceived(b"a")
     scene.deliver()
     for _ in range(99):

@@ -14,7 +14,16 @@ from lmbroker.course import Courses
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Unreachable
 from lmbroker.health import Health
 from lmbroker.retries import Retries
-from lmbroker.routing import Aliases, Route, named, resolve, serving, sticky_key
+from lmbroker.routing import (
+    Aliases,
+    Route,
+    asked_for,
+    keeps_names,
+    named,
+    resolve,
+    serving,
+    sticky_key,
+)
 
 
 def backend(name, dialect="openai", ref=""):
@@ -89,6 +98,22 @@ def test_no_longer_beginning_is_passed_over(beginnings, asked):
 )
 def test_a_target_may_take_the_name_that_was_asked_for(model, sent):
     assert named(target(model=model), "asked").model == sent
+
+
+@given(st.sampled_from(["*", "{model}", "v/{model}", "{model}:x", "aa{model}aa"]), st.text("av/:x"))
+def test_what_to_ask_for_is_the_reverse_of_what_is_sent(model, name):
+    goal = target(model=model)
+    assert keeps_names(goal)
+    asked = asked_for(goal, name)
+    if asked:
+        assert named(goal, asked).model == name
+    if name:
+        assert asked_for(goal, named(goal, name).model) == name
+
+
+def test_not_every_target_keeps_the_names_that_are_asked_for():
+    assert not keeps_names(target(model="fixed"))
+    assert not keeps_names(target(model="{model}/{model}"))
 
 
 def test_only_targets_whose_dialect_has_the_operation_serve_it():

@@ -32,9 +32,11 @@ LIST = {
     "default `127.0.0.1`": {
         "loopback by default": "test_check_has_modes_only_where_one_differs",
         "no public endpoint without keys": "test_other_machines_are_not_let_in_without_keys",
+        "nor a socket of systemd": "test_who_is_reached_from_other_machines",
     },
     "metrics/health/admin": {
-        "not held: `/metrics`": "`/metrics`, `/health` and `/ready`",
+        "metrics apart, where one wants it": "test_metrics_on_a_listener_of_their_own",
+        "not held: apart by default": "`/metrics`, `/health` and `/ready`",
         "health tells nothing": "test_ready_and_alive",
         "nothing can be configured over HTTP": "test_there_are_no_routes_but_these",
     },
@@ -56,6 +58,7 @@ LIST = {
     "`Secret` wrapper": {
         "it does not come out": "test_a_secret_gives_itself_away_once_asked_and_never_else",
         "the configuration neither": "test_configuration_and_keys_do_not_print_secrets",
+        "nor do other headers": "test_headers_by_reference_are_secrets",
         "a key per backend": "test_calls_leave_no_secret_and_no_contents",
         "clients' keys stay": "test_case_88_a_key_lets_in_and_stays_here",
     },
@@ -64,12 +67,14 @@ LIST = {
         "references": "test_mistakes_of_a_credential",
         "all or nothing": "test_reload_with_a_mistake_keeps_the_old_configuration",
         "and without values": "test_a_reload_with_mistakes_tells_no_secret",
+        "what changed": "test_what_changed_is_named",
     },
     "redact known": {
         "known keys": "test_a_known_secret_is_masked_in_every_spelling",
         "shapes of keys": "test_the_shapes_of_keys_are_masked",
         "in every error": "test_case_87_the_key_is_masked_in_every_other_error",
         "401 and 403": "test_case_87_a_rejected_broker_key_is_our_fault_not_the_clients",
+        "other headers": "test_a_secret_header_reaches_its_backend_and_comes_back_masked",
         "all over": "test_calls_leave_no_secret_and_no_contents",
     },
     "prompts/completions": {
@@ -85,7 +90,9 @@ LIST = {
         "bodies": "test_a_declared_body_is_refused_before_it_comes",
         "depth": "test_a_body_that_nests_without_end_is_refused",
         "duration": "test_a_body_that_drips_has_a_longest_duration",
-        "not held: n and max_tokens": "**Budgets**",
+        "n and max_tokens, where one wants it": "test_over_the_cap_no_backend_is_asked",
+        "bodies by path": "test_a_body_is_bounded_by_its_path_on_any_site",
+        "not held: caps by default": "**Budgets**",
         "headers to backends": "test_native_openai_keeps_its_own_headers_only",
         "headers to clients": "test_only_retry_headers_of_a_backend_pass",
         "the hop's": "test_case_90_headers_of_the_hop_end_here",

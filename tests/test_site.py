@@ -19,8 +19,12 @@ from twisted.web import http, server
 from lmbroker.errors import ErrorInfo
 from lmbroker.site import Limits, Site
 from lmbroker.site.channel import EARLY_BYTES, Channel, Chunks
+from lmbroker.site.lean_channel import LeanChannel
+from lmbroker.site.lean_request import LeanRequest
 from lmbroker.site.request import Request
 from lmbroker.site.site import TURNED_AWAY
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 HELD = set()
 """(our class, name) of each override that a test holds in place."""
@@ -50,11 +54,11 @@ def overridden(ours):
     return {name for name in names if any(name in vars(base) for base in bases)}
 
 
-PLAIN = {(Request, "defaultContentType"), (Site, "protocol")}
+PLAIN = {(Request, "defaultContentType"), (LeanRequest, "args")}
 """Attributes that are no methods; they are tested by what they do."""
 
 
-@pytest.mark.parametrize("ours", [Channel, Chunks, Request, Site])
+@pytest.mark.parametrize("ours", [Channel, Chunks, LeanChannel, LeanRequest, Request, Site])
 def test_every_override_is_held_and_nothing_is_overridden_by_accident(ours):
     found = {(ours, name) for name in overridden(ours)}
     assert found == {key for key in HELD | PLAIN if key[0] is ours}
@@ -67,7 +71,7 @@ def test_our_own_attributes_have_names_that_twisted_does_not_use():
     clock = Clock()
     site = server.Site(Answers(), Request, reactor=clock)
     mine = set(vars(Site(Answers(), clock))) - set(vars(site))
-    assert {name for name in mine if hasattr(site, name)} == set()
+    assert {name for name in mine if hasattr(site, name)} == {"protocol"}
 
 
 def test_the_names_within_twisted_that_we_read_are_there():
@@ -86,6 +90,7 @@ def test_the_names_within_twisted_that_we_read_are_there():
 # A whole request.
 
 
+@hook(LeanChannel, "dataReceived", "data")
 def test_a_request_is_answered_and_the_connection_stays():
     client = Door().connect().send(GET).send(post(b"hello"))
     first, second = client.answers
@@ -100,6 +105,7 @@ def test_bytes_may_come_one_by_one(data):
 
 
 @hook(Site, "getResourceFor", "request")
+@hook(LeanRequest, "process")
 def test_no_answer_names_the_server():
     assert "server" not in Door().connect().send(GET).answer.headers
 
@@ -430,6 +436,7 @@ def test_a_fault_before_the_first_byte_is_500(nothing_fails_unheard):
     nothing_fails_unheard.clear()
 
 
+@hook(LeanRequest, "write", "data")
 def test_a_fault_after_the_first_byte_cuts_the_connection(nothing_fails_unheard):
     client = Door().connect().send(b"GET /late-fault HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.wire.aborted
@@ -632,6 +639,7 @@ def test_a_client_that_asks_on_without_taking_answers_is_not_served():
 
 
 @hook(Channel, "connectionLost", "reason")
+@hook(LeanRequest, "connectionLost", "reason")
 @pytest.mark.parametrize("reason", [ConnectionDone(), ConnectionLost()])
 def test_a_client_that_leaves_is_noticed_at_once(reason):
     door = Door()
@@ -735,6 +743,7 @@ def test_draining_closes_idle_connections_and_ends_busy_ones():
     assert door.clock.getDelayedCalls() == []
 
 
+@hook(LeanRequest, "finish")
 def test_draining_lets_a_begun_stream_finish():
     door = Door()
     client = door.connect().send(WAIT)

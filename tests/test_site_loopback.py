@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from door_in_memory import GET, WAIT, Answer, Answers, Wire, chunked, post
+from door_in_memory import GET, WAIT, Answer, Answers, Door, Wire, chunked, post
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
@@ -30,9 +31,12 @@ from twisted.internet.threads import deferToThread
 from twisted.web import server
 
 from lmbroker.call import Record
+from lmbroker.peer import PROBE_SECONDS
 from lmbroker.site import Limits, Site
-from lmbroker.site.transport import PROBE_SECONDS, outstanding
+from lmbroker.site.transport import outstanding
 from lmbroker.web import Front
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 MIB = 1024 * 1024
 SECONDS = 10
@@ -44,7 +48,7 @@ class Port:
 
     async def open(self, endpoint=None, tls=False, **limits):
         self.resource = Answers()
-        self.site = Site(self.resource, reactor, Limits(**limits))
+        self.site = Site(self.resource, reactor, Limits(**limits), Door.engine)
         self.tls = tls
         endpoint = endpoint or TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         self._listening = await endpoint.listen(self.site)
@@ -534,7 +538,7 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
     """Klein finishes every request, and what is finished has a last chunk."""
     hall = Breaks()
     front = Front(hall)
-    monkeypatch.setattr(front, "_read", lambda request, record: None)
+    monkeypatch.setattr(front, "_read", lambda request, record: SimpleNamespace(stream=False))
     clock = Clock()
     channel = server.Site(front.resource(), reactor=clock).buildProtocol(None)
     wire = Wire(clock, "127.0.0.1")

@@ -1,8 +1,12 @@
 """The door beside h11, an independent and careful HTTP/1.1 parser: what h11 refuses we refuse.
+And its two engines beside each other: they take the same for the same.
 
 Each vector is one way in which two parsers may see two different requests. Where we refuse what
 h11 takes, the reason stands here.
 """
+
+import re
+from itertools import pairwise
 
 import h11
 import pytest
@@ -10,6 +14,7 @@ from door_in_memory import Door, chunked, post
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+ENGINES = ("lean", "stock")
 HEAD = b"Host: a\r\n"
 
 
@@ -205,9 +210,9 @@ def h11_takes(data):
         return False
 
 
-def outcome(data, *, bytewise=False):
+def outcome(data, engine, *, bytewise=False):
     """Whether the door takes it as a request; if it answers otherwise, that must be a refusal."""
-    door = Door()
+    door = Door(engine=engine)
     pieces = [data[at : at + 1] for at in range(len(data))] if bytewise else [data]
     client = door.connect().send(*pieces)
     if not client.answers:
@@ -223,10 +228,11 @@ def test_the_corpus_is_large():
     assert len(VECTORS) > 80
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", VECTORS)
-def test_what_h11_refuses_we_refuse(name):
-    ours, theirs = outcome(VECTORS[name]), h11_takes(VECTORS[name])
-    assert ours == outcome(VECTORS[name], bytewise=True)
+def test_what_h11_refuses_we_refuse(name, engine):
+    ours, theirs = outcome(VECTORS[name], engine), h11_takes(VECTORS[name])
+    assert ours == outcome(VECTORS[name], engine, bytewise=True)
     assert ours == (theirs and name not in STRICTER)
 
 
@@ -262,5 +268,73 @@ def test_what_h11_refuses_we_refuse_however_it_is_damaged(name, edits):
     for place, removed, piece in edits:
         at = int(place * len(data))
         data = data[:at] + piece + data[at + removed :]
-    if outcome(data):
-        assert h11_takes(data.removeprefix(LAXER))
+    taken = {outcome(data, engine) for engine in ENGINES}
+    if taken != {False}:
+        assert taken == {True} and h11_takes(data.removeprefix(LAXER))
+
+
+PLAIN = (
+    post(b"hello", b"/wait?a=1&a=2&b=", b"Connection: keep-alive", b"X-A: 1 \t", b"x-a:2"),
+    get(b"Cookie: a=1; b=2", first=b"GET /%7euser//x?%20 HTTP/1.1"),
+    get(first=b"HEAD /health HTTP/1.1"),
+    get(b"Connection: close"),
+    get(b"Connection: TE, Keep-Alive", b"Upgrade: websocket"),
+    framed(b"Expect: 100-continue", CL5),
+    post(b"hello" + get(), b"/wait", length=5),
+    get() + get(first=b"GET /wait HTTP/1.1") + b"GET",
+    get(b"X: " + b"x" * 2000),
+    get(*[b"X: 1"] * 30),
+    framed(b"Content-Length: 2000", body=b"x" * 2000),
+)
+
+
+def history(data, cuts, engine):
+    """All that both sides see of a connection on which ``data`` comes in pieces."""
+    door = Door(engine=engine, body=1500, header_bytes=1500, line=1000, header_count=25)
+    client = door.connect()
+    places = sorted({0, len(data), *(int(cut * len(data)) for cut in cuts)})
+    client.send(*(data[start:end] for start, end in pairwise(places)))
+    answers = [
+        (
+            answer.status,
+            {name: value for name, value in answer.headers.items() if name not in PASSING},
+            re.sub(rb"req_\w+", b"", answer.body),
+        )
+        for answer in client.answers
+    ]
+    requests = [
+        (
+            request.method,
+            request.uri,
+            request.path,
+            request.clientproto,
+            request.args,
+            request.prepath,
+            request.postpath,
+            request.received_cookies,
+            dict(request.requestHeaders.getAllRawHeaders()),
+            getattr(request, "content", None) and request.content.getvalue(),
+        )
+        for request in door.resource.requests
+    ]
+    wire, channel = client.wire, client.channel
+    ends = (wire.half_closed, wire.disconnecting, wire.aborted, channel.phase)
+    return answers, requests, ends, door.site.body_bytes, door.site.refused
+
+
+PASSING = ("date", "request-id", "x-request-id")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from((*PLAIN, *VECTORS.values())),
+    st.lists(st.sampled_from((b"", b"\r\n", *PLAIN)), max_size=2),
+    EDITS | st.just([]),
+    st.lists(st.floats(0, 1), max_size=3),
+)
+def test_both_engines_take_the_same_for_the_same(first, more, edits, cuts):
+    data = first + b"".join(more)
+    for place, removed, piece in edits:
+        at = int(place * len(data))
+        data = data[:at] + piece + data[at + removed :]
+    assert history(data, cuts, "lean") == history(data, cuts, "stock")

@@ -8,7 +8,8 @@ from threading import Lock
 
 import pytest
 import pytest_twisted
-from chaos import chaos_house
+from chaos import own_site
+from house import House
 from mixed_calls import broken_site, carry_out, config, plans, settled
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -50,7 +51,7 @@ async def test_nothing_is_left_of_many_calls(quick_close):
     practice.start()
     broken = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(broken_site(random))
     text, aliases = config(practice.url, f"http://127.0.0.1:{broken.getHost().port}")
-    house = await chaos_house(None, text)
+    house = await House().open(timeouts=None, config=text, site=own_site)
     rounds = []
     try:
         for _ in range(ROUNDS):

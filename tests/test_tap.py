@@ -66,7 +66,9 @@ def test_twistd_knows_lmbroker(twistd):
 def test_help_names_the_options(twistd):
     done = twistd("lmbroker", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "-c, --config=  The configuration file (TOML). [default: etc/config.toml]" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert "-c, --config= The configuration file (TOML). [default: etc/config.toml]" in told
+    assert "-w, --workers= How many processes serve. [default: server.workers]" in told
 
 
 def test_version(twistd):
@@ -142,7 +144,7 @@ def test_a_port_in_use_ends_a_daemon_too(twistd, write, taken, tmp_path):
     ],
 )
 def test_an_endpoint_that_only_the_machine_can_refuse(twistd, write, endpoint, reason):
-    write(GOOD.replace("ENDPOINT", endpoint))
+    write(GOOD.replace("ENDPOINT", endpoint).replace("[[", "open = true\n[[", 1))
     done = twistd("-n", "--pidfile=", "lmbroker", "--config", "c.toml")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

@@ -4,7 +4,8 @@ Twisted's stock site lets one connection wait for ever and a body fill the disk,
 HTML. This one bounds every resource (``Limits``), refuses what two parsers could read in two
 ways (``framing``), and says each refusal once, as JSON in the dialect of the path. It overrides
 hooks of ``twisted.web``, some of them underscored: all in this package, each with a test that
-fails loudly when an upgrade changes it.
+fails loudly when an upgrade changes it. With the lean engine usual requests take a shorter way
+(``lean_channel``, ``lean_request``), of which nobody sees anything.
 
 What a client sees, and from whom:
 

@@ -23,8 +23,9 @@ from twisted.web.http_headers import Headers
 from lmbroker.error_answers import error_answer
 from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
+from lmbroker.peer import watch_peer
 from lmbroker.site import framing, refusals
-from lmbroker.site.transport import finish_writing, outstanding, watch_peer
+from lmbroker.site.transport import finish_writing, outstanding
 
 NEVER = float("inf")
 

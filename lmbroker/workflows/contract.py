@@ -17,10 +17,11 @@ Phase = Literal["waiting", "open", "complete", "failed"]
 class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     """What goes to a backend; the credential is not part of it."""
 
+    method: Literal["POST", "GET"] = "POST"
     path: str
     query: bytes = b""
     headers: Pairs
-    body: bytes
+    body: bytes = b""
 
     def __repr__(self) -> str:
         """Nothing that the client sent."""
@@ -68,12 +69,8 @@ class Transform(Protocol):
         """The in-band error of the client's dialect; nothing while still ``waiting``."""
         ...
 
-    def commit(self) -> bytes:
-        """Leave ``waiting`` now: the client gets its headers before the first event."""
-        ...
-
     def ping(self) -> bytes:
-        """A sign of life for the client."""
+        """A sign of life for the client; nothing while still ``waiting``."""
         ...
 
 

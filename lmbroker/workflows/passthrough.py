@@ -57,7 +57,7 @@ class Passthrough:
         usage, stop = self._adapter.gist(answer)
         if answer.get("error") or answer.get("object") == "error":
             # An error, whatever the status says: it may repeat our credential.
-            body = redact(body, (self._target.backend.credential,))
+            body = redact(body, self._target.backend.secrets)
             if not answer.get("choices") and not answer.get("content"):
                 error = error_bodies.stream_error(conversion.object_of(body))
                 raise BackendRefused(error, phase="answer")
@@ -76,13 +76,13 @@ class Passthrough:
             self._adapter,
             self._call.id,
             hide_usage=self._hide_usage,
-            secrets=(self._target.backend.credential,),
+            secrets=self._target.backend.secrets,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our
         credential is told in our words."""
-        clean = redact(body, (self._target.backend.credential,))
+        clean = redact(body, self._target.backend.secrets)
         info = conversion.backend_error(self._adapter, status, headers, clean)
         native = (status, clean) if info.kind != "bad_upstream" and _is_object(clean) else None
         return BackendRefused(info, phase="answer", native=native)

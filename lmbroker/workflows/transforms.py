@@ -67,7 +67,6 @@ class TranslatedStream:
         self._client = client
         self._estimate_input = estimate_input
         self._secrets = secrets
-        self._started = False
         self._told = 0
 
     def feed(self, chunk: bytes) -> bytes:
@@ -85,13 +84,8 @@ class TranslatedStream:
     def fail(self, error: ErrorInfo) -> bytes:
         return self._step(Error(error))
 
-    def commit(self) -> bytes:
-        if self.phase == "waiting":
-            self.phase = "open"
-        return b""
-
     def ping(self) -> bytes:
-        return self._client.ping(self._started) if self.phase == "open" else b""
+        return self._client.ping(started=True) if self.phase == "open" else b""
 
     def _tell(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
         out = []
@@ -117,7 +111,6 @@ class TranslatedStream:
         elif self.phase != "waiting":
             return b""
         if isinstance(event, Start):
-            self._started = True
             self.phase = "open"
             self.usage = event.usage
         elif isinstance(event, Finish):
@@ -214,13 +207,6 @@ class PassedStream:
         self.error = error
         return b"" if waiting else self._client.stream_error(error, self._request_id)
 
-    def commit(self) -> bytes:
-        if self.phase != "waiting":
-            return b""
-        self.phase = "open"
-        early, self._early = b"".join(self._early), []
-        return early
-
     def ping(self) -> bytes:
         return self._client.ping(self._tap.started) if self.phase == "open" else b""
 
@@ -240,8 +226,8 @@ class PassedStream:
                     return self.fail(tap.error)
                 self._early.append(block)
                 self._early_bytes += len(block)
-                return self.commit() if self._early_bytes > EARLY_BYTES else b""
-            block = self.commit() + block
+                return self._open() if self._early_bytes > EARLY_BYTES else b""
+            block = self._open() + block
         if tap.error is not None:
             self.phase = "failed"
             self.error = redact_error(tap.error, self._secrets)
@@ -249,3 +235,9 @@ class PassedStream:
         elif tap.complete:
             self.phase = "complete"
         return block
+
+    def _open(self) -> bytes:
+        """Leave ``waiting``; gives what was held until now."""
+        self.phase = "open"
+        early, self._early = b"".join(self._early), []
+        return early

@@ -125,11 +125,11 @@ class Translation:
             self._client.encoder(self._reply(now)),
             self._client,
             lambda: estimated,
-            (self._target.backend.credential,),
+            self._target.backend.secrets,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        clean = redact(body, (self._target.backend.credential,))
+        clean = redact(body, self._target.backend.secrets)
         return BackendRefused(
             conversion.backend_error(self._backend, status, headers, clean), phase="answer"
         )

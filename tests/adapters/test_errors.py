@@ -652,10 +652,19 @@ def test_an_error_chunk_becomes_an_error_event(error, type):
     assert event["request_id"] == OURS
 
 
+FIRST = {
+    "openai": b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}\n\n',
+    "anthropic": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m1",'
+    b'"type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,'
+    b'"stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
+}
+
+
 def in_stream(backend: str, data: bytes, client: str) -> bytes:
     """An error told inside an open stream, as the client gets it."""
     transform = workflow(client, backend).transform(now=0)
-    transform.commit()
+    assert transform.feed(FIRST[backend])
     out: bytes = transform.feed(data)
     assert transform.phase == "failed"
     return out

@@ -1,0 +1,149 @@
+"""The ``IAgent`` of one request, which treq calls."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.web.client import URI
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from lmbroker.call import Backend
+from lmbroker.client.connection import Connection
+from lmbroker.client.pool import Key, Pool
+from lmbroker.client.response import Response
+from lmbroker.connections import Body, Endpoints
+
+_OURS = frozenset(
+    {
+        b"Accept-Encoding",
+        b"Connection",
+        b"Content-Length",
+        b"Cookie",
+        b"Host",
+        b"Transfer-Encoding",
+    }
+)
+"""What the connection, the target or nobody has to say: neither a client nor treq."""
+
+_VALUE = bytes(each if each >= 32 and each != 127 else 32 for each in range(256))
+"""A blank in the place of each control character."""
+
+_DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
+
+
+class Lean:
+    """Sends requests over connections of our own."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._pool = Pool(reactor)
+
+    def exchange(
+        self,
+        backend: Backend,
+        fields: Mapping[str, str],
+        endpoints: Endpoints,
+        *,
+        fresh: bool,
+    ) -> "Exchange":
+        return Exchange(self._pool, backend, fields, endpoints, fresh=fresh)
+
+    def close(self) -> "Deferred[Any]":
+        return self._pool.close_all()
+
+
+@implementer(IAgent)
+class Exchange:
+    """One request to a backend; see ``connections.Exchange``."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        backend: Backend,
+        fields: Mapping[str, str],
+        endpoints: Endpoints,
+        *,
+        fresh: bool,
+    ) -> None:
+        self.reused = False
+        self._pool = pool
+        self._backend = backend
+        self._fields = fields
+        self._endpoints = endpoints
+        self._fresh = fresh
+        self._response: Response | None = None
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "Deferred[IResponse]":
+        backend = self._backend
+        keep = backend.keepalive
+        target, before = _target(uri)
+        head = [method, before] if keep else [method, before, b"Connection: close\r\n"]
+        for field, text in self._fields.items():
+            head.append(b"%b\r\n" % f"{field}: {text}".encode().translate(_VALUE))
+        if headers is not None:
+            for name, values in headers.getAllRawHeaders():
+                if name not in _OURS:
+                    head += (b"%b: %b\r\n" % (name, value) for value in values)
+        if bodyProducer is None:
+            request = [*head, b"\r\n"]
+        else:
+            body = cast(Body, bodyProducer)
+            request = [*head, b"Content-Length: %d\r\n\r\n" % body.length, body.content]
+        key = (target.scheme, target.host, target.port, backend.name, backend.ca)
+        connection = None if self._fresh or not keep else self._pool.take(key)
+        answer: Deferred[Any]
+        if connection is None:
+            made: Deferred[Any] = self._endpoints.endpointForURI(target).connect(
+                _Opening(self._pool, key)
+            )
+            answer = made.addCallback(Connection.send, request, keep=keep)
+        else:
+            self.reused = True
+            answer = connection.send(request, keep=keep)
+        return answer.addCallback(self._answered)
+
+    def _answered(self, response: Response) -> Response:
+        response.headers.removeHeader(b"set-cookie")
+        self._response = response
+        return response
+
+    def over(self) -> None:
+        """The answer was taken; its connection knows by itself."""
+
+    def abort(self) -> None:
+        """Close the connection now, unless the response has ended."""
+        if self._response is not None:
+            self._response.stopProducing()
+
+
+class _Opening(Factory):
+    """Makes the connection of one attempt to connect."""
+
+    noisy = False
+
+    def __init__(self, pool: Pool, key: Key) -> None:
+        self._pool = pool
+        self._key = key
+
+    def buildProtocol(self, addr: Any) -> Connection:
+        return Connection(self._pool, self._key)
+
+
+@lru_cache(maxsize=1024)
+def _target(uri: bytes) -> tuple[URI, bytes]:
+    """Where a URI leads, and what a request to it begins with, but for its method."""
+    target = URI.fromBytes(uri)
+    host = b"[%b]" % target.host if b":" in target.host else target.host
+    if (target.scheme, target.port) not in _DEFAULT_PORTS:
+        host = b"%b:%d" % (host, target.port)
+    line = b" %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n" % (target.originForm, host)
+    return target, line

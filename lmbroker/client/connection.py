@@ -1,0 +1,218 @@
+"""One connection to a backend: a request at a time, parsed by llhttp.
+
+llhttp is strict by default: it refuses folded, bare and control characters, lengths that
+contradict each other or the coding, and chunk sizes that are none. What it lets pass and we do
+not is refused here: other protocols and versions, ``101``, codings beside ``chunked``, a head
+without end.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from httptools import HttpResponseParser
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from lmbroker.client.response import Response
+from lmbroker.connections import HEADER_LIMIT, TooLong, unsent
+
+if TYPE_CHECKING:
+    from lmbroker.client.pool import Key, Pool
+
+HEADERS = 500
+"""Most headers of a response."""
+
+_DONE = Failure(ResponseDone())
+_CLOSE_DELIMITED = Failure(PotentialDataLoss())
+_NO_BODY = (204, 304)
+
+
+class Connection(Protocol):
+    """Idle, or with one request on it: until its head is here ``_waiter`` waits for the response,
+    then ``_response`` is it.
+
+    ``transport`` is None from the moment on from which the connection is closed or being closed.
+    """
+
+    transport: Any
+
+    def __init__(self, pool: "Pool", key: "Key") -> None:
+        self.key = key
+        self.idle_since = 0.0
+        self.gone: Deferred[None] | None = None
+        self._pool = pool
+        self._waiter: Deferred[Response] | None = None
+        self._response: Response | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        self._parser: Any = HttpResponseParser(self)
+
+    def send(self, request: Sequence[bytes], *, keep: bool) -> "Deferred[Response]":
+        """Send a request; fires when the head of its response is here.
+
+        ``keep``: the connection may be used again. Fails with ResponseNeverReceived where nothing
+        of a response came, ResponseFailed where it is none.
+        """
+        self._keep = keep
+        self._bare = 0
+        self._paused = False
+        self._end: Failure | None = None
+        self._waiter = Deferred(self._unwanted)
+        self.transport.writeSequence(request)
+        return self._waiter
+
+    def _unwanted(self, _: Any) -> None:
+        self._waiter = None
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the connection now, whatever is in flight."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abortConnection()
+
+    # The wire's side.
+
+    def dataReceived(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None and self._response is None:
+            # An answer to nothing.
+            self._pool.forget(self)
+            self.abort()
+            return
+        try:
+            if not self._bare and waiter is not None and not data.startswith(b"H"):
+                raise ValueError("not HTTP")
+            self._bare += len(data)
+            self._parser.feed_data(data)
+            if self._pieces:
+                self._bare = 0
+            elif self._bare > HEADER_LIMIT:
+                raise TooLong
+        except Exception as error:
+            # Of a whole response it is what came after it.
+            self._end = self._end or Failure(ResponseFailed([Failure(error)]))
+            self.abort()
+        response = self._response
+        if waiter is not None:
+            if response is not None:
+                self._waiter = None
+                waiter.callback(response)
+            elif self._end is not None:
+                self._waiter = None
+                waiter.errback(self._end)
+        # Taken and whole, it has ended already, and the connection may be another request's.
+        if response is not None and response is self._response:
+            self._hand_over(response)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.transport = self._parser = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            lost = ResponseFailed if self._bare else ResponseNeverReceived
+            waiter.errback(Failure(lost([reason])))
+        elif self._response is None:
+            self._pool.forget(self)
+        else:
+            if self._end is None:
+                delimited = self._response.length is UNKNOWN_LENGTH and not self._chunked
+                self._end = _CLOSE_DELIMITED if delimited else Failure(ResponseFailed([reason]))
+            self._hand_over(self._response)
+        if self.gone is not None:
+            self.gone.callback(None)
+
+    # What llhttp found.
+
+    def on_message_begin(self) -> None:
+        if self._response is not None:
+            raise ValueError("more than one response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._response is not None:
+            # A trailer, which nobody asked for.
+            return
+        if len(self._fields) == HEADERS:
+            raise TooLong
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        code = self._parser.get_status_code()
+        fields, self._fields = self._fields, []
+        if 102 <= code < 200 or code == 100:
+            return
+        version = self._parser.get_http_version()
+        if code < 200 or version not in ("1.1", "1.0"):
+            raise ValueError("not a response that we can ask for")
+        headers = Headers()
+        for name, value in fields:
+            headers.addRawHeader(name, value.rstrip())
+        coding = headers.getRawHeaders(b"transfer-encoding")
+        lengths = headers.getRawHeaders(b"content-length")
+        if coding is not None and [each.lower() for each in coding] != [b"chunked"]:
+            raise ValueError("an unknown coding")
+        self._chunked = coding is not None
+        length: Any = int(lengths[0]) if lengths else UNKNOWN_LENGTH
+        if code in _NO_BODY:
+            length = 0
+        self._keep = self._keep and self._parser.should_keep_alive()
+        self._response = Response(self, (b"HTTP", 1, int(version[2])), code, headers, length)
+
+    def on_message_complete(self) -> None:
+        if self._response is not None:
+            self._end = _DONE
+
+    # The taker's side.
+
+    def taken(self, response: Response) -> None:
+        """The response has a taker for its body now."""
+        if self._paused:
+            self.resume()
+        self._hand_over(response)
+
+    def pause(self) -> None:
+        if self.transport is not None:
+            self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self.transport is not None:
+            self.transport.resumeProducing()
+
+    def _hand_over(self, response: Response) -> None:
+        """Give the taker of the body what has come of it."""
+        taker = response.taker
+        if taker is None:
+            if self._end is None:
+                self._paused = True
+                self.pause()
+            return
+        pieces = self._pieces
+        if pieces:
+            data = b"".join(pieces)
+            pieces.clear()
+            try:
+                taker.dataReceived(data)
+            except Exception:
+                # Twisted's decoder of compressed bodies says so that one is none.
+                self._end = Failure(ResponseFailed([Failure()]))
+                self.abort()
+        if self._end is not None:
+            self._finish(response, self._end)
+
+    def _finish(self, response: Response, end: Failure) -> None:
+        self._response = self._end = response.connection = None
+        transport = self.transport
+        if transport is not None:
+            if not self._keep:
+                self._pool.close(self)
+            elif unsent(transport):
+                # It answered before it had our request, and may never read the rest.
+                self.abort()
+            else:
+                self._pool.keep(self)
+        response.taker.connectionLost(end)

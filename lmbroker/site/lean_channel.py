@@ -1,0 +1,117 @@
+"""A connection of the lean engine: the usual request is read at once, all others as ever.
+
+Clients send the head of a request in one piece, and nearly all of them the plainest one: HTTP/1.1,
+a path, one Host, a Content-Length or no body, nothing about the connection. Such a head is known
+by one regular expression and read by another. Whatever else comes, also a head that is late, too
+large or wrong, is left to ``Channel``, from that byte to the end of the connection. So what is
+refused, and how, is decided in one place, and what is taken here two parsers cannot read in two
+ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
+"""
+
+import re
+
+from lmbroker.site import framing
+from lmbroker.site.channel import NEVER, Channel
+from lmbroker.site.lean_request import LeanRequest
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+
+_HEAD = re.compile(
+    rb"(TOKEN) (/[!-~]*+) HTTP/1\.1((?:\r\nTOKEN:[\t -~\x80-\xff]*+)+)\r\n\r\n".replace(
+        b"TOKEN", _TOKEN
+    )
+)
+"""Method, target and header lines, of which each begins with its CR LF."""
+
+_FIELD = re.compile(r"\r\n([^:]+):[\t ]*([^\r]*)")
+"""Name and value, in what ``_HEAD`` has found."""
+
+_UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
+"""Headers that want something done."""
+
+_KEPT = (None, ["keep-alive"], ["Keep-Alive"])
+"""What a client may say in Connection without meaning anything by it."""
+
+
+class LeanChannel(Channel):
+    """``Channel`` with a short way through it; the module's docstring says for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usual = True
+        """Nothing has come yet but usual requests."""
+        self._missing = 0
+        """Bytes of the body that are still to come."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Stock: splits lines off, one after the other, whatever comes."""
+        phase = self.phase
+        if phase == "serving":
+            self._early(data)
+        elif not self._usual:
+            super().dataReceived(data)
+        elif phase == "body":
+            self._more(data)
+        elif phase != "waiting" or not self._take(data):
+            self._usual = False
+            super().dataReceived(data)
+
+    def _take(self, data: bytes) -> bool:
+        """Begin with a usual request. False: it is none, and nothing was done."""
+        found = _HEAD.match(data)
+        if found is None:
+            return False
+        method, target, lines = found.groups()
+        received: dict[str, list[str]] = {}
+        for name, value in _FIELD.findall(lines.decode("latin-1")):
+            name, value = name.lower(), value.rstrip("\t ")
+            if name in received:
+                received[name].append(value)
+            else:
+                received[name] = [value]
+        limits = self.site.limits
+        length = framing.plain_length(received.get("content-length"))
+        path = target.partition(b"?")[0]
+        limit = limits.body_limit(path.decode("ascii"))
+        end = found.end()
+        if (
+            end > min(limits.line + 4, limits.header_bytes + 2)
+            or lines.count(b"\r\n") > limits.header_count
+            or len(received.get("host", ())) != 1
+            or received.get("connection") not in _KEPT
+            or not len(data) - end <= length <= limit
+            or not _UNUSUAL.isdisjoint(received)
+            or self._waitingForTransport
+            or self._turned_away is not None
+            or self.site.draining
+        ):
+            return False
+        self._request_line = data[: found.start(3)]
+        self._body_limit = limit
+        self._body_bytes = self._early_bytes = 0
+        self._missing = length
+        request = LeanRequest(self)
+        request.began(method, target, path, received)
+        self.requests.append(request)
+        if length > len(data) - end:
+            self.phase = "body"
+            self.deadline = self._in(limits.body_seconds)
+        self._more(data[end:])
+        return True
+
+    def _more(self, data: bytes) -> None:
+        """Of the body; the request is served when nothing of it is missing."""
+        request = self.requests[0]
+        behind = data[self._missing :]
+        if behind:
+            data = data[: self._missing]
+        self._missing -= len(data)
+        if data:
+            request.handleContentChunk(data)
+        if behind:
+            self._early(behind)
+        if not self._missing and self.phase != "closing":
+            self.phase = "serving"
+            self.deadline = NEVER
+            self._handlingRequest = True
+            request.whole()

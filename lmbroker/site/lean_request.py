@@ -1,0 +1,162 @@
+# mypy: disable-error-code="no-untyped-call"
+# (twisted.web has no annotations on most of its methods)
+"""A request of the lean engine: what nobody asks for is not made, and what is written goes to the
+transport in one piece."""
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from io import BytesIO
+from time import time
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES, datetimeToString, parse_qs
+from twisted.web.http_headers import Headers
+from twisted.web.resource import getChildForRequest
+
+from lmbroker.site.request import Request
+
+
+class LeanRequest(Request):
+    """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
+    A resource is not asked for an encoder: answers are sent as they are."""
+
+    # Made for those who ask.
+    client: Any = cached_property(lambda self: self.transport.getPeer())
+    host: Any = cached_property(lambda self: self.transport.getHost())
+    requestHeaders: Any = cached_property(lambda self: _headers(self.received or {}))
+    received_cookies: Any = cached_property(lambda self: {})
+    args: Any = cached_property(lambda self: parse_qs(self.uri.partition(b"?")[2], True))
+    cookies: Any = cached_property(lambda self: [])
+    _adapterCache: Any = cached_property(lambda self: {})
+    transport: Any
+    queued = False
+    _parsePOSTFormSubmission = False
+
+    received: dict[str, list[str]] | None = None
+    """The headers of a request that ``LeanChannel`` has read at once: lower-case name -> values."""
+
+    def __init__(self, channel: Any, queued: object = None) -> None:
+        """Stock: makes all of the above."""
+        self.channel = channel
+        self.transport = channel.transport
+        self.notifications = []
+        self.responseHeaders = Headers()
+        self._send: Callable[[bytes], None] | None = None
+        """How to write more of the body, while there may be more."""
+
+    def began(
+        self, method: bytes, target: bytes, path: bytes, received: dict[str, list[str]]
+    ) -> None:
+        """Its head is here."""
+        self.clientproto = b"HTTP/1.1"
+        self.method = method
+        self.uri = target
+        self.path = path
+        self.received = received
+        self.content = BytesIO()
+
+    def whole(self) -> None:
+        """Its body is here: serve it."""
+        self.content.getvalue()  # as in requestReceived
+        self.content.seek(0)
+        self.process()
+
+    def process(self) -> None:
+        """Stock: makes each date anew, names the server, takes all apart for encoders."""
+        path = self.path
+        if not path.startswith(b"/"):
+            super().process()
+            return
+        self.site = self.channel.site
+        self.responseHeaders.setRawHeaders(b"date", [_date(int(time()))])
+        self.prepath = []
+        self.sitepath: list[bytes] = []
+        self.postpath = path[1:].split(b"/")
+        if b"%" in path:
+            self.postpath = [unquote_to_bytes(each) for each in self.postpath]
+        try:
+            self.render(getChildForRequest(self.site.resource, self))
+        except Exception:
+            self.processingFailed(Failure())
+
+    def write(self, data: bytes) -> None:
+        """Stock: the head by itself, and each chunk in three pieces through five layers."""
+        send = self._send
+        if send is None:
+            self._first(data)
+        elif not data:
+            pass
+        elif self.chunked:
+            send(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            send(data)
+
+    def _first(self, data: bytes) -> None:
+        """Write the head and ``data`` in one piece."""
+        if self.finished:
+            raise RuntimeError("write() after finish()")
+        if self._disconnected or self._inFakeHead or self.startedWriting:
+            return  # nobody listens, or the answer has no body
+        self.startedWriting = 1
+        self._complete()
+        parts = [b"%b %d %b\r\n" % (self.clientproto, self.code, self.code_message)]
+        for name, values in self.responseHeaders.getAllRawHeaders():
+            for value in values:
+                parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n")
+        if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
+            self._send = self.transport.write
+            if self.chunked and data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            parts.append(data)
+        self.transport.write(b"".join(parts))
+
+    def _complete(self) -> None:
+        """The response headers with those that the resource left to us."""
+        headers, full = self.responseHeaders, self.code not in NO_BODY_CODES
+        length = headers.getRawHeaders(b"content-length")
+        if full and length != [b"0"] and not headers.hasHeader(b"content-type"):
+            headers.setRawHeaders(b"content-type", [self.defaultContentType])
+        full = full and self.method != b"HEAD"
+        if full and length is None and self.clientproto == b"HTTP/1.1":
+            headers.setRawHeaders(b"transfer-encoding", [b"chunked"])
+            self.chunked = 1
+        if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
+            headers.setRawHeaders(b"last-modified", [datetimeToString(self.lastModified)])
+        if self.etag is not None:
+            headers.setRawHeaders(b"etag", [self.etag])
+        if "cookies" in vars(self) and self.cookies:
+            headers.setRawHeaders(b"set-cookie", self.cookies)
+
+    def finish(self) -> None:
+        """Stock: asks its site for an access line."""
+        if self.finished or self._disconnected:
+            super().finish()  # which says so
+            return
+        if not self.startedWriting:
+            self._first(b"")
+        if self.chunked and self._send is not None:
+            self._send(b"0\r\n\r\n")
+        self._send = None
+        self.finished = 1
+        self._cleanup()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Stock: looks at each write whether that was."""
+        self._send = None
+        super().connectionLost(reason)
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    date: bytes = datetimeToString(second)
+    return date
+
+
+def _headers(received: dict[str, list[str]]) -> Headers:
+    headers = Headers()
+    for name, values in received.items():
+        headers.setRawHeaders(name, [value.encode("latin-1") for value in values])
+    return headers

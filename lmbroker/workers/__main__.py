@@ -1,0 +1,63 @@
+"""A worker's process: ``python -m lmbroker.workers``, started by the parent, with its end of the
+line as descriptor 3. What the parent says first decides what is imported next."""
+
+import signal
+import socket
+from typing import Any
+
+from twisted.logger import globalLogBeginner
+from twisted.python.reflect import namedAny
+
+from lmbroker.jsonlog import JSONLog
+from lmbroker.workers.beginning import LINE, Beginning, read
+from lmbroker.workers.line import Message, take
+from lmbroker.workers.log import Lines
+
+
+def main() -> None:
+    """Serve until the end."""
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        # They are for the parent, which sends on what concerns us.
+        signal.signal(number, signal.SIG_IGN)
+    end = socket.socket(fileno=LINE)
+    try:
+        beginning = read(_file(take(end)), Beginning)
+        lines = None if beginning.logger else Lines(_file(take(end)))
+    except EOFError:
+        return
+    config = beginning.source.config()
+    _install(beginning.reactor, config.server.engine)
+    observer: Any
+    if lines is None:
+        observer = namedAny(beginning.logger)()
+    else:
+        lines.share(beginning.lock)
+        observer = JSONLog(lines, config.log_level, worker=beginning.place)
+    globalLogBeginner.beginLoggingTo([observer])
+    from twisted.internet import reactor
+
+    from lmbroker.workers.worker import Worker
+
+    Worker(beginning, config, end, lines, observer, reactor).run()
+
+
+def _file(told: tuple[Message, int | None]) -> int:
+    file = told[1]
+    if file is None:
+        raise EOFError
+    return file
+
+
+def _install(reactor: str, engine: str) -> None:
+    """The reactor that the parent runs on."""
+    if reactor:
+        from twisted.application.reactors import installReactor
+
+        installReactor(reactor)
+    elif engine == "lean":
+        from lmbroker.reactor import install
+
+        install()
+
+
+main()

@@ -1,0 +1,72 @@
+"""One configuration on its way into all workers: they all prepare, then they all take it over."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lmbroker.configfile import Source
+from lmbroker.workers.beginning import write
+from lmbroker.workers.place import Place
+
+PREPARE_SECONDS = 10.0
+"""How long workers may take to prepare."""
+
+
+class Handover:
+    """Asks ``places`` to prepare for what ``source`` says. ``done`` is called later, with the
+    first problem that there was or ""; it answers with ``commit`` or ``abort``."""
+
+    def __init__(
+        self, source: Source, places: Iterable[Place], reactor: Any, done: Callable[[str], None]
+    ) -> None:
+        self._source = source
+        self._asked = set(places)
+        self._waiting = set(self._asked)
+        self._reactor = reactor
+        self._done = done
+        self._problem = ""
+        self._timer = reactor.callLater(PREPARE_SECONDS, self._late)
+        self._send("prepare", self._asked)
+        self._look()
+
+    def answered(self, place: Place, problem: str) -> None:
+        """A worker is prepared, or it refuses."""
+        if place in self._waiting:
+            self._problem = self._problem or problem
+            self._waiting.remove(place)
+            self._look()
+
+    def gone(self, place: Place) -> None:
+        """A worker has ended; who comes in its place knows the configuration that holds then."""
+        self._asked.discard(place)
+        self.answered(place, "")
+
+    def commit(self, places: Iterable[Place]) -> None:
+        """Let ``places`` take it over, also those who came meanwhile."""
+        late = set(places) - self._asked
+        self._send("prepare", late)
+        for place in self._asked | late:
+            place.tell("commit")
+
+    def abort(self) -> None:
+        for place in self._asked:
+            place.tell("abort")
+
+    def _send(self, kind: str, places: Iterable[Place]) -> None:
+        file = write(self._source)
+        for place in places:
+            place.tell(kind, file)
+        os.close(file)
+
+    def _late(self) -> None:
+        numbers = ", ".join(sorted(str(place.number) for place in self._waiting))
+        self._problem = self._problem or f"no answer from worker {numbers}"
+        self._waiting.clear()
+        self._look()
+
+    def _look(self) -> None:
+        if self._waiting:
+            return
+        if self._timer.active():
+            self._timer.cancel()
+        self._reactor.callLater(0, self._done, self._problem)

@@ -1,0 +1,149 @@
+"""The line between the parent and a worker: whole messages, each with at most one open file.
+
+A socket pair that keeps the bounds of messages. It is also how each notices that the other is
+gone, however it went.
+"""
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from errno import EAGAIN, ENOBUFS, ETOOMANYREFS
+from typing import Any
+
+import msgspec
+from twisted.internet.interfaces import IReadWriteDescriptor
+from zope.interface import implementer
+
+MESSAGE_BYTES = 65536
+TEXT = 4000
+"""Most characters of a message; what may be longer goes as a file."""
+
+AT_ONCE = 64
+"""Messages that are taken in one turn."""
+
+_FULL = (EAGAIN, ENOBUFS, ETOOMANYREFS)
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """``kind`` says what to do, or what was done; ``text`` with what."""
+
+    kind: str
+    text: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Message).decode
+
+Heard = Callable[[Message, int | None], None]
+"""Takes a message and the descriptor that came with it, which is the taker's to close."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a line."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def take(end: socket.socket) -> tuple[Message, int | None]:
+    """The next message; waits for it where ``end`` does. Raises OSError where there is none, and
+    EOFError where the other is gone."""
+    data, files, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1)
+    if not data:
+        raise EOFError
+    return _decode(data), files[0] if files else None
+
+
+@implementer(IReadWriteDescriptor)
+class Line:
+    """One end of a line in ``reactor``. ``gone`` is called once, when the other end is closed."""
+
+    def __init__(
+        self, end: socket.socket, reactor: Any, heard: Heard, gone: Callable[[], None]
+    ) -> None:
+        end.setblocking(False)
+        self._end = end
+        self._reactor = reactor
+        self._heard = heard
+        self._gone = gone
+        self._unsent: deque[tuple[bytes, int | None]] = deque()
+        self._closed = False
+        reactor.addReader(self)
+
+    def tell(self, kind: str, text: str = "", file: int | None = None) -> None:
+        """Send a message, later if it must be; ``file`` is the caller's to close."""
+        data = _encode(Message(kind, text[:TEXT]))
+        if self._closed or (not self._unsent and self._sent(data, file)):
+            return
+        self._unsent.append((data, None if file is None else os.dup(file)))
+        self._reactor.addWriter(self)
+
+    def hand(self, kind: str, text: str, file: int) -> bool:
+        """Send a message now, or not at all. Whether it was sent."""
+        if self._closed or self._unsent:
+            return False
+        return self._sent(_encode(Message(kind, text)), file)
+
+    def _sent(self, data: bytes, file: int | None) -> bool:
+        """Whether ``data`` has gone. To one who is gone nothing goes, and ``gone`` will tell."""
+        try:
+            socket.send_fds(self._end, [data], [] if file is None else [file])
+        except OSError as error:
+            if error.errno not in _FULL:
+                self._forget()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._closed:
+            return
+        self._closed = True
+        self._forget()
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._end.close()
+
+    def _forget(self) -> None:
+        while self._unsent:
+            _, file = self._unsent.popleft()
+            if file is not None:
+                os.close(file)
+
+    # The reactor's.
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def logPrefix(self) -> str:
+        return "line"
+
+    def doRead(self) -> None:
+        for _ in range(AT_ONCE):
+            if self._closed:
+                return
+            try:
+                message, file = take(self._end)
+            except BlockingIOError:
+                return
+            except (OSError, EOFError):
+                self.close()
+                self._gone()
+                return
+            self._heard(message, file)
+
+    def doWrite(self) -> None:
+        while self._unsent:
+            data, file = self._unsent[0]
+            if not self._sent(data, file):
+                return
+            self._unsent.popleft()
+            if file is not None:
+                os.close(file)
+        self._reactor.removeWriter(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor found the socket broken, or ends itself."""
+        if not self._closed:
+            self.close()
+            if self._reactor.running:
+                self._gone()

@@ -1,0 +1,80 @@
+"""One log for several processes: each writes whole lines to the same file, which the parent has
+opened and begins anew."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.python.logfile import LogFile
+
+
+class Log(Protocol):
+    """Where the parent's log goes, and with it that of the workers."""
+
+    @property
+    def descriptor(self) -> int: ...
+
+    def share(self, lock: str) -> None: ...
+
+
+class Lines:
+    """A text stream that writes each text as a whole to a descriptor that others write to.
+
+    The kernel does not mix writes to a file, nor short ones to a pipe. For what is not a file,
+    ``lock`` is the path of a file that exists: who holds its lock writes.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._lock: int | None = None
+        self.descriptor = descriptor
+
+    def share(self, lock: str) -> None:
+        """Others write from now on, too."""
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def write(self, text: str) -> None:
+        data = text.encode()
+        if self._lock is None:
+            self._write(data)
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self._write(data)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+class SharedFile(LogFile):
+    """The parent's log file. ``begun`` is called with the descriptor of each new one. Since
+    others write, too, only a look at the file tells its size."""
+
+    begun: Callable[[int], None] | None = None
+
+    @property
+    def descriptor(self) -> int:
+        return self._file.fileno()
+
+    def rotate(self) -> None:
+        super().rotate()
+        if self.begun is not None:
+            self.begun(self.descriptor)
+
+    def look(self) -> None:
+        """Begin a new file where this one is long enough."""
+        self.size = os.fstat(self.descriptor).st_size
+        if self.shouldRotate():
+            self.rotate()
+
+    def share(self, lock: str) -> None:
+        """As ``Lines``, but a file needs no lock: all write at the place where the last stopped,
+        since it was opened once for all of them."""

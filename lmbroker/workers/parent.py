@@ -1,0 +1,297 @@
+"""The parent of the workers as a service: it listens, reads the configuration, takes the signals,
+and sees to it that there are as many workers as there should be."""
+
+import atexit
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application import service
+from twisted.application.service import IService, IServiceCollection
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import ILogObserver, Logger
+
+from lmbroker import __version__
+from lmbroker.config import Config, ConfigError
+from lmbroker.config_changes import changes
+from lmbroker.configfile import Source
+from lmbroker.jsonlog import JSONLog
+from lmbroker.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
+from lmbroker.workers.accepting import Accepting
+from lmbroker.workers.beginning import Beginning
+from lmbroker.workers.handover import Handover
+from lmbroker.workers.log import Log, SharedFile
+from lmbroker.workers.place import Place
+from lmbroker.workers.tally import Tally
+
+LATE_SECONDS = 10.0
+"""So much longer than they should, workers may take to end; then they are killed."""
+
+HURRIED_SECONDS = 5.0
+"""The same after a second signal."""
+
+LOOK_SECONDS = 1.0
+"""How often the length of the log file is looked at."""
+
+Loaded = tuple[Config, Source]
+
+
+class ParentService(service.MultiService):
+    """The service of ``count`` workers. ``read`` gives the configuration anew, for reloads; it
+    raises ConfigError. ``observer`` writes to ``stream``; both are None, and ``logger`` names a
+    factory of observers, where the log is somebody else's. ``reactor_name`` is one of twistd's,
+    where it was given one."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        reactor: Any,
+        read: Callable[[], Loaded],
+        count: int,
+        *,
+        observer: JSONLog | None,
+        stream: Log | None,
+        logger: str = "",
+        reactor_name: str = "",
+    ) -> None:
+        super().__init__()
+        self.tally: Tally
+        self.stream = stream
+        self._config, self._source = loaded
+        self._reactor = reactor
+        self._read = read
+        self._observer = observer
+        self._logger = logger
+        self._reactor_name = reactor_name
+        self._places = [Place(number, self, reactor) for number in range(1, count + 1)]
+        self._turn = 0
+        self._listeners = Listeners(self, self._listener, self._config)
+        self._looking: LoopingCall | None = None
+        self._handover: Handover | None = None
+        self._again = False
+        self._served = False
+        self._emptied: Deferred[None] | None = None
+
+    def _listener(self, endpoint: str, aside: bool) -> IService:
+        return Accepting(endpoint, self._reactor, self._hand)
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            # twistd takes its log observer from the application.
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
+
+    # Starting.
+
+    def privilegedStartService(self) -> None:
+        # First of all: without a handler the signal ends the process.
+        self._on_signal(signal.SIGHUP, self.reload)
+        service.Service.privilegedStartService(self)
+        self._listeners.begin()
+
+    def startService(self) -> None:
+        super().startService()
+        # Here, not before: twistd has changed the user that it was told to be.
+        try:
+            self.tally = Tally()
+        except OSError as error:
+            failure = CannotStart(f"no folder can be made for the counts: {error.strerror}")
+            failure.tell()
+            raise failure from None
+        if self.stream is not None:
+            self.stream.share(self._lock)
+        if isinstance(self.stream, SharedFile):
+            self.stream.begun = self._begun
+            self._looking = LoopingCall(self.stream.look)
+            self._looking.clock = self._reactor
+            self._looking.start(LOOK_SECONDS)
+        for warning in self._config.warnings:
+            self.log.warn("{warning}", warning=warning)
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        for place in self._places:
+            place.start()
+
+    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    @property
+    def _lock(self) -> str:
+        """The file whose lock a process holds that writes to the log."""
+        return os.path.join(self.tally.folder, "log.lock")
+
+    def _begun(self, descriptor: int) -> None:
+        for place in self._places:
+            place.tell("log", descriptor)
+
+    # Connections.
+
+    def _hand(self, endpoint: str, connection: socket.socket) -> bool:
+        """Give a connection to the worker whose turn it is, or to the next that can take it."""
+        count = len(self._places)
+        for step in range(count):
+            turn = (self._turn + step) % count
+            if self._places[turn].hand(endpoint, connection.fileno()):
+                self._turn = (turn + 1) % count
+                return True
+        return False
+
+    # For the places.
+
+    def beginning(self, place: int) -> Beginning:
+        """What a worker is told first."""
+        return Beginning(
+            place=place,
+            folder=self.tally.folder,
+            lock=self._lock,
+            source=self._source,
+            logger=self._logger,
+            reactor=self._reactor_name,
+        )
+
+    def began(self) -> None:
+        """There is one process more."""
+        self.tally.living([os.getpid(), *(place.pid for place in self._living())])
+
+    def serves(self) -> None:
+        """One more worker serves."""
+        for listener in self:
+            listener.go_on()
+        if self._served or not all(place.takes for place in self._places):
+            return
+        self._served = True
+        self.log.info(
+            "LMBroker {version} serves {count} models on {listen} with {workers} workers",
+            version=__version__,
+            count=len(self._config.aliases),
+            listen=", ".join(self._config.server.listen),
+            workers=len(self._places),
+        )
+
+    def answered(self, place: Place, problem: str) -> None:
+        """A worker has prepared for a configuration, or refuses it."""
+        if self._handover is not None:
+            self._handover.answered(place, problem)
+
+    def ended(self, place: Place, how: str, problem: str) -> None:
+        """A worker's process has ended."""
+        self.began()
+        if self._handover is not None:
+            self._handover.gone(place)
+        if self._emptied is not None:
+            if not self._living() and not self._emptied.called:
+                self._emptied.callback(None)
+        elif not self._served:
+            self._give_up(problem or f"worker {place.number} {how}")
+        else:
+            self.log.error(
+                "Worker {number} {how}; another begins in {seconds:g} s",
+                number=place.number,
+                how=f"could not start: {problem}" if problem else how,
+                seconds=place.restart(),
+            )
+
+    def _give_up(self, problem: str) -> None:
+        """End the start: what stops one worker stops all."""
+        self.log.critical("{problem}", problem=problem)
+        print(f"lmbroker: {problem}", file=sys.__stderr__)
+        # twistd has no exit code for what fails once the reactor runs. Registered last, this is
+        # called first.
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    def _living(self) -> list[Place]:
+        return [place for place in self._places if place.pid]
+
+    # Reloading.
+
+    def reload(self) -> None:
+        """Let all workers take over the configuration as it is now; on any mistake the old one
+        stays in all of them."""
+        if self._handover is not None:
+            self._again = True
+            return
+        try:
+            config, source = self._read()
+            added = self._listeners.more(config)
+        except (ConfigError, CannotListen) as error:
+            self._not_reloaded(problem_of(error))
+            return
+
+        def done(problem: str) -> None:
+            self._handed_over(config, source, added, problem)
+
+        self._handover = Handover(source, self._living(), self._reactor, done)
+
+    def _handed_over(
+        self, config: Config, source: Source, added: dict[Endpoint, IService], problem: str
+    ) -> None:
+        handover, self._handover = self._handover, None
+        assert handover is not None
+        if problem:
+            handover.abort()
+            self._listeners.drop(added)
+            self._not_reloaded(problem)
+        else:
+            handover.commit(self._living())
+            self._take(config, source, added)
+        if self._again:
+            self._again = False
+            self.reload()
+
+    def _take(self, config: Config, source: Source, added: dict[Endpoint, IService]) -> None:
+        changed = changes(self._config, config)
+        self._listeners.keep(config, added)
+        self._config, self._source = config, source
+        if self._observer is not None:
+            self._observer.level = config.log_level
+        for warning in config.warnings:
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "The configuration was reloaded: {count} models on {listen}; {changes}",
+            count=len(config.aliases),
+            listen=", ".join(config.server.listen),
+            changes=changed,
+        )
+
+    def _not_reloaded(self, problem: str) -> None:
+        self.log.error("The configuration was not reloaded: {problem}", problem=problem)
+
+    # Stopping.
+
+    def stopService(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._on_signal(number, self._hurry)
+        self._emptied = Deferred()
+        await super().stopService()
+        for place in self._places:
+            place.stop()
+        if self._living():
+            self._kill_in(self._config.server.drain_timeout + LATE_SECONDS)
+            await self._emptied
+        if self._looking is not None:
+            self._looking.stop()
+        self.tally.remove()
+
+    def _hurry(self) -> None:
+        for place in self._places:
+            place.tell("hurry")
+        self._kill_in(HURRIED_SECONDS)
+
+    def _kill_in(self, seconds: float) -> None:
+        self._reactor.callLater(seconds, self._kill)
+
+    def _kill(self) -> None:
+        for place in self._living():
+            self.log.error("Worker {number} did not end in time", number=place.number)
+            place.kill()

@@ -1,0 +1,189 @@
+"""A worker: the broker, with its connections brought along the line. It does what it is told
+there. When the line ends, so did the parent: the worker drains and ends as well.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import ILogObserver
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from lmbroker.config import Config, ConfigError
+from lmbroker.configfile import Source
+from lmbroker.daemon import BrokerService, Surroundings
+from lmbroker.endpoints import parse_endpoint
+from lmbroker.jsonlog import JSONLog
+from lmbroker.listening import CannotListen, problem_of
+from lmbroker.workers import tally
+from lmbroker.workers.beginning import Beginning, read
+from lmbroker.workers.line import Line, Message
+from lmbroker.workers.log import Lines
+
+
+class Worker:
+    """The broker of a worker, and its line to the parent."""
+
+    def __init__(
+        self,
+        beginning: Beginning,
+        config: Config,
+        end: socket.socket,
+        lines: Lines | None,
+        observer: ILogObserver,
+        reactor: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._lines = lines
+        self._folder = beginning.folder
+        self._factories: dict[str, Any] = {}
+        self._next: tuple[Any, Any] | None = None
+        self._leaving = False
+        self._ending = False
+        self._orphaned = False
+        self._line = Line(end, reactor, self._heard, self._gone)
+        tally.count_at(beginning.folder, beginning.place)
+        self._source = beginning.source
+        self._config = config
+        self._observer = observer if isinstance(observer, JSONLog) else None
+        self._broker: BrokerService | None = None
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
+        self._reactor.callWhenRunning(self._begin)
+        self._reactor.run(installSignalHandlers=False)
+        if self._orphaned:
+            tally.remove(self._folder)
+
+    def _begin(self) -> None:
+        try:
+            broker = BrokerService(
+                self._config,
+                self._reactor,
+                self._observer,
+                self._source.config,
+                Surroundings(self._door, tally.merged(self._folder), led=True),
+            )
+            broker.privilegedStartService()
+            broker.startService()
+        except (Exception, SystemExit) as error:
+            self._line.tell("failed", problem_of(error))
+            self._end()
+            return
+        self._broker = broker
+        self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
+        self._line.tell("serving")
+
+    def _door(self, endpoint: str, factory: Any, reactor: Any) -> service.IService:
+        """An endpoint at which the parent listens for us."""
+        return _Door(self._factories, endpoint, _wrapped(endpoint, factory))
+
+    # The line.
+
+    def _heard(self, message: Message, file: int | None) -> None:
+        act: Callable[[Message, int], None] = getattr(self, f"_on_{message.kind}")
+        act(message, -1 if file is None else file)
+
+    def _on_serve(self, message: Message, file: int) -> None:
+        factory = self._factories.get(message.text)
+        connection = socket.socket(fileno=file)
+        connection.setblocking(False)
+        with connection:
+            if factory is None:
+                return
+            try:
+                self._reactor.adoptStreamConnection(file, connection.family, factory)
+            except OSError:
+                # It is closed already.
+                return
+
+    def _on_prepare(self, message: Message, file: int) -> None:
+        broker = self._broker
+        try:
+            config = read(file, Source).config()
+            self._next = (config, broker.listen_more(config)) if broker is not None else None
+        except (ConfigError, CannotListen) as error:
+            self._line.tell("refused", problem_of(error))
+        else:
+            self._line.tell("prepared")
+
+    def _on_commit(self, message: Message, file: int) -> None:
+        taken, self._next = self._next, None
+        if taken is not None and self._broker is not None:
+            self._broker.take(*taken)
+
+    def _on_abort(self, message: Message, file: int) -> None:
+        taken, self._next = self._next, None
+        if taken is not None and self._broker is not None:
+            self._broker.leave(taken[1])
+
+    def _on_log(self, message: Message, file: int) -> None:
+        if self._lines is not None:
+            os.close(self._lines.descriptor)
+            self._lines.descriptor = file
+
+    def _on_drain(self, message: Message, file: int) -> None:
+        self._end()
+
+    def _on_hurry(self, message: Message, file: int) -> None:
+        if self._broker is not None:
+            self._broker.hurry()
+
+    def _gone(self) -> None:
+        self._orphaned = True
+        self._end()
+
+    def _leave(self) -> None:
+        """Somebody wants this process to end: once the parent has sent what is on its way."""
+        if not self._leaving:
+            self._leaving = True
+            self._line.tell("leaving")
+
+    def _end(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._reactor.stop()
+
+
+class _Door(service.Service):
+    """While it runs, connections that came to ``endpoint`` are ``factory``'s."""
+
+    def __init__(self, factories: dict[str, Any], endpoint: str, factory: Any) -> None:
+        self._factories = factories
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._factories[self._endpoint] = self._factory
+
+    def startService(self) -> None:
+        super().startService()
+        if self._endpoint not in self._factories:
+            self.privilegedStartService()
+
+    def stopService(self) -> None:
+        super().stopService()
+        del self._factories[self._endpoint]
+
+
+class _Wrapping:
+    """A reactor that listens nowhere, and returns the factory that would have listened."""
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> Any:
+        return TLSMemoryBIOFactory(contextFactory, False, factory)
+
+
+def _wrapped(endpoint: str, factory: Any) -> Any:
+    """``factory`` as ``endpoint`` would have it, with TLS where it says so."""
+    if parse_endpoint(endpoint)[0].get("kind") != "ssl":
+        return factory
+    found: list[Any] = []
+    listening = serverFromString(_Wrapping(), endpoint)
+    listening.listen(factory).addCallback(found.append)
+    return found[0]
