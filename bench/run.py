@@ -36,7 +36,7 @@ MEASURES = (
 START_SECONDS = 1.5
 WARM_SECONDS = 2.0
 HELD_SECONDS = 40.0
-GROWTH_SECONDS = 120.0
+GROWTH_SECONDS = 160.0
 OVERHEAD_SECONDS = 0.2
 """About how long these take; what a load takes beside its own time."""
 

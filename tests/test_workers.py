@@ -398,7 +398,7 @@ def test_a_stop_drains_all_workers(several):
     for response in responses:
         assert response.read().endswith(b"data: [DONE]\n\n")
     assert service.running.process.wait(SECONDS) in (0, -signal.SIGTERM)
-    draining = logged(service.running, "Draining 3 connections", 2)
+    draining = logged(service.running, r"Draining \d connections", 2)
     assert {line["worker"] for line in draining} == {1, 2}
     assert not [line for line in service.running.lines() if line["level"] != "info"]
 
@@ -562,6 +562,26 @@ def test_a_log_file_is_begun_anew_for_all(several, tmp_path):
     assert service.running.stop() in (0, -signal.SIGTERM)
     for path in (old, log):
         assert all(map(json.loads, path.read_text().splitlines()))
+
+
+def test_somebody_elses_log_is_each_workers_own(several, tmp_path):
+    log = tmp_path / "elsewhere.log"
+    (tmp_path / "elsewhere.py").write_text(
+        "import json, os\n"
+        "from twisted.logger import formatEvent\n"
+        "def observer():\n"
+        "    def observe(event):\n"
+        "        line = {'message': formatEvent(event), 'worker': os.getpid()}\n"
+        f"        with open({str(log)!r}, 'a') as file: file.write(json.dumps(line) + '\\n')\n"
+        "    return observe\n"
+    )
+    environ = {"PYTHONPATH": str(tmp_path)}
+    service = several(twistd=["--logger", "elsewhere.observer"], log=log, environ=environ)
+    for _ in range(4):
+        service.call()
+    lines = logged(service.running, "^chat echo complete 200", 4)
+    assert {line["worker"] for line in lines} == service.pids()
+    assert service.running.stop() in (0, -signal.SIGTERM)
 
 
 def workers_in(path):

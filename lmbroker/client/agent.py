@@ -93,11 +93,12 @@ class Exchange:
             for name, values in headers.getAllRawHeaders():
                 if name not in _OURS:
                     head += (b"%b: %b\r\n" % (name, value) for value in values)
-        if bodyProducer is None:
-            request = [*head, b"\r\n"]
-        else:
-            body = cast(Body, bodyProducer)
-            request = [*head, b"Content-Length: %d\r\n\r\n" % body.length, body.content]
+        content = b""
+        if bodyProducer is not None:
+            content = cast(Body, bodyProducer).content
+            head.append(b"Content-Length: %d\r\n" % len(content))
+        head.append(b"\r\n")
+        request = (b"".join(head), content)
         key = (target.scheme, target.host, target.port, backend.name, backend.ca)
         connection = None if self._fresh or not keep else self._pool.take(key)
         answer: Deferred[Any]

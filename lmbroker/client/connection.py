@@ -107,8 +107,7 @@ class Connection(Protocol):
             elif self._end is not None:
                 self._waiter = None
                 waiter.errback(self._end)
-        # Taken and whole, it has ended already, and the connection may be another request's.
-        if response is not None and response is self._response:
+        if response is not None:
             self._hand_over(response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -205,6 +204,7 @@ class Connection(Protocol):
             self._finish(response, self._end)
 
     def _finish(self, response: Response, end: Failure) -> None:
+        # Once the end is told, this connection may carry another request already.
         self._response = self._end = response.connection = None
         transport = self.transport
         if transport is not None:

@@ -5,9 +5,11 @@ other, and a worker that has died gets none. It reads the configuration, takes t
 starts a worker anew when one has died. Everything else happens in the workers, each of which is
 the broker of ``daemon`` with its connections brought by the parent.
 
-  line.py     messages between the two, with open files
-  parent.py   the parent's service; accepting.py: its listeners
-  worker.py   a worker's process
-  tally.py    what all workers count, as one
-  log.py      one log for many processes
+  parent.py     the parent's service; accepting.py: its listeners
+  place.py      a place among the workers, and the process that is there
+  handover.py   one configuration on its way into all workers
+  line.py       messages between the two, with open files; beginning.py: the first of them
+  __main__.py   a worker's process; worker.py: what it does
+  tally.py      what all workers count, as one
+  log.py        one log for many processes
 """

@@ -16,8 +16,8 @@ from lmbroker.workers.log import Lines
 
 def main() -> None:
     """Serve until the end."""
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        # They are for the parent, which sends on what concerns us.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
+        # They are for the parent, which sends on what concerns us; a terminal sends to all.
         signal.signal(number, signal.SIG_IGN)
     end = socket.socket(fileno=LINE)
     try:

@@ -157,8 +157,12 @@ class ParentService(service.MultiService):
         )
 
     def began(self) -> None:
-        """There is one process more."""
-        self.tally.living([os.getpid(), *(place.pid for place in self._living())])
+        """There are other processes than before."""
+        try:
+            self.tally.living([os.getpid(), *(place.pid for place in self._living())])
+        except OSError as error:
+            # Then the process figures are wrong for a while, and nothing else is.
+            self.log.error("The tally cannot be written: {why}", why=error.strerror)
 
     def serves(self) -> None:
         """One more worker serves."""

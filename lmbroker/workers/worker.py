@@ -10,15 +10,15 @@ from typing import Any
 
 from twisted.application import service
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from lmbroker.config import Config, ConfigError
+from lmbroker.config import Config
 from lmbroker.configfile import Source
 from lmbroker.daemon import BrokerService, Surroundings
 from lmbroker.endpoints import parse_endpoint
 from lmbroker.jsonlog import JSONLog
-from lmbroker.listening import CannotListen, problem_of
+from lmbroker.listening import problem_of
 from lmbroker.workers import tally
 from lmbroker.workers.beginning import Beginning, read
 from lmbroker.workers.line import Line, Message
@@ -27,6 +27,8 @@ from lmbroker.workers.log import Lines
 
 class Worker:
     """The broker of a worker, and its line to the parent."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Worker:
         self._reactor.callWhenRunning(self._begin)
         self._reactor.run(installSignalHandlers=False)
         if self._orphaned:
+            # Nobody else tidies up.
             tally.remove(self._folder)
 
     def _begin(self) -> None:
@@ -87,7 +90,11 @@ class Worker:
 
     def _heard(self, message: Message, file: int | None) -> None:
         act: Callable[[Message, int], None] = getattr(self, f"_on_{message.kind}")
-        act(message, -1 if file is None else file)
+        try:
+            act(message, -1 if file is None else file)
+        except Exception:
+            # The line must hold: it says who lives.
+            self.log.failure("A message of the parent was not understood")
 
     def _on_serve(self, message: Message, file: int) -> None:
         factory = self._factories.get(message.text)
@@ -107,7 +114,7 @@ class Worker:
         try:
             config = read(file, Source).config()
             self._next = (config, broker.listen_more(config)) if broker is not None else None
-        except (ConfigError, CannotListen) as error:
+        except Exception as error:
             self._line.tell("refused", problem_of(error))
         else:
             self._line.tell("prepared")

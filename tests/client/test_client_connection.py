@@ -169,6 +169,23 @@ def test_a_body_of_nothing(line):
     assert taker.heard == [ResponseDone]
 
 
+def test_a_body_may_be_longer_than_a_head(line):
+    taker = Taker()
+    line.ask(take=taker)
+    piece = b"x" * (HEADER_LIMIT // 4)
+    line.comes(STREAM, *[chunk(piece)] * 9, END)
+    assert taker.heard == [*[piece] * 9, ResponseDone]
+
+
+def test_a_trailer_is_no_header_of_the_next_response(line):
+    line.ask(take=Taker())
+    line.comes(STREAM + b"0\r\nX-Trailer: 1\r\n\r\n")
+    line.pool.take(KEY)
+    line.ask(take=Taker())
+    line.comes(WHOLE)
+    assert list(line.response.headers.getAllRawHeaders()) == [(b"Content-Length", [b"5"])]
+
+
 def test_what_was_whole_before_the_error_is_handed_over(line):
     taker = Taker()
     line.ask(take=taker)
