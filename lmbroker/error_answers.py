@@ -1,8 +1,9 @@
 """The HTTP answer that tells an error to a client for whom no call was opened yet: in whose
 dialect, under which id, with which headers."""
 
-import secrets
+import os
 from collections.abc import Container
+from random import Random
 
 import msgspec
 
@@ -22,9 +23,13 @@ def family(path: str, headers: Container[str] = ()) -> Dialect:
     return "openai"
 
 
+_ids = Random()  # an id must be another than all before it; it may be foreseen
+os.register_at_fork(after_in_child=_ids.seed)
+
+
 def new_id() -> str:
     """A fresh request id."""
-    return "req_" + secrets.token_hex(12)
+    return f"req_{_ids.getrandbits(96):024x}"
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):

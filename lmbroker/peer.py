@@ -26,6 +26,21 @@ def watch_peer(transport: Any, seconds: float) -> None:
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
+def stirs(transport: Any) -> bool:
+    """Whether a peer that has nothing to say has said something, or gone: it waits in the kernel,
+    and the reactor has not come to it yet."""
+    handle = getattr(innermost(transport), "socket", None)
+    if handle is None:
+        return False
+    try:
+        handle.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def innermost(transport: Any) -> Any:
     """The transport under TLS."""
     while (below := getattr(transport, "__dict__", {}).get("transport")) is not None:

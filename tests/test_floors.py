@@ -101,6 +101,7 @@ SIDEWAYS = {
     ("backends", "connections"),
     ("backends", "client"),
     ("client", "connections"),
+    ("client", "peer"),
     ("connections", "peer"),
     ("routing", "envelope"),
     ("routing", "caps"),

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.multiprocess import MultiProcessCollector
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
 from lmbroker.config import ConfigError
@@ -24,7 +24,7 @@ from lmbroker.workers import handover, place
 from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import read, write
 from lmbroker.workers.handover import Handover
-from lmbroker.workers.line import Line, pair
+from lmbroker.workers.line import Line, Message, pair
 from lmbroker.workers.log import SharedFile
 from lmbroker.workers.place import Place
 from lmbroker.workers.tally import KINDS, Tally, merged
@@ -210,6 +210,12 @@ def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypa
     assert parent.told[-1] == ("ended with exit code 3", "", 0)
     # The parent's sockets are not offered to workers.
     assert not [name for _, environ in clock.spawned for name in environ if "LISTEN" in name]
+    # Who wanted to end did not fail.
+    for _ in range(5):
+        clock.advance(0)
+        one._heard(Message("leaving"), None)
+        one.processEnded(Failure(ProcessDone(0)))
+        assert parent.told[-1] == ("has ended", "", 0)
     one.stop()
     clock.advance(100)
     assert one.pid == 0, "nobody comes after a stop"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from lmbroker import connections
+from lmbroker.peer import stirs
 
 if TYPE_CHECKING:
     from lmbroker.client.connection import Connection
@@ -23,9 +24,15 @@ class Pool:
         self._timer: Any = None
 
     def take(self, key: Key) -> "Connection | None":
-        """A connection that leads there and is nobody else's from now on."""
+        """A connection that leads there, and is nobody else's from now on. What has come over it
+        meanwhile would be taken for the answer to the next request."""
         idle = self._idle.get(key)
-        return idle.pop() if idle else None
+        while idle:
+            connection = idle.pop()
+            if not stirs(connection.transport):
+                return connection
+            connection.abort()
+        return None
 
     def keep(self, connection: "Connection") -> None:
         """Hold a connection for its next request."""

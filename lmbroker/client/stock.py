@@ -144,7 +144,7 @@ class Tap:
 
         get = self._pool.fresh if self._fresh else self._pool.getConnection
         # Two backends at one address may trust different authorities.
-        wanted = (*key, self._backend.name)
+        wanted = (*key, self._backend.name, self._backend.ca)
         return get(wanted, _Watched(self, endpoint)).addCallback(connected)
 
     def _bound(self, protocol: Any) -> None:

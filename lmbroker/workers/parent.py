@@ -25,7 +25,7 @@ from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import Beginning
 from lmbroker.workers.handover import Handover
 from lmbroker.workers.log import Log, SharedFile
-from lmbroker.workers.place import Place
+from lmbroker.workers.place import ENDED, Place
 from lmbroker.workers.tally import Tally
 
 LATE_SECONDS = 10.0
@@ -195,7 +195,8 @@ class ParentService(service.MultiService):
         elif not self._served:
             self._give_up(problem or f"worker {place.number} {how}")
         else:
-            self.log.error(
+            emit = self.log.info if how == ENDED else self.log.error
+            emit(
                 "Worker {number} {how}; another begins in {seconds:g} s",
                 number=place.number,
                 how=f"could not start: {problem}" if problem else how,

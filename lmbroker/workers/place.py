@@ -25,6 +25,10 @@ LONGEST_PAUSE = 30.0
 first of them is followed at once, then the pause doubles."""
 
 
+ENDED = "has ended"
+"""How a process ends that wanted to."""
+
+
 class Parent(Protocol):
     """What a place needs of the parent."""
 
@@ -59,11 +63,13 @@ class Place(ProcessProtocol):
         self._began = 0.0
         self._waiting: Any = None
         self._stopping = False
+        self._left = False
 
     def start(self) -> None:
         """Start a process here."""
         self._waiting = None
         self._problem = ""
+        self._left = False
         self._began = self._reactor.seconds()
         try:
             self._start()
@@ -94,12 +100,12 @@ class Place(ProcessProtocol):
 
     def restart(self) -> float:
         """Start another process; in how many seconds."""
-        if self._reactor.seconds() - self._began > STEADY_SECONDS:
+        if self._left or self._reactor.seconds() - self._began > STEADY_SECONDS:
             self._failures = 0
         pause = 0.0
         if self._failures:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 1))
-        self._failures += 1
+        self._failures += not self._left
         self._waiting = self._reactor.callLater(pause, self.start)
         return pause
 
@@ -136,6 +142,7 @@ class Place(ProcessProtocol):
             self._parent.answered(self, message.text)
         elif message.kind == "leaving":
             self.takes = False
+            self._left = True
             # On what it was handed last, the request may still be on its way.
             if self._line is not None:
                 self._reactor.callLater(LEAVE_SECONDS, self._line.tell, "drain")
@@ -164,7 +171,7 @@ class Place(ProcessProtocol):
 def _how(error: Exception) -> str:
     """How a process has ended."""
     if not isinstance(error, ProcessTerminated):
-        return "has ended"
+        return ENDED
     if error.signal is not None:
         return f"was ended by {signal.Signals(error.signal).name}"
     return f"ended with exit code {error.exitCode}"

@@ -1,5 +1,7 @@
 """The lean client's connections and their pool, over a transport in memory."""
 
+import socket
+
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
@@ -436,6 +438,22 @@ def test_an_idle_connection_that_stirs_is_dropped(line, event):
 
 
 # The pool.
+
+
+@pytest.mark.parametrize("event", ["bytes", "end", "nothing"])
+def test_what_the_reactor_has_not_read_yet_is_noticed(line, event):
+    ours, backends = socket.socketpair()
+    with ours, backends:
+        ours.setblocking(False)
+        line.wire.socket = ours
+        line.ask(take=Taker())
+        line.comes(WHOLE)
+        if event == "bytes":
+            backends.send(WHOLE)
+        elif event == "end":
+            backends.close()
+        assert (line.pool.take(KEY) is line.connection) is (event == "nothing")
+        assert line.wire.aborted is (event != "nothing")
 
 
 @pytest.fixture
