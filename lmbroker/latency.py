@@ -386,13 +386,23 @@ def run(reactor: Any, config: Config, plan: Plan, tell: Tell) -> int:
     """Run the reactor until all is measured; the exit code. Raises what ``measure`` does."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     ends: list[Any] = []
+    interrupted: list[bool] = []
 
     def end(result: Any) -> None:
-        ends.append(result)
-        reactor.stop()
+        if not interrupted:
+            ends.append(result)
+            reactor.stop()
 
     def begin() -> None:
-        Deferred.fromCoroutine(measure(reactor, config, plan, tell)).addBoth(end)
+        measuring = Deferred.fromCoroutine(measure(reactor, config, plan, tell))
+        reactor.addSystemEventTrigger("before", "shutdown", interrupt, measuring)
+        measuring.addBoth(end)
+
+    def interrupt(measuring: Deferred[int]) -> None:
+        if not ends:
+            # A call that fails because the reactor takes its connection away is no result.
+            interrupted.append(True)
+            measuring.cancel()
 
     reactor.callWhenRunning(begin)
     reactor.run()

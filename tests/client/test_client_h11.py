@@ -233,6 +233,7 @@ VECTORS = {
     "trailer without colon": chunked(b"0\r\nxy\r\n\r\n"),
     "trailer with length": chunked(b"1\r\na\r\n0\r\nContent-Length: 5\r\n\r\n"),
     "trailer with coding": chunked(b"1\r\na\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "trailer with an unknown coding": chunked(b"0\r\nTransfer-Encoding: gzip\r\n\r\n"),
     "trailer without end": chunked(b"1\r\na\r\n0\r\nX: " + b"y" * 300_000),
 }
 
@@ -351,6 +352,7 @@ LAXER = {
     "rtsp behind 100": "what has answered in HTTP does not change over to what is framed alike",
     "nul in reason": "nobody sees the reason: it is thrown away",
     "chunk size of 30 digits": "zeros in front change no number",
+    "trailer with an unknown coding": "trailers are thrown away unread",
 }
 """What we take and h11 refuses, or does not keep, and why that cannot hurt."""
 
@@ -412,6 +414,13 @@ PIECES = st.sampled_from(
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 2), PIECES), max_size=3)
 CUTS = st.lists(st.floats(0, 1), max_size=4)
 
+DAMAGED = [
+    name
+    for name in SHORT
+    if name not in LAXER and name not in ("chunk size of 20 digits", "trailer with coding")
+]
+"""But for what one more digit or letter makes laxer."""
+
 REASON = re.compile(rb"(HTTP/1\.[01] [0-9]{3}) [^\r\n]*(?=\r\n)")
 EMPTY_LINES = re.compile(rb"(?<=\r\n\r\n)(\r\n)+(?=HTTP/)")
 
@@ -431,7 +440,7 @@ def kept_by_h11(data):
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.sampled_from([name for name in SHORT if name not in LAXER]), EDITS, CUTS)
+@given(st.sampled_from(DAMAGED), EDITS, CUTS)
 def test_what_h11_refuses_we_refuse_however_it_is_damaged_and_cut(name, edits, cuts):
     data = VECTORS[name]
     for place, removed, piece in edits:
