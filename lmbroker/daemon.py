@@ -157,6 +157,8 @@ class BrokerService(service.MultiService):
 
     def startService(self) -> None:
         super().startService()
+        if self._observer is not None:
+            self._observer.gather(self._reactor)
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
@@ -247,6 +249,8 @@ class BrokerService(service.MultiService):
         await self.backends.close()
         if self._practice is not None:
             await self._practice.stop()
+        if self._observer is not None:
+            self._observer.settle()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
         """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""

@@ -323,6 +323,11 @@ class Front:
 
     def _head(self, request: Any, status: int, headers: Pairs) -> None:
         request.setResponseCode(status, _REASONS.get(status))
+        # The requests of our own site take them all at once.
+        together = getattr(request, "set_headers", None)
+        if together is not None:
+            together(headers)
+            return
         for name, value in headers:
             request.setHeader(name, value)
 

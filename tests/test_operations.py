@@ -19,6 +19,7 @@ from collections import defaultdict
 from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import msgspec
@@ -26,7 +27,8 @@ import pytest
 from certificates import pem_files
 from ports import free_port
 from prometheus_client import CollectorRegistry
-from twisted.logger import globalLogPublisher
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmbroker.accesslog import AccessLog, access_fields
@@ -152,6 +154,30 @@ def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome):
 
 def test_the_access_line_heeds_the_level():
     assert line_of(lambda log: AccessLog(log.tell), level="warning") == []
+
+
+def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
+    writes, clock = [], Clock()
+    stream = SimpleNamespace(write=writes.append, flush=lambda: None)
+    log = JSONLog(stream, "info")
+
+    def told(text):
+        return [json.loads(line)["message"] for line in text.splitlines()]
+
+    log.tell("info", "x", "at once", {})
+    log.gather(clock)
+    log.tell("info", "x", "one", {})
+    log.tell("info", "x", "two", {})
+    assert list(map(told, writes)) == [["at once"]]
+    clock.advance(0)
+    log.tell("info", "x", "three", {})
+    log({"log_level": LogLevel.error, "log_format": "a mistake", "log_time": 1.0})
+    assert list(map(told, writes[1:])) == [["one", "two"], ["three", "a mistake"]]
+    log.tell("info", "x", "the last", {})
+    log.settle()
+    log.tell("info", "x", "behind it", {})
+    clock.advance(0)
+    assert list(map(told, writes[3:])) == [["the last"], ["behind it"]]
 
 
 def test_the_page_names_every_outcome_and_level():

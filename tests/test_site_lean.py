@@ -245,3 +245,47 @@ def test_both_engines_answer_the_same(render, method, version):
         )
     assert written[0] == written[1]
     assert written[0][0].startswith(b"HTTP/" + version)
+
+
+def together(pairs, body=b"x"):
+    """Renders headers all at once where that can be done."""
+
+    def render(request):
+        set_headers = getattr(request, "set_headers", None)
+        if set_headers is not None:
+            set_headers(pairs)
+        else:
+            for name, value in pairs:
+                request.setHeader(name, value)
+        request.write(body)
+        request.finish()
+        return NOT_DONE_YET
+
+    return render
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        (),
+        (("content-type", "application/json"), ("content-length", "1"), ("x-a", "b")),
+        (("x-a", "b"), ("content-type", "text/event-stream")),
+        (("x-a", "b\r\nx-c: d"), ("content-length", "1")),
+        (("x-a", "b\nx-c: d"),),
+        (("x-a", "b\rx-c: d"),),
+        (("x-a", "ä"),),
+    ],
+)
+def test_headers_given_together_are_those_given_one_by_one(pairs, method):
+    answers = []
+    for engine in ENGINES:
+        door = Door(engine=engine)
+        door.site.resource = Renders(together(pairs))
+        client = door.connect().send(method + b" /a/b HTTP/1.1\r\nHost: a\r\n\r\n")
+        head, _, body = client.wire.value().partition(b"\r\n\r\n")
+        lines = [
+            re.sub(rb"^[^:]+:", lambda name: name[0].lower(), line) for line in head.split(b"\r\n")
+        ]
+        answers.append((sorted(line for line in lines if not line.startswith(b"date:")), body))
+    assert answers[0] == answers[1]

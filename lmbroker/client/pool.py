@@ -14,6 +14,10 @@ Key = tuple[bytes, bytes, int, str, str]
 """Scheme, host, port, the backend's name, whom it trusts: two backends at one address may trust
 different authorities."""
 
+RESTED_SECONDS = 0.5
+"""No server gives a connection up sooner. The reactor has read what came before its last turn, so
+what a look can find is a few milliseconds old."""
+
 
 class Pool:
     """Idle connections, by what they lead to. The one used last is used next."""
@@ -25,11 +29,13 @@ class Pool:
 
     def take(self, key: Key) -> "Connection | None":
         """A connection that leads there, and is nobody else's from now on. What has come over it
-        meanwhile would be taken for the answer to the next request."""
+        meanwhile would be taken for the answer to the next request: one that has waited for a
+        while is looked at, since servers that tire of waiting say so."""
         idle = self._idle.get(key)
+        rested = self._reactor.seconds() - RESTED_SECONDS
         while idle:
             connection = idle.pop()
-            if not stirs(connection.transport):
+            if connection.idle_since > rested or not stirs(connection.transport):
                 return connection
             connection.abort()
         return None

@@ -3,7 +3,7 @@
 """A request of the lean engine: what nobody asks for is not made, and what is written goes to the
 transport in one piece."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
@@ -45,6 +45,8 @@ class LeanRequest(Request):
         self.responseHeaders = Headers()
         self._send: Callable[[bytes], None] | None = None
         """How to write more of the body, while there may be more."""
+        self._lines = b""
+        self._lined: Collection[str] = ()
 
     def began(
         self, method: bytes, target: bytes, path: bytes, received: dict[str, list[str]]
@@ -81,6 +83,17 @@ class LeanRequest(Request):
         except Exception:
             self.processingFailed(Failure())
 
+    def set_headers(self, headers: Sequence[tuple[str, str]]) -> None:
+        """As ``setHeader`` with each, whose names are in lower case: written as they are, where no
+        value could be taken for two lines. At most once."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if len(lines.splitlines()) == len(headers) and lines.isascii():
+            self._lines = lines.encode()
+            self._lined = {name for name, _ in headers}
+        else:
+            for name, value in headers:
+                self.setHeader(name, value)
+
     def write(self, data: bytes) -> None:
         """Stock: the head by itself, and each chunk in three pieces through five layers."""
         send = self._send
@@ -105,7 +118,7 @@ class LeanRequest(Request):
         for name, values in self.responseHeaders.getAllRawHeaders():
             for value in values:
                 parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
+        parts += (self._lines, b"\r\n")
         if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
             self._send = self.transport.write
             if self.chunked and data:
@@ -117,10 +130,12 @@ class LeanRequest(Request):
         """The response headers with those that the resource left to us."""
         headers, full = self.responseHeaders, self.code not in NO_BODY_CODES
         length = headers.getRawHeaders(b"content-length")
-        if full and length != [b"0"] and not headers.hasHeader(b"content-type"):
+        typed = "content-type" in self._lined or headers.hasHeader(b"content-type")
+        if full and length != [b"0"] and not typed:
             headers.setRawHeaders(b"content-type", [self.defaultContentType])
         full = full and self.method != b"HEAD"
-        if full and length is None and self.clientproto == b"HTTP/1.1":
+        measured = "content-length" in self._lined or length is not None
+        if full and not measured and self.clientproto == b"HTTP/1.1":
             headers.setRawHeaders(b"transfer-encoding", [b"chunked"])
             self.chunked = 1
         if self.lastModified is not None and not headers.hasHeader(b"last-modified"):

@@ -15,7 +15,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
 from lmbroker.client.connection import Connection
-from lmbroker.client.pool import Pool
+from lmbroker.client.pool import RESTED_SECONDS, Pool
 from lmbroker.connections import (
     CLOSE_SECONDS,
     HEADER_LIMIT,
@@ -452,6 +452,7 @@ def test_what_the_reactor_has_not_read_yet_is_noticed(line, event):
             backends.send(WHOLE)
         elif event == "end":
             backends.close()
+        line.clock.advance(RESTED_SECONDS)
         assert (line.pool.take(KEY) is line.connection) is (event == "nothing")
         assert line.wire.aborted is (event != "nothing")
 
