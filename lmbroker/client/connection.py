@@ -107,7 +107,8 @@ class Connection(Protocol):
             elif self._end is not None:
                 self._waiter = None
                 waiter.errback(self._end)
-        if response is not None:
+        if response is not None and response.connection is not None:
+            # It has not ended while its taker was found.
             self._hand_over(response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -204,8 +205,10 @@ class Connection(Protocol):
             self._finish(response, self._end)
 
     def _finish(self, response: Response, end: Failure) -> None:
-        # Once the end is told, this connection may carry another request already.
-        self._response = self._end = response.connection = None
+        # Once the end is told, this connection may carry another request already. No cycle stays
+        # behind: what is freed at once is memory that is still in the processor's cache.
+        taker = response.taker
+        self._response = self._end = response.connection = response.taker = None
         transport = self.transport
         if transport is not None:
             if not self._keep:
@@ -215,4 +218,4 @@ class Connection(Protocol):
                 self.abort()
             else:
                 self._pool.keep(self)
-        response.taker.connectionLost(end)
+        taker.connectionLost(end)
