@@ -5,7 +5,9 @@ request. Chunk -> ``transform.feed`` -> one ``write``. It ends exactly once: ``e
 the transform has reached its end, whoever caused it.
 """
 
+from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
@@ -50,8 +52,10 @@ class Relay(Protocol):
 
     def __init__(self, answer: Any, transform: Transform, clock: Any, timeouts: Timeouts) -> None:
         self.transform = transform
-        self.begun: Deferred[None] = Deferred(lambda _: self.cancel())
-        self.ended: Deferred[None] = Deferred(lambda _: self.cancel())
+        # Weak: with no cycle, a stream's memory is free, and still in the cache, when it ends.
+        cancelled = _calls_cancel(ref(self))
+        self.begun: Deferred[None] = Deferred(cancelled)
+        self.ended: Deferred[None] = Deferred(cancelled)
         self.bytes_out = 0
         self.first_event_at: float | None = None
         self._answer = answer
@@ -217,3 +221,12 @@ class Relay(Protocol):
     def _stop_timer(self) -> None:
         if self._watch_timer.active():
             self._watch_timer.cancel()
+
+
+def _calls_cancel(relay: "ref[Relay]") -> Callable[[object], None]:
+    def cancelled(_: object) -> None:
+        here = relay()
+        if here is not None:
+            here.cancel()
+
+    return cancelled
