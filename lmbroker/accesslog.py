@@ -4,13 +4,14 @@ the contents."""
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from twisted.logger import Logger
 
 from lmbroker.call import Attempt, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.losses import listed
 
-Tell = Callable[[str, str, str, dict[str, Any]], None]
+Tell = Callable[[str, str, str, msgspec.Struct], None]
 """Takes level, logger, message and fields of a line."""
 
 
@@ -28,11 +29,10 @@ class AccessLog:
     def attempted(self, record: Record, attempt: Attempt) -> None: ...
 
     def closed(self, record: Record) -> None:
-        fields = access_fields(record)
         if self._tell is not None:
             level = "error" if record.outcome == "failed" else "info"
             what = f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}"
-            self._tell(level, self.log.namespace, what, fields)
+            self._tell(level, self.log.namespace, what, access_line(record))
             return
         emit = self.log.error if record.outcome == "failed" else self.log.info
         emit(
@@ -41,45 +41,87 @@ class AccessLog:
             alias=record.alias or "-",
             outcome=record.outcome,
             status=record.status,
-            fields=fields,
+            fields=access_fields(record),
         )
 
 
-def access_fields(record: Record) -> dict[str, Any]:
-    """What the access line says; durations in milliseconds since the call arrived."""
-    attempt = record.attempts[-1] if record.attempts else None
-    backend = attempt.target.backend if attempt is not None else None
+class AccessLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the access line says, in the order in which it says it; nothing stands for what is not
+    known. Durations are in milliseconds since the call arrived."""
+
+    request_id: str
+    operation: str
+    alias: str | None = None
+    caller: str
+    backend: str | None = None
+    model: str | None = None
+    dialects: str | None = None
+    workflow: str | None = None
+    stream: bool
+    status: int
+    outcome: str | None = None
+    code: str | None = None
+    attempts: int
+    ms_headers: float | None = None
+    ms_first_event: float | None = None
+    ms: float | None = None
+    bytes_in: int
+    bytes_out: int
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    tokens_estimated: bool | None = None
+    stop: str | None = None
+    dropped: str | None = None
+    learned: str | None = None
+
+
+def access_line(record: Record) -> AccessLine:
+    """The access line of an ended call."""
+    began = record.opened_at
+    line = AccessLine(
+        request_id=record.id,
+        operation=record.operation,
+        alias=record.alias or None,
+        caller=record.caller,
+        stream=record.stream,
+        status=record.status,
+        outcome=record.outcome,
+        code=record.code or None,
+        attempts=len(record.attempts),
+        ms_headers=_ms(began, record.headers_at),
+        ms_first_event=_ms(began, record.first_event_at),
+        ms=_ms(began, record.closed_at),
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        stop=record.stop or None,
+    )
+    if record.attempts:
+        attempt = record.attempts[-1]
+        backend = attempt.target.backend
+        line.backend = backend.name
+        line.model = attempt.target.model
+        line.dialects = f"{record.dialect}->{backend.dialect}"
+        line.workflow = attempt.workflow
     usage = record.usage
-    fields = {
-        "request_id": record.id,
-        "operation": record.operation,
-        "alias": record.alias or None,
-        "caller": record.caller,
-        "backend": backend.name if backend is not None else None,
-        "model": attempt.target.model if attempt is not None else None,
-        "dialects": f"{record.dialect}->{backend.dialect}" if backend is not None else None,
-        "workflow": attempt.workflow if attempt is not None else None,
-        "stream": record.stream,
-        "status": record.status,
-        "outcome": record.outcome,
-        "code": record.code or None,
-        "attempts": len(record.attempts),
-        "ms_headers": _ms(record, record.headers_at),
-        "ms_first_event": _ms(record, record.first_event_at),
-        "ms": _ms(record, record.closed_at),
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "tokens_in": usage and usage.input + usage.cache_read + usage.cache_write,
-        "tokens_cached": usage and usage.cache_read,
-        "tokens_out": usage and usage.output,
-        "tokens_estimated": True if usage and usage.estimated else None,
-        "stop": record.stop or None,
+    if usage is not None:
+        line.tokens_in = usage.input + usage.cache_read + usage.cache_write
+        line.tokens_cached = usage.cache_read
+        line.tokens_out = usage.output
+        line.tokens_estimated = usage.estimated or None
+    if record.dropped:
         # Names that clients made up: as many, and as long, as in the header that tells them.
-        "dropped": listed(record.dropped)[:HEADER_TEXT] or None,
-        "learned": ",".join(record.learned) or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+        line.dropped = listed(record.dropped)[:HEADER_TEXT]
+    if record.learned:
+        line.learned = ",".join(record.learned)
+    return line
 
 
-def _ms(record: Record, moment: float | None) -> float | None:
-    return None if moment is None else round((moment - record.opened_at) * 1000, 3)
+def access_fields(record: Record) -> dict[str, Any]:
+    """The same, for whoever wants a dict."""
+    fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
+    return fields
+
+
+def _ms(began: float, moment: float | None) -> float | None:
+    return None if moment is None else round((moment - began) * 1000, 3)

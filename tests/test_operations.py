@@ -31,7 +31,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.accesslog import AccessLog, access_fields
+from lmbroker.accesslog import AccessLog, access_fields, access_line
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
 from lmbroker.config import DRAIN, LOG_LEVELS, Config, parse
 from lmbroker.daemon import LAST_WORDS_SECONDS
@@ -158,24 +158,25 @@ def test_the_access_line_heeds_the_level():
 
 def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
     writes, clock = [], Clock()
+    line = access_line(RECORD)
     stream = SimpleNamespace(write=writes.append, flush=lambda: None)
     log = JSONLog(stream, "info")
 
     def told(text):
         return [json.loads(line)["message"] for line in text.splitlines()]
 
-    log.tell("info", "x", "at once", {})
+    log.tell("info", "x", "at once", line)
     log.gather(clock)
-    log.tell("info", "x", "one", {})
-    log.tell("info", "x", "two", {})
+    log.tell("info", "x", "one", line)
+    log.tell("info", "x", "two", line)
     assert list(map(told, writes)) == [["at once"]]
     clock.advance(0)
-    log.tell("info", "x", "three", {})
+    log.tell("info", "x", "three", line)
     log({"log_level": LogLevel.error, "log_format": "a mistake", "log_time": 1.0})
     assert list(map(told, writes[1:])) == [["one", "two"], ["three", "a mistake"]]
-    log.tell("info", "x", "the last", {})
+    log.tell("info", "x", "the last", line)
     log.settle()
-    log.tell("info", "x", "behind it", {})
+    log.tell("info", "x", "behind it", line)
     clock.advance(0)
     assert list(map(told, writes[3:])) == [["the last"], ["behind it"]]
 
