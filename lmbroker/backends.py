@@ -57,9 +57,12 @@ class BackendAnswer:
         self, response: IResponse, exchange: Exchange, clock: Any, timeouts: Timeouts
     ) -> None:
         self.status: int = response.code
+        headers: Any = response.headers
+        # Our own client has them at hand.
+        fields = getattr(headers, "fields", None)
         self.headers: Mapping[str, str] = {
             name.decode("ascii").lower(): values[0].decode("latin-1")
-            for name, values in response.headers.getAllRawHeaders()
+            for name, values in (headers.getAllRawHeaders() if fields is None else fields.items())
         }
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response

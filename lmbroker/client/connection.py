@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from httptools import HttpResponseParser
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from lmbroker.client.response import Response
+from lmbroker.client.response import Received, Response
 from lmbroker.connections import HEADER_LIMIT, TooLong, unsent
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Connection(Protocol):
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         self._parser: Any = HttpResponseParser(self)
+
+    def connectionMade(self) -> None:
+        if isinstance(self.transport, TCPConnection):
+            # Straight here, past what waited for the connection to be made.
+            self.transport.protocol = self
 
     def send(self, request: Sequence[bytes], *, keep: bool) -> "Deferred[Response]":
         """Send a request; fires when the head of its response is here.
@@ -149,11 +154,11 @@ class Connection(Protocol):
         version = self._parser.get_http_version()
         if code < 200 or version not in ("1.1", "1.0"):
             raise ValueError("not a response that we can ask for")
-        headers = Headers()
+        headers: dict[bytes, list[bytes]] = {}
         for name, value in fields:
-            headers.addRawHeader(name, value.rstrip())
-        coding = headers.getRawHeaders(b"transfer-encoding")
-        lengths = headers.getRawHeaders(b"content-length")
+            headers.setdefault(name.lower(), []).append(value.rstrip())
+        coding = headers.get(b"transfer-encoding")
+        lengths = headers.get(b"content-length")
         if coding is not None and [each.lower() for each in coding] != [b"chunked"]:
             raise ValueError("an unknown coding")
         self._chunked = coding is not None
@@ -161,7 +166,9 @@ class Connection(Protocol):
         if code in _NO_BODY:
             length = 0
         self._keep = self._keep and self._parser.should_keep_alive()
-        self._response = Response(self, (b"HTTP", 1, int(version[2])), code, headers, length)
+        self._response = Response(
+            self, (b"HTTP", 1, int(version[2])), code, Received(headers), length
+        )
 
     def on_message_complete(self) -> None:
         if self._response is not None:

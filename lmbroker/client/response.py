@@ -1,5 +1,6 @@
 """A backend's response: its head, and the way by which its body comes."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -9,6 +10,43 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from lmbroker.client.connection import Connection
+
+
+class Received(Headers):
+    """The headers of a response: the few that treq asks for are found without making Twisted's
+    form of all of them. ``fields``: lower-case name -> values."""
+
+    def __init__(self, fields: dict[bytes, list[bytes]]) -> None:
+        self.fields = fields
+
+    @cached_property
+    def _rawHeaders(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
+        made = Headers()
+        for name, values in self.fields.items():
+            made.setRawHeaders(name, values)
+        raw: dict[bytes, list[bytes]] = made._rawHeaders
+        return raw
+
+    def getRawHeaders(self, name: Any, default: Any = None) -> Any:
+        if self._others(name):
+            return super().getRawHeaders(name, default)
+        return self.fields.get(name.lower(), default)
+
+    def setRawHeaders(self, name: Any, values: Any) -> None:
+        if self._others(name):
+            super().setRawHeaders(name, values)
+        else:
+            self.fields[name.lower()] = list(values)
+
+    def removeHeader(self, name: Any) -> None:
+        if self._others(name):
+            super().removeHeader(name)
+        else:
+            self.fields.pop(name.lower(), None)
+
+    def _others(self, name: Any) -> bool:
+        """Twisted's form is asked for, or was made already."""
+        return "_rawHeaders" in vars(self) or not isinstance(name, bytes)
 
 
 @implementer(IResponse, IPushProducer)

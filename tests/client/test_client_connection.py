@@ -9,13 +9,21 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
+from twisted.web.client import (
+    ContentDecoderAgent,
+    GzipDecoder,
+    ResponseDone,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
 from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
 from lmbroker.client.connection import Connection
 from lmbroker.client.pool import RESTED_SECONDS, Pool
+from lmbroker.client.response import Received
 from lmbroker.connections import (
     CLOSE_SECONDS,
     HEADER_LIMIT,
@@ -523,3 +531,46 @@ def test_a_pool_is_closed_when_its_connections_are(lines):
         assert done == []
         line.lost()
     assert len(done) == 1
+
+
+# The headers.
+
+
+def received():
+    return Received({b"content-type": [b"text/plain"], b"x-two": [b"1", b"2"]})
+
+
+def test_the_headers_of_a_response_are_twisteds():
+    headers = received()
+    assert headers.getRawHeaders(b"X-Two") == [b"1", b"2"]
+    assert headers.getRawHeaders("x-two") == ["1", "2"]
+    assert headers.getRawHeaders(b"x-none", [b"d"]) == [b"d"]
+    assert sorted(received().getAllRawHeaders()) == [
+        (b"Content-Type", [b"text/plain"]),
+        (b"X-Two", [b"1", b"2"]),
+    ]
+    assert received() == Headers({b"content-type": [b"text/plain"], b"x-two": [b"1", b"2"]})
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_changed_headers_stay_changed(made):
+    headers = received()
+    if made:
+        assert headers.hasHeader("x-two")
+    headers.removeHeader(b"X-Two")
+    headers.setRawHeaders(b"X-Three", [b"3"])
+    assert headers.getRawHeaders(b"x-two") is None
+    assert headers.getRawHeaders(b"x-three") == [b"3"]
+    assert sorted(headers.getAllRawHeaders()) == [
+        (b"Content-Type", [b"text/plain"]),
+        (b"X-Three", [b"3"]),
+    ]
+
+
+def test_treq_asks_for_nothing_that_would_make_all_of_them(line):
+    line.ask(take=Taker())
+    line.comes(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: b\r\n\r\n")
+    headers = line.response.headers
+    decoded = ContentDecoderAgent(None, [(b"gzip", GzipDecoder)])._handleResponse(line.response)
+    assert decoded is line.response
+    assert "_rawHeaders" not in vars(headers)
