@@ -66,7 +66,10 @@ def logged(running, pattern, count=1):
         lines = [line for line in lines if re.search(pattern, line["message"])]
         return len(lines) >= count and lines
 
-    return soon(found)
+    try:
+        return soon(found)
+    except AssertionError:
+        raise AssertionError(f"{pattern} was not logged:\n{running.out.read_text()}") from None
 
 
 class Several:

@@ -443,3 +443,12 @@ def test_a_shared_file_is_begun_anew_by_its_length_whoever_wrote(tmp_path):
     assert old == "a" * 60 + "\n" + "b" * 30 + "\n" + "c" * 10 + "\n"
     os.close(other)
     file.close()
+
+
+def test_workers_read_one_file_without_disturbing_each_other():
+    file = write(["a value"])
+    others = os.dup(file)
+    os.lseek(others, 5, os.SEEK_SET)  # another worker is in the middle of it
+    assert read(file, list[str]) == ["a value"]
+    assert os.lseek(others, 0, os.SEEK_CUR) == 5
+    os.close(others)
