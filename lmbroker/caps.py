@@ -25,23 +25,26 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, call: Call) -> None:
         """Raises Refused where ``call`` asks for more, or for no number, or twice.
 
-        Names that differ in case only count as well: some backends take them for the same.
+        Names that differ in case only count as well, the long s among them: some backends take
+        them for the same.
         """
         fields = call.fields
         if fields is None:
             fields = envelope.read(call.body).fields
         for written, raw in fields.items():
-            name = written.lower()
+            name = written.casefold()
             cap = getattr(self, _NAMES[name]) if name in _NAMES else None
-            if cap is None or bytes(raw) == b"null":
+            if cap is None:
+                continue
+            if envelope.repeats(call.body, fields, written):
+                raise _refused(name, "stands in the body more than once", "invalid_value")
+            if bytes(raw) == b"null":
                 continue
             value = envelope.value_of(fields, written)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise _refused(name, "must be a number", "invalid_type")
             if value > cap:
                 raise _refused(name, f"may be at most {cap} for this model", "invalid_value")
-            if envelope.repeats(call.body, fields, written):
-                raise _refused(name, "stands in the body more than once", "invalid_value")
 
 
 def _refused(name: str, problem: str, code: str) -> Refused:

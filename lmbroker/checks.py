@@ -13,12 +13,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmbroker import models
-from lmbroker.backends import Sender
+from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.broker import Broker
 from lmbroker.call import Target
 from lmbroker.errors import AttemptFailed, ErrorInfo, TimedOut
 from lmbroker.health import NO_CHECKS, check_failure
-from lmbroker.listing import fetch
 
 SECONDS = 5.0
 """How long a check may take."""
@@ -85,12 +84,10 @@ class Checks:
         """One check. False where the backend cannot be checked."""
         backend, clock = target.backend, self._broker.clock
         began = clock.seconds()
-        asking = Deferred.fromCoroutine(
-            fetch(self._backends, target, models.request(backend.dialect))
-        )
+        asking = Deferred.fromCoroutine(self._ask(target))
         failure: AttemptFailed | None
         try:
-            answer, _ = await asking.addTimeout(SECONDS, clock)
+            answer = await asking.addTimeout(SECONDS, clock)
         except AttemptFailed as error:
             failure = error
         except TimeoutError:
@@ -109,6 +106,13 @@ class Checks:
         self._tell(backend.name, "" if failure is None else failure.info.label)
         self._broker.checked(backend.name, began, failure)
         return True
+
+    async def _ask(self, target: Target) -> BackendAnswer:
+        """Its status is all that is wanted: the list may be long, or be cut by who tires of it."""
+        outbound = models.request(target.backend.dialect)
+        answer = await self._backends.get(target.backend, outbound, target.timeouts)
+        answer.abort()
+        return answer
 
     def _tell(self, backend: str, why: str) -> None:
         self._told(backend, why or "ok")

@@ -17,6 +17,9 @@ SHOWN = 20
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
 _SERVER = ("open", "drain_timeout", "engine", "workers")
+_AT_START = ("server.engine", "server.workers")
+"""Settings that a running broker keeps."""
+
 _TOP = ("log_level", "default")
 
 
@@ -43,7 +46,8 @@ def changes(before: Config, after: Config) -> str:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    shown = (f"{name} (at the next start)" if name in _AT_START else name for name in names[:SHOWN])
+    return ", ".join(shown) + more
 
 
 def _aliases(config: Config) -> Mapping[str, Any]:

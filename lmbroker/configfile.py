@@ -50,11 +50,12 @@ def load_source(path: str, *, shown: str | None = None) -> tuple[Config, Source]
 
     try:
         text = _read(path)
+        mode = os.stat(path).st_mode
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError((f"{name}: cannot be read: {reason}",)) from None
     config = parse(text, name=name, environ=os.environ, read_file=noted)
-    if config.holds_a_key and os.stat(path).st_mode & 0o077:
+    if config.holds_a_key and mode & 0o077:
         warning = f"{name}: other users may read this file, and a key stands in it: chmod 600"
         config = msgspec.structs.replace(config, warnings=(*config.warnings, warning))
     return config, Source(name=name, text=text, files=files)

@@ -182,7 +182,10 @@ class BrokerService(service.MultiService):
     # Reloading.
 
     def reload(self) -> None:
-        """Take over the configuration as it is now; the old one stays on any mistake."""
+        """Take over the configuration as it is now; the old one stays on any mistake, and once
+        the daemon stops."""
+        if not self.running:
+            return
         try:
             config = self._read()
             added = self.listen_more(config)
@@ -246,11 +249,13 @@ class BrokerService(service.MultiService):
             if not await self._within(self._site.drain(), LAST_WORDS_SECONDS):
                 self._site.abort()
         self._aside_site.abort()
-        await self.backends.close()
-        if self._practice is not None:
-            await self._practice.stop()
-        if self._observer is not None:
-            self._observer.settle()
+        try:
+            await self.backends.close()
+            if self._practice is not None:
+                await self._practice.stop()
+        finally:
+            if self._observer is not None:
+                self._observer.settle()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
         """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""

@@ -151,14 +151,16 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
 def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
     """Where the top-level model's value stands. The lengths of the values say where the next key
     is; None where the body does not fit (a key that stands there twice or is written with
-    escapes)."""
+    escapes). Each value must be the one that was read: with the length of another, the walk would
+    come out inside one, where anything may look like a key."""
     place = None
     at = body.index(b"{") + 1
     for key, raw in fields.items():
         found = _KEY.match(body, at)
-        if found is None or found[1] != key.encode():
+        value = memoryview(raw)
+        if found is None or found[1] != key.encode() or not body.startswith(value, found.end()):
             return None
-        end = found.end() + len(memoryview(raw))
+        end = found.end() + len(value)
         if key == "model":
             place = found.end(), end
         at = _COMMA.match(body, end).end()  # type: ignore[union-attr]

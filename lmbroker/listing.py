@@ -13,12 +13,11 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from lmbroker import models
-from lmbroker.backends import BackendAnswer, Sender
+from lmbroker.backends import Sender
 from lmbroker.call import Alias, Caller, Target
 from lmbroker.errors import AttemptFailed
 from lmbroker.keys import may_use
 from lmbroker.routing import ANY, Aliases
-from lmbroker.workflows.contract import Outbound
 
 SECONDS = 2.5
 """How long a backend may take to list its models: some clients wait for ours no longer than 3."""
@@ -34,14 +33,6 @@ LIST_BYTES = 4 * 1024 * 1024
 
 PAGES = 10
 """Most pages of one list."""
-
-
-async def fetch(
-    backends: Sender, target: Target, outbound: Outbound
-) -> tuple[BackendAnswer, bytes]:
-    """GET from the target's backend: its answer, and the body of that. Raises AttemptFailed."""
-    answer = await backends.get(target.backend, outbound, target.timeouts)
-    return answer, await answer.body(LIST_BYTES)
 
 
 class _Known:
@@ -138,7 +129,9 @@ class Listing:
         found: dict[str, None] = {}
         after = ""
         for _ in range(PAGES):
-            answer, body = await fetch(self._backends, target, models.request(dialect, after))
+            outbound = models.request(dialect, after)
+            answer = await self._backends.get(target.backend, outbound, target.timeouts)
+            body = await answer.body(LIST_BYTES)
             if answer.status != 200:
                 raise ValueError(f"status {answer.status}")
             names, after = models.decode(body, dialect)

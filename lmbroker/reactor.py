@@ -56,6 +56,8 @@ class TurnReactor(EPollReactor):
         if self._unsent:
             # Before the next poll is told how long it may take: sending may set a timer.
             self._send()
+            if self._justStopped:
+                self.wakeUp()
 
     def doPoll(self, timeout: float | None) -> None:
         try:
@@ -130,6 +132,8 @@ def _sent(connection: Any) -> bool:
         connection.dataBuffer
         or connection.disconnecting
         or connection._writeDisconnecting
+        or connection._aborting
+        or getattr(connection, "_sendmsgQueue", None)  # descriptors go along
         or (
             producer is not None and (connection.producerPaused or not connection.streamingProducer)
         )

@@ -132,3 +132,14 @@ async def test_counting_tokens_spends_none(open_house):
     client = await house.post("/v1/messages/count_tokens", ask("o", max_tokens=101))
     await client.has(b"input_tokens")
     assert client.head.startswith("http/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"model":"m","max_tokens":999,"max_tokens":null}', "invalid_value"),
+        ('{"model":"m","max_token\u017f":999}'.encode(), "invalid_value"),
+    ],
+)
+def test_what_a_backend_may_read_otherwise_is_refused(body, code):
+    assert refusal(body, max_tokens=100) == ("max_tokens", code)

@@ -38,9 +38,10 @@ class Answer:
     def __init__(self, status=200, **headers):
         self.status = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.aborted = False
 
-    async def body(self, limit):
-        return b"not looked at"
+    def abort(self):
+        self.aborted = True
 
 
 class Network:
@@ -223,6 +224,13 @@ def test_a_backend_that_cannot_be_checked_is_asked_once(status, lines):
     assert len(watch.network.asked) == 1
     assert watch.counted == [("checked", "cannot")]
     assert lines == [("warn", f"Backend checked cannot be checked: it answers {status}")]
+
+
+def test_the_list_itself_is_not_read():
+    watch, answer = Watch(), Answer()
+    watch.turn(answer)
+    assert answer.aborted
+    assert watch.counted == [("checked", "ok")]
 
 
 def test_a_backend_says_when_to_come_back():

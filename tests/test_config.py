@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lmbroker import config_models, envelope
+from lmbroker import config_models, configfile, envelope
 from lmbroker.breaker import BreakerRules
 from lmbroker.call import Timeouts
 from lmbroker.caps import Caps
@@ -261,6 +261,18 @@ def test_a_key_in_a_file_that_others_may_read(tmp_path, text):
     )
     path.chmod(0o600)
     assert len(load(str(path)).warnings) == 1
+
+
+def test_a_file_that_goes_while_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "c.toml"
+    path.write_text(MODEL.replace('"x"', '"x", api_key = "key-1"'))
+
+    def parsed(*arguments, **named):
+        path.unlink()
+        return parse(*arguments, **named)
+
+    monkeypatch.setattr(configfile, "parse", parsed)
+    assert load(str(path)).aliases
 
 
 # Mistakes.

@@ -95,3 +95,10 @@ def test_many_names_are_counted():
     more = "".join(MORE.replace("new", f"new-{number}") for number in range(SHOWN + 5))
     told = changes(read(TEXT), read(TEXT + more))
     assert told.startswith("added aliases new-0, new-1, ") and "new-19 and 5 more; " in told
+
+
+def test_what_a_running_broker_keeps_is_said_to_be_for_later():
+    before = read(TEXT)
+    after = read(TEXT.replace("[server]\n", '[server]\nengine = "stock"\nopen = true\n'))
+    told = "changed settings server.open, server.engine (at the next start)"
+    assert changes(before, after) == told

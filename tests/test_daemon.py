@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from twisted.internet import task
 
 from lmbroker.config import parse
-from lmbroker.daemon import with_practice
+from lmbroker.daemon import BrokerService, with_practice
 
 CONFIG = """
 log_level = "info"
@@ -305,6 +306,15 @@ def test_a_second_signal_ends_at_once(daemon, wire):
     running.process.send_signal(signal.SIGTERM)
     assert b"the broker is shutting down" in response.read()
     assert running.process.wait(5) in (0, -signal.SIGTERM)
+
+
+def test_who_stops_does_not_reload():
+    text = '[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "practice:", model = "x" }\n'
+    config = parse(text, name="c.toml", environ={}, read_file=Path.read_text)
+    read = []
+    stopped = BrokerService(config, task.Clock(), None, lambda: read.append(1) or config)
+    stopped.reload()
+    assert read == []
 
 
 def test_ready_and_alive(daemon, wire):

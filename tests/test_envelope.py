@@ -149,8 +149,10 @@ def test_case_42_usage_is_asked_for_without_touching_the_rest(body, asking):
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(['"n"', r'"\u006e"', '"N"', '"m"', r'"\"n\""']),
-            st.sampled_from(["1", '"n"', '"}"', '{"n":1}', '[{"n":[]}]', '"\\\\"', "null"]),
+            st.sampled_from(['"n"', r'"\u006e"', '"N"', '"m"', r'"\"n\""', '"o"']),
+            st.sampled_from(
+                ["1", '"n"', '"}"', '{"n":1}', '[{"n":[]}]', '"\\\\"', "null", '{"o":1,"n":2}']
+            ),
             st.sampled_from(["", " ", "\n\t"]),
         ),
         max_size=6,
@@ -163,3 +165,22 @@ def test_a_repeated_key_is_seen_however_it_is_written(pairs):
     fields = envelope.read(body).fields
     for key in ("n", "N", "m", '"n"'):
         assert envelope.repeats(body, fields, key) is (said.count(key) > 1)
+
+
+@pytest.mark.parametrize("padding", ["", " " * 9])
+def test_the_walk_does_not_come_out_inside_a_value(padding):
+    """A repeated key has its last value, whose length is not that of the first."""
+    body = (
+        '{"metadata":{"a":"bc","model":"inner"},"model":"asked","metadata":{"k":"v"}'
+        + padding
+        + "}"
+    ).encode()
+    head = envelope.read(body)
+    assert head.model == "asked"
+    spliced = envelope.with_model(body, "target", head.fields)
+    assert spliced == body.replace(b'"asked"', b'"target"')
+
+
+def test_a_cap_is_not_hidden_by_a_repeated_key_in_front():
+    body = b'{"a":{"b":"cd","n":1},"model":"x","n":9,"n":1,"a":{"k":"v"}}'
+    assert envelope.repeats(body, envelope.read(body).fields, "n")

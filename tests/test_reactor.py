@@ -2,9 +2,11 @@
 does not take is left to epoll."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -154,6 +156,60 @@ def test_an_abort_sends_nothing_more(world: World) -> None:
     assert isinstance(world.server.lost, ConnectionAborted)
     with pytest.raises(ConnectionResetError):
         world.client.recv(10)
+
+
+def test_what_is_written_after_an_abort_is_not_sent(world: World) -> None:
+    transport: Any = world.server.transport
+
+    def cut() -> None:
+        transport.abortConnection()
+        transport.write(b"an end that would look whole")
+
+    world.reactor.callLater(0, cut)
+    world.until(lambda: world.server.lost is not None)
+    with pytest.raises(ConnectionResetError):
+        world.client.recv(10)
+
+
+def test_descriptors_go_along_with_what_is_written() -> None:
+    reactor: Any = TurnReactor()
+    reactor.startRunning(installSignalHandlers=False)
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    factory: Any = Factory.forProtocol(Peer)
+    reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+    [connection] = [each for each in reactor.getReaders() if hasattr(each, "sendFileDescriptor")]
+    connection.sendFileDescriptor(write)
+    connection.write(b"x")
+    reactor.runUntilCurrent()
+    theirs.settimeout(5)
+    data, files, _, _ = socket.recv_fds(theirs, 10, 2)
+    assert data == b"x" and len(files) == 1
+    for descriptor in (read, write, *files):
+        os.close(descriptor)
+    for left in reactor.removeAll():
+        if hasattr(left, "socket"):
+            left.socket.close()
+    ours.close()
+    theirs.close()
+
+
+def test_a_stop_that_sending_brings_about_is_not_overslept(world: World) -> None:
+    class Stopper:
+        asked = 0
+        pauseProducing = stopProducing = staticmethod(lambda: None)
+
+        def resumeProducing(self) -> None:
+            self.asked += 1
+            if self.asked == 2:  # the first is when it is registered
+                world.reactor.stop()
+
+    world.server.transport.write(b"x")
+    world.server.transport.registerProducer(Stopper(), False)
+    world.reactor.runUntilCurrent()
+    began = time.monotonic()
+    world.reactor.doIteration(5)
+    assert time.monotonic() - began < 2
 
 
 def test_a_client_that_left_is_told_to_the_protocol(world: World) -> None:

@@ -25,9 +25,10 @@ from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import read, write
 from lmbroker.workers.handover import Handover
 from lmbroker.workers.line import Line, Message, pair
-from lmbroker.workers.log import SharedFile
+from lmbroker.workers.log import Lines, SharedFile
 from lmbroker.workers.place import Place
 from lmbroker.workers.tally import KINDS, Tally, merged
+from lmbroker.workers.worker import Worker, _Door
 
 # The line.
 
@@ -191,7 +192,8 @@ def tally(tmp_path, monkeypatch):
 
 
 def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypatch):
-    monkeypatch.setenv("LISTEN_FDS", "1")
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_ADDRESS"):
+        monkeypatch.setenv(name, "1")
     clock, parent = Spawner(), Parent(tally)
     one = Place(1, parent, clock)
     one.start()
@@ -208,8 +210,9 @@ def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypa
     clock.advance(place.STEADY_SECONDS + 1)
     one.processEnded(Failure(ProcessTerminated(exitCode=3)))
     assert parent.told[-1] == ("ended with exit code 3", "", 0)
-    # The parent's sockets are not offered to workers.
-    assert not [name for _, environ in clock.spawned for name in environ if "LISTEN" in name]
+    # The parent's sockets are not offered to workers; what a configuration may name is.
+    for _, environ in clock.spawned:
+        assert [name for name in environ if name.startswith("LISTEN_")] == ["LISTEN_ADDRESS"]
     # Who wanted to end did not fail.
     for _ in range(5):
         clock.advance(0)
@@ -323,6 +326,31 @@ def test_a_source_gives_the_same_configuration_whatever_the_disk_says(tmp_path):
     assert "sk-" not in repr(source) and "sk-" not in str(source)
     with pytest.raises(ConfigError, match="it was not there"):
         Source(name="c.toml", text=source.text, files={}).config()
+
+
+# Workers.
+
+
+def test_a_worker_keeps_its_log_where_no_new_one_came(tmp_path):
+    worker = object.__new__(Worker)
+    old = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    worker._lines = Lines(old)
+    worker._heard(Message("log"), None)
+    worker._lines.write("still here")
+    assert (tmp_path / "log").read_text() == "still here"
+    os.close(old)
+
+
+def test_a_door_that_goes_leaves_its_successors_open():
+    factories = {}
+    first, second = (_Door(factories, "tcp:1", object()) for _ in range(2))
+    for door in (first, second):
+        door.startService()
+        door.privilegedStartService()
+    first.stopService()
+    assert factories == {"tcp:1": second._factory}
+    second.stopService()
+    assert factories == {}
 
 
 # The tally.

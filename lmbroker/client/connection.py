@@ -101,8 +101,9 @@ class Connection(Protocol):
             elif self._bare > HEADER_LIMIT:
                 raise TooLong
         except Exception as error:
-            # Of a whole response it is what came after it.
-            self._end = self._end or Failure(ResponseFailed([Failure(error)]))
+            # llhttp wraps what we raise within it. Of a whole response it is what came after it.
+            cause = error.__context__ if isinstance(error.__context__, TooLong) else error
+            self._end = self._end or Failure(ResponseFailed([Failure(cause)]))
             self.abort()
         response = self._response
         if waiter is not None:
@@ -224,5 +225,7 @@ class Connection(Protocol):
                 # It answered before it had our request, and may never read the rest.
                 self.abort()
             else:
+                # Its taker may have paused it at the very end, and has no power over it any more.
+                transport.resumeProducing()
                 self._pool.keep(self)
         taker.connectionLost(end)

@@ -14,7 +14,8 @@ PREPARE_SECONDS = 10.0
 
 class Handover:
     """Asks ``places`` to prepare for what ``source`` says. ``done`` is called later, with the
-    first problem that there was or ""; it answers with ``commit`` or ``abort``."""
+    first problem that there was or ""; it answers with ``commit`` or ``abort``. Raises OSError
+    where the system has no file for what they are told; then nobody prepares."""
 
     def __init__(
         self, source: Source, places: Iterable[Place], reactor: Any, done: Callable[[str], None]
@@ -25,8 +26,12 @@ class Handover:
         self._reactor = reactor
         self._done = done
         self._problem = ""
+        try:
+            self._send("prepare", self._asked)
+        except OSError:
+            self.abort()
+            raise
         self._timer = reactor.callLater(PREPARE_SECONDS, self._late)
-        self._send("prepare", self._asked)
         self._look()
 
     def answered(self, place: Place, problem: str) -> None:
@@ -42,10 +47,12 @@ class Handover:
         self.answered(place, "")
 
     def commit(self, places: Iterable[Place]) -> None:
-        """Let ``places`` take it over, also those who came meanwhile."""
+        """Let ``places`` take it over, also those who came meanwhile. Raises OSError, and then
+        nobody has; ``abort`` comes next."""
         late = set(places) - self._asked
+        self._asked |= late
         self._send("prepare", late)
-        for place in self._asked | late:
+        for place in self._asked:
             place.tell("commit")
 
     def abort(self) -> None:
@@ -54,9 +61,11 @@ class Handover:
 
     def _send(self, kind: str, places: Iterable[Place]) -> None:
         file = write(self._source)
-        for place in places:
-            place.tell(kind, file)
-        os.close(file)
+        try:
+            for place in places:
+                place.tell(kind, file)
+        finally:
+            os.close(file)
 
     def _late(self) -> None:
         numbers = ", ".join(sorted(str(place.number) for place in self._waiting))

@@ -70,7 +70,13 @@ class SharedFile(LogFile):
             self.begun(self.descriptor)
 
     def look(self) -> None:
-        """Begin a new file where this one is long enough."""
+        """Begin a new file where this one is long enough. Raises OSError; the next look tries
+        again."""
+        if self._file.closed:
+            # The last look came no further.
+            self._openFile()
+            if self.begun is not None:
+                self.begun(self.descriptor)
         self.size = os.fstat(self.descriptor).st_size
         if self.shouldRotate():
             self.rotate()

@@ -76,6 +76,7 @@ class ParentService(service.MultiService):
         self._handover: Handover | None = None
         self._again = False
         self._served = False
+        self._given_up = False
         self._emptied: Deferred[None] | None = None
 
     def _listener(self, endpoint: str, aside: bool) -> IService:
@@ -108,7 +109,7 @@ class ParentService(service.MultiService):
             self.stream.share(self._lock)
         if isinstance(self.stream, SharedFile):
             self.stream.begun = self._begun
-            self._looking = LoopingCall(self.stream.look)
+            self._looking = LoopingCall(self._look, self.stream)
             self._looking.clock = self._reactor
             self._looking.start(LOOK_SECONDS)
         for warning in self._config.warnings:
@@ -127,6 +128,12 @@ class ParentService(service.MultiService):
         """The file whose lock a process holds that writes to the log."""
         return os.path.join(self.tally.folder, "log.lock")
 
+    def _look(self, file: SharedFile) -> None:
+        try:
+            file.look()
+        except OSError as error:
+            self.log.error("The log file cannot be begun anew: {why}", why=error.strerror)
+
     def _begun(self, descriptor: int) -> None:
         for place in self._places:
             place.tell("log", descriptor)
@@ -135,6 +142,10 @@ class ParentService(service.MultiService):
 
     def _hand(self, endpoint: str, connection: socket.socket) -> bool:
         """Give a connection to the worker whose turn it is, or to the next that can take it."""
+        server = self._config.server
+        if endpoint not in server.listen and endpoint not in server.metrics_listen:
+            # A reload has brought it, and is under way: the workers go by the old configuration.
+            return False
         count = len(self._places)
         for step in range(count):
             turn = (self._turn + step) % count
@@ -195,7 +206,7 @@ class ParentService(service.MultiService):
         elif not self._served:
             self._give_up(problem or f"worker {place.number} {how}")
         else:
-            emit = self.log.info if how == ENDED else self.log.error
+            emit = self.log.info if how == ENDED and not problem else self.log.error
             emit(
                 "Worker {number} {how}; another begins in {seconds:g} s",
                 number=place.number,
@@ -205,6 +216,9 @@ class ParentService(service.MultiService):
 
     def _give_up(self, problem: str) -> None:
         """End the start: what stops one worker stops all."""
+        if self._given_up:
+            return
+        self._given_up = True
         self.log.critical("{problem}", problem=problem)
         print(f"lmbroker: {problem}", file=sys.__stderr__)
         # twistd has no exit code for what fails once the reactor runs. Registered last, this is
@@ -219,7 +233,9 @@ class ParentService(service.MultiService):
 
     def reload(self) -> None:
         """Let all workers take over the configuration as it is now; on any mistake the old one
-        stays in all of them."""
+        stays in all of them, and so it does once the parent stops."""
+        if not self.running:
+            return
         if self._handover is not None:
             self._again = True
             return
@@ -233,19 +249,27 @@ class ParentService(service.MultiService):
         def done(problem: str) -> None:
             self._handed_over(config, source, added, problem)
 
-        self._handover = Handover(source, self._living(), self._reactor, done)
+        try:
+            self._handover = Handover(source, self._living(), self._reactor, done)
+        except OSError as error:
+            self._listeners.drop(added)
+            self._not_reloaded(_untold(error))
 
     def _handed_over(
         self, config: Config, source: Source, added: dict[Endpoint, IService], problem: str
     ) -> None:
         handover, self._handover = self._handover, None
         assert handover is not None
+        if not problem:
+            try:
+                handover.commit(self._living())
+            except OSError as error:
+                problem = _untold(error)
         if problem:
             handover.abort()
             self._listeners.drop(added)
             self._not_reloaded(problem)
         else:
-            handover.commit(self._living())
             self._take(config, source, added)
         if self._again:
             self._again = False
@@ -284,7 +308,7 @@ class ParentService(service.MultiService):
         if self._living():
             self._kill_in(self._config.server.drain_timeout + LATE_SECONDS)
             await self._emptied
-        if self._looking is not None:
+        if self._looking is not None and self._looking.running:
             self._looking.stop()
         self.tally.remove()
 
@@ -300,3 +324,7 @@ class ParentService(service.MultiService):
         for place in self._living():
             self.log.error("Worker {number} did not end in time", number=place.number)
             place.kill()
+
+
+def _untold(error: OSError) -> str:
+    return f"the workers cannot be told: {error.strerror}"

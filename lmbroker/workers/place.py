@@ -25,6 +25,9 @@ LONGEST_PAUSE = 30.0
 first of them is followed at once, then the pause doubles."""
 
 
+SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What tells of sockets of systemd, which are the parent's (sd_listen_fds(3))."""
+
 ENDED = "has ended"
 """How a process ends that wanted to."""
 
@@ -86,8 +89,7 @@ class Place(ProcessProtocol):
         os.close(file)
         if self._parent.stream is not None:
             self._line.tell("log", file=self._parent.stream.descriptor)
-        # Sockets of systemd are the parent's.
-        environ = {name: os.environ[name] for name in os.environ if not name.startswith("LISTEN_")}
+        environ = {name: os.environ[name] for name in os.environ if name not in SYSTEMD}
         environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         command = [sys.executable, "-P", "-m", "lmbroker.workers"]
         with theirs:

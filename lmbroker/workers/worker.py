@@ -130,7 +130,8 @@ class Worker:
             self._broker.leave(taken[1])
 
     def _on_log(self, message: Message, file: int) -> None:
-        if self._lines is not None:
+        # Without the file where the system gave us none: then the old one must do.
+        if self._lines is not None and file >= 0:
             os.close(self._lines.descriptor)
             self._lines.descriptor = file
 
@@ -176,7 +177,9 @@ class _Door(service.Service):
 
     def stopService(self) -> None:
         super().stopService()
-        del self._factories[self._endpoint]
+        # The endpoint may be another's by now.
+        if self._factories.get(self._endpoint) is self._factory:
+            del self._factories[self._endpoint]
 
 
 class _Wrapping:

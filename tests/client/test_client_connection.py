@@ -21,7 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
-from lmbroker.client.connection import Connection
+from lmbroker.client.connection import HEADERS, Connection
 from lmbroker.client.pool import RESTED_SECONDS, Pool
 from lmbroker.client.response import Received
 from lmbroker.connections import (
@@ -29,6 +29,7 @@ from lmbroker.connections import (
     HEADER_LIMIT,
     IDLE_CONNECTIONS,
     IDLE_SECONDS,
+    TooLong,
 )
 
 KEY = (b"http", b"x", 80, "b", "")
@@ -531,6 +532,21 @@ def test_a_pool_is_closed_when_its_connections_are(lines):
         assert done == []
         line.lost()
     assert len(done) == 1
+
+
+def test_a_connection_that_was_paused_at_the_very_end_reads_on_for_the_next(line):
+    line.ask(take=Taker(lambda taker: taker.transport.pauseProducing()))
+    line.comes(WHOLE)
+    assert line.kept
+    assert line.wire.producerState == "producing"
+
+
+def test_too_many_headers_are_told_as_such(line):
+    line.ask()
+    line.comes(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * (HEADERS + 1) + b"\r\n")
+    [failure] = line.got
+    assert failure.check(ResponseFailed)
+    assert failure.value.reasons[0].check(TooLong)
 
 
 # The headers.

@@ -79,7 +79,9 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
 def take_extras(fields: Fields, kind: str, prefix: str = "") -> list[Extra]:
     """The listed keys of an object of this kind, taken out of ``fields``; ``prefix`` is that of
     ``Fields.extra``."""
-    found = []
+    found: list[Extra] = []
+    if not fields.left:
+        return found
     for name, loss in LOSSES[kind].items():
         value = fields.any(name)
         if value is not None:

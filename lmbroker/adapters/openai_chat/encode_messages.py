@@ -64,8 +64,11 @@ def encode_messages(parts: Parts) -> list[JSON]:
 def _append(parts: Parts, messages: list[JSON], message: JSON) -> None:
     """Templates that take instructions only at the start want speakers to take turns as well."""
     last = messages[-1] if messages else {}
-    again = message["role"] == "user" and {**last, "content": None} == {**message, "content": None}
-    if not (again and parts.profile.system_first_only):
+    if (
+        not parts.profile.system_first_only
+        or message["role"] != "user"
+        or {**last, "content": None} != {**message, "content": None}
+    ):
         messages.append(message)
         return
     before, after = last["content"], message["content"]
