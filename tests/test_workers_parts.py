@@ -133,6 +133,10 @@ async def test_a_connection_that_nobody_takes_waits_and_with_it_all_others():
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
     await task.deferLater(reactor, 0.05)
     assert taken == []
+    for _ in range(3):
+        listening.go_on()  # somebody came, and took none
+    retries = [call for call in reactor.getDelayedCalls() if call.func == listening._acceptor.go_on]
+    assert len(retries) == 1
     willing = True
     listening.go_on()
     await task.deferLater(reactor, 0.05)

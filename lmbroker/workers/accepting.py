@@ -75,6 +75,7 @@ class _Acceptor:
         self._reactor = reactor
         self._hand = hand
         self._kept: socket.socket | None = None
+        self._retry: Any = None
         self._stopped = False
         reactor.addReader(self)
 
@@ -111,7 +112,8 @@ class _Acceptor:
 
     def _pause(self) -> None:
         self._reactor.removeReader(self)
-        self._reactor.callLater(PAUSE_SECONDS, self.go_on)
+        if self._retry is None or not self._retry.active():
+            self._retry = self._reactor.callLater(PAUSE_SECONDS, self.go_on)
 
     def go_on(self) -> None:
         if self._stopped:
