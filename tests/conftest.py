@@ -80,6 +80,13 @@ def engine(request):
     Door.engine = House.engine = before
 
 
+def pytest_configure():
+    """A shell that runs the tests in the background lets them ignore SIGINT, and so would the
+    daemons that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish():
     """All modules are imported now: what they hold need not be looked through after each test."""
     gc.collect()
