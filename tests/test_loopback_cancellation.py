@@ -34,7 +34,7 @@ PATIENT = Timeouts(commit=0.05, ping=30)
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
-BIG = "x" * (12 * 1024 * 1024)
+BIG = "x" * (24 * 1024 * 1024)
 """More than the kernel takes at once."""
 
 HOUSE = {**CHAOS, "timeouts": PATIENT}
