@@ -15,10 +15,13 @@ from typing import Any
 
 from twisted.internet import main
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.tcp import Connection
+from twisted.internet.tcp import Client, Connection, Server
 from twisted.python import log
 
 INSTALLED = "twisted.internet.reactor"
+
+_TCP = frozenset({Client, Server})
+"""What is read as ``Connection`` does it; those that inherit from these read otherwise."""
 
 
 class TurnReactor(EPollReactor):
@@ -66,32 +69,41 @@ class TurnReactor(EPollReactor):
             if error.errno == errno.EINTR:
                 return
             raise
-        known, act = self._selectables.get, self._act
+        known, read, act = self._selectables.get, self._read, self._act
         for descriptor, event in ready:
-            selectable = known(descriptor)
-            if selectable is not None:
+            selectable: Any = known(descriptor)
+            if event == EPOLLIN and type(selectable) in _TCP and selectable.connected:
+                read(selectable)
+            elif selectable is not None:
                 act(selectable, descriptor, event)
 
     doIteration = doPoll
 
     def _act(self, selectable: Any, descriptor: int, event: int) -> None:
         try:
-            if event == EPOLLIN and isinstance(selectable, Connection):
-                self._read(selectable)
-            else:
-                self._doReadOrWrite(selectable, descriptor, event)
+            self._doReadOrWrite(selectable, descriptor, event)
         except Exception:
             # Of a protocol's connectionLost; the stock reactor's logging context does the same.
             log.err()
 
     def _read(self, connection: Any) -> None:
+        """What ``doRead`` does of these, which takes two calls more for it."""
+        why: Any = main.CONNECTION_DONE
         try:
-            why = connection.doRead()
-        except BaseException:
-            why = sys.exc_info()[1]
-            log.err()
-        if why:
-            self._disconnectSelectable(connection, why, True)
+            data = connection.socket.recv(connection.bufferSize)
+        except BlockingIOError:
+            return
+        except OSError:
+            why = main.CONNECTION_LOST
+        else:
+            if data:
+                try:
+                    connection.protocol.dataReceived(data)
+                    return
+                except BaseException:
+                    why = sys.exc_info()[1]
+                    log.err()
+        self._let_go(connection, why, reading=True)
 
     def _send(self) -> None:
         for writer in list(self._unsent):
@@ -107,13 +119,13 @@ class TurnReactor(EPollReactor):
                 why = sys.exc_info()[1]
                 log.err()
             if why:
-                self._let_go(writer, why)
+                self._let_go(writer, why, reading=False)
         if self._unsent:
             self._ask()
 
-    def _let_go(self, writer: Any, why: Any) -> None:
+    def _let_go(self, connection: Any, why: Any, *, reading: bool) -> None:
         try:
-            self._disconnectSelectable(writer, why, False)
+            self._disconnectSelectable(connection, why, reading)
         except Exception:
             log.err()
 

@@ -48,6 +48,34 @@ class Relay(Protocol):
     """
 
     log = Logger()
+
+    # Of the objects that an event passes, those that are one for each stream are no longer in the
+    # processor's cache when its next event comes: the fewer and the smaller the better.
+    __slots__ = (
+        "_aborted",
+        "_answer",
+        "_began",
+        "_begun",
+        "_body_over",
+        "_clock",
+        "_consumer",
+        "_heard",
+        "_held",
+        "_linger_timer",
+        "_paused",
+        "_spoke",
+        "_surplus",
+        "_timeouts",
+        "_watch_timer",
+        "_wrote",
+        "begun",
+        "bytes_out",
+        "ended",
+        "first_event_at",
+        "transform",
+        "transport",
+    )
+
     transport: Any
 
     def __init__(self, answer: Any, transform: Transform, clock: Any, timeouts: Timeouts) -> None:
@@ -63,6 +91,7 @@ class Relay(Protocol):
         self._timeouts = timeouts
         self._consumer: Any = None
         self._held: list[bytes] = []
+        self._begun = False
         self._paused = False
         self._body_over = False
         self._aborted = False
@@ -73,6 +102,7 @@ class Relay(Protocol):
         first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
         self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
+        self.transport = None
 
     @property
     def silent(self) -> bool:
@@ -145,6 +175,7 @@ class Relay(Protocol):
 
     def cancel(self) -> None:
         """Stop the backend; nobody wants the rest."""
+        self._begun = True
         self._stop_timer()
         self._abort()
 
@@ -162,7 +193,8 @@ class Relay(Protocol):
         phase = self.transform.phase
         if phase == "waiting":
             return
-        if not self.begun.called:
+        if not self._begun:
+            self._begun = True
             self.first_event_at = self._clock.seconds()
             self.begun.callback(None)
         if phase != "open":

@@ -57,6 +57,8 @@ class Reader:
     A comment is told together with the block it stands in.
     """
 
+    __slots__ = ("_after_cr", "_begun", "_held", "_limit", "_names", "_over", "_searched")
+
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
         self._held = bytearray()
@@ -198,6 +200,8 @@ class Boundary:
     CRs for line ends, an event is whole when the first byte of the next one is there. Line ends
     before an event are no part of it, and leave at once.
     """
+
+    __slots__ = ("_has_cr", "_held", "_limit")
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit

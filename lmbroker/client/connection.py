@@ -31,6 +31,10 @@ _DONE = Failure(ResponseDone())
 _CLOSE_DELIMITED = Failure(PotentialDataLoss())
 _NO_BODY = (204, 304)
 
+_came: list[bytes] = []
+"""What a parser finds of a body in one read, until ``dataReceived`` has it: one list for all, and
+empty again before anybody else may run."""
+
 
 class Connection(Protocol):
     """Idle, or with one request on it: until its head is here ``_waiter`` waits for the response,
@@ -38,6 +42,26 @@ class Connection(Protocol):
 
     ``transport`` is None from the moment on from which the connection is closed or being closed.
     """
+
+    # Few and small objects for each event, as in ``relay.Relay``.
+    __slots__ = (
+        "_bare",
+        "_body",
+        "_chunked",
+        "_end",
+        "_fields",
+        "_keep",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_response",
+        "_taker",
+        "_waiter",
+        "gone",
+        "idle_since",
+        "key",
+        "transport",
+    )
 
     transport: Any
 
@@ -48,9 +72,11 @@ class Connection(Protocol):
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
+        self._taker: Any = None
+        """Of the body of ``_response``."""
         self._fields: list[tuple[bytes, bytes]] = []
-        self._pieces: list[bytes] = []
-        self.on_body = self._pieces.append
+        self._body = b""
+        """What came of it and is nobody's yet."""
         self._parser: Any = HttpResponseParser(self)
 
     def connectionMade(self) -> None:
@@ -92,11 +118,11 @@ class Connection(Protocol):
             self.abort()
             return
         try:
-            if not self._bare and waiter is not None and not data.startswith(b"H"):
+            if waiter is not None and not self._bare and not data.startswith(b"H"):
                 raise ValueError("not HTTP")
             self._bare += len(data)
             self._parser.feed_data(data)
-            if self._pieces:
+            if _came:
                 self._bare = 0
             elif self._bare > HEADER_LIMIT:
                 raise TooLong
@@ -105,6 +131,9 @@ class Connection(Protocol):
             cause = error.__context__ if isinstance(error.__context__, TooLong) else error
             self._end = self._end or Failure(ResponseFailed([Failure(cause)]))
             self.abort()
+        if _came:
+            self._body += b"".join(_came)
+            _came.clear()
         response = self._response
         if waiter is not None:
             if response is not None:
@@ -113,7 +142,7 @@ class Connection(Protocol):
             elif self._end is not None:
                 self._waiter = None
                 waiter.errback(self._end)
-        if response is not None and response.connection is not None:
+        if response is not None and response is self._response:
             # It has not ended while its taker was found.
             self._hand_over(response)
 
@@ -171,14 +200,17 @@ class Connection(Protocol):
             self, (b"HTTP", 1, int(version[2])), code, Received(headers), length
         )
 
+    on_body = _came.append
+
     def on_message_complete(self) -> None:
         if self._response is not None:
             self._end = _DONE
 
     # The taker's side.
 
-    def taken(self, response: Response) -> None:
+    def taken(self, response: Response, taker: Any) -> None:
         """The response has a taker for its body now."""
+        self._taker = taker
         if self._paused:
             self.resume()
         self._hand_over(response)
@@ -193,16 +225,15 @@ class Connection(Protocol):
 
     def _hand_over(self, response: Response) -> None:
         """Give the taker of the body what has come of it."""
-        taker = response.taker
+        taker = self._taker
         if taker is None:
             if self._end is None:
                 self._paused = True
                 self.pause()
             return
-        pieces = self._pieces
-        if pieces:
-            data = b"".join(pieces)
-            pieces.clear()
+        data = self._body
+        if data:
+            self._body = b""
             try:
                 taker.dataReceived(data)
             except Exception:
@@ -215,8 +246,8 @@ class Connection(Protocol):
     def _finish(self, response: Response, end: Failure) -> None:
         # Once the end is told, this connection may carry another request already. No cycle stays
         # behind: what is freed at once is memory that is still in the processor's cache.
-        taker = response.taker
-        self._response = self._end = response.connection = response.taker = None
+        taker, self._taker = self._taker, None
+        self._response = self._end = response.connection = None
         transport = self.transport
         if transport is not None:
             if not self._keep:

@@ -72,15 +72,15 @@ class Response:
         self.code = code
         self.headers = headers
         self.length = length
-        self.taker: Any = None
+        self._taken = False
 
     def deliverBody(self, protocol: Any) -> None:
         """Give the body to ``protocol``: each read in one piece, then how it ended."""
-        if self.taker is not None or self.connection is None:
+        if self._taken or self.connection is None:
             raise RuntimeError("the body of a response is given away once")
-        self.taker = protocol
+        self._taken = True
         protocol.makeConnection(self)
-        self.connection.taken(self)
+        self.connection.taken(self, protocol)
 
     def setPreviousResponse(self, response: Any) -> None:
         self.previousResponse = response

@@ -3,7 +3,7 @@
 """A request of the lean engine: what nobody asks for is not made, and what is written goes to the
 transport in one piece."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
@@ -21,6 +21,8 @@ from lmbroker.site.request import Request
 class LeanRequest(Request):
     """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
     A resource is not asked for an encoder: answers are sent as they are."""
+
+    __slots__ = ("_framed", "_lined", "_lines", "_wire")
 
     # Made for those who ask.
     client: Any = cached_property(lambda self: self.transport.getPeer())
@@ -43,8 +45,9 @@ class LeanRequest(Request):
         self.transport = channel.transport
         self.notifications = []
         self.responseHeaders = Headers()
-        self._send: Callable[[bytes], None] | None = None
-        """How to write more of the body, while there may be more."""
+        self._wire: Any = None
+        """Where to write more of the body, while there may be more; ``_framed``: in chunks."""
+        self._framed = False
         self._lines = b""
         self._lined: Collection[str] = ()
 
@@ -96,15 +99,15 @@ class LeanRequest(Request):
 
     def write(self, data: bytes) -> None:
         """Stock: the head by itself, and each chunk in three pieces through five layers."""
-        send = self._send
-        if send is None:
+        wire = self._wire
+        if wire is None:
             self._first(data)
         elif not data:
             pass
-        elif self.chunked:
-            send(b"%x\r\n%b\r\n" % (len(data), data))
+        elif self._framed:
+            wire.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            send(data)
+            wire.write(data)
 
     def _first(self, data: bytes) -> None:
         """Write the head and ``data`` in one piece."""
@@ -120,8 +123,8 @@ class LeanRequest(Request):
                 parts += (name, b": ", value, b"\r\n")
         parts += (self._lines, b"\r\n")
         if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
-            self._send = self.transport.write
-            if self.chunked and data:
+            self._wire, self._framed = self.transport, bool(self.chunked)
+            if self._framed and data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
             parts.append(data)
         self.transport.write(b"".join(parts))
@@ -152,15 +155,15 @@ class LeanRequest(Request):
             return
         if not self.startedWriting:
             self._first(b"")
-        if self.chunked and self._send is not None:
-            self._send(b"0\r\n\r\n")
-        self._send = None
+        if self._wire is not None and self._framed:
+            self._wire.write(b"0\r\n\r\n")
+        self._wire = None
         self.finished = 1
         self._cleanup()
 
     def connectionLost(self, reason: Failure) -> None:
         """Stock: looks at each write whether that was."""
-        self._send = None
+        self._wire = None
         super().connectionLost(reason)
 
 

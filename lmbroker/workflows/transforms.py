@@ -49,6 +49,20 @@ class TranslatedStream:
     the backend tells of an error.
     """
 
+    __slots__ = (
+        "_client",
+        "_decoder",
+        "_encoder",
+        "_estimate_input",
+        "_reader",
+        "_secrets",
+        "_told",
+        "error",
+        "phase",
+        "stop",
+        "usage",
+    )
+
     def __init__(
         self,
         decoder: Decoder,
@@ -146,6 +160,19 @@ class PassedStream:
     """The backend's bytes, unchanged. Whole events leave in the turn in which they arrive; the
     tail of an unfinished one is held until it is whole, so that an error event never lands
     inside it. A tap looks aside for usage and the end."""
+
+    __slots__ = (
+        "_boundary",
+        "_client",
+        "_early",
+        "_early_bytes",
+        "_hide_usage",
+        "_request_id",
+        "_secrets",
+        "_tap",
+        "error",
+        "phase",
+    )
 
     def __init__(
         self,

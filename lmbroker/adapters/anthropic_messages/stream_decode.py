@@ -38,6 +38,23 @@ _STOPS = ("stop_reason", "stop_sequence", "stop_details")
 class AnthropicDecoder:
     """One stream of one backend."""
 
+    __slots__ = (
+        "_block",
+        "_called",
+        "_closed",
+        "_delta",
+        "_ended",
+        "_id",
+        "_index",
+        "_kind",
+        "_model",
+        "_opaque",
+        "_pieces",
+        "_signature",
+        "_started",
+        "_usage",
+    )
+
     def __init__(self) -> None:
         self._started = False
         self._ended = False

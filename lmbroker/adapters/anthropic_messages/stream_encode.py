@@ -64,6 +64,22 @@ _KEYS = {
 class AnthropicEncoder:
     """One stream for one client."""
 
+    __slots__ = (
+        "_calls",
+        "_counted",
+        "_held",
+        "_index",
+        "_live",
+        "_part",
+        "_prefix",
+        "_reply",
+        "_scanner",
+        "_signature",
+        "_started",
+        "_tier",
+        "_told",
+    )
+
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._started = False

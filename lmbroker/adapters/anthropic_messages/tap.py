@@ -21,6 +21,14 @@ _WORTH_A_LOOK = re.compile(rb'"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[^
 class AnthropicTap:
     """See ``base.Tap``."""
 
+    __slots__ = (
+        "_counts",
+        "complete",
+        "error",
+        "started",
+        "stop",
+    )
+
     def __init__(self) -> None:
         self.started = False
         self.complete = False

@@ -103,11 +103,32 @@ class _Waiting:
 class OpenAIDecoder:
     """One stream of one backend."""
 
+    __slots__ = (
+        "_called",
+        "_calls",
+        "_delta",
+        "_ended",
+        "_finish",
+        "_index",
+        "_last_call",
+        "_late",
+        "_matched",
+        "_opened",
+        "_plain",
+        "_queue",
+        "_refusal",
+        "_started",
+        "_tier",
+        "_usage",
+    )
+
     def __init__(self) -> None:
         self._queue: list[_Waiting] = []
         self._index = -1
         """Of the live part; it is open when ``_opened``."""
         self._opened = False
+        self._delta: Any = ""
+        """Kind of the deltas of the live part."""
         self._plain: tuple[str, ...] = ()
         """The live part is open, alone, and text under one of these keys: the common chunk,
         which says nothing else, needs no queue."""
@@ -153,7 +174,7 @@ class OpenAIDecoder:
         if self._plain and finish is None and type(delta) is dict:
             text = _only_text(delta, self._plain)
             if text:
-                return [PartDelta(self._index, self._queue[0].delta, text)]
+                return [PartDelta(self._index, self._delta, text)]
         if finish:
             error = ending.finish_error(finish)
             if error is not None:
@@ -274,8 +295,9 @@ class OpenAIDecoder:
                 break
             self._stop(live, events)
             queue.pop(0)
-        alone = self._opened and len(queue) == 1
-        self._plain = _PLAIN.get(queue[0].kind, ()) if alone else ()
+        self._plain = ()
+        if self._opened and len(queue) == 1:
+            self._plain, self._delta = _PLAIN.get(queue[0].kind, ()), queue[0].delta
 
     def _open(self, part: _Waiting, events: list[StreamEvent]) -> bool:
         """False for a call whose name is not known yet."""

@@ -47,6 +47,34 @@ DONE = b"data: [DONE]\n\n"
 class OpenAIEncoder:
     """One stream for one client."""
 
+    __slots__ = (
+        "_annotations",
+        "_between",
+        "_call",
+        "_calls",
+        "_chars",
+        "_citations",
+        "_counted",
+        "_custom",
+        "_entry",
+        "_envelope",
+        "_half_at",
+        "_head",
+        "_live",
+        "_no_usage",
+        "_part",
+        "_part_began",
+        "_pieces",
+        "_prefix",
+        "_reasoned",
+        "_reasonings",
+        "_refused",
+        "_reply",
+        "_suffix",
+        "_tail",
+        "_told",
+    )
+
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._envelope = self._head = self._tail = self._no_usage = b""

@@ -24,6 +24,16 @@ _COUNTED = re.compile(rb'"usage"\s*:\s*[^\sn]')
 class OpenAITap:
     """See ``base.Tap``. ``choices``: how many the client asked for; each has its finish."""
 
+    __slots__ = (
+        "_choices",
+        "_finished",
+        "complete",
+        "error",
+        "started",
+        "stop",
+        "usage",
+    )
+
     def __init__(self, choices: int = 1) -> None:
         self.started = False
         self.complete = False
