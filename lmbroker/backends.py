@@ -34,6 +34,7 @@ from lmbroker.client.failures import (
 )
 from lmbroker.client.stock import Stock
 from lmbroker.connections import NO_COOKIES, Body, Endpoints, Engine, Exchange
+from lmbroker.deadlines import Deadlines
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
 from lmbroker.gate import Gate
@@ -60,10 +61,12 @@ class BackendAnswer:
         headers: Any = response.headers
         # Our own client has them at hand.
         fields = getattr(headers, "fields", None)
-        self.headers: Mapping[str, str] = {
-            name.decode("ascii").lower(): values[0].decode("latin-1")
-            for name, values in (headers.getAllRawHeaders() if fields is None else fields.items())
-        }
+        if fields is None:
+            fields = {
+                name.decode("ascii").lower(): [values[0].decode("latin-1")]
+                for name, values in headers.getAllRawHeaders()
+            }
+        self.headers: Mapping[str, str] = {name: values[0] for name, values in fields.items()}
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
         self._exchange = exchange
@@ -99,10 +102,10 @@ class BackendAnswer:
         """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
         collector = _Collector(limit)
         self.deliver(collector)
-        if not collector.done.called:
-            collector.watch(self._clock, self._timeouts)
         try:
-            body = await collector.done
+            if collector.outcome is None:
+                await collector.watch(self._clock, self._timeouts)
+            body = collector.body()
         except BaseException:
             self.abort()
             raise
@@ -114,20 +117,32 @@ class _Collector(TwistedProtocol):
     """Collects a bounded body; silence and a body that never ends are errors."""
 
     def __init__(self, limit: int) -> None:
-        self.done: defer.Deferred[bytes] = defer.Deferred()
+        self.outcome: bytes | AttemptFailed | None = None
+        """The body, or why there is none; None while it comes."""
+        self._done: defer.Deferred[None] | None = None
         self._chunks: list[bytes] = []
         self._size = 0
         self._limit = limit
         self._idle = 0.0
         self._timers: tuple[Any, ...] = ()
 
-    def watch(self, clock: Any, timeouts: Timeouts) -> None:
-        """From now on mind the time: most bodies are whole with the first read."""
+    def watch(self, clock: Any, timeouts: Timeouts) -> "defer.Deferred[None]":
+        """From now on mind the time: most bodies are whole with the first read. Fires when there
+        is an outcome."""
         self._idle = timeouts.idle
         self._timers = (
             clock.callLater(timeouts.idle, self._silent),
             clock.callLater(timeouts.total, self._too_long),
         )
+        self._done = defer.Deferred()
+        return self._done
+
+    def body(self) -> bytes:
+        """Raises the outcome where it is no body."""
+        if isinstance(self.outcome, bytes):
+            return self.outcome
+        assert self.outcome is not None
+        raise self.outcome
 
     def dataReceived(self, data: bytes) -> None:
         if self._timers and self._timers[0].active():
@@ -135,7 +150,7 @@ class _Collector(TwistedProtocol):
         self._size += len(data)
         if self._size > self._limit:
             self._end(broken("the backend's answer is too large", "oversized"))
-        elif not self.done.called:
+        elif self.outcome is None:
             self._chunks.append(data)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
@@ -150,16 +165,14 @@ class _Collector(TwistedProtocol):
     def _too_long(self) -> None:
         self._end(TimedOut(slow("the backend's answer took too long", "timeout_total")))
 
-    def _end(self, result: "bytes | AttemptFailed") -> None:
+    def _end(self, outcome: "bytes | AttemptFailed") -> None:
         for timer in self._timers:
             if timer.active():
                 timer.cancel()
-        if self.done.called:
-            return
-        if isinstance(result, bytes):
-            self.done.callback(result)
-        else:
-            self.done.errback(result)
+        if self.outcome is None:
+            self.outcome = outcome
+            if self._done is not None:
+                self._done.callback(None)
 
 
 class Sender(Protocol):
@@ -186,6 +199,7 @@ class Backends:
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
+        self._deadlines: dict[float, Deadlines] = {}
         self._insecure: dict[str, str] = {}
 
     def close(self) -> "defer.Deferred[None]":
@@ -198,16 +212,21 @@ class Backends:
         Raises Full, Unreachable, TimedOut or Broken; CancelledError when the caller was
         cancelled.
         """
-        leave = await self._gate(backend).enter()
+        leave = None
+        if backend.max_in_flight is not None:
+            gate = self._gate(backend, backend.max_in_flight)
+            leave = gate.at_once() or await gate.turn()
         try:
             try:
                 answer = await self._send(backend, outbound, timeouts, fresh=False)
             except StaleConnection:
                 answer = await self._send(backend, outbound, timeouts, fresh=True)
         except BaseException:
-            leave()
+            if leave is not None:
+                leave()
             raise
-        answer.hold(leave)
+        if leave is not None:
+            answer.hold(leave)
         return answer
 
     async def get(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
@@ -217,8 +236,8 @@ class Backends:
         except StaleConnection:
             return await self._send(backend, outbound, timeouts, fresh=True)
 
-    def _gate(self, backend: Backend) -> Gate:
-        key = (backend.name, backend.max_in_flight, backend.queue, backend.queue_timeout)
+    def _gate(self, backend: Backend, limit: int) -> Gate:
+        key = (backend.name, limit, backend.queue, backend.queue_timeout)
         gate = self._gates.get(key)
         if gate is None:
             gate = self._gates[key] = Gate(self._reactor, *key[1:])
@@ -239,35 +258,20 @@ class Backends:
             unbuffered=True,
             reactor=self._reactor,
         )
-        late: list[bool] = []
-        left: list[bool] = []
-
-        def give_up() -> None:
-            late.append(True)
-            request.cancel()
-
-        def leave(_: Any) -> None:
-            left.append(True)
-            request.cancel()
-
-        # A cancelled request fails with one of several exceptions, by its phase; who cancelled
-        # is known here only.
-        response_here: defer.Deferred[Any] = defer.Deferred(leave)
-        request.chainDeferred(response_here)
-        timer = self._reactor.callLater(timeouts.headers, give_up)
+        deadlines = self._deadlines_of(timeouts.headers)
+        deadlines.begin(request)
         try:
-            response = await response_here
+            response = await request
         except Exception as error:
+            late = not deadlines.end(request)
             exchange.abort()
-            if left:
-                raise defer.CancelledError() from None
-            failure = classified(error, late=bool(late), reused=exchange.reused)
+            if isinstance(error, defer.CancelledError) and not late:
+                raise
+            failure = classified(error, late=late, reused=exchange.reused)
             if isinstance(failure, Unreachable) and failure.phase == "tls":
                 self._tell_insecure(backend.name, reason_of(error), outbound.method)
             raise failure from None
-        finally:
-            if timer.active():
-                timer.cancel()
+        deadlines.end(request)
         return BackendAnswer(response.original, exchange, self._reactor, timeouts)
 
     def _tell_insecure(self, backend: str, reason: str, method: str) -> None:
@@ -279,6 +283,12 @@ class Backends:
                 reason=reason,
             )
         self._insecure[backend] = reason
+
+    def _deadlines_of(self, seconds: float) -> Deadlines:
+        deadlines = self._deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[seconds] = Deadlines(self._reactor, seconds)
+        return deadlines
 
     def _endpoint_factory(self, connect_timeout: float, ca: str) -> Endpoints:
         key = (connect_timeout, ca)

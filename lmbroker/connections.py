@@ -67,8 +67,8 @@ class Exchange(Protocol):
 
     It knows the request's headers, and adds those of ``request`` to them but for what treq wishes
     for itself: cookies in either direction, compression. Until the head of the response is here it
-    is stopped by cancelling what ``request`` returns, then by ``abort``. The producer of the body
-    is a ``Body``.
+    is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
+    whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
     """
 
     reused: bool

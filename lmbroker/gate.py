@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from lmbroker.errors import AttemptFailed, ErrorInfo
 
@@ -19,9 +19,9 @@ class Full(AttemptFailed):
 
 class Gate:
     """Lets ``limit`` calls through at a time; ``waiting`` more wait in order, for at most
-    ``seconds`` each. ``limit`` None lets everybody through."""
+    ``seconds`` each."""
 
-    def __init__(self, clock: Any, limit: int | None, waiting: int, seconds: float) -> None:
+    def __init__(self, clock: Any, limit: int, waiting: int, seconds: float) -> None:
         self.inside = 0
         self._clock = clock
         self._limit = limit
@@ -34,14 +34,17 @@ class Gate:
         """How many wait."""
         return len(self._queue)
 
-    def enter(self) -> "Deferred[Callable[[], None]]":
-        """Fires with what gives the place back, which may be called any number of times.
-
-        Fails with Full where there is no place in time; cancelling leaves the queue.
-        """
-        if self._limit is None or self.inside < self._limit:
+    def at_once(self) -> Callable[[], None] | None:
+        """What gives the place back, which may be called any number of times; None where one has
+        to wait for a place."""
+        if self.inside < self._limit:
             self.inside += 1
-            return succeed(_Place(self).leave)
+            return _Place(self).leave
+        return None
+
+    def turn(self) -> "Deferred[Callable[[], None]]":
+        """Fires with the same as ``at_once`` when a place is free. Raises Full where the queue is
+        full, fails with it where there is no place in time; cancelling leaves the queue."""
         if len(self._queue) >= self._waiting:
             raise Full("the backend is busy and its queue is full")
         turn: Deferred[None] = Deferred(self._queue.remove)

@@ -54,7 +54,7 @@ def overridden(ours):
     return {name for name in names if any(name in vars(base) for base in bases)}
 
 
-PLAIN = {(Request, "defaultContentType"), (LeanRequest, "args")}
+PLAIN = {(Request, "defaultContentType"), (LeanRequest, "args"), (LeanRequest, "content")}
 """Attributes that are no methods; they are tested by what they do."""
 
 
@@ -649,6 +649,35 @@ def test_a_client_that_leaves_is_noticed_at_once(reason):
     client.hang_up(reason)
     assert len(left) == 1 and door.site.connections == 0
     assert door.clock.getDelayedCalls() == []
+
+
+@hook(LeanRequest, "_cleanup")
+@hook(LeanChannel, "requestDone", "request")
+@pytest.mark.parametrize("heard", [False, True])
+def test_an_answer_that_has_ended_leaves_nothing_behind(heard):
+    door = Door()
+    client = door.connect().send(post(b"hello", b"/wait"))
+    request = door.resource.requests[0]
+    ends = []
+    if heard:
+        request.notifyFinish().addBoth(ends.append)
+    request.finish()
+    assert (ends, door.site.body_bytes) == ([None] if heard else [], 0)
+    client.send(GET)
+    assert client.wire.value().count(b"HTTP/1.1 200") == 2
+    client.hang_up(ConnectionLost())
+    assert len(ends) == heard
+
+
+@pytest.mark.parametrize("cut", [None, -3])
+def test_a_body_is_there_for_whoever_asks(cut):
+    data = post(b"hello", b"/wait")
+    door = Door()
+    door.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
+    request = door.resource.requests[0]
+    assert request.content.read() == b"hello"
+    request.content.seek(0)
+    assert request.content.getvalue() == b"hello"
 
 
 def test_a_half_close_is_a_disconnect():

@@ -38,6 +38,30 @@ def test_usual_requests_are_read_at_once(monkeypatch, cut):
     assert [answer.status for answer in client.answers] == [200] * 3
 
 
+def test_who_asks_for_nothing_else_hears_that_the_client_left():
+    door = Door(engine="lean")
+    left = []
+    for leaves in (True, False):
+        client = door.connect().send(WAIT)
+        request = door.resource.requests[-1]
+        request.when_left(lambda leaves=leaves: left.append(leaves))
+        if not leaves:
+            request.finish()
+        client.hang_up()
+    assert left == [True]
+
+
+@pytest.mark.parametrize("cut", [None, -3])
+def test_the_body_goes_to_who_takes_it(cut):
+    data = post(b"hello", b"/wait")
+    door = Door(engine="lean")
+    door.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
+    request = door.resource.requests[0]
+    assert request.content.read() == b"hello"
+    request.content.seek(0)
+    assert (request.take_body(), request.take_body()) == (b"hello", b"")
+
+
 UNUSUAL = (
     b"\r\n" + GET,
     chunked(b"x"),

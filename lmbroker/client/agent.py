@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 from twisted.web.client import URI
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -29,8 +31,7 @@ _OURS = frozenset(
 )
 """What the connection, the target or nobody has to say: neither a client nor treq."""
 
-_VALUE = bytes(each if each >= 32 and each != 127 else 32 for each in range(256))
-"""A blank in the place of each control character."""
+_CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
 _DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
 
@@ -86,19 +87,18 @@ class Exchange:
         backend = self._backend
         keep = backend.keepalive
         target, before = _target(uri)
-        head = [method, before] if keep else [method, before, b"Connection: close\r\n"]
-        for field, text in self._fields.items():
-            head.append(b"%b\r\n" % f"{field}: {text}".encode().translate(_VALUE))
+        head = [method, before, _lines(self._fields)]
+        if not keep:
+            head.append(b"Connection: close\r\n")
         if headers is not None:
             for name, values in headers.getAllRawHeaders():
                 if name not in _OURS:
                     head += (b"%b: %b\r\n" % (name, value) for value in values)
-        content = b""
+        content = b"" if bodyProducer is None else cast(Body, bodyProducer).content
         if bodyProducer is not None:
-            content = cast(Body, bodyProducer).content
             head.append(b"Content-Length: %d\r\n" % len(content))
-        head.append(b"\r\n")
-        request = (b"".join(head), content)
+        head += (b"\r\n", content)
+        request = b"".join(head)
         key = (target.scheme, target.host, target.port, backend.name, backend.ca)
         connection = None if self._fresh or not keep else self._pool.take(key)
         answer: Deferred[Any]
@@ -106,10 +106,10 @@ class Exchange:
             made: Deferred[Any] = self._endpoints.endpointForURI(target).connect(
                 _Opening(self._pool, key)
             )
-            answer = made.addCallback(Connection.send, request, keep=keep)
+            answer = made.addCallbacks(Connection.send, _not_made, (request, keep))
         else:
             self.reused = True
-            answer = connection.send(request, keep=keep)
+            answer = connection.send(request, keep)
         return answer.addCallback(self._answered)
 
     def _answered(self, response: Response) -> Response:
@@ -124,6 +124,18 @@ class Exchange:
         """Close the connection now, unless the response has ended."""
         if self._response is not None:
             self._response.stopProducing()
+
+
+def _not_made(reason: Failure) -> Failure:
+    """Who asked for it has left."""
+    return Failure(CancelledError()) if reason.check(ConnectingCancelledError) else reason
+
+
+def _lines(fields: Mapping[str, str]) -> bytes:
+    """Header lines; values with a blank in the place of each control character."""
+    if not "".join(fields.values()).isprintable():
+        fields = {name: value.translate(_CONTROLS) for name, value in fields.items()}
+    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode()
 
 
 class _Opening(Factory):

@@ -6,7 +6,6 @@ not is refused here: other protocols and versions, ``101``, codings beside ``chu
 without end.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpResponseParser
@@ -84,7 +83,7 @@ class Connection(Protocol):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
 
-    def send(self, request: Sequence[bytes], *, keep: bool) -> "Deferred[Response]":
+    def send(self, request: bytes, keep: bool) -> "Deferred[Response]":
         """Send a request; fires when the head of its response is here.
 
         ``keep``: the connection may be used again. Fails with ResponseNeverReceived where nothing
@@ -95,7 +94,7 @@ class Connection(Protocol):
         self._paused = False
         self._end: Failure | None = None
         self._waiter = Deferred(self._unwanted)
-        self.transport.writeSequence(request)
+        self.transport.write(request)
         return self._waiter
 
     def _unwanted(self, _: Any) -> None:
@@ -184,12 +183,16 @@ class Connection(Protocol):
         version = self._parser.get_http_version()
         if code < 200 or version not in ("1.1", "1.0"):
             raise ValueError("not a response that we can ask for")
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in fields:
-            headers.setdefault(name.lower(), []).append(value.rstrip())
-        coding = headers.get(b"transfer-encoding")
-        lengths = headers.get(b"content-length")
-        if coding is not None and [each.lower() for each in coding] != [b"chunked"]:
+        headers: dict[str, list[str]] = {}
+        for raw, value in fields:
+            name, text = raw.decode("latin-1").lower(), value.rstrip().decode("latin-1")
+            if name in headers:
+                headers[name].append(text)
+            else:
+                headers[name] = [text]
+        coding = headers.get("transfer-encoding")
+        lengths = headers.get("content-length")
+        if coding is not None and [each.lower() for each in coding] != ["chunked"]:
             raise ValueError("an unknown coding")
         self._chunked = coding is not None
         length: Any = int(lengths[0]) if lengths else UNKNOWN_LENGTH

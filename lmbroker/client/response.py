@@ -1,6 +1,5 @@
 """A backend's response: its head, and the way by which its body comes."""
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -16,37 +15,45 @@ class Received(Headers):
     """The headers of a response: the few that treq asks for are found without making Twisted's
     form of all of them. ``fields``: lower-case name -> values."""
 
-    def __init__(self, fields: dict[bytes, list[bytes]]) -> None:
+    def __init__(self, fields: dict[str, list[str]]) -> None:
         self.fields = fields
+        self._made: dict[bytes, list[bytes]] | None = None
 
-    @cached_property
+    @property
     def _rawHeaders(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
-        made = Headers()
-        for name, values in self.fields.items():
-            made.setRawHeaders(name, values)
-        raw: dict[bytes, list[bytes]] = made._rawHeaders
-        return raw
+        made = self._made
+        if made is None:
+            headers = Headers()
+            for name, values in self.fields.items():
+                headers.setRawHeaders(name, [value.encode("latin-1") for value in values])
+            made = self._made = headers._rawHeaders
+        return made
 
     def getRawHeaders(self, name: Any, default: Any = None) -> Any:
         if self._others(name):
             return super().getRawHeaders(name, default)
-        return self.fields.get(name.lower(), default)
+        values = self.fields.get(_key(name))
+        return default if values is None else [value.encode("latin-1") for value in values]
 
     def setRawHeaders(self, name: Any, values: Any) -> None:
         if self._others(name):
             super().setRawHeaders(name, values)
         else:
-            self.fields[name.lower()] = list(values)
+            self.fields[_key(name)] = [value.decode("latin-1") for value in values]
 
     def removeHeader(self, name: Any) -> None:
         if self._others(name):
             super().removeHeader(name)
         else:
-            self.fields.pop(name.lower(), None)
+            self.fields.pop(_key(name), None)
 
     def _others(self, name: Any) -> bool:
         """Twisted's form is asked for, or was made already."""
-        return "_rawHeaders" in vars(self) or not isinstance(name, bytes)
+        return self._made is not None or not isinstance(name, bytes)
+
+
+def _key(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 @implementer(IResponse, IPushProducer)

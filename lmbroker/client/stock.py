@@ -108,6 +108,7 @@ class Tap:
         self._endpoints = endpoints
         self._fresh = fresh
         self._flooded = False
+        self._left = False
         self._protocol: Any = None
 
     def request(
@@ -124,7 +125,14 @@ class Tap:
         headers.setRawHeaders(b"accept-encoding", [b"identity"])
         agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, pool=self)
         request: defer.Deferred[Any] = agent.request(method, uri, headers, bodyProducer)
-        return request.addCallbacks(self._answered, self._failed)
+
+        def leave(_: Any) -> None:
+            self._left = True
+            request.cancel()
+
+        answer: defer.Deferred[Any] = defer.Deferred(leave)
+        request.addCallbacks(self._answered, self._failed).chainDeferred(answer)
+        return answer
 
     def _answered(self, response: Any) -> Any:
         vars(self._protocol).pop("dataReceived", None)
@@ -132,6 +140,9 @@ class Tap:
         return response
 
     def _failed(self, reason: Any) -> Any:
+        if self._left:
+            # It fails with one of several exceptions, by its phase.
+            raise defer.CancelledError
         if self._flooded:
             raise ResponseFailed([Failure(TooLong())])
         return reason

@@ -9,6 +9,7 @@ ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
 """
 
 import re
+from typing import Any
 
 from lmbroker.site import framing
 from lmbroker.site.channel import NEVER, Channel
@@ -96,7 +97,11 @@ class LeanChannel(Channel):
         if length > len(data) - end:
             self.phase = "body"
             self.deadline = self._in(limits.body_seconds)
-        self._more(data[end:])
+            self._more(data[end:])
+        else:
+            self._missing = 0
+            request.body_came(data[end:])
+            self._serve(request)
         return True
 
     def _more(self, data: bytes) -> None:
@@ -110,8 +115,26 @@ class LeanChannel(Channel):
             request.handleContentChunk(data)
         if behind:
             self._early(behind)
-        if not self._missing and self.phase != "closing":
+        if not self._missing:
+            self._serve(request)
+
+    def _serve(self, request: LeanRequest) -> None:
+        """It is whole."""
+        if self.phase != "closing":
             self.phase = "serving"
             self.deadline = NEVER
             self._handlingRequest = True
             request.whole()
+
+    def requestDone(self, request: Any) -> None:
+        """Stock: makes sure that it reads on, and reads what it held back: here it never stopped
+        reading, and holds nothing."""
+        if not self._usual or self.phase != "serving" or not self.persistent:
+            super().requestDone(request)
+            return
+        self._release()
+        del self.requests[0]
+        self.phase = "waiting"
+        self.deadline = self._in(self.site.limits.idle_seconds)
+        self._request_line = b""
+        self._handlingRequest = False

@@ -3,7 +3,7 @@
 """A request of the lean engine: what nobody asks for is not made, and what is written goes to the
 transport in one piece."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
@@ -18,11 +18,14 @@ from twisted.web.resource import getChildForRequest
 from lmbroker.site.request import Request
 
 
+_UNMADE = object()
+
+
 class LeanRequest(Request):
     """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
     A resource is not asked for an encoder: answers are sent as they are."""
 
-    __slots__ = ("_framed", "_lined", "_lines", "_wire")
+    __slots__ = ("_body", "_file", "_framed", "_left", "_lined", "_lines", "_wire")
 
     # Made for those who ask.
     client: Any = cached_property(lambda self: self.transport.getPeer())
@@ -50,6 +53,24 @@ class LeanRequest(Request):
         self._framed = False
         self._lines = b""
         self._lined: Collection[str] = ()
+        self._body = b""
+        """The body that came in one piece with its head."""
+        self._file: Any = _UNMADE
+        self._left: Callable[[], None] | None = None
+
+    @property
+    def content(self) -> Any:
+        if self._file is _UNMADE:
+            self._file = BytesIO(self._body)
+        return self._file
+
+    @content.setter
+    def content(self, file: Any) -> None:
+        self._file = file
+
+    @content.deleter
+    def content(self) -> None:
+        self._file = None
 
     def began(
         self, method: bytes, target: bytes, path: bytes, received: dict[str, list[str]]
@@ -60,13 +81,31 @@ class LeanRequest(Request):
         self.uri = target
         self.path = path
         self.received = received
-        self.content = BytesIO()
+
+    def body_came(self, body: bytes) -> None:
+        """All of it is here at once."""
+        if self.channel.hold(len(body)):
+            self._body = body
 
     def whole(self) -> None:
         """Its body is here: serve it."""
-        self.content.getvalue()  # as in requestReceived
-        self.content.seek(0)
+        if not self._body:
+            self.content.getvalue()  # as in requestReceived
+            self.content.seek(0)
         self.process()
+
+    def take_body(self) -> bytes:
+        """The body, for the only one who reads it: a stream may last for minutes."""
+        body, file = self._body, self._file
+        self._body, self._file = b"", _UNMADE
+        if file is not _UNMADE:
+            body = file.read()
+        return body
+
+    def when_left(self, left: Callable[[], None]) -> None:
+        """``left`` is called when the client is gone before its answer has ended: all that is
+        wanted of ``notifyFinish``, without a Deferred for each request."""
+        self._left = left
 
     def process(self) -> None:
         """Stock: makes each date anew, names the server, takes all apart for encoders."""
@@ -75,7 +114,6 @@ class LeanRequest(Request):
             super().process()
             return
         self.site = self.channel.site
-        self.responseHeaders.setRawHeaders(b"date", [_date(int(time()))])
         self.prepath = []
         self.sitepath: list[bytes] = []
         self.postpath = path[1:].split(b"/")
@@ -88,7 +126,8 @@ class LeanRequest(Request):
 
     def set_headers(self, headers: Sequence[tuple[str, str]]) -> None:
         """As ``setHeader`` with each, whose names are in lower case: written as they are, where no
-        value could be taken for two lines. At most once."""
+        value could be taken for two lines. At most once, and these are all headers of the answer
+        but those of this hop."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         if len(lines.splitlines()) == len(headers) and lines.isascii():
             self._lines = lines.encode()
@@ -116,12 +155,19 @@ class LeanRequest(Request):
         if self._disconnected or self._inFakeHead or self.startedWriting:
             return  # nobody listens, or the answer has no body
         self.startedWriting = 1
-        self._complete()
+        date = _date(int(time()))
         parts = [b"%b %d %b\r\n" % (self.clientproto, self.code, self.code_message)]
+        if self._lines:
+            parts += (b"date: ", date, b"\r\n", self._lines)
+            if "content-length" not in self._lined and self._may_be_chunked():
+                self.chunked = 1
+                parts.append(b"transfer-encoding: chunked\r\n")
+        else:
+            self._complete(date)
         for name, values in self.responseHeaders.getAllRawHeaders():
             for value in values:
                 parts += (name, b": ", value, b"\r\n")
-        parts += (self._lines, b"\r\n")
+        parts.append(b"\r\n")
         if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
             self._wire, self._framed = self.transport, bool(self.chunked)
             if self._framed and data:
@@ -129,23 +175,30 @@ class LeanRequest(Request):
             parts.append(data)
         self.transport.write(b"".join(parts))
 
-    def _complete(self) -> None:
+    def _may_be_chunked(self) -> bool:
+        bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        return not bodiless and self.clientproto == b"HTTP/1.1"
+
+    def _complete(self, date: bytes) -> None:
         """The response headers with those that the resource left to us."""
-        headers, full = self.responseHeaders, self.code not in NO_BODY_CODES
+        headers = self.responseHeaders
+        if not headers.hasHeader(b"date"):
+            headers.setRawHeaders(b"date", [date])
         length = headers.getRawHeaders(b"content-length")
-        typed = "content-type" in self._lined or headers.hasHeader(b"content-type")
-        if full and length != [b"0"] and not typed:
+        if (
+            self.code not in NO_BODY_CODES
+            and length != [b"0"]
+            and not headers.hasHeader(b"content-type")
+        ):
             headers.setRawHeaders(b"content-type", [self.defaultContentType])
-        full = full and self.method != b"HEAD"
-        measured = "content-length" in self._lined or length is not None
-        if full and not measured and self.clientproto == b"HTTP/1.1":
+        if length is None and self._may_be_chunked():
             headers.setRawHeaders(b"transfer-encoding", [b"chunked"])
             self.chunked = 1
         if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
             headers.setRawHeaders(b"last-modified", [datetimeToString(self.lastModified)])
         if self.etag is not None:
             headers.setRawHeaders(b"etag", [self.etag])
-        if "cookies" in vars(self) and self.cookies:
+        if self.cookies:
             headers.setRawHeaders(b"set-cookie", self.cookies)
 
     def finish(self) -> None:
@@ -165,6 +218,19 @@ class LeanRequest(Request):
         """Stock: looks at each write whether that was."""
         self._wire = None
         super().connectionLost(reason)
+        left, self._left = self._left, None
+        if left is not None:
+            left()
+
+    def _cleanup(self) -> None:
+        """Stock: looks for a producer that was left behind, and closes a file that nobody made."""
+        self._left = None
+        if self.notifications or self.producer or self._file is not _UNMADE:
+            super()._cleanup()
+            return
+        self._body = b""
+        self.channel.requestDone(self)
+        del self.channel
 
 
 @lru_cache(maxsize=1)

@@ -261,7 +261,7 @@ def ours(data, *cuts):
     wire.abortConnection = wire.loseConnection
     connection.makeConnection(wire)
     taker, got = Taker(), []
-    sent = connection.send([b"POST / HTTP/1.1\r\n\r\n"], keep=True)
+    sent = connection.send(b"POST / HTTP/1.1\r\n\r\n", True)
     sent.addCallbacks(got.append, got.append)
     sent.addCallback(lambda _: got[0].deliverBody(taker) if hasattr(got[0], "code") else None)
     places = [0, *cuts, len(data)]
