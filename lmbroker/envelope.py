@@ -9,6 +9,7 @@ backend sees.
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -20,9 +21,16 @@ _ANY = msgspec.json.Decoder()
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _AFTER_KEY = re.compile(rb"\s*:\s*")
-_KEY = re.compile(rb'\s*"([^"\\]*)"\s*:\s*')
-_COMMA = re.compile(rb"\s*,?\s*")
+_KEY = re.compile(rb'[\s,]*"([^"\\]*)"\s*:\s*')
+_END = re.compile(rb"\s*\}")
 _UNSAFE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+
+_LOOKALIKES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True)))) - {"model"}
+
+_MODEL = b'"model"'
+
+SHORT = 4096
+"""Bytes of a body that is searched whole: from there on a walk over the top level is faster."""
 
 MODEL_LENGTH = 256
 """Longest model name that is looked at, in characters."""
@@ -112,10 +120,10 @@ def read(body: bytes) -> Envelope:
             param="model",
             code="invalid_value",
         )
-    if any(len(key) == 5 and key != "model" and key.lower() == "model" for key in fields):
+    if not _LOOKALIKES.isdisjoint(fields):
         raise _ambiguous()
     stream = fields.get("stream")
-    streaming = bytes(stream) if stream is not None else b"null"
+    streaming = b"null" if stream is None else bytes(stream)
     if streaming not in (b"true", b"false", b"null"):
         raise Refused(
             "invalid_request", "'stream' must be a boolean", param="stream", code="invalid_type"
@@ -135,7 +143,8 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
     hand. Raises Refused when the key stands there twice.
     """
     value = msgspec.json.encode(model)
-    place = _model_place(body, _TOP_LEVEL.decode(body) if fields is None else fields)
+    fields = _TOP_LEVEL.decode(body) if fields is None else fields
+    place = _only_model(body, fields) or _model_place(body, fields)
     start, end = _model_span(body) if place is None else place
     return b"".join((body[:start], value, body[end:]))
 
@@ -148,6 +157,16 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
     return sum(found == key for found, _ in _keys(body)) > 1
 
 
+def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Where the top-level model's value stands, in a short body in which one key alone can be
+    it: ``"model"`` stands there once, and no letter is written as an escape."""
+    at = body.find(_MODEL) if len(body) < SHORT else -1
+    if at < 0 or body.rfind(_MODEL) != at or b"\\u" in body:
+        return None
+    colon = _AFTER_KEY.match(body, at + len(_MODEL))
+    return None if colon is None else (colon.end(), colon.end() + len(memoryview(fields["model"])))
+
+
 def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
     """Where the top-level model's value stands. The lengths of the values say where the next key
     is; None where the body does not fit (a key that stands there twice or is written with
@@ -157,14 +176,15 @@ def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | No
     at = body.index(b"{") + 1
     for key, raw in fields.items():
         found = _KEY.match(body, at)
-        value = memoryview(raw)
-        if found is None or found[1] != key.encode() or not body.startswith(value, found.end()):
+        if found is None or found[1] != key.encode():
             return None
-        end = found.end() + len(value)
+        start = found.end()
+        if not body.startswith(raw, start):
+            return None
+        at = start + len(memoryview(raw))
         if key == "model":
-            place = found.end(), end
-        at = _COMMA.match(body, end).end()  # type: ignore[union-attr]
-    return place if body[at : at + 1] == b"}" else None
+            place = start, at
+    return place if _END.match(body, at) else None
 
 
 def with_usage(body: bytes) -> bytes | None:

@@ -23,6 +23,39 @@ VALUES = st.recursive(
 KEYS = st.text().filter(lambda key: key.lower() not in ("model", "stream"))
 
 
+PIECES = (
+    *("{", "}", "[", "]", ",", ":", " ", "1"),
+    *(
+        '"model"',
+        '"m"',
+        '"mod\\u0065l"',
+        '"\\"model\\""',
+        '"a\\\\"',
+        '"model":"m"',
+        '"x":{"model":"m"}',
+    ),
+)
+
+
+@given(
+    before=st.lists(st.sampled_from(PIECES), max_size=5),
+    behind=st.lists(st.sampled_from(PIECES), max_size=5),
+)
+def test_a_short_way_to_the_model_leads_to_the_same_place(before, behind):
+    for comma in ("", ","):
+        text = "{" + "".join(before) + comma + '"model":"m"' + comma + "".join(behind) + "}"
+        body = text.encode()
+        try:
+            fields = envelope.read(body).fields
+        except Refused:
+            continue
+        try:
+            span = envelope._model_place(body, fields) or envelope._model_span(body)
+        except Refused:
+            span = None
+        assert envelope._only_model(body, fields) in (None, span)
+
+
 @given(
     fields=st.lists(st.tuples(KEYS, VALUES), max_size=6, unique_by=lambda pair: pair[0]),
     place=st.integers(0, 6),
