@@ -56,21 +56,23 @@ class Channel(http.HTTPChannel):
     _networkProducer: Any
     log = Logger()
 
+    # What few connections change: of over 30 attributes CPython makes a larger, slower dictionary.
+    stall_deadline = NEVER
+    _bytes_left = 0
+    _lines_left = 0
+    _wire_bytes = 0
+    _discarded = 0
+    _outstanding = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.phase = "waiting"
         self.deadline = NEVER
-        self.stall_deadline = NEVER
         self._turned_away: ErrorInfo | None = None
         self._request_line = b""
-        self._bytes_left = 0
-        self._lines_left = 0
         self._body_limit = 0
         self._body_bytes = 0
-        self._wire_bytes = 0
         self._early_bytes = 0
-        self._discarded = 0
-        self._outstanding = 0
 
     # The life of the connection.
 
