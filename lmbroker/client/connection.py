@@ -6,6 +6,7 @@ not is refused here: other protocols and versions, ``101``, codings beside ``chu
 without end.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpResponseParser
@@ -35,6 +36,18 @@ _came: list[bytes] = []
 empty again before anybody else may run."""
 
 
+_CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
+
+
+def _only_chunk(data: bytes) -> bytes:
+    """What the chunk holds that ``data`` is, where it is one and nothing else, and was written as
+    nobody could misread it: as servers write each event of a stream."""
+    size = _CHUNK.match(data)
+    if size is None or size.end() + int(size[1], 16) + 2 != len(data) or data[-2:] != b"\r\n":
+        return b""
+    return data[size.end() : -2]
+
+
 class Connection(Protocol):
     """Idle, or with one request on it: until its head is here ``_waiter`` waits for the response,
     then ``_response`` is it.
@@ -44,6 +57,7 @@ class Connection(Protocol):
 
     # Few and small objects for each event, as in ``relay.Relay``.
     __slots__ = (
+        "_aligned",
         "_bare",
         "_body",
         "_chunked",
@@ -76,6 +90,9 @@ class Connection(Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
         self._body = b""
         """What came of it and is nobody's yet."""
+        self._chunked = False
+        self._aligned = False
+        """llhttp waits for the next chunk of the body."""
         self._parser: Any = HttpResponseParser(self)
 
     def connectionMade(self) -> None:
@@ -116,6 +133,13 @@ class Connection(Protocol):
             self._pool.forget(self)
             self.abort()
             return
+        chunk = _only_chunk(data) if self._chunked else b""
+        if chunk and self._aligned and self._response is not None:
+            # llhttp would find the same, and be where it is now.
+            self._body += chunk
+            self._hand_over(self._response)
+            return
+        self._aligned = False
         try:
             if waiter is not None and not self._bare and not data.startswith(b"H"):
                 raise ValueError("not HTTP")
@@ -131,8 +155,10 @@ class Connection(Protocol):
             self._end = self._end or Failure(ResponseFailed([Failure(cause)]))
             self.abort()
         if _came:
-            self._body += b"".join(_came)
+            body = b"".join(_came)
             _came.clear()
+            self._body += body
+            self._aligned = body == chunk
         response = self._response
         if waiter is not None:
             if response is not None:
@@ -251,6 +277,7 @@ class Connection(Protocol):
         # behind: what is freed at once is memory that is still in the processor's cache.
         taker, self._taker = self._taker, None
         self._response = self._end = response.connection = None
+        self._chunked = self._aligned = False
         transport = self.transport
         if transport is not None:
             if not self._keep:

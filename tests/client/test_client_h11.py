@@ -454,3 +454,34 @@ def test_what_h11_refuses_we_refuse_however_it_is_damaged_and_cut(name, edits, c
         # A damaged length makes what was behind a part of the body.
         assert (mine[0], tidied(mine[1]), mine[2]) == (its[0], tidied(its[1]), its[2])
         assert not mine[3] or kept_by_h11(tidied(data)) or b"HTTP/1.0" in data
+
+
+def _framed(data):
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+INSIDE = (
+    b"a",
+    b"data: 1\n\n",
+    b"\r\n",
+    b"1\r\na\r\n",
+    b"3\r\nabc\r\n",
+    b"0\r\n\r\n",
+    b"5\r\n",
+    b"2",
+)
+
+
+@given(
+    events=st.lists(st.lists(st.sampled_from(INSIDE), max_size=4).map(b"".join), max_size=6),
+    end=st.sampled_from([b"0\r\n\r\n", b"", b"1\r\na", b"01\r\na\r\n0\r\n\r\n", b"x\r\n"]),
+    picked=st.data(),
+)
+def test_a_chunk_that_is_read_alone_is_one_only_where_a_chunk_is_due(events, end, picked):
+    """Reads that end where a chunk does, or where the content of one looks as if it did."""
+    data = chunked(b"".join(_framed(event) for event in events if event) + end)
+    marks = [found.end() for found in re.finditer(rb"\r\n", data)]
+    marks += [found.start() for found in re.finditer(rb"[0-9a-f]+\r\n", data)]
+    head = data.index(b"\r\n\r\n") + 4
+    cuts = picked.draw(st.sets(st.sampled_from([at for at in marks if at >= head] or [head])))
+    assert ours(data, *sorted(cuts)) == theirs(data)
