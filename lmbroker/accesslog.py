@@ -1,7 +1,7 @@
 """An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
 the contents."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,15 +9,15 @@ from twisted.logger import Logger
 
 from lmbroker.call import Attempt, Record
 from lmbroker.headers import HEADER_TEXT
+from lmbroker.jsonlog import HEAD, Line
 from lmbroker.losses import listed
 
-Tell = Callable[[str, str, str, msgspec.Struct], None]
-"""Takes level, logger, message and fields of a line."""
+Tell = Callable[[Sequence[Line]], None]
 
 
 class AccessLog:
     """Tells each ended call as one line with a fixed list of fields: to ``tell``, or to Twisted's
-    log where that is somebody else's."""
+    log where that is somebody else's. See ``turns.Watcher``."""
 
     log = Logger()
 
@@ -29,23 +29,28 @@ class AccessLog:
     def attempted(self, record: Record, attempt: Attempt) -> None: ...
 
     def closed(self, record: Record) -> None:
+        self.ended((), (record,))
+
+    def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
         if self._tell is not None:
-            level = "error" if record.outcome == "failed" else "info"
-            what = f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}"
-            self._tell(level, self.log.namespace, what, access_line(record))
+            self._tell([access_line(record) for record in records])
             return
-        emit = self.log.error if record.outcome == "failed" else self.log.info
-        emit(
-            "{operation} {alias} {outcome} {status}",
-            operation=record.operation,
-            alias=record.alias or "-",
-            outcome=record.outcome,
-            status=record.status,
-            fields=access_fields(record),
-        )
+        for record in records:
+            emit = self.log.error if record.outcome == "failed" else self.log.info
+            emit(
+                "{operation} {alias} {outcome} {status}",
+                operation=record.operation,
+                alias=record.alias or "-",
+                outcome=record.outcome,
+                status=record.status,
+                fields=access_fields(record),
+            )
 
 
-class AccessLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+_LOGGER = AccessLog.log.namespace
+
+
+class AccessLine(Line, kw_only=True, omit_defaults=True):
     """What the access line says, in the order in which it says it; nothing stands for what is not
     known. Durations are in milliseconds since the call arrived."""
 
@@ -80,6 +85,9 @@ def access_line(record: Record) -> AccessLine:
     """The access line of an ended call."""
     began = record.opened_at
     line = AccessLine(
+        level="error" if record.outcome == "failed" else "info",
+        logger=_LOGGER,
+        message=f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}",
         request_id=record.id,
         operation=record.operation,
         alias=record.alias or None,
@@ -118,9 +126,9 @@ def access_line(record: Record) -> AccessLine:
 
 
 def access_fields(record: Record) -> dict[str, Any]:
-    """The same, for whoever wants a dict."""
+    """The same, for whoever wants a dict, without what every line begins with."""
     fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
-    return fields
+    return {name: value for name, value in fields.items() if name not in HEAD}
 
 
 def _ms(began: float, moment: float | None) -> float | None:

@@ -137,7 +137,7 @@ class Breaker:
 
     def free(self, now: float) -> bool:
         """Whether an attempt may be made: the one of a probe is the only one of its time."""
-        return self.state != "half_open" and now >= self.free_at()
+        return self.state != "half_open" and now >= self._open_until and now >= self._rest_until
 
     def why(self, now: float) -> str:
         """Why no attempt may be made, or why the breaker last opened."""

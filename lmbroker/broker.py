@@ -117,7 +117,7 @@ class Broker:
         self._courses = Courses(Health(config.breaker), chance)
         self._config = config
         self._backends = backends
-        self._observers = (self._courses, *observers)
+        self._observers = tuple(observers)
         self.clock = clock
         self.wall = wall
         self._lessons = Lessons()
@@ -153,26 +153,54 @@ class Broker:
         record.closed_at = self.clock.seconds()
         if record.client_left:
             record.outcome = "client_left"
+        self._courses.closed(record)
         for observer in self._observers:
             observer.closed(record)
 
     # The operations.
 
     async def chat(self, call: Call, record: Record) -> Answer:
-        """Answer a chat call. Raises Refused or AttemptFailed, CancelledError when the client
-        left."""
-        return await self._answer(call, record)
+        """Answer a call: one attempt after the other, as far as the rules of the alias go. What
+        happens before this returns may happen again elsewhere; nothing does afterwards.
 
-    async def embeddings(self, call: Call, record: Record) -> Answer:
-        """Answer an embeddings call; raises as ``chat``."""
-        return await self._answer(call, record)
+        Raises Refused or AttemptFailed, CancelledError when the client left.
+        """
+        route = self._route(call, record)
+        if call.operation != "chat":
+            served = routing.serving(route, call.operation)
+            if served.targets:
+                # Otherwise the first target says why it has no such operation.
+                route = served
+        elif route.caps is not None:
+            route.caps.check(call)
+        key = routing.sticky_key(route, call) if route.sticky else ""
+        now = self.clock.seconds()
+        course = self._courses.begin(record, route, call.alias, now, key=key)
+        while True:
+            target = course.target(now)
+            try:
+                answer = await self._attempt(call, record, route, target, now)
+            except BrokerError as error:
+                pause = course.failed(error, self.clock.seconds(), self.wall())
+            else:
+                course.answered(self.clock.seconds())
+                return answer
+            finally:
+                if self._courses.health.changes:
+                    self._tell_changes()
+            call = headers.for_another_backend(call)
+            if pause:
+                await deferLater(self.clock, pause)
+            now = self.clock.seconds()
+
+    embeddings = chat
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise
         (translation.md 7.3); raises as ``chat``."""
-        route = self._route(call)
+        route = self._route(call, record)
         if routing.serving(route, call.operation).targets:
-            return await self._answer(call, record)
+            return await self.chat(call, record)
         body = msgspec.json.encode({"input_tokens": estimate(call)})
         head = (
             ("content-type", "application/json"),
@@ -181,37 +209,15 @@ class Broker:
         )
         return WholeAnswer(200, head, body, record)
 
-    def _route(self, call: Call) -> Route:
+    def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, or where its
         caller may not go."""
-        route = self.config.alias(call.alias)
-        if route is None or not may_use(call.caller, call.alias, route.name):
-            raise routing.unknown_model(call.alias)
-        return route
-
-    async def _answer(self, call: Call, record: Record) -> Answer:
-        """One attempt after the other, as far as the rules of the alias go. What happens before
-        this returns may happen again elsewhere; nothing does afterwards."""
-        route = self._route(call)
-        if route.caps is not None and call.operation == "chat":
-            route.caps.check(call)
-        served = routing.serving(route, call.operation)
-        if served.targets:
-            # Otherwise the first target says why it has no such operation.
-            route = served
-        key = routing.sticky_key(route, call)
-        course = self._courses.begin(record, route, call.alias, self.clock.seconds(), key=key)
-        while True:
-            target = course.target(self.clock.seconds())
-            try:
-                return await self._attempt(call, record, route, target)
-            except BrokerError as error:
-                pause = course.failed(error, self.clock.seconds(), self.wall())
-            finally:
-                self._tell_changes()
-            call = headers.for_another_backend(call)
-            if pause:
-                await deferLater(self.clock, pause)
+        route = self._config.alias(call.alias)
+        if route is not None:
+            record.alias = route.name
+            if may_use(call.caller, call.alias, route.name):
+                return route
+        raise routing.unknown_model(call.alias)
 
     def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:
         """A backend was checked (``checks``): it answered, or it failed."""
@@ -240,11 +246,14 @@ class Broker:
                 reason=change.reason or "-",
             )
 
-    async def _attempt(self, call: Call, record: Record, alias: Alias, target: Target) -> Answer:
+    async def _attempt(
+        self, call: Call, record: Record, alias: Alias, target: Target, now: float
+    ) -> Answer:
         """One target; a refusal that teaches what the model does not take is repaired once."""
         mode = call.mode or alias.mode
-        known = self._lessons.overrides(target, self.clock.seconds())
-        workflow = meet(call, target, mode=mode, overrides={**known, **alias.profile})
+        known = self._lessons.overrides(target, now)
+        overrides = {**known, **alias.profile} if known else alias.profile
+        workflow = meet(call, target, mode=mode, overrides=overrides)
         try:
             return await self._try(call, record, alias, target, workflow)
         except BackendRefused as error:
@@ -273,7 +282,7 @@ class Broker:
         outbound = workflow.outbound()
         record.dropped = workflow.dropped
         attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
-        record.attempts = [*record.attempts, attempt]
+        record.attempts.append(attempt)
         try:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
             attempt.status = answer.status
@@ -358,7 +367,7 @@ class Broker:
     ) -> Pairs:
         return (
             *headers.from_backend(answer.headers),
-            *self._limits(call, alias, target, answer),
+            *(self._limits(call, alias, target, answer) if alias.expose_limits else ()),
             *headers.identity(
                 call.dialect,
                 call.id,

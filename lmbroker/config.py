@@ -24,12 +24,11 @@ from lmbroker.endpoints import (
     listen_on,
     parse_endpoint,
 )
-from lmbroker.errors import Refused
 from lmbroker.keys import HASH, Key, digest_of
 from lmbroker.limits import BODIES, Limits
 from lmbroker.redaction import redact
 from lmbroker.retries import Retries
-from lmbroker.routing import Aliases, Route, resolve
+from lmbroker.routing import Aliases, Route
 
 DRAIN = 30.0
 """Seconds."""
@@ -96,10 +95,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def alias(self, name: str) -> Route | None:
         """Where the model name of a client leads, None for one that nobody configured."""
-        try:
-            return resolve(name, self.index)[0]
-        except Refused:
-            return None
+        found: Route | None = self.index.find(name)
+        return found
 
 
 def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:

@@ -7,13 +7,16 @@ The broker's loop is all that is outside::
     while True:
         target = course.target(now)
         try:
-            return await self._attempt(call, record, route, target)
+            answer = await self._attempt(call, record, route, target)
         except BrokerError as error:
             pause = course.failed(error, now, wall)    # raises what the client shall be told
+        else:
+            course.answered(now)
+            return answer
         if pause:
             await deferLater(clock, pause)
 
-``Courses`` is an ``Observer``: that a call ended, however it did, it hears from ``closed``.
+That the call ended, however it did, is for ``Courses.closed``.
 """
 
 from collections.abc import Iterable
@@ -22,7 +25,7 @@ import msgspec
 
 from lmbroker import balancing, retries
 from lmbroker.balancing import Chance, Load
-from lmbroker.call import Attempt, Backend, Record, Target
+from lmbroker.call import Backend, Record, Target
 from lmbroker.errors import AttemptFailed, BrokerError, Refused
 from lmbroker.health import Health, Place, Visit
 from lmbroker.retries import Budget, Failure
@@ -37,6 +40,22 @@ _LATER = 0.001
 
 class Course:
     """One call on its way; made by ``Courses.begin``."""
+
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_budget",
+        "_chance",
+        "_failures",
+        "_health",
+        "_here",
+        "_next",
+        "_order",
+        "_record",
+        "_route",
+        "_sticky",
+        "_visit",
+    )
 
     def __init__(
         self,
@@ -58,11 +77,11 @@ class Course:
         self._health = health
         self._budget = budget
         self._chance = chance
-        self._stops = tuple(_Stop(target, route, health) for target in route.targets)
-        self._order = [self._stops[at] for at in self._ranked(began)]
-        self._next: _Stop | None = self._order[0]
-        self._visit: Visit | None = None
+        stops = [_Stop(target, route, health) for target in route.targets]
+        self._order = stops if len(stops) == 1 else self._ranked(stops, began)
         self._here = self._order[0]
+        self._next: _Stop | None = self._here
+        self._visit: Visit | None = None
         self._failures: list[Failure] = []
 
     def target(self, now: float) -> Target:
@@ -123,22 +142,25 @@ class Course:
         if self._visit is not None:
             self._health.closed(self._visit, now, self._record.outcome, self._record.code)
 
-    def _ranked(self, now: float) -> list[int]:
+    def _ranked(self, stops: "list[_Stop]", now: float) -> "list[_Stop]":
+        """``stops``, best first."""
         route = self._route
-        if len(self._stops) == 1:
-            return [0]
+        free = [stop.free(now) for stop in stops]
+        if route.strategy == "ordered" and all(free):
+            return stops
         loads = [
             Load(
                 name="\0".join(stop.place.name),
                 weight=route.weight(at),
-                free=stop.free(now),
+                free=free[at],
                 free_at=stop.place.free_at(stop.refs),
                 in_flight=stop.place.in_flight,
                 cost=stop.place.cost(now),
             )
-            for at, stop in enumerate(self._stops)
+            for at, stop in enumerate(stops)
         ]
-        return balancing.order(loads, route.strategy, self._chance, self._sticky)
+        order = balancing.order(loads, route.strategy, self._chance, self._sticky)
+        return [stops[at] for at in order]
 
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
@@ -183,14 +205,16 @@ class Course:
 class _Stop:
     """One target on a course: how often it was tried, how that ended, with which keys."""
 
+    __slots__ = ("_keyed", "_used", "failure", "place", "refs", "target", "tries")
+
     def __init__(self, target: Target, route: Route, health: Health) -> None:
         self.target = target
         self.place: Place = health.place(target)
         self.tries = 0
         self.failure: BrokerError | None = None
         self._keyed = route.keyed(target.backend)
-        self.refs = tuple(backend.credential_ref for backend in self._keyed)
-        self._used: set[str] = set()
+        self.refs = [backend.credential_ref for backend in self._keyed]
+        self._used: frozenset[str] = frozenset()
 
     def free(self, now: float) -> bool:
         return self.place.free(self.refs, now)
@@ -220,13 +244,13 @@ class _Stop:
 
         at = min(range(count), key=rank)
         place.turn = (at + 1) % count
-        self._used.add(self.refs[at])
+        self._used |= {self.refs[at]}
         return keyed[at]
 
 
 class Courses:
     """The courses of all calls under way, and what outlives them: the health of the targets and
-    the budgets of the aliases. Keep one per process. See ``call.Observer``."""
+    the budgets of the aliases. Keep one per process."""
 
     def __init__(self, health: Health, chance: Chance) -> None:
         self.health = health
@@ -248,8 +272,10 @@ class Courses:
                 param="model",
                 code="unsupported_operation",
             )
-        budget = self._budgets.setdefault(route.name, Budget())
-        budget.call(now, route.retries)
+        budget = self._budgets.get(route.name)
+        if budget is None:
+            budget = self._budgets[route.name] = Budget()
+        budget.calls += 1
         course = self._open[record.id] = Course(
             record,
             route,
@@ -269,14 +295,8 @@ class Courses:
         names = {route.name for route in routes}
         self._budgets = {name: each for name, each in self._budgets.items() if name in names}
 
-    def opened(self, record: Record) -> None: ...
-
-    def attempted(self, record: Record, attempt: Attempt) -> None:
-        course = self._open.get(record.id)
-        if course is not None and not attempt.error and attempt.ended is not None:
-            course.answered(attempt.ended)
-
     def closed(self, record: Record) -> None:
+        """The call ended; one that never had a course may end, too."""
         course = self._open.pop(record.id, None)
         if course is not None and record.closed_at is not None:
             course.closed(record.closed_at)

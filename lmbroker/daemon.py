@@ -35,6 +35,7 @@ from lmbroker.metrics import Metrics, Refusals
 from lmbroker.routing import Route
 from lmbroker.site import Site
 from lmbroker.testing import PracticeBackend
+from lmbroker.turns import Turns
 from lmbroker.web import Front
 
 ASIDE = (b"/metrics", b"/health", b"/ready")
@@ -97,19 +98,15 @@ class BrokerService(service.MultiService):
         self._practice: PracticeBackend | None = None
         self._config = config
         metrics = Metrics(registry)
-        self.broker = Broker(
-            config,
-            self.backends,
-            (metrics, AccessLog(observer.tell if observer is not None else None)),
-            reactor,
-            time.time,
-        )
+        access_log = AccessLog(observer.tell if observer is not None else None)
+        self._turns = Turns((metrics, access_log))
+        self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
-        self._front = Front(self.broker)
+        self._front = Front(self.broker, settle=self._turns.tell)
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
-        self._aside = Front(self.broker, self._registry)
+        self._aside = Front(self.broker, self._registry, self._turns.tell)
         # With connections of its own: clients cannot crowd out who looks after us.
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
@@ -157,8 +154,7 @@ class BrokerService(service.MultiService):
 
     def startService(self) -> None:
         super().startService()
-        if self._observer is not None:
-            self._observer.gather(self._reactor)
+        self._turns.gather(self._reactor)
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
@@ -254,8 +250,7 @@ class BrokerService(service.MultiService):
             if self._practice is not None:
                 await self._practice.stop()
         finally:
-            if self._observer is not None:
-                self._observer.settle()
+            self._turns.settle()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
         """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""

@@ -4,7 +4,7 @@ Everything goes by allow-list: a header that is not named here stops at the brok
 lower case throughout. Credentials are not made here; ``backends`` adds them last.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -24,6 +24,7 @@ _NOT_FORWARDED = frozenset(
 """The version goes on its own; the others are bound to a credential, and ours is another one."""
 _OPENAI_NATIVE = ("openai-beta", "x-client-request-id", "idempotency-key")
 _RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
+_RETRIES = frozenset(_RETRY)
 
 REQUEST_ID: Mapping[Dialect, str] = {"openai": "x-request-id", "anthropic": "request-id"}
 """Under which name a client of each dialect looks for the request id."""
@@ -51,7 +52,7 @@ def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> P
             if name == "idempotency-key"
             or (name.startswith("anthropic-") and name not in _NOT_FORWARDED)
         )
-    else:
+    elif native:
         out += ((name, given[name]) for name in _OPENAI_NATIVE if name in given)
     return tuple(out)
 
@@ -85,6 +86,8 @@ def for_another_backend(call: Call) -> Call:
 
 def from_backend(headers: Mapping[str, str]) -> Pairs:
     """The response headers of a backend that every client may see."""
+    if _RETRIES.isdisjoint(headers):
+        return ()
     return tuple((name, headers[name]) for name in _RETRY if name in headers)
 
 
@@ -104,15 +107,19 @@ def identity(
     attempts: int = 1,
 ) -> Pairs:
     """The headers that say who answered: the request id and the ``x-lmbroker-*`` ones."""
-    out: Iterable[tuple[str, str]] = (
+    out = [
         (REQUEST_ID[dialect], backend_id or request_id),
         ("x-lmbroker-request-id", request_id),
-        ("x-lmbroker-backend", _header_text(backend)),
-        ("x-lmbroker-model", _header_text(model)),
-        ("x-lmbroker-dropped", _header_text(dropped)),
-        ("x-lmbroker-attempts", str(attempts) if attempts > 1 else ""),
-    )
-    return tuple((name, value) for name, value in out if value)
+    ]
+    if backend:
+        out.append(("x-lmbroker-backend", _header_text(backend)))
+    if model:
+        out.append(("x-lmbroker-model", _header_text(model)))
+    if dropped:
+        out.append(("x-lmbroker-dropped", _header_text(dropped)))
+    if attempts > 1:
+        out.append(("x-lmbroker-attempts", str(attempts)))
+    return tuple(out)
 
 
 def _header_text(text: str) -> str:

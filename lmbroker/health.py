@@ -79,7 +79,7 @@ class Visit(Ticket):
     __slots__ = ("key", "over", "place", "waiting")
 
     def __init__(self, place: "Place", key: Breaker, began: float) -> None:
-        super().__init__(began)
+        self.began = began
         self.place = place
         self.key = key
         self.waiting = True
@@ -113,7 +113,11 @@ class Place:
 
     def free(self, refs: Sequence[str], now: float) -> bool:
         """Whether an attempt may be made with one of these keys."""
-        return self.breaker.free(now) and any(self.key(ref).free(now) for ref in refs)
+        if self.breaker.free(now):
+            for ref in refs:
+                if self.key(ref).free(now):
+                    return True
+        return False
 
     def free_at(self, refs: Sequence[str]) -> float:
         """From when on an attempt may be made with one of these keys."""
@@ -133,11 +137,11 @@ class Place:
 
     def measure(self, seconds: float, now: float) -> None:
         """An answer's first event came after ``seconds``."""
-        pace = self.first_event(now)
-        if pace is None or self._measured_at is None or seconds > pace:
+        last, pace = self._measured_at, self._pace
+        if last is None or now - last > STALE or seconds > pace:
             self._pace = seconds
         else:
-            kept = exp(-max(0.0, now - self._measured_at) / SETTLE)
+            kept = exp(-max(0.0, now - last) / SETTLE)
             self._pace = pace * kept + seconds * (1 - kept)
         self._measured_at = now
 
@@ -167,11 +171,13 @@ class Health:
 
     def opened(self, place: Place, ref: str, now: float) -> Visit:
         """An attempt goes out, with the key of this reference."""
-        visit = Visit(place, place.key(ref), now)
+        key = place.key(ref)
+        visit = Visit(place, key, now)
         place.in_flight += 1
         place.waiting += 1
-        place.breaker.began(visit, now)
-        visit.key.began(visit, now)
+        for breaker in (place.breaker, key):
+            if breaker.state == "open":
+                breaker.began(visit, now)
         return visit
 
     def attempted(

@@ -7,6 +7,7 @@ event, contents included; this one cannot. Of a failure only the type and the pl
 
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -25,13 +26,16 @@ _NAMES = {"warn": "warning"}
 _encode = msgspec.json.Encoder().encode
 
 
-class _Head(msgspec.Struct):
-    """What every line begins with."""
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What every line begins with; ``time`` is when it is written."""
 
-    time: str
+    time: str = ""
     level: str
     logger: str
     message: str
+
+
+HEAD = frozenset(Line.__struct_fields__)
 
 
 class Stream(Protocol):
@@ -50,8 +54,7 @@ class JSONLog:
     def __init__(self, stream: Stream, level: str, worker: int | None = None) -> None:
         self._stream = stream
         self._worker = worker
-        self._reactor: Any = None
-        self._gathered: list[str] = []
+        self._end = b"}\n" if worker is None else b',"worker":%d}\n' % worker
         self._second = -1
         self._until_second = ""
         self.level = level
@@ -64,6 +67,7 @@ class JSONLog:
     def level(self, name: str) -> None:
         self._level = name
         self._threshold = _LEVELS[name]
+        self._told = {each for each, level in _LEVELS.items() if level >= self._threshold}
 
     def __call__(self, event: Any) -> None:
         level = event.get("log_level") or LogLevel.info
@@ -89,38 +93,23 @@ class JSONLog:
             line.update(fields)
         if self._worker is not None:
             line["worker"] = self._worker
-        self._gathered.append(_encode(line).decode("utf-8") + "\n")
-        self._write()
+        self._write(_encode(line) + b"\n")
 
-    def tell(self, level: str, logger: str, message: str, fields: msgspec.Struct) -> None:
-        """Write a line past Twisted's log, whose ways cost more than all the rest of a line that
-        is written with every call. ``fields`` has at least one."""
-        if _LEVELS[level] < self._threshold:
-            return
-        head = _encode(_Head(self._rfc3339(time.time()), level, logger, message))
-        tail = b"}\n" if self._worker is None else b',"worker":%d}\n' % self._worker
-        line = b"%b,%b%b" % (head[:-1], _encode(fields)[1:-1], tail)
-        self._gathered.append(line.decode("utf-8"))
-        if self._reactor is None:
-            self._write()
-        elif len(self._gathered) == 1:
-            self._reactor.callLater(0, self._write)
+    def tell(self, lines: Sequence[Line]) -> None:
+        """Write lines past Twisted's log, whose ways cost more than all the rest of a line that
+        is written with every call, and at once: so does a write."""
+        now = self._rfc3339(time.time())
+        written = []
+        for line in lines:
+            if line.level in self._told:
+                line.time = now
+                written.append(_encode(line)[:-1] + self._end)
+        if written:
+            self._write(b"".join(written))
 
-    def gather(self, reactor: Any) -> None:
-        """Write what is told in one turn of ``reactor`` (IReactorTime) at once, at its end: under
-        load a write costs as much as all else of a line. Other lines never wait."""
-        self._reactor = reactor
-
-    def settle(self) -> None:
-        """There are no more turns: write each line when it comes."""
-        self._reactor = None
-        self._write()
-
-    def _write(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
-            self._stream.write("".join(gathered))
-            self._stream.flush()
+    def _write(self, text: bytes) -> None:
+        self._stream.write(text.decode("utf-8"))
+        self._stream.flush()
 
     def _rfc3339(self, seconds: float) -> str:
         whole = int(seconds)

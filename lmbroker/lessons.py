@@ -159,6 +159,8 @@ class Lessons:
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
         """What the profile of ``target`` should be changed by."""
+        if not self._known:
+            return {}
         key = (target.backend.name, target.model)
         known = self._known.get(key)
         if known is None:

@@ -5,6 +5,7 @@ can count as one (``workers.tally``); a collector that looks things up when it i
 """
 
 import collections
+from collections.abc import Sequence
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,9 +17,12 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 UNKNOWN = "other"
 """The alias label of a call for a model that nobody configured."""
 
+_MOST_TOKENS = 2**53
+"""Of one call: what a backend says beyond that is no count, and would spoil the sum."""
+
 
 class Metrics:
-    """Counts calls into ``registry``. See ``call.Observer``.
+    """Counts calls into ``registry``. See ``turns.Watcher``.
 
     What a metric keeps for its labels is looked up here: prometheus-client's own look-up takes a
     lock and makes each label a string anew. The labels are few, since they are configured.
@@ -100,29 +104,38 @@ class Metrics:
         self._in_flight.inc()
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
-        self._attempts(attempt.target.backend.name, attempt.error or "ok").inc()
+        self.ended((attempt,), ())
 
     def closed(self, record: Record) -> None:
-        self._in_flight.dec()
-        alias = record.alias or UNKNOWN
-        workflow = record.attempts[-1].workflow if record.attempts else "none"
-        self._requests(
-            alias, record.operation, workflow, record.outcome or "failed", str(record.status)
-        ).inc()
-        if record.closed_at is not None:
-            self._duration(alias, workflow).observe(record.closed_at - record.opened_at)
-        if record.first_event_at is not None:
-            self._first(alias, workflow).observe(record.first_event_at - record.opened_at)
-        usage = record.usage
-        if usage is not None:
-            prompt = usage.input + usage.cache_read + usage.cache_write
-            self._tokens(alias, "in").inc(prompt)
-            self._tokens(alias, "out").inc(usage.output)
-        for parameter in record.learned:
-            backend = record.attempts[-1].target.backend.name
-            self._learned(backend, parameter).inc()
-        if record.dropped:
-            self._dropped(alias, record.dialect).inc()
+        self.ended((), (record,))
+
+    def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
+        counts: dict[Counter, int] = collections.defaultdict(int)
+        for attempt in attempts:
+            counts[self._attempts(attempt.target.backend.name, attempt.error or "ok")] += 1
+        for record in records:
+            alias = record.alias or UNKNOWN
+            workflow = record.attempts[-1].workflow if record.attempts else "none"
+            outcome = record.outcome or "failed"
+            requests = self._requests(alias, record.operation, workflow, outcome, record.status)
+            counts[requests] += 1
+            if record.closed_at is not None:
+                self._duration(alias, workflow).observe(record.closed_at - record.opened_at)
+            if record.first_event_at is not None:
+                self._first(alias, workflow).observe(record.first_event_at - record.opened_at)
+            usage = record.usage
+            if usage is not None:
+                prompt = usage.input + usage.cache_read + usage.cache_write
+                counts[self._tokens(alias, "in")] += min(prompt, _MOST_TOKENS)
+                counts[self._tokens(alias, "out")] += min(usage.output, _MOST_TOKENS)
+            for parameter in record.learned:
+                backend = record.attempts[-1].target.backend.name
+                counts[self._learned(backend, parameter)] += 1
+            if record.dropped:
+                counts[self._dropped(alias, record.dialect)] += 1
+        for counter, count in counts.items():
+            counter.inc(count)
+        self._in_flight.dec(len(records))
 
 
 class Refusals(collections.Counter[int]):

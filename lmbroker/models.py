@@ -13,7 +13,7 @@ from lmbroker.call import Alias, Caller, Dialect, Target, path_of
 from lmbroker.errors import Refused
 from lmbroker.keys import may_use
 from lmbroker.profiles import profile
-from lmbroker.routing import ANY, Aliases, Route, asked_for, keeps_names, named, resolve
+from lmbroker.routing import ANY, Aliases, Route, asked_for, keeps_names, named
 from lmbroker.workflows.contract import Outbound
 
 MAX_LIMIT = 1000
@@ -173,9 +173,4 @@ def _behind(
 
 def _leads(name: str, route: Route, aliases: Aliases) -> bool:
     """Whether a call for ``name`` goes by ``route``, as a name that is no alias."""
-    if name in aliases.exact:
-        return False
-    try:
-        return resolve(name, aliases)[0] is route
-    except Refused:
-        return False
+    return name not in aliases.exact and aliases.find(name) is route

@@ -157,29 +157,26 @@ class Budget:
     """
 
     def __init__(self) -> None:
-        self.left: float | None = None
+        self.calls = 0
+        """Since the last second try; whoever makes a call counts it here."""
+        self._left: float | None = None
         self._filled_at = 0.0
-
-    def call(self, now: float, rules: Retries) -> None:
-        """A call begins."""
-        self._fill(now, rules, rules.share)
 
     def spend(self, now: float, rules: Retries) -> bool:
         """Whether there may be a second try now; then it is counted."""
-        self._fill(now, rules, 0.0)
-        if self.left is None or self.left < 1:
-            return False
-        self.left -= 1
-        return True
-
-    def _fill(self, now: float, rules: Retries, more: float) -> None:
         most = max(float(rules.floor), 1.0 if rules.share else 0.0)
-        if self.left is None:
-            self.left = float(rules.floor)
+        more = rules.share * self.calls
+        if self._left is None:
+            self._left = float(rules.floor)
         else:
             more += max(0.0, now - self._filled_at) * rules.floor / 60
-        self.left = min(most, self.left + more)
+        self._left = min(most, self._left + more)
         self._filled_at = now
+        self.calls = 0
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Failure(NamedTuple):

@@ -67,6 +67,20 @@ class Aliases:
         )
         self.default = self.exact.get(default)
 
+    def find(self, name: str) -> Route | None:
+        """The alias that a model name leads to, None where that is nowhere.
+
+        The alias of that very name wins, then the longest beginning (``claude-*``), ``*`` last of
+        them, then the default.
+        """
+        route = self.exact.get(name)
+        if route is not None:
+            return route
+        for prefix, route in self.prefixes:
+            if name.startswith(prefix):
+                return route
+        return self.default
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Aliases) and (self.exact, self.default) == (
             other.exact,
@@ -74,23 +88,6 @@ class Aliases:
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def resolve(name: str, aliases: Aliases) -> tuple[Route, str]:
-    """The alias that a model name leads to, and the name asked for.
-
-    The alias of that very name wins, then the longest beginning (``claude-*``), ``*`` last of
-    them, then the default. Raises Refused where there is none.
-    """
-    route = aliases.exact.get(name)
-    if route is not None:
-        return route, name
-    for prefix, route in aliases.prefixes:
-        if name.startswith(prefix):
-            return route, name
-    if aliases.default is None:
-        raise unknown_model(name)
-    return aliases.default, name
 
 
 def named(target: Target, asked: str) -> Target:

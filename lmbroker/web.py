@@ -39,7 +39,8 @@ Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
 
 
 class Front:
-    """The routes. ``registry`` is what ``/metrics`` shows; None hides it, at any time."""
+    """The routes. ``registry`` is what ``/metrics`` shows; None hides it, at any time. ``settle``
+    is called before it is shown: all that has ended is then counted."""
 
     log = Logger()
 
@@ -47,8 +48,14 @@ class Front:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(self, broker: Broker, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        registry: CollectorRegistry | None = None,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._broker = broker
+        self._settle = settle
         self.registry = registry
         self._created = int(broker.wall())
         self._calls: set[_Live] = set()
@@ -123,6 +130,7 @@ class Front:
     def metrics(self, request: Any) -> bytes:
         if self.registry is None:
             return self._refuse(request, _unknown_url())
+        self._settle()
         body, content_type = exposition(self.registry)
         request.setHeader("content-type", content_type)
         return body
@@ -244,8 +252,6 @@ class Front:
                 param="x-lmbroker-mode",
                 code="invalid_value",
             )
-        alias = self._broker.config.alias(head.model)
-        record.alias = alias.name if alias is not None else ""
         return Call(
             id=record.id,
             operation=record.operation,

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from lmbroker.breaker import BreakerRules
-from lmbroker.call import Attempt, Backend, Record, Target
+from lmbroker.call import Backend, Record, Target
 from lmbroker.course import Courses
 from lmbroker.errors import (
     BackendRefused,
@@ -89,9 +89,7 @@ class Hall:
                 self.now += took
                 error = next(script)
                 if error is None:
-                    attempt = Attempt(target=target, workflow="passthrough", started=0.0)
-                    attempt.ended = self.now
-                    self.courses.attempted(record, attempt)
+                    course.answered(self.now)
                     record.outcome = "complete"
                     return None
                 record.client_left = left
@@ -127,6 +125,12 @@ def test_each_target_is_tried_once_in_order_without_a_pause(hall):
     assert hall.names == "abc" and hall.now == 0.0
     assert error.info.kind == "rate_limit"
     assert error.info.message == "no (tried a: refused, b: overloaded, c: rate_limit)"
+
+
+def test_an_ordered_list_is_kept_to_also_with_a_sticky_key(hall):
+    for number in range(4):
+        hall.call(route(), refused(), overloaded(), None, key=f"caller={number}")
+        assert hall.names == "abc"
 
 
 def test_not_more_attempts_than_the_rules_say(hall):

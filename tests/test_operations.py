@@ -26,12 +26,12 @@ import msgspec
 import pytest
 from certificates import pem_files
 from ports import free_port
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.accesslog import AccessLog, access_fields, access_line
+from lmbroker.accesslog import AccessLog, access_fields
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
 from lmbroker.config import DRAIN, LOG_LEVELS, Config, parse
 from lmbroker.daemon import LAST_WORDS_SECONDS
@@ -39,7 +39,9 @@ from lmbroker.jsonlog import JSONLog
 from lmbroker.limits import Limits
 from lmbroker.metrics import Metrics, Refusals
 from lmbroker.retries import Retries
+from lmbroker.turns import Turns
 from lmbroker.unified.response import Usage
+from lmbroker.web import Front
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -158,27 +160,77 @@ def test_the_access_line_heeds_the_level():
 
 def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
     writes, clock = [], Clock()
-    line = access_line(RECORD)
     stream = SimpleNamespace(write=writes.append, flush=lambda: None)
     log = JSONLog(stream, "info")
+    turns = Turns([AccessLog(log.tell)])
+
+    def closed(name):
+        turns.closed(msgspec.structs.replace(RECORD, id=name))
 
     def told(text):
-        return [json.loads(line)["message"] for line in text.splitlines()]
+        lines = map(json.loads, text.splitlines())
+        return [line.get("request_id", line["message"]) for line in lines]
 
-    log.tell("info", "x", "at once", line)
-    log.gather(clock)
-    log.tell("info", "x", "one", line)
-    log.tell("info", "x", "two", line)
+    closed("at once")
+    turns.gather(clock)
+    closed("one")
+    closed("two")
     assert list(map(told, writes)) == [["at once"]]
     clock.advance(0)
-    log.tell("info", "x", "three", line)
+    closed("three")
     log({"log_level": LogLevel.error, "log_format": "a mistake", "log_time": 1.0})
-    assert list(map(told, writes[1:])) == [["one", "two"], ["three", "a mistake"]]
-    log.tell("info", "x", "the last", line)
-    log.settle()
-    log.tell("info", "x", "behind it", line)
+    assert list(map(told, writes[1:])) == [["one", "two"], ["a mistake"]]
     clock.advance(0)
-    assert list(map(told, writes[3:])) == [["the last"], ["behind it"]]
+    closed("the last")
+    turns.settle()
+    closed("behind it")
+    clock.advance(0)
+    assert list(map(told, writes[3:])) == [["three"], ["the last"], ["behind it"]]
+
+
+def test_a_turn_counts_as_its_calls_would_one_by_one():
+    other = msgspec.structs.replace(RECORD, alias="", status=500, outcome=None, usage=None)
+    failed = msgspec.structs.replace(RECORD.attempts[0], error="refused")
+    events = [(each, call) for each in (RECORD, other, RECORD) for call in ("opened", "closed")]
+    told = []
+    for clock in (None, Clock()):
+        registry = CollectorRegistry()
+        turns = Turns([Metrics(registry)])
+        if clock is not None:
+            turns.gather(clock)
+        for record, call in [*events, (other, "opened")]:
+            getattr(turns, call)(record)
+            turns.attempted(record, record.attempts[0])
+            turns.attempted(record, failed)
+        if clock is not None:
+            assert registry.get_sample_value("lmbroker_in_flight") == 4
+            clock.advance(0)
+            assert clock.getDelayedCalls() == []
+        told.append(re.sub(r".*_created.*\n", "", generate_latest(registry).decode()))
+    assert told[0] == told[1]
+    assert "lmbroker_in_flight 1.0" in told[0]
+    assert 'lmbroker_tokens_total{alias="a",direction="out"} 4.0' in told[0]
+
+
+def test_what_is_shown_has_all_that_has_ended():
+    registry, clock = CollectorRegistry(), Clock()
+    turns = Turns([Metrics(registry)])
+    turns.gather(clock)
+    broker = SimpleNamespace(wall=lambda: 0.0)
+    front = Front(broker, registry, turns.tell)
+    turns.opened(RECORD)
+    turns.closed(RECORD)
+    request = SimpleNamespace(setHeader=lambda *pair: None)
+    assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
+
+
+def test_a_backend_that_counts_beyond_all_bounds_spoils_no_count():
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    usage = Usage(input=10**400, output=10**400)
+    metrics.ended((), (msgspec.structs.replace(RECORD, usage=usage), RECORD))
+    labels = {"alias": "a", "direction": "out"}
+    assert registry.get_sample_value("lmbroker_tokens_total", labels) == 2**53 + 2
 
 
 def test_the_page_names_every_outcome_and_level():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmbroker.breaker import BreakerRules
-from lmbroker.call import Attempt, Backend, Call, Caller, Record, Target
+from lmbroker.call import Backend, Call, Caller, Record, Target
 from lmbroker.course import Courses
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Unreachable
 from lmbroker.health import Health
@@ -20,9 +20,9 @@ from lmbroker.routing import (
     asked_for,
     keeps_names,
     named,
-    resolve,
     serving,
     sticky_key,
+    unknown_model,
 )
 
 
@@ -60,17 +60,16 @@ ALIASES = Aliases(
     ],
 )
 def test_the_very_name_wins_then_the_longest_beginning(asked, alias):
-    found, name = resolve(asked, ALIASES)
-    assert (found.name, name) == (alias, asked)
+    assert ALIASES.find(asked).name == alias
 
 
 def test_unknown_names_lead_to_the_default_or_nowhere():
     routes = [route("gpt"), route("claude-*")]
-    assert resolve("mistral", Aliases(routes, "gpt"))[0].name == "gpt"
-    assert resolve("claude-x", Aliases(routes, "gpt"))[0].name == "claude-*"
-    with pytest.raises(BrokerError) as caught:
-        resolve("mistral", Aliases(routes))
-    assert (caught.value.info.kind, caught.value.info.code) == ("not_found", "model_not_found")
+    assert Aliases(routes, "gpt").find("mistral").name == "gpt"
+    assert Aliases(routes, "gpt").find("claude-x").name == "claude-*"
+    assert Aliases(routes).find("mistral") is None
+    info = unknown_model("mistral").info
+    assert (info.kind, info.code) == ("not_found", "model_not_found")
 
 
 def test_a_list_of_aliases_that_cannot_be_is_refused():
@@ -85,11 +84,11 @@ def test_a_list_of_aliases_that_cannot_be_is_refused():
 def test_no_longer_beginning_is_passed_over(beginnings, asked):
     aliases = Aliases([route(f"{text}*") for text in beginnings])
     fitting = [text for text in beginnings if asked.startswith(text)]
+    found = aliases.find(asked)
     if not fitting:
-        with pytest.raises(BrokerError):
-            resolve(asked, aliases)
+        assert found is None
     else:
-        assert resolve(asked, aliases)[0].name == max(fitting, key=len) + "*"
+        assert found.name == max(fitting, key=len) + "*"
 
 
 @pytest.mark.parametrize(
@@ -242,8 +241,7 @@ def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls
                 outcome = next(outcomes)
                 now += 0.5
                 if outcome == "answer":
-                    done = Attempt(target=goal, workflow="passthrough", started=0.0, ended=now)
-                    courses.attempted(memory, done)
+                    course.answered(now)
                     memory.outcome = "complete"
                     break
                 memory.client_left = outcome == "leave"

@@ -17,7 +17,6 @@ from twisted.web.resource import getChildForRequest
 
 from lmbroker.site.request import Request
 
-
 _UNMADE = object()
 
 

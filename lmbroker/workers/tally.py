@@ -1,9 +1,9 @@
 """What all workers count, as one: a folder of files that each of them maps into its memory.
 
-They are ``prometheus_client``'s own. A count is in the file as soon as it is made, so a worker
-that dies at any moment loses none, and who asks waits for nobody. Each file belongs to a place
-among the workers, not to a process: who takes the place of a dead worker counts on where that one
-stopped.
+They are ``prometheus_client``'s own. A count is in the file as soon as it is made (what a turn of
+the reactor has brought, at its end), so a worker that dies loses none but of that turn, and who
+asks waits for nobody. Each file belongs to a place among the workers, not to a process: who takes
+the place of a dead worker counts on where that one stopped.
 """
 
 import os
