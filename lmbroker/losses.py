@@ -46,7 +46,7 @@ class Losses:
 
     def header(self) -> str:
         """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
-        return listed(self.paths)
+        return listed(self.paths) if self._paths else ""
 
     def drop(
         self,

@@ -88,7 +88,7 @@ def profile(dialect: str, model: str, overrides: Mapping[str, Any] | None = None
 
     Raises TypeError for an override that names no field.
     """
-    base = _built_in(dialect, normalised(model))
+    base = _built_in(dialect, model)
     if not overrides:
         return base
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
@@ -107,7 +107,8 @@ def normalised(model: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _built_in(dialect: str, name: str) -> Profile:
+def _built_in(dialect: str, model: str) -> Profile:
+    name = normalised(model)
     known, base = (
         (ANTHROPIC, UNKNOWN_ANTHROPIC) if dialect == "anthropic" else (OPENAI, UNKNOWN_OPENAI)
     )

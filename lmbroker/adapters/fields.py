@@ -24,7 +24,9 @@ class Fields:
     def __init__(self, value: Any, path: str, origin: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(path, "an object", value)
-        self.left: dict[str, Any] = {k: v for k, v in value.items() if v is not None}
+        self.left: dict[str, Any] = value.copy()
+        if None in value.values():
+            self.left = {k: v for k, v in value.items() if v is not None}
         self.path = path
         self.origin = origin
 
@@ -42,9 +44,11 @@ class Fields:
         return value
 
     def need_text(self, name: str) -> str:
-        value = self.text(name)
+        value = self.left.pop(name, None)
         if value is None:
             raise missing(self.at(name))
+        if not isinstance(value, str):
+            raise wrong_type(self.at(name), "a string", value)
         return value
 
     def boolean(self, name: str) -> bool | None:
@@ -67,7 +71,7 @@ class Fields:
         value = self.left.pop(name, None)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong_type(self.at(name), "a number", value)
         if not least <= value <= most:
             raise bad_value(self.at(name), f"it must be between {least:g} and {most:g}")
@@ -109,6 +113,8 @@ class Fields:
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
         """The keys that nobody took."""
+        if not self.left:
+            return ()
         left, self.left = self.left, {}
         return tuple(self.extra(name, value, loss, prefix) for name, value in left.items())
 

@@ -5,10 +5,7 @@ backend is called, and the ``x-lmbroker-dropped`` header is known before the fir
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
-
-import msgspec
 
 from lmbroker import envelope, headers
 from lmbroker.adapters.base import JSON, Adapter, Reply
@@ -69,6 +66,7 @@ class Translation:
         self._client = client
         self._backend = backend
         self._losses = Losses(mode, model=call.alias, dialect=target.backend.dialect)
+        self._request: Request | None = None
         self._body: JSON = {}
         self._profile = profile(target.backend.dialect, target.model, overrides)
 
@@ -80,15 +78,11 @@ class Translation:
     def dropped_header(self) -> str:
         return self._losses.header()
 
-    @cached_property
-    def request(self) -> Request:
-        """What the client asked for. Raises Refused."""
-        return self._client.decode_request(envelope.decode(self._call.body))
-
     def outbound(self) -> Outbound:
         call, dialect = self._call, self._target.backend.dialect
-        request = msgspec.structs.replace(self.request, model=self._target.model)
+        request = self._asked()
         body = self._body = self._backend.encode_request(request, self._profile, self._losses)
+        body["model"] = self._target.model
         for key in self._profile.omit:
             if body.pop(key, None) is not None:
                 self._losses.drop(request.path(_FIELDS.get(key, key)))
@@ -102,8 +96,9 @@ class Translation:
         )
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        response = conversion.response_of(self._backend, body)
-        response = conversion.estimated(response, self._estimate_input)
+        response = self._backend.decode_response(conversion.object_of(body))
+        if response.usage is None:
+            response = conversion.estimated(response, self._estimate_input)
         return conversion.encode_unary(self._client, response, self._reply(now))
 
     def fold(self, body: bytes, *, now: int) -> Unary:
@@ -137,17 +132,29 @@ class Translation:
     def lesson(self, error: ErrorInfo) -> Lesson | None:
         return lesson_of(error, self._body, self._profile)
 
+    def _asked(self) -> Request:
+        """What the client asked for. Raises Refused."""
+        if self._request is None:
+            self._request = self._client.decode_request(envelope.decode(self._call.body))
+        return self._request
+
     def _estimate_input(self) -> int:
-        return estimate_input(self.request)
+        return estimate_input(self._asked())
 
     def _reply(self, now: int) -> Reply:
-        request = self.request
-        names = {tool.name for tool in request.tools} | {
+        request = self._asked()
+        names = {
             part.name
             for turn in request.turns
             for part in turn.parts
             if isinstance(part, ToolCallPart)
         }
+        custom = frozenset[str]()
+        if request.tools:
+            names.update(tool.name for tool in request.tools)
+            custom = frozenset(
+                wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
+            )
         return Reply(
             model=self._call.alias,
             created=now,
@@ -155,10 +162,8 @@ class Translation:
             stream_usage=request.stream_usage,
             legacy_functions=request.legacy_functions,
             wants_tier=request.tier is not None,
-            tool_names=renamed(names),
-            custom_tools=frozenset(
-                wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
-            ),
+            tool_names=renamed(names) if names else {},
+            custom_tools=custom,
             stop=request.stop,
             hide_reasoning=request.reasoning is not None and request.reasoning.display == "omitted",
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 import anthropic
 import httpx2
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -923,3 +924,50 @@ def test_whatever_comes_is_decoded_or_refused(fields: JSON, messages: list[JSON]
         decode_request(body)
     except Refused as refusal:
         assert refusal.info.kind == "invalid_request" and refusal.info.param
+
+
+_controls = st.fixed_dictionaries(
+    {},
+    optional={
+        "stop_sequences": st.lists(st.text(max_size=3), max_size=2) | st.just([1]),
+        "stream": st.booleans() | st.just("yes"),
+        "temperature": st.sampled_from([0, 0.5, 1, 1.5, True]),
+        "top_p": st.sampled_from([0.5, 1, -1, None]),
+        "top_k": st.sampled_from([0, 40, -1, 0.5]),
+    },
+)
+_blocks = st.lists(
+    st.builds(text, st.text(max_size=3)) | st.just({"type": "text", "text": 1}), max_size=2
+)
+_contents = st.text(max_size=3) | _blocks
+_roles = st.sampled_from(["user", "assistant", "system", "tool"])
+_said = st.fixed_dictionaries({"role": _roles, "content": _contents})
+
+
+def _at_length(content: str | list[JSON]) -> str | list[JSON]:
+    """The same with a key in each block that counts as absent."""
+    return (
+        content if isinstance(content, str) else [{**block, "citations": None} for block in content]
+    )
+
+
+def _outcome(body: JSON) -> Request | tuple[str, str | None]:
+    try:
+        return decode_request(body)
+    except Refused as refusal:
+        return refusal.info.message, refusal.info.param
+
+
+@given(_controls, st.none() | _contents, st.lists(_said, min_size=1, max_size=3))
+def test_plain_requests_are_read_as_others_are(
+    controls: JSON, system: str | list[JSON] | None, messages: list[JSON]
+) -> None:
+    plain = body_of(*messages, system=system, **controls)
+    longer = [{**m, "content": _at_length(m["content"]), "x": None} for m in messages]
+    instructions = None if system is None else _at_length(system)
+    other = _outcome(body_of(*longer, system=instructions, **controls, x=1))
+    if isinstance(other, Request):
+        *known, unknown = other.extras
+        assert unknown.name == "x"
+        other = msgspec.structs.replace(other, extras=tuple(known))
+    assert _outcome(plain) == other

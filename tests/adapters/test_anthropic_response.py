@@ -204,6 +204,12 @@ def test_gist_of_a_passed_answer() -> None:
     assert gist({"usage": "?", "stop_reason": 7})[0] is None
 
 
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use", "refusal", "?", 7, None])
+def test_gist_and_whole_answer_tell_the_same_stop(reason: Any) -> None:
+    answer = body({"type": "text", "text": "Hi"}, stop_reason=reason)
+    assert gist(answer)[1] == (decode_response(answer).stop.reason if reason else "")
+
+
 # What a client gets.
 
 

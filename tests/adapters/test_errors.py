@@ -406,7 +406,7 @@ def refusal(act: Any, *arguments: Any) -> ErrorInfo:
 
 
 def unknown_model() -> ErrorInfo:
-    return refusal(routing.resolve, "x", routing.Aliases(()))
+    return routing.unknown_model("x").info
 
 
 def not_carried() -> ErrorInfo:

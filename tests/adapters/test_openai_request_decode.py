@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.errors import Refused
+from lmbroker.errors import ErrorInfo, Refused
 from lmbroker.unified.parts import (
     AudioPart,
     Base64,
@@ -519,3 +520,50 @@ def test_whatever_comes_is_decoded_or_refused(
         decode_request(body)
     except Refused as refusal:
         assert refusal.info.kind == "invalid_request" and refusal.info.param
+
+
+_texts = st.sampled_from(["", " ", "Hi", "H\ud83d"])
+_contents = st.one_of(
+    _texts,
+    st.sampled_from([None, 3, {}, [], ["Hi"], [{"type": "text", "text": "Hi"}]]),
+)
+_results = st.just({"role": "tool", "tool_call_id": "c", "content": "1"})
+_plain_messages = _results | st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "user", "assistant", "x", 1, []])},
+    optional={"content": _contents, "name": st.just("n")},
+)
+_numbers = st.sampled_from([None, True, -1, 0, 0.5, 1, 2, 3, "1"])
+_plain_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_completion_tokens": _numbers,
+        "max_tokens": _numbers,
+        "stop": st.sampled_from([None, "x", [], ["x", "y"], ["x", 1], 1]),
+        "stream": st.sampled_from([None, True, False, 1]),
+        "stream_options": st.sampled_from([None, {}, {"include_usage": True}, {"mood": 1}, 1]),
+        "temperature": _numbers,
+        "top_p": _numbers,
+        "mood": st.just(1),
+    },
+)
+
+
+def outcome(body: dict[str, Any]) -> Request | ErrorInfo:
+    try:
+        return decode_request(body)
+    except Refused as refusal:
+        return refusal.info
+
+
+@given(st.lists(_plain_messages, max_size=4), _plain_fields)
+def test_the_short_way_of_plain_messages_and_fields_leads_where_the_long_one_does(
+    messages: list[dict[str, Any]], fields: dict[str, Any]
+) -> None:
+    body = {"model": "m", "messages": messages, **fields}
+    # A key that is null is absent, and yet makes a message that is not plain; a field of another
+    # kind makes a request that is not plain.
+    longer = [{**message, "refusal": None} for message in messages]
+    told = outcome({**body, "messages": longer, "parallel_tool_calls": True})
+    if isinstance(told, Request):
+        told = msgspec.structs.replace(told, parallel_tools=None)
+    assert outcome(body) == told

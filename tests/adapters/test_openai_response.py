@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.chat import ChatCompletion
+from strategies import refused, said, stops
 from streams import JSON, REPLY, o_usage
 
 from lmbroker.adapters.openai_chat.ending import decode_usage, encode_usage
@@ -306,6 +309,14 @@ def test_gist_of_a_passed_answer() -> None:
     assert gist({"choices": "?", "usage": "?"}) == (None, "")
 
 
+@pytest.mark.parametrize("finish", ["stop", "length", "tool_calls", "content_filter", "?", None])
+def test_gist_and_whole_answer_tell_the_same_stop(finish: str | None) -> None:
+    calls = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]
+    said = {"tool_calls": calls} if finish == "tool_calls" else {"content": "Hi"}
+    answer = body(said, finish)
+    assert gist(answer)[1] == (decode_response(answer).stop.reason if finish else "")
+
+
 # What a client gets.
 
 
@@ -475,6 +486,21 @@ def test_what_only_its_own_vendor_understands_is_left_out() -> None:
 def test_service_tier_for_who_asked(asked: bool, tier: str | None, expected: str | None) -> None:
     told = encode_response(response(tier=tier), reply(wants_tier=asked))
     assert told.get("service_tier") == expected
+
+
+@given(said | refused, stops, st.booleans())
+def test_one_text_is_told_as_one_of_several_is(part: TextPart, stop: Stop, legacy: bool) -> None:
+    alone, beside = response(part, stop=stop), response(TextPart(text=""), part, stop=stop)
+    asked = reply(legacy_functions=legacy)
+    assert encode_response(alone, asked) == encode_response(beside, asked)
+
+
+@given(st.none() | st.text(max_size=3), st.sampled_from([None, "", []]))
+def test_one_text_is_heard_as_others_are(text: str | None, nothing: Any) -> None:
+    silent = {"refusal": nothing, "reasoning": nothing, "function_call": nothing}
+    plain = decode_response(body({"content": text, "tool_calls": nothing, **silent}))
+    assert plain == decode_response(body({"content": text, "tool_calls": [None], **silent}))
+    assert plain.parts == ((TextPart(text=text),) if text else ())
 
 
 def test_sdk_reads_what_is_told() -> None:

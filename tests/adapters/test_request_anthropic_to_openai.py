@@ -21,12 +21,13 @@ from sdk_types import accept
 
 from lmbroker.adapters.anthropic_messages.decode_request import decode_request
 from lmbroker.adapters.names import renamed
+from lmbroker.adapters.openai_chat.encode_messages import BILLING
 from lmbroker.adapters.openai_chat.encode_request import encode_request
 from lmbroker.adapters.signature import seal
 from lmbroker.errors import Refused
 from lmbroker.losses import Losses, Mode
 from lmbroker.profiles import UNKNOWN_OPENAI, profile
-from lmbroker.unified.parts import AudioPart, TextPart, ToolCallPart
+from lmbroker.unified.parts import AudioPart, Extra, TextPart, ToolCallPart
 from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
 
 JSON = dict[str, Any]
@@ -1059,3 +1060,58 @@ def test_every_conversation_is_taken_and_grows_at_its_end(
     for message in messages:
         if isinstance(message["content"], str):
             assert message["content"] in told
+
+
+_spoken = st.builds(
+    Turn,
+    role=st.sampled_from(["user", "assistant", "system"]),
+    parts=st.tuples(st.builds(TextPart, text=st.sampled_from(["", "a", "b"]))),
+    name=st.none() | st.just("Ann"),
+)
+
+
+@given(
+    st.lists(st.builds(TextPart, text=st.sampled_from(["", "a", BILLING])), max_size=2),
+    st.lists(_spoken, min_size=1, max_size=5),
+    st.sampled_from([LOCAL, LLAMA, DEEPSEEK, GPT_4O, GPT_54]),
+    st.booleans(),
+)
+def test_plain_texts_are_written_as_others_are(
+    system: list[TextPart], turns: list[Turn], model: str, first_only: bool
+) -> None:
+    silent = Extra(origin="anthropic", name="x", path="x", value=1, loss="none")
+
+    def marked(part: Any) -> Any:
+        """With what leaves no trace, and makes of the text no plain one."""
+        return msgspec.structs.replace(part, extras=(silent,))
+
+    plain = Request(
+        dialect="anthropic", model=model, system=tuple(system), turns=tuple(turns), max_tokens=1
+    )
+    other = msgspec.structs.replace(
+        plain,
+        system=tuple(map(marked, system)),
+        turns=tuple(
+            msgspec.structs.replace(turn, parts=tuple(map(marked, turn.parts)), extras=(silent,))
+            for turn in turns
+        ),
+        extras=(silent,),
+    )
+    overrides = {"prefill": "native", "system_first_only": first_only}
+    assert encoded(plain, overrides=overrides) == encoded(other, overrides=overrides)
+
+
+def test_a_text_on_its_own_loses_nothing_unheard() -> None:
+    cited = text("a", citations=[{"type": "char_location", "cited_text": "x"}])
+    for block, lost in ((cited, "citations"), (text("a", x=1), "x")):
+        out, header = translate(HELLO, said(block), HELLO)
+        assert out["messages"][1] == {"role": "assistant", "content": "a"}
+        assert header == f"messages[].content[].{lost}"
+        out, header = translate(user(block))
+        assert out["messages"] == [{"role": "user", "content": "a"}]
+        assert header == f"messages[].content[].{lost}"
+    no = Turn(role="assistant", parts=(TextPart(text="No.", refusal=True),))
+    out, _ = encoded(
+        Request(dialect="x", model=LOCAL, turns=(no,)), overrides={"prefill": "native"}
+    )
+    assert out["messages"] == [{"role": "assistant", "content": "", "refusal": "No."}]

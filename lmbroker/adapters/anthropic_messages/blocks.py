@@ -22,12 +22,11 @@ def decode_block(block: Any) -> Part | None:
         return None
     kind = block["type"]
     if kind == "text":
-        cited = block.get("citations")
-        citations = cited if isinstance(cited, list) else []
-        return TextPart(
-            text=text_at(block, "text"),
-            citations=tuple(decode_citation(c) for c in citations if isinstance(c, dict)),
-        )
+        text, cited = text_at(block, "text"), block.get("citations")
+        if not cited or not isinstance(cited, list):
+            return TextPart(text=text)
+        citations = tuple(decode_citation(c) for c in cited if isinstance(c, dict))
+        return TextPart(text=text, citations=citations)
     if kind == "thinking":
         signature = text_at(block, "signature")
         return ReasoningPart(

@@ -65,7 +65,16 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
         return (TextPart(text=content),)
     if not isinstance(content, list):
         raise wrong_type(path, "a string or an array", content)
-    return tuple(_block(value, f"{path}[{n}]", place) for n, value in enumerate(content))
+    parts: list[Part] = []
+    for number, value in enumerate(content):
+        if isinstance(value, dict) and len(value) == 2 and value.get("type") == "text":
+            # Most blocks are a plain text, which may stand anywhere.
+            text = value.get("text")
+            if isinstance(text, str):
+                parts.append(TextPart(text=text))
+                continue
+        parts.append(_block(value, f"{path}[{number}]", place))
+    return tuple(parts)
 
 
 def _block(value: Any, path: str, place: str) -> Part:

@@ -109,21 +109,24 @@ def _old_format(
 
 
 def decode_sampling(body: Fields) -> Sampling:
+    left = body.left
     return Sampling(
-        temperature=body.number("temperature", 0, 1),
-        top_p=body.number("top_p", 0, 1),
-        top_k=body.integer("top_k", least=0),
+        temperature=body.number("temperature", 0, 1) if "temperature" in left else None,
+        top_p=body.number("top_p", 0, 1) if "top_p" in left else None,
+        top_k=body.integer("top_k", least=0) if "top_k" in left else None,
     )
 
 
 def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
-    value = body.items("stop_sequences")
-    if value is not None and not value:
+    value = body.items("stop_sequences") if "stop_sequences" in body.left else None
+    if value is None:
+        return ()
+    if not value:
         extras.append(body.extra("stop_sequences", value, "none"))
-    for number, each in enumerate(value or ()):
+    for number, each in enumerate(value):
         if not isinstance(each, str):
             raise wrong_type(f"stop_sequences[{number}]", "a string", each)
-    return tuple(value or ())
+    return tuple(value)
 
 
 def decode_user_id(body: Fields, extras: list[Extra]) -> str | None:

@@ -55,6 +55,12 @@ PATHS = {
 }
 """Fields of the model by the names that clients of this dialect use; others are called alike."""
 
+_PLAIN = {"stop_sequences", "stream", "temperature", "top_k", "top_p"}
+"""What most requests say besides their messages, and nothing else."""
+
+_PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
+"""What ``decode_controls`` makes of ``PATHS`` for such a request."""
+
 
 def decode_request(body: JSON) -> Request:
     """The model of a request body.
@@ -63,13 +69,12 @@ def decode_request(body: JSON) -> Request:
     ``missing_required_parameter`` or ``invalid_value``.
     """
     fields = Fields(body, "", ORIGIN)
-    paths = dict(PATHS)
     extras: list[Extra] = []
     model = fields.need_text("model")
     max_tokens = fields.integer("max_tokens", least=0)
     if max_tokens is None:
         raise missing("max_tokens")
-    continues = decode_thread(fields, extras)
+    continues = "thread" in fields.left and decode_thread(fields, extras)
     messages = fields.items("messages")
     if messages is None:
         raise missing("messages")
@@ -78,15 +83,28 @@ def decode_request(body: JSON) -> Request:
     system, told = decode_system(fields)
     extras += told
     turns = decode_messages(messages)
+    if fields.left.keys() <= _PLAIN:
+        return Request(
+            dialect=ORIGIN,
+            model=model,
+            system=system,
+            turns=turns,
+            max_tokens=max_tokens,
+            stream=_stream(fields, extras),
+            stop=decode_stop(fields, extras),
+            sampling=decode_sampling(fields),
+            stream_usage=True,
+            extras=tuple(extras),
+            paths=_PLAIN_PATHS,
+        )
+    paths = dict(PATHS)
     tools = fields.items("tools")
     if tools is not None and not tools:
         extras.append(fields.extra("tools", tools, "none"))
     tool_choice, parallel_tools, left = decode_tool_choice(fields)
     extras += left
     reasoning, output = decode_controls(fields, paths, extras)
-    stream = fields.boolean("stream")
-    if stream is False:
-        extras.append(fields.extra("stream", False, "none"))
+    stream = _stream(fields, extras)
     return Request(
         dialect=ORIGIN,
         model=model,
@@ -100,7 +118,7 @@ def decode_request(body: JSON) -> Request:
         sampling=decode_sampling(fields),
         reasoning=reasoning,
         output=output,
-        stream=bool(stream),
+        stream=stream,
         stream_usage=True,
         user_id=decode_user_id(fields, extras),
         tier=decode_tier(fields, paths, extras),
@@ -108,3 +126,10 @@ def decode_request(body: JSON) -> Request:
         extras=(*extras, *take_extras(fields, "body"), *fields.rest()),
         paths=paths,
     )
+
+
+def _stream(fields: Fields, extras: list[Extra]) -> bool:
+    stream = fields.boolean("stream")
+    if stream is False:
+        extras.append(fields.extra("stream", False, "none"))
+    return bool(stream)

@@ -17,7 +17,6 @@ from lmbroker.unified.parts import (
     Extra,
     FileRef,
     ImagePart,
-    OpaquePart,
     Part,
     PlainText,
     ReasoningPart,
@@ -38,7 +37,7 @@ class Blocks:
     """Writes the parts of one request.
 
     ``native``: the request came in this dialect; its parts go back as they came, whatever the
-    model can do.
+    model can do. ``marked``: there are cache marks that may be too many.
     """
 
     def __init__(self, request: Request, profile: Profile, losses: Losses) -> None:
@@ -46,6 +45,7 @@ class Blocks:
         self.profile = profile
         self.losses = losses
         self.native = request.dialect == ORIGIN
+        self.marked = False
 
     def drop(self, field: str) -> None:
         self.losses.drop(self.request.path(field))
@@ -55,38 +55,41 @@ class Blocks:
 
     def turn(self, parts: Sequence[Part]) -> list[JSON]:
         """The blocks of one turn; parts that this dialect would refuse as empty are left out."""
-        if any(isinstance(part, ReasoningPart) and part.at is not None for part in parts):
-            parts = _placed(parts)
-        blocks = (self.part(part) for part in parts)
-        return [block for block in blocks if block is not None]
+        for part in parts:
+            if isinstance(part, ReasoningPart) and part.at is not None:
+                parts = _placed(parts)
+                break
+        return list(filter(None, map(self.part, parts)))
 
     def part(self, part: Part) -> JSON | None:
-        block = self._block(part)
-        if block is not None and not isinstance(part, OpaquePart):
-            self.mark(block, getattr(part, "cache", None))
-            self.extras(block, getattr(part, "extras", ()))
-        return block
-
-    def _block(self, part: Part) -> JSON | None:
+        block: JSON | None
         if isinstance(part, TextPart):
-            return self.text(part)
-        if isinstance(part, ToolCallPart):
-            return self._call(part)
-        if isinstance(part, ToolResultPart):
-            return self._result(part)
-        if isinstance(part, ReasoningPart):
-            return self._reasoning(part)
-        if isinstance(part, ImagePart):
-            return self._image(part)
-        if isinstance(part, DocumentPart):
-            return self._document(part)
-        if isinstance(part, AudioPart):
+            block = self.text(part)
+        elif isinstance(part, ToolCallPart):
+            block = self._call(part)
+        elif isinstance(part, ToolResultPart):
+            block = self._result(part)
+        elif isinstance(part, ReasoningPart):
+            block = self._reasoning(part)
+        elif isinstance(part, ImagePart):
+            block = self._image(part)
+        elif isinstance(part, DocumentPart):
+            block = self._document(part)
+        elif isinstance(part, AudioPart):
             self.refuse("audio", "it takes no audio")
+            return None
         elif part.origin == ORIGIN:
             return part.raw
         else:
             self.refuse("part", "it takes no part of this type")
-        return None
+            return None
+        if block is not None:
+            cache = getattr(part, "cache", None)
+            if cache is not None:
+                self.mark(block, cache)
+            if part.extras:
+                self.extras(block, part.extras)
+        return block
 
     def text(self, part: TextPart) -> JSON | None:
         if part.refusal and not self.native:
@@ -95,11 +98,12 @@ class Blocks:
             self.extras({}, part.extras)
             return None
         block: JSON = {"type": "text", "text": part.text}
-        cited = [each.raw for each in part.citations if each.origin == ORIGIN]
-        if cited:
-            block["citations"] = cited
-        elif part.citations:
-            self.drop("citations")
+        if part.citations:
+            cited = [each.raw for each in part.citations if each.origin == ORIGIN]
+            if cited:
+                block["citations"] = cited
+            else:
+                self.drop("citations")
         return block
 
     def _call(self, part: ToolCallPart) -> JSON:
@@ -206,10 +210,8 @@ class Blocks:
             self.refuse("document", "files must be PDF or text")
         return {"type": "text", "media_type": "text/plain", "data": text}
 
-    def mark(self, block: JSON, cache: Cache | None) -> None:
+    def mark(self, block: JSON, cache: Cache) -> None:
         """A cache mark on ``block``; how many there may be is seen to when all are there."""
-        if cache is None:
-            return
         if self.native:
             if isinstance(cache.raw, dict):
                 block["cache_control"] = cache.raw.get("cache_control", cache.raw)
@@ -217,27 +219,24 @@ class Blocks:
                 block["cache_control"] = ephemeral(cache.ttl)
         elif self.profile.cache_breakpoints and block.get("type") not in _UNMARKED:
             block["cache_control"] = ephemeral(cache.ttl)
+            self.marked = True
 
     def extras(self, target: JSON, extras: Iterable[Extra]) -> None:
-        """What only this dialect understands goes back, all else is a loss."""
-        put_extras(target, extras, self.losses)
+        """What only this dialect understands goes back into ``target`` (a dotted name into the
+        object inside), all else is a loss."""
+        for extra in extras:
+            if extra.origin != ORIGIN:
+                if extra.loss != "none":
+                    self.losses.extras((extra,))
+                continue
+            held, name = target, extra.name
+            while "." in name:
+                step, _, name = name.partition(".")
+                held = held.setdefault(step, {})
+            held[name] = extra.value
 
 
 _UNMARKED = ("thinking", "redacted_thinking")
-
-
-def put_extras(target: JSON, extras: Iterable[Extra], losses: Losses) -> None:
-    """Extras of this dialect are written into ``target`` (a dotted name into the object inside),
-    those of another one are accounted for."""
-    for extra in extras:
-        if extra.origin != ORIGIN:
-            losses.extras((extra,))
-            continue
-        held, name = target, extra.name
-        while "." in name:
-            step, _, name = name.partition(".")
-            held = held.setdefault(step, {})
-        held[name] = extra.value
 
 
 def ephemeral(ttl: str | None) -> JSON:

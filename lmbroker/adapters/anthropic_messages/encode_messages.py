@@ -32,15 +32,18 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
         instructions, alone = _last_instruction(request)
     system = blocks.turn(instructions)
     messages: list[JSON] = []
-    turns = [(turn.role, _written(blocks, turn)) for turn in request.turns]
-    turns = [(role, written) for role, written in turns if written]
+    turns: list[tuple[str, list[JSON]]] = []
+    for turn in request.turns:
+        written = _written(blocks, turn)
+        if written:
+            turns.append((turn.role, written))
     for place, (role, written) in enumerate(turns):
         if role == "system" and not _allowed_here(blocks, messages, turns[place + 1 :]):
             blocks.drop("mid_system")
             system += written
         else:
             _append(messages, role, written)
-    asked = blocks.turn(alone)
+    asked = blocks.turn(alone) if alone else []
     if asked:
         blocks.drop("system")
         _append(messages, "user", asked)
@@ -56,7 +59,8 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
 def _written(blocks: Blocks, turn: Turn) -> list[JSON]:
     if turn.name is not None:
         blocks.drop("name")
-    blocks.extras({}, turn.extras)
+    if turn.extras:
+        blocks.extras({}, turn.extras)
     return blocks.turn(turn.parts)
 
 
@@ -90,16 +94,14 @@ def _append(messages: list[JSON], role: str, written: list[JSON]) -> None:
         messages.append({"role": role, "content": []})
     content = messages[-1]["content"]
     content += written
-    if role == "user":
+    if role == "user" and len(content) > 1:
         content.sort(key=lambda block: block["type"] != "tool_result")
 
 
 def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> None:
-    """An answer at the end is continued where the model can (trailing white space is refused
+    """The answer at the end is continued where the model can (trailing white space is refused
     there), else a user's word asks for a new one."""
     last = messages[-1]
-    if blocks.native or last["role"] != "assistant":
-        return
     if not prefill:
         blocks.drop("prefill")
         _append(messages, "user", [{"type": "text", "text": CONTINUE}])

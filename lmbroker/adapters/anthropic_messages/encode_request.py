@@ -52,24 +52,25 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if blocks.native:
         return _as_it_is(blocks)
     max_tokens = _max_tokens(blocks)
-    tools = encode_tools(blocks)
-    extras = _extras(blocks, tools)
+    tools = encode_tools(blocks) if request.tools else []
+    extras = _extras(blocks, tools) if request.extras else []
     system, messages = encode_conversation(blocks)
     choice = encode_choice(blocks, tools)
     thinking = encode_thinking(blocks, messages, max_tokens, choice.forced)
     prefill = profile.prefill != "no" and not thinking.on
-    prefilled = prefill and messages[-1]["role"] == "assistant"
-    end_conversation(blocks, messages, prefill)
-    output, line = encode_output(blocks, prefilled)
+    answered = messages[-1]["role"] == "assistant"
+    if answered:
+        end_conversation(blocks, messages, prefill)
+    output, line = encode_output(blocks, prefill and answered)
     for each in (choice.instruction, line):
         if each:
             add_instruction(blocks, system, messages, each)
     sampling = encode_sampling(blocks, thinking.on)
-    marks = MAX_CACHE_MARKS
     automatic = request.cache is not None and request.cache.mode == "auto"
     automatic = automatic and profile.cache_breakpoints
-    content = [block for message in messages for block in message["content"]]
-    limit_cache_marks([tools, system, content], marks - automatic)
+    if blocks.marked:
+        content = [block for message in messages for block in message["content"]]
+        limit_cache_marks([tools, system, content], MAX_CACHE_MARKS - automatic)
 
     body: JSON = {"model": request.model, "max_tokens": max_tokens}
     if system:
@@ -81,17 +82,19 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         body["tool_choice"] = choice.wire
     _put_controls(body, thinking, output)
     body.update(sampling)
-    stop = encode_stop(blocks)
+    stop = encode_stop(blocks) if request.stop else []
     if stop:
         body["stop_sequences"] = stop
     if request.user_id is not None:
         body["metadata"] = {"user_id": _user_id(request.user_id)}
-    _put_tier(body, blocks)
+    if request.tier is not None:
+        _put_tier(body, blocks, request.tier)
     if automatic:
         body["cache_control"] = ephemeral(None)
     if request.stream:
         body["stream"] = True
-    losses.extras(extras)
+    if extras:
+        losses.extras(extras)
     return body
 
 
@@ -128,10 +131,7 @@ def _put_controls(body: JSON, thinking: Thinking, output: JSON | None) -> None:
         body["output_config"] = config
 
 
-def _put_tier(body: JSON, blocks: Blocks) -> None:
-    tier = blocks.request.tier
-    if tier is None:
-        return
+def _put_tier(body: JSON, blocks: Blocks, tier: str) -> None:
     if tier in _TIERS:
         body["service_tier"] = _TIERS[tier]
     elif tier in ("fast", "priority") and blocks.profile.map_fast:

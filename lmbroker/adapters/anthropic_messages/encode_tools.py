@@ -103,8 +103,10 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
         wire["strict"] = tool.strict
     if tool.deferred:
         wire["defer_loading"] = True
-    blocks.mark(wire, tool.cache)
-    blocks.extras(wire, tool.extras)
+    if tool.cache is not None:
+        blocks.mark(wire, tool.cache)
+    if tool.extras:
+        blocks.extras(wire, tool.extras)
     return wire
 
 

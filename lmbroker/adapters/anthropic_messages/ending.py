@@ -60,19 +60,18 @@ def decode_usage(usage: Any) -> Usage | None:
     """None where no tokens were counted at all."""
     if not isinstance(usage, dict):
         return None
-    counted = [_count(usage.get(key)) for key in NO_USAGE]
-    if all(count is None for count in counted):
+    new, written, cached, output = map(_count, map(usage.get, NO_USAGE))
+    if new is written is cached is output is None:
         return None
-    new, written, cached, output = (count or 0 for count in counted)
     creation = usage.get("cache_creation")
     by_ttl = _by_ttl(creation) if isinstance(creation, dict) else None
     details = usage.get("output_tokens_details")
     tools, tier = usage.get("server_tool_use"), usage.get("service_tier")
     return Usage(
-        input=new,
-        cache_read=cached,
-        cache_write=written or sum((by_ttl or {}).values()),
-        output=output,
+        input=new or 0,
+        cache_read=cached or 0,
+        cache_write=written or (sum(by_ttl.values()) if by_ttl else 0),
+        output=output or 0,
         reasoning=_count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
         cache_write_by_ttl=by_ttl,
         server_tools=tools if isinstance(tools, dict) else None,
@@ -124,6 +123,5 @@ def _by_ttl(creation: JSON) -> dict[str, int]:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return max(0, int(value))
+    """Of a value of JSON: a boolean counts nothing."""
+    return max(0, int(value)) if type(value) in (int, float) else None

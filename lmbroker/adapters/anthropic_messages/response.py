@@ -34,7 +34,7 @@ def decode_response(body: JSON) -> Response:
             ),
             phase="reading",
         )
-    parts = tuple(part for part in map(decode_block, content) if part is not None)
+    parts: tuple[Part, ...] = tuple(filter(None, map(decode_block, content)))
     usage = decode_usage(body.get("usage"))
     return Response(
         id=text_at(body, "id"),
@@ -44,7 +44,7 @@ def decode_response(body: JSON) -> Response:
             body.get("stop_reason"),
             body.get("stop_sequence"),
             body.get("stop_details"),
-            calls=any(isinstance(part, ToolCallPart) for part in parts),
+            calls=ToolCallPart in map(type, parts),
         ),
         usage=usage,
         tier=usage.tier if usage else None,
@@ -53,9 +53,12 @@ def decode_response(body: JSON) -> Response:
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason of an answer that is passed through."""
-    reason = body.get("stop_reason")
-    stop = decode_stop(reason, None, None, calls=False).reason if reason else ""
-    return decode_usage(body.get("usage")), stop
+    usage, reason = decode_usage(body.get("usage")), body.get("stop_reason")
+    if not reason:
+        return usage, ""
+    if reason == "end_turn":
+        return usage, "end"
+    return usage, decode_stop(reason, None, None, calls=False).reason
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
@@ -86,7 +89,7 @@ def _block(part: Part, reply: Reply) -> JSON | None:
     """None for what only another vendor understands."""
     if isinstance(part, TextPart):
         block: JSON = {"type": "text", "text": part.text}
-        cited = [c.raw for c in part.citations if c.origin == "anthropic"]
+        cited = part.citations and [c.raw for c in part.citations if c.origin == "anthropic"]
         return {**block, "citations": cited} if cited else block
     if isinstance(part, ReasoningPart):
         if part.redacted is not None:

@@ -42,6 +42,15 @@ from lmbroker.unified.request import Turn
 
 ORIGIN = "openai"
 _TTLS = ("5m", "30m", "1h", "12h")
+_CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
+
+_LEADING = {
+    role: (
+        Extra(origin=ORIGIN, name="message.role", path="messages[].role", value=role, loss="none"),
+    )
+    for role in ("system", "developer")
+}
+"""The extras of a leading instruction that is a plain text and nothing else."""
 
 
 def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...]]:
@@ -51,12 +60,25 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
     results: list[ToolResultPart] = []
     open_calls: dict[str, list[str]] = {}
     for number, item in enumerate(items):
+        if isinstance(item, dict) and len(item) == 2:
+            # Most messages are a role and a plain text: they become here what they would below.
+            role, text = item.get("role"), item.get("content")
+            if isinstance(text, str) and text:
+                if role in ("user", "assistant"):
+                    if results:
+                        _flush(results, turns)
+                    turns.append(Turn(role=role, parts=(TextPart(text=text),)))
+                    continue
+                if role in ("system", "developer") and not turns and not results:
+                    system.append(TextPart(text=text, extras=_LEADING[role]))
+                    continue
         message = Fields(item, f"messages[{number}]", ORIGIN)
         role = message.need_text("role")
         if role in ("tool", "function"):
             results.append(_result(message, role, number, open_calls))
             continue
-        _flush(results, turns)
+        if results:
+            _flush(results, turns)
         if role in ("system", "developer"):
             if turns:
                 turns.append(_later_system(message, role))
@@ -72,14 +94,14 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
             turns.append(turn)
         else:
             raise bad_value(message.at("role"), "there is no such role")
-    _flush(results, turns)
+    if results:
+        _flush(results, turns)
     return tuple(system), tuple(turns)
 
 
 def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
-    if results:
-        turns.append(Turn(role="user", parts=tuple(results)))
-        results.clear()
+    turns.append(Turn(role="user", parts=tuple(results)))
+    results.clear()
 
 
 def _leading_system(message: Fields, role: str) -> list[TextPart]:
@@ -354,8 +376,8 @@ def _cache(held: Fields) -> Cache | None:
     """The cache mark of a part, in either spelling; ``raw`` is what to write back."""
     raw: dict[str, Any] = {}
     ttl = None
-    for name in ("prompt_cache_breakpoint", "cache_control"):
-        mark = held.mapping(name)
+    for name in _CACHE_MARKS:
+        mark = held.mapping(name) if name in held.left else None
         if mark is not None:
             raw[name] = mark
             ttl = mark.get("ttl") if ttl is None else ttl
@@ -373,9 +395,9 @@ def _marks(held: Fields, cache: Cache | None) -> list[Extra]:
 def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
     """A mark on a message stands for one on its last part."""
     cache = _cache(message)
-    extras = _marks(message, cache)
     if cache is None:
-        return parts, extras
+        return parts, []
+    extras = _marks(message, cache)
     if not parts or getattr(parts[-1], "cache", extras) is not None:
         return parts, extras
     last = msgspec.structs.replace(parts[-1], cache=Cache(ttl=cache.ttl, raw={}))

@@ -15,11 +15,14 @@ from lmbroker.unified.parts import Extra, ReasoningPart, Signature
 REASONING_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_content", "reasoning")
 """Fields of a message that hold reasoning, the first that is there counts."""
 
+_FIELDS = frozenset(REASONING_FIELDS)
 _AT = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 
 def decode_reasoning(message: Fields) -> tuple[list[ReasoningPart], list[Extra]]:
     """The reasoning of one message, before its text, and the fields as they came."""
+    if _FIELDS.isdisjoint(message.left):
+        return [], []
     extras: list[Extra] = []
     details = message.items("reasoning_details")
     blocks = message.items("thinking_blocks")

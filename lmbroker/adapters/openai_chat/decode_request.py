@@ -7,6 +7,8 @@ Extras of class ``none`` may repeat a field that was read, as it was spelled; a 
 dialect writes extras last, over what it made itself.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_args
 
 from lmbroker.adapters.base import JSON
@@ -60,6 +62,26 @@ PATHS = {
 }
 """Fields of the model by the names that clients of this dialect use; others are called alike."""
 
+_PLAIN = {
+    "max_completion_tokens",
+    "max_tokens",
+    "stop",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+}
+"""What most requests say besides their messages, and nothing else."""
+
+_SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
+    "temperature": partial(Fields.number, least=0, most=2),
+    "top_p": partial(Fields.number, least=0, most=1),
+    "top_k": Fields.integer,
+    "frequency_penalty": partial(Fields.number, least=-2, most=2),
+    "presence_penalty": partial(Fields.number, least=-2, most=2),
+    "seed": Fields.integer,
+    "logit_bias": Fields.mapping,
+}
 _EFFORTS = get_args(Effort)
 _TIERS = {
     "auto": "auto",
@@ -71,6 +93,7 @@ _TIERS = {
 }
 _SILENT = ("prediction", "prompt_cache_key", "prompt_cache_retention")
 _SOFT = ("moderation", "web_search_options")
+_REASONING = frozenset(("reasoning_effort", "reasoning", "output_config", "thinking"))
 _THINKING = {
     "disabled": "off",
     "between_tools": "between_tools",
@@ -95,10 +118,24 @@ def decode_request(body: JSON) -> Request:
     if not messages:
         raise bad_value("messages", "at least one message is needed")
     system, turns = decode_messages(messages)
-    for extra in (extra for turn in turns for extra in turn.extras):
-        if extra.name in REASONING_FIELDS:
-            paths["reasoning_part"] = extra.path
-            break
+    reasoned = [e.path for turn in turns for e in turn.extras if e.name in REASONING_FIELDS]
+    if reasoned:
+        paths["reasoning_part"] = reasoned[0]
+    if fields.left.keys() <= _PLAIN:
+        stream, stream_usage = _stream(fields, extras)
+        return Request(
+            dialect=ORIGIN,
+            model=model,
+            system=system,
+            turns=turns,
+            max_tokens=_max_tokens(fields, paths, extras),
+            stop=_stop(fields, extras) if "stop" in fields.left else (),
+            sampling=_sampling(fields),
+            stream=stream,
+            stream_usage=stream_usage,
+            extras=tuple(extras),
+            paths=paths,
+        )
     tools, legacy = _tools(fields, paths, extras)
     if body.get("tool_choice") is None and body.get("function_call") is not None:
         paths["tool_choice"] = "function_call"
@@ -178,15 +215,8 @@ def _stop(fields: Fields, extras: list[Extra]) -> tuple[str, ...]:
 
 
 def _sampling(fields: Fields) -> Sampling:
-    return Sampling(
-        temperature=fields.number("temperature", 0, 2),
-        top_p=fields.number("top_p", 0, 1),
-        top_k=fields.integer("top_k"),
-        frequency_penalty=fields.number("frequency_penalty", -2, 2),
-        presence_penalty=fields.number("presence_penalty", -2, 2),
-        seed=fields.integer("seed"),
-        logit_bias=fields.mapping("logit_bias"),
-    )
+    given = {name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
+    return Sampling(**given)
 
 
 def _stream(fields: Fields, extras: list[Extra]) -> tuple[bool, bool]:
@@ -217,6 +247,8 @@ def _reasoning(
     The vendor's own field is ``reasoning_effort``; ``reasoning`` (OpenRouter's) refines it, and
     ``thinking``/``output_config`` (Anthropic's) win over both.
     """
+    if _REASONING.isdisjoint(fields.left):
+        return None, None
     mode = effort = budget = display = output = None
     named = fields.text("reasoning_effort")
     if named in _EFFORTS:
@@ -353,6 +385,8 @@ def _cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
 def _classed(fields: Fields) -> list[Extra]:
     """Known fields that this model has no word for; their class depends on what they say."""
     found: list[Extra] = []
+    if not fields.left:
+        return found
 
     def keep(name: str, value: Any, loss: LossClass) -> None:
         if value is not None:

@@ -6,11 +6,12 @@ speaker: so the next request of a conversation begins with the messages of this 
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.names import wire_id, wire_name
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
-from lmbroker.adapters.openai_chat.encode_parts import MARK, Parts, joined, text
+from lmbroker.adapters.openai_chat.encode_parts import MARK, Parts, joined, plain, text
 from lmbroker.adapters.openai_chat.encode_reasoning import encode_replay
 from lmbroker.adapters.readable import summary
 from lmbroker.errors import Refused
@@ -41,34 +42,35 @@ MAX_CACHE_MARKS = 4
 """Cache marks in one request (vendor documentation)."""
 
 _MEDIA = {"image_url": "image", "file": "document"}
+_role = attrgetter("role")
 
 
 def encode_messages(parts: Parts) -> list[JSON]:
     """The messages of the request that ``parts`` writes."""
     messages = _instructions(parts)
-    for role, run in groupby(parts.request.turns, key=lambda turn: turn.role):
+    for role, run in groupby(parts.request.turns, key=_role):
         turns = list(run)
         for turn in turns:
-            parts.lost(turn.extras)
+            if turn.extras:
+                parts.losses.extras(turn.extras)
         if role == "user":
             written = _user(parts, turns)
         elif role == "assistant":
             written = _assistant(parts, turns)
         else:
             written = [message for turn in turns for message in _later(parts, turn)]
-        for message in written:
-            _append(parts, messages, message)
+        if parts.profile.system_first_only:
+            for message in written:
+                _append(messages, message)
+        else:
+            messages += written
     return messages
 
 
-def _append(parts: Parts, messages: list[JSON], message: JSON) -> None:
+def _append(messages: list[JSON], message: JSON) -> None:
     """Templates that take instructions only at the start want speakers to take turns as well."""
     last = messages[-1] if messages else {}
-    if (
-        not parts.profile.system_first_only
-        or message["role"] != "user"
-        or {**last, "content": None} != {**message, "content": None}
-    ):
+    if message["role"] != "user" or {**last, "content": None} != {**message, "content": None}:
         messages.append(message)
         return
     before, after = last["content"], message["content"]
@@ -83,11 +85,11 @@ def _listed(content: str | list[JSON]) -> list[JSON]:
 
 
 def _instructions(parts: Parts) -> list[JSON]:
-    kept = (part for part in parts.request.system if not part.text.startswith(BILLING))
-    content = parts.content(kept)
-    if not content:
+    kept = [part for part in parts.request.system if not part.text.startswith(BILLING)]
+    if not kept:
         return []
-    return [{"role": parts.profile.system_role, "content": joined(content, "\n\n")}]
+    said = plain(kept) or joined(parts.content(kept), "\n\n")
+    return [_message(parts.profile.system_role, said)] if said else []
 
 
 def _later(parts: Parts, turn: Turn) -> list[JSON]:
@@ -112,8 +114,9 @@ def _instruction(parts: Parts, content: list[JSON], name: str | None = None) -> 
 
 
 def _message(role: str, content: str | list[JSON] | None, name: str | None = None) -> JSON:
-    named = {} if name is None else {"name": name}
-    return {"role": role, **named, "content": content}
+    if name is None:
+        return {"role": role, "content": content}
+    return {"role": role, "name": name, "content": content}
 
 
 def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
@@ -121,6 +124,10 @@ def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
     results: list[JSON] = []
     rest: list[JSON] = []
     for turn in turns:
+        words = plain(turn.parts)
+        if words is not None:
+            rest.append(_message("user", words, turn.name))
+            continue
         before, shown, said = len(results), list[JSON](), list[JSON]()
         for part in turn.parts:
             if isinstance(part, ToolResultPart):
@@ -154,7 +161,7 @@ def _result(parts: Parts, part: ToolResultPart, shown: list[JSON]) -> JSON:
     if part.is_error:
         parts.drop("is_error")
         content = _as_error(content)
-    if content:
+    if content and part.cache is not None:
         parts.mark(content[-1], part.cache)
     return {"role": "tool", "tool_call_id": id, "content": joined(content, "\n")}
 
@@ -171,6 +178,9 @@ def _as_error(content: list[JSON]) -> list[JSON]:
 def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
     """Turns of the model that follow each other are one message; the summary of a conversation
     that was compacted becomes an instruction before it."""
+    words = plain(turns[0].parts) if len(turns) == 1 else None
+    if words is not None:
+        return [_message("assistant", words, turns[0].name)]
     said = _Said(parts)
     for turn in turns:
         for part in turn.parts:

@@ -1,6 +1,6 @@
 """Parts of another dialect -> content parts of a message (translation.md 2.4, 2.8)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.media import data_url, is_pdf, is_text, text_of
@@ -27,6 +27,9 @@ ORIGIN = "openai"
 
 MARK = "prompt_cache_breakpoint"
 
+_TEXT = {"type", "text"}
+"""Keys of a content part that is text and nothing more."""
+
 LONG_TTLS = ("1h", "12h")
 """Cache lifetimes that become twelve hours; all others are the backend's default."""
 
@@ -35,12 +38,14 @@ PDF_NAME = "document.pdf"
 
 
 class Parts:
-    """Writes the parts of one request that came in another dialect."""
+    """Writes the parts of one request that came in another dialect. ``marked``: there are cache
+    marks that may be too many."""
 
     def __init__(self, request: Request, profile: Profile, losses: Losses) -> None:
         self.request = request
         self.profile = profile
         self.losses = losses
+        self.marked = False
 
     def drop(self, field: str) -> None:
         self.losses.drop(self.request.path(field))
@@ -59,17 +64,20 @@ class Parts:
         """The content parts that say what ``part`` says: none where there is nothing to say,
         several for a document with images. Calls, results and reasoning have their own places
         in a message and are not written here."""
-        self.lost(getattr(part, "extras", ()))
+        extras, cache = getattr(part, "extras", ()), getattr(part, "cache", None)
+        if extras:
+            self.lost(extras)
         written = self._written(part)
-        if written:
-            self.mark(written[-1], getattr(part, "cache", None))
+        if written and cache is not None:
+            self.mark(written[-1], cache)
         return written
 
-    def mark(self, written: JSON, cache: Cache | None) -> None:
+    def mark(self, written: JSON, cache: Cache) -> None:
         """A cache mark after a content part; how many there may be is seen to at the end."""
-        if cache is not None and self.profile.cache_breakpoints:
+        if self.profile.cache_breakpoints:
             lifetime = {"ttl": "12h"} if cache.ttl in LONG_TTLS else {}
             written[MARK] = {"mode": "explicit", **lifetime}
+            self.marked = True
 
     def _written(self, part: Part) -> list[JSON]:
         if isinstance(part, TextPart):
@@ -160,12 +168,23 @@ class Parts:
         return [text(said)] if said else []
 
 
+def plain(parts: Sequence[Part]) -> str | None:
+    """The words of what is one text and nothing besides, None for all else."""
+    if len(parts) != 1:
+        return None
+    part = parts[0]
+    if type(part) is not TextPart or part.citations or part.refusal or part.extras or part.cache:
+        return None
+    return part.text
+
+
 def text(words: str) -> JSON:
     return {"type": "text", "text": words}
 
 
 def joined(content: list[JSON], separator: str) -> str | list[JSON]:
     """Texts as one string; the content parts themselves where one of them is more than text."""
-    if all(set(part) == {"type", "text"} for part in content):
-        return separator.join(part["text"] for part in content)
-    return content
+    for part in content:
+        if part.keys() != _TEXT:
+            return content
+    return separator.join([part["text"] for part in content])

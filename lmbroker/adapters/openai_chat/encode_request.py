@@ -36,20 +36,21 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if request.dialect == ORIGIN:
         return encode_native(request)
     parts = Parts(request, profile, losses)
-    extended = _extensions(parts)
-    tools = encode_tools(parts)
+    extended = _extensions(parts) if request.extras else {}
+    tools = encode_tools(parts) if request.tools else []
     choice = encode_choice(parts, tools)
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))
     sampling = encode_sampling(parts, control.on)
-    stop = encode_stop(parts)
-    output, line = encode_output(parts)
+    stop = encode_stop(parts) if request.stop else []
+    output, line = encode_output(parts) if request.output is not None else (None, "")
     messages = encode_messages(parts)
     continued = end_conversation(parts, messages)
     for each in (choice.instruction, line):
         if each:
             add_instruction(parts, messages, each)
-    limit_cache_marks(messages)
+    if parts.marked:
+        limit_cache_marks(messages)
 
     body: JSON = {"model": request.model, "messages": messages}
     if tools:
@@ -62,14 +63,17 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     body.update(sampling)
     if stop:
         body["stop"] = stop
-    body.update(encode_user(parts))
-    body.update(encode_tier(parts))
+    if request.user_id is not None:
+        body.update(encode_user(parts))
+    if request.tier is not None:
+        body.update(encode_tier(parts))
     body.update(continued)
     if request.stream:
         body["stream"] = True
         if profile.stream_options:
             body["stream_options"] = {"include_usage": True}
-    return {**body, **extended}
+    body.update(extended)
+    return body
 
 
 def _extensions(parts: Parts) -> JSON:
@@ -80,6 +84,8 @@ def _extensions(parts: Parts) -> JSON:
     for extra in parts.request.extras:
         if extra.name in profile.ext:
             taken[extra.name] = extra.value
+        elif extra.loss == "none":
+            continue
         elif extra.name != "inference_geo" or extra.value not in profile.inference_geo:
             parts.lost((extra,))
     return taken

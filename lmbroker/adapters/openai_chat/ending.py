@@ -86,17 +86,20 @@ def decode_usage(usage: Any) -> Usage | None:
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
+    cached = written = 0
     details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    cached = (
-        _count(details.get("cached_tokens")) or _count(usage.get("prompt_cache_hit_tokens")) or 0
-    )
-    written = _count(details.get("cache_write_tokens")) or 0
+    if isinstance(details, dict):
+        cached = _count(details.get("cached_tokens")) or 0
+        if "cache_write_tokens" in details:
+            written = _count(details["cache_write_tokens"]) or 0
+    if not cached and "prompt_cache_hit_tokens" in usage:
+        cached = _count(usage["prompt_cache_hit_tokens"]) or 0
+    reasoning = None
     out = usage.get("completion_tokens_details")
-    out = out if isinstance(out, dict) else {}
-    reasoning = _count(out.get("reasoning_tokens"))
-    if reasoning is None:
-        reasoning = _count(usage.get("reasoning_tokens"))
+    if isinstance(out, dict):
+        reasoning = _count(out.get("reasoning_tokens"))
+    if reasoning is None and "reasoning_tokens" in usage:
+        reasoning = _count(usage["reasoning_tokens"])
     if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
         completion += reasoning
     return Usage(
@@ -137,6 +140,5 @@ def _refusal(text: str | None) -> JSON:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return max(0, int(value))
+    """Of a value of JSON: a boolean counts nothing."""
+    return max(0, int(value)) if type(value) in (int, float) else None

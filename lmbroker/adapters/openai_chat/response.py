@@ -15,7 +15,8 @@ from lmbroker.unified.json_text import arguments, encode
 from lmbroker.unified.parts import Part, ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 
-_SAYS = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+_BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+_SAYS = frozenset(("content", *_BESIDES))
 _SILENT = ("content_filter", "length")
 """Finish reasons of answers that may have nothing to say: Azure leaves the message out, Gemini
 its content."""
@@ -29,7 +30,7 @@ def decode_response(body: JSON) -> Response:
     choice = _first(body.get("choices"))
     finish, message = choice.get("finish_reason"), choice.get("message")
     message = message if isinstance(message, dict) else {}
-    if finish not in _SILENT and not any(key in message for key in _SAYS):
+    if finish not in _SILENT and _SAYS.isdisjoint(message):
         if body.get("error"):
             raise Broken(error_bodies.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
@@ -40,13 +41,13 @@ def decode_response(body: JSON) -> Response:
     refusal = message.get("refusal")
     id, model, created = body.get("id"), body.get("model"), body.get("created")
     return Response(
-        id=str(id) if isinstance(id, str | int) else "",
+        id=str(id) if isinstance(id, (str, int)) else "",
         model=model if isinstance(model, str) else "",
         created=created if isinstance(created, int) else None,
         parts=tuple(parts),
         stop=ending.decode_stop(
             finish,
-            calls=any(isinstance(part, ToolCallPart) for part in parts),
+            calls=ToolCallPart in map(type, parts),
             refusal=refusal if isinstance(refusal, str) else "",
             matched=choice.get("stop_reason") or choice.get("matched_stop"),
         ),
@@ -57,16 +58,17 @@ def decode_response(body: JSON) -> Response:
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason (of the first choice) of an answer that is passed through."""
+    usage = ending.decode_usage(body.get("usage"))
     finish = _first(body.get("choices")).get("finish_reason")
-    stop = ending.decode_stop(finish, calls=finish == "tool_calls").reason if finish else ""
-    return ending.decode_usage(body.get("usage")), stop
+    if not finish:
+        return usage, ""
+    if finish == "stop":
+        return usage, "end"
+    return usage, ending.decode_stop(finish, calls=finish == "tool_calls").reason
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
     """The answer as the client gets it."""
-    writer = _Message(reply)
-    for part in response.parts:
-        writer.add(part)
     body: JSON = {
         "id": answer_id(COMPLETION, response.id, reply.request_id),
         "object": "chat.completion",
@@ -75,17 +77,29 @@ def encode_response(response: Response, reply: Reply) -> JSON:
         "choices": [
             {
                 "index": 0,
-                "message": writer.message(ending.explanation(response.stop)),
+                "message": _message_of(response, reply),
                 "logprobs": None,
                 "finish_reason": ending.encode_stop(response.stop, legacy=reply.legacy_functions),
             }
         ],
         "usage": ending.encode_usage(response.usage or Usage()),
     }
-    tier = ending.encode_tier(response.tier)
-    if reply.wants_tier and tier:
+    tier = ending.encode_tier(response.tier) if reply.wants_tier else None
+    if tier:
         body["service_tier"] = tier
     return body
+
+
+def _message_of(response: Response, reply: Reply) -> JSON:
+    parts, explanation = response.parts, ending.explanation(response.stop)
+    only = parts[0] if len(parts) == 1 else None
+    if isinstance(only, TextPart) and not only.citations and not only.refusal:
+        # Most answers are one text: what the writer would make of it.
+        return {"role": "assistant", "content": only.text, "refusal": explanation or None}
+    writer = _Message(reply)
+    for part in parts:
+        writer.add(part)
+    return writer.message(explanation)
 
 
 class _Message:
@@ -158,6 +172,10 @@ class _Message:
 
 
 def _parts(message: JSON) -> list[Part]:
+    content = message.get("content")
+    if isinstance(content, str) and not any(map(message.get, (*_BESIDES, "reasoning_details"))):
+        # Most answers are one text: it becomes here what it would below.
+        return [TextPart(text=content)] if content else []
     parts: list[Part] = []
     reasoning, details = thought(message), Collected()
     details.add(entries_of(message))
