@@ -123,7 +123,7 @@ def read(body: bytes) -> Envelope:
     if not _LOOKALIKES.isdisjoint(fields):
         raise _ambiguous()
     stream = fields.get("stream")
-    streaming = b"null" if stream is None else bytes(stream)
+    streaming = b"false" if stream is None else bytes(stream)
     if streaming not in (b"true", b"false", b"null"):
         raise Refused(
             "invalid_request", "'stream' must be a boolean", param="stream", code="invalid_type"
@@ -133,7 +133,9 @@ def read(body: bytes) -> Envelope:
 
 def can_be_asked_for(model: str) -> bool:
     """Whether a body may have this name as its model."""
-    return 0 < len(model) <= MODEL_LENGTH and _UNSAFE.search(model) is None
+    # Nothing that is unsafe is printable.
+    safe = model.isprintable() or _UNSAFE.search(model) is None
+    return safe and 0 < len(model) <= MODEL_LENGTH
 
 
 def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None) -> bytes:
@@ -163,8 +165,10 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
     at = body.find(_MODEL) if len(body) < SHORT else -1
     if at < 0 or body.rfind(_MODEL) != at or b"\\u" in body:
         return None
-    colon = _AFTER_KEY.match(body, at + len(_MODEL))
-    return None if colon is None else (colon.end(), colon.end() + len(memoryview(fields["model"])))
+    value = fields["model"]
+    # Between a key and its value is no quote.
+    start = body.find(value, at + len(_MODEL))
+    return start, start + len(memoryview(value))
 
 
 def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ Anthropic's SDKs send the first or the second by their version, some clients bot
 import fnmatch
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -21,6 +21,7 @@ HASH = re.compile(r"sha256:([0-9a-f]{64})")
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _KEY_HEADERS = ("x-api-key", "api-key")
+_ANYBODY = Caller()
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +45,19 @@ def hash_of(key: str) -> str:
     return f"sha256:{digest_of(key).hex()}"
 
 
-def caller_of(keys: Sequence[Key], headers: Mapping[str, Iterable[str]]) -> Caller:
-    """Who sends these headers (names in lower case, all values of each).
+def caller_of(
+    keys: Sequence[Key], headers: Mapping[str, str], repeated: Container[str] = ()
+) -> Caller:
+    """Who sends these headers (names in lower case, the first value of each; ``repeated`` are
+    those that came more than once).
 
     Raises Refused (``auth``) where no configured key is among them, or where one header names
     two. Without configured keys everybody is anonymous. Every key is compared, each in constant
     time.
     """
     if not keys:
-        return Caller()
-    given = digest_of(_credential(headers))
+        return _ANYBODY
+    given = digest_of(_credential(headers, repeated))
     found = None
     for key in keys:
         if hmac.compare_digest(key.digest, given):
@@ -70,16 +74,15 @@ def may_use(caller: Caller, *names: str) -> bool:
     )
 
 
-def _credential(headers: Mapping[str, Iterable[str]]) -> str:
+def _credential(headers: Mapping[str, str], repeated: Container[str]) -> str:
     for name in _KEY_HEADERS:
-        values = list(headers.get(name, ()))
-        if len(values) > 1:
+        value = headers.get(name)
+        if name in repeated:
             raise _unauthorised()
-        if values and values[0]:
-            return values[0]
-    values = list(headers.get("authorization", ()))
-    bearer = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
-    if bearer is None:
+        if value:
+            return value
+    bearer = _BEARER.fullmatch(headers.get("authorization", "").strip())
+    if bearer is None or "authorization" in repeated:
         raise _unauthorised()
     return bearer[1]
 

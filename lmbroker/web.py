@@ -199,8 +199,10 @@ class Front:
             call = self._read(request, record)
             if call.stream:
                 live.signs = self._signs(request, record, call)
-            answer = await operate(call, record)
-            live.signs.stop()
+            try:
+                answer = await operate(call, record)
+            finally:
+                live.signs.stop()
             live.answer = answer
             record.status = answer.status
             if live.signs.given:
@@ -228,22 +230,21 @@ class Front:
                 self._tell(request, record, BrokerError(_FAULT), in_band=live.signs.given)
                 record.outcome = "failed"
         finally:
-            live.signs.stop()
             record.bytes_out += live.signs.bytes_out
             self._calls.discard(live)
             self._broker.close(record)
 
     def _read(self, request: Any, record: Record) -> Call:
-        if len(self._calls) > self._broker.config.limits.calls:
+        config = self._broker.config
+        if len(self._calls) > config.limits.calls:
             raise _busy()
-        received = _received(request)
-        caller = caller_of(self._broker.config.keys, received)
+        headers, repeated = _received(request)
+        caller = caller_of(config.keys, headers, repeated)
         record.caller = caller.name
         body = self._body(request)
         record.bytes_in = len(body)
         head = envelope.read(body)
         record.stream = head.stream
-        headers = {name: values[0] for name, values in received.items()}
         mode: Any = headers.get("x-lmbroker-mode")
         if mode is not None and mode not in MODES:
             raise Refused(
@@ -288,7 +289,7 @@ class Front:
 
     def _caller(self, request: Any) -> Caller:
         """Raises Refused where no valid key is told."""
-        return caller_of(self._broker.config.keys, _received(request))
+        return caller_of(self._broker.config.keys, *_received(request))
 
     def _signs(self, request: Any, record: Record, call: Call) -> Signs:
         """For the client of a stream; when, says the first target of its alias."""
@@ -353,17 +354,13 @@ class Front:
             request.setHeader(name, value)
 
 
-class _Live:
-    """One call that is being served."""
+class _Live(msgspec.Struct, eq=False):
+    """One call that is being served. ``ended``: why it was ended from here."""
 
-    __slots__ = ("answer", "ended", "serving", "signs")
-
-    def __init__(self) -> None:
-        self.serving: Deferred[None] | None = None
-        self.answer: Answer | None = None
-        self.ended: Refused | None = None
-        """Why it was ended from here."""
-        self.signs = NO_SIGNS
+    serving: "Deferred[None] | None" = None
+    answer: Answer | None = None
+    ended: Refused | None = None
+    signs: Signs = NO_SIGNS
 
     def end(self, error: ErrorInfo) -> None:
         if self.answer is not None:
@@ -386,14 +383,20 @@ class _Resource(KleinResource):
         self._only = only
 
     def render(self, request: Any) -> Any:
-        path = b"/" + b"/".join(request.postpath)
-        request.lmbroker_path = path.decode("utf-8", "replace")
-        if not hasattr(request, "set_headers"):
-            # Of a site that is not ours.
+        path: bytes = request.path
+        ours = hasattr(request, "set_headers")
+        if not ours:
             request.responseHeaders.removeHeader("server")
+        if not ours or request.prepath or b"%" in path:
+            path = b"/" + b"/".join(request.postpath)
+        request.lmbroker_path = path.decode("utf-8", "replace")
         endpoint = _POSTED.get(path) if request.method == b"POST" else None
         if endpoint is not None and (self._only is None or path in self._only):
-            return self._serve(endpoint, request)
+            # What Klein does for a route that it has found, for those that nobody need look for:
+            # its matching takes as long as all the rest of this door.
+            serving: Any = self._app.execute_endpoint(endpoint, request)
+            serving.addBoth(self._served, request)
+            return NOT_DONE_YET
         request.getRequestHostname = lambda: b"localhost"
         try:
             request.path.decode("utf-8")
@@ -405,13 +408,6 @@ class _Resource(KleinResource):
         if self._only is not None and path not in self._only:
             return _error(request, _unknown_url().info)
         return super().render(request)
-
-    def _serve(self, endpoint: str, request: Any) -> int:
-        """What Klein does for a route that it has found, for those that nobody need look for:
-        its matching takes as long as all the rest of this door."""
-        serving: Any = self._app.execute_endpoint(endpoint, request)
-        serving.addBoth(self._served, request)
-        return NOT_DONE_YET
 
     def _served(self, result: Any, request: Any) -> None:
         if isinstance(result, Failure):
@@ -447,20 +443,22 @@ def _unknown_url() -> Refused:
     return Refused("not_found", "this path does not exist", code="unknown_url")
 
 
-def _received(request: Any) -> Mapping[str, list[str]]:
-    """All headers: name in lower case -> values."""
+def _received(request: Any) -> tuple[Mapping[str, str], Container[str]]:
+    """The headers, names in lower case: the first value of each, and which came repeatedly."""
     # The requests of our own site have them at hand.
-    received: Mapping[str, list[str]] | None = getattr(request, "received", None)
-    if received is None:
-        received = {
-            name.decode("latin-1").lower(): [value.decode("latin-1") for value in values]
-            for name, values in request.requestHeaders.getAllRawHeaders()
-        }
-    return received
+    received: Mapping[str, str] | None = getattr(request, "received", None)
+    if received is not None:
+        return received, ()
+    found = [
+        (name.decode("latin-1").lower(), values)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    ]
+    repeated = {name for name, values in found if len(values) > 1}
+    return {name: values[0].decode("latin-1") for name, values in found}, repeated
 
 
 def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
-    answer = error_answer(request.lmbroker_path, _received(request), info, status)
+    answer = error_answer(request.lmbroker_path, _received(request)[0], info, status)
     request.setResponseCode(answer.status, _REASONS.get(answer.status))
     for name, value in answer.headers:
         request.setHeader(name, value)

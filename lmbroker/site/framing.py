@@ -54,11 +54,10 @@ def hosts_problem(hosts: int, request_line: bytes) -> str | None:
     return None
 
 
-def plain_length(values: list[str] | None) -> int:
-    """The length of a body by its Content-Length headers; -1 where that is for others to judge."""
-    if values is None:
+def plain_length(value: str | None) -> int:
+    """The length of a body by its Content-Length; -1 where that is for others to judge."""
+    if value is None:
         return 0
-    value = values[0] if len(values) == 1 else ""
     plain = value.isascii() and value.isdigit() and len(value) <= CONTENT_LENGTH_DIGITS
     return int(value) if plain else -1
 

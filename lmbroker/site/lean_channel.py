@@ -1,8 +1,8 @@
 """A connection of the lean engine: the usual request is read at once, all others as ever.
 
 Clients send the head of a request in one piece, and nearly all of them the plainest one: HTTP/1.1,
-a path, one Host, a Content-Length or no body, nothing about the connection. Such a head is known
-by one regular expression and read by another. Whatever else comes, also a head that is late, too
+a path, one Host, a Content-Length or no body, nothing about the connection, no header twice. Such
+a head is known by one regular expression and read by another. Whatever else comes, also a head that is late, too
 large or wrong, is left to ``Channel``, from that byte to the end of the connection. So what is
 refused, and how, is decided in one place, and what is taken here two parsers cannot read in two
 ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
@@ -24,13 +24,13 @@ _HEAD = re.compile(
 )
 """Method, target and header lines, of which each begins with its CR LF."""
 
-_FIELD = re.compile(r"\r\n([^:]+):[\t ]*([^\r]*)")
+_FIELD = re.compile(r"\r\n([^:]+):[\t ]*((?:[^\r]*[^\r\t ])?)")
 """Name and value, in what ``_HEAD`` has found."""
 
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
 """Headers that want something done."""
 
-_KEPT = (None, ["keep-alive"], ["Keep-Alive"])
+_KEPT = (None, "keep-alive", "Keep-Alive")
 """What a client may say in Connection without meaning anything by it."""
 
 
@@ -63,22 +63,21 @@ class LeanChannel(Channel):
         if found is None:
             return False
         method, target, lines = found.groups()
-        received: dict[str, list[str]] = {}
-        for name, value in _FIELD.findall(lines.decode("latin-1")):
-            name, value = name.lower(), value.rstrip("\t ")
-            if name in received:
-                received[name].append(value)
-            else:
-                received[name] = [value]
+        fields = _FIELD.findall(lines.decode("latin-1"))
+        received: dict[str, str] = {}
+        for name, value in fields:
+            received[name.lower()] = value
         limits = self.site.limits
         length = framing.plain_length(received.get("content-length"))
         path = target.partition(b"?")[0]
         limit = limits.body_limit(path.decode("ascii"))
         end = found.end()
         if (
-            end > min(limits.line + 4, limits.header_bytes + 2)
-            or lines.count(b"\r\n") > limits.header_count
-            or len(received.get("host", ())) != 1
+            end > limits.line + 4
+            or end > limits.header_bytes + 2
+            or len(fields) > limits.header_count
+            or len(fields) > len(received)
+            or "host" not in received
             or received.get("connection") not in _KEPT
             or not len(data) - end <= length <= limit
             or not _UNUSUAL.isdisjoint(received)
@@ -90,17 +89,17 @@ class LeanChannel(Channel):
         self._request_line = data[: found.start(3)]
         self._body_limit = limit
         self._body_bytes = self._early_bytes = 0
-        self._missing = length
         request = LeanRequest(self)
-        request.began(method, target, path, received)
+        request.method, request.uri, request.path = method, target, path
+        request.received = received
         self.requests.append(request)
         if length > len(data) - end:
+            self._missing = length
             self.phase = "body"
             self.deadline = self._in(limits.body_seconds)
             self._more(data[end:])
-        else:
-            self._missing = 0
-            request.body_came(data[end:])
+        elif self.hold(length):
+            request.body = data[end:]
             self._serve(request)
         return True
 
@@ -115,16 +114,18 @@ class LeanChannel(Channel):
             request.handleContentChunk(data)
         if behind:
             self._early(behind)
-        if not self._missing:
+        if not self._missing and self.phase != "closing":
+            # Trims the buffer to its size; a read() of all of it is then no copy.
+            request.content.getvalue()
+            request.content.seek(0)
             self._serve(request)
 
     def _serve(self, request: LeanRequest) -> None:
         """It is whole."""
-        if self.phase != "closing":
-            self.phase = "serving"
-            self.deadline = NEVER
-            self._handlingRequest = True
-            request.whole()
+        self.phase = "serving"
+        self.deadline = NEVER
+        self._handlingRequest = True
+        request.process()
 
     def requestDone(self, request: Any) -> None:
         """Stock: makes sure that it reads on, and reads what it held back: here it never stopped
@@ -132,9 +133,11 @@ class LeanChannel(Channel):
         if not self._usual or self.phase != "serving" or not self.persistent:
             super().requestDone(request)
             return
-        self._release()
+        site = self.site
+        site.body_bytes -= self._body_bytes
+        self._body_bytes = 0
         del self.requests[0]
         self.phase = "waiting"
-        self.deadline = self._in(self.site.limits.idle_seconds)
+        self.deadline = site.reactor.seconds() + site.limits.idle_seconds
         self._request_line = b""
         self._handlingRequest = False

@@ -3,7 +3,7 @@
 """A request of the lean engine: what nobody asks for is not made, and what is written goes to the
 transport in one piece."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
@@ -24,7 +24,7 @@ class LeanRequest(Request):
     """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
     A resource is not asked for an encoder: answers are sent as they are."""
 
-    __slots__ = ("_body", "_file", "_framed", "_left", "_lined", "_lines", "_wire")
+    __slots__ = ("_file", "_framed", "_left", "_lines", "_told", "_wire", "body")
 
     # Made for those who ask.
     client: Any = cached_property(lambda self: self.transport.getPeer())
@@ -34,25 +34,27 @@ class LeanRequest(Request):
     args: Any = cached_property(lambda self: parse_qs(self.uri.partition(b"?")[2], True))
     cookies: Any = cached_property(lambda self: [])
     _adapterCache: Any = cached_property(lambda self: {})
+    postpath: Any = cached_property(lambda self: _segments(self.path))
+    sitepath: Any = cached_property(lambda self: [])
+    clientproto = b"HTTP/1.1"
     transport: Any
     queued = False
     _parsePOSTFormSubmission = False
 
-    received: dict[str, list[str]] | None = None
-    """The headers of a request that ``LeanChannel`` has read at once: lower-case name -> values."""
+    received: dict[str, str] | None = None
+    """The headers of a request that ``LeanChannel`` has read at once: lower-case name -> value."""
 
     def __init__(self, channel: Any, queued: object = None) -> None:
         """Stock: makes all of the above."""
         self.channel = channel
         self.transport = channel.transport
         self.notifications = []
-        self.responseHeaders = Headers()
+        self._told: Headers | None = None
         self._wire: Any = None
         """Where to write more of the body, while there may be more; ``_framed``: in chunks."""
         self._framed = False
         self._lines = b""
-        self._lined: Collection[str] = ()
-        self._body = b""
+        self.body = b""
         """The body that came in one piece with its head."""
         self._file: Any = _UNMADE
         self._left: Callable[[], None] | None = None
@@ -60,7 +62,7 @@ class LeanRequest(Request):
     @property
     def content(self) -> Any:
         if self._file is _UNMADE:
-            self._file = BytesIO(self._body)
+            self._file = BytesIO(self.body)
         return self._file
 
     @content.setter
@@ -71,32 +73,20 @@ class LeanRequest(Request):
     def content(self) -> None:
         self._file = None
 
-    def began(
-        self, method: bytes, target: bytes, path: bytes, received: dict[str, list[str]]
-    ) -> None:
-        """Its head is here."""
-        self.clientproto = b"HTTP/1.1"
-        self.method = method
-        self.uri = target
-        self.path = path
-        self.received = received
+    @property
+    def responseHeaders(self) -> Headers:
+        if self._told is None:
+            self._told = Headers()
+        return self._told
 
-    def body_came(self, body: bytes) -> None:
-        """All of it is here at once."""
-        if self.channel.hold(len(body)):
-            self._body = body
-
-    def whole(self) -> None:
-        """Its body is here: serve it."""
-        if not self._body:
-            self.content.getvalue()  # as in requestReceived
-            self.content.seek(0)
-        self.process()
+    @responseHeaders.setter
+    def responseHeaders(self, headers: Headers) -> None:
+        self._told = headers
 
     def take_body(self) -> bytes:
         """The body, for the only one who reads it: a stream may last for minutes."""
-        body, file = self._body, self._file
-        self._body, self._file = b"", _UNMADE
+        body, file = self.body, self._file
+        self.body, self._file = b"", _UNMADE
         if file is not _UNMADE:
             body = file.read()
         return body
@@ -108,18 +98,16 @@ class LeanRequest(Request):
 
     def process(self) -> None:
         """Stock: makes each date anew, names the server, takes all apart for encoders."""
-        path = self.path
-        if not path.startswith(b"/"):
+        if not self.path.startswith(b"/"):
             super().process()
             return
-        self.site = self.channel.site
+        site = self.site = self.channel.site
         self.prepath = []
-        self.sitepath: list[bytes] = []
-        self.postpath = path[1:].split(b"/")
-        if b"%" in path:
-            self.postpath = [unquote_to_bytes(each) for each in self.postpath]
+        resource = site.resource
         try:
-            self.render(getChildForRequest(self.site.resource, self))
+            if not resource.isLeaf:
+                resource = getChildForRequest(resource, self)
+            self.render(resource)
         except Exception:
             self.processingFailed(Failure())
 
@@ -127,10 +115,9 @@ class LeanRequest(Request):
         """As ``setHeader`` with each, whose names are in lower case: written as they are, where no
         value could be taken for two lines. At most once, and these are all headers of the answer
         but those of this hop."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        if len(lines.splitlines()) == len(headers) and lines.isascii():
+        lines = "".join([f"\r\n{name}: {value}" for name, value in headers])
+        if lines.count("\r") == lines.count("\n") == len(headers) and lines.isascii():
             self._lines = lines.encode()
-            self._lined = {name for name, _ in headers}
         else:
             for name, value in headers:
                 self.setHeader(name, value)
@@ -155,18 +142,20 @@ class LeanRequest(Request):
             return  # nobody listens, or the answer has no body
         self.startedWriting = 1
         date = _date(int(time()))
-        parts = [b"%b %d %b\r\n" % (self.clientproto, self.code, self.code_message)]
-        if self._lines:
-            parts += (b"date: ", date, b"\r\n", self._lines)
-            if "content-length" not in self._lined and self._may_be_chunked():
+        parts = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
+        lines = self._lines
+        if lines:
+            parts += (b"\r\ndate: ", date, lines)
+            if b"\r\ncontent-length: " not in lines and self._may_be_chunked():
                 self.chunked = 1
-                parts.append(b"transfer-encoding: chunked\r\n")
+                parts.append(b"\r\ntransfer-encoding: chunked")
         else:
             self._complete(date)
-        for name, values in self.responseHeaders.getAllRawHeaders():
-            for value in values:
-                parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
+        if self._told is not None:
+            for name, values in self._told.getAllRawHeaders():
+                for value in values:
+                    parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\n\r\n")
         if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
             self._wire, self._framed = self.transport, bool(self.chunked)
             if self._framed and data:
@@ -201,7 +190,8 @@ class LeanRequest(Request):
             headers.setRawHeaders(b"set-cookie", self.cookies)
 
     def finish(self) -> None:
-        """Stock: asks its site for an access line."""
+        """Stock: asks its site for an access line, looks for a producer that was left behind, and
+        closes a file that nobody made."""
         if self.finished or self._disconnected:
             super().finish()  # which says so
             return
@@ -209,9 +199,14 @@ class LeanRequest(Request):
             self._first(b"")
         if self._wire is not None and self._framed:
             self._wire.write(b"0\r\n\r\n")
-        self._wire = None
+        self._wire = self._left = None
         self.finished = 1
-        self._cleanup()
+        if self.notifications or self.producer or self._file is not _UNMADE:
+            self._cleanup()
+            return
+        self.body = b""
+        self.channel.requestDone(self)
+        del self.channel
 
     def connectionLost(self, reason: Failure) -> None:
         """Stock: looks at each write whether that was."""
@@ -221,16 +216,6 @@ class LeanRequest(Request):
         if left is not None:
             left()
 
-    def _cleanup(self) -> None:
-        """Stock: looks for a producer that was left behind, and closes a file that nobody made."""
-        self._left = None
-        if self.notifications or self.producer or self._file is not _UNMADE:
-            super()._cleanup()
-            return
-        self._body = b""
-        self.channel.requestDone(self)
-        del self.channel
-
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
@@ -238,8 +223,12 @@ def _date(second: int) -> bytes:
     return date
 
 
-def _headers(received: dict[str, list[str]]) -> Headers:
+def _headers(received: dict[str, str]) -> Headers:
     headers = Headers()
-    for name, values in received.items():
-        headers.setRawHeaders(name, [value.encode("latin-1") for value in values])
+    for name, value in received.items():
+        headers.setRawHeaders(name, [value.encode("latin-1")])
     return headers
+
+
+def _segments(path: bytes) -> list[bytes]:
+    return [unquote_to_bytes(each) for each in path[1:].split(b"/")]

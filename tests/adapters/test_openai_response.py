@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.chat import ChatCompletion
-from strategies import refused, said, stops
-from streams import JSON, REPLY, o_usage
+from strategies import refused, said, stop_of, stops
+from streams import JSON, REPLY, o_chunk, o_usage
 
 from lmbroker.adapters.openai_chat.ending import decode_usage, encode_usage
 from lmbroker.adapters.openai_chat.response import decode_response, encode_response, gist
+from lmbroker.adapters.openai_chat.tap import OpenAITap
 from lmbroker.errors import Broken
 from lmbroker.unified.parts import (
     Citation,
@@ -280,6 +281,14 @@ def test_only_the_choice_of_index_0_counts() -> None:
         ),
         # DeepSeek.
         (o_usage(9, 4, prompt_cache_hit_tokens=8), Usage(input=1, cache_read=8, output=4)),
+        (
+            o_usage(9, 4, prompt_tokens_details={"cached_tokens": 5}, prompt_cache_hit_tokens=8),
+            Usage(input=4, cache_read=5, output=4),
+        ),
+        (
+            o_usage(9, 4, completion_tokens_details={"reasoning_tokens": 0}, reasoning_tokens=3),
+            Usage(input=9, output=4, reasoning=0),
+        ),
         # More cached than there was.
         (
             o_usage(9, 4, prompt_tokens_details={"cached_tokens": 20}),
@@ -309,12 +318,24 @@ def test_gist_of_a_passed_answer() -> None:
     assert gist({"choices": "?", "usage": "?"}) == (None, "")
 
 
-@pytest.mark.parametrize("finish", ["stop", "length", "tool_calls", "content_filter", "?", None])
+CALLED = ("tool_calls", "function_call")
+FINISHES = ("stop", "length", "content_filter", *CALLED)
+
+
+@pytest.mark.parametrize("finish", [*FINISHES, "?", None])
 def test_gist_and_whole_answer_tell_the_same_stop(finish: str | None) -> None:
     calls = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]
-    said = {"tool_calls": calls} if finish == "tool_calls" else {"content": "Hi"}
+    said = {"tool_calls": calls} if finish in CALLED else {"content": "Hi"}
     answer = body(said, finish)
     assert gist(answer)[1] == (decode_response(answer).stop.reason if finish else "")
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+def test_a_passed_stream_tells_the_same_stop(finish: str) -> None:
+    tap = OpenAITap()
+    for chunk in (o_chunk({"content": "Hi"}), o_chunk(finish=finish)):
+        tap.see(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    assert tap.stop == gist(body({}, finish))[1]
 
 
 # What a client gets.
@@ -488,6 +509,7 @@ def test_service_tier_for_who_asked(asked: bool, tier: str | None, expected: str
     assert told.get("service_tier") == expected
 
 
+@example(TextPart(text="Hi"), stop_of("refusal", "", "Why."), False)
 @given(said | refused, stops, st.booleans())
 def test_one_text_is_told_as_one_of_several_is(part: TextPart, stop: Stop, legacy: bool) -> None:
     alone, beside = response(part, stop=stop), response(TextPart(text=""), part, stop=stop)

@@ -4,12 +4,14 @@ Numbers in the names of the tests are the cases of translation.md section 10.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streams import JSON, decoded, o_call, o_chunk, o_stream, o_usage, read
 
+from lmbroker.adapters.openai_chat import stream_decode
 from lmbroker.adapters.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
@@ -707,3 +709,63 @@ def test_case_77_halves_of_a_character_meet() -> None:
         o_call('\ude42"}'),
     )
     assert found == (TextPart(text="a🙂b"), function("c", "f", '{"a":"🙂"}'))
+
+
+DETAILS = [
+    {"type": "reasoning.text", "text": "hm", "signature": "s", "format": "anthropic-claude-v1"}
+]
+CALL = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+VALUES = (
+    *(None, 0, 1, "", "x", "stop", False, 1.5, [], {}, ["b"], [CALL], CALL["function"], DETAILS),
+    *(
+        {"message": "no"},
+        o_usage(),
+        {"usage": o_usage()},
+        {"text": "t"},
+        [{"type": "text", "text": "t"}],
+    ),
+)
+DELTA_KEYS = (
+    *("content", "role", "refusal", "tool_calls", "function_call", "reasoning", "audio"),
+    *("reasoning_content", "reasoning_details", "new"),
+)
+
+
+def oddly_said() -> Iterator[JSON | list[JSON]]:
+    """A plain chunk with each value in each place, and chunks with another number of choices."""
+    for value in VALUES:
+        for key in ("usage", "error", "x_groq", "id", "service_tier", "object", "choices", "new"):
+            yield {"choices": [{"delta": {"content": "b"}}], key: value}
+        for key in ("index", "finish_reason", "stop_reason", "logprobs", "delta"):
+            yield {"choices": [{"delta": {"content": "b"}, key: value}]}
+        for key in DELTA_KEYS:
+            yield {"choices": [{"delta": {"content": "b", key: value}}]}
+    for index in (0, 1):
+        choice = {"delta": {"content": "c"}, "index": index}
+        yield {"choices": [choice, {"delta": {"content": "b"}}]}
+    yield [{"choices": [{"delta": {"content": "b"}}]}]
+
+
+@pytest.mark.parametrize("chunk", list(oddly_said()), ids=json.dumps)
+def test_a_plain_chunk_tells_what_any_other_would(chunk: JSON) -> None:
+    """The short way to the text of a chunk, and the long one, tell the same events."""
+    plain = {"choices": [{"delta": {"content": "a"}}]}
+    told = []
+    for quick in (True, False):
+        decoder, events = OpenAIDecoder(), []
+        for each in (plain, plain, chunk, plain, STOP):
+            decoder._quick = decoder._quick and quick
+            events += decoder.feed(Frame("", json.dumps(each).encode()))
+        told.append([*events, *decoder.close()])
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices":[{"delta":{"content":"\xff"}}]}',
+        b'{"choices":[{"delta":{"content":"\\ud800"}}]}',
+    ],
+)
+def test_a_chunk_whose_text_is_no_utf8_is_not_plain(data):
+    assert stream_decode.plain_text(data) == ""

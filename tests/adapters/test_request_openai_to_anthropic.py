@@ -460,6 +460,8 @@ def test_a_format_cannot_go_with_an_answer_to_be_continued() -> None:
     assert refused(HELLO, HI, model=HAIKU_45, response_format=formatted(schema)) == (
         "response_format"
     )
+    out, _ = translate(HELLO, model=HAIKU_45, response_format=formatted(schema))
+    assert out["output_config"]["format"]["type"] == "json_schema"
 
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
@@ -784,6 +786,8 @@ def test_case_26_unknown_fields_and_modes() -> None:
     assert refused(min_p=0.1, mode="strict") == "min_p"
     assert translate(logit_bias={"1": 5}, mode="lenient")[1] == "logit_bias"
     assert refused(n=2, mode="lenient") == "n"
+    _, header = translate({**user(text("Hello", mood=1)), "mood": 2})
+    assert header == "messages[].mood,messages[].content[].mood"
 
 
 def test_case_43_same_conversation_same_bytes() -> None:

@@ -15,6 +15,9 @@ _REASONS: dict[str, StopReason] = {
     "content_filter": "refusal",
 }
 
+CALLED = ("tool_calls", "function_call")
+"""What a backend says when its answer calls something, today and formerly."""
+
 _FINISH_REASONS: dict[StopReason, str] = {
     "end": "stop",
     "stop_sequence": "stop",

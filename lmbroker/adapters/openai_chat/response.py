@@ -64,7 +64,7 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
         return usage, ""
     if finish == "stop":
         return usage, "end"
-    return usage, ending.decode_stop(finish, calls=finish == "tool_calls").reason
+    return usage, ending.decode_stop(finish, calls=finish in ending.CALLED).reason
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:

@@ -22,6 +22,7 @@ from lmbroker.adapters.openai_chat.content import (
     thought,
     told_usage,
 )
+from lmbroker.adapters.openai_chat.plain_chunk import plain_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
@@ -116,6 +117,7 @@ class OpenAIDecoder:
         "_opened",
         "_plain",
         "_queue",
+        "_quick",
         "_refusal",
         "_started",
         "_tier",
@@ -132,6 +134,8 @@ class OpenAIDecoder:
         self._plain: tuple[str, ...] = ()
         """The live part is open, alone, and text under one of these keys: the common chunk,
         which says nothing else, needs no queue."""
+        self._quick = False
+        """It is an answer's text, and no chunk of it has said anything else yet."""
         self._started = False
         self._ended = False
         self._calls: dict[Any, _Waiting] = {}
@@ -153,6 +157,11 @@ class OpenAIDecoder:
         data = frame.data
         if not data:
             return [Ping()] if self._started and data is None else []
+        if self._quick:
+            text = plain_text(data)
+            if text:
+                return [PartDelta(self._index, "text", text)]
+            self._quick = False
         try:
             chunk = decode(data)
         except ValueError:
@@ -298,6 +307,7 @@ class OpenAIDecoder:
         self._plain = ()
         if self._opened and len(queue) == 1:
             self._plain, self._delta = _PLAIN.get(queue[0].kind, ()), queue[0].delta
+        self._quick = self._plain == _PLAIN["text"]
 
     def _open(self, part: _Waiting, events: list[StreamEvent]) -> bool:
         """False for a call whose name is not known yet."""
