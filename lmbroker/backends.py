@@ -6,13 +6,13 @@ retry for a kept-alive connection that had died, and who cancelled a request is 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-import treq.client
 from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as OpenSSLError
+from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -33,12 +33,12 @@ from lmbroker.client.failures import (
     unreachable,
 )
 from lmbroker.client.stock import Stock
-from lmbroker.connections import NO_COOKIES, Body, Endpoints, Engine, Exchange
+from lmbroker.connections import NO_COOKIES, NO_HEADERS, Body, Endpoints, Engine, Exchange
 from lmbroker.deadlines import Deadlines
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
 from lmbroker.gate import Gate
-from lmbroker.headers import credential
+from lmbroker.headers import CREDENTIAL
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
@@ -60,13 +60,13 @@ class BackendAnswer:
         self.status: int = response.code
         headers: Any = response.headers
         # Our own client has them at hand.
-        fields = getattr(headers, "fields", None)
+        fields: Mapping[str, str] | None = getattr(headers, "fields", None)
         if fields is None:
             fields = {
-                name.decode("ascii").lower(): [values[0].decode("latin-1")]
+                name.decode("ascii").lower(): values[0].decode("latin-1")
                 for name, values in headers.getAllRawHeaders()
             }
-        self.headers: Mapping[str, str] = {name: values[0] for name, values in fields.items()}
+        self.headers = fields
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
         self._exchange = exchange
@@ -81,7 +81,8 @@ class BackendAnswer:
     def over(self) -> None:
         """The backend is done with this call. Told by whoever reads the body, when it ends."""
         self._exchange.over()
-        self.whole()
+        if self._leave is not None:
+            self.whole()
 
     def whole(self) -> None:
         """The answer is whole, though its body may go on: another call may have its place."""
@@ -100,16 +101,22 @@ class BackendAnswer:
 
     async def body(self, limit: int = UNARY_LIMIT) -> bytes:
         """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
-        collector = _Collector(limit)
-        self.deliver(collector)
-        try:
-            if collector.outcome is None:
-                await collector.watch(self._clock, self._timeouts)
-            body = collector.body()
-        except BaseException:
-            self.abort()
-            raise
+        # Our own client has most of them at hand.
+        take = getattr(self._response, "whole", None)
+        body: bytes | None = take() if take is not None else None
+        if body is None:
+            collector = _Collector(limit)
+            self.deliver(collector)
+            try:
+                if collector.outcome is None:
+                    await collector.watch(self._clock, self._timeouts)
+                body = collector.body()
+            except BaseException:
+                self.abort()
+                raise
         self.over()
+        if len(body) > limit:
+            raise _oversized()
         return body
 
 
@@ -149,7 +156,7 @@ class _Collector(TwistedProtocol):
             self._timers[0].reset(self._idle)
         self._size += len(data)
         if self._size > self._limit:
-            self._end(broken("the backend's answer is too large", "oversized"))
+            self._end(_oversized())
         elif self.outcome is None:
             self._chunks.append(data)
 
@@ -175,6 +182,10 @@ class _Collector(TwistedProtocol):
                 self._done.callback(None)
 
 
+def _oversized() -> AttemptFailed:
+    return broken("the backend's answer is too large", "oversized")
+
+
 class Sender(Protocol):
     """What the broker needs of this door; tests put their own in its place."""
 
@@ -195,7 +206,8 @@ class Backends:
 
     def __init__(self, reactor: Any, *, engine: str = "lean", policy: Any = None) -> None:
         self._reactor = reactor
-        self._engine: Engine = Stock(reactor) if engine == "stock" else Lean(reactor)
+        kind = Stock if engine == "stock" else Lean
+        self._engine: Engine = kind(reactor, self._endpoints_of)
         self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
@@ -206,35 +218,37 @@ class Backends:
         """Close the idle connections."""
         return self._engine.close()
 
-    async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+    def send(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> Coroutine[Any, Any, BackendAnswer]:
         """Send a call to a backend; returns when its response headers are here.
 
         Raises Full, Unreachable, TimedOut or Broken; CancelledError when the caller was
         cancelled.
         """
-        leave = None
-        if backend.max_in_flight is not None:
-            gate = self._gate(backend, backend.max_in_flight)
-            leave = gate.at_once() or await gate.turn()
-        try:
-            try:
-                answer = await self._send(backend, outbound, timeouts, fresh=False)
-            except StaleConnection:
-                answer = await self._send(backend, outbound, timeouts, fresh=True)
-        except BaseException:
-            if leave is not None:
-                leave()
-            raise
-        if leave is not None:
-            answer.hold(leave)
-        return answer
+        if backend.max_in_flight is None:
+            return self._send(backend, outbound, timeouts)
+        return self._in_turn(backend, backend.max_in_flight, outbound, timeouts)
 
-    async def get(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+    def get(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> Coroutine[Any, Any, BackendAnswer]:
         """GET of a backend, beside its calls: takes no place from them. Raises as ``send``."""
+        return self._send(backend, outbound, timeouts)
+
+    async def _in_turn(
+        self, backend: Backend, limit: int, outbound: Outbound, timeouts: Timeouts
+    ) -> BackendAnswer:
+        """With one of the backend's ``limit`` places, from now on until the answer is over."""
+        gate = self._gate(backend, limit)
+        leave = gate.at_once() or await gate.turn()
         try:
-            return await self._send(backend, outbound, timeouts, fresh=False)
-        except StaleConnection:
-            return await self._send(backend, outbound, timeouts, fresh=True)
+            answer = await self._send(backend, outbound, timeouts)
+        except BaseException:
+            leave()
+            raise
+        answer.hold(leave)
+        return answer
 
     def _gate(self, backend: Backend, limit: int) -> Gate:
         key = (backend.name, limit, backend.queue, backend.queue_timeout)
@@ -244,21 +258,25 @@ class Backends:
         return gate
 
     async def _send(
-        self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool = False
     ) -> BackendAnswer:
-        endpoints = self._endpoint_factory(timeouts.connect, backend.ca)
+        """``fresh``: not over a kept-alive connection; only where one of them had died."""
         fields = _fields(backend, outbound)
-        exchange = self._engine.exchange(backend, fields, endpoints, fresh=fresh)
-        request = treq.client.HTTPClient(exchange, NO_COOKIES).request(
+        exchange = self._engine.exchange(backend, fields, timeouts.connect, fresh=fresh)
+        request = HTTPClient(exchange, NO_COOKIES).request(
             outbound.method,
             _url(backend.url, outbound.path, outbound.query),
+            headers=NO_HEADERS,
             data=Body(outbound.body) if outbound.method == "POST" else None,
             allow_redirects=False,
             cookies=NO_COOKIES,
             unbuffered=True,
             reactor=self._reactor,
         )
-        deadlines = self._deadlines_of(timeouts.headers)
+        deadlines = self._deadlines.get(timeouts.headers)
+        if deadlines is None:
+            deadlines = Deadlines(self._reactor, timeouts.headers)
+            self._deadlines[timeouts.headers] = deadlines
         deadlines.begin(request)
         try:
             response = await request
@@ -270,9 +288,12 @@ class Backends:
             failure = classified(error, late=late, reused=exchange.reused)
             if isinstance(failure, Unreachable) and failure.phase == "tls":
                 self._tell_insecure(backend.name, reason_of(error), outbound.method)
-            raise failure from None
-        deadlines.end(request)
-        return BackendAnswer(response.original, exchange, self._reactor, timeouts)
+            if fresh or not isinstance(failure, StaleConnection):
+                raise failure from None
+        else:
+            deadlines.end(request)
+            return BackendAnswer(response.original, exchange, self._reactor, timeouts)
+        return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _tell_insecure(self, backend: str, reason: str, method: str) -> None:
         """Log it for each call; for what else is asked of a backend only where it is new."""
@@ -284,13 +305,7 @@ class Backends:
             )
         self._insecure[backend] = reason
 
-    def _deadlines_of(self, seconds: float) -> Deadlines:
-        deadlines = self._deadlines.get(seconds)
-        if deadlines is None:
-            deadlines = self._deadlines[seconds] = Deadlines(self._reactor, seconds)
-        return deadlines
-
-    def _endpoint_factory(self, connect_timeout: float, ca: str) -> Endpoints:
+    def _endpoints_of(self, connect_timeout: float, ca: str) -> Endpoints:
         key = (connect_timeout, ca)
         factory = self._endpoints.get(key)
         if factory is None:
@@ -346,6 +361,6 @@ def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value
     if backend.credential is not None:
-        name, before = credential(backend.dialect)
+        name, before = CREDENTIAL[backend.dialect]
         fields[name] = before + backend.credential.reveal()
     return fields

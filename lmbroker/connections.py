@@ -1,7 +1,7 @@
 """What sends requests to backends, as the door sees it, and how their connections are made
 (reliability.md A2, A5, A9). ``client`` holds two that send: our own and Twisted's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import treq.cookies
@@ -65,8 +65,8 @@ class Body:
 class Exchange(Protocol):
     """The ``IAgent`` of one request to one backend.
 
-    It knows the request's headers, and adds those of ``request`` to them but for what treq wishes
-    for itself: cookies in either direction, compression. Until the head of the response is here it
+    It knows the request's headers. Those that ``request`` is given are treq's own wishes, and go
+    nowhere: cookies in either direction, compression. Until the head of the response is here it
     is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
     whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
     """
@@ -98,7 +98,7 @@ class Engine(Protocol):
         self,
         backend: Backend,
         fields: Mapping[str, str],
-        endpoints: "Endpoints",
+        connect_timeout: float,
         *,
         fresh: bool,
     ) -> Exchange:
@@ -167,12 +167,33 @@ class Endpoints:
         return endpoint  # type: ignore[no-any-return]
 
 
+EndpointsOf = Callable[[float, str], Endpoints]
+"""By the seconds that connecting may take and whom to trust (``Backend.ca``)."""
+
+
+class _NoHeaders(Headers):
+    """What treq would add to a request's headers goes nowhere; so it need not be made."""
+
+    def copy(self) -> "_NoHeaders":
+        return self
+
+    def addRawHeader(self, name: Any, value: Any) -> None: ...
+
+    def hasHeader(self, name: Any) -> bool:
+        """What treq asks for is its own business already: it does not ask the jar for a cookie."""
+        return True
+
+
 class _NoCookies(treq.cookies.IndexableCookieJar):
     """Keeps and sends nothing: treq would carry one client's cookies over to another's call."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
 
     def add_cookie_header(self, request: Any) -> None: ...
 
     def extract_cookies(self, response: Any, request: Any) -> None: ...
 
 
+NO_HEADERS = _NoHeaders()
 NO_COOKIES = _NoCookies()

@@ -161,9 +161,9 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
 
 def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
     """Where the top-level model's value stands, in a short body in which one key alone can be
-    it: ``"model"`` stands there once, and no letter is written as an escape."""
+    it: ``"model"`` stands there once, and none of its letters is written as an escape."""
     at = body.find(_MODEL) if len(body) < SHORT else -1
-    if at < 0 or body.rfind(_MODEL) != at or b"\\u" in body:
+    if at < 0 or body.rfind(_MODEL) != at or (b"\\" in body and b"\\u006" in body):
         return None
     value = fields["model"]
     # Between a key and its value is no quote.

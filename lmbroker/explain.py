@@ -90,5 +90,5 @@ def _sent(
 
 def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
     if backend.credential is not None:
-        name, before = headers.credential(backend.dialect)
+        name, before = headers.CREDENTIAL[backend.dialect]
         yield name, f"{before}{backend.credential}"

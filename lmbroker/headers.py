@@ -23,6 +23,7 @@ _NOT_FORWARDED = frozenset(
 )
 """The version goes on its own; the others are bound to a credential, and ours is another one."""
 _OPENAI_NATIVE = ("openai-beta", "x-client-request-id", "idempotency-key")
+_OPENAI_NATIVES = frozenset(_OPENAI_NATIVE)
 _RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
 _RETRIES = frozenset(_RETRY)
 
@@ -31,6 +32,18 @@ REQUEST_ID: Mapping[Dialect, str] = {"openai": "x-request-id", "anthropic": "req
 
 Pairs = tuple[tuple[str, str], ...]
 
+_EVERY: Mapping[bool, Pairs] = {
+    stream: (
+        ("content-type", "application/json"),
+        ("accept", "text/event-stream" if stream else "application/json"),
+        ("user-agent", USER_AGENT),
+    )
+    for stream in (False, True)
+}
+"""What every request with a body says, by whether a stream is asked for."""
+
+_NOTHING: Mapping[str, str] = {}
+
 
 def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> Pairs:
     """The request headers for a backend of ``dialect``, without its credential.
@@ -38,29 +51,30 @@ def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> P
     ``native`` is true where client and backend speak the same dialect: only then do vendor
     headers of the client mean anything to the backend.
     """
-    out = [
-        ("content-type", "application/json"),
-        ("accept", "text/event-stream" if stream else "application/json"),
-        ("user-agent", USER_AGENT),
-    ]
-    given = _end_to_end(call.headers) if native else {}
+    every = _EVERY[stream]
+    given = _end_to_end(call.headers) if native else _NOTHING
     if dialect == "anthropic":
-        out.append(("anthropic-version", given.get("anthropic-version", ANTHROPIC_VERSION)))
-        out += (
+        version = ("anthropic-version", given.get("anthropic-version", ANTHROPIC_VERSION))
+        vendors = [
             (name, value)
             for name, value in given.items()
             if name == "idempotency-key"
             or (name.startswith("anthropic-") and name not in _NOT_FORWARDED)
-        )
-    elif native:
-        out += ((name, given[name]) for name in _OPENAI_NATIVE if name in given)
-    return tuple(out)
+        ]
+        return (*every, version, *vendors)
+    if _OPENAI_NATIVES.isdisjoint(given):
+        return every
+    return (*every, *[(name, given[name]) for name in _OPENAI_NATIVE if name in given])
 
 
 def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
     """``headers`` without those that ``connection`` names: they end at this hop."""
-    named = headers.get("connection", "").lower().split(",")
-    hop = {name.strip() for name in named}
+    named = headers.get("connection")
+    if named is None:
+        return headers
+    hop = set(map(str.strip, named.lower().split(",")))
+    if hop.isdisjoint(headers):
+        return headers
     return {name: value for name, value in headers.items() if name not in hop}
 
 
@@ -70,9 +84,11 @@ def to_list(dialect: Dialect) -> Pairs:
     return (("accept", "application/json"), ("user-agent", USER_AGENT), *version)
 
 
-def credential(dialect: Dialect) -> tuple[str, str]:
-    """In which header a backend of ``dialect`` wants its credential, and what stands before it."""
-    return ("x-api-key", "") if dialect == "anthropic" else ("authorization", "Bearer ")
+CREDENTIAL: Mapping[Dialect, tuple[str, str]] = {
+    "anthropic": ("x-api-key", ""),
+    "openai": ("authorization", "Bearer "),
+}
+"""In which header a backend of each dialect wants its credential, and what stands before it."""
 
 
 def for_another_backend(call: Call) -> Call:

@@ -241,7 +241,9 @@ class Front:
         headers, repeated = _received(request)
         caller = caller_of(config.keys, headers, repeated)
         record.caller = caller.name
-        body = self._body(request)
+        # Our own site has looked at its length already.
+        take = getattr(request, "take_body", None)
+        body = self._body(request) if take is None else take()
         record.bytes_in = len(body)
         head = envelope.read(body)
         record.stream = head.stream
@@ -269,11 +271,6 @@ class Front:
 
     def _body(self, request: Any) -> bytes:
         """All of it. Raises Refused above the limit."""
-        # Our own site has looked at its length already.
-        take = getattr(request, "take_body", None)
-        if take is not None:
-            taken: bytes = take()
-            return taken
         body: bytes = request.content.read()
         # A stream may last for minutes; nobody reads its request again.
         request.content.close()
@@ -344,12 +341,13 @@ class Front:
         request.write(body)
 
     def _head(self, request: Any, status: int, headers: Pairs) -> None:
-        request.setResponseCode(status, _REASONS.get(status))
+        reason = _REASONS.get(status, b"Unknown Status")
         # The requests of our own site take them all at once.
-        together = getattr(request, "set_headers", None)
+        together = getattr(request, "set_head", None)
         if together is not None:
-            together(headers)
+            together(status, reason, headers)
             return
+        request.setResponseCode(status, reason)
         for name, value in headers:
             request.setHeader(name, value)
 
@@ -384,7 +382,7 @@ class _Resource(KleinResource):
 
     def render(self, request: Any) -> Any:
         path: bytes = request.path
-        ours = hasattr(request, "set_headers")
+        ours = hasattr(request, "set_head")
         if not ours:
             request.responseHeaders.removeHeader("server")
         if not ours or request.prepath or b"%" in path:

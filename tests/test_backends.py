@@ -1,5 +1,6 @@
 """The backends' door, over the real Agent and pool with a network in memory."""
 
+import gzip
 import inspect
 
 import msgspec
@@ -400,6 +401,34 @@ def test_a_body_without_end_is_bounded(network):
     wire.protocol.dataReceived(b"1\r\nx\r\n")
     assert errors[0].value.info.code == "oversized"
     assert wire.aborted
+
+
+def test_a_body_that_is_too_large_at_once(network):
+    network.send()
+    network.accept().protocol.dataReceived(ANSWER)
+    errors = []
+    Deferred.fromCoroutine(network.answer.body(limit=1)).addErrback(errors.append)
+    assert errors[0].value.info.code == "oversized"
+
+
+def test_a_compressed_body_is_none_any_more(network):
+    """Nobody asked for it, but treq knows what to do."""
+    network.send()
+    packed = gzip.compress(b"{}" * 9)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+    network.accept().protocol.dataReceived(head % len(packed) + packed)
+    body = []
+    Deferred.fromCoroutine(network.answer.body()).addCallback(body.append)
+    assert body == [b"{}" * 9]
+
+
+def test_of_a_header_that_comes_again_the_first_counts(network):
+    network.send()
+    lines = b"\r\nX-A: 1\r\nset-cookie: a=b\r\nx-a: 2\r\nx-b: \xe9 \r\nset-cookie: c=d\r\n\r\n"
+    network.accept().protocol.dataReceived(ANSWER.replace(b"\r\n\r\n", lines))
+    headers = network.answer.headers
+    assert (headers["x-a"], headers["x-b"]) == ("1", "\xe9")
+    assert "set-cookie" not in headers
 
 
 def test_a_body_nobody_waits_for_any_more_stops_the_backend(network):

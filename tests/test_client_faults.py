@@ -103,7 +103,7 @@ def test_a_model_unknown_to_the_backend_is_404_too(o, a, alias):
 
 
 @pytest.mark.parametrize(
-    "sent", [{}, {"x-api-key": ["wrong"]}, {"authorization": ["Bearer wrong"]}, {"api-key": [""]}]
+    "sent", [{}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}, {"api-key": ""}]
 )
 def test_a_bad_key_is_401(sent):
     with pytest.raises(Refused) as refused:

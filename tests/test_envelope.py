@@ -29,6 +29,9 @@ PIECES = (
         '"model"',
         '"m"',
         '"mod\\u0065l"',
+        '"\\u006Dodel"',
+        '"mo\\u0064el":"m"',
+        '"\\u00fc"',
         '"\\"model\\""',
         '"a\\\\"',
         '"model":"m"',
@@ -142,6 +145,12 @@ def test_a_second_model_is_refused(body):
 
 def test_an_escaped_key_is_found():
     assert envelope.with_model(b'{"mod\\u0065l":"a"}', "b") == b'{"mod\\u0065l":"b"}'
+
+
+def test_what_is_printable_is_safe():
+    """The search for what is not safe is left out for names that are printable."""
+    both = [chr(code) for code in range(0x110000) if envelope._UNSAFE.match(chr(code))]
+    assert [char for char in both if char.isprintable()] == []
 
 
 @pytest.mark.parametrize(("text", "streaming"), [("true", True), ("false", False), ("null", False)])

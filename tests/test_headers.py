@@ -158,6 +158,17 @@ def test_case_90_what_connection_names_ends_here(dialect, name):
     assert name not in dict(headers.to_backend(asked, dialect, native=True, stream=False))
 
 
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("said", ["", "keep-alive", "close", "x-none, keep-alive"])
+def test_a_connection_that_names_no_header_ends_none(dialect, said):
+    asked, plain = (
+        Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+        for given in (SENT | {"connection": said}, {**SENT, "connection": "x-secret-hop"})
+    )
+    ways = [headers.to_backend(each, dialect, native=True, stream=False) for each in (asked, plain)]
+    assert ways[0] == ways[1]
+
+
 def test_the_user_agent_names_the_broker_alone():
     for native in (True, False):
         sent = dict(headers.to_backend(call("openai"), "openai", native=native, stream=False))

@@ -5,9 +5,11 @@ import json
 import pytest
 import pytest_twisted
 from house import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from twisted.internet import reactor
 
 from lmbroker.accesslog import access_fields
 from lmbroker.keys import hash_of
+from lmbroker.site import Site
 
 KEYED = f"""
 [[keys]]
@@ -38,6 +40,19 @@ async def test_case_86_without_a_valid_key_nothing_is_served(open_house, dialect
     [record] = await house.ended()
     assert (record.outcome, record.alias, record.caller) == ("refused", "", "anonymous")
     assert house.backends_seen == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("site", ["lean", "stock", None])
+@pytest.mark.parametrize("header", [ANN, BOB])
+async def test_a_header_that_comes_twice_names_nobody(open_house, header, site):
+    def ours(resource):
+        return Site(resource, reactor, engine=site)
+
+    house = await open_house(config=KEYED + CONFIG, site=ours if site else None)
+    client = await house.post(PATHS["openai"], ask("o"), [header, header])
+    await client.has(b"the API key is missing or not valid")
+    assert client.head.startswith("http/1.1 401")
 
 
 @pytest_twisted.ensureDeferred

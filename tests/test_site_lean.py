@@ -70,6 +70,7 @@ UNUSUAL = (
     GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
     GET.replace(b"\r\n\r\n", b"\r\nCookie: a=1\r\n\r\n"),
     GET.replace(b"Host", b"Host: a\r\nHost"),
+    GET.replace(b"Host", b"X: a\r\nx: b\r\nHost"),
     GET.replace(b"broker", b"bro\nker"),
     GET + GET,
 )
@@ -275,10 +276,11 @@ def together(pairs, body=b"x"):
     """Renders headers all at once where that can be done."""
 
     def render(request):
-        set_headers = getattr(request, "set_headers", None)
-        if set_headers is not None:
-            set_headers(pairs)
+        set_head = getattr(request, "set_head", None)
+        if set_head is not None:
+            set_head(202, b"Taken", pairs)
         else:
+            request.setResponseCode(202, b"Taken")
             for name, value in pairs:
                 request.setHeader(name, value)
         request.write(body)

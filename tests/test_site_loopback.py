@@ -29,6 +29,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web import server
+from twisted.web.resource import Resource
 
 from lmbroker.call import Record
 from lmbroker.peer import PROBE_SECONDS
@@ -548,6 +549,37 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
     assert wire.aborted
     assert hall.closed.outcome == "failed"
     nothing_fails_unheard.clear()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    ("below", "path", "status"),
+    [
+        (b"", b"/v1/messages", 400),
+        (b"", b"/v1/mess%61ges?beta=true", 400),
+        (b"", b"/v1%2Fmessages", 400),
+        (b"", b"/v1//messages", 404),
+        (b"llm", b"/llm/v1/messages", 400),
+        (b"v1", b"/v1/v1/messages", 400),
+        (b"v1", b"/v1/messages", 404),
+    ],
+)
+def test_a_call_is_known_by_its_path_below_the_place_of_the_resource(ours, below, path, status):
+    hall = Breaks()
+    hall.config = SimpleNamespace(limits=Limits(), keys=())
+    clock = Clock()
+    root = resource = Front(hall).resource()
+    if below:
+        root = Resource()
+        root.putChild(below, resource)
+    site = Site(root, clock, engine=Door.engine) if ours else server.Site(root, reactor=clock)
+    channel = site.buildProtocol(None)
+    wire = Wire(clock, "127.0.0.1")
+    wire.protocol = channel
+    channel.makeConnection(wire)
+    channel.dataReceived(post(b"{", path))
+    assert Answer(wire.value()).status == status
+    assert (b"not a valid JSON object" in wire.value()) is (status == 400)
 
 
 # The daemon stands behind this door.

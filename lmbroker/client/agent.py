@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
@@ -17,19 +17,7 @@ from lmbroker.call import Backend
 from lmbroker.client.connection import Connection
 from lmbroker.client.pool import Key, Pool
 from lmbroker.client.response import Response
-from lmbroker.connections import Body, Endpoints
-
-_OURS = frozenset(
-    {
-        b"Accept-Encoding",
-        b"Connection",
-        b"Content-Length",
-        b"Cookie",
-        b"Host",
-        b"Transfer-Encoding",
-    }
-)
-"""What the connection, the target or nobody has to say: neither a client nor treq."""
+from lmbroker.connections import EndpointsOf
 
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
@@ -39,18 +27,19 @@ _DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
 class Lean:
     """Sends requests over connections of our own."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, endpoints: EndpointsOf) -> None:
         self._pool = Pool(reactor)
+        self._endpoints = endpoints
 
     def exchange(
         self,
         backend: Backend,
         fields: Mapping[str, str],
-        endpoints: Endpoints,
+        connect_timeout: float,
         *,
         fresh: bool,
     ) -> "Exchange":
-        return Exchange(self._pool, backend, fields, endpoints, fresh=fresh)
+        return Exchange(self._pool, self._endpoints, backend, fields, connect_timeout, fresh)
 
     def close(self) -> "Deferred[Any]":
         return self._pool.close_all()
@@ -60,22 +49,34 @@ class Lean:
 class Exchange:
     """One request to a backend; see ``connections.Exchange``."""
 
+    __slots__ = (
+        "_backend",
+        "_connect_timeout",
+        "_endpoints",
+        "_fields",
+        "_fresh",
+        "_pool",
+        "_response",
+        "reused",
+    )
+
     def __init__(
         self,
         pool: Pool,
+        endpoints: EndpointsOf,
         backend: Backend,
         fields: Mapping[str, str],
-        endpoints: Endpoints,
-        *,
+        connect_timeout: float,
         fresh: bool,
     ) -> None:
         self.reused = False
         self._pool = pool
+        self._endpoints = endpoints
         self._backend = backend
         self._fields = fields
-        self._endpoints = endpoints
+        self._connect_timeout = connect_timeout
         self._fresh = fresh
-        self._response: Response | None = None
+        self._response = Response()
 
     def request(
         self,
@@ -86,44 +87,27 @@ class Exchange:
     ) -> "Deferred[IResponse]":
         backend = self._backend
         keep = backend.keepalive
-        target, before = _target(uri)
-        head = [method, before, _lines(self._fields)]
-        if not keep:
-            head.append(b"Connection: close\r\n")
-        if headers is not None:
-            for name, values in headers.getAllRawHeaders():
-                if name not in _OURS:
-                    head += (b"%b: %b\r\n" % (name, value) for value in values)
-        content = b"" if bodyProducer is None else cast(Body, bodyProducer).content
-        if bodyProducer is not None:
-            head.append(b"Content-Length: %d\r\n" % len(content))
-        head += (b"\r\n", content)
+        target, before, key = _target(uri, backend.name, backend.ca)
+        body: Any = bodyProducer
+        content = b"" if body is None else body.content
+        length = b"" if body is None else b"Content-Length: %d\r\n" % len(content)
+        close = b"" if keep else b"Connection: close\r\n"
+        head = (method, before, _lines(self._fields), close, length, b"\r\n", content)
         request = b"".join(head)
-        key = (target.scheme, target.host, target.port, backend.name, backend.ca)
         connection = None if self._fresh or not keep else self._pool.take(key)
-        answer: Deferred[Any]
         if connection is None:
-            made: Deferred[Any] = self._endpoints.endpointForURI(target).connect(
-                _Opening(self._pool, key)
-            )
-            answer = made.addCallbacks(Connection.send, _not_made, (request, keep))
-        else:
-            self.reused = True
-            answer = connection.send(request, keep)
-        return answer.addCallback(self._answered)
-
-    def _answered(self, response: Response) -> Response:
-        response.headers.removeHeader(b"set-cookie")
-        self._response = response
-        return response
+            endpoint = self._endpoints(self._connect_timeout, backend.ca).endpointForURI(target)
+            made: Deferred[Any] = endpoint.connect(_Opening(self._pool, key))
+            return made.addCallbacks(Connection.send, _not_made, (request, keep, self._response))
+        self.reused = True
+        return connection.send(request, keep, self._response)
 
     def over(self) -> None:
         """The answer was taken; its connection knows by itself."""
 
     def abort(self) -> None:
         """Close the connection now, unless the response has ended."""
-        if self._response is not None:
-            self._response.stopProducing()
+        self._response.stopProducing()
 
 
 def _not_made(reason: Failure) -> Failure:
@@ -152,11 +136,12 @@ class _Opening(Factory):
 
 
 @lru_cache(maxsize=1024)
-def _target(uri: bytes) -> tuple[URI, bytes]:
-    """Where a URI leads, and what a request to it begins with, but for its method."""
+def _target(uri: bytes, backend: str, ca: str) -> tuple[URI, bytes, Key]:
+    """Where a URI leads, what a request to it begins with but for its method, and to whom its
+    connections belong."""
     target = URI.fromBytes(uri)
     host = b"[%b]" % target.host if b":" in target.host else target.host
     if (target.scheme, target.port) not in _DEFAULT_PORTS:
         host = b"%b:%d" % (host, target.port)
     line = b" %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n" % (target.originForm, host)
-    return target, line
+    return target, line, (target.scheme, target.host, target.port, backend, ca)

@@ -50,7 +50,7 @@ def _only_chunk(data: bytes) -> bytes:
 
 class Connection(Protocol):
     """Idle, or with one request on it: until its head is here ``_waiter`` waits for the response,
-    then ``_response`` is it.
+    which ``_coming`` is to be, then ``_response`` is it.
 
     ``transport`` is None from the moment on from which the connection is closed or being closed.
     """
@@ -61,6 +61,7 @@ class Connection(Protocol):
         "_bare",
         "_body",
         "_chunked",
+        "_coming",
         "_end",
         "_fields",
         "_keep",
@@ -100,12 +101,13 @@ class Connection(Protocol):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
 
-    def send(self, request: bytes, keep: bool) -> "Deferred[Response]":
-        """Send a request; fires when the head of its response is here.
+    def send(self, request: bytes, keep: bool, response: Response) -> "Deferred[Any]":
+        """Send a request; fires with ``response`` when its head is here.
 
         ``keep``: the connection may be used again. Fails with ResponseNeverReceived where nothing
         of a response came, ResponseFailed where it is none.
         """
+        self._coming: Response | None = response
         self._keep = keep
         self._bare = 0
         self._paused = False
@@ -209,25 +211,34 @@ class Connection(Protocol):
         version = self._parser.get_http_version()
         if code < 200 or version not in ("1.1", "1.0"):
             raise ValueError("not a response that we can ask for")
-        headers: dict[str, list[str]] = {}
+        headers: dict[str, str] = {}
+        repeated: dict[str, list[bytes]] = {}
         for raw, value in fields:
-            name, text = raw.decode("latin-1").lower(), value.rstrip().decode("latin-1")
-            if name in headers:
-                headers[name].append(text)
+            name, value = raw.decode("latin-1").lower(), value.rstrip()
+            if name not in headers:
+                headers[name] = value.decode("latin-1")
+            elif name in repeated:
+                repeated[name].append(value)
             else:
-                headers[name] = [text]
+                repeated[name] = [headers[name].encode("latin-1"), value]
         coding = headers.get("transfer-encoding")
-        lengths = headers.get("content-length")
-        if coding is not None and [each.lower() for each in coding] != ["chunked"]:
+        if coding is not None and (coding.lower() != "chunked" or "transfer-encoding" in repeated):
             raise ValueError("an unknown coding")
         self._chunked = coding is not None
-        length: Any = int(lengths[0]) if lengths else UNKNOWN_LENGTH
+        given = headers.get("content-length")
+        length: Any = int(given) if given is not None else UNKNOWN_LENGTH
         if code in _NO_BODY:
             length = 0
+        # Cookies are nobody's: treq would look for them.
+        headers.pop("set-cookie", None)
         self._keep = self._keep and self._parser.should_keep_alive()
-        self._response = Response(
-            self, (b"HTTP", 1, int(version[2])), code, Received(headers), length
-        )
+        response: Any = self._coming
+        response.connection = self
+        response.version = (b"HTTP", 1, int(version[2]))
+        response.code = code
+        response.headers = Received(headers, repeated)
+        response.length = length
+        self._response, self._coming = response, None
 
     on_body = _came.append
 
@@ -244,11 +255,21 @@ class Connection(Protocol):
             self.resume()
         self._hand_over(response)
 
+    def whole(self, response: Response) -> bytes | None:
+        """The body of the response, which ends with this, where all of it has come."""
+        if self._end is not _DONE:
+            return None
+        body, self._body = self._body, b""
+        self._finish(response)
+        return body
+
     def pause(self) -> None:
+        self._paused = True
         if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
+        self._paused = False
         if self.transport is not None:
             self.transport.resumeProducing()
 
@@ -257,7 +278,6 @@ class Connection(Protocol):
         taker = self._taker
         if taker is None:
             if self._end is None:
-                self._paused = True
                 self.pause()
             return
         data = self._body
@@ -269,14 +289,16 @@ class Connection(Protocol):
                 # Twisted's decoder of compressed bodies says so that one is none.
                 self._end = Failure(ResponseFailed([Failure()]))
                 self.abort()
-        if self._end is not None:
-            self._finish(response, self._end)
+        end = self._end
+        if end is not None:
+            # Once the end is told, this connection may carry another request already.
+            self._finish(response)
+            taker.connectionLost(end)
 
-    def _finish(self, response: Response, end: Failure) -> None:
-        # Once the end is told, this connection may carry another request already. No cycle stays
-        # behind: what is freed at once is memory that is still in the processor's cache.
-        taker, self._taker = self._taker, None
-        self._response = self._end = response.connection = None
+    def _finish(self, response: Response) -> None:
+        # No cycle stays behind: what is freed at once is memory that is still in the processor's
+        # cache.
+        self._taker = self._response = self._end = response.connection = None
         self._chunked = self._aligned = False
         transport = self.transport
         if transport is not None:
@@ -286,7 +308,7 @@ class Connection(Protocol):
                 # It answered before it had our request, and may never read the rest.
                 self.abort()
             else:
-                # Its taker may have paused it at the very end, and has no power over it any more.
-                transport.resumeProducing()
+                if self._paused:
+                    # Its taker has no power over it any more.
+                    self.resume()
                 self._pool.keep(self)
-        taker.connectionLost(end)

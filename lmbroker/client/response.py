@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 class Received(Headers):
     """The headers of a response: the few that treq asks for are found without making Twisted's
-    form of all of them. ``fields``: lower-case name -> values."""
+    form of all of them. ``fields``: lower-case name -> first value; ``repeated``: all values of
+    those that have several."""
 
-    def __init__(self, fields: dict[str, list[str]]) -> None:
+    def __init__(self, fields: dict[str, str], repeated: dict[str, list[bytes]]) -> None:
         self.fields = fields
+        self._repeated = repeated
         self._made: dict[bytes, list[bytes]] | None = None
 
     @property
@@ -24,61 +26,53 @@ class Received(Headers):
         made = self._made
         if made is None:
             headers = Headers()
-            for name, values in self.fields.items():
-                headers.setRawHeaders(name, [value.encode("latin-1") for value in values])
+            for name in self.fields:
+                headers.setRawHeaders(name, self._values(name))
             made = self._made = headers._rawHeaders
         return made
 
     def getRawHeaders(self, name: Any, default: Any = None) -> Any:
-        if self._others(name):
-            return super().getRawHeaders(name, default)
-        values = self.fields.get(_key(name))
-        return default if values is None else [value.encode("latin-1") for value in values]
+        if self._made is None and isinstance(name, bytes):
+            key = name.decode("latin-1").lower()
+            return self._values(key) if key in self.fields else default
+        return super().getRawHeaders(name, default)
 
     def setRawHeaders(self, name: Any, values: Any) -> None:
-        if self._others(name):
-            super().setRawHeaders(name, values)
+        if self._made is None and isinstance(name, bytes):
+            key = name.decode("latin-1").lower()
+            self.fields[key] = values[0].decode("latin-1")
+            self._repeated[key] = values
         else:
-            self.fields[_key(name)] = [value.decode("latin-1") for value in values]
+            super().setRawHeaders(name, values)
 
     def removeHeader(self, name: Any) -> None:
-        if self._others(name):
-            super().removeHeader(name)
+        if self._made is None and isinstance(name, bytes):
+            self.fields.pop(name.decode("latin-1").lower(), None)
         else:
-            self.fields.pop(_key(name), None)
+            super().removeHeader(name)
 
-    def _others(self, name: Any) -> bool:
-        """Twisted's form is asked for, or was made already."""
-        return self._made is not None or not isinstance(name, bytes)
-
-
-def _key(name: bytes) -> str:
-    return name.decode("latin-1").lower()
+    def _values(self, key: str) -> list[bytes]:
+        return self._repeated.get(key) or [self.fields[key].encode("latin-1")]
 
 
 @implementer(IResponse, IPushProducer)
 class Response:
-    """Also the transport of whoever takes the body. ``connection`` is None once the response has
-    ended: the connection may carry another one by then."""
+    """Also the transport of whoever takes the body. What its head says stands here once it has
+    come. ``connection`` is None before, and once the response has ended: the connection may carry
+    another one by then."""
 
     phrase = b""
     """Nobody may go by it, so it is not kept."""
     request = None
     previousResponse = None
 
-    def __init__(
-        self,
-        connection: "Connection",
-        version: tuple[bytes, int, int],
-        code: int,
-        headers: Headers,
-        length: Any,
-    ) -> None:
-        self.connection: Connection | None = connection
-        self.version = version
-        self.code = code
-        self.headers = headers
-        self.length = length
+    version: tuple[bytes, int, int]
+    code: int
+    headers: Headers
+    length: Any
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
         self._taken = False
 
     def deliverBody(self, protocol: Any) -> None:
@@ -88,6 +82,10 @@ class Response:
         self._taken = True
         protocol.makeConnection(self)
         self.connection.taken(self, protocol)
+
+    def whole(self) -> bytes | None:
+        """Take the body, where all of it is here already; None where it has to be delivered."""
+        return None if self.connection is None or self._taken else self.connection.whole(self)
 
     def setPreviousResponse(self, response: Any) -> None:
         self.previousResponse = response

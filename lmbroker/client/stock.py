@@ -14,24 +14,26 @@ from zope.interface import implementer
 
 from lmbroker import connections
 from lmbroker.call import Backend
-from lmbroker.connections import Endpoints, TooLong, unsent
+from lmbroker.connections import Endpoints, EndpointsOf, TooLong, unsent
 
 
 class Stock:
     """Sends requests over Twisted's ``Agent``."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, endpoints: EndpointsOf) -> None:
         self._reactor = reactor
         self._pool = Pool(reactor)
+        self._endpoints = endpoints
 
     def exchange(
         self,
         backend: Backend,
         fields: Mapping[str, str],
-        endpoints: Endpoints,
+        connect_timeout: float,
         *,
         fresh: bool,
     ) -> "Tap":
+        endpoints = self._endpoints(connect_timeout, backend.ca)
         return Tap(self._reactor, self._pool, backend, fields, endpoints, fresh=fresh)
 
     def close(self) -> "defer.Deferred[Any]":
@@ -118,7 +120,7 @@ class Tap:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> "defer.Deferred[IResponse]":
-        headers = headers or Headers()
+        headers = Headers()
         for name, value in self._fields.items():
             headers.setRawHeaders(name, [value])
         headers.removeHeader(b"cookie")

@@ -1,11 +1,11 @@
 """A connection of the lean engine: the usual request is read at once, all others as ever.
 
 Clients send the head of a request in one piece, and nearly all of them the plainest one: HTTP/1.1,
-a path, one Host, a Content-Length or no body, nothing about the connection, no header twice. Such
-a head is known by one regular expression and read by another. Whatever else comes, also a head that is late, too
-large or wrong, is left to ``Channel``, from that byte to the end of the connection. So what is
-refused, and how, is decided in one place, and what is taken here two parsers cannot read in two
-ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
+a path, a Host, a Content-Length or no body, nothing about the connection, no header twice. Such a
+head is known by one regular expression and read by another. Whatever else comes, also a head that
+is late, too large or wrong, is left to ``Channel``, from that byte to the end of the connection. So
+what is refused, and how, is decided in one place, and what is taken here two parsers cannot read in
+two ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
 """
 
 import re

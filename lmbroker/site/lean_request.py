@@ -111,11 +111,12 @@ class LeanRequest(Request):
         except Exception:
             self.processingFailed(Failure())
 
-    def set_headers(self, headers: Sequence[tuple[str, str]]) -> None:
-        """As ``setHeader`` with each, whose names are in lower case: written as they are, where no
-        value could be taken for two lines. At most once, and these are all headers of the answer
-        but those of this hop."""
-        lines = "".join([f"\r\n{name}: {value}" for name, value in headers])
+    def set_head(self, status: int, reason: bytes, headers: Sequence[tuple[str, str]]) -> None:
+        """As ``setResponseCode``, and ``setHeader`` with each, whose names are in lower case:
+        written as they are, where no value could be taken for two lines. At most once, and these
+        are all headers of the answer but those of this hop."""
+        self.code, self.code_message = status, reason
+        lines = "\r\n".join(("", *map(": ".join, headers)))
         if lines.count("\r") == lines.count("\n") == len(headers) and lines.isascii():
             self._lines = lines.encode()
         else:
@@ -204,7 +205,7 @@ class LeanRequest(Request):
         if self.notifications or self.producer or self._file is not _UNMADE:
             self._cleanup()
             return
-        self.body = b""
+        self.body, self._file = b"", None
         self.channel.requestDone(self)
         del self.channel
 

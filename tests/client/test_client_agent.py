@@ -46,12 +46,12 @@ class Asker:
 
     def __init__(self):
         self.endpoints = Endpoints()
-        self.engine = Lean(Clock())
+        self.engine = Lean(Clock(), lambda connect_timeout, ca: self.endpoints)
 
     def ask(self, url="http://127.0.0.1:8000/v1/chat", body=b"{}", fresh=False, more=(), **options):
         backend = Backend(name="b", url=url, dialect="openai", **options)
         fields = {"content-type": "application/json", **dict(more)}
-        self.exchange = self.engine.exchange(backend, fields, self.endpoints, fresh=fresh)
+        self.exchange = self.engine.exchange(backend, fields, 10.0, fresh=fresh)
         self.outcome = []
         asked = treq.client.HTTPClient(self.exchange).request(
             "GET" if body is None else "POST",

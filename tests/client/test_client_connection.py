@@ -3,6 +3,8 @@
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol
@@ -23,7 +25,7 @@ from zope.interface.verify import verifyObject
 
 from lmbroker.client.connection import HEADERS, Connection
 from lmbroker.client.pool import RESTED_SECONDS, Pool
-from lmbroker.client.response import Received
+from lmbroker.client.response import Received, Response
 from lmbroker.connections import (
     CLOSE_SECONDS,
     HEADER_LIMIT,
@@ -91,7 +93,7 @@ class Line:
     def ask(self, *, keep=True, take=None):
         """Send a request; ``take`` takes its body as soon as its head is here."""
         self.got = []
-        sent = self.connection.send(REQUEST, keep)
+        sent = self.connection.send(REQUEST, keep, Response())
         if take is not None:
             sent.addCallback(lambda response: (response.deliverBody(take), response)[1])
         sent.addBoth(self.got.append)
@@ -260,6 +262,66 @@ def test_a_body_is_given_away_once(line):
         line.response.deliverBody(Taker())
 
 
+BODIES = [
+    WHOLE,
+    STREAM + chunk(b"he") + chunk(b"llo") + END,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.0 200 OK\r\n\r\nhello",
+    STREAM + b"no chunk\r\n",
+]
+
+
+@given(
+    st.sampled_from(BODIES),
+    st.sampled_from([b"", b"x", WHOLE]),
+    st.lists(st.integers(0, 80), max_size=4),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_body_taken_whole_is_the_one_that_is_delivered(body, surplus, cuts, at, lost, unsent):
+    sent = body + surplus
+    ends = sorted({*(cut for cut in cuts if cut < len(sent)), len(sent)})
+    reads = [sent[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    outcomes = []
+    for whole in (False, True):
+        line, taker = Line(), Taker()
+        line.ask()
+        if unsent:
+            line.wire.dataBuffer = b"the rest"
+        line.comes(*reads[:at])
+        if lost:
+            line.lost()
+        if not line.got or not isinstance(line.response, Response):
+            return
+        taken = line.response.whole() if whole else None
+        if taken is None:
+            line.response.deliverBody(taker)
+            taken = b"".join(each for each in taker.heard if isinstance(each, bytes))
+        else:
+            taker.heard = [ResponseDone]
+        with pytest.raises(RuntimeError):
+            line.response.deliverBody(Taker())
+        assert line.response.whole() is None
+        if not lost:
+            line.comes(*(reads[at:] if not line.wire.aborted else ()))
+        wire = line.wire
+        closed = (wire.aborted, wire.disconnecting, wire.producerState)
+        outcomes.append((taken, taker.heard[-1:], line.kept, closed))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_body_is_taken_whole_when_all_of_it_is_here(line):
+    line.ask()
+    line.comes(WHOLE[:-1])
+    assert line.response.whole() is None
+    assert line.wire.producerState == "paused"
+    line.comes(WHOLE[-1:])  # was on its way
+    assert line.response.whole() == b"hello"
+    assert line.wire.producerState == "producing" and line.kept
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_a_taker_that_pauses_while_it_takes_stays_paused(line, held):
     taker = Taker(lambda taker: taker.transport.pauseProducing())
@@ -305,7 +367,7 @@ def test_an_ended_response_has_no_power_over_the_next(line):
     line.ask(take=Taker())
     line.comes(WHOLE)
     ended = line.response
-    line.pool.take(KEY).send(REQUEST, True)
+    line.pool.take(KEY).send(REQUEST, True, Response())
     ended.pauseProducing()
     ended.stopProducing()
     assert line.wire.producerState == "producing" and not line.wire.aborted
@@ -316,7 +378,7 @@ def test_the_next_request_may_be_sent_while_the_end_is_told(line):
 
     class Next(Taker):
         def connectionLost(self, reason):
-            sent = line.pool.take(KEY).send(REQUEST, True)
+            sent = line.pool.take(KEY).send(REQUEST, True, Response())
             sent.addCallback(answers.append)
 
     line.ask(take=Next())
@@ -553,7 +615,7 @@ def test_too_many_headers_are_told_as_such(line):
 
 
 def received():
-    return Received({"content-type": ["text/plain"], "x-two": ["1", "2"]})
+    return Received({"content-type": "text/plain", "x-two": "1"}, {"x-two": [b"1", b"2"]})
 
 
 def test_the_headers_of_a_response_are_twisteds():

@@ -17,6 +17,7 @@ from twisted.web.http import PotentialDataLoss
 
 from lmbroker.client.connection import Connection
 from lmbroker.client.pool import Pool
+from lmbroker.client.response import Response
 
 KEY = (b"http", b"x", 80, "b", "")
 
@@ -261,7 +262,7 @@ def ours(data, *cuts):
     wire.abortConnection = wire.loseConnection
     connection.makeConnection(wire)
     taker, got = Taker(), []
-    sent = connection.send(b"POST / HTTP/1.1\r\n\r\n", True)
+    sent = connection.send(b"POST / HTTP/1.1\r\n\r\n", True, Response())
     sent.addCallbacks(got.append, got.append)
     sent.addCallback(lambda _: got[0].deliverBody(taker) if hasattr(got[0], "code") else None)
     places = [0, *cuts, len(data)]
