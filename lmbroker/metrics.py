@@ -17,9 +17,6 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 UNKNOWN = "other"
 """The alias label of a call for a model that nobody configured."""
 
-_MOST_TOKENS = 2**53
-"""Of one call: what a backend says beyond that is no count, and would spoil the sum."""
-
 
 class Metrics:
     """Counts calls into ``registry``. See ``turns.Watcher``.
@@ -110,6 +107,7 @@ class Metrics:
         self.ended((), (record,))
 
     def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
+        self._in_flight.dec(len(records))
         counts: dict[Counter, int] = collections.defaultdict(int)
         for attempt in attempts:
             counts[self._attempts(attempt.target.backend.name, attempt.error or "ok")] += 1
@@ -126,8 +124,8 @@ class Metrics:
             usage = record.usage
             if usage is not None:
                 prompt = usage.input + usage.cache_read + usage.cache_write
-                counts[self._tokens(alias, "in")] += min(prompt, _MOST_TOKENS)
-                counts[self._tokens(alias, "out")] += min(usage.output, _MOST_TOKENS)
+                counts[self._tokens(alias, "in")] += prompt
+                counts[self._tokens(alias, "out")] += usage.output
             for parameter in record.learned:
                 backend = record.attempts[-1].target.backend.name
                 counts[self._learned(backend, parameter)] += 1
@@ -135,7 +133,6 @@ class Metrics:
                 counts[self._dropped(alias, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
-        self._in_flight.dec(len(records))
 
 
 class Refusals(collections.Counter[int]):

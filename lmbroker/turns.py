@@ -8,6 +8,8 @@ before the turn's answers are sent, those that a timer ends right after them.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
 from lmbroker.call import Attempt, Observer, Record
 
 
@@ -22,6 +24,8 @@ class Watcher(Observer, Protocol):
 class Turns:
     """An observer that tells ``watchers`` once per turn what has ended in it; at once before
     ``gather`` and after ``settle``. See ``call.Observer``."""
+
+    log = Logger()
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self._watchers = watchers
@@ -65,4 +69,7 @@ class Turns:
         attempts, records = self._attempts, self._records
         self._attempts, self._records, self._due = [], [], False
         for each in self._watchers:
-            each.ended(attempts, records)
+            try:
+                each.ended(attempts, records)
+            except Exception:
+                self.log.failure("An observer failed")

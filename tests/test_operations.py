@@ -32,6 +32,8 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmbroker.accesslog import AccessLog, access_fields
+from lmbroker.adapters.anthropic_messages.ending import decode_usage as anthropic_usage
+from lmbroker.adapters.openai_chat.ending import decode_usage as openai_usage
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
 from lmbroker.config import DRAIN, LOG_LEVELS, Config, parse
 from lmbroker.daemon import LAST_WORDS_SECONDS
@@ -224,13 +226,40 @@ def test_what_is_shown_has_all_that_has_ended():
     assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
 
 
-def test_a_backend_that_counts_beyond_all_bounds_spoils_no_count():
+DIGITS = 10**400
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        openai_usage({"prompt_tokens": DIGITS, "completion_tokens": 10**4299}),
+        anthropic_usage(
+            {"input_tokens": DIGITS, "cache_read_input_tokens": DIGITS, "output_tokens": 1e300}
+        ),
+    ],
+)
+def test_a_backend_that_counts_beyond_all_bounds_spoils_no_count_and_no_line(usage):
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    usage = Usage(input=10**400, output=10**400)
-    metrics.ended((), (msgspec.structs.replace(RECORD, usage=usage), RECORD))
+    Metrics(registry).ended((), (msgspec.structs.replace(RECORD, usage=usage), RECORD))
     labels = {"alias": "a", "direction": "out"}
     assert registry.get_sample_value("lmbroker_tokens_total", labels) == 2**53 + 2
+    record = msgspec.structs.replace(RECORD, usage=usage)
+    [line] = line_of(lambda log: AccessLog(log.tell), record=record)
+    assert line["tokens_out"] == 2**53
+
+
+def test_an_observer_that_fails_takes_nothing_from_the_others(nothing_fails_unheard):
+    class Fails:
+        def ended(self, attempts, records):
+            raise ValueError("no")
+
+    heard = []
+    hears = SimpleNamespace(ended=lambda attempts, records: heard.append(records))
+    turns = Turns([Fails(), hears])
+    turns.closed(RECORD)
+    assert heard == [[RECORD]]
+    assert len(nothing_fails_unheard) == 1
+    nothing_fails_unheard.clear()
 
 
 def test_the_page_names_every_outcome_and_level():

@@ -28,6 +28,16 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     raw: str | None = None
 
 
+MOST = 2**53
+"""Up to here JSON's readers agree on whole numbers (RFC 8259 6)."""
+
+
+def count_of(value: Any) -> int | None:
+    """A count of tokens that JSON tells, None where it is none: a boolean counts nothing. Nobody
+    counts below zero or above ``MOST``."""
+    return min(max(0, int(value)), MOST) if type(value) in (int, float) else None
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens counted. The prompt is ``input + cache_read + cache_write`` (disjoint);
     ``output`` includes reasoning. ``estimated``: nobody told, we counted."""

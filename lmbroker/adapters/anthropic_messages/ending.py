@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lmbroker.unified.response import Stop, StopReason, Usage
+from lmbroker.unified.response import Stop, StopReason, Usage, count_of
 
 JSON = dict[str, Any]
 
@@ -60,7 +60,7 @@ def decode_usage(usage: Any) -> Usage | None:
     """None where no tokens were counted at all."""
     if not isinstance(usage, dict):
         return None
-    new, written, cached, output = map(_count, map(usage.get, NO_USAGE))
+    new, written, cached, output = map(count_of, map(usage.get, NO_USAGE))
     if new is written is cached is output is None:
         return None
     creation = usage.get("cache_creation")
@@ -72,7 +72,7 @@ def decode_usage(usage: Any) -> Usage | None:
         cache_read=cached or 0,
         cache_write=written or (sum(by_ttl.values()) if by_ttl else 0),
         output=output or 0,
-        reasoning=_count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
+        reasoning=count_of(details.get("thinking_tokens")) if isinstance(details, dict) else None,
         cache_write_by_ttl=by_ttl,
         server_tools=tools if isinstance(tools, dict) else None,
         tier=tier if isinstance(tier, str) else None,
@@ -116,12 +116,7 @@ def merged(usage: JSON, update: Any) -> JSON:
 def _by_ttl(creation: JSON) -> dict[str, int]:
     counts = {}
     for key, value in creation.items():
-        count = _count(value)
+        count = count_of(value)
         if count is not None and key.startswith("ephemeral_"):
             counts[key.removeprefix("ephemeral_").removesuffix("_input_tokens")] = count
     return counts
-
-
-def _count(value: Any) -> int | None:
-    """Of a value of JSON: a boolean counts nothing."""
-    return max(0, int(value)) if type(value) in (int, float) else None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.unified.response import Stop, StopReason, Usage
+from lmbroker.unified.response import Stop, StopReason, Usage, count_of
 
 JSON = dict[str, Any]
 
@@ -84,25 +84,25 @@ def decode_usage(usage: Any) -> Usage | None:
     """
     if not isinstance(usage, dict):
         return None
-    prompt = _count(usage.get("prompt_tokens"))
-    completion = _count(usage.get("completion_tokens"))
+    prompt = count_of(usage.get("prompt_tokens"))
+    completion = count_of(usage.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
     cached = written = 0
     details = usage.get("prompt_tokens_details")
     if isinstance(details, dict):
-        cached = _count(details.get("cached_tokens")) or 0
+        cached = count_of(details.get("cached_tokens")) or 0
         if "cache_write_tokens" in details:
-            written = _count(details["cache_write_tokens"]) or 0
+            written = count_of(details["cache_write_tokens"]) or 0
     if not cached and "prompt_cache_hit_tokens" in usage:
-        cached = _count(usage["prompt_cache_hit_tokens"]) or 0
+        cached = count_of(usage["prompt_cache_hit_tokens"]) or 0
     reasoning = None
     out = usage.get("completion_tokens_details")
     if isinstance(out, dict):
-        reasoning = _count(out.get("reasoning_tokens"))
+        reasoning = count_of(out.get("reasoning_tokens"))
     if reasoning is None and "reasoning_tokens" in usage:
-        reasoning = _count(usage["reasoning_tokens"])
+        reasoning = count_of(usage["reasoning_tokens"])
     if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
         completion += reasoning
     return Usage(
@@ -140,8 +140,3 @@ def encode_tier(tier: str | None) -> str | None:
 
 def _refusal(text: str | None) -> JSON:
     return {"type": "refusal", "category": None, "explanation": text}
-
-
-def _count(value: Any) -> int | None:
-    """Of a value of JSON: a boolean counts nothing."""
-    return max(0, int(value)) if type(value) in (int, float) else None

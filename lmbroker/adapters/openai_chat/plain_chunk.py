@@ -1,5 +1,6 @@
 """The chunk that nearly all chunks of a stream are: it tells a piece of text, and nothing else that
-anybody looks at. msgspec finds that text without making what stands beside it."""
+anybody looks at. msgspec finds that text without making what stands beside it, nor judging it: an
+id that is no UTF-8 would be an error in any other chunk."""
 
 from typing import Any, Literal
 
