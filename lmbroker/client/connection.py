@@ -259,6 +259,8 @@ class Connection(Protocol):
         """The body of the response, which ends with this, where all of it has come."""
         if self._end is not _DONE:
             return None
+        if self._paused:
+            self.resume()
         body, self._body = self._body, b""
         self._finish(response)
         return body

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
@@ -280,6 +280,7 @@ BODIES = [
     st.booleans(),
     st.booleans(),
 )
+@example(WHOLE, b"", [38], 2, False, True)
 def test_a_body_taken_whole_is_the_one_that_is_delivered(body, surplus, cuts, at, lost, unsent):
     sent = body + surplus
     ends = sorted({*(cut for cut in cuts if cut < len(sent)), len(sent)})
