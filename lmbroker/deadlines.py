@@ -3,6 +3,7 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 
 class Deadlines:
@@ -11,6 +12,8 @@ class Deadlines:
     They come in the order of their deadlines, so the reactor has to be asked for the first one
     only: a timer for each, set and cancelled, is dearer than all else that a call needs of it.
     """
+
+    log = Logger()
 
     def __init__(self, clock: Any, seconds: float) -> None:
         self._clock = clock
@@ -43,6 +46,9 @@ class Deadlines:
                 break
             late.append(deferred)
         for deferred in late:
-            del self._until[deferred]
-        for deferred in late:
-            deferred.cancel()
+            # Not one that has been ended by what became of another.
+            if self._until.pop(deferred, None) is not None:
+                try:
+                    deferred.cancel()
+                except Exception:
+                    self.log.failure("What is late cannot be cancelled")

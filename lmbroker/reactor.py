@@ -72,7 +72,7 @@ class TurnReactor(EPollReactor):
         known, read, act = self._selectables.get, self._read, self._act
         for descriptor, event in ready:
             selectable: Any = known(descriptor)
-            if event == EPOLLIN and type(selectable) in _TCP and selectable.connected:
+            if event == EPOLLIN and type(selectable) in _TCP and _open(selectable):
                 read(selectable)
             elif selectable is not None:
                 act(selectable, descriptor, event)
@@ -165,6 +165,11 @@ def _sent(connection: Any) -> bool:
         connection.offset = count
         return False
     return True
+
+
+def _open(connection: Any) -> bool:
+    """It is made, and nobody has aborted it."""
+    return connection.connected and not connection._aborting
 
 
 def install() -> bool:

@@ -241,10 +241,17 @@ class Front:
         headers, repeated = _received(request)
         caller = caller_of(config.keys, headers, repeated)
         record.caller = caller.name
-        # Our own site has looked at its length already.
+        # The requests of our own site know a shorter way.
         take = getattr(request, "take_body", None)
-        body = self._body(request) if take is None else take()
+        body = _body(request) if take is None else take()
         record.bytes_in = len(body)
+        limit = config.limits.body_limit(request.lmbroker_path)
+        if len(body) > limit:
+            raise Refused(
+                "too_large",
+                f"the request body is larger than {limit} bytes",
+                code="request_too_large",
+            )
         head = envelope.read(body)
         record.stream = head.stream
         mode: Any = headers.get("x-lmbroker-mode")
@@ -268,21 +275,6 @@ class Front:
             caller=caller,
             mode=mode,
         )
-
-    def _body(self, request: Any) -> bytes:
-        """All of it. Raises Refused above the limit."""
-        body: bytes = request.content.read()
-        # A stream may last for minutes; nobody reads its request again.
-        request.content.close()
-        request.content = BytesIO()
-        limit = self._broker.config.limits.body_limit(request.lmbroker_path)
-        if len(body) > limit:
-            raise Refused(
-                "too_large",
-                f"the request body is larger than {limit} bytes",
-                code="request_too_large",
-            )
-        return body
 
     def _caller(self, request: Any) -> Caller:
         """Raises Refused where no valid key is told."""
@@ -426,6 +418,14 @@ _POSTED = {
 """The routes of calls: path -> name of the route."""
 
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
+
+
+def _body(request: Any) -> bytes:
+    """All of it: a stream may last for minutes, and nobody reads its request again."""
+    body: bytes = request.content.read()
+    request.content.close()
+    request.content = BytesIO()
+    return body
 
 
 def _busy() -> Refused:

@@ -69,8 +69,20 @@ def test_what_a_late_one_brings_about_has_its_own_time(scene):
 
 
 def test_one_late_one_may_end_another(scene):
-    scene.begin("first", then=lambda: scene.deadlines.end(second))
-    second = scene.begin("second")
+    scene.begin("first", then=lambda: ended.append(scene.deadlines.end(second)))
+    ended, second = [], scene.begin("second")
     scene.clock.advance(10)
-    assert [name for name, *_ in scene.late] == ["first", "second"]
-    assert scene.timers == []
+    assert ([name for name, *_ in scene.late], ended) == (["first"], [True])
+    assert not second.called and scene.timers == []
+
+
+def test_one_that_cannot_be_cancelled_is_not_in_the_way_of_others(scene, nothing_fails_unheard):
+    def fails(_):
+        raise ValueError("no")
+
+    scene.deadlines.begin(Deferred(fails))
+    scene.begin("second")
+    scene.clock.advance(10)
+    assert [name for name, *_ in scene.late] == ["second"]
+    assert len(nothing_fails_unheard) == 1
+    nothing_fails_unheard.clear()

@@ -4,12 +4,17 @@ import json
 
 import pytest
 import pytest_twisted
+from door_in_memory import Wire
 from house import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 from lmbroker.accesslog import access_fields
+from lmbroker.broker import Broker
+from lmbroker.config import parse
 from lmbroker.keys import hash_of
-from lmbroker.site import Site
+from lmbroker.site import Limits, Site
+from lmbroker.web import Front
 
 KEYED = f"""
 [[keys]]
@@ -184,6 +189,35 @@ async def test_a_body_is_bounded_by_its_path_on_any_site(open_house):
         assert client.head.startswith("http/1.1 413")
         client = await house.post(path, ask("nobody"))
         await client.has(b"does not exist")
+
+
+BOUNDED = """
+[limits.body_by_path]
+"/v1/chat" = 1000
+[[models]]
+alias = "o"
+type = "openai"
+target = { url = "http://127.0.0.1:1/v1", model = "m", api_key = "env:KEY" }
+"""
+
+
+@pytest.mark.parametrize("engine", ["lean", "stock"])
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/%63hat/completions"])
+def test_a_body_is_bounded_on_our_own_site_however_its_path_is_written(engine, path):
+    config = parse(BOUNDED, name="c", environ={"KEY": "k"}, read_file=str)
+    clock = Clock()
+    broker = Broker(config, None, (), clock, lambda: 0.0)
+    for limits in (config.limits, Limits()):
+        site = Site(Front(broker).resource(), clock, limits, engine)
+        wire = Wire(clock, "127.0.0.1")
+        wire.protocol = site.buildProtocol(None)
+        wire.protocol.makeConnection(wire)
+        body = ask("o", user="x" * 5000)
+        head = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
+        wire.protocol.dataReceived(head + body)
+        clock.advance(0)
+        assert wire.value().startswith(b"HTTP/1.1 413")
+        assert b"larger than 1000 bytes" in wire.value()
 
 
 @pytest_twisted.ensureDeferred

@@ -171,6 +171,19 @@ def test_what_is_written_after_an_abort_is_not_sent(world: World) -> None:
         world.client.recv(10)
 
 
+def test_what_comes_after_an_abort_is_not_read(world: World) -> None:
+    transport: Any = world.server.transport
+
+    def cut() -> None:
+        transport.abortConnection()
+        transport.resumeProducing()
+
+    world.reactor.callLater(0, cut)
+    world.client.sendall(b"too late")
+    world.until(lambda: world.server.lost is not None)
+    assert world.server.received == b""
+
+
 def test_descriptors_go_along_with_what_is_written() -> None:
     reactor: Any = TurnReactor()
     reactor.startRunning(installSignalHandlers=False)

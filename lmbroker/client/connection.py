@@ -83,6 +83,7 @@ class Connection(Protocol):
         self.key = key
         self.idle_since = 0.0
         self.gone: Deferred[None] | None = None
+        self.transport = None
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
@@ -160,7 +161,8 @@ class Connection(Protocol):
             body = b"".join(_came)
             _came.clear()
             self._body += body
-            self._aligned = body == chunk
+            # Within a chunk it would have begun with the very first byte.
+            self._aligned = body == chunk and chunk[0] != data[0]
         response = self._response
         if waiter is not None:
             if response is not None:

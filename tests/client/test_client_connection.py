@@ -313,6 +313,13 @@ def test_a_body_taken_whole_is_the_one_that_is_delivered(body, surplus, cuts, at
     assert outcomes[0] == outcomes[1]
 
 
+def test_what_only_looks_like_a_chunk_is_content(line):
+    line.ask(take=(taker := Taker()))
+    line.comes(STREAM, b"8\r\nabcd", b"4\r\n4\r\n4\r\n", b"5\r\nhello\r\n")
+    assert taker.heard == [b"abcd", b"4\r\n4", b"5\r\nh", ResponseFailed]
+    assert line.wire.aborted
+
+
 def test_a_body_is_taken_whole_when_all_of_it_is_here(line):
     line.ask()
     line.comes(WHOLE[:-1])
