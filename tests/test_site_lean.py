@@ -300,6 +300,8 @@ def together(pairs, body=b"x"):
         (("x-a", "b\r\nx-c: d"), ("content-length", "1")),
         (("x-a", "b\nx-c: d"),),
         (("x-a", "b\rx-c: d"),),
+        (("x-a", "b\x0bc"), ("content-length", "1")),
+        (("x-a", "b\x1cc"),),
         (("x-a", "ä"),),
     ],
 )

@@ -117,7 +117,7 @@ class LeanRequest(Request):
         are all headers of the answer but those of this hop."""
         self.code, self.code_message = status, reason
         lines = "\r\n".join(("", *map(": ".join, headers)))
-        if lines.count("\r") == lines.count("\n") == len(headers) and lines.isascii():
+        if lines.isascii() and len(lines.splitlines()) == len(headers) + 1:
             self._lines = lines.encode()
         else:
             for name, value in headers:
