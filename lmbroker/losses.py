@@ -38,15 +38,21 @@ class Losses:
         self.model = model
         self.dialect = dialect
         self._paths: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Reported paths, first seen first, no duplicates."""
-        return tuple(self._paths)
+        return tuple({**self._paths, **self._changed})
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Paths of which the backend got something else than the client wrote, first seen first."""
+        return tuple(self._changed)
 
     def header(self) -> str:
         """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
-        return listed(self.paths) if self._paths else ""
+        return listed(self.paths) if self._paths or self._changed else ""
 
     def drop(
         self,
@@ -62,6 +68,22 @@ class Losses:
         if self.mode == "strict":
             raise self.refusal(path, reason, details)
         self._paths.setdefault(path)
+
+    def change(
+        self,
+        path: str,
+        reason: str = "cannot be carried over as it is",
+        *,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Class B, approximated: report that the backend gets something else in the place of
+        ``path`` (client's naming, indices as ``[]``); strict refuses.
+
+        Raises Refused (with ``details``) in mode strict.
+        """
+        if self.mode == "strict":
+            raise self.refusal(path, reason, details)
+        self._changed.setdefault(path)
 
     def refuse(
         self,

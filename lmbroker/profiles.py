@@ -28,9 +28,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_control: Literal["effort", "deepseek", "template_kwargs", "openrouter", "none"] = (
         "effort"
     )
-    reasoning_replay: Literal["reasoning_content", "reasoning", "reasoning_details", "none"] = (
-        "none"
-    )
+    reasoning_replay: Literal[
+        "origin", "reasoning_content", "reasoning", "reasoning_details", "none"
+    ] = "none"
+    """The field in which past reasoning goes back; ``origin``: the one that it came in."""
     replay_required: bool = False
     replay_signed: bool = True
     sampling: Literal["full", "no_thinking", "none"] = "full"
@@ -65,6 +66,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     matryoshka: bool = False
     omit: tuple[str, ...] = ()
     ask_usage: bool = False
+    alternate_roles: bool = False
+    """User and assistant must take turns strictly: neighbours of one role become one message."""
+    after_tool: Literal["user", "merge", "assistant"] = "user"
+    """What a user's text directly after a tool result becomes: a message of its own, a part of the
+    result, or a message that an assistant's turn sets apart."""
+    omit_schema_keywords: tuple[str, ...] = ()
+    """JSON Schema keywords that are taken out of tool schemas and output schemas."""
+    think_tags: bool = False
+    """An answer may begin with its reasoning between ``<think>`` and ``</think>``."""
 
 
 UNKNOWN_ANTHROPIC = Profile()
