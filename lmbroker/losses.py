@@ -18,6 +18,10 @@ HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
 
 _INDEX = re.compile(r"\[\d+\]")
+_PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,96}")
+"""A path that may be told: a backend chooses the names of its fields."""
+_MOST = 64
+"""Paths that are kept of one answer."""
 
 
 def listed(paths: Sequence[str]) -> str:
@@ -122,3 +126,34 @@ class Losses:
         return Refused(
             "unsupported", text, param=path, code="unsupported_parameter", details=details
         )
+
+
+class AnswerLosses:
+    """Collects what one answer loses on its way from the backend to the client.
+
+    Paths are in the backend's naming, with indices as ``[]`` (``choices[].message.audio``). An
+    answer is never refused for its losses. A path that could hold more than field names is told
+    as ``?``, since these paths reach logs and headers.
+    """
+
+    __slots__ = ("changed", "dropped")
+
+    def __init__(self) -> None:
+        self.dropped: tuple[str, ...] = ()
+        """Paths of what the client does not get, first seen first."""
+        self.changed: tuple[str, ...] = ()
+        """Paths of what the client gets in another form, first seen first."""
+
+    def drop(self, path: str) -> None:
+        """Report that the client does not get what stands at ``path``."""
+        self.dropped = _with(self.dropped, path)
+
+    def change(self, path: str) -> None:
+        """Report that the client gets something else in the place of ``path``."""
+        self.changed = _with(self.changed, path)
+
+
+def _with(paths: tuple[str, ...], path: str) -> tuple[str, ...]:
+    if _PATH.fullmatch(path) is None:
+        path = "?"
+    return paths if path in paths or len(paths) >= _MOST else (*paths, path)

@@ -2,6 +2,7 @@
 vendors' own SDKs."""
 
 import json
+import random
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -160,6 +161,21 @@ def pieces(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
+def cuts(data: bytes) -> list[list[bytes]]:
+    """``data`` whole, in pieces of 7, byte by byte, and cut at random places."""
+    ways = [[data], pieces(data, 7)]
+    if len(data) < 20_000:
+        ways.append(pieces(data, 1))
+    for seed in range(3):
+        chance, at, some = random.Random(seed), 0, []
+        while at < len(data):
+            size = chance.randint(1, 200)
+            some.append(data[at : at + size])
+            at += size
+        ways.append(some)
+    return ways
+
+
 def read(dialect: str, chunks: Iterable[bytes]) -> list[StreamEvent]:
     """The events of a stream that ends where ``chunks`` do; they are legal."""
     reader, decoder, checker = Reader(), ADAPTERS[dialect].decoder(), EventChecker()
@@ -178,10 +194,9 @@ def read(dialect: str, chunks: Iterable[bytes]) -> list[StreamEvent]:
 
 def decoded(dialect: str, stream: bytes) -> list[StreamEvent]:
     """The events of a stream, the same however it is cut."""
-    found = read(dialect, [stream])
-    assert read(dialect, pieces(stream, 7)) == found
-    if len(stream) < 20_000:
-        assert read(dialect, pieces(stream, 1)) == found
+    found, *others = [read(dialect, chunks) for chunks in cuts(stream)]
+    for other in others:
+        assert other == found
     return found
 
 

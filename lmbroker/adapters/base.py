@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.losses import Losses
+from lmbroker.losses import AnswerLosses, Losses
 from lmbroker.profiles import Profile
 from lmbroker.sse import Frame
 from lmbroker.unified.request import Request
@@ -26,7 +26,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is the name that the client asked for. ``created`` (unix seconds) is the broker's
     clock when the backend's answer began. ``tool_names`` maps names as sent to the backend back
     to the client's. ``custom_tools`` are names whose calls go back as custom calls.
-    ``request_id`` is the broker's id of the call.
+    ``request_id`` is the broker's id of the call. ``losses`` is told what the encoder cannot say.
     """
 
     model: str
@@ -39,6 +39,18 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     custom_tools: frozenset[str] = frozenset()
     stop: tuple[str, ...] = ()
     hide_reasoning: bool = False
+    losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decoder must know of the backend whose answer it reads.
+
+    ``losses`` is told what the decoder cannot take in. ``think_tags``: the model writes its
+    reasoning between tags at the head of its text (``Profile.think_tags``).
+    """
+
+    losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+    think_tags: bool = False
 
 
 class Decoder(Protocol):
@@ -72,7 +84,7 @@ class Adapter(Protocol):
 
     def decode_request(self, body: JSON) -> Request: ...
     def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON: ...
-    def decode_response(self, body: JSON) -> Response: ...
+    def decode_response(self, body: JSON, reading: Reading | None = None) -> Response: ...
 
     def gist(self, body: JSON) -> tuple[Usage | None, str]:
         """Usage and stop reason of an answer that is passed through; never raises."""
@@ -81,7 +93,7 @@ class Adapter(Protocol):
     def encode_response(self, response: Response, reply: Reply) -> JSON: ...
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo: ...
     def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]: ...
-    def decoder(self) -> Decoder: ...
+    def decoder(self, reading: Reading | None = None) -> Decoder: ...
     def encoder(self, reply: Reply) -> Encoder: ...
     def tap(self, choices: int = 1) -> "Tap": ...
 

@@ -29,12 +29,15 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unary(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer for the client."""
+    """A whole answer for the client. ``dropped`` and ``changed`` are the paths of what it lost on
+    its way (``losses.AnswerLosses``)."""
 
     body: bytes
     content_type: str = "application/json"
     usage: Usage | None = None
     stop: str = ""
+    dropped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Nothing that the backend sent."""
@@ -58,6 +61,14 @@ class Transform(Protocol):
 
     @property
     def stop(self) -> str: ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of what the answer has lost so far (``losses.AnswerLosses``)."""
+        ...
+
+    @property
+    def changed(self) -> tuple[str, ...]: ...
 
     def feed(self, chunk: bytes) -> bytes: ...
 

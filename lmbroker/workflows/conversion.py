@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope
-from lmbroker.adapters.base import Adapter, Reply
+from lmbroker.adapters.base import Adapter, Reading, Reply
 from lmbroker.adapters.error_bodies import NOT_LET_IN
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.sse import Reader, SSEError
@@ -43,15 +43,15 @@ def object_of(body: bytes) -> dict[str, Any]:
         ) from None
 
 
-def response_of(backend: Adapter, body: bytes) -> Response:
+def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
     """The answer of a unary call. Raises Broken."""
-    return backend.decode_response(object_of(body))
+    return backend.decode_response(object_of(body), reading)
 
 
-def fold_stream(backend: Adapter, body: bytes) -> Response:
+def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
     """The answer told by a whole event stream. Raises Broken when it is cut or malformed,
     BackendRefused when the backend tells an error in it."""
-    folder, reader, decoder = Folder(), Reader(), backend.decoder()
+    folder, reader, decoder = Folder(), Reader(), backend.decoder(reading)
     try:
         frames = [*reader.feed(body), *reader.close()]
     except SSEError:
@@ -82,7 +82,13 @@ def estimated(response: Response, estimate_input: Callable[[], int]) -> Response
 def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
     """One JSON body in the client's dialect."""
     body = json_text.encode(client.encode_response(response, reply))
-    return Unary(body=body, usage=response.usage, stop=response.stop.reason)
+    return Unary(
+        body=body,
+        usage=response.usage,
+        stop=response.stop.reason,
+        dropped=reply.losses.dropped,
+        changed=reply.losses.changed,
+    )
 
 
 def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
@@ -90,7 +96,12 @@ def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
     encoder = client.encoder(reply)
     body = b"".join(encoder.feed(event) for event in events_of(response))
     return Unary(
-        body=body, content_type=EVENT_STREAM, usage=response.usage, stop=response.stop.reason
+        body=body,
+        content_type=EVENT_STREAM,
+        usage=response.usage,
+        stop=response.stop.reason,
+        dropped=reply.losses.dropped,
+        changed=reply.losses.changed,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from lmbroker.adapters.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.losses import AnswerLosses
 from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
@@ -46,7 +47,7 @@ class TranslatedStream:
 
     ``estimate_input`` counts the request's tokens; it is asked only when the backend ends
     without telling its usage. ``usage`` is what is known so far. ``secrets`` are masked in what
-    the backend tells of an error.
+    the backend tells of an error. ``losses`` is what decoder and encoder tell of what they lose.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class TranslatedStream:
         "_decoder",
         "_encoder",
         "_estimate_input",
+        "_losses",
         "_reader",
         "_secrets",
         "_told",
@@ -70,6 +72,7 @@ class TranslatedStream:
         client: Adapter,
         estimate_input: Callable[[], int],
         secrets: Secrets = (),
+        losses: AnswerLosses | None = None,
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
@@ -81,7 +84,16 @@ class TranslatedStream:
         self._client = client
         self._estimate_input = estimate_input
         self._secrets = secrets
+        self._losses = losses or AnswerLosses()
         self._told = 0
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return self._losses.dropped
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        return self._losses.changed
 
     def feed(self, chunk: bytes) -> bytes:
         if self.phase not in _GOING:
@@ -160,6 +172,9 @@ class PassedStream:
     """The backend's bytes, unchanged. Whole events leave in the turn in which they arrive; the
     tail of an unfinished one is held until it is whole, so that an error event never lands
     inside it. A tap looks aside for usage and the end."""
+
+    dropped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
     __slots__ = (
         "_boundary",

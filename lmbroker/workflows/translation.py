@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmbroker import envelope, headers
-from lmbroker.adapters.base import JSON, Adapter, Reply
+from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
 from lmbroker.adapters.names import renamed, wire_name
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.lessons import Lesson, lesson_of
-from lmbroker.losses import Losses, Mode
+from lmbroker.losses import AnswerLosses, Losses, Mode
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
 from lmbroker.unified import json_text
@@ -96,31 +96,36 @@ class Translation:
         )
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        response = self._backend.decode_response(conversion.object_of(body))
+        reading = self._reading()
+        response = conversion.response_of(self._backend, body, reading)
         if response.usage is None:
             response = conversion.estimated(response, self._estimate_input)
-        return conversion.encode_unary(self._client, response, self._reply(now))
+        return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
     def fold(self, body: bytes, *, now: int) -> Unary:
-        response = conversion.fold_stream(self._backend, body)
+        reading = self._reading()
+        response = conversion.fold_stream(self._backend, body, reading)
         response = conversion.estimated(response, self._estimate_input)
-        return conversion.encode_unary(self._client, response, self._reply(now))
+        return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        response = conversion.response_of(self._backend, body)
+        reading = self._reading()
+        response = conversion.response_of(self._backend, body, reading)
         response = conversion.estimated(response, self._estimate_input)
-        return conversion.encode_stream(self._client, response, self._reply(now))
+        return conversion.encode_stream(self._client, response, self._reply(now, reading.losses))
 
     def transform(self, *, now: int) -> Transform:
         # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
         # the request for it.
         estimated = self._estimate_input()
+        reading = self._reading()
         return TranslatedStream(
-            self._backend.decoder(),
-            self._client.encoder(self._reply(now)),
+            self._backend.decoder(reading),
+            self._client.encoder(self._reply(now, reading.losses)),
             self._client,
             lambda: estimated,
             self._target.backend.secrets,
+            reading.losses,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
@@ -141,7 +146,10 @@ class Translation:
     def _estimate_input(self) -> int:
         return estimate_input(self._asked())
 
-    def _reply(self, now: int) -> Reply:
+    def _reading(self) -> Reading:
+        return Reading(think_tags=self._profile.think_tags)
+
+    def _reply(self, now: int, losses: AnswerLosses) -> Reply:
         request = self._asked()
         names = {
             part.name
@@ -166,4 +174,5 @@ class Translation:
             custom_tools=custom,
             stop=request.stop,
             hide_reasoning=request.reasoning is not None and request.reasoning.display == "omitted",
+            losses=losses,
         )

@@ -10,7 +10,7 @@ from lmbroker.adapters.anthropic_messages import (
 from lmbroker.adapters.anthropic_messages.stream_decode import AnthropicDecoder
 from lmbroker.adapters.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.adapters.anthropic_messages.tap import AnthropicTap
-from lmbroker.adapters.base import Decoder, Encoder, Reply, Tap
+from lmbroker.adapters.base import Decoder, Encoder, Reading, Reply, Tap
 from lmbroker.errors import ErrorInfo
 
 
@@ -27,8 +27,8 @@ class AnthropicMessages:
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
 
-    def decoder(self) -> Decoder:
-        return AnthropicDecoder()
+    def decoder(self, reading: Reading | None = None) -> Decoder:
+        return AnthropicDecoder(reading)
 
     def encoder(self, reply: Reply) -> Encoder:
         return AnthropicEncoder(reply)

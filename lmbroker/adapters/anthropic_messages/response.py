@@ -13,14 +13,14 @@ from lmbroker.adapters.anthropic_messages.ending import (
     tier_of,
 )
 from lmbroker.adapters.anthropic_messages.stream_encode import signature_of
-from lmbroker.adapters.base import JSON, Reply
+from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import INVALID_JSON
 from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 
 
-def decode_response(body: JSON) -> Response:
+def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     """A backend's answer. Raises Broken when it is an error or no message."""
     content = body.get("content")
     if not isinstance(content, list):

@@ -7,6 +7,7 @@ from typing import Any
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.anthropic_messages import ending
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, decode_citation, text_at
+from lmbroker.adapters.base import Reading
 from lmbroker.adapters.signature import from_wire
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
@@ -50,12 +51,14 @@ class AnthropicDecoder:
         "_model",
         "_opaque",
         "_pieces",
+        "_reading",
         "_signature",
         "_started",
         "_usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading | None = None) -> None:
+        self._reading = reading or Reading()
         self._started = False
         self._ended = False
         self._id = ""

@@ -1,6 +1,6 @@
 """The OpenAI Chat Completions dialect, as the rest of the house sees it."""
 
-from lmbroker.adapters.base import Decoder, Encoder, Reply, Tap
+from lmbroker.adapters.base import Decoder, Encoder, Reading, Reply, Tap
 from lmbroker.adapters.openai_chat import (
     decode_request,
     encode_request,
@@ -27,8 +27,8 @@ class OpenAIChat:
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
 
-    def decoder(self) -> Decoder:
-        return OpenAIDecoder()
+    def decoder(self, reading: Reading | None = None) -> Decoder:
+        return OpenAIDecoder(reading)
 
     def encoder(self, reply: Reply) -> Encoder:
         return OpenAIEncoder(reply)

@@ -4,7 +4,7 @@ from typing import Any
 
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
-from lmbroker.adapters.base import JSON, Reply
+from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.adapters.openai_chat import ending
 from lmbroker.adapters.openai_chat.annotations import annotations
 from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
@@ -12,7 +12,7 @@ from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.reasoning_details import Collected, entries_of, entry
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import arguments, encode
-from lmbroker.unified.parts import Part, ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
@@ -22,7 +22,7 @@ _SILENT = ("content_filter", "length")
 its content."""
 
 
-def decode_response(body: JSON) -> Response:
+def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     """A backend's answer; only the choice of index 0 counts.
 
     Raises Broken when it is an error, or has no choice with a message.
@@ -129,6 +129,8 @@ class _Message:
             self._reason(part)
         elif isinstance(part, ToolCallPart):
             self._calls.append(self._call(part))
+        elif isinstance(part, OpaquePart):
+            self._reply.losses.drop(f"content[].{part.type}")
 
     def message(self, explanation: str) -> JSON:
         """``explanation``: why the answer was refused, where no part of it says so."""

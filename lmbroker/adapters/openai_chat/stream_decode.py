@@ -12,6 +12,7 @@ judged here: they are text, and who needs them to be an object looks.
 from typing import Any
 
 from lmbroker.adapters import error_bodies
+from lmbroker.adapters.base import Reading
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
 from lmbroker.adapters.openai_chat.content import (
@@ -118,13 +119,15 @@ class OpenAIDecoder:
         "_plain",
         "_queue",
         "_quick",
+        "_reading",
         "_refusal",
         "_started",
         "_tier",
         "_usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading | None = None) -> None:
+        self._reading = reading or Reading()
         self._queue: list[_Waiting] = []
         self._index = -1
         """Of the live part; it is open when ``_opened``."""

@@ -26,7 +26,14 @@ from lmbroker.adapters.signature import to_wire
 from lmbroker.errors import ErrorInfo
 from lmbroker.unified import json_text
 from lmbroker.unified.json_text import encode, encode_text
-from lmbroker.unified.parts import Citation, ReasoningPart, Signature, TextPart, ToolCallPart
+from lmbroker.unified.parts import (
+    Citation,
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
 from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,
@@ -178,6 +185,8 @@ class OpenAIEncoder:
             return self._open_reasoning(part)
         elif isinstance(part, ToolCallPart):
             return self._open_call(part)
+        elif isinstance(part, OpaquePart):
+            self._reply.losses.drop(f"content[].{part.type}")
         return b""
 
     def _ready(self, kind: str, before: bytes, after: bytes, between: bytes | None = None) -> None:

@@ -1,0 +1,81 @@
+"""What an answer loses on its way to the client is told by the workflow that carried it."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from streams import A_END, JSON, a_ending, a_start, a_stop, a_stream, a_text, cuts, run
+
+from lmbroker.call import Backend, Call, Dialect, Target
+from lmbroker.losses import AnswerLosses
+from lmbroker.workflows import meet
+from lmbroker.workflows.contract import Workflow
+
+SEARCHED: JSON = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [{"type": "web_search_result", "url": "https://example.org", "title": "A"}],
+}
+
+
+def way(client: Dialect, backend: Dialect, **overrides: Any) -> Workflow:
+    """The workflow of a short request."""
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    call = Call(
+        id="req_1", operation="chat", dialect=client, alias="m", body=msgspec.json.encode(body)
+    )
+    target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
+    return meet(call, target, overrides=overrides or None)
+
+
+def searched_stream() -> bytes:
+    return a_stream(
+        a_start(),
+        {"type": "content_block_start", "index": 0, "content_block": SEARCHED},
+        a_stop(0),
+        *a_text(1, "Found."),
+        a_ending(),
+        A_END,
+    )
+
+
+def test_a_stream_tells_what_it_lost() -> None:
+    for chunks in cuts(searched_stream()):
+        transform = way("openai", "anthropic").transform(now=0)
+        run(transform, chunks)
+        assert transform.phase == "complete"
+        assert transform.dropped == ("content[].web_search_tool_result",)
+        assert transform.changed == ()
+
+
+def test_a_whole_answer_tells_what_it_lost() -> None:
+    text = {"type": "text", "text": "Found."}
+    answer = {"id": "msg_1", "model": "m", "content": [SEARCHED, text], "stop_reason": "end_turn"}
+    body = json.dumps(answer).encode()
+    workflow = way("openai", "anthropic")
+    lost = ("content[].web_search_tool_result",)
+    assert workflow.unary(body, now=0).dropped == lost
+    assert workflow.unfold(body, now=0).dropped == lost
+    assert workflow.fold(searched_stream(), now=0).dropped == lost
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_what_is_passed_through_loses_nothing(dialect: Dialect) -> None:
+    transform = way(dialect, dialect).transform(now=0)
+    assert (transform.dropped, transform.changed) == ((), ())
+
+
+def test_losses_hold_names_of_fields_only_and_not_many_of_them() -> None:
+    losses = AnswerLosses()
+    losses.drop("choices[].message.audio")
+    losses.drop("choices[].message.audio")
+    losses.change("choices[].finish_reason")
+    losses.drop("choices[].message.the user said: x")
+    losses.drop("a\nb")
+    losses.drop("a" * 97)
+    assert losses.dropped == ("choices[].message.audio", "?")
+    assert losses.changed == ("choices[].finish_reason",)
+    for number in range(1000):
+        losses.drop(f"field_{number}")
+    assert len(losses.dropped) == 64
