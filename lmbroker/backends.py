@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
@@ -33,7 +33,15 @@ from lmbroker.client.failures import (
     unreachable,
 )
 from lmbroker.client.stock import Stock
-from lmbroker.connections import NO_COOKIES, NO_HEADERS, Body, Endpoints, Engine, Exchange
+from lmbroker.connections import (
+    NO_COOKIES,
+    NO_HEADERS,
+    Body,
+    Endpoints,
+    Engine,
+    Exchange,
+    Policy,
+)
 from lmbroker.deadlines import Deadlines
 from lmbroker.endpoints import api_root
 from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
@@ -208,7 +216,7 @@ class Backends:
         self._reactor = reactor
         kind = Stock if engine == "stock" else Lean
         self._engine: Engine = kind(reactor, self._endpoints_of)
-        self._policies: dict[str, Any] = {"": policy or BrowserLikePolicyForHTTPS()}
+        self._policies: dict[str, Any] = {"": policy or Policy()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
         self._deadlines: dict[float, Deadlines] = {}
@@ -322,7 +330,7 @@ class Backends:
             except OpenSSLError:
                 message = "the certificates to trust cannot be read"
                 raise Unreachable(unreachable(message, "tls"), phase="tls") from None
-            policy = BrowserLikePolicyForHTTPS(trustRoot=trustRootFromCertificates(trusted))
+            policy = Policy(trustRootFromCertificates(trusted))
             self._policies[ca] = policy
         return policy
 

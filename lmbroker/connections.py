@@ -13,11 +13,19 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import AcceptableCiphers, TLSVersion, optionsForClientTLS
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import (
+    IAgent,
+    IAgentEndpointFactory,
+    IBodyProducer,
+    IPolicyForHTTPS,
+    IResponse,
+)
 from zope.interface import implementer
 
 from lmbroker.call import Backend
+from lmbroker.ciphers import CIPHERS
 from lmbroker.peer import watch_peer
 
 HEADER_LIMIT = 256 * 1024
@@ -133,6 +141,25 @@ class _Guarded:
 
         made: defer.Deferred[Any] = self._endpoint.connect(factory)
         return made.addCallback(connected)
+
+
+@implementer(IPolicyForHTTPS)
+class Policy:
+    """TLS 1.2 with forward secrecy or 1.3, to a backend whose certificate is the host's.
+    ``trusted``: the authorities that may have signed it; None for the system's."""
+
+    def __init__(self, trusted: Any = None) -> None:
+        self._trusted = trusted
+        self._options = {
+            "acceptableCiphers": AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
+            "raiseMinimumTo": TLSVersion.TLSv1_2,
+        }
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        name = hostname.decode("ascii")
+        return optionsForClientTLS(
+            name, trustRoot=self._trusted, extraCertificateOptions=self._options
+        )
 
 
 @implementer(IAgentEndpointFactory)

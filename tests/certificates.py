@@ -21,13 +21,13 @@ class Authority:
         made = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
         self.pem = made.public_bytes(serialization.Encoding.PEM).decode()
 
-    def server(self, name="localhost", *, expired=False):
-        """What a server named ``name`` listens with."""
+    def server(self, name="localhost", *, expired=False, **options):
+        """What a server named ``name`` listens with; ``options`` are of ``CertificateOptions``."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         made = self._signed(subject, key, names, expired=expired)
-        return CertificateOptions(privateKey=key, certificate=made)
+        return CertificateOptions(privateKey=key, certificate=made, **options)
 
     def _signed(self, subject, key, extension, *, expired=False):
         now = datetime.datetime.now(datetime.UTC)

@@ -12,7 +12,7 @@ import lmbroker
 PACKAGE = Path(lmbroker.__file__).parent
 
 FLOORS = {
-    0: ["errors", "secret"],
+    0: ["ciphers", "errors", "secret"],
     1: ["unified", "sse", "losses", "redaction", "call", "limits"],
     2: [
         "adapters",

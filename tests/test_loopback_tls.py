@@ -24,6 +24,7 @@ from chaos import (
 from house import PATHS, ask, unary
 from twisted.internet import reactor
 from twisted.internet.endpoints import SSL4ServerEndpoint
+from twisted.internet.ssl import AcceptableCiphers, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.logger import formatEvent, globalLogPublisher
@@ -56,6 +57,12 @@ def secured(options):
     return lambda: SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1")
 
 
+def only(authority, ciphers):
+    """A server of TLS 1.2 that knows these suites."""
+    known = AcceptableCiphers.fromOpenSSLCipherString(ciphers)
+    return authority.server(acceptableCiphers=known, lowerMaximumSecurityTo=TLSVersion.TLSv1_2)
+
+
 def secure_config(ca):
     """Its backend has a name, and a certificate that must fit."""
     return config_for("https://localhost:PORT").replace('api_key = "env:KEY"', ca)
@@ -63,12 +70,13 @@ def secure_config(ca):
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-@pytest.mark.parametrize("fault", ["unknown authority", "wrong name", "expired", "no TLS"])
+@pytest.mark.parametrize("fault", ["unknown authority", "wrong name", "expired", "weak", "no TLS"])
 async def test_no_secure_connection(open_house, authority, ca, dialect, alias, fault):
     options = {
         "unknown authority": Authority().server(),
         "wrong name": authority.server("elsewhere.example"),
         "expired": authority.server(expired=True),
+        "weak": only(authority, "ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA256"),
         "no TLS": None,
     }[fault]
     listen = secured(options) if options is not None else None
@@ -131,6 +139,15 @@ async def test_a_tls_backend_is_served_and_its_connection_used_again(open_house,
     await the_next_call_is_served(house, "openai", "o")
     [backend] = house.backends_seen
     await the_next_call_is_served(house, "anthropic", "o", on=backend, stream=True)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"]
+)
+async def test_a_backend_of_tls_1_2_is_served(open_house, authority, ca, suite):
+    house = await open_house(config=secure_config(ca), listen=secured(only(authority, suite)))
+    await the_next_call_is_served(house, "openai", "o")
 
 
 @pytest_twisted.ensureDeferred
