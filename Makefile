@@ -5,6 +5,7 @@
 # make bench-peers   the same beside other gateways, which it installs in folders of their own
 # make docs    write docs/translation.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
+# make test-claude-code   the real Claude Code, through the broker, at backends that refuse things
 # make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
 # make slow-clients   200 slow clients, played by slowhttptest
 # make soak        thousands of calls with random faults and clients who leave; SEED=2 for others
@@ -19,7 +20,7 @@ CONFIG ?= etc/config.toml
 SECONDS ?= 60
 SEED ?= 1
 
-.PHONY: serve test test-real fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
+.PHONY: serve test test-real test-claude-code fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +55,22 @@ test: $(VENV)/.test
 
 test-real: $(VENV)/.real
 	$(BIN)/python -m pytest tests/real
+
+# Claude Code comes from npm, whose newer releases run no install scripts unless they are asked to.
+build/clients/.installed:
+	mkdir -p $(@D)
+	npm install --no-audit --no-fund --prefix $(@D) @anthropic-ai/claude-code
+	cd $(@D)/node_modules/@anthropic-ai/claude-code && node install.cjs
+	touch $@
+
+test-claude-code: $(VENV)/.test
+	@if command -v npm > /dev/null; then \
+		$(MAKE) build/clients/.installed && \
+		$(BIN)/python tests/real_clients/claude_code.py \
+			--claude build/clients/node_modules/.bin/claude; \
+	else \
+		echo "Skipped: Claude Code is installed by npm, which is not here."; \
+	fi
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
