@@ -8,7 +8,7 @@ backend sees.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -18,10 +18,7 @@ from lmbroker.errors import Refused
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
-_AFTER_KEY = re.compile(rb"\s*:\s*")
-_KEY = re.compile(rb'[\s,]*"([^"\\]*)"\s*:\s*')
+_KEY = re.compile(rb'[\s,]*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
 _END = re.compile(rb"\s*\}")
 _UNSAFE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
@@ -31,6 +28,9 @@ _MODEL = b'"model"'
 
 SHORT = 4096
 """Bytes of a body that is searched whole: from there on a walk over the top level is faster."""
+
+REPEATED_KEYS = 100
+"""So many keys of a body may stand at its top level a second time, where it has to be known."""
 
 MODEL_LENGTH = 256
 """Longest model name that is looked at, in characters."""
@@ -146,17 +146,19 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
     """
     value = msgspec.json.encode(model)
     fields = _TOP_LEVEL.decode(body) if fields is None else fields
-    place = _only_model(body, fields) or _model_place(body, fields)
-    start, end = _model_span(body) if place is None else place
+    place = _only_model(body, fields) or _place(body, fields, "model")
+    if place is None:
+        raise _ambiguous()
+    start, end = place
     return b"".join((body[:start], value, body[end:]))
 
 
 def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
     """Whether ``key`` stands at the top level of ``body`` more than once: readers differ in which
-    they take. ``fields`` are those of its envelope."""
-    if _model_place(body, fields) is not None:
+    they take. ``fields`` are those of its envelope. Raises Refused for too many repeated keys."""
+    if _places(body, fields.items(), key, plain=True) is not None:
         return False
-    return sum(found == key for found, _ in _keys(body)) > 1
+    return sum(each.name == key for each in _all_keys(body, fields)) > 1
 
 
 def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -171,24 +173,70 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
     return start, start + len(memoryview(value))
 
 
-def _model_place(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Where the top-level model's value stands. The lengths of the values say where the next key
-    is; None where the body does not fit (a key that stands there twice or is written with
-    escapes). Each value must be the one that was read: with the length of another, the walk would
-    come out inside one, where anything may look like a key."""
-    place = None
+def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
+    """Where the value of the top-level ``key`` stands; None where it does not stand there once.
+    ``fields`` are those of the envelope of ``body``."""
+    places = _places(body, fields.items(), key, plain=True)
+    if places is None:
+        every = _all_keys(body, fields)
+        places = _places(body, [(k.name, raw) for k, raw in every.items()], key, plain=False)
+    return places[0] if places is not None and len(places) == 1 else None
+
+
+def _places(
+    body: bytes, fields: Iterable[tuple[str, Any]], key: str, *, plain: bool
+) -> list[tuple[int, int]] | None:
+    """Where the values of the top-level ``key`` stand; ``fields`` are all keys of ``body`` in
+    their order, each with its value's text. The lengths of the values say where the next key is:
+    none is looked into, so that nothing inside one is taken for a key.
+
+    ``plain``: each key stands there once and without escapes, or None is returned. Each value
+    must be the one that was read: with the length of another, the walk would come out inside one,
+    where anything may look like a key.
+    """
+    places = []
     at = body.index(b"{") + 1
-    for key, raw in fields.items():
+    for name, raw in fields:
         found = _KEY.match(body, at)
-        if found is None or found[1] != key.encode():
+        if found is None or (plain and found[1] != name.encode()):
             return None
         start = found.end()
         if not body.startswith(raw, start):
             return None
         at = start + len(memoryview(raw))
-        if key == "model":
-            place = start, at
-    return place if _END.match(body, at) else None
+        if name == key:
+            places.append((start, at))
+    return places if _END.match(body, at) else None
+
+
+class _Key:
+    """One of the keys of a body: equal to no other, so that a dict holds a repeated one twice."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _all_keys(body: bytes, fields: Mapping[str, Any]) -> dict[_Key, msgspec.Raw]:
+    """The top level of ``body``, repeated keys included. ``fields`` are those of its envelope.
+
+    Raises Refused for more than REPEATED_KEYS repeated ones: nobody means that.
+    """
+    room = len(fields) + REPEATED_KEYS
+
+    def take(_: type, name: str) -> _Key:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise Refused(
+                "invalid_request",
+                f"the request body repeats more than {REPEATED_KEYS} keys at its top level",
+                code="invalid_json",
+            )
+        return _Key(name)
+
+    return msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=take).decode(body)
 
 
 def with_usage(body: bytes) -> bytes | None:
@@ -197,7 +245,8 @@ def with_usage(body: bytes) -> bytes | None:
 
     ``body`` must have passed ``read``.
     """
-    raw = _TOP_LEVEL.decode(body).get("stream_options")
+    fields = _TOP_LEVEL.decode(body)
+    raw = fields.get("stream_options")
     if raw is None:
         close = body.rindex(b"}")
         return b"".join((body[:close], b',"stream_options":{"include_usage":true}', body[close:]))
@@ -210,42 +259,10 @@ def with_usage(body: bytes) -> bytes | None:
     if options and options.get("include_usage"):
         return None
     value = msgspec.json.encode({**(options or {}), "include_usage": True})
-    for found in re.finditer(rb'"stream_options"\s*:\s*(' + re.escape(bytes(raw)) + rb")", body):
-        spliced = b"".join((body[: found.start(1)], value, body[found.end(1) :]))
-        if bytes(_TOP_LEVEL.decode(spliced)["stream_options"]) == value:
-            return spliced
-    return None
-
-
-def _model_span(body: bytes) -> tuple[int, int]:
-    """Where the top-level model's value stands."""
-    values = [_STRING.match(body, at) for key, at in _keys(body) if key == "model"]
-    spans = [value.span() for value in values if value is not None]
-    if len(spans) != 1:
-        raise _ambiguous()
-    return spans[0]
-
-
-def _keys(body: bytes) -> Iterator[tuple[str, int]]:
-    """The top-level keys, each with where its value begins: walks the brackets, so that no text
-    inside the body is taken for a key."""
-    depth = 0
-    skip_to = 0
-    for token in _TOKEN.finditer(body):
-        if token.start() < skip_to:
-            continue
-        text = token.group()
-        if text in (b"{", b"["):
-            depth += 1
-        elif text in (b"}", b"]"):
-            depth -= 1
-        elif depth == 1:
-            colon = _AFTER_KEY.match(body, token.end())
-            if colon is None:
-                continue
-            value = _STRING.match(body, colon.end())
-            yield _ANY.decode(text), colon.end()
-            skip_to = value.end() if value is not None else colon.end()
+    place = _place(body, fields, "stream_options")
+    if place is None:
+        return None
+    return b"".join((body[: place[0]], value, body[place[1] :]))
 
 
 def _ambiguous() -> Refused:

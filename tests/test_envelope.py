@@ -1,6 +1,7 @@
 """Reading the top level of a body, and swapping its model without touching another byte."""
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_a_short_way_to_the_model_leads_to_the_same_place(before, behind):
         except Refused:
             continue
         try:
-            span = envelope._model_place(body, fields) or envelope._model_span(body)
+            span = envelope._place(body, fields, "model")
         except Refused:
             span = None
         assert envelope._only_model(body, fields) in (None, span)
@@ -226,3 +227,46 @@ def test_the_walk_does_not_come_out_inside_a_value(padding):
 def test_a_cap_is_not_hidden_by_a_repeated_key_in_front():
     body = b'{"a":{"b":"cd","n":1},"model":"x","n":9,"n":1,"a":{"k":"v"}}'
     assert envelope.repeats(body, envelope.read(body).fields, "n")
+
+
+def test_what_stands_beside_a_repeated_or_escaped_key_is_not_walked_over_in_python():
+    """The number of Python calls does not grow with what the values hold."""
+    for keys in (b'"x":1,"x":2,"model":"old"', b'"mod\\u0065l":"old"'):
+        calls = []
+        for size in (1_000, 100_000):
+            body = b"{" + keys + b',"t":[' + b'[{"a":"[{"}],' * size + b"0]}"
+            head = envelope.read(body)
+            count = 0
+
+            def called(*_):
+                nonlocal count
+                count += 1
+
+            sys.setprofile(called)
+            try:
+                changed = envelope.with_model(body, "new", head.fields)
+            finally:
+                sys.setprofile(None)
+            assert changed == body.replace(b'"old"', b'"new"')
+            calls.append(count)
+        assert calls[0] == calls[1] < 200
+
+
+def test_very_many_repeated_keys_are_refused():
+    body = b'{"model":"m"' + b',"a":{"model":"x"}' * 300 + b"}"
+    with pytest.raises(Refused) as refusal:
+        envelope.with_model(body, "real")
+    assert "repeats" in refusal.value.info.message
+    few = b'{"model":"m"' + b',"a":{"model":"x"}' * 90 + b"," + b" " * 5000 + b'"b":1}'
+    assert envelope.with_model(few, "real") == few.replace(b'"m"', b'"real"')
+
+
+def test_usage_is_asked_for_at_the_top_level_only():
+    inner = b'{"a":{"stream_options":null},"t":"\\"stream_options\\":null"}'
+    body = b'{"model":"m","x":' + inner + b',"stream_options":null,"y":' + inner + b"}"
+    wanted = b'{"include_usage":true}'
+    assert envelope.with_usage(body) == (
+        b'{"model":"m","x":' + inner + b',"stream_options":' + wanted + b',"y":' + inner + b"}"
+    )
+    twice = b'{"model":"m","stream_options":null,"stream_options":null}'
+    assert envelope.with_usage(twice) is None

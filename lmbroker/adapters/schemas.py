@@ -10,6 +10,7 @@ Nothing here changes the schemas that it is given.
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -18,6 +19,9 @@ JSON = dict[str, Any]
 
 MAX_DEPTH = 100
 """Schemas that nest deeper are treated as not expressible: ours is a recursive walk."""
+
+MERGED_TIMES = 4
+"""Alternatives that are merged into one object may make it so many times as long as they were."""
 
 MAX_OPTIONAL = 24
 """Optional parameters that Anthropic takes in a strict schema (vendor documentation)."""
@@ -50,6 +54,7 @@ _HARMLESS = frozenset(
 _BEYOND_REGULAR = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]|\\k<")
 _DEFINITION = re.compile(r"#/(?:\$defs|definitions)/[^/]+")
 _COMBINERS = ("anyOf", "oneOf", "allOf")
+_SORTED = msgspec.json.Encoder(order="deterministic")
 _NOT_STRICT = frozenset(
     {
         "allOf",
@@ -100,38 +105,100 @@ def object_schema(schema: JSON | None) -> tuple[JSON, bool]:
 def _merged(schema: JSON) -> JSON:
     """Alternatives at the top as one open object: all their properties, none required."""
     out = {k: v for k, v in schema.items() if k not in (*_COMBINERS, "required", "type", "$ref")}
-    properties: JSON = {}
-    definitions: JSON = {}
-    _collect(schema, schema, properties, definitions, 0)
+    found = _Alternatives(schema)
     out.pop("additionalProperties", None)
-    merged: JSON = {"type": "object", **out, "properties": properties}
-    if definitions:
-        merged["$defs"] = definitions
+    merged: JSON = {"type": "object", **out, "properties": found.properties()}
+    if found.definitions:
+        merged["$defs"] = found.definitions
     return merged
 
 
-def _collect(schema: JSON, root: JSON, properties: JSON, definitions: JSON, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        return
-    target = _local(schema.get("$ref"), root)
-    if target is not None:
-        _collect(target, root, properties, definitions, depth + 1)
-    if isinstance(schema.get("$defs"), dict):
-        definitions.update(schema["$defs"])
-    found = schema.get("properties")
-    for name, value in (found if isinstance(found, dict) else {}).items():
-        known = properties.get(name)
-        if known is None:
-            properties[name] = value
-        elif known != value:
-            options = known["anyOf"] if set(known) == {"anyOf"} else [known]
-            if value not in options:
-                properties[name] = {"anyOf": [*options, value]}
-    for key in _COMBINERS:
-        branches = schema.get(key)
-        for branch in branches if isinstance(branches, list) else ():
-            if isinstance(branch, dict):
-                _collect(branch, root, properties, definitions, depth + 1)
+class _Alternatives:
+    """The properties of all alternatives of ``root``, by name, in the order of the schema.
+
+    Each schema is looked at once, however often it is referred to. References may still bring
+    one property in again and again, inside others: once the properties make up far more text than
+    the schema itself, further ones are left out. The object is open, so they may still be given.
+    """
+
+    def __init__(self, root: JSON) -> None:
+        self.definitions: JSON = {}
+        self._root = root
+        self._options: dict[str, list[Any]] = {}
+        self._known: dict[str, set[bytes]] = {}
+        self._room = MERGED_TIMES * len(_sorted_text(root))
+        self._collect()
+
+    def properties(self) -> JSON:
+        """One schema per name; several that differ are alternatives."""
+        return {
+            name: options[0] if len(options) == 1 else {"anyOf": options}
+            for name, options in self._options.items()
+        }
+
+    def _collect(self) -> None:
+        seen: set[int] = set()
+        own: set[int] = set()
+        ahead = [self._root]
+        while ahead:
+            schema = ahead[-1]
+            if id(schema) not in seen:
+                seen.add(id(schema))
+                target = _local(schema.get("$ref"), self._root)
+                if target is not None and id(target) not in seen:
+                    ahead.append(target)
+                    continue
+            ahead.pop()
+            if id(schema) in own:
+                continue
+            own.add(id(schema))
+            self._take(schema)
+            branches = [
+                branch
+                for key in _COMBINERS
+                if isinstance(schema.get(key), list)
+                for branch in schema[key]
+                if isinstance(branch, dict) and id(branch) not in seen
+            ]
+            ahead += reversed(branches)
+
+    def _take(self, schema: JSON) -> None:
+        definitions = schema.get("$defs")
+        if isinstance(definitions, dict) and self._room > 0:
+            self._room -= len(_sorted_text(definitions))
+            self.definitions.update(definitions)
+        found = schema.get("properties")
+        for name, value in (found if isinstance(found, dict) else {}).items():
+            if self._room <= 0:
+                return
+            text = _sorted_text(value)
+            self._room -= len(text)
+            known = self._known.setdefault(name, set())
+            options = self._options.setdefault(name, [])
+            if text in known:
+                continue
+            if len(options) == 1:
+                # What is nothing but alternatives gets one more, instead of standing beside it.
+                options[:] = _alternatives(options[0])
+                known.update(map(_sorted_text, options))
+                if text in known:
+                    continue
+            known.add(text)
+            options.append(value)
+
+
+def _alternatives(value: Any) -> list[Any]:
+    if isinstance(value, dict) and value.keys() == {"anyOf"} and isinstance(value["anyOf"], list):
+        return value["anyOf"]
+    return [value]
+
+
+def _sorted_text(value: Any) -> bytes:
+    """JSON text that is the same for equal values."""
+    try:
+        return _SORTED.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def _local(ref: Any, root: JSON) -> JSON | None:
@@ -152,6 +219,8 @@ def anthropic_subset(schema: JSON) -> Subset:
         walk.check_references()
     except _InexpressibleError as reason:
         return Subset(problem=str(reason))
+    except RecursionError:
+        return Subset(problem="it nests too deeply")
     if walk.optional > MAX_OPTIONAL:
         return Subset(problem=f"more than {MAX_OPTIONAL} optional parameters")
     if walk.unions > MAX_UNIONS:
@@ -225,7 +294,11 @@ class _Walk:
         elif key == "$ref":
             if value == "#":
                 raise _InexpressibleError("it is recursive")
-            if _DEFINITION.fullmatch(str(value)) is None or _local(value, self.root) is None:
+            if (
+                not isinstance(value, str)
+                or _DEFINITION.fullmatch(value) is None
+                or _local(value, self.root) is None
+            ):
                 raise _InexpressibleError("it refers to something outside of its definitions")
             self.references.setdefault(self.owner, []).append(value)
             out[key] = value
@@ -247,23 +320,28 @@ class _Walk:
             if not properties:
                 raise _InexpressibleError("an object has free keys")
             self.moved = True
-        required = schema.get("required")
-        names = required if isinstance(required, list) else []
+        names = _names(schema.get("required"))
         self.optional += sum(name not in names for name in properties)
         out["additionalProperties"] = False
 
     def check_references(self) -> None:
-        """Refuses a schema that contains itself."""
+        """Refuses a schema that contains itself: one walk, which looks at each reference once."""
+        done: set[str] = set()
         for start in list(self.references):
-            seen: set[str] = set()
-            ahead = [start]
-            while ahead:
-                for target in self.references.get(ahead.pop(), ()):
-                    if target == start:
-                        raise _InexpressibleError("it is recursive")
-                    if target not in seen:
-                        seen.add(target)
-                        ahead.append(target)
+            path: dict[str, Iterator[str]] = {}
+            if start not in done:
+                path[start] = iter(self.references[start])
+            while path:
+                owner, targets = path.popitem()
+                target = next(targets, None)
+                if target is None:
+                    done.add(owner)
+                    continue
+                path[owner] = targets
+                if target in path:
+                    raise _InexpressibleError("it is recursive")
+                if target not in done:
+                    path[target] = iter(self.references.get(target, ()))
 
 
 def meets_openai_strict(schema: JSON | None) -> bool:
@@ -284,7 +362,8 @@ def _strict(schema: Any, depth: int) -> bool:
             return False
         if not isinstance(properties, dict) or not isinstance(required, list):
             return False
-        if any(name not in required for name in properties):
+        names = _names(required)
+        if any(name not in names for name in properties):
             return False
     for key in ("properties", "$defs", "definitions"):
         held = schema.get(key)
@@ -296,6 +375,15 @@ def _strict(schema: Any, depth: int) -> bool:
     if not isinstance(options, list) or not all(_strict(each, depth + 1) for each in options):
         return False
     return "items" not in schema or _strict(schema["items"], depth + 1)
+
+
+def _names(required: Any) -> set[str]:
+    """The names in a ``required``."""
+    return (
+        {name for name in required if isinstance(name, str)}
+        if isinstance(required, list)
+        else set()
+    )
 
 
 def _is_object(schema: JSON) -> bool:

@@ -202,3 +202,51 @@ def test_any_object_is_judged_without_a_crash(schema: JSON) -> None:
     assert (found.schema is None) == bool(found.problem)
     assert object_schema(schema)[0]["type"] == "object"
     assert meets_openai_strict(schema) in (True, False)
+
+
+def doubling(levels):
+    """Each level is referred to twice by the one above it."""
+    definitions = {
+        f"n{level}": {"anyOf": [{"$ref": f"#/$defs/n{level + 1}"}] * 2} for level in range(levels)
+    }
+    leaf = {"type": "object", "properties": {"op": {"type": "string"}}}
+    return {"anyOf": [{"$ref": "#/$defs/n0"}], "$defs": {**definitions, f"n{levels}": leaf}}
+
+
+def test_alternatives_that_contain_themselves_are_merged_once():
+    node = {"type": "object", "properties": {"op": {"type": "string"}}}
+    recursive = {"anyOf": [node, {"$ref": "#/$defs/n"}, {"$ref": "#/$defs/n"}]}
+    schema = {"anyOf": [{"$ref": "#/$defs/n"}], "$defs": {"n": recursive}}
+    merged, changed = object_schema(schema)
+    assert changed
+    assert merged == {
+        "type": "object",
+        "properties": {"op": {"type": "string"}},
+        "$defs": {"n": recursive},
+    }
+    assert object_schema(doubling(60))[0]["properties"] == node["properties"]
+
+
+def test_references_into_the_inside_of_properties_do_not_multiply_them():
+    inner = {"type": "object", "properties": {"big": {"enum": list(range(2000))}}}
+    path, references = "#/properties/a", []
+    for level in range(60):
+        inner = {"type": "object", "properties": {"a": inner, f"l{level}": {"type": "null"}}}
+        references.append({"$ref": path})
+        path += "/properties/a"
+    schema = {**inner, "anyOf": references}
+    size = len(json.dumps(schema))
+    assert len(json.dumps(object_schema(schema)[0])) < 6 * size
+
+
+def test_a_long_chain_of_definitions_is_not_recursive_and_a_circle_is():
+    def chain(last):
+        definitions = {
+            f"n{each}": {"type": "array", "items": {"$ref": f"#/$defs/n{each + 1}"}}
+            for each in range(500)
+        }
+        return {"$ref": "#/$defs/n0", "$defs": {**definitions, "n500": last}}
+
+    assert anthropic_subset(chain({"type": "string"})).problem == ""
+    circle = chain({"type": "array", "items": {"$ref": "#/$defs/n250"}})
+    assert anthropic_subset(circle).problem == "it is recursive"
