@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     bodies: int = 256 * MIB
     """Request bodies in memory at once, of all connections: eight of the largest, or thousands of
-    usual ones. A body counts as it arrives, until its answer has ended: announcing a large one
+    usual ones. A body counts as it arrives, until its answer has begun: announcing a large one
     and not sending it takes nothing. Parsed, a body can take 14 times its size."""
 
     header_count: int = 100

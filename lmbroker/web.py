@@ -203,6 +203,11 @@ class Front:
                 answer = await operate(call, record)
             finally:
                 live.signs.stop()
+            # Nothing can be sent again from here on, and a stream may last for minutes.
+            del call
+            let_go = getattr(request, "let_go", None)
+            if let_go is not None:
+                let_go()
             live.answer = answer
             record.status = answer.status
             if live.signs.given:
@@ -287,8 +292,9 @@ class Front:
             return NO_SIGNS
 
         def head() -> None:
+            # Nothing of the call: this is there for as long as its answer.
             record.status = 200
-            told = identity(call.dialect, call.id)
+            told = identity(record.dialect, record.id)
             self._head(request, 200, (*STREAM_HEADERS, *told))
 
         return SignsOfLife(

@@ -53,6 +53,7 @@ FLOORS = {
         "connections",
         "deadlines",
         "error_answers",
+        "line",
     ],
     5: ["broker", "listing"],
     6: [

@@ -19,12 +19,12 @@ from twisted.python.failure import Failure
 
 from lmbroker.config import ConfigError
 from lmbroker.configfile import Source, load_source
+from lmbroker.line import Line, Message, pair
 from lmbroker.metrics import Metrics, Refusals
 from lmbroker.workers import handover, place
 from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import read, write
 from lmbroker.workers.handover import Handover
-from lmbroker.workers.line import Line, Message, pair
 from lmbroker.workers.log import Lines, SharedFile
 from lmbroker.workers.place import Place
 from lmbroker.workers.tally import KINDS, Tally, merged

@@ -91,7 +91,7 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.phase = "closing"
-        self._release()
+        self.release()
         self.site.leave(self)
         super().connectionLost(reason)
 
@@ -286,7 +286,8 @@ class Channel(http.HTTPChannel):
             self.refuse(refusals.BUSY)
         return self.phase != "closing"
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """The body is in memory no more."""
         self.site.body_bytes -= self._body_bytes
         self._body_bytes = 0
 
@@ -330,7 +331,7 @@ class Channel(http.HTTPChannel):
     # What goes out.
 
     def requestDone(self, request: Any) -> None:
-        self._release()
+        self.release()
         if self.phase != "closing":
             self.phase = "waiting"
             self.deadline = self._in(self.site.limits.idle_seconds)
@@ -373,7 +374,7 @@ class Channel(http.HTTPChannel):
         self.writeHeaders(b"HTTP/1.1", code, refusals.reason(answer.status), told)
         if not self._request_line.startswith(b"HEAD "):
             self.write(answer.body)
-        self._release()
+        self.release()
         self.site.refused[answer.status] += 1
         self.log.info(
             "Refused a request with {status}: {code}",

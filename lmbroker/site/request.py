@@ -45,6 +45,11 @@ class Request(server.Request):
         if self.channel.hold(len(data)):
             self.content.write(data)
 
+    def let_go(self) -> None:
+        """Its body is in memory no more: it counts no longer."""
+        if self.channel is not None:
+            self.channel.release()
+
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         # Trims the buffer to its size; a read() of all of it is then no copy.
         self.content.getvalue()

@@ -9,8 +9,8 @@ from twisted.logger import globalLogBeginner
 from twisted.python.reflect import namedAny
 
 from lmbroker.jsonlog import JSONLog
+from lmbroker.line import Message, take
 from lmbroker.workers.beginning import LINE, Beginning, read
-from lmbroker.workers.line import Message, take
 from lmbroker.workers.log import Lines
 
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 
+from lmbroker.line import Line, Message, pair
 from lmbroker.workers.beginning import LINE, Beginning, write
-from lmbroker.workers.line import Line, Message, pair
 from lmbroker.workers.log import Log
 from lmbroker.workers.tally import Tally
 

@@ -18,10 +18,10 @@ from lmbroker.configfile import Source
 from lmbroker.daemon import BrokerService, Surroundings
 from lmbroker.endpoints import parse_endpoint
 from lmbroker.jsonlog import JSONLog
+from lmbroker.line import Line, Message
 from lmbroker.listening import problem_of
 from lmbroker.workers import tally
 from lmbroker.workers.beginning import Beginning, read
-from lmbroker.workers.line import Line, Message
 from lmbroker.workers.log import Lines
 
 

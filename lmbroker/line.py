@@ -1,4 +1,4 @@
-"""The line between the parent and a worker: whole messages, each with at most one open file.
+"""The line between two of our processes: whole messages, each with at most one open file.
 
 A socket pair that keeps the bounds of messages. It is also how each notices that the other is
 gone, however it went.
