@@ -16,6 +16,9 @@ _NUMBER_START = re.compile(
     r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+)?)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?)?"
 )
 _NUMBER_CHARS = re.compile(r"[-+.eE0-9]+")
+_MORE_DIGITS = re.compile(r"(?<=[0-9]{2})[0-9]+")
+"""What of a long number does not matter: whether it is one is seen without."""
+_LONG_ATOM = 64
 _WORDS = ("true", "false", "null")
 _WORD_CHARS = re.compile(r"[a-z]+")
 _HEX4 = re.compile(r"[0-9a-fA-F]{1,4}")
@@ -110,6 +113,8 @@ class ObjectScanner:
             self._atom += more.group()
             if not _may_become_atom(self._atom):
                 self.broken = True
+            if len(self._atom) > _LONG_ATOM:
+                self._atom = _MORE_DIGITS.sub("", self._atom)
             return more.end()
         if self._atom not in _WORDS and _NUMBER.fullmatch(self._atom) is None:
             self.broken = True

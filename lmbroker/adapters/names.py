@@ -42,7 +42,8 @@ def wire_id(id: str, pattern: str) -> str:
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
     """The way back for names that ``wire_name`` changed: name as sent -> the client's name."""
-    return {wire_name(name): name for name in names if wire_name(name) != name}
+    sent = ((wire_name(name), name) for name in names)
+    return {wire: name for wire, name in sent if wire != name}
 
 
 def _digest(text: str) -> bytes:

@@ -71,7 +71,7 @@ class _Text:
         self.size = 0
 
     def add(self, text: str) -> None:
-        self.size += len(text.encode("utf-8", "replace"))
+        self.size += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
     def value(self, value: object) -> None:
         self.size += len(encode(value))

@@ -8,8 +8,10 @@ LOOKED_AT = 256 * 1024
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG markers of a frame header, which holds the size (ITU T.81, B.2.2)."""
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG markers without a segment."""
+_BETWEEN = re.compile(rb"(?:\xff(?=\xff)|\xff[\x01\xd0-\xd8])*")
+"""Fill bytes and markers without a segment."""
+_SEGMENTS = 2000
+"""Most segments before a JPEG's frame header: metadata that are cut into pieces make hundreds."""
 _WEBP = re.compile(rb"RIFF....WEBP(VP8 |VP8L|VP8X)", re.DOTALL)
 
 
@@ -31,19 +33,16 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     at = 2
-    while True:
+    for _ in range(_SEGMENTS):
+        between = _BETWEEN.match(data, at)
+        at = at if between is None else between.end()
         if data[at] != 0xFF:
             raise ValueError("not at a marker")
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker in _BARE:
-            at += 2
-        elif marker in _SOF:
+        if data[at + 1] in _SOF:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
-        else:
-            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise ValueError("no frame header")
 
 
 def _webp(data: bytes) -> tuple[int, int]:

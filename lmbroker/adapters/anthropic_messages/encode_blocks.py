@@ -1,5 +1,6 @@
 """Parts -> content blocks (translation.md 2.3, 2.8, 4.6)."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -229,9 +230,9 @@ class Blocks:
                 if extra.loss != "none":
                     self.losses.extras((extra,))
                 continue
-            held, name = target, extra.name
-            while "." in name:
-                step, _, name = name.partition(".")
+            held = target
+            *steps, name = extra.name.split(".")
+            for step in steps:
                 held = held.setdefault(step, {})
             held[name] = extra.value
 
@@ -250,7 +251,9 @@ def _plain(part: Part) -> bool:
 def _placed(parts: Sequence[Part]) -> list[Part]:
     """Reasoning that has a place goes there, splitting the text where it must; Anthropic
     refuses reasoning that was reordered."""
-    waiting = [part for part in parts if isinstance(part, ReasoningPart) and part.at is not None]
+    waiting = deque(
+        part for part in parts if isinstance(part, ReasoningPart) and part.at is not None
+    )
     placed: list[Part] = []
     before = calls = 0
 
@@ -264,21 +267,22 @@ def _placed(parts: Sequence[Part]) -> list[Part]:
                 placed.append(part)
             continue
         while due(before):
-            placed.append(waiting.pop(0))
+            placed.append(waiting.popleft())
         if isinstance(part, TextPart):
-            rest, end = part.text, before + len(part.text)
+            start, end = before, before + len(part.text)
             while due(end - 1):
                 at = (waiting[0].at or (0, 0))[0]
-                placed.append(TextPart(text=rest[: at - before], refusal=part.refusal))
-                rest, before = rest[at - before :], at
+                said = part.text[before - start : at - start]
+                placed.append(TextPart(text=said, refusal=part.refusal))
+                before = at
                 while due(before):
-                    placed.append(waiting.pop(0))
-            placed.append(part if rest == part.text else _tail(part, rest))
+                    placed.append(waiting.popleft())
+            placed.append(part if before == start else _tail(part, part.text[before - start :]))
             before = end
         else:
             calls += isinstance(part, ToolCallPart)
             placed.append(part)
-    return placed + waiting
+    return [*placed, *waiting]
 
 
 def _tail(part: TextPart, text: str) -> TextPart:

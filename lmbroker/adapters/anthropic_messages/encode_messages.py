@@ -37,12 +37,16 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
         written = _written(blocks, turn)
         if written:
             turns.append((turn.role, written))
-    for place, (role, written) in enumerate(turns):
-        if role == "system" and not _allowed_here(blocks, messages, turns[place + 1 :]):
+    followers = _followers([role for role, _ in turns])
+    for (role, written), after in zip(turns, followers, strict=True):
+        if role == "system" and not _allowed_here(blocks, messages, after):
             blocks.drop("mid_system")
             system += written
         else:
             _append(messages, role, written)
+    for message in messages:
+        if message["role"] == "user" and len(message["content"]) > 1:
+            message["content"].sort(key=lambda block: block["type"] != "tool_result")
     asked = blocks.turn(alone) if alone else []
     if asked:
         blocks.drop("system")
@@ -80,22 +84,27 @@ def _last_instruction(request: Request) -> tuple[tuple[TextPart, ...], tuple[Tex
     return request.system[:start], request.system[start:]
 
 
-def _allowed_here(
-    blocks: Blocks, messages: list[JSON], after: Sequence[tuple[str, list[JSON]]]
-) -> bool:
+def _followers(roles: Sequence[str]) -> list[str]:
+    """For each of ``roles`` the next one that is no instruction; the model's at the end."""
+    after, found = "assistant", list[str]()
+    for role in reversed(roles):
+        found.append(after)
+        if role != "system":
+            after = role
+    return found[::-1]
+
+
+def _allowed_here(blocks: Blocks, messages: list[JSON], after: str) -> bool:
     """Anthropic takes instructions after a user's message, before the model's or at the end."""
     if not blocks.profile.mid_system or not messages or messages[-1]["role"] == "assistant":
         return False
-    return next((role for role, _ in after if role != "system"), "assistant") == "assistant"
+    return after == "assistant"
 
 
 def _append(messages: list[JSON], role: str, written: list[JSON]) -> None:
     if not messages or messages[-1]["role"] != role:
         messages.append({"role": role, "content": []})
-    content = messages[-1]["content"]
-    content += written
-    if role == "user" and len(content) > 1:
-        content.sort(key=lambda block: block["type"] != "tool_result")
+    messages[-1]["content"] += written
 
 
 def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> None:

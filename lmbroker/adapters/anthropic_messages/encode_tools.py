@@ -42,7 +42,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 def encode_tools(blocks: Blocks) -> list[JSON]:
     """The tools; where the choice allows only some, only those."""
     request, choice = blocks.request, blocks.request.tool_choice
-    allowed = None if choice is None or blocks.native else choice.allowed
+    named = None if choice is None or blocks.native else choice.allowed
+    allowed = None if named is None else frozenset(named)
     tools = [
         (place, tool)
         for place, tool in enumerate(request.tools)

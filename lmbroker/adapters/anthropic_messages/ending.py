@@ -107,10 +107,12 @@ def tier_of(tier: str | None) -> str | None:
 
 
 def merged(usage: JSON, update: Any) -> JSON:
-    """Counters of a later event overwrite those told before; null tells nothing."""
-    if not isinstance(update, Mapping):
-        return usage
-    return {**usage, **{key: value for key, value in update.items() if value is not None}}
+    """``usage`` with the counters of a later event, which overwrite those told before; null tells
+    nothing. It is changed in place, lest many events that each tell something new cost more and
+    more."""
+    if isinstance(update, Mapping):
+        usage.update((key, value) for key, value in update.items() if value is not None)
+    return usage
 
 
 def _by_ttl(creation: JSON) -> dict[str, int]:

@@ -68,7 +68,7 @@ class AnthropicDecoder:
         """The backend's number of the open block."""
         self._kind = ""
         """The type of the open block, "" when none is open."""
-        self._closed: list[Any] = []
+        self._closed: set[int | None] = set()
         """The backend's numbers of the blocks before it."""
         self._signature = ""
         self._opaque: JSON | None = None
@@ -192,7 +192,8 @@ class AnthropicDecoder:
     def _block_delta(self, index: Any, delta: JSON) -> list[StreamEvent]:
         kind = delta.get("type")
         if not self._kind or index != self._block:
-            if kind == "signature_delta" and index in self._closed:
+            known = index is None or isinstance(index, int)
+            if kind == "signature_delta" and known and index in self._closed:
                 return []
             return self._fail("a delta for a block that is not open")
         if not isinstance(kind, str):
@@ -225,7 +226,8 @@ class AnthropicDecoder:
         kind, self._kind = self._kind, ""
         if not kind:
             return []
-        self._closed.append(self._block)
+        if self._block is None or isinstance(self._block, int):
+            self._closed.add(self._block)
         if kind == "thinking":
             signature, self._signature = self._signature, ""
             if signature:

@@ -16,6 +16,7 @@ What another encoder must know:
 """
 
 import json
+from collections import deque
 from typing import Any, NoReturn
 
 import msgspec
@@ -58,7 +59,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
     system: list[TextPart] = []
     turns: list[Turn] = []
     results: list[ToolResultPart] = []
-    open_calls: dict[str, list[str]] = {}
+    calls = _OpenCalls()
     for number, item in enumerate(items):
         if isinstance(item, dict) and len(item) == 2:
             # Most messages are a role and a plain text: they become here what they would below.
@@ -75,7 +76,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
         message = Fields(item, f"messages[{number}]", ORIGIN)
         role = message.need_text("role")
         if role in ("tool", "function"):
-            results.append(_result(message, role, number, open_calls))
+            results.append(_result(message, role, number, calls))
             continue
         if results:
             _flush(results, turns)
@@ -90,13 +91,38 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
             turn = _assistant(message, number)
             for part in turn.parts:
                 if isinstance(part, ToolCallPart):
-                    open_calls.setdefault(part.name, []).append(part.id)
+                    calls.add(part)
             turns.append(turn)
         else:
             raise bad_value(message.at("role"), "there is no such role")
     if results:
         _flush(results, turns)
     return tuple(system), tuple(turns)
+
+
+class _OpenCalls:
+    """The calls that no result has answered yet, by the name of their tool: results of the old
+    kind name no id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[str]] = {}
+        self._answered: set[str] = set()
+
+    def add(self, call: ToolCallPart) -> None:
+        self._waiting.setdefault(call.name, deque()).append(call.id)
+        self._answered.discard(call.id)
+
+    def answer(self, id: str) -> None:
+        self._answered.add(id)
+
+    def first(self, name: str) -> str | None:
+        """The first one of the tool ``name``, which is open no longer."""
+        waiting = self._waiting.get(name)
+        while waiting:
+            id = waiting.popleft()
+            if id not in self._answered:
+                return id
+        return None
 
 
 def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
@@ -231,20 +257,17 @@ def _no_constant(name: str) -> NoReturn:
 _ARGUMENTS = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _result(
-    message: Fields, role: str, number: int, open_calls: dict[str, list[str]]
-) -> ToolResultPart:
+def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolResultPart:
     extras: list[Extra] = []
     if role == "function":
         name = message.need_text("name")
-        waiting = open_calls.get(name)
-        id = waiting.pop(0) if waiting else f"call_fc_{number}"
+        id = calls.first(name)
+        if id is None:
+            id = f"call_fc_{number}"
         extras += [message.extra("role", role, "none"), message.extra("name", name, "none")]
     else:
         id = message.need_text("tool_call_id")
-        for waiting in open_calls.values():
-            if id in waiting:
-                waiting.remove(id)
+        calls.answer(id)
     content = message.any("content")
     parts = None if content is None else _content(content, message.at("content"), "tool")
     cache = _cache(message)

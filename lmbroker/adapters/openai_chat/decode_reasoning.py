@@ -78,20 +78,32 @@ def from_details(details: list[Any], path: str = "reasoning_details") -> list[Re
 
 def _joined(details: list[Any], path: str) -> list[dict[str, Any]]:
     whole: list[dict[str, Any]] = []
+    pieces: dict[str, list[str]] = {}
     for number, entry in enumerate(details):
         if not isinstance(entry, dict):
             raise wrong_type(f"{path}[{number}]", "an object", entry)
         last = whole[-1] if whole else None
         if last is None or not _continues(last, entry):
+            _join(last, pieces)
+            pieces = {}
             whole.append(dict(entry))
             continue
         for key in ("text", "summary", "data"):
             if isinstance(entry.get(key), str):
-                last[key] = (last.get(key) or "") + entry[key]
+                pieces.setdefault(key, []).append(entry[key])
         for key in ("signature", "format"):
             if entry.get(key) and not last.get(key):
                 last[key] = entry[key]
+    _join(whole[-1] if whole else None, pieces)
     return whole
+
+
+def _join(entry: dict[str, Any] | None, pieces: dict[str, list[str]]) -> None:
+    """Put what followed ``entry`` at the end of its texts."""
+    if entry is not None:
+        for key, texts in pieces.items():
+            before = entry.get(key)
+            entry[key] = "".join([before if isinstance(before, str) else "", *texts])
 
 
 def _continues(last: dict[str, Any], entry: dict[str, Any]) -> bool:

@@ -5,8 +5,9 @@ speaker: so the next request of a conversation begins with the messages of this 
 """
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import attrgetter
+from typing import Any
 
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.names import wire_id, wire_name
@@ -59,25 +60,37 @@ def encode_messages(parts: Parts) -> list[JSON]:
             written = _assistant(parts, turns)
         else:
             written = [message for turn in turns for message in _later(parts, turn)]
-        if parts.profile.system_first_only:
-            for message in written:
-                _append(messages, message)
+        messages += written
+    return _in_turns(messages) if parts.profile.system_first_only else messages
+
+
+def _in_turns(messages: list[JSON]) -> list[JSON]:
+    """Templates that take instructions only at the start want speakers to take turns as well: a
+    user's messages that follow each other are one."""
+    turns: list[list[JSON]] = []
+    for message in messages:
+        if turns and message["role"] == "user" and _besides(turns[-1][0]) == _besides(message):
+            turns[-1].append(message)
         else:
-            messages += written
-    return messages
+            turns.append([message])
+    for first, *rest in turns:
+        if rest:
+            first["content"] = _one_content([first["content"], *(m["content"] for m in rest)])
+    return [turn[0] for turn in turns]
 
 
-def _append(messages: list[JSON], message: JSON) -> None:
-    """Templates that take instructions only at the start want speakers to take turns as well."""
-    last = messages[-1] if messages else {}
-    if message["role"] != "user" or {**last, "content": None} != {**message, "content": None}:
-        messages.append(message)
-        return
-    before, after = last["content"], message["content"]
-    if isinstance(before, str) and isinstance(after, str):
-        last["content"] = f"{before}\n\n{after}"
-    else:
-        last["content"] = [*_listed(before), *_listed(after)]
+def _besides(message: JSON) -> JSON:
+    return {key: value for key, value in message.items() if key != "content"}
+
+
+def _one_content(contents: list[str | list[JSON]]) -> str | list[JSON]:
+    """Texts as paragraphs of one, up to the first that is more than a text."""
+    words = list(takewhile(lambda content: isinstance(content, str), contents))
+    start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
+    if len(words) == len(contents):
+        return str(start[0])
+    every = [*start, *contents[len(words) :]]
+    return [part for content in every for part in _listed(content)]
 
 
 def _listed(content: str | list[JSON]) -> list[JSON]:
@@ -195,8 +208,8 @@ class _Said:
     def __init__(self, parts: Parts) -> None:
         self.before: list[JSON] = []
         self._parts = parts
-        self._text = ""
-        self._refusal = ""
+        self._texts: list[str] = []
+        self._refusals: list[str] = []
         self._apart = False
         self._mark: JSON | None = None
         self._thoughts: list[ReasoningPart] = []
@@ -221,14 +234,15 @@ class _Said:
         for written in self._parts.part(part):
             self._mark = written.get(MARK, self._mark)
             if part.refusal:
-                self._refusal += written["text"]
+                self._refusals.append(written["text"])
             else:
                 self._put(written["text"], apart=False)
 
     def _put(self, words: str, *, apart: bool) -> None:
         """Texts are one text; what stands in for something else is a paragraph of its own."""
-        gap = "\n\n" if self._text and (apart or self._apart) else ""
-        self._text += gap + words
+        gap = "\n\n" if self._texts and (apart or self._apart) else ""
+        if gap + words:
+            self._texts.append(gap + words)
         self._apart = apart
 
     def _opaque(self, part: OpaquePart) -> None:
@@ -239,14 +253,16 @@ class _Said:
             self.before.append(_instruction(self._parts, [text(said)]))
 
     def message(self, name: str | None) -> JSON:
-        content: str | list[JSON] | None = self._text
-        if self._mark is not None and self._text:
-            content = [{**text(self._text), MARK: self._mark}]
-        elif self._calls and not self._text:
+        words = "".join(self._texts)
+        content: str | list[JSON] | None = words
+        if self._mark is not None and words:
+            content = [{**text(words), MARK: self._mark}]
+        elif self._calls and not words:
             content = None
         message = _message("assistant", content, name)
-        if self._refusal:
-            message["refusal"] = self._refusal
+        refusal = "".join(self._refusals)
+        if refusal:
+            message["refusal"] = refusal
         message.update(encode_replay(self._parts, self._thoughts, calls=bool(self._calls)))
         if self._calls:
             message["tool_calls"] = self._calls

@@ -82,12 +82,18 @@ def encode_native(request: Request) -> JSON:
 
 def put_extras(target: JSON, extras: Iterable[Extra]) -> None:
     """Write ``extras`` into the object that they came from."""
+    own: set[str] = set()
     for extra in extras:
         step, _, name = extra.name.partition(".")
         held = target.get(step)
         if name and isinstance(held, dict):
-            target[step] = {**held, name: extra.value}
+            if step not in own:
+                # It may be the client's object, which others look at, too.
+                own.add(step)
+                held = target[step] = held.copy()
+            held[name] = extra.value
         else:
+            own.discard(extra.name)
             target[extra.name] = extra.value
 
 

@@ -31,7 +31,7 @@ def encode_tools(parts: Parts) -> list[JSON]:
     """The tools; where the choice allows only some, only those. Beyond what the backend takes,
     those that could wait are left out."""
     choice = parts.request.tool_choice
-    allowed = None if choice is None else choice.allowed
+    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
     tools = []
     for place, tool in enumerate(parts.request.tools):
         if tool.kind == "server":

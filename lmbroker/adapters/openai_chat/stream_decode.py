@@ -9,6 +9,7 @@ put in sequence, and text never lands inside a call. What a call's arguments are
 judged here: they are text, and who needs them to be an object looks.
 """
 
+from collections import deque
 from typing import Any
 
 from lmbroker.adapters import error_bodies
@@ -128,7 +129,7 @@ class OpenAIDecoder:
 
     def __init__(self, reading: Reading | None = None) -> None:
         self._reading = reading or Reading()
-        self._queue: list[_Waiting] = []
+        self._queue: deque[_Waiting] = deque()
         self._index = -1
         """Of the live part; it is open when ``_opened``."""
         self._opened = False
@@ -300,13 +301,13 @@ class OpenAIDecoder:
             if not self._opened and not self._open(live, events):
                 if not all:
                     break
-                queue.pop(0)
+                queue.popleft()
                 continue
             self._tell(live, events)
             if not all and (len(queue) == 1 or not live.complete):
                 break
             self._stop(live, events)
-            queue.pop(0)
+            queue.popleft()
         self._plain = ()
         if self._opened and len(queue) == 1:
             self._plain, self._delta = _PLAIN.get(queue[0].kind, ()), queue[0].delta
