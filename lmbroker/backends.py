@@ -43,10 +43,10 @@ from lmbroker.connections import (
     Policy,
 )
 from lmbroker.deadlines import Deadlines
-from lmbroker.endpoints import api_root
+from lmbroker.endpoints import operation_url
 from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
 from lmbroker.gate import Gate
-from lmbroker.headers import CREDENTIAL
+from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
@@ -273,7 +273,7 @@ class Backends:
         exchange = self._engine.exchange(backend, fields, timeouts.connect, fresh=fresh)
         request = HTTPClient(exchange, NO_COOKIES).request(
             outbound.method,
-            _url(backend.url, outbound.path, outbound.query),
+            _url(backend.url, outbound.path, outbound.query, backend.exact_root, backend.query),
             headers=NO_HEADERS,
             data=Body(outbound.body) if outbound.method == "POST" else None,
             allow_redirects=False,
@@ -348,11 +348,11 @@ class _Ready(EncodedURL):
 
 
 @lru_cache(maxsize=1024)
-def _url(base: str, path: str, query: bytes) -> EncodedURL:
-    """Where an operation of a backend lives."""
-    text = api_root(base) + path
-    if query:
-        text += "?" + query.decode("ascii", "replace")
+def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> EncodedURL:
+    """Where an operation of a backend lives; its own query stands before the call's."""
+    asked = query.decode("ascii", "replace")
+    both = f"{own_query}&{asked}" if own_query and asked else own_query or asked
+    text = operation_url(base, path, both, exact=exact)
     url: Any = _Ready.from_text(text)
     plain = EncodedURL.from_text(text)
     if ":" in plain.host:
@@ -368,7 +368,5 @@ def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
     fields = dict(outbound.headers)
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value
-    if backend.credential is not None:
-        name, before = CREDENTIAL[backend.dialect]
-        fields[name] = before + backend.credential.reveal()
+    fields.update(credential_headers(backend))
     return fields

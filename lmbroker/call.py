@@ -27,12 +27,15 @@ answer), ``client_left``, ``failed`` (a fault of ours)."""
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A configured place to send to.
 
-    ``url`` is the base below which its operations live (``endpoints.api_root``). ``name`` is
-    safe for logs and metric labels. ``credential_ref`` says where the credential came from
-    (``env:NAME``), never what it is. ``ca`` are the certificates to trust, as PEM, in the place
-    of the system's. At most ``max_in_flight`` calls are at it at once; ``queue`` more wait for at
-    most ``queue_timeout`` seconds each. ``keepalive``: connections are used again. It is asked
-    each ``check_interval`` seconds whether it lives. ``headers`` go with each request.
+    ``url`` is the base below which its operations live (``endpoints.api_root``); with
+    ``exact_root`` they live directly below it. ``query`` goes with each request, encoded and
+    without ``?``. ``name`` is safe for logs and metric labels. ``credential_ref`` says where the
+    credential came from (``env:NAME``), never what it is; ``key_header`` is the header that
+    carries it, "" for the usual one (``headers.credential_headers``). ``ca`` are the certificates
+    to trust, as PEM, in the place of the system's. At most ``max_in_flight`` calls are at it at
+    once; ``queue`` more wait for at most ``queue_timeout`` seconds each. ``keepalive``: connections
+    are used again. It is asked each ``check_interval`` seconds whether it lives. ``headers`` go
+    with each request.
     ``secrets`` is made of the others: what nobody may read in what the backend says.
     """
 
@@ -41,6 +44,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     credential: Secret | None = None
     credential_ref: str = ""
+    exact_root: bool = False
+    query: str = ""
+    key_header: str = ""
     ca: str = ""
     max_in_flight: int | None = None
     queue: int = 100
@@ -79,6 +85,13 @@ def path_of(operation: Operation, dialect: str) -> str:
     """The path of an operation below a backend's API root. Raises KeyError where the dialect
     has no such operation."""
     return _PATHS[operation, dialect]
+
+
+def paths_of(dialect: str) -> tuple[tuple[str, str], ...]:
+    """The operations that a backend of ``dialect`` has, each with its path below the API root."""
+    return tuple(
+        (operation, path) for (operation, speaks), path in _PATHS.items() if speaks == dialect
+    )
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

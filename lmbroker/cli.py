@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from lmbroker import __version__, envelope
-from lmbroker.call import Alias, Backend, Call, Target
+from lmbroker.call import Alias, Backend, Call, Target, paths_of
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_backends import DIALECTS
 from lmbroker.config_models import MODES
 from lmbroker.configfile import load
+from lmbroker.endpoints import PRACTICE, operation_url
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.explain import explain
 from lmbroker.keys import hash_of
@@ -177,6 +178,9 @@ def _check(options: argparse.Namespace) -> int:
     for line in _aligned(_routes(config)):
         print(line)
     print()
+    urls = list(_operations(config))
+    for line in (*urls, "") if urls else ():
+        print(line)
     for endpoint in config.server.listen:
         print(f"listens on {endpoint}")
     for endpoint in config.server.metrics_listen:
@@ -184,6 +188,26 @@ def _check(options: argparse.Namespace) -> int:
     for line in _several(config):
         print(line)
     return 0
+
+
+def _operations(config: Config) -> Iterator[str]:
+    """The full URL of each operation of each backend."""
+    backends = {
+        target.backend.name: target.backend
+        for alias in config.aliases.values()
+        for target in alias.targets
+        if target.backend.url != PRACTICE
+    }
+    rows = [
+        (
+            backend.name,
+            operation,
+            operation_url(backend.url, path, backend.query, exact=backend.exact_root),
+        )
+        for backend in backends.values()
+        for operation, path in paths_of(backend.dialect)
+    ]
+    return _aligned([("backend", "operation", "url"), *rows]) if rows else iter(())
 
 
 def _several(config: Config) -> Iterator[str]:

@@ -4,6 +4,7 @@ with which credentials."""
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -27,8 +28,12 @@ a key."""
 _NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
 _NEARLY_IN_A_HEADER = re.compile(r"(?:[A-Za-z]+ +)?(?:\$|(?:env|file):)", re.IGNORECASE)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
-_CREDENTIAL_HEADER = re.compile(r"auth|key|token|secret|password|credential|cookie")
-"""Headers whose value is a credential, by their name in lower case."""
+_CREDENTIAL_HEADER = re.compile(
+    r"(?:^|-)(?:(?:proxy)?auth(?:orization|entication)?|tokens?|secrets?|passwords?|credentials?"
+    r"|cookies?)(?:-|$)|(?:^|-)(?:api|access|secret)?keys?$"
+)
+"""Headers whose value is a credential, by whole words of their name in lower case."""
+_QUERY_NAME = re.compile(r"[A-Za-z0-9._~$-]{1,64}")
 _OURS = frozenset(
     {
         "accept",
@@ -43,6 +48,7 @@ _OURS = frozenset(
     }
 )
 """Headers that the broker writes itself."""
+_KEY_HEADERS = ("authorization", "x-api-key")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -163,14 +169,18 @@ class Backends:
         return self._placed(table, dialect, "")
 
     def _placed(self, table: Table, dialect: Any, name: str) -> Placed | None:
-        url = table.text("url", required=True)
+        exact = table.any("root") is not None
+        if exact and table.any("url") is not None:
+            table.complain("root", "cannot stand beside url: use the one or the other")
+        place = "root" if exact else "url"
+        url = table.text(place, required=True)
         references = self._references(table)
         fields = self._fields(table)
         timeouts = read_fields(table.table("timeouts"), Timeouts)
         if url:
-            url, problem = parse_url(url)
+            url, problem = parse_url(url, exact=exact)
             if problem:
-                table.complain("url", problem)
+                table.complain(place, problem)
         credentials = [
             (self._secrets.credential(table, key, reference), reference)
             for key, reference in references
@@ -180,11 +190,11 @@ class Backends:
         secret = any(isinstance(value, Secret) for _, value in fields["headers"])
         if (secret or any(credential for credential, _ in credentials)) and sends_in_clear(url):
             self._secrets.warnings.append(
-                f"{table.path('url')}: the key goes over the network in clear"
+                f"{table.path(place)}: the key goes over the network in clear"
             )
         # Secrets all print alike: the headers as they are written tell them apart.
         told = (*map(str, fields.values()), repr(table.any("headers")))
-        identity = (url, dialect, *references, *told, *timeouts.items())
+        identity = (url, exact, dialect, *references, *told, *timeouts.items())
         if not name and identity in self._inline:
             return self._inline[identity]
         taken = {*self.named, *(known.backend.name for known in self._inline.values())}
@@ -192,6 +202,7 @@ class Backends:
             Backend(
                 name=name or backend_name(url, taken),
                 url=url,
+                exact_root=exact,
                 dialect=dialect,
                 credential=credential,
                 credential_ref=_shown(reference),
@@ -231,6 +242,8 @@ class Backends:
             "keepalive": table.boolean("keepalive", True),
             "check_interval": table.number("check_interval", 0, least=1, most=DAY) or None,
             "headers": self._headers(table.table("headers")),
+            "query": _query(table.table("query")),
+            "key_header": _key_header(table),
         }
 
     def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:
@@ -240,10 +253,34 @@ class Backends:
             written = table.text(name, secret=True)
             plain = _HEADER.fullmatch(name) is not None
             if not plain or name.lower() in _OURS:
-                table.complain(name if plain else "?", "no header that may be set here")
+                hint = (
+                    "; the key of a backend is its api_key" if name.lower() in _KEY_HEADERS else ""
+                )
+                table.complain(name if plain else "?", f"no header that may be set here{hint}")
             elif written:
                 found.append((name.lower(), self._secrets.header(table, name, written)))
         return tuple(found)
+
+
+def _query(table: Table) -> str:
+    """The query that goes with each request, encoded."""
+    pairs = []
+    for name in table.names():
+        value = table.text(name)
+        if _QUERY_NAME.fullmatch(name) is None:
+            table.complain("?", f"found {describe(name)}, expected the name of a query parameter")
+        else:
+            pairs.append((name, value))
+    return urlencode(pairs, quote_via=quote)
+
+
+def _key_header(table: Table) -> str:
+    """The header that carries the key, in lower case; "" for the usual one."""
+    name = table.text("api_key_header").lower()
+    if name and (_HEADER.fullmatch(name) is None or (name in _OURS and name not in _KEY_HEADERS)):
+        table.complain("api_key_header", "expected the name of a header that may carry a key")
+        return ""
+    return name
 
 
 def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:

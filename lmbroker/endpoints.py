@@ -146,9 +146,9 @@ def sends_in_clear(url: str) -> bool:
         return "." in host and not host.endswith(_OWN_NETWORK)
 
 
-def parse_url(url: str) -> tuple[str, str]:
-    """A backend's base URL as its ``api_root``."""
-    if url == PRACTICE:
+def parse_url(url: str, *, exact: bool = False) -> tuple[str, str]:
+    """A backend's base URL as its ``api_root``; ``exact``: the URL is the root itself."""
+    if url == PRACTICE and not exact:
         return url, ""
     if "://" not in url:
         return "", 'expected a URL that begins with "https://" or "http://"'
@@ -165,15 +165,18 @@ def parse_url(url: str) -> tuple[str, str]:
         return "", "the URL has no valid host name"
     if port == 0:
         return "", "the URL's port must be from 1 to 65535"
-    if "?" in url or "#" in url:
-        return "", "a base URL has neither query nor fragment"
+    if "#" in url:
+        return "", "a base URL has no fragment"
+    if "?" in url:
+        return "", 'a base URL has no query; write it as query = { name = "value" }'
     if not _URL.fullmatch(url):
         return "", "the URL has characters that no URL may hold"
     path = parts.path.rstrip("/")
     operation = _OPERATION.search(path)
     if operation is not None:
         return "", f'a base URL ends before "{operation[0]}"'
-    return api_root(f"{parts.scheme}://{parts.netloc.lower()}{path}"), ""
+    base = f"{parts.scheme}://{parts.netloc.lower()}{path}"
+    return base if exact else api_root(base), ""
 
 
 def api_root(url: str) -> str:
@@ -186,6 +189,13 @@ def api_root(url: str) -> str:
     path = base.split("://", 1)[-1].partition("/")[2]
     versioned = any(_VERSION.fullmatch(part) for part in path.split("/"))
     return base if versioned else base + "/v1"
+
+
+def operation_url(root: str, path: str, query: str = "", *, exact: bool = False) -> str:
+    """The full URL of an operation whose ``path`` begins below a backend's root; ``exact`` takes
+    the root as it is."""
+    text = (root if exact else api_root(root)) + path
+    return f"{text}?{query}" if query else text
 
 
 def backend_name(url: str, taken: Container[str]) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from lmbroker import envelope, headers, routing
 from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config import Config
-from lmbroker.endpoints import api_root
+from lmbroker.endpoints import operation_url
 from lmbroker.errors import Refused
 from lmbroker.routing import Route
 from lmbroker.workflows import meet
@@ -81,7 +81,9 @@ def _sent(
     yield f"the first target would get ({workflow.name}):"
     for path in workflow.dropped:
         yield f"  dropped: {path}"
-    yield f"POST {api_root(target.backend.url)}{outbound.path}"
+    backend = target.backend
+    url = operation_url(backend.url, outbound.path, backend.query, exact=backend.exact_root)
+    yield f"POST {url}"
     for header, value in (*outbound.headers, *target.backend.headers, *_credential(target.backend)):
         yield f"{header}: {value}"
     yield ""
@@ -89,6 +91,7 @@ def _sent(
 
 
 def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
-    if backend.credential is not None:
-        name, before = headers.CREDENTIAL[backend.dialect]
+    """The headers that carry the credential, which itself does not show."""
+    for name, value in headers.credential_headers(backend):
+        before = "Bearer " if value.startswith("Bearer ") else ""
         yield name, f"{before}{backend.credential}"

@@ -5,11 +5,12 @@ lower case throughout. Credentials are not made here; ``backends`` adds them las
 """
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
 from lmbroker import __version__
-from lmbroker.call import Call, Dialect
+from lmbroker.call import Backend, Call, Dialect
 from lmbroker.errors import ErrorInfo
 
 USER_AGENT = f"LMBroker/{__version__}"
@@ -84,11 +85,35 @@ def to_list(dialect: Dialect) -> Pairs:
     return (("accept", "application/json"), ("user-agent", USER_AGENT), *version)
 
 
-CREDENTIAL: Mapping[Dialect, tuple[str, str]] = {
-    "anthropic": ("x-api-key", ""),
-    "openai": ("authorization", "Bearer "),
-}
-"""In which header a backend of each dialect wants its credential, and what stands before it."""
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+"""Hosts where Azure serves models: a key goes in ``api-key`` there, a token of Entra as Bearer."""
+_TOKEN = ("eyJ", "sk-ant-oat")
+"""What begins a JSON Web Token, and an OAuth token of Anthropic's: both go as Bearer everywhere."""
+
+
+def credential_headers(backend: Backend) -> Pairs:
+    """The headers that carry a backend's credential, () where it has none.
+
+    ``Backend.key_header`` decides where it is set. Else OpenAI's format sends ``Authorization:
+    Bearer`` (a key for Azure ``api-key``) and Anthropic's ``x-api-key``. Other vendors' servers of
+    Anthropic's format want the one or the other, and get both.
+    """
+    if backend.credential is None:
+        return ()
+    key = backend.credential.reveal()
+    bearer = ("authorization", f"Bearer {key}")
+    if backend.key_header:
+        return (bearer,) if backend.key_header == "authorization" else ((backend.key_header, key),)
+    if key.startswith(_TOKEN):
+        return (bearer,)
+    host = urlsplit(backend.url).hostname or ""
+    if backend.dialect != "anthropic":
+        return (("api-key", key),) if host.endswith(_AZURE) else (bearer,)
+    if host.endswith(_AZURE):
+        return (("api-key", key), ("x-api-key", key))
+    if key.startswith("sk-ant-") or host == "api.anthropic.com":
+        return (("x-api-key", key),)
+    return (("x-api-key", key), bearer)
 
 
 def for_another_backend(call: Call) -> Call:

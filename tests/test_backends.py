@@ -13,11 +13,13 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import HTTPConnectionPool
 
-from lmbroker.backends import Backends, api_root
+from lmbroker.backends import Backends
 from lmbroker.call import Backend, Timeouts
 from lmbroker.client.stock import Pool
 from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS
+from lmbroker.endpoints import api_root
 from lmbroker.errors import Broken, TimedOut, Unreachable
+from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
@@ -109,6 +111,70 @@ def test_where_the_operations_of_a_base_url_live(url, root):
     assert api_root(url) == root
 
 
+@pytest.mark.parametrize(
+    ("changes", "query", "line"),
+    [
+        (
+            {"url": "http://b.test/inference", "exact_root": True},
+            b"",
+            "/inference/chat/completions",
+        ),
+        ({"url": "http://b.test", "exact_root": True}, b"", "/chat/completions"),
+        (
+            {"url": "http://b.test/d/x", "exact_root": True, "query": "api-version=1"},
+            b"",
+            "/d/x/chat/completions?api-version=1",
+        ),
+        (
+            {"url": "http://b.test", "query": "a=1"},
+            b"beta=true",
+            "/v1/chat/completions?a=1&beta=true",
+        ),
+    ],
+)
+def test_an_exact_root_and_a_query_are_sent_as_they_are_written(network, changes, query, line):
+    network.send(
+        msgspec.structs.replace(backend(), **changes),
+        msgspec.structs.replace(OUTBOUND, query=query),
+    )
+    sent = network.accept().value()
+    assert sent.startswith(f"POST {line} HTTP/1.1\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "key", "header", "sent"),
+    [
+        ("http://b.test", "openai", "k", "", [("authorization", "Bearer k")]),
+        ("https://r.openai.azure.com", "openai", "k", "", [("api-key", "k")]),
+        ("https://r.openai.azure.com", "openai", "eyJ0", "", [("authorization", "Bearer eyJ0")]),
+        ("https://api.anthropic.com", "anthropic", "k", "", [("x-api-key", "k")]),
+        ("http://b.test", "anthropic", "sk-ant-api03-k", "", [("x-api-key", "sk-ant-api03-k")]),
+        (
+            "https://api.anthropic.com",
+            "anthropic",
+            "sk-ant-oat01-k",
+            "",
+            [("authorization", "Bearer sk-ant-oat01-k")],
+        ),
+        (
+            "https://api.minimax.io/anthropic",
+            "anthropic",
+            "k",
+            "",
+            [("x-api-key", "k"), ("authorization", "Bearer k")],
+        ),
+        ("http://b.test", "openai", "k", "api-key", [("api-key", "k")]),
+        ("http://b.test", "openai", "k", "x-api-key", [("x-api-key", "k")]),
+        ("http://b.test", "anthropic", "k", "authorization", [("authorization", "Bearer k")]),
+    ],
+)
+def test_the_key_goes_in_the_header_that_format_host_and_setting_ask_for(
+    url, dialect, key, header, sent
+):
+    to = Backend(name="b", url=url, dialect=dialect, credential=Secret(key), key_header=header)
+    assert list(credential_headers(to)) == sent
+
+
 def test_what_goes_out(network):
     network.send()
     sent = network.accept().value()
@@ -129,7 +195,7 @@ def test_an_anthropic_backend_gets_its_key_in_its_own_header(network):
     network.send(backend("anthropic"))
     head = network.accept().value().lower()
     assert b"x-api-key: the-key" in head
-    assert b"authorization" not in head
+    assert b"authorization: bearer the-key" in head
 
 
 def test_the_query_is_appended(network):

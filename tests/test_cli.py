@@ -123,6 +123,17 @@ def test_check_prints_the_routing_table(run, config):
         "local                    openai     localhost-8000-2  http://localhost:8000/v1   "
         "q                        -",
         "",
+        "backend           operation     url",
+        "api.openai.com    chat          https://api.openai.com/v1/chat/completions",
+        "api.openai.com    embeddings    https://api.openai.com/v1/embeddings",
+        "api.openai.com    models        https://api.openai.com/v1/models",
+        "localhost-8000    chat          http://localhost:8000/v1/messages",
+        "localhost-8000    count_tokens  http://localhost:8000/v1/messages/count_tokens",
+        "localhost-8000    models        http://localhost:8000/v1/models",
+        "localhost-8000-2  chat          http://localhost:8000/v1/chat/completions",
+        "localhost-8000-2  embeddings    http://localhost:8000/v1/embeddings",
+        "localhost-8000-2  models        http://localhost:8000/v1/models",
+        "",
         "listens on unix:/run/x.sock",
         "listens on tcp:80",
     ]
@@ -151,6 +162,21 @@ def test_check_has_modes_only_where_one_differs(run, tmp_path):
         b"\n"
         b"listens on tcp:8080:interface=127.0.0.1\n",
         [],
+    )
+
+
+def test_check_prints_an_exact_root_with_its_query(run, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[[models]]\nalias = "m"\ntype = "openai"\n[models.target]\nmodel = "d"\n'
+        'root = "https://r.openai.azure.com/openai/deployments/d/"\n'
+        'query = { api-version = "2024-10-21" }\n'
+    )
+    code, out, _ = run("check", "--config", str(path))
+    assert code == 0
+    assert (
+        "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21"
+        in out.decode()
     )
 
 

@@ -899,7 +899,7 @@ def _inline_default(value):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()
@@ -911,10 +911,12 @@ def test_the_table_of_urls_in_the_documentation_is_true():
 
     rows = re.findall(r"(?m)^\| ((?:`https?:[^`]+`(?:, )?)+) \| `([^`]+)` \|", DOCS)
     assert len(rows) >= 5
+    exact = DOCS.index("| `root` | requests go to |")
     for urls, goal in rows:
         dialect = "anthropic" if goal.endswith("/messages") else "openai"
         for url in re.findall(r"`([^`]+)`", urls):
-            assert parse_url(url)[0] + path_of("chat", dialect) == goal
+            root, problem = parse_url(url, exact=DOCS.index(f"| {urls} | `{goal}` |") > exact)
+            assert problem == "" and root + path_of("chat", dialect) == goal.lower()
 
 
 def test_the_worked_configurations_of_routing_load():
@@ -1031,7 +1033,8 @@ def test_mistakes_of_headers(value, complaint):
         ),
         (
             NAMED.replace("X-Extra", "authorization") + MODEL,
-            "backends[0].headers.authorization: no header that may be set here",
+            "backends[0].headers.authorization: no header that may be set here; the key of a "
+            "backend is its api_key",
         ),
         (
             NAMED.replace('"b"', '"a b"', 1) + MODEL,
@@ -1060,3 +1063,24 @@ def test_mistakes_of_headers(value, complaint):
 )
 def test_mistakes_of_several_targets(text, complaint):
     assert complaints(text) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("x-portkey-provider", "openai", False),
+        ("x-keyboard", "de", False),
+        ("x-author", "ann", False),
+        ("x-portkey-api-key", "pk-1", True),
+        ("cf-aig-authorization", "t-1", True),
+        ("ocp-apim-subscription-key", "s-1", True),
+        ("x-auth-token", "t-1", True),
+        ("x-goog-apikey", "g-1", True),
+        ("proxy-authorization", "p-1", True),
+    ],
+)
+def test_a_header_is_a_credential_by_whole_words_of_its_name(name, value, secret):
+    named = NAMED.replace('X-Extra = "1"', f'{name} = "{value}"')
+    config = read(named + '[[models]]\nalias = "m"\ntargets = [{ backend = "b" }]\n')
+    headers = dict(config.aliases["m"].targets[0].backend.headers)
+    assert (str(headers[name]) == "***") is secret
