@@ -53,6 +53,24 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
 
 
+def later(before: Usage | None, now: Usage | None) -> Usage | None:
+    """What is known after ``now`` was told: counts are told as they grow, so the last one wins, but
+    a backend that says 0 at last has forgotten what it said before."""
+    if before is None or now is None:
+        return now or before
+    if not now.output and before.output:
+        now = msgspec.structs.replace(now, output=before.output, reasoning=before.reasoning)
+    if not (now.input or now.cache_read or now.cache_write):
+        now = msgspec.structs.replace(
+            now,
+            input=before.input,
+            cache_read=before.cache_read,
+            cache_write=before.cache_write,
+            cache_write_by_ttl=before.cache_write_by_ttl,
+        )
+    return now
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     model: str

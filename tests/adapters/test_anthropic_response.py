@@ -311,7 +311,7 @@ def test_case_49_citations_are_anthropics_own_or_none() -> None:
         (Stop(reason="refusal"), ("refusal", None)),
         (Stop(reason="paused"), ("pause_turn", None)),
         (Stop(reason="context_full"), ("model_context_window_exceeded", None)),
-        (Stop(reason="other", raw="odd"), ("end_turn", None)),
+        (Stop(reason="other", raw="odd"), ("max_tokens", None)),
         (Stop(reason="stop_sequence", sequence="###", raw="stop"), ("stop_sequence", "###")),
         (Stop(reason="stop_sequence", sequence="END", raw="stop"), ("end_turn", None)),
         (

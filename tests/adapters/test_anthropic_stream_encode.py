@@ -362,7 +362,7 @@ def usages(bodies: list[JSON]) -> list[JSON]:
         ("paused", "pause_turn"),
         ("context_full", "model_context_window_exceeded"),
         ("compaction", "compaction"),
-        ("other", "end_turn"),
+        ("other", "max_tokens"),
     ],
 )
 def test_case_46_stop_reasons(reason: Any, expected: str) -> None:

@@ -189,7 +189,7 @@ def test_values_of_the_wrong_type_say_nothing() -> None:
         ("eos", "end"),
         ("eos_token", "end"),
         ("complete", "end"),
-        ("something_new", "end"),
+        ("something_new", "other"),
     ],
 )
 def test_case_46_finish_reasons(finish: str | None, reason: str) -> None:
@@ -292,7 +292,55 @@ def test_only_the_choice_of_index_0_counts() -> None:
         # More cached than there was.
         (
             o_usage(9, 4, prompt_tokens_details={"cached_tokens": 20}),
-            Usage(input=0, cache_read=20, output=4),
+            Usage(input=0, cache_read=9, output=4),
+        ),
+        # What was written counted as cached, too (OpenRouter's Gemini).
+        (
+            o_usage(50, 4, prompt_tokens_details={"cached_tokens": 40, "cache_write_tokens": 40}),
+            Usage(input=10, cache_write=40, output=4),
+        ),
+        (
+            o_usage(50, 4, prompt_tokens_details={"cached_tokens": 45, "cache_write_tokens": 30}),
+            Usage(input=5, cache_read=15, cache_write=30, output=4),
+        ),
+        (
+            o_usage(9, 4, prompt_tokens_details={"cached_tokens": 30, "cache_write_tokens": 20}),
+            Usage(input=0, cache_write=9, output=4),
+        ),
+        # Mistral, Moonshot, LiteLLM, vLLM, gateways in front of Claude.
+        (o_usage(9, 4, num_cached_tokens=8), Usage(input=1, cache_read=8, output=4)),
+        (o_usage(9, 4, cached_tokens=8), Usage(input=1, cache_read=8, output=4)),
+        (
+            o_usage(9, 4, prompt_tokens_details={"cache_creation_tokens": 5}),
+            Usage(input=4, cache_write=5, output=4),
+        ),
+        (
+            o_usage(9, 4, prompt_tokens_details={"cached_tokens": 2, "created_cache_tokens": 5}),
+            Usage(input=2, cache_read=2, cache_write=5, output=4),
+        ),
+        (
+            o_usage(9, 4, cache_creation_input_tokens=5, cache_read_input_tokens=3),
+            Usage(input=1, cache_read=3, cache_write=5, output=4),
+        ),
+        # Writer's spelling.
+        (
+            o_usage(
+                9,
+                4,
+                prompt_token_details={"cached_tokens": 2},
+                completion_token_details={"reasoning_tokens": 3},
+            ),
+            Usage(input=7, cache_read=2, output=4, reasoning=3),
+        ),
+        # Mistral leaves sound out of the prompt.
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 248,
+                "total_tokens": 632,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375},
+            },
+            Usage(input=384, output=248),
         ),
         ({"prompt_tokens": 9}, Usage(input=9)),
         ({"prompt_tokens": 9.0, "completion_tokens": -1}, Usage(input=9)),

@@ -451,7 +451,7 @@ def test_case_77_halves_of_a_character_in_reasoning_and_arguments() -> None:
         ("paused", "length"),
         ("context_full", "length"),
         ("compaction", "length"),
-        ("other", "stop"),
+        ("other", "length"),
     ],
 )
 def test_case_46_finish_reasons(reason: Any, expected: str) -> None:

@@ -3,23 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lmbroker.adapters import stop_words
 from lmbroker.unified.response import Stop, StopReason, Usage, count_of
 
 JSON = dict[str, Any]
 
-_REASONS: dict[str, StopReason] = {
-    "end_turn": "end",
+_STOP_REASONS: dict[StopReason, str] = {
+    "end": "end_turn",
     "stop_sequence": "stop_sequence",
     "max_tokens": "max_tokens",
-    "tool_use": "tool_calls",
+    "tool_calls": "tool_use",
     "refusal": "refusal",
-    "pause_turn": "paused",
-    "model_context_window_exceeded": "context_full",
+    "paused": "pause_turn",
+    "context_full": "model_context_window_exceeded",
     "compaction": "compaction",
-}
-_STOP_REASONS: dict[StopReason, str] = {
-    **{reason: word for word, reason in _REASONS.items()},
-    "other": "end_turn",
+    "other": "max_tokens",
 }
 
 NO_USAGE: JSON = {
@@ -31,11 +29,17 @@ NO_USAGE: JSON = {
 
 
 def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Stop:
-    """``reason`` None: the answer ended without a word."""
+    """``reason`` None: the answer ended without a word. Servers that only nearly speak the dialect
+    say other words than Anthropic, and end their turn beside a call."""
+    means = stop_words.meaning(reason) or "other"
+    if reason == "stop_sequence":
+        means = "stop_sequence"
+    elif calls and means in ("end", "other"):
+        means = "tool_calls"
     if not isinstance(reason, str):
-        return Stop(reason="tool_calls" if calls else "end")
+        return Stop(reason=means)
     return Stop(
-        reason=_REASONS.get(reason, "other"),
+        reason=means,
         sequence=sequence if isinstance(sequence, str) else None,
         details=details if isinstance(details, dict) else None,
         raw=reason,
@@ -56,13 +60,17 @@ def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
     return body
 
 
-def decode_usage(usage: Any) -> Usage | None:
-    """None where no tokens were counted at all."""
+def decode_usage(usage: Any, *, billed: bool = False) -> Usage | None:
+    """None where no tokens were counted at all. ``billed``: with those of steps that wrote no part
+    of the message."""
     if not isinstance(usage, dict):
         return None
     new, written, cached, output = map(count_of, map(usage.get, NO_USAGE))
     if new is written is cached is output is None:
         return None
+    besides = usage.get("iterations") if billed else None
+    if isinstance(besides, list):
+        new, written, cached, output = _with(besides, (new, written, cached, output))
     creation = usage.get("cache_creation")
     by_ttl = _by_ttl(creation) if isinstance(creation, dict) else None
     details = usage.get("output_tokens_details")
@@ -101,6 +109,19 @@ def encode_usage(usage: Usage, tier: str | None = None) -> JSON:
     return body
 
 
+_BESIDES = ("compaction", "advisor_message")
+"""Types of iterations that Anthropic bills, and leaves out of its sums."""
+
+
+def _with(iterations: list[Any], counts: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """``counts`` and those of the iterations that wrote no part of the message."""
+    for each in iterations:
+        if isinstance(each, dict) and each.get("type") in _BESIDES:
+            more = [count_of(each.get(name)) or 0 for name in NO_USAGE]
+            counts = tuple((count or 0) + add for count, add in zip(counts, more, strict=True))
+    return counts
+
+
 def tier_of(tier: str | None) -> str | None:
     """The service tier in this dialect's words, None where it has none."""
     return tier if tier in ("standard", "priority", "batch") else None
@@ -108,10 +129,15 @@ def tier_of(tier: str | None) -> str | None:
 
 def merged(usage: JSON, update: Any) -> JSON:
     """``usage`` with the counters of a later event, which overwrite those told before; null tells
-    nothing. It is changed in place, lest many events that each tell something new cost more and
-    more."""
-    if isinstance(update, Mapping):
-        usage.update((key, value) for key, value in update.items() if value is not None)
+    nothing, nor does a prompt of 0 tokens after a real one, and what is told with it. ``usage`` is
+    changed in place, lest many events that each tell something new cost more and more."""
+    if not isinstance(update, Mapping):
+        return usage
+    forgot = update.get("input_tokens") == 0 and bool(usage.get("input_tokens"))
+    for key, value in update.items():
+        if value is None or (forgot and value == 0 and key in NO_USAGE):
+            continue
+        usage[key] = value
     return usage
 
 

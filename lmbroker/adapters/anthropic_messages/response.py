@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmbroker.adapters import error_bodies
+from lmbroker.adapters import error_bodies, stop_words
 from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, text_at
 from lmbroker.adapters.anthropic_messages.ending import (
@@ -34,18 +34,24 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
             ),
             phase="reading",
         )
+    failed = stop_words.failure(body.get("stop_reason"))
+    if failed is not None:
+        raise Broken(failed, phase="reading")
     parts: tuple[Part, ...] = tuple(filter(None, map(decode_block, content)))
     usage = decode_usage(body.get("usage"))
+    stop = decode_stop(
+        body.get("stop_reason"),
+        body.get("stop_sequence"),
+        body.get("stop_details"),
+        calls=ToolCallPart in map(type, parts),
+    )
+    if stop_words.meaning(body.get("stop_reason")) == "other" and reading is not None:
+        reading.losses.change("stop_reason")
     return Response(
         id=text_at(body, "id"),
         model=text_at(body, "model"),
         parts=parts,
-        stop=decode_stop(
-            body.get("stop_reason"),
-            body.get("stop_sequence"),
-            body.get("stop_details"),
-            calls=ToolCallPart in map(type, parts),
-        ),
+        stop=stop,
         usage=usage,
         tier=usage.tier if usage else None,
     )
@@ -53,7 +59,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason of an answer that is passed through."""
-    usage, reason = decode_usage(body.get("usage")), body.get("stop_reason")
+    usage, reason = decode_usage(body.get("usage"), billed=True), body.get("stop_reason")
     if not reason:
         return usage, ""
     if reason == "end_turn":

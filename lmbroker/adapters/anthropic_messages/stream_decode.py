@@ -4,7 +4,7 @@ whole with its start, ``message_start`` told twice, no ``message_stop``."""
 
 from typing import Any
 
-from lmbroker.adapters import error_bodies
+from lmbroker.adapters import error_bodies, stop_words
 from lmbroker.adapters.anthropic_messages import ending
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, decode_citation, text_at
 from lmbroker.adapters.base import Reading
@@ -270,6 +270,11 @@ class AnthropicDecoder:
             told.get("stop_details"),
             calls=self._called,
         )
+        failed = stop_words.failure(told.get("stop_reason"))
+        if failed is not None:
+            return [Error(failed)]
+        if stop_words.meaning(told.get("stop_reason")) == "other":
+            self._reading.losses.change("stop_reason")
         usage = ending.decode_usage(self._usage)
         return [*events, Finish(stop, usage, usage.tier if usage else None)]
 

@@ -38,7 +38,7 @@ class AnthropicTap:
 
     @property
     def usage(self) -> Usage | None:
-        return decode_usage(self._counts)
+        return decode_usage(self._counts, billed=True)
 
     def see(self, block: bytes) -> int:
         if not _WORTH_A_LOOK.search(block):

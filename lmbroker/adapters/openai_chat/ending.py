@@ -2,18 +2,10 @@
 
 from typing import Any
 
-from lmbroker.errors import ErrorInfo
+from lmbroker.adapters import stop_words
 from lmbroker.unified.response import Stop, StopReason, Usage, count_of
 
 JSON = dict[str, Any]
-
-_REASONS: dict[str, StopReason] = {
-    "stop": "end",
-    "length": "max_tokens",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "refusal",
-}
 
 CALLED = ("tool_calls", "function_call")
 """What a backend says when its answer calls something, today and formerly."""
@@ -27,8 +19,10 @@ _FINISH_REASONS: dict[StopReason, str] = {
     "paused": "length",
     "context_full": "length",
     "compaction": "length",
-    "other": "stop",
+    "other": "length",
 }
+_CUT = ("max_tokens", "context_full")
+"""Why even a refusal may have no end."""
 
 _TIERS = {"default": "standard"}
 _SERVICE_TIERS = {"standard": "default", "batch": "default"}
@@ -37,31 +31,21 @@ _SERVICE_TIERS = {"standard": "default", "batch": "default"}
 def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = None) -> Stop:
     """``finish`` is the backend's word, None where it gave none; ``matched`` what vLLM and
     SGLang add: the stop string that was met, which counts if the client asked for it (the
-    encoder knows)."""
+    encoder knows). An answer that failed (``stop_words.failure``) has no reason to stop: it counts
+    as ``other``."""
     raw = finish if isinstance(finish, str) else None
-    if refusal:
+    reason = stop_words.meaning(finish) or "other"
+    if refusal and reason not in _CUT:
         return Stop(reason="refusal", details=_refusal(refusal), raw=raw)
-    reason = _REASONS.get(raw or "", "end")
     if reason == "refusal":
         return Stop(reason="refusal", details=_refusal(None), raw=raw)
-    if reason in ("end", "tool_calls"):
-        reason = "tool_calls" if calls else "end"
+    if calls and reason in ("end", "other"):
+        reason = "tool_calls"
+    elif reason == "tool_calls" and not calls:
+        reason = "end"
     if reason == "end" and raw == "stop" and isinstance(matched, str) and matched:
         return Stop(reason="stop_sequence", sequence=matched, raw=raw)
     return Stop(reason=reason, raw=raw)
-
-
-def finish_error(finish: Any) -> ErrorInfo | None:
-    """The error that some backends tell as a finish reason."""
-    if finish == "insufficient_system_resource":
-        return ErrorInfo(
-            kind="overloaded",
-            message="the backend ran out of resources",
-            code="server_is_overloaded",
-        )
-    if finish in ("error", "network_error", "abort"):
-        return ErrorInfo(kind="server", message="the backend broke its answer off with an error")
-    return None
 
 
 def encode_stop(stop: Stop, *, legacy: bool) -> str:
@@ -80,7 +64,8 @@ def decode_usage(usage: Any) -> Usage | None:
     """None where no tokens were counted at all.
 
     OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning
-    out of ``completion_tokens``, which shows in the total.
+    out of ``completion_tokens``, and others (Mistral) sound out of ``prompt_tokens``, which shows
+    in the total. The parts of the prompt never exceed it, whatever a backend counts twice.
     """
     if not isinstance(usage, dict):
         return None
@@ -89,29 +74,65 @@ def decode_usage(usage: Any) -> Usage | None:
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
-    cached = written = 0
-    details = usage.get("prompt_tokens_details")
-    if isinstance(details, dict):
-        cached = count_of(details.get("cached_tokens")) or 0
-        if "cache_write_tokens" in details:
-            written = count_of(details["cache_write_tokens"]) or 0
-    if not cached and "prompt_cache_hit_tokens" in usage:
-        cached = count_of(usage["prompt_cache_hit_tokens"]) or 0
-    reasoning = None
-    out = usage.get("completion_tokens_details")
-    if isinstance(out, dict):
-        reasoning = count_of(out.get("reasoning_tokens"))
+    inside = _details(usage, "prompt")
+    cached = _first_count(inside, ("cached_tokens",)) or _first_count(usage, _CACHED)
+    written = _first_count(inside, _WRITTEN) or _first_count(usage, _WRITTEN)
+    outside = _details(usage, "completion")
+    reasoning = count_of(outside.get("reasoning_tokens"))
     if reasoning is None and "reasoning_tokens" in usage:
         reasoning = count_of(usage["reasoning_tokens"])
-    if reasoning and usage.get("total_tokens") == prompt + completion + reasoning:
-        completion += reasoning
+    total = usage.get("total_tokens")
+    if total != prompt + completion:
+        heard = count_of(inside.get("audio_tokens"))
+        if reasoning and total == prompt + completion + reasoning:
+            completion += reasoning
+        elif heard and total == prompt + completion + heard:
+            prompt += heard
+    if cached or written:
+        written = min(written, prompt)
+        if cached + written > prompt:
+            # Who writes a cache may count what was written as cached, too (OpenRouter's Gemini);
+            # Azure's Grok counts more as cached than the prompt has.
+            cached = min(max(0, cached - written), prompt - written)
     return Usage(
-        input=max(0, prompt - cached - written),
+        input=prompt - cached - written,
         cache_read=cached,
         cache_write=written,
         output=completion,
         reasoning=reasoning,
     )
+
+
+_CACHED = (
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+    "cache_read_input_tokens",
+)
+"""Where DeepSeek, Moonshot, Mistral and gateways in front of Claude say what was cached."""
+_WRITTEN = (
+    "cache_write_tokens",
+    "cache_creation_tokens",
+    "created_cache_tokens",
+    "cache_creation_input_tokens",
+)
+"""Where OpenAI, LiteLLM, vLLM and gateways in front of Claude say what was written."""
+
+
+def _details(usage: JSON, side: str) -> JSON:
+    """What ``prompt`` or ``completion`` is made of; Writer spells it without the plural."""
+    details = usage.get(f"{side}_tokens_details") or usage.get(f"{side}_token_details")
+    return details if isinstance(details, dict) else {}
+
+
+def _first_count(counts: JSON, names: tuple[str, ...]) -> int:
+    """The first of these counts that is there and not 0."""
+    for name in names:
+        if name in counts:
+            count = count_of(counts[name])
+            if count:
+                return count
+    return 0
 
 
 def encode_usage(usage: Usage) -> JSON:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmbroker.adapters import error_bodies
+from lmbroker.adapters import error_bodies, stop_words
 from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
 from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.adapters.openai_chat import ending
@@ -17,8 +17,8 @@ from lmbroker.unified.response import Response, Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
 _SAYS = frozenset(("content", *_BESIDES))
-_SILENT = ("content_filter", "length")
-"""Finish reasons of answers that may have nothing to say: Azure leaves the message out, Gemini
+_SILENT = ("refusal", "max_tokens", "context_full")
+"""Why an answer may have stopped that has nothing to say: Azure leaves the message out, Gemini
 its content."""
 
 
@@ -30,27 +30,30 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     choice = _first(body.get("choices"))
     finish, message = choice.get("finish_reason"), choice.get("message")
     message = message if isinstance(message, dict) else {}
-    if finish not in _SILENT and _SAYS.isdisjoint(message):
+    if stop_words.meaning(finish) not in _SILENT and _SAYS.isdisjoint(message):
         if body.get("error"):
             raise Broken(error_bodies.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
-    failed = ending.finish_error(finish)
+    failed = stop_words.failure(finish)
     if failed is not None:
         raise Broken(failed, phase="reading")
     parts = _parts(message)
     refusal = message.get("refusal")
+    stop = ending.decode_stop(
+        finish,
+        calls=ToolCallPart in map(type, parts),
+        refusal=refusal if isinstance(refusal, str) else "",
+        matched=choice.get("stop_reason") or choice.get("matched_stop"),
+    )
+    if stop_words.meaning(finish) == "other" and reading is not None:
+        reading.losses.change("choices[].finish_reason")
     id, model, created = body.get("id"), body.get("model"), body.get("created")
     return Response(
         id=str(id) if isinstance(id, (str, int)) else "",
         model=model if isinstance(model, str) else "",
         created=created if isinstance(created, int) else None,
         parts=tuple(parts),
-        stop=ending.decode_stop(
-            finish,
-            calls=ToolCallPart in map(type, parts),
-            refusal=refusal if isinstance(refusal, str) else "",
-            matched=choice.get("stop_reason") or choice.get("matched_stop"),
-        ),
+        stop=stop,
         usage=ending.decode_usage(body.get("usage")),
         tier=ending.decode_tier(body.get("service_tier")),
     )

@@ -12,7 +12,7 @@ judged here: they are text, and who needs them to be an object looks.
 from collections import deque
 from typing import Any
 
-from lmbroker.adapters import error_bodies
+from lmbroker.adapters import error_bodies, stop_words
 from lmbroker.adapters.base import Reading
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
@@ -30,6 +30,7 @@ from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.json_text import decode, joined
 from lmbroker.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
+from lmbroker.unified.response import Usage, later
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -151,7 +152,7 @@ class OpenAIDecoder:
         self._finish: Any = None
         self._matched: Any = None
         self._refusal: list[str] = []
-        self._usage: Any = None
+        self._usage: Usage | None = None
         self._tier: str | None = None
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
@@ -176,7 +177,9 @@ class OpenAIDecoder:
             return self._fail(_MALFORMED)
         if chunk.get("error"):
             return self._fail(error_bodies.stream_error(chunk))
-        self._usage = told_usage(chunk) or self._usage
+        usage = told_usage(chunk)
+        if usage is not None:
+            self._usage = later(self._usage, ending.decode_usage(usage))
         choice = _first_choice(chunk.get("choices"))
         if choice is None:
             if is_error(frame.event, chunk):
@@ -184,12 +187,14 @@ class OpenAIDecoder:
             return []
         delta = choice.get("delta")
         finish = choice.get("finish_reason")
+        if finish and not stop_words.word_of(finish):
+            finish = None
         if self._plain and finish is None and type(delta) is dict:
             text = _only_text(delta, self._plain)
             if text:
                 return [PartDelta(self._index, self._delta, text)]
         if finish:
-            error = ending.finish_error(finish)
+            error = stop_words.failure(finish)
             if error is not None:
                 return self._fail(error)
             self._finish = finish
@@ -362,7 +367,9 @@ class OpenAIDecoder:
             refusal=joined(self._refusal),
             matched=self._matched,
         )
-        events.append(Finish(stop, ending.decode_usage(self._usage), self._tier))
+        if stop_words.meaning(self._finish) == "other":
+            self._reading.losses.change("choices[].finish_reason")
+        events.append(Finish(stop, self._usage, self._tier))
         return events
 
     def _fail(self, error: ErrorInfo) -> list[StreamEvent]:

@@ -13,7 +13,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Reader, split
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED
-from lmbroker.unified.response import Usage
+from lmbroker.unified.response import Usage, later
 
 DONE = b"[DONE]"
 TERMINATOR = b"data: [DONE]\n\n"
@@ -79,7 +79,9 @@ class OpenAITap:
         if chunk.get("error"):
             self.error = error_bodies.stream_error(chunk)
             return
-        self.usage = decode_usage(told_usage(chunk)) or self.usage
+        usage = told_usage(chunk)
+        if usage is not None:
+            self.usage = later(self.usage, decode_usage(usage))
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
             if is_error(name, chunk):
