@@ -136,12 +136,11 @@ OPENAI: tuple[Family, ...] = (
             "pdf": False,
         },
     ),
-    (r"gpt-oss", {**_LOCAL, "vision": False, "reasoning_replay": "reasoning"}),
+    (r"gpt-oss", {**_LOCAL, "vision": False}),
     (
         r"deepseek",
         {
             "reasoning_control": "deepseek",
-            "reasoning_replay": "reasoning_content",
             "replay_required": True,
             "effort": ("low", "high", "max"),
             "structured_outputs": False,
@@ -169,6 +168,15 @@ OPENAI: tuple[Family, ...] = (
             "effort": (),
             "vision": False,
             "ext": ("top_k", "min_p", "repetition_penalty"),
+        },
+    ),
+    (
+        r"gemini-[3-9]",
+        {
+            "user_field": "none",
+            "strict_tools": False,
+            "effort": ("none", "low", "medium", "high"),
+            "signed_calls": True,
         },
     ),
     (

@@ -73,6 +73,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     result, or a message that an assistant's turn sets apart."""
     omit_schema_keywords: tuple[str, ...] = ()
     """JSON Schema keywords that are taken out of tool schemas and output schemas."""
+    signed_calls: bool = False
+    """The first call of each message of the model must have a thought signature (Gemini 3); one
+    that another model made gets the filler that the vendor documents."""
     think_tags: bool = False
     """An answer may begin with its reasoning between ``<think>`` and ``</think>``."""
 
@@ -85,6 +88,7 @@ UNKNOWN_OPENAI = Profile(
     pdf=False,
     tool_result_images=False,
     cache_breakpoints=False,
+    reasoning_replay="origin",
 )
 
 _VENDOR = re.compile(

@@ -6,6 +6,8 @@ for the same call whether it is streamed or not.
 
 from hashlib import sha256
 
+from lmbroker.adapters.names import carried_id
+
 COMPLETION = "chatcmpl-"
 MESSAGE = "msg_"
 
@@ -19,9 +21,13 @@ def answer_id(prefix: str, id: str, request_id: str) -> str:
     return prefix + (rest or _digits(request_id))
 
 
-def call_id(id: str, request_id: str, number: int) -> str:
-    """The id of the answer's tool call ``number``, made up where the backend gave none."""
-    return id or "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
+def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -> str:
+    """The id of the answer's tool call ``number``, made up where the backend gave none.
+    ``tool_id`` is the pattern of the ids that the backend's model takes, None for an answer that
+    goes to the client as it is."""
+    if not id:
+        return "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
+    return id if tool_id is None else carried_id(id, tool_id)
 
 
 def _digits(text: str) -> str:

@@ -26,7 +26,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is the name that the client asked for. ``created`` (unix seconds) is the broker's
     clock when the backend's answer began. ``tool_names`` maps names as sent to the backend back
     to the client's. ``custom_tools`` are names whose calls go back as custom calls.
-    ``request_id`` is the broker's id of the call. ``losses`` is told what the encoder cannot say.
+    ``request_id`` is the broker's id of the call. ``tool_id`` is the pattern of the ids that the
+    backend's model takes (``Profile.tool_id``); None: ids stay as they are.
+    ``losses`` is told what the encoder cannot say.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     custom_tools: frozenset[str] = frozenset()
     stop: tuple[str, ...] = ()
     hide_reasoning: bool = False
+    tool_id: str | None = None
     losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
 
 

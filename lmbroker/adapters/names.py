@@ -2,11 +2,27 @@
 
 The replacements are pure functions of the text they replace: a call and its result agree, and
 the next turn of a conversation gets the same bytes as this one.
+
+An id that a backend made and that others would refuse is *carried*: the client gets it as
+``lmb1_``, four characters that stand for what ids the backend's model is known to take, and the id
+itself in base64url. It comes back as the backend wrote it.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable
 from hashlib import sha256
+
+CARRIED = "lmb1_"
+"""Begins an id that carries another one."""
+
+LONGEST_ID = 16_384
+"""Bytes of the longest id that is carried; some gateways write a whole signature into an id."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MARK = 3
+"""Bytes that stand for a pattern."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]")
@@ -23,9 +39,42 @@ def wire_name(name: str) -> str:
     return f"{_NOT_ALLOWED.sub('_', name[:51])}_{_digest(name).hex()[:12]}"
 
 
+def carried_id(id: str, pattern: str) -> str:
+    """The id by which a client knows the call that a backend named ``id``: that itself where every
+    vendor takes it and it matches ``pattern``, which is what the backend's model is known to take.
+    An id that is too long to be carried is replaced."""
+    if _SAFE_ID.fullmatch(id) and re.search(pattern, id) and not id.startswith(CARRIED):
+        return id
+    raw = id.encode("utf-8", "surrogatepass")
+    if len(raw) > LONGEST_ID:
+        return wire_id(id, pattern)
+    return CARRIED + base64.urlsafe_b64encode(_mark(pattern) + raw).rstrip(b"=").decode()
+
+
+def _brought_back(id: str) -> tuple[bytes, str] | None:
+    """What stands for the pattern, and the backend's own id; None for any other id."""
+    text = id[len(CARRIED) :]
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return raw[:_MARK], raw[_MARK:].decode("utf-8", "surrogatepass")
+    except (binascii.Error, ValueError):
+        return None
+
+
 def wire_id(id: str, pattern: str) -> str:
-    """``id`` if it matches the regular expression ``pattern``, else ``call_`` and 24 hex digits
-    of its SHA-256; where the pattern does not take that either, 9 base62 digits of it."""
+    """``id`` as a backend gets it whose model takes ids that match the regular expression
+    ``pattern``.
+
+    An id that was carried becomes what its backend wrote, whatever the pattern, where that was a
+    backend of the same kind. Any other id that does not match becomes ``call_`` and 24 hex digits
+    of its SHA-256; where the pattern does not take that either, 9 base62 digits of it.
+    """
+    if id.startswith(CARRIED):
+        carried = _brought_back(id)
+        if carried is not None and carried[1]:
+            if carried[0] == _mark(pattern):
+                return carried[1]
+            id = carried[1]
     if re.search(pattern, id) and not id.endswith("\n"):
         return id
     digest = _digest(id)
@@ -44,6 +93,10 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
     """The way back for names that ``wire_name`` changed: name as sent -> the client's name."""
     sent = ((wire_name(name), name) for name in names)
     return {wire: name for wire, name in sent if wire != name}
+
+
+def _mark(pattern: str) -> bytes:
+    return _digest(pattern)[:_MARK]
 
 
 def _digest(text: str) -> bytes:

@@ -5,15 +5,20 @@ nothing or have forms of their own. Where a dialect has only a signature field, 
 vendor needs back travels in it as ``lmb1.`` + base64url(compact JSON) without padding:
 
 ==========================  ===================================================
-``{"k":"rc"}``              plain text reasoning of an OpenAI-compatible backend
-``{"k":"rd","d":[...]}``    foreign ``reasoning_details`` entries
+``{"k":"rc"}``              plain text reasoning of an OpenAI-compatible backend, sent as
+                            ``reasoning_content``; ``"o"``: the object that held the text
+``{"k":"rd","d":[...]}``    ``reasoning_details`` entries
+``{"k":"tb","b":[...]}``    ``thinking_blocks`` (LiteLLM's field)
+``{"k":"ec",...}``          ``extra_content``: ``"c"`` of calls (id, number of the
+                            call in its turn, content), ``"m"`` of the message
 ``{"k":"oi","id","enc"}``   a reasoning item of the Responses dialect
 ``{"k":"at","s":...}``      an Anthropic signature
 ``{"k":"ar","d":...}``      Anthropic's redacted reasoning
 ==========================  ===================================================
 
-The tokens are no secret and prove nothing: whoever reads one treats its content as input from
-a stranger.
+``"f"`` names the field in which the backend sent the text where that is another one, or where it
+stood beside entries or blocks: so it goes back in that field. The tokens are no secret and prove
+nothing: whoever reads one treats its content as input from a stranger.
 """
 
 import base64
@@ -21,8 +26,7 @@ import binascii
 import json
 from typing import Any
 
-import msgspec
-
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import Signature
 
 PREFIX = "lmb1."
@@ -33,6 +37,11 @@ which clients already know)."""
 
 FOREIGN_FORMAT = "unknown"
 """``format`` of an entry of any other vendor; its signature is one of our tokens."""
+
+
+FIELDS = ("reasoning_content", "reasoning", "content")
+"""The fields of a message in which backends send reasoning as text; ``content`` is a list with
+``thinking`` pieces (Mistral's form)."""
 
 
 def seal(kind: dict[str, Any]) -> str:
@@ -48,8 +57,8 @@ def unseal(value: str) -> dict[str, Any] | None:
     text = value[len(PREFIX) :]
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        kind = msgspec.json.decode(data)
-    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
+        kind = json_text.decode(data)
+    except (binascii.Error, ValueError):
         return None
     if not isinstance(kind, dict) or not isinstance(kind.get("k"), str):
         return None
@@ -60,11 +69,17 @@ def to_wire(signature: Signature) -> str:
     """``signature`` as the text that a signature field carries."""
     if signature.origin == "anthropic":
         return signature.value
+    held: Any = json.loads(signature.value) if signature.value else None
+    field = {"f": signature.field} if signature.field else {}
     if signature.origin == "details":
-        return seal({"k": "rd", "d": json.loads(signature.value)})
+        return seal({"k": "rd", "d": held, **field})
+    if signature.origin == "blocks":
+        return seal({"k": "tb", "b": held, **field})
+    if signature.origin == "extra":
+        return seal({"k": "ec", **held})
     if signature.origin == "responses":
-        return seal({"k": "oi", **json.loads(signature.value)})
-    return seal({"k": "rc"})
+        return seal({"k": "oi", **held})
+    return seal({"k": "rc", **field, **({"o": held} if held else {})})
 
 
 def from_wire(value: str) -> Signature:
@@ -73,15 +88,25 @@ def from_wire(value: str) -> Signature:
     if not value.startswith(PREFIX):
         return Signature(origin="anthropic", value=value)
     kind = unseal(value) or {"k": "rc"}
+    field = next((each for each in FIELDS if each == kind.get("f")), "")
     if kind["k"] == "rd" and isinstance(kind.get("d"), list):
-        return Signature(origin="details", value=compact(kind["d"]))
+        return Signature(origin="details", value=compact(kind["d"]), field=field)
+    if kind["k"] == "tb" and isinstance(kind.get("b"), list):
+        return Signature(origin="blocks", value=compact(kind["b"]), field=field)
+    if kind["k"] == "ec":
+        return Signature(
+            origin="extra", value=compact({k: v for k, v in kind.items() if k in ("c", "m")})
+        )
     if kind["k"] == "oi":
         return Signature(
             origin="responses", value=compact({k: v for k, v in kind.items() if k != "k"})
         )
     if kind["k"] == "at" and isinstance(kind.get("s"), str):
         return Signature(origin="anthropic", value=kind["s"])
-    return Signature(origin="openai")
+    held = kind.get("o")
+    return Signature(
+        origin="openai", value=compact(held) if isinstance(held, dict) else "", field=field
+    )
 
 
 def compact(value: Any) -> str:

@@ -73,13 +73,16 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of who reasoned (translation.md 4.6); only ``origin`` can check it.
 
-    ``origin`` is ``anthropic``, ``openai`` (plain text reasoning of an OpenAI-compatible
-    backend, ``value`` empty), ``details`` (foreign reasoning_details, as JSON text) or
-    ``responses``.
+    ``origin`` is ``anthropic`` or ``responses``, or what an OpenAI-compatible backend sent:
+    ``openai`` (plain text; ``value`` is empty, or the JSON text of the object that the field
+    held), ``details`` (``reasoning_details``), ``blocks`` (``thinking_blocks``) or ``extra``
+    (``extra_content`` of calls and of the message), each as JSON text. ``field`` names the field in
+    which the backend sent the text; "" is ``reasoning_content`` for ``openai``, none for others.
     """
 
     origin: str
     value: str = ""
+    field: str = ""
 
 
 class TextPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -173,6 +173,7 @@ class Translation:
             tool_names=renamed(names) if names else {},
             custom_tools=custom,
             stop=request.stop,
+            tool_id=self._profile.tool_id,
             hide_reasoning=request.reasoning is not None and request.reasoning.display == "omitted",
             losses=losses,
         )

@@ -31,6 +31,13 @@ from lmbroker.unified.parts import (
 from lmbroker.unified.response import Response, Stop, Usage
 
 PLAIN = Signature(origin="openai")
+
+
+def came_in(field: str) -> Signature:
+    """The signature of plain text that stood in ``field``."""
+    return PLAIN if field == "reasoning_content" else Signature(origin="openai", field=field)
+
+
 SIGNED = Signature(origin="anthropic", value="c2ln")
 
 
@@ -89,7 +96,7 @@ def test_answer_is_decoded() -> None:
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
 def test_reasoning_comes_first(key: str) -> None:
     assert parts(content="Hi", **{key: "Hm."}) == (
-        ReasoningPart(text="Hm.", signature=PLAIN),
+        ReasoningPart(text="Hm.", signature=came_in(key)),
         TextPart(text="Hi"),
     )
 
@@ -98,7 +105,7 @@ def test_content_as_list() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     content = [thinking, {"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
     assert parts(content=content) == (
-        ReasoningPart(text="Hm.", signature=PLAIN),
+        ReasoningPart(text="Hm.", signature=came_in("content")),
         TextPart(text="Hi"),
     )
 

@@ -168,13 +168,16 @@ def test_case_59_content_as_list() -> None:
         {"content": [{"type": "text", "text": "Hel"}, {"type": "reference", "ids": [1]}]},
         {"content": [{"type": "text", "text": "lo"}]},
     )
-    assert found == (ReasoningPart(text="Hm.", signature=Signature(origin="openai")), SAID)
+    signature = Signature(origin="openai", field="content")
+    assert found == (ReasoningPart(text="Hm.", signature=signature), SAID)
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
 def test_case_59_reasoning_has_two_names(key: str) -> None:
     found = parts({key: "H"}, {key: "m.", "content": None}, {"content": "Hello", key: ""})
-    assert found == (ReasoningPart(text="Hm.", signature=Signature(origin="openai")), SAID)
+    field = "" if key == "reasoning_content" else key
+    signature = Signature(origin="openai", field=field)
+    assert found == (ReasoningPart(text="Hm.", signature=signature), SAID)
 
 
 def test_reasoning_told_under_both_names_is_told_once() -> None:

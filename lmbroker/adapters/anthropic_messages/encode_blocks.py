@@ -51,6 +51,9 @@ class Blocks:
     def drop(self, field: str) -> None:
         self.losses.drop(self.request.path(field))
 
+    def change(self, field: str) -> None:
+        self.losses.change(self.request.path(field))
+
     def refuse(self, field: str, reason: str) -> None:
         self.losses.refuse(self.request.path(field), reason)
 

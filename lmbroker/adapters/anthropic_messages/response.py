@@ -119,7 +119,7 @@ def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:
         args = {INVALID_JSON: part.raw_args} if part.raw_args else {}
     return {
         "type": "tool_use",
-        "id": call_id(part.id, reply.request_id, number),
+        "id": call_id(part.id, reply.request_id, number, reply.tool_id),
         "name": reply.tool_names.get(part.name, part.name),
         "input": args,
     }

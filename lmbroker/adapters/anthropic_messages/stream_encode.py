@@ -169,12 +169,13 @@ class AnthropicEncoder:
                 self._ready("reasoning")
             return {"type": "thinking", "thinking": "", "signature": ""}
         if isinstance(part, ToolCallPart):
+            reply = self._reply
             self._calls += 1
             self._scanner = ObjectScanner()
             return {
                 "type": "tool_use",
-                "id": call_id(part.id, self._reply.request_id, self._calls - 1),
-                "name": self._reply.tool_names.get(part.name, part.name),
+                "id": call_id(part.id, reply.request_id, self._calls - 1, reply.tool_id),
+                "name": reply.tool_names.get(part.name, part.name),
                 "input": {},
             }
         if isinstance(part, OpaquePart) and part.origin == "anthropic":

@@ -3,7 +3,9 @@
 from typing import Any, Literal
 
 from lmbroker.adapters.openai_chat import reasoning_details
+from lmbroker.adapters.signature import compact
 from lmbroker.unified.json_text import encode
+from lmbroker.unified.parts import Signature
 
 JSON = dict[str, Any]
 
@@ -25,15 +27,22 @@ def told_usage(chunk: JSON) -> Any:
 
 def thought(said: JSON) -> list[str]:
     """The reasoning text: ``reasoning_content``, else ``reasoning``, else what
-    ``reasoning_details`` let read, else Mistral's thinking pieces of a content list."""
+    ``reasoning_details`` or ``thinking_blocks`` let read, else Mistral's thinking pieces of a
+    content list."""
     for key in ("reasoning_content", "reasoning"):
         text = said.get(key)
+        if text and isinstance(text, dict):
+            text = _held_text(text)
         if text and isinstance(text, str):
             return [text]
     entries = reasoning_details.entries_of(said)
     if entries:
         text = reasoning_details.text_of(entries)
         return [text] if text else []
+    blocks = reasoning_details.blocks_of(said)
+    if blocks:
+        texts = [block.get("thinking") for block in blocks]
+        return [text for text in texts if text and isinstance(text, str)]
     content = said.get("content")
     if not isinstance(content, list):
         return []
@@ -43,6 +52,15 @@ def thought(said: JSON) -> list[str]:
         if isinstance(piece, dict) and piece.get("type") == "thinking"
         for text in _texts(piece.get("thinking"))
     ]
+
+
+def _held_text(held: JSON) -> Any:
+    """The text of reasoning that is an object (gateways in front of Bedrock): its own, or that
+    of the object inside."""
+    inner = held.get("reasoningText")
+    if not isinstance(inner, dict):
+        inner = held.get("reasoning_text")
+    return (inner if isinstance(inner, dict) else held).get("text")
 
 
 def spoken(said: JSON) -> list[str]:
@@ -56,6 +74,20 @@ def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
     if isinstance(custom, dict) and (custom.get("name") or not isinstance(function, dict)):
         return custom, "custom"
     return function if isinstance(function, dict) else {}, "function"
+
+
+def signed_content(said: JSON) -> bool:
+    """Whether a message or a delta holds a signature that belongs to its text (Gemini's)."""
+    extra = said.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    return isinstance(google, dict) and bool(google.get("thought_signature"))
+
+
+def extra_signature(extra: JSON, call: tuple[str, int] | None = None) -> Signature:
+    """``extra_content`` of a message, or of the ``call`` with this id and number in its turn, as a
+    signature that brings it back."""
+    held = {"m": extra} if call is None else {"c": [[*call, extra]]}
+    return Signature(origin="extra", value=compact(held))
 
 
 def arguments_text(function: JSON) -> str:

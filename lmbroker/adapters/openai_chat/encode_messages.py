@@ -13,7 +13,7 @@ from lmbroker.adapters.base import JSON
 from lmbroker.adapters.names import wire_id, wire_name
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.encode_parts import MARK, Parts, joined, plain, text
-from lmbroker.adapters.openai_chat.encode_reasoning import encode_replay
+from lmbroker.adapters.openai_chat.encode_reasoning import add_replay
 from lmbroker.adapters.readable import summary
 from lmbroker.errors import Refused
 from lmbroker.unified.json_text import encode
@@ -193,13 +193,14 @@ def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
     that was compacted becomes an instruction before it."""
     words = plain(turns[0].parts) if len(turns) == 1 else None
     if words is not None:
-        return [_message("assistant", words, turns[0].name)]
+        return [_message("assistant", words, turns[0].name)] if words else []
     said = _Said(parts)
     for turn in turns:
         for part in turn.parts:
             said.add(part)
     name = next((turn.name for turn in turns if turn.name is not None), None)
-    return [*said.before, said.message(name)]
+    message = said.message(name)
+    return said.before if message is None else [*said.before, message]
 
 
 class _Said:
@@ -252,20 +253,25 @@ class _Said:
         if said:
             self.before.append(_instruction(self._parts, [text(said)]))
 
-    def message(self, name: str | None) -> JSON:
-        words = "".join(self._texts)
+    def message(self, name: str | None) -> JSON | None:
+        """The message; None where nothing was said but in thought, which backends refuse."""
+        words, refusal = "".join(self._texts), "".join(self._refusals)
+        if not (words or self._calls or refusal):
+            for part in self._thoughts:
+                self._parts.lost(part.extras)
+                self._parts.drop("reasoning_part")
+            return None
         content: str | list[JSON] | None = words
         if self._mark is not None and words:
             content = [{**text(words), MARK: self._mark}]
         elif self._calls and not words:
             content = None
         message = _message("assistant", content, name)
-        refusal = "".join(self._refusals)
         if refusal:
             message["refusal"] = refusal
-        message.update(encode_replay(self._parts, self._thoughts, calls=bool(self._calls)))
         if self._calls:
             message["tool_calls"] = self._calls
+        add_replay(self._parts, message, self._thoughts)
         return message
 
 

@@ -7,14 +7,16 @@ reasoning in one of three fields, or not at all (``Profile.reasoning_replay``).
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from lmbroker.adapters.base import JSON
-from lmbroker.adapters.openai_chat.encode_parts import Parts
+from lmbroker.adapters.names import carried_id, wire_id
+from lmbroker.adapters.openai_chat.encode_parts import Parts, text
 from lmbroker.adapters.reasoning import clip, effort_of
 from lmbroker.adapters.signature import FOREIGN_FORMAT
-from lmbroker.unified.parts import ReasoningPart
+from lmbroker.unified.parts import ReasoningPart, Signature
 from lmbroker.unified.request import Effort, Reasoning
 
 _DEEPSEEK: dict[Effort, Effort] = {"minimal": "low", "medium": "high", "xhigh": "high"}
@@ -134,31 +136,140 @@ def _openrouter(parts: Parts, asked: Reasoning) -> JSON:
     return {"enabled": True} if asked.effort is None else {"effort": asked.effort}
 
 
-def encode_replay(parts: Parts, thoughts: Sequence[ReasoningPart], *, calls: bool) -> JSON:
-    """The field with which past reasoning goes back in a message of the model; ``calls``: the
-    message calls tools. Reasoning that only another vendor can check stays out."""
+FILLER = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""What Google's documentation says to send with a call that Gemini 3 did not sign."""
+
+
+def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -> None:
+    """Put past reasoning into a whole ``message`` of the model, in the field that the profile
+    names: ``origin`` is the one in which it came. What stays out is reported."""
     profile, asked = parts.profile, parts.request.reasoning
-    field = profile.reasoning_replay
-    wanted = calls or (asked is not None and asked.replay_all is True)
-    texts: list[str] = []
-    details: list[JSON] = []
+    calls: list[JSON] = message.get("tool_calls") or []
+    origin = profile.reasoning_replay == "origin"
+    wanted = origin or bool(calls) or (asked is not None and asked.replay_all is True)
+    replay = _Replay(parts, message)
     for part in thoughts:
         parts.lost(part.extras)
-        origin = part.signature.origin if part.signature is not None else "openai"
-        if part.redacted is not None or origin not in ("openai", "details"):
+        signature = part.signature or Signature(origin="openai")
+        if (
+            part.redacted is not None
+            or signature.origin not in _OURS
+            or not wanted
+            or profile.reasoning_replay == "none"
+        ):
             parts.drop("reasoning_part")
-        elif not wanted or field == "none":
-            continue
-        elif origin == "openai":
-            texts.append(part.text)
-            entry = {"type": "reasoning.text", "format": FOREIGN_FORMAT, "text": part.text}
-            details.append({"index": len(details), **entry})
-        elif field == "reasoning_details" and part.signature is not None:
-            details += [each for each in json.loads(part.signature.value) if isinstance(each, dict)]
+        elif origin or signature.origin == "extra":
+            replay.as_it_came(part, signature)
         else:
-            parts.drop("reasoning_part")
-    if field == "reasoning_details":
-        return {field: details} if details else {}
-    required = profile.replay_required and calls
-    text = "\n\n".join(each for each in texts if each)
-    return {field: text} if field != "none" and (text or required) else {}
+            replay.in_field(part, signature, profile.reasoning_replay)
+    replay.write()
+    if profile.replay_required and calls and profile.reasoning_replay != "none":
+        field = "reasoning_content" if origin else profile.reasoning_replay
+        if message.keys().isdisjoint(_FIELDS):
+            message[field] = ""
+    if profile.signed_calls and calls:
+        google = calls[0].get("extra_content", {}).get("google")
+        if not isinstance(google, dict) or not google.get("thought_signature"):
+            calls[0]["extra_content"] = FILLER
+
+
+_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+
+_OURS = ("openai", "details", "blocks", "extra")
+"""Origins of reasoning that a backend of this dialect sent."""
+
+
+class _Replay:
+    """Collects what goes into the fields of one message."""
+
+    def __init__(self, parts: Parts, message: JSON) -> None:
+        self._parts = parts
+        self._message = message
+        self._texts: dict[str, list[str]] = {}
+        self._calls: dict[str, JSON] | None = None
+        """By id, once somebody looks for one."""
+        self._lists: dict[str, list[JSON]] = {}
+
+    def as_it_came(self, part: ReasoningPart, signature: Signature) -> None:
+        held: Any = json.loads(signature.value) if signature.value else None
+        if signature.origin == "extra":
+            self._extra(held)
+            return
+        field = signature.field
+        if signature.origin == "openai":
+            field = field or "reasoning_content"
+            if held is not None:
+                self._message.setdefault(field, held)
+                return
+        else:
+            name = "reasoning_details" if signature.origin == "details" else "thinking_blocks"
+            self._list(name, held)
+        if field and part.text:
+            # Parts of one message whose field is known were one text.
+            self._text(field, part.text, "" if signature.field else "\n\n")
+
+    def in_field(self, part: ReasoningPart, signature: Signature, field: str) -> None:
+        if field == "reasoning_details":
+            if signature.origin == "details":
+                self._list(field, json.loads(signature.value))
+                return
+            entries = self._lists.setdefault(field, [])
+            entry = {"type": "reasoning.text", "format": FOREIGN_FORMAT, "text": part.text}
+            entries.append({"index": len(entries), **entry})
+        elif part.text:
+            self._text(field, part.text, "\n\n")
+        elif signature.origin != "openai":
+            self._parts.drop("reasoning_part")
+            return
+        if signature.origin != "openai":
+            self._parts.change("reasoning_part")
+
+    def _text(self, field: str, words: str, gap: str) -> None:
+        texts = self._texts.setdefault(field, [])
+        if texts and gap:
+            texts.append(gap)
+        texts.append(words)
+
+    def _list(self, field: str, entries: list[JSON]) -> None:
+        kept = [entry for entry in entries if isinstance(entry, dict)]
+        self._lists.setdefault(field, []).extend(kept)
+
+    def _extra(self, held: JSON) -> None:
+        """``extra_content`` goes back to its calls, and to the message."""
+        whole = held.get("m")
+        if isinstance(whole, dict):
+            self._message["extra_content"] = whole
+        calls = self._message.get("tool_calls") or []
+        for entry in held.get("c") or ():
+            call = self._call(calls, entry)
+            if call is None:
+                self._parts.drop("reasoning_part")
+            else:
+                call["extra_content"] = entry[2]
+
+    def _call(self, calls: list[JSON], entry: Any) -> JSON | None:
+        """The call that an entry is about: by its id, else by its number."""
+        if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], dict):
+            return None
+        id, number, _ = entry
+        if isinstance(id, str) and id:
+            pattern = self._parts.profile.tool_id
+            wanted = wire_id(carried_id(id, pattern), pattern)
+            if self._calls is None:
+                self._calls = {call["id"]: call for call in reversed(calls)}
+            if wanted in self._calls:
+                return self._calls[wanted]
+        return calls[number] if type(number) is int and 0 <= number < len(calls) else None
+
+    def write(self) -> None:
+        message = self._message
+        for field, texts in self._texts.items():
+            words = "".join(texts)
+            if field != "content":
+                message[field] = words
+                continue
+            content = message["content"]
+            said = content if isinstance(content, list) else [text(content)] if content else []
+            thinking = {"type": "thinking", "thinking": [text(words)]}
+            message["content"] = [thinking, *said]
+        message.update(self._lists)

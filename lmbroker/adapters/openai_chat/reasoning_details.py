@@ -18,17 +18,48 @@ class _Fragments(list[str]):
 
 
 class Collected:
-    """The entries that a backend sent for one reasoning part, fragments of one entry joined.
-
-    They are a foreign vendor's: kept verbatim, to be sent back as they came.
+    """How one reasoning part came: in which field, and what the backend wants back with it,
+    fragments joined. All is kept verbatim, to be sent back as it came.
     """
 
-    __slots__ = ("_entries", "_growing")
+    __slots__ = ("_blocks", "_entries", "_field", "_growing", "_held")
 
     def __init__(self) -> None:
         self._entries: list[JSON] = []
         self._growing: dict[tuple[int, str], JSON] = {}
         """Entries that may get more: index (position where there is none) and type -> entry."""
+        self._blocks: list[JSON] = []
+        self._held: JSON = {}
+        self._field = ""
+
+    def hear(self, said: JSON) -> bool:
+        """Take in what one message or delta says of reasoning. False where its text was told
+        before, in a field of its own: entries that come at the end repeat it."""
+        field = _field_of(said)
+        new = bool(field) or not self._field
+        self._field = self._field or field
+        held = said.get("reasoning_content")
+        if isinstance(held, dict):
+            _grow(self._held, held)
+        if "reasoning_details" in said:
+            self.add(entries_of(said))
+        if "thinking_blocks" in said:
+            for block in blocks_of(said):
+                self._block(block)
+        return new
+
+    def _block(self, block: JSON) -> None:
+        """Fragments of one block are joined; its signature ends it."""
+        last = self._blocks[-1] if self._blocks else None
+        if (
+            last is None
+            or last.get("type") != "thinking"
+            or block.get("type") != "thinking"
+            or last.get("signature")
+        ):
+            last = {}
+            self._blocks.append(last)
+        _grow(last, block)
 
     def add(self, entries: list[JSON]) -> None:
         """Take what one message or delta tells in."""
@@ -57,24 +88,75 @@ class Collected:
 
     def signature(self) -> Signature:
         """The proof that goes with the part: the entries, or that there was but plain text."""
-        if not self._entries:
-            return Signature(origin="openai")
-        entries = [
-            {
-                name: joined(value) if isinstance(value, _Fragments) else value
-                for name, value in entry.items()
-            }
-            for entry in self._entries
-        ]
-        return Signature(origin="details", value=compact(entries))
+        if self._entries:
+            value = compact(list(map(_whole, self._entries)))
+            return Signature(origin="details", value=value, field=self._field)
+        if self._blocks:
+            value = compact(list(map(_whole, self._blocks)))
+            return Signature(origin="blocks", value=value, field=self._field)
+        held = compact(_whole(self._held)) if self._held else ""
+        # "" stands for it, as in tokens of earlier versions.
+        field = "" if self._field == "reasoning_content" else self._field
+        return Signature(origin="openai", value=held, field=field)
+
+
+def _grow(known: JSON, more: JSON) -> None:
+    """Add a fragment of an object: its texts go on, and so do those of the objects in it."""
+    for name, value in more.items():
+        before = known.get(name)
+        if name != "type" and isinstance(value, str):
+            if isinstance(before, _Fragments):
+                before.append(value)
+            else:
+                known[name] = _Fragments([value])
+        elif isinstance(value, dict) and isinstance(before, dict | None):
+            _grow(known.setdefault(name, {}), value)
+        elif value is not None or name not in known:
+            known[name] = value
+
+
+def _whole(known: JSON) -> JSON:
+    return {
+        name: joined(value)
+        if isinstance(value, _Fragments)
+        else _whole(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in known.items()
+    }
 
 
 def entries_of(said: JSON) -> list[JSON]:
     """The entries that a message or a delta tells."""
-    details = said.get("reasoning_details")
-    if not details or not isinstance(details, list):
+    return _objects(said.get("reasoning_details"))
+
+
+def blocks_of(said: JSON) -> list[JSON]:
+    """The ``thinking_blocks`` that a message or a delta tells (LiteLLM's field)."""
+    return _objects(said.get("thinking_blocks"))
+
+
+def _objects(value: Any) -> list[JSON]:
+    if not value or not isinstance(value, list):
         return []
-    return [entry for entry in details if isinstance(entry, dict)]
+    return [each for each in value if isinstance(each, dict)]
+
+
+def _field_of(said: JSON) -> str:
+    """The field in which the text of the reasoning stands, "" where there is none."""
+    for name in ("reasoning_content", "reasoning"):
+        if said.get(name) and isinstance(said[name], str | dict):
+            return name
+    content = said.get("content")
+    kinds = [piece.get("type") for piece in _objects(content)]
+    return "content" if "thinking" in kinds else ""
+
+
+def signs(said: JSON) -> bool:
+    """Whether a message or a delta tells what a backend wants back with its reasoning."""
+    return bool(entries_of(said) or blocks_of(said)) or isinstance(
+        said.get("reasoning_content"), dict
+    )
 
 
 def text_of(entries: list[JSON]) -> str:

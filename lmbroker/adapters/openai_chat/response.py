@@ -7,15 +7,23 @@ from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
 from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.adapters.openai_chat import ending
 from lmbroker.adapters.openai_chat.annotations import annotations
-from lmbroker.adapters.openai_chat.content import arguments_text, called, spoken, thought
+from lmbroker.adapters.openai_chat.content import (
+    arguments_text,
+    called,
+    extra_signature,
+    signed_content,
+    spoken,
+    thought,
+)
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
-from lmbroker.adapters.openai_chat.reasoning_details import Collected, entries_of, entry
+from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry, signs
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import arguments, encode
 from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
 from lmbroker.unified.response import Response, Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+_SIGNED = ("reasoning_details", "thinking_blocks", "extra_content")
 _SAYS = frozenset(("content", *_BESIDES))
 _SILENT = ("refusal", "max_tokens", "context_full")
 """Why an answer may have stopped that has nothing to say: Azure leaves the message out, Gemini
@@ -167,7 +175,7 @@ class _Message:
     def _call(self, part: ToolCallPart) -> JSON:
         reply = self._reply
         name = reply.tool_names.get(part.name, part.name)
-        id = call_id(part.id, reply.request_id, len(self._calls))
+        id = call_id(part.id, reply.request_id, len(self._calls), reply.tool_id)
         text = part.raw_args if part.raw_args else encode(part.args or {}).decode()
         legacy = reply.legacy_functions
         if (part.kind == "custom" or name in reply.custom_tools) and not legacy:
@@ -178,26 +186,34 @@ class _Message:
 
 def _parts(message: JSON) -> list[Part]:
     content = message.get("content")
-    if isinstance(content, str) and not any(map(message.get, (*_BESIDES, "reasoning_details"))):
+    if isinstance(content, str) and not any(map(message.get, (*_BESIDES, *_SIGNED))):
         # Most answers are one text: it becomes here what it would below.
         return [TextPart(text=content)] if content else []
     parts: list[Part] = []
-    reasoning, details = thought(message), Collected()
-    details.add(entries_of(message))
-    signature = details.signature()
-    if reasoning or signature.origin != "openai":
-        parts.append(ReasoningPart(text="".join(reasoning), signature=signature))
+    reasoning = thought(message)
+    if reasoning or signs(message):
+        details = Collected()
+        details.hear(message)
+        parts.append(ReasoningPart(text="".join(reasoning), signature=details.signature()))
+    if signed_content(message):
+        signature = extra_signature(message["extra_content"])
+        parts.append(ReasoningPart(signature=signature))
     text = "".join(spoken(message))
     if text:
         parts.append(TextPart(text=text))
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         parts.append(TextPart(text=refusal, refusal=True))
-    calls = message.get("tool_calls")
+    calls, number = message.get("tool_calls"), 0
     for call in calls if isinstance(calls, list) else []:
         part = _decode_call(call)
-        if part is not None:
-            parts.append(part)
+        if part is None:
+            continue
+        extra = call.get("extra_content")
+        if extra and isinstance(extra, dict):
+            parts.append(ReasoningPart(signature=extra_signature(extra, (part.id, number))))
+        parts.append(part)
+        number += 1
     function = message.get("function_call")
     if isinstance(function, dict):
         part = _decode_call({"function": function})

@@ -19,7 +19,9 @@ from lmbroker.adapters.openai_chat import ending, reasoning_details
 from lmbroker.adapters.openai_chat.content import (
     arguments_text,
     called,
+    extra_signature,
     is_error,
+    signed_content,
     spoken,
     thought,
     told_usage,
@@ -66,23 +68,38 @@ _DELTAS = {
     "refusal": "text",
     "function": "args",
     "custom": "args",
+    "extra": "",
 }
 """Kind of a part -> kind of its deltas."""
-_TEXTS = ("reasoning", "text", "refusal")
+_TEXTS = ("reasoning", "text", "refusal", "extra")
 _PLAIN = {"text": ("content",), "reasoning": ("reasoning_content", "reasoning")}
 """Kind of a part -> where its text stands in a delta."""
 
 
 class _Waiting:
-    """A part that is being collected; ``kind`` is reasoning, text, refusal, function or custom.
+    """A part that is being collected; ``kind`` is reasoning, text, refusal, function, custom, or
+    extra for what a backend wants back with its text.
 
     ``delta`` is the kind of its deltas. ``scanner`` watches the arguments of a function.
     """
 
-    __slots__ = ("closed", "delta", "details", "id", "kind", "name", "pieces", "scanner", "told")
+    __slots__ = (
+        "closed",
+        "delta",
+        "details",
+        "extra",
+        "id",
+        "kind",
+        "name",
+        "pieces",
+        "scanner",
+        "told",
+    )
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.extra: JSON = {}
+        """What the backend wants back with its call (or with its text, kind ``extra``)."""
         self.delta: Any = _DELTAS[kind]
         self.pieces: list[str] = []
         self.id = ""
@@ -146,8 +163,8 @@ class OpenAIDecoder:
         self._calls: dict[Any, _Waiting] = {}
         """By index, where one is told, and by id."""
         self._last_call: _Waiting | None = None
-        self._called = False
-        """A call was opened."""
+        self._called = 0
+        """Calls that were opened."""
         self._late = False
         self._finish: Any = None
         self._matched: Any = None
@@ -230,12 +247,13 @@ class OpenAIDecoder:
     def _collect(self, delta: JSON) -> None:
         """Put what ``delta`` tells at the end of the queue."""
         reasoning = thought(delta)
-        entries = reasoning_details.entries_of(delta)
-        if reasoning or entries:
+        if reasoning or reasoning_details.signs(delta):
             part = self._tail("reasoning")
-            part.pieces += reasoning
             assert part.details is not None
-            part.details.add(entries)
+            if part.details.hear(delta):
+                part.pieces += reasoning
+        if "extra_content" in delta and signed_content(delta):
+            self._tail("extra").extra = delta["extra_content"]
         text = spoken(delta)
         if text:
             self._tail("text").pieces += text
@@ -279,6 +297,8 @@ class OpenAIDecoder:
         self._last_call = call
         call.id = call.id or id
         call.name = call.name or name
+        if "extra_content" in fragment and isinstance(fragment["extra_content"], dict):
+            call.extra = fragment["extra_content"]
         if text:
             self._late = self._late or (call.closed and not text.isspace())
             call.pieces.append(text)
@@ -326,10 +346,13 @@ class OpenAIDecoder:
             skeleton = TextPart(text="")
         elif part.kind == "refusal":
             skeleton = TextPart(text="", refusal=True)
+        elif part.kind == "extra":
+            skeleton = ReasoningPart(signature=extra_signature(part.extra))
         elif not part.name:
             return False
         else:
-            self._called = True
+            self._tell_extra(part, events)
+            self._called += 1
             kind: Any = part.kind
             skeleton = ToolCallPart(id=part.id, name=part.name, kind=kind)
         self._index += 1
@@ -351,9 +374,27 @@ class OpenAIDecoder:
     def _stop(self, part: _Waiting, events: list[StreamEvent]) -> None:
         if part.details is not None:
             events.append(PartDelta(self._index, "signature", part.details.signature()))
+        elif part.kind == "extra":
+            events.append(PartDelta(self._index, "signature", extra_signature(part.extra)))
         events.append(PartStop(self._index))
         part.closed = True
         self._opened = False
+        if part.kind not in _TEXTS:
+            self._tell_extra(part, events, -1)
+
+    def _tell_extra(self, call: _Waiting, events: list[StreamEvent], number: int = 0) -> None:
+        """What the backend wants back with a call is a part of its own, before the call where it
+        is known by then."""
+        if not call.extra:
+            return
+        signature = extra_signature(call.extra, (call.id, self._called + number))
+        call.extra = {}
+        self._index += 1
+        events += (
+            PartStart(self._index, ReasoningPart(signature=signature)),
+            PartDelta(self._index, "signature", signature),
+            PartStop(self._index),
+        )
 
     def _end(self) -> list[StreamEvent]:
         if not self._started:
@@ -363,7 +404,7 @@ class OpenAIDecoder:
         self._ended = True
         stop = ending.decode_stop(
             self._finish,
-            calls=self._called,
+            calls=self._called > 0,
             refusal=joined(self._refusal),
             matched=self._matched,
         )

@@ -222,7 +222,7 @@ class OpenAIEncoder:
             return self._chunk({"function_call": {"name": name, "arguments": ""}})
         self._call = {
             "index": number,
-            "id": call_id(part.id, reply.request_id, number),
+            "id": call_id(part.id, reply.request_id, number, reply.tool_id),
             "type": "function",
             "function": {"name": name, "arguments": ""},
         }
