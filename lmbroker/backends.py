@@ -23,7 +23,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from lmbroker.call import Backend, Timeouts
-from lmbroker.client.agent import Lean
+from lmbroker.client.agent import Exchange, Lean
 from lmbroker.client.failures import (
     StaleConnection,
     broken,
@@ -32,19 +32,17 @@ from lmbroker.client.failures import (
     slow,
     unreachable,
 )
-from lmbroker.client.stock import Stock
 from lmbroker.connections import (
     NO_COOKIES,
     NO_HEADERS,
     Body,
+    Dropped,
     Endpoints,
-    Engine,
-    Exchange,
     Policy,
 )
 from lmbroker.deadlines import Deadlines
 from lmbroker.endpoints import operation_url
-from lmbroker.errors import AttemptFailed, TimedOut, Unreachable
+from lmbroker.errors import AttemptFailed, OutOfResources, TimedOut, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
@@ -52,6 +50,9 @@ from lmbroker.workflows.contract import Outbound
 
 UNARY_LIMIT = 64 * 1024 * 1024
 """Largest unary answer, in bytes."""
+
+SHORTAGE_LOG_SECONDS = 60.0
+"""A shortage of descriptors is logged no more often than this."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -88,7 +89,6 @@ class BackendAnswer:
 
     def over(self) -> None:
         """The backend is done with this call. Told by whoever reads the body, when it ends."""
-        self._exchange.over()
         if self._leave is not None:
             self.whole()
 
@@ -207,24 +207,30 @@ class Sender(Protocol):
 
 
 class Backends:
-    """Sends to backends. One per process: the connection pool lives here. ``engine`` says by which
-    client: ``lean`` is our own, ``stock`` Twisted's."""
+    """Sends to backends. One per process: the connection pool lives here. ``dropped`` is told of
+    connections that were given up."""
 
     log = Logger()
 
-    def __init__(self, reactor: Any, *, engine: str = "lean", policy: Any = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        policy: Any = None,
+        dropped: Dropped = lambda backend, why: None,
+    ) -> None:
         self._reactor = reactor
-        kind = Stock if engine == "stock" else Lean
-        self._engine: Engine = kind(reactor, self._endpoints_of)
+        self._client = Lean(reactor, self._endpoints_of, dropped)
         self._policies: dict[str, Any] = {"": policy or Policy()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
         self._gates: dict[tuple[Any, ...], Gate] = {}
         self._deadlines: dict[float, Deadlines] = {}
         self._insecure: dict[str, str] = {}
+        self._told_short: float | None = None
 
     def close(self) -> "defer.Deferred[None]":
         """Close the idle connections."""
-        return self._engine.close()
+        return self._client.close()
 
     def send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
@@ -270,7 +276,7 @@ class Backends:
     ) -> BackendAnswer:
         """``fresh``: not over a kept-alive connection; only where one of them had died."""
         fields = _fields(backend, outbound)
-        exchange = self._engine.exchange(backend, fields, timeouts.connect, fresh=fresh)
+        exchange = self._client.exchange(backend, fields, timeouts.connect, fresh=fresh)
         request = HTTPClient(exchange, NO_COOKIES).request(
             outbound.method,
             _url(backend.url, outbound.path, outbound.query, backend.exact_root, backend.query),
@@ -296,12 +302,22 @@ class Backends:
             failure = classified(error, late=late, reused=exchange.reused)
             if isinstance(failure, Unreachable) and failure.phase == "tls":
                 self._tell_insecure(backend.name, reason_of(error), outbound.method)
+            if isinstance(failure, OutOfResources):
+                self._short()
             if fresh or not isinstance(failure, StaleConnection):
                 raise failure from None
         else:
             deadlines.end(request)
             return BackendAnswer(response.original, exchange, self._reactor, timeouts)
         return await self._send(backend, outbound, timeouts, fresh=True)
+
+    def _short(self) -> None:
+        """The system has no descriptors left for us: use those that only wait."""
+        self._client.make_room()
+        now = self._reactor.seconds()
+        if self._told_short is None or now - self._told_short >= SHORTAGE_LOG_SECONDS:
+            self._told_short = now
+            self.log.error("No descriptors are left for connections to backends: calls are refused")
 
     def _tell_insecure(self, backend: str, reason: str, method: str) -> None:
         """Log it for each call; for what else is asked of a backend only where it is new."""

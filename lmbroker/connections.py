@@ -1,8 +1,9 @@
 """What sends requests to backends, as the door sees it, and how their connections are made
-(reliability.md A2, A5, A9). ``client`` holds two that send: our own and Twisted's."""
+(reliability.md A2, A5, A9). ``client`` holds what sends."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+import errno
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import treq.cookies
 from twisted.internet import defer
@@ -16,15 +17,12 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import AcceptableCiphers, TLSVersion, optionsForClientTLS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import (
-    IAgent,
     IAgentEndpointFactory,
     IBodyProducer,
     IPolicyForHTTPS,
-    IResponse,
 )
 from zope.interface import implementer
 
-from lmbroker.call import Backend
 from lmbroker.ciphers import CIPHERS
 from lmbroker.peer import watch_peer
 
@@ -34,8 +32,17 @@ HEADER_LIMIT = 256 * 1024
 IDLE_CONNECTIONS = 64
 """Kept-alive connections per backend; concurrency is not bounded by it."""
 
-IDLE_SECONDS = 3.0
-"""Shorter than the keep-alive of common inference servers (5 s), so that few have died."""
+IDLE_SECONDS = 90.0
+"""How long a connection waits for its next request, as in Go's client. Many servers give it up
+earlier (after 5 s, most inference servers); that is noticed, and what crosses it is sent anew."""
+
+STALE_SECONDS = 1.0
+"""A kept connection that dies so soon after a request went out, without a byte of an answer, was
+given up by the backend meanwhile. Later, the backend may have worked on it: that costs."""
+
+DISTRUST_SECONDS = 60.0
+"""A backend that said what nobody had asked for gets no connection twice for so long. No look into
+a connection shows what is still on its way."""
 
 CLOSE_SECONDS = 1.0
 """An orderly close waits for a backend that does not read, and over TLS for one that does not
@@ -43,6 +50,15 @@ close its side: for ever, unless the connection is aborted after so long."""
 
 UNHEARD_SECONDS = 120
 """A backend that acknowledges nothing for so long has vanished."""
+
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+"""Of these the system has no more for us: it is nobody's fault at the other end."""
+
+Dropped = Callable[[str, str], None]
+"""Told of a connection that was not used again although the backend had left it open: the name of
+the backend, and why. ``unasked``: something came while it was idle; ``surplus``: something came
+behind a whole answer."""
 
 
 class TooLong(Exception):
@@ -67,56 +83,6 @@ class Body:
     def resumeProducing(self) -> None: ...
 
     def stopProducing(self) -> None: ...
-
-
-@implementer(IAgent)
-class Exchange(Protocol):
-    """The ``IAgent`` of one request to one backend.
-
-    It knows the request's headers. Those that ``request`` is given are treq's own wishes, and go
-    nowhere: cookies in either direction, compression. Until the head of the response is here it
-    is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
-    whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
-    """
-
-    reused: bool
-    """Its connection was used before."""
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> "defer.Deferred[IResponse]": ...
-
-    def over(self) -> None:
-        """The answer has ended, whole or not."""
-        ...
-
-    def abort(self) -> None:
-        """Close the connection now, whatever is in flight; not one that is over."""
-        ...
-
-
-class Engine(Protocol):
-    """What sends requests. Holds the idle connections."""
-
-    def exchange(
-        self,
-        backend: Backend,
-        fields: Mapping[str, str],
-        connect_timeout: float,
-        *,
-        fresh: bool,
-    ) -> Exchange:
-        """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
-        used before."""
-        ...
-
-    def close(self) -> "defer.Deferred[Any]":
-        """Close the idle connections."""
-        ...
 
 
 def unsent(transport: Any) -> bool:

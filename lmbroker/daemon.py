@@ -94,10 +94,10 @@ class BrokerService(service.MultiService):
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)
-        self.backends = Backends(reactor, engine=config.server.engine)
         self._practice: PracticeBackend | None = None
         self._config = config
         metrics = Metrics(registry)
+        self.backends = Backends(reactor, dropped=metrics.dropped)
         access_log = AccessLog(observer.tell if observer is not None else None)
         self._turns = Turns((metrics, access_log))
         self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)

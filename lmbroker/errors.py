@@ -4,6 +4,7 @@
      ├─ Refused              we said no: the call is wrong, unknown, not allowed, cannot be carried
      └─ AttemptFailed        one attempt at one backend failed, no event went to the client yet
          ├─ Unreachable      no connection: refused, DNS, TLS, connect timeout; nothing was sent
+         ├─ OutOfResources   the system gives us no connection: our own shortage, no backend's fault
          ├─ Broken           the connection died or the answer was unusable
          ├─ TimedOut         one of our timers fired
          └─ BackendRefused   the backend answered with an error of its own
@@ -115,6 +116,19 @@ class Unreachable(AttemptFailed):
 
     def __init__(self, info: ErrorInfo, *, phase: str = "connecting") -> None:
         super().__init__(info, phase=phase, sent=False)
+
+
+class OutOfResources(AttemptFailed):
+    """The system gives this process no more descriptors or buffers: nothing was sent."""
+
+    def __init__(self) -> None:
+        info = ErrorInfo(
+            kind="overloaded",
+            message="the broker is out of descriptors for connections to backends",
+            code="out_of_resources",
+            retry_after="1",
+        )
+        super().__init__(info, phase="connecting", sent=False)
 
 
 class Broken(AttemptFailed):

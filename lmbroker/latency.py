@@ -172,7 +172,7 @@ async def measure(reactor: Any, config: Config, plan: Plan, tell: Tell) -> int:
     for line in announced(route, plan):
         tell(line)
     async with _broker(reactor, config, route, plan) as (direct, through):
-        backends = Backends(reactor, engine=config.server.engine)
+        backends = Backends(reactor)
         try:
             return await _alternated(
                 _Asker(backends, reactor, 1 / plan.rate), direct, through, plan, tell

@@ -93,6 +93,17 @@ class Metrics:
             registry=registry,
         )
 
+        self._connections = Counter(
+            "lmbroker_connections_dropped_total",
+            "Connections to backends that were given up for what nobody had asked for.",
+            ("backend", "reason"),
+            registry=registry,
+        )
+
+    def dropped(self, backend: str, reason: str) -> None:
+        """Count a connection that was given up; see ``connections.Dropped``."""
+        self._connections.labels(backend, reason).inc()
+
     def checked(self, backend: str, result: str) -> None:
         """Count one check; ``result`` is ``ok`` or a word of ours."""
         self._checks.labels(backend, result).inc()

@@ -8,6 +8,7 @@ never made twice unless the operator says so:
     429, 502, 503, 529, as status or as a stream's first event     yes              yes
     the stream ended before its first event                        yes              yes
     the connection died before the headers came                    ``unsafe``       ``unsafe``
+    we are out of descriptors                                      no               no
     anything named by ``fallback_on``                              yes              no
     every other error, timeouts and 504 among them                 no               no
 
@@ -22,7 +23,14 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Kind
+from lmbroker.errors import (
+    AttemptFailed,
+    BackendRefused,
+    BrokerError,
+    ErrorInfo,
+    Kind,
+    OutOfResources,
+)
 
 TRIED_AGAIN = frozenset({429, 502, 503, 529})
 """HTTP statuses with which a backend says that it did nothing."""
@@ -78,7 +86,7 @@ def blame(error: AttemptFailed) -> Blame:
     info = error.info
     if info.code == "backend_auth" or info.kind in _OF_THE_KEY:
         return "key"
-    if info.code == "backend_busy" and not error.sent:
+    if isinstance(error, OutOfResources) or (info.code == "backend_busy" and not error.sent):
         return "nobody"
     return "call" if info.kind in _OF_THE_CALL else "target"
 
@@ -103,7 +111,8 @@ def again(error: BrokerError, rules: Retries) -> bool:
 
 
 def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
-    if not isinstance(error, AttemptFailed):
+    if not isinstance(error, AttemptFailed) or isinstance(error, OutOfResources):
+        # What we are short of, we are short of for every target.
         return False
     if not error.sent:
         return True

@@ -44,10 +44,10 @@ class Authority:
         )
 
 
-def pem_files(folder):
-    """A key and a certificate of 127.0.0.1 in ``folder``, and what trusts them."""
+def pem_files(folder, name="127.0.0.1"):
+    """A key and a certificate of ``name`` in ``folder``, and what trusts them."""
     authority = Authority()
-    server = authority.server("127.0.0.1")
+    server = authority.server(name)
     (folder / "key.pem").write_bytes(
         server.privateKey.private_bytes(
             serialization.Encoding.PEM,

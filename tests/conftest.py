@@ -9,7 +9,7 @@ from door_in_memory import Door
 from ports import free_port
 from running import Daemon, practice_config
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 
 
 @pytest.fixture
@@ -110,3 +110,16 @@ def nothing_fails_unheard():
     gc.freeze()
     globalLogPublisher.removeObserver(observe)
     assert [failure.getTraceback() for failure in failures] == []
+
+
+@pytest.fixture
+def messages():
+    """What is logged meanwhile, as text."""
+    logged = []
+
+    def observe(event):
+        logged.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield logged
+    globalLogPublisher.removeObserver(observe)

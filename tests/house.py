@@ -158,7 +158,7 @@ class House:
         }
         self.records = []
         self.registry = CollectorRegistry()
-        self._backends = Backends(reactor, engine=self.engine)
+        self._backends = Backends(reactor)
         self.broker = Broker(
             msgspec.structs.replace(config, aliases=aliases),
             self._backends,

@@ -1,24 +1,23 @@
 """The backends' door, over the real Agent and pool with a network in memory."""
 
+import errno
 import gzip
-import inspect
 
 import msgspec
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectBindError, ConnectionDone, ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
-from twisted.web.client import HTTPConnectionPool
 
+from lmbroker import retries
 from lmbroker.backends import Backends
 from lmbroker.call import Backend, Timeouts
-from lmbroker.client.stock import Pool
-from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS
+from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS, STALE_SECONDS
 from lmbroker.endpoints import api_root
-from lmbroker.errors import Broken, TimedOut, Unreachable
+from lmbroker.errors import Broken, OutOfResources, TimedOut, Unreachable
 from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
@@ -47,9 +46,10 @@ class Wire(StringTransport):
 class Network:
     """Backends on a reactor in memory; ``connections`` are those made so far."""
 
-    def __init__(self, engine):
+    def __init__(self):
         self.reactor = MemoryReactorClock()
-        self.backends = Backends(self.reactor, engine=engine)
+        self.dropped = []
+        self.backends = Backends(self.reactor, dropped=lambda *why: self.dropped.append(why))
         self.connections = []
 
     def send(self, to=None, outbound=OUTBOUND):
@@ -85,9 +85,9 @@ class Network:
         return [call for call in self.reactor.getDelayedCalls() if call.active()]
 
 
-@pytest.fixture(params=["lean", "stock"])
-def network(request):
-    return Network(request.param)
+@pytest.fixture
+def network():
+    return Network()
 
 
 @pytest.mark.parametrize(
@@ -295,6 +295,52 @@ def test_a_kept_connection_that_had_died_is_replaced_once(network):
     assert len(network.reactor.tcpClients) == 2
 
 
+def test_a_kept_connection_that_says_what_nobody_asked_for_is_given_up(network):
+    network.send()
+    wire = network.accept()
+    _finish(network, wire)
+    wire.protocol.dataReceived(ANSWER)
+    assert wire.aborted
+    assert network.dropped == [("b", "unasked")]
+    network.send()
+    assert len(network.reactor.tcpClients) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(STALE_SECONDS + 0.1, b""), (4, b""), (0, b"HTTP/1.1 2")]
+)
+def test_a_call_that_was_worked_on_is_not_sent_twice(network, seconds, said):
+    network.send()
+    wire = network.accept()
+    _finish(network, wire)
+    network.send()
+    network.reactor.advance(seconds)
+    if said:
+        wire.protocol.dataReceived(said)
+    wire.protocol.connectionLost(Failure(ConnectionDone()))
+    assert isinstance(network.error, Broken)
+    assert network.error.sent
+    assert len(network.reactor.tcpClients) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+def test_a_shortage_of_ours_is_nobodys_fault(network, messages, number):
+    network.send()
+    _finish(network, network.accept())
+    [waiting] = network.connections
+    for _ in range(3):
+        network.send(backend(url="http://10.1.2.4:8000"))
+        network.refuse(ConnectBindError(number, "none left"))
+        network.connections.append(None)
+        assert isinstance(network.error, OutOfResources)
+        assert not network.error.sent
+        assert retries.blame(network.error) == "nobody"
+        assert not retries.elsewhere(network.error, retries.Retries())
+        assert not retries.again(network.error, retries.Retries())
+    assert sum("descriptors" in message for message in messages) == 1
+    assert waiting.aborted, "what only waits makes room"
+
+
 def test_the_connection_in_its_place_is_kept_like_any_other(network):
     network.send()
     _finish(network, network.accept())
@@ -337,19 +383,6 @@ def test_a_connection_with_an_unsent_request_is_not_used_again(network):
     wire.protocol.connectionLost(Failure(ConnectionLost()))
     network.send()
     assert len(network.reactor.tcpClients) == 2
-
-
-def test_what_the_pool_changes_is_still_there():
-    """A new Twisted must not silently leave our methods aside."""
-    for name, parameters in (
-        ("_newConnection", ["self", "key", "endpoint"]),
-        ("_removeConnection", ["self", "key", "connection"]),
-    ):
-        method = getattr(HTTPConnectionPool, name)
-        assert list(inspect.signature(method).parameters) == parameters
-    source = inspect.getsource(HTTPConnectionPool._putConnection)
-    assert "self._removeConnection" in source
-    assert Pool(MemoryReactorClock()).retryAutomatically is False
 
 
 def test_a_fresh_connection_that_dies_is_not_tried_again(network):

@@ -27,7 +27,6 @@ from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.ssl import AcceptableCiphers, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
-from twisted.logger import formatEvent, globalLogPublisher
 
 from lmbroker import connections, models
 from lmbroker.errors import Unreachable
@@ -118,19 +117,6 @@ async def test_what_is_asked_besides_calls_tells_the_reason_once(
         with pytest.raises(Unreachable):
             await house._backends.get(target.backend, models.request("openai"), target.timeouts)
     assert sum("secure connection" in message for message in messages) == 1
-
-
-@pytest.fixture
-def messages():
-    """What is logged meanwhile, as text."""
-    logged = []
-
-    def observe(event):
-        logged.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield logged
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest_twisted.ensureDeferred

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client under treq, in the place of Twisted's ``Agent``.
+"""A lean HTTP/1.1 client under treq, in the place of Twisted's ``Agent``, for both engines.
 
 ``agent.Exchange`` is the ``IAgent`` of one request, ``connection.Connection`` what it goes over,
 ``response.Response`` what comes back, ``pool.Pool`` holds the connections that wait. What it does

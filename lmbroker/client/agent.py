@@ -17,18 +17,21 @@ from lmbroker.call import Backend
 from lmbroker.client.connection import Connection
 from lmbroker.client.pool import Key, Pool
 from lmbroker.client.response import Response
-from lmbroker.connections import EndpointsOf
+from lmbroker.connections import Dropped, EndpointsOf
 
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
 _DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
 
 
-class Lean:
-    """Sends requests over connections of our own."""
+def _unheard(backend: str, why: str) -> None: ...
 
-    def __init__(self, reactor: Any, endpoints: EndpointsOf) -> None:
-        self._pool = Pool(reactor)
+
+class Lean:
+    """Sends requests. Holds the idle connections; ``dropped`` hears of those given up."""
+
+    def __init__(self, reactor: Any, endpoints: EndpointsOf, dropped: Dropped = _unheard) -> None:
+        self._pool = Pool(reactor, dropped)
         self._endpoints = endpoints
 
     def exchange(
@@ -39,15 +42,29 @@ class Lean:
         *,
         fresh: bool,
     ) -> "Exchange":
+        """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
+        used before."""
         return Exchange(self._pool, self._endpoints, backend, fields, connect_timeout, fresh)
 
+    def make_room(self) -> None:
+        """Let go of the idle connections: their descriptors are needed."""
+        self._pool.make_room()
+
     def close(self) -> "Deferred[Any]":
+        """Close the idle connections; fires when they are."""
         return self._pool.close_all()
 
 
 @implementer(IAgent)
 class Exchange:
-    """One request to a backend; see ``connections.Exchange``."""
+    """The ``IAgent`` of one request to one backend.
+
+    It knows the request's headers. Those that ``request`` is given are treq's own wishes, and go
+    nowhere: cookies in either direction, compression. Until the head of the response is here it
+    is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
+    whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
+    ``reused``: its connection was used before.
+    """
 
     __slots__ = (
         "_backend",
@@ -101,9 +118,6 @@ class Exchange:
             return made.addCallbacks(Connection.send, _not_made, (request, keep, self._response))
         self.reused = True
         return connection.send(request, keep, self._response)
-
-    def over(self) -> None:
-        """The answer was taken; its connection knows by itself."""
 
     def abort(self) -> None:
         """Close the connection now, unless the response has ended."""

@@ -7,19 +7,27 @@ without end.
 """
 
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpResponseParser
+from OpenSSL.SSL import Error as OpenSSLError
+from OpenSSL.SSL import WantReadError
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from lmbroker import connections
+from lmbroker.client.failures import StaleConnection
 from lmbroker.client.response import Received, Response
 from lmbroker.connections import HEADER_LIMIT, TooLong, unsent
+from lmbroker.peer import first_words, innermost
+from lmbroker.peer import lookout as lookout_of
 
 if TYPE_CHECKING:
     from lmbroker.client.pool import Key, Pool
@@ -35,6 +43,12 @@ _came: list[bytes] = []
 """What a parser finds of a body in one read, until ``dataReceived`` has it: one list for all, and
 empty again before anybody else may run."""
 
+
+_EMPTY_LINE = b"\r\n\r\n\r\n"
+"""How a read ends where an empty line follows a response: no chunked one ends so."""
+
+TLS_READS = 8
+"""So many times what TLS has to say may go on before a connection is given up."""
 
 _CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
 
@@ -65,15 +79,19 @@ class Connection(Protocol):
         "_end",
         "_fields",
         "_keep",
+        "_lookout",
         "_parser",
         "_paused",
         "_pool",
         "_response",
         "_taker",
+        "_used",
         "_waiter",
+        "_wire",
         "gone",
         "idle_since",
         "key",
+        "sent_at",
         "transport",
     )
 
@@ -81,9 +99,14 @@ class Connection(Protocol):
 
     def __init__(self, pool: "Pool", key: "Key") -> None:
         self.key = key
-        self.idle_since = 0.0
+        self.idle_since = self.sent_at = 0.0
         self.gone: Deferred[None] | None = None
         self.transport = None
+        self._wire: Any = None
+        """The TCP connection, under TLS or not."""
+        self._lookout: Any = None
+        self._used = False
+        """It has carried an answer."""
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
@@ -98,9 +121,45 @@ class Connection(Protocol):
         self._parser: Any = HttpResponseParser(self)
 
     def connectionMade(self) -> None:
+        self._wire = innermost(self.transport)
         if isinstance(self.transport, TCPConnection):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
+
+    def quiet(self) -> bool:
+        """Whether nothing has come since the last answer, the end of the connection included.
+        The reactor has read what came before its last turn: who knows how long ago that was."""
+        lookout = self._lookout
+        if lookout is None:
+            lookout = self._lookout = lookout_of(self._wire)
+        stirs = lookout is not None and lookout.poll(0)
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            return self._quiet_within(stirs)
+        if stirs:
+            said = first_words(self._wire)
+            if said:
+                self._pool.stray(self, "unasked", said)
+            return False
+        return True
+
+    def _quiet_within(self, stirs: Any) -> bool:
+        """The same of TLS, which has things to say of its own, such as tickets for sessions: it
+        reads them now, and ``dataReceived`` has what else was said."""
+        reads = 0
+        while stirs:
+            reads += 1
+            if reads > TLS_READS or self._wire.doRead() is not None or self.transport is None:
+                return False
+            stirs = self._lookout.poll(0)
+        try:
+            # Of the read that is under way, where the last answer was part of it.
+            said = self.transport.getHandle().recv(32, socket.MSG_PEEK)
+        except WantReadError:
+            return True
+        except OpenSSLError:
+            return False
+        self._pool.stray(self, "unasked", said)
+        return False
 
     def send(self, request: bytes, keep: bool, response: Response) -> "Deferred[Any]":
         """Send a request; fires with ``response`` when its head is here.
@@ -114,8 +173,29 @@ class Connection(Protocol):
         self._paused = False
         self._end: Failure | None = None
         self._waiter = Deferred(self._unwanted)
-        self.transport.write(request)
+        self.sent_at = self._pool.seconds()
+        self._write(request)
         return self._waiter
+
+    def _write(self, request: bytes) -> None:
+        """Give it to the kernel now and not at the end of the turn: between the look into the
+        connection and this nothing may come."""
+        transport = self.transport
+        if isinstance(transport, TCPConnection):
+            try:
+                count = transport.socket.send(request[: transport.SEND_LIMIT])
+            except OSError:
+                # There is no room, or no peer: the reactor will see.
+                count = 0
+            if count < len(request):
+                transport.write(request[count:])
+        elif self._used and isinstance(transport, TLSMemoryBIOProtocol):
+            # Not what puts small writes together, a turn later.
+            TLSMemoryBIOProtocol.write(transport, request)
+            if isinstance(self._wire, TCPConnection):
+                self._wire.doWrite()
+        else:
+            transport.write(request)
 
     def _unwanted(self, _: Any) -> None:
         self._waiter = None
@@ -131,10 +211,10 @@ class Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None and self._response is None:
+        if waiter is None and (self._response is None or self._end is not None):
             # An answer to nothing.
-            self._pool.forget(self)
-            self.abort()
+            if self.transport is not None:
+                self._pool.stray(self, "unasked" if self._response is None else "surplus", data)
             return
         chunk = _only_chunk(data) if self._chunked else b""
         if chunk and self._aligned and self._response is not None:
@@ -153,16 +233,23 @@ class Connection(Protocol):
             elif self._bare > HEADER_LIMIT:
                 raise TooLong
         except Exception as error:
-            # llhttp wraps what we raise within it. Of a whole response it is what came after it.
-            cause = error.__context__ if isinstance(error.__context__, TooLong) else error
-            self._end = self._end or Failure(ResponseFailed([Failure(cause)]))
-            self.abort()
+            if self._end is _DONE:
+                self._pool.stray(self, "surplus", b"")
+            else:
+                # llhttp wraps what we raise within it.
+                cause = error.__context__ if isinstance(error.__context__, TooLong) else error
+                self._end = Failure(ResponseFailed([Failure(cause)]))
+                self.abort()
+        body = b""
         if _came:
             body = b"".join(_came)
             _came.clear()
             self._body += body
             # Within a chunk it would have begun with the very first byte.
             self._aligned = body == chunk and chunk[0] != data[0]
+        if self._end is _DONE and self.transport is not None and self._line_behind(data, body):
+            # llhttp passes over it: the next response may begin behind it.
+            self._pool.stray(self, "surplus", b"")
         response = self._response
         if waiter is not None:
             if response is not None:
@@ -175,12 +262,18 @@ class Connection(Protocol):
             # It has not ended while its taker was found.
             self._hand_over(response)
 
+    def _line_behind(self, data: bytes, body: bytes) -> bool:
+        """Whether the last read of a whole response, of whose body it had ``body``, has an empty
+        line behind it."""
+        if body and not self._chunked:
+            return not data.endswith(body)
+        return data.endswith(_EMPTY_LINE)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = self._parser = None
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
-            lost = ResponseFailed if self._bare else ResponseNeverReceived
-            waiter.errback(Failure(lost([reason])))
+            waiter.errback(Failure(self._without_answer(reason)))
         elif self._response is None:
             self._pool.forget(self)
         else:
@@ -190,6 +283,14 @@ class Connection(Protocol):
             self._hand_over(self._response)
         if self.gone is not None:
             self.gone.callback(None)
+
+    def _without_answer(self, reason: Failure) -> Exception:
+        """What it means that the connection is gone before a response came."""
+        if self._bare:
+            return ResponseFailed([reason])
+        if self._used and self._pool.seconds() - self.sent_at <= connections.STALE_SECONDS:
+            return StaleConnection()
+        return ResponseNeverReceived([reason])
 
     # What llhttp found.
 
@@ -315,4 +416,5 @@ class Connection(Protocol):
                 if self._paused:
                     # Its taker has no power over it any more.
                     self.resume()
+                self._used = True
                 self._pool.keep(self)

@@ -17,14 +17,14 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 
-from lmbroker.connections import TooLong
-from lmbroker.errors import Broken, ErrorInfo, TimedOut, Unreachable
+from lmbroker.connections import SHORTAGES, TooLong
+from lmbroker.errors import Broken, ErrorInfo, OutOfResources, TimedOut, Unreachable
 
 _ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
 
 
 class StaleConnection(Exception):
-    """A kept-alive connection had died before our request reached the backend."""
+    """A kept-alive connection died before the backend can have begun to work on our request."""
 
 
 def _cause(error: Exception) -> Any:
@@ -51,6 +51,8 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
     took; ``reused``: its connection was used before."""
     if late:
         return TimedOut(slow("the backend sent no answer in time", "timeout_headers"))
+    if isinstance(error, StaleConnection):
+        return error
     if isinstance(error, ResponseFailed) and error.reasons[0].check(TooLong):
         return broken("the backend's response headers are too large", "bad_response")
     cause = _cause(error)
@@ -62,18 +64,22 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
         )
     if isinstance(cause, ConnectionRefusedError):
         return Unreachable(unreachable("the backend refused the connection", "refused"))
+    if isinstance(cause, ConnectError) and cause.osError in SHORTAGES:
+        return OutOfResources()
     if isinstance(cause, ConnectError):
         return Unreachable(unreachable("the backend cannot be reached", "unreachable"))
     if isinstance(cause, OpenSSLError | VerificationError) and not reused:
         return Unreachable(
             unreachable("a secure connection to the backend failed", "tls"), phase="tls"
         )
-    if isinstance(error, _ANSWER_LOST):
-        if reused:
-            return StaleConnection()
-        if type(cause).__module__.startswith("twisted.internet"):
-            return broken("the backend closed the connection", "closed_before_headers")
+    if isinstance(error, _ANSWER_LOST) and _of_the_network(cause, reused):
+        return broken("the backend closed the connection", "closed_before_headers")
     return broken("the backend's answer is not valid HTTP", "bad_response")
+
+
+def _of_the_network(cause: Any, reused: bool) -> bool:
+    """Of a connection that had been used before, TLS fails only when it ends."""
+    return reused or type(cause).__module__.startswith("twisted.internet")
 
 
 def broken(message: str, code: str) -> Broken:

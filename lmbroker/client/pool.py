@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from lmbroker import connections
-from lmbroker.peer import stirs
 
 if TYPE_CHECKING:
     from lmbroker.client.connection import Connection
@@ -14,53 +14,93 @@ Key = tuple[bytes, bytes, int, str, str]
 """Scheme, host, port, the backend's name, whom it trusts: two backends at one address may trust
 different authorities."""
 
-RESTED_SECONDS = 0.5
-"""No server gives a connection up sooner. The reactor has read what came before its last turn, so
-what a look can find is a few milliseconds old."""
-
 
 class Pool:
-    """Idle connections, by what they lead to. The one used last is used next."""
+    """Idle connections, by what they lead to. The one used last is used next.
 
-    def __init__(self, reactor: Any) -> None:
+    What came over a connection that nobody had asked for would be taken for the answer to the next
+    request, which may be another client's. So each is looked at when it is used again, and where
+    something came, all connections to that backend are given up, and none is used again for a
+    while.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, dropped: connections.Dropped = lambda backend, why: None):
+        self.seconds = reactor.seconds
         self._reactor = reactor
+        self._dropped = dropped
         self._idle: dict[Key, list[Connection]] = {}
+        self._distrusted: dict[Key, float] = {}
+        """Until when."""
         self._timer: Any = None
 
     def take(self, key: Key) -> "Connection | None":
-        """A connection that leads there, and is nobody else's from now on. What has come over it
-        meanwhile would be taken for the answer to the next request: one that has waited for a
-        while is looked at, since servers that tire of waiting say so."""
+        """A connection that leads there, and is nobody else's from now on."""
         idle = self._idle.get(key)
-        rested = self._reactor.seconds() - RESTED_SECONDS
         while idle:
             connection = idle.pop()
-            if connection.idle_since > rested or not stirs(connection.transport):
+            if connection.quiet():
                 return connection
             connection.abort()
+            # It may have been the last: what stirred may have cost all of them.
+            idle = self._idle.get(key)
         return None
 
     def keep(self, connection: "Connection") -> None:
         """Hold a connection for its next request."""
+        now = self._reactor.seconds()
+        if self._distrusted and self._distrusted.get(connection.key, 0.0) > now:
+            self.close(connection)
+            return
         idle = self._idle.setdefault(connection.key, [])
         if len(idle) == connections.IDLE_CONNECTIONS:
             self.close(idle.pop(0))
-        connection.idle_since = self._reactor.seconds()
+        connection.idle_since = now
         idle.append(connection)
         if self._timer is None:
             self._timer = self._reactor.callLater(connections.IDLE_SECONDS, self._sweep)
 
     def forget(self, connection: "Connection") -> None:
-        """A connection is gone, or does not behave."""
+        """A connection is gone."""
         idle = self._idle.get(connection.key)
         if idle is not None and connection in idle:
             idle.remove(connection)
+
+    def stray(self, connection: "Connection", why: str, said: bytes) -> None:
+        """Over this connection came what nobody had asked for; ``said`` is how it begins.
+        ``why``: see ``connections.Dropped``."""
+        key = connection.key
+        self.forget(connection)
+        connection.abort()
+        self._dropped(key[3], why)
+        if why == "unasked" and _tired(said):
+            return
+        now = self._reactor.seconds()
+        self._distrusted = {each: until for each, until in self._distrusted.items() if until > now}
+        if key not in self._distrusted:
+            self.log.warn(
+                "Backend {backend} sent what nobody had asked for: for {seconds:g} s none of its "
+                "connections is used twice",
+                backend=key[3],
+                seconds=connections.DISTRUST_SECONDS,
+            )
+        self._distrusted[key] = now + connections.DISTRUST_SECONDS
+        for each in self._idle.pop(key, ()):
+            each.abort()
 
     def close(self, connection: "Connection") -> None:
         """Close a connection in an orderly way, for as long as its peer takes part."""
         transport, connection.transport = connection.transport, None
         transport.loseConnection()
-        self._reactor.callLater(connections.CLOSE_SECONDS, transport.abortConnection)
+        self._reactor.callLater(connections.CLOSE_SECONDS, _cut, transport)
+
+    def make_room(self) -> None:
+        """Let go of all that waits: its descriptors are needed for calls."""
+        waiting = [connection for idle in self._idle.values() for connection in idle]
+        self._idle.clear()
+        for connection in waiting:
+            connection.abort()
 
     def close_all(self) -> "Deferred[Any]":
         """Close what waits; fires when all of it is closed."""
@@ -89,3 +129,15 @@ class Pool:
         if self._idle:
             oldest = min(idle[0].idle_since for idle in self._idle.values())
             self._timer = self._reactor.callLater(oldest - began, self._sweep)
+
+
+def _cut(transport: Any) -> None:
+    """Close it now, if it is not closed yet: TLS cannot be aborted after its end."""
+    if transport.connected:
+        transport.abortConnection()
+
+
+def _tired(said: bytes) -> bool:
+    """Whether these are the words of a server that gives up an idle connection. Some say so, and
+    mean no harm."""
+    return said.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408"))

@@ -24,7 +24,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
 from lmbroker.client.connection import HEADERS, Connection
-from lmbroker.client.pool import RESTED_SECONDS, Pool
+from lmbroker.client.pool import Pool
 from lmbroker.client.response import Received, Response
 from lmbroker.connections import (
     CLOSE_SECONDS,
@@ -531,7 +531,6 @@ def test_what_the_reactor_has_not_read_yet_is_noticed(line, event):
             backends.send(WHOLE)
         elif event == "end":
             backends.close()
-        line.clock.advance(RESTED_SECONDS)
         assert (line.pool.take(KEY) is line.connection) is (event == "nothing")
         assert line.wire.aborted is (event != "nothing")
 
