@@ -1,0 +1,148 @@
+"""Compressed request bodies, decoded with a bound on their size and on how much they expand.
+
+RFC 9110 8.4: ``content-encoding`` lists codings in the order in which they were applied. The
+broker takes gzip, deflate (RFC 9110 8.4.1.2: in the zlib format) and zstd (RFC 8878); ``identity``
+is none. Decoding goes in steps, so that a bomb costs no more than the bound.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+import zstandard
+
+from lmbroker.errors import Refused
+
+CODINGS = ("gzip", "deflate", "zstd")
+"""What a body may be compressed with; the value of ``accept-encoding`` in a refusal."""
+
+MOST_CODINGS = 2
+"""Codings on top of each other that a body may have."""
+
+RATIO = 200
+"""How many times its length a compressed body may expand to, above ``FREE`` bytes. Conversations
+reach 10 to 20; only a repetition of one thing comes near a thousand."""
+
+FREE = 1024 * 1024
+"""Bytes that any body may expand to."""
+
+MOST_MEMBERS = 1000
+"""Members of gzip, or frames of zstd, that a body may have: each of them costs some work."""
+
+_ZLIB_STEP = 64 * 1024
+_OUT_STEP = 256 * 1024
+_ZSTD_STEP = 512
+"""Bytes that are decoded at once. A block of zstd expands to 128 KiB from as little as 4 bytes, and
+all that is given comes out at once: a step yields 16 MiB at most."""
+_ALIASES = {"x-gzip": "gzip"}
+
+
+def codings(header: str) -> tuple[str, ...]:
+    """The codings that a ``content-encoding`` header lists, in the order in which they were
+    applied. Raises Refused (415) for one that the broker does not know."""
+    found = []
+    for text in header.split(","):
+        name = text.strip().lower()
+        name = _ALIASES.get(name, name)
+        if name in ("", "identity"):
+            continue
+        if name not in CODINGS or len(found) == MOST_CODINGS:
+            raise Refused(
+                "invalid_request",
+                f"the content-encoding {name[:40]!r} is not supported here; send the body as it "
+                f"is, or compressed with one of {', '.join(CODINGS)}",
+                param="content-encoding",
+                code="unsupported_content_encoding",
+            )
+        found.append(name)
+    return tuple(found)
+
+
+def decoded(body: bytes, applied: tuple[str, ...], limit: int) -> bytes:
+    """``body`` without the codings that were ``applied`` to it.
+
+    Raises Refused for a body that is not of its coding, that expands to more than ``limit`` bytes,
+    or that expands by more than ``RATIO``.
+    """
+    for name in reversed(applied):
+        body = _decoded(body, name, limit)
+    return body
+
+
+def _decoded(body: bytes, name: str, limit: int) -> bytes:
+    most = min(limit, max(FREE, RATIO * len(body)))
+    out: list[bytes] = []
+    size = 0
+    try:
+        for piece in _zstd(body) if name == "zstd" else _zlib(body, name):
+            size += len(piece)
+            if size > most:
+                raise _too_large(limit) if size > limit else _expands(name)
+            out.append(piece)
+    except (zlib.error, zstandard.ZstdError, EOFError):
+        raise Refused(
+            "invalid_request",
+            f"the request body is not valid {name}",
+            param="content-encoding",
+            code="invalid_content_encoding",
+        ) from None
+    return b"".join(out)
+
+
+def _zlib(body: bytes, name: str) -> Iterator[bytes]:
+    """Pieces of a gzip or deflate body; a gzip body may have several members (RFC 1952 2.2)."""
+    if name == "gzip":
+        window = 16 + zlib.MAX_WBITS
+    else:
+        # Some clients send the raw format, without zlib's header (RFC 9110 8.4.1.2, note).
+        raw = len(body) < 2 or body[0] & 0x0F != 8 or (body[0] << 8 | body[1]) % 31
+        window = -zlib.MAX_WBITS if raw else zlib.MAX_WBITS
+    at = 0
+    for _ in range(MOST_MEMBERS if name == "gzip" else 1):
+        decoder = zlib.decompressobj(window)
+        while not decoder.eof:
+            given = decoder.unconsumed_tail
+            if not given:
+                given = body[at : at + _ZLIB_STEP]
+                at += len(given)
+                if not given:
+                    raise EOFError
+            yield decoder.decompress(given, _OUT_STEP)
+        at -= len(decoder.unused_data)
+        if at == len(body):
+            return
+    raise EOFError
+
+
+def _zstd(body: bytes) -> Iterator[bytes]:
+    """Pieces of a zstd body; it may have several frames (RFC 8878 3.1). The window is bounded by
+    8 MiB, as RFC 8878 3.1.1.1.2 recommends."""
+    context = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
+    at = 0
+    for _ in range(MOST_MEMBERS):
+        frame = context.decompressobj()
+        while not frame.eof:
+            given = body[at : at + _ZSTD_STEP]
+            at += len(given)
+            if not given:
+                raise EOFError
+            yield frame.decompress(given)
+        at -= len(frame.unused_data)
+        if at == len(body):
+            return
+    raise EOFError
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        "too_large",
+        f"the request body is larger than {limit} bytes when decoded",
+        code="request_too_large",
+    )
+
+
+def _expands(name: str) -> Refused:
+    return Refused(
+        "too_large",
+        f"the request body expands more than {RATIO} times when its {name} is decoded",
+        code="request_too_large",
+    )

@@ -1,0 +1,80 @@
+"""Which path a client meant: common slips of base URLs are served, and others are explained.
+
+A client joins a base URL and an operation. OpenAI's clients want the base with ``/v1``,
+Anthropic's want it without, so the version stands twice or not at all where somebody mixes them
+up. What can mean one thing only is served; the error for everything else names the likely cause.
+"""
+
+import re
+from typing import Literal
+
+Cause = Literal["version_twice", "version_missing", "operation_twice", "unknown"]
+"""Why a path is unknown, for logs and metric labels."""
+
+OPERATIONS = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/messages",
+    "/messages/count_tokens",
+    "/models",
+    "/responses",
+)
+"""The operations that live below ``/v1``, whether or not the broker serves them."""
+
+SHOWN = 100
+"""How many characters of a client's path a message or a log line shows."""
+
+_HEAD = re.compile(r"/*(?:v1(?:/+|$))*")
+_ENDS = tuple(sorted(OPERATIONS, key=len, reverse=True))
+
+
+def meant(path: str) -> str | None:
+    """The path below ``/v1`` that ``path`` can only mean; None where it needs no such reading, or
+    means nothing known.
+
+    The version may be missing or repeated, and slashes may be repeated: ``/chat/completions``,
+    ``/v1/v1/messages`` and ``//v1/models`` are all served.
+    """
+    head = _HEAD.match(path)
+    rest = "/" + re.sub("/+", "/", path[head.end() if head else 0 :]).rstrip("/")
+    if rest in OPERATIONS or rest.startswith("/models/"):
+        found = f"/v1{rest}"
+        return None if found == path else found
+    return None
+
+
+def cause(path: str) -> Cause:
+    """Why ``path``, which is not served, is probably wrong."""
+    text = re.sub("/+", "/", path).rstrip("/")
+    if sum(text.count(operation) for operation in ("/chat/completions", "/messages")) > 1:
+        return "operation_twice"
+    if text.endswith(_ENDS):
+        return "version_twice" if text.count("/v1") > 1 else "version_missing"
+    return "unknown"
+
+
+def problem(path: str) -> str:
+    """The message for a client whose ``path`` is not served; it shows the path, bounded."""
+    text = f"the path {shown(path)!r} does not exist"
+    why = cause(path)
+    if why == "operation_twice":
+        return f"{text}: the base URL must not hold the operation; end it before {_operation(path)}"
+    if why != "unknown":
+        return (
+            f"{text}: the base URL is probably wrong. It is this broker's address followed by /v1 "
+            "for clients of OpenAI's format, and without /v1 for clients of Anthropic's"
+        )
+    return text
+
+
+def shown(path: str) -> str:
+    """``path`` for a message or a log line: without what is not printable, and bounded."""
+    text = path if path.isprintable() else "".join(c if c.isprintable() else "?" for c in path)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _operation(path: str) -> str:
+    """The first operation that stands in ``path``."""
+    places = [(path.find(operation), operation) for operation in _ENDS if operation in path]
+    return min(places, key=lambda pair: pair[0])[1] if places else ""
