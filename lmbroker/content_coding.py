@@ -39,7 +39,7 @@ _ALIASES = {"x-gzip": "gzip"}
 def codings(header: str) -> tuple[str, ...]:
     """The codings that a ``content-encoding`` header lists, in the order in which they were
     applied. Raises Refused (415) for one that the broker does not know."""
-    found = []
+    found: list[str] = []
     for text in header.split(","):
         name = text.strip().lower()
         name = _ALIASES.get(name, name)

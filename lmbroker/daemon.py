@@ -104,6 +104,7 @@ class BrokerService(service.MultiService):
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
         self._front = Front(self.broker, settle=self._turns.tell)
+        self._front.unknown_path = metrics.unknown_path
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
         self._aside = Front(self.broker, self._registry, self._turns.tell)

@@ -12,13 +12,16 @@ from lmbroker.call import Dialect
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
 
+_OPENAI = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"})
+
 
 def family(path: str, headers: Container[str] = ()) -> Dialect:
     """Whose errors a path speaks, also one that does not exist. ``headers`` holds the lower-case
-    names of the request's headers."""
-    if path.startswith(("/v1/messages", "/api/")):
-        return "anthropic"
-    if path.startswith("/v1/models") and "anthropic-version" in headers:
+    names of the request's headers: where the path is nobody's own, a client that names Anthropic's
+    version reads Anthropic's errors."""
+    if path in _OPENAI:
+        return "openai"
+    if path.startswith(("/v1/messages", "/api/")) or "anthropic-version" in headers:
         return "anthropic"
     return "openai"
 
@@ -57,6 +60,7 @@ def error_answer(
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
             (REQUEST_ID[dialect], request_id),
+            ("x-lmbroker-request-id", request_id),
             *from_error(info),
         ),
         body=body,

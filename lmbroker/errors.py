@@ -88,6 +88,7 @@ class Refused(BrokerError):
         param: str | None = None,
         code: str | None = None,
         retry_after: str | None = None,
+        should_retry: str | None = None,
         details: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -97,6 +98,7 @@ class Refused(BrokerError):
                 param=param,
                 code=code,
                 retry_after=retry_after,
+                should_retry=should_retry,
                 details=details,
             )
         )

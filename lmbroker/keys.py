@@ -88,4 +88,10 @@ def _credential(headers: Mapping[str, str], repeated: Container[str]) -> str:
 
 
 def _unauthorised() -> Refused:
-    return Refused("auth", "the API key is missing or not valid", code="invalid_api_key")
+    # Claude Code tries a 401 again for over two minutes unless it is told not to.
+    return Refused(
+        "auth",
+        "the API key is missing or not valid",
+        code="invalid_api_key",
+        should_retry="false",
+    )

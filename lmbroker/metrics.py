@@ -99,10 +99,20 @@ class Metrics:
             ("backend", "reason"),
             registry=registry,
         )
+        self._unknown_paths = Counter(
+            "lmbroker_unknown_paths_total",
+            "Requests for paths that are not served, by the likely cause.",
+            ("cause",),
+            registry=registry,
+        )
 
     def dropped(self, backend: str, reason: str) -> None:
         """Count a connection that was given up; see ``connections.Dropped``."""
         self._connections.labels(backend, reason).inc()
+
+    def unknown_path(self, cause: str) -> None:
+        """Count a request for a path that is not served; ``cause`` is one of a few words."""
+        self._unknown_paths.labels(cause).inc()
 
     def checked(self, backend: str, result: str) -> None:
         """Count one check; ``result`` is ``ok`` or a word of ours."""

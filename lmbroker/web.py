@@ -20,7 +20,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import envelope, models
+from lmbroker import envelope, models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import STREAM_HEADERS, Answer, Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
@@ -61,6 +61,8 @@ class Front:
         self._calls: set[_Live] = set()
         self.draining = False
         """No more calls are wanted: ``/ready`` says so."""
+        self.unknown_path: Callable[[request_paths.Cause], None] = lambda cause: None
+        """Is told why a path that somebody asked for is not served."""
 
     def end(self, error: ErrorInfo) -> None:
         """End every call now: streams with ``error`` in band, others with it as their answer."""
@@ -129,7 +131,7 @@ class Front:
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Any) -> bytes:
         if self.registry is None:
-            return self._refuse(request, _unknown_url())
+            return self._refuse(request, _unknown_url(request.lmbroker_path))
         self._settle()
         body, content_type = exposition(self.registry)
         request.setHeader("content-type", content_type)
@@ -150,8 +152,22 @@ class Front:
                 code="method_not_allowed",
             )
         else:
-            status, info = 404, _unknown_url().info
+            status, info = 404, self._unknown(request)
         return _error(request, info, status)
+
+    def _unknown(self, request: Any) -> ErrorInfo:
+        """The error for a path that is not served, which is counted and logged."""
+        path = request.lmbroker_path
+        why = request_paths.cause(path)
+        self.unknown_path(why)
+        self.log.info(
+            "Unknown path {method} {path} ({why})",
+            method=request_paths.shown(request.method.decode("latin-1")),
+            path=request_paths.shown(path),
+            why=why.replace("_", " "),
+            fields={"client": getattr(request.getClientAddress(), "host", "")},
+        )
+        return _unknown_url(path).info
 
     @app.handle_errors(Exception)
     def _fault(self, request: Any, failure: Failure) -> bytes:
@@ -387,6 +403,13 @@ class _Resource(KleinResource):
             path = b"/" + b"/".join(request.postpath)
         request.lmbroker_path = path.decode("utf-8", "replace")
         endpoint = _POSTED.get(path) if request.method == b"POST" else None
+        if endpoint is None:
+            meant = request_paths.meant(request.lmbroker_path)
+            if meant is not None:
+                # The client's base URL is wrong in a way that leaves no doubt.
+                request.lmbroker_path, path = meant, meant.encode()
+                request.postpath = path[1:].split(b"/")
+                endpoint = _POSTED.get(path) if request.method == b"POST" else None
         if endpoint is not None and (self._only is None or path in self._only):
             # What Klein does for a route that it has found, for those that nobody need look for:
             # its matching takes as long as all the rest of this door.
@@ -402,7 +425,7 @@ class _Resource(KleinResource):
                 request, ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
             )
         if self._only is not None and path not in self._only:
-            return _error(request, _unknown_url().info)
+            return _error(request, _unknown_url(request.lmbroker_path).info)
         return super().render(request)
 
     def _served(self, result: Any, request: Any) -> None:
@@ -443,8 +466,8 @@ def _busy() -> Refused:
     )
 
 
-def _unknown_url() -> Refused:
-    return Refused("not_found", "this path does not exist", code="unknown_url")
+def _unknown_url(path: str) -> Refused:
+    return Refused("not_found", request_paths.problem(path), code="unknown_url")
 
 
 def _received(request: Any) -> tuple[Mapping[str, str], Container[str]]:

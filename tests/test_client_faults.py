@@ -113,7 +113,7 @@ def test_a_bad_key_is_401(sent):
         status, body = ADAPTERS[dialect].encode_error(info, "req_1")
         assert status == 401
         assert "wrong" not in json.dumps(body)
-    assert from_error(info) == (("www-authenticate", "Bearer"),)
+    assert from_error(info) == (("x-should-retry", "false"), ("www-authenticate", "Bearer"))
 
 
 @BOTH_ENDS

@@ -25,6 +25,8 @@ FLOORS = {
         "retries",
         "breaker",
         "balancing",
+        "request_paths",
+        "content_coding",
     ],
     3: [
         "workflows",

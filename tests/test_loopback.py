@@ -110,7 +110,7 @@ async def test_case_88_no_credential_of_the_client_reaches_a_backend(house, dial
         assert "authorization: bearer backend-key" in backend.head
     else:
         assert "x-api-key: backend-key" in backend.head
-        assert "authorization" not in backend.head
+        assert "authorization: bearer backend-key" in backend.head
 
 
 @pytest_twisted.ensureDeferred
@@ -316,7 +316,7 @@ async def test_the_access_line_tells_the_call_and_none_of_its_contents(house):
         ("FOO /v1/messages", 405, True),
         ("POST /health", 405, False),
         ("GET /%ff", 400, False),
-        ("GET /v1//messages", 404, False),
+        ("GET /v1//messages", 405, True),
     ],
 )
 async def test_every_other_path_answers_json_of_its_family(house, request_line, status, anthropic):
@@ -346,3 +346,40 @@ async def test_what_can_be_read(house, path, method):
     if method == "HEAD":
         await deferLater(reactor, 0.02)
         assert client.body == b""
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("POST /chat/completions", 400),
+        ("POST /v1/v1/messages?beta=true", 400),
+        ("POST //v1/embeddings", 400),
+        ("GET /models", 200),
+        ("GET /v1/v1/models/o", 200),
+        ("POST /models", 405),
+    ],
+)
+async def test_a_base_url_that_leaves_no_doubt_is_served(house, request_line, status):
+    client = await house.client()
+    # A body that is no JSON: the route of calls refuses it, any other would not read it.
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{{"
+    client.transport.write(head.encode())
+    await client.has(b"}")
+    assert client.head.startswith(f"http/1.1 {status}")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_unknown_path_is_named_with_its_likely_cause(house, method):
+    client = await house.client()
+    client.transport.write(
+        f"{method} /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+        "anthropic-version: 2023-06-01\r\n\r\n".encode()
+    )
+    await client.has(b"}")
+    assert client.head.startswith("http/1.1 404") and "x-lmbroker-request-id: " in client.head
+    told = json.loads(client.body)
+    assert told["type"] == "error" and told["error"]["type"] == "not_found_error"
+    assert "/api/v1/chat/completions" in told["error"]["message"]
+    assert "base URL" in told["error"]["message"]

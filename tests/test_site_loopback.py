@@ -558,10 +558,13 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
         (b"", b"/v1/messages", 400),
         (b"", b"/v1/mess%61ges?beta=true", 400),
         (b"", b"/v1%2Fmessages", 400),
-        (b"", b"/v1//messages", 404),
+        (b"", b"/v1//messages", 400),
+        (b"", b"/messages", 400),
+        (b"", b"/v1/v1/messages", 400),
         (b"llm", b"/llm/v1/messages", 400),
         (b"v1", b"/v1/v1/messages", 400),
-        (b"v1", b"/v1/messages", 404),
+        (b"v1", b"/v1/messages", 400),
+        (b"llm", b"/llm/api/messages", 404),
     ],
 )
 def test_a_call_is_known_by_its_path_below_the_place_of_the_resource(ours, below, path, status):

@@ -322,7 +322,7 @@ def history(data, cuts, engine):
     return answers, requests, ends, door.site.body_bytes, door.site.refused
 
 
-PASSING = ("date", "request-id", "x-request-id")
+PASSING = ("date", "request-id", "x-request-id", "x-lmbroker-request-id")
 
 
 @settings(max_examples=400, deadline=None)
