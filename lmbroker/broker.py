@@ -5,8 +5,8 @@ it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is 
 """
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -25,6 +25,7 @@ from lmbroker.health import Health
 from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
 from lmbroker.listing import Listing
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.redaction import redact_error
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
@@ -122,6 +123,7 @@ class Broker:
         self.wall = wall
         self._lessons = Lessons()
         self.listing = Listing(config.index, backends, clock)
+        self.offload = Offload(clock, lambda: self._config.limits)
 
     @property
     def config(self) -> Config:
@@ -172,7 +174,10 @@ class Broker:
                 # Otherwise the first target says why it has no such operation.
                 route = served
         elif route.caps is not None:
-            route.caps.check(call)
+            if len(call.body) < LARGE_ENVELOPE:
+                route.caps.check(call)
+            else:
+                await self.offload.check(route.caps, call)
         key = routing.sticky_key(route, call) if route.sticky else ""
         now = self.clock.seconds()
         course = self._courses.begin(record, route, call.alias, now, key=key)
@@ -201,7 +206,9 @@ class Broker:
         route = self._route(call, record)
         if routing.serving(route, call.operation).targets:
             return await self.chat(call, record)
-        body = msgspec.json.encode({"input_tokens": estimate(call)})
+        large = len(call.body) >= LARGE
+        tokens = await self.offload.estimate(call) if large else estimate(call)
+        body = msgspec.json.encode({"input_tokens": tokens})
         head = (
             ("content-type", "application/json"),
             ("x-lmbroker-estimated", "true"),
@@ -255,9 +262,13 @@ class Broker:
         overrides = {**known, **alias.profile} if known else alias.profile
         workflow = meet(call, target, mode=mode, overrides=overrides)
         try:
-            return await self._try(call, record, alias, target, workflow)
+            return await self._try(call, record, alias, target, workflow, overrides)
         except BackendRefused as error:
-            lesson = workflow.lesson(error.info)
+            if len(call.body) < LARGE:
+                lesson = workflow.lesson(error.info)
+            else:
+                terms = Terms(call, target, mode, overrides)
+                lesson = await self.offload.lesson(terms, workflow, error.info)
             if (
                 lesson is None
                 or record.client_left
@@ -274,12 +285,22 @@ class Broker:
         )
         learned = {**known, **lesson.overrides, **alias.profile}
         workflow = meet(call, target, mode=mode, overrides=learned)
-        return await self._try(call, record, alias, target, workflow)
+        return await self._try(call, record, alias, target, workflow, learned)
 
     async def _try(
-        self, call: Call, record: Record, alias: Alias, target: Target, workflow: Workflow
+        self,
+        call: Call,
+        record: Record,
+        alias: Alias,
+        target: Target,
+        workflow: Workflow,
+        overrides: Mapping[str, Any],
     ) -> Answer:
-        outbound = workflow.outbound()
+        if len(call.body) < LARGE:
+            outbound = workflow.outbound()
+        else:
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            outbound = await self.offload.outbound(terms, workflow)
         record.dropped = workflow.dropped
         attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
         record.attempts.append(attempt)
@@ -287,7 +308,7 @@ class Broker:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
             attempt.status = answer.status
             record.headers_at = self.clock.seconds()
-            return await self._receive(call, record, alias, target, workflow, answer)
+            return await self._receive(call, record, alias, target, workflow, answer, overrides)
         except AttemptFailed as error:
             error.info = redact_error(error.info, target.backend.secrets)
             attempt.error = error.info.label
@@ -311,6 +332,7 @@ class Broker:
         target: Target,
         workflow: Workflow,
         answer: BackendAnswer,
+        overrides: Mapping[str, Any],
     ) -> Answer:
         if not 200 <= answer.status <= 299:
             body = await answer.body(ERROR_BODY_LIMIT)
@@ -330,7 +352,12 @@ class Broker:
             )
         body = await answer.body()
         whole: Unary
-        if call.stream:
+        if len(body) >= LARGE:
+            step: Literal["unary", "fold", "unfold"]
+            step = "unfold" if call.stream else "fold" if streamed else "unary"
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            whole = await self.offload.answer(step, terms, workflow, body, now)
+        elif call.stream:
             whole = workflow.unfold(body, now=now)
         elif streamed:
             whole = workflow.fold(body, now=now)

@@ -53,10 +53,11 @@ def read_struct(table: Table, struct: type[S], without: Container[str] = ()) -> 
 def _problem(name: str, value: Any) -> str:
     """What is wrong with a value of the right type."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        least = 0 if name.endswith("_max") else 1
+        none = name.endswith("_max") or name == "helpers"
+        least = 0 if none else 1
         if isinstance(value, int) and value < least:
             return expected(describe(value), f"{least} or more")
-        if value <= 0 and not name.endswith("_max"):
+        if value <= 0 and not none:
             return expected(describe(value), "more than 0")
     words = _WORDS.get(name, ())
     for word in value if isinstance(value, list) else [value]:

@@ -101,6 +101,7 @@ class BrokerService(service.MultiService):
         access_log = AccessLog(observer.tell if observer is not None else None)
         self._turns = Turns((metrics, access_log))
         self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)
+        self.broker.offload.ended = metrics.offloaded
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
         self._front = Front(self.broker, settle=self._turns.tell)
@@ -246,6 +247,7 @@ class BrokerService(service.MultiService):
             if not await self._within(self._site.drain(), LAST_WORDS_SECONDS):
                 self._site.abort()
         self._aside_site.abort()
+        self.broker.offload.close()
         try:
             await self.backends.close()
             if self._practice is not None:

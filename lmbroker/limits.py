@@ -4,6 +4,7 @@ import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 BODIES = ("/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings")
 """The paths that take a body."""
@@ -33,6 +34,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Request bodies in memory at once, of all connections: eight of the largest, or thousands of
     usual ones. A body counts as it arrives, until its answer has begun: announcing a large one
     and not sending it takes nothing. Parsed, a body can take 14 times its size."""
+
+    answers: int = 256 * MIB
+    """Answers in memory at once that are not streamed on as they come: from their first byte until
+    their clients have them. Four of the largest, or thousands of usual ones."""
+
+    helpers: int = 2
+    """Processes that work at large bodies, of requests and of answers, so that these hold no other
+    call up: started when there is something to do, ended after half a minute without. One of
+    several is kept free for bodies below 2 MiB. 0: all is done in the broker's own process."""
+
+    helper_memory: int = 2 * GIB
+    """Address space of one of them. A body of 32 MiB takes 0.1 GiB where it is one text, 1 GiB
+    where it is made of the smallest parts."""
+
+    helper_seconds: float = 15.0
+    """How long one of them may work at one body. An honest one of 32 MiB takes two."""
 
     header_count: int = 100
     """Header lines. SDKs send about 20, proxies add some."""

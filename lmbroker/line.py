@@ -53,6 +53,11 @@ def take(end: socket.socket) -> tuple[Message, int | None]:
     return _decode(data), files[0] if files else None
 
 
+def send(end: socket.socket, message: Message, file: int | None = None) -> None:
+    """Send a message; waits where ``end`` does. Raises OSError."""
+    socket.send_fds(end, [_encode(message)], [] if file is None else [file])
+
+
 @implementer(IReadWriteDescriptor)
 class Line:
     """One end of a line in ``reactor``. ``gone`` is called once, when the other end is closed."""

@@ -44,6 +44,16 @@ class Losses:
         self._paths: dict[str, None] = {}
         self._changed: dict[str, None] = {}
 
+    def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
+        """Take over what was lost elsewhere."""
+        self._paths = dict.fromkeys(dropped)
+        self._changed = dict.fromkeys(changed)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of what the backend did not get, first seen first."""
+        return tuple(self._paths)
+
     @property
     def paths(self) -> tuple[str, ...]:
         """Reported paths, first seen first, no duplicates."""

@@ -86,6 +86,12 @@ class Metrics:
         self._dropped = cache(dropped.labels)
         self._learned = cache(learned.labels)
 
+        self._offloaded = Counter(
+            "lmbroker_offloaded_total",
+            "Steps of calls with a large body, which went to a helper process.",
+            ("result",),
+            registry=registry,
+        )
         self._checks = Counter(
             "lmbroker_checks_total",
             "Checks of backends by how they ended.",
@@ -117,6 +123,10 @@ class Metrics:
     def checked(self, backend: str, result: str) -> None:
         """Count one check; ``result`` is ``ok`` or a word of ours."""
         self._checks.labels(backend, result).inc()
+
+    def offloaded(self, how: str) -> None:
+        """Count one large body that went to a helper process, by how that ended."""
+        self._offloaded.labels(how).inc()
 
     def opened(self, record: Record) -> None:
         self._in_flight.inc()

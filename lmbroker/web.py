@@ -20,15 +20,17 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import envelope, models, request_paths
+from lmbroker import models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import STREAM_HEADERS, Answer, Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
+from lmbroker.envelope import read
 from lmbroker.error_answers import error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error, identity
 from lmbroker.keys import caller_of
 from lmbroker.metrics import exposition
+from lmbroker.offload import LARGE_ENVELOPE
 from lmbroker.routing import unknown_model
 from lmbroker.signs_of_life import NO_SIGNS, Signs, SignsOfLife, told_late
 from lmbroker.unified import json_text
@@ -212,7 +214,7 @@ class Front:
         else:
             when_left(left)
         try:
-            call = self._read(request, record)
+            call = await self._read(request, record)
             if call.stream:
                 live.signs = self._signs(request, record, call)
             try:
@@ -255,7 +257,7 @@ class Front:
             self._calls.discard(live)
             self._broker.close(record)
 
-    def _read(self, request: Any, record: Record) -> Call:
+    async def _read(self, request: Any, record: Record) -> Call:
         config = self._broker.config
         if len(self._calls) > config.limits.calls:
             raise _busy()
@@ -273,7 +275,9 @@ class Front:
                 f"the request body is larger than {limit} bytes",
                 code="request_too_large",
             )
-        head = envelope.read(body)
+        # A large body holds no other call up.
+        large = len(body) >= LARGE_ENVELOPE
+        head = await self._broker.offload.envelope(body) if large else read(body)
         record.stream = head.stream
         mode: Any = headers.get("x-lmbroker-mode")
         if mode is not None and mode not in MODES:

@@ -56,6 +56,7 @@ FLOORS = {
         "deadlines",
         "error_answers",
         "line",
+        "offload",
     ],
     5: ["broker", "listing"],
     6: [
@@ -104,6 +105,7 @@ SIDEWAYS = {
     ("cli", "latency"),
     ("latency", "daemon"),
     ("backends", "gate"),
+    ("offload", "line"),
     ("backends", "connections"),
     ("backends", "deadlines"),
     ("backends", "client"),

@@ -36,8 +36,7 @@ def meet(
 ) -> Workflow:
     """The workflow of ``call`` at ``target``; ``overrides`` are the alias's profile.
 
-    Raises Refused where the backend's dialect has no such operation, and for a request that asks
-    for no embeddings.
+    Raises Refused where the backend's dialect has no such operation.
     """
     if call.operation == "embeddings" and target.backend.dialect != call.dialect:
         raise Refused(

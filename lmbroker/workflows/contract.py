@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from lmbroker.adapters import openai_embeddings
+from lmbroker.adapters.base import Reply
 from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
@@ -26,6 +28,23 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Nothing that the client sent."""
         return f"Outbound({self.path!r}, {len(self.body)} bytes)"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answer needs of its request, which may be let go of then.
+
+    ``dropped`` and ``changed`` are the request's losses, ``tokens`` its input, estimated.
+    ``hide_usage``: the backend was asked for a count that the client does not want. ``choices``:
+    how many answers there are at once. ``embeddings``: what was asked of them.
+    """
+
+    dropped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    reply: Reply | None = None
+    tokens: int = 0
+    hide_usage: bool = False
+    choices: int = 1
+    embeddings: openai_embeddings.Asked | None = None
 
 
 class Unary(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +116,15 @@ class Workflow(Protocol):
     def dropped_header(self) -> str: ...
 
     def outbound(self) -> Outbound: ...
+
+    def asked(self) -> Asked:
+        """What the answer needs of the request; after ``outbound``."""
+        ...
+
+    def recall(self, asked: Asked) -> None:
+        """In the place of ``outbound``, which somebody else has called: but for ``lesson``,
+        nothing looks at the request from now on."""
+        ...
 
     def unary(self, body: bytes, *, now: int) -> Unary:
         """A JSON answer to a unary call. Raises Broken; BackendRefused for an error in it."""

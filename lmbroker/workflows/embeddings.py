@@ -9,7 +9,7 @@ from lmbroker.call import Call, Target
 from lmbroker.profiles import Profile
 from lmbroker.unified import json_text
 from lmbroker.workflows import conversion
-from lmbroker.workflows.contract import Unary
+from lmbroker.workflows.contract import Asked, Outbound, Unary
 from lmbroker.workflows.passthrough import Passthrough
 
 
@@ -18,14 +18,24 @@ class Embeddings(Passthrough):
     the answer the backend's, where it fits (translation.md 7.4)."""
 
     def __init__(self, call: Call, target: Target, adapter: Adapter, profile: Profile) -> None:
-        """Raises Refused for a request that asks for no embeddings."""
         super().__init__(call, target, adapter)
-        self._asked = openai_embeddings.check_request(envelope.decode(call.body))
+        self._wanted: openai_embeddings.Asked | None = None
         self._matryoshka = profile.matryoshka
+
+    def outbound(self) -> Outbound:
+        """Raises Refused for a request that asks for no embeddings, too."""
+        self._wanted = self._checked()
+        return super().outbound()
+
+    def asked(self) -> Asked:
+        return Asked(embeddings=self._checked())
+
+    def recall(self, asked: Asked) -> None:
+        self._wanted = asked.embeddings
 
     def unary(self, body: bytes, *, now: int) -> Unary:
         answer = conversion.object_of(body)
-        mended = openai_embeddings.mend_answer(answer, self._asked, matryoshka=self._matryoshka)
+        mended = openai_embeddings.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
         usage, _ = self._adapter.gist(mended or answer)
         if usage is not None and not openai_embeddings.counted(answer):
             usage = msgspec.structs.replace(usage, estimated=True)
@@ -37,3 +47,9 @@ class Embeddings(Passthrough):
     def unfold(self, body: bytes, *, now: int) -> Unary:
         """No embeddings are streamed."""
         return self.unary(body, now=now)
+
+    def _checked(self) -> openai_embeddings.Asked:
+        """What was asked for. Raises Refused."""
+        if self._wanted is None:
+            self._wanted = openai_embeddings.check_request(envelope.decode(self._call.body))
+        return self._wanted

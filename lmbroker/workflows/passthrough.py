@@ -15,7 +15,7 @@ from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.lessons import Lesson
 from lmbroker.redaction import redact
 from lmbroker.workflows import conversion
-from lmbroker.workflows.contract import Outbound, Transform, Unary
+from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.transforms import PassedStream
 
 
@@ -36,6 +36,7 @@ class Passthrough:
         self._adapter = adapter
         self._ask_usage = ask_usage and call.stream and adapter.dialect == "openai"
         self._hide_usage = False
+        self._told: Asked | None = None
 
     def outbound(self) -> Outbound:
         call = self._call
@@ -51,6 +52,13 @@ class Passthrough:
             headers=headers.to_backend(call, dialect, native=True, stream=call.stream),
             body=body,
         )
+
+    def asked(self) -> Asked:
+        return Asked(hide_usage=self._hide_usage, choices=self._choices())
+
+    def recall(self, asked: Asked) -> None:
+        self._told = asked
+        self._hide_usage = asked.hide_usage
 
     def unary(self, body: bytes, *, now: int) -> Unary:
         answer = conversion.object_of(body)
@@ -93,6 +101,8 @@ class Passthrough:
 
     def _choices(self) -> int:
         """How many answers the client asked for at once; each has an end of its own."""
+        if self._told is not None:
+            return self._told.choices
         fields = self._call.fields
         if fields is None:
             fields = envelope.read(self._call.body).fields

@@ -7,6 +7,8 @@ backend is called, and the ``x-lmbroker-dropped`` header is known before the fir
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from lmbroker import envelope, headers
 from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
 from lmbroker.adapters.names import renamed, wire_name
@@ -21,12 +23,16 @@ from lmbroker.unified.counting import estimate_input
 from lmbroker.unified.parts import ToolCallPart
 from lmbroker.unified.request import Request
 from lmbroker.workflows import conversion
-from lmbroker.workflows.contract import Outbound, Transform, Unary
+from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.transforms import TranslatedStream
 
 LONGEST_UNARY = 21_333
 """Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
 unstreamed answer; such an answer is asked for as a stream and folded (translation.md 4.3)."""
+
+KEPT = 16 * 1024
+"""Bytes of the largest request of which its parts are kept until its answer is here; they take
+many times as much. Those of others are made anew where they are asked for."""
 
 _FIELDS = {
     "max_completion_tokens": "max_tokens",
@@ -67,7 +73,9 @@ class Translation:
         self._backend = backend
         self._losses = Losses(mode, model=call.alias, dialect=target.backend.dialect)
         self._request: Request | None = None
-        self._body: JSON = {}
+        self._body: JSON | None = None
+        self._told: Reply | None = None
+        self._tokens: int | None = None
         self._profile = profile(target.backend.dialect, target.model, overrides)
 
     @property
@@ -81,7 +89,7 @@ class Translation:
     def outbound(self) -> Outbound:
         call, dialect = self._call, self._target.backend.dialect
         request = self._asked()
-        body = self._body = self._backend.encode_request(request, self._profile, self._losses)
+        body = self._backend.encode_request(request, self._profile, self._losses)
         body["model"] = self._target.model
         for key in self._profile.omit:
             if body.pop(key, None) is not None:
@@ -89,11 +97,30 @@ class Translation:
         stream = call.stream
         if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
             stream = body["stream"] = True
-        return Outbound(
+        outbound = Outbound(
             path=path_of(call.operation, dialect),
             headers=headers.to_backend(call, dialect, native=False, stream=stream),
             body=json_text.encode(body),
         )
+        if len(call.body) <= KEPT:
+            self._body = body
+        else:
+            self._told = self._reply(0, AnswerLosses())
+            self._request = None
+        return outbound
+
+    def asked(self) -> Asked:
+        return Asked(
+            dropped=self._losses.dropped,
+            changed=self._losses.changed,
+            reply=self._reply(0, AnswerLosses()),
+            tokens=self._estimate_input(),
+        )
+
+    def recall(self, asked: Asked) -> None:
+        self._losses.recall(asked.dropped, asked.changed)
+        self._told = asked.reply
+        self._tokens = asked.tokens
 
     def unary(self, body: bytes, *, now: int) -> Unary:
         reading = self._reading()
@@ -135,7 +162,11 @@ class Translation:
         )
 
     def lesson(self, error: ErrorInfo) -> Lesson | None:
-        return lesson_of(error, self._body, self._profile)
+        body = self._body
+        if body is None:
+            again = Losses("lenient")
+            body = self._backend.encode_request(self._asked(), self._profile, again)
+        return lesson_of(error, body, self._profile)
 
     def _asked(self) -> Request:
         """What the client asked for. Raises Refused."""
@@ -144,12 +175,17 @@ class Translation:
         return self._request
 
     def _estimate_input(self) -> int:
-        return estimate_input(self._asked())
+        if self._tokens is None:
+            self._tokens = estimate_input(self._asked())
+        return self._tokens
 
     def _reading(self) -> Reading:
         return Reading(think_tags=self._profile.think_tags)
 
     def _reply(self, now: int, losses: AnswerLosses) -> Reply:
+        told = self._told
+        if told is not None:
+            return msgspec.structs.replace(told, created=now, losses=losses)
         request = self._asked()
         names = {
             part.name

@@ -1,0 +1,130 @@
+"""What a helper process is asked, and what it answers: plain structs as JSON, each with at most one
+body beside it, in files that have no name and lie in memory."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from lmbroker.call import Call, Dialect
+from lmbroker.caps import Caps
+from lmbroker.errors import ErrorInfo
+from lmbroker.lessons import Lesson
+from lmbroker.losses import AnswerLosses, Mode
+from lmbroker.workflows.contract import Asked, Outbound, Unary
+
+LINE = 3
+"""The descriptor of a helper's end of its line."""
+
+PIECE = 4 * 1024 * 1024
+"""Bytes that are copied at once: about two milliseconds."""
+
+Step = Literal["envelope", "caps", "estimate", "outbound", "lesson", "unary", "fold", "unfold"]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a call. ``call`` comes without its body and its fields; the body of the job is
+    the request's, but for ``unary``, ``fold`` and ``unfold`` the answer's. ``secrets`` are masked
+    in what a backend tells of an error."""
+
+    step: Step
+    call: Call | None = None
+    backend: str = ""
+    url: str = ""
+    dialect: Dialect = "openai"
+    model: str = ""
+    secrets: tuple[str, ...] = ()
+    mode: Mode = "default"
+    overrides: dict[str, Any] = {}
+    asked: Asked | None = None
+    caps: Caps | None = None
+    error: ErrorInfo | None = None
+    now: int = 0
+
+    def __repr__(self) -> str:
+        """Nothing that anybody sent."""
+        return f"Job({self.step!r})"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The error that a step ended with. ``memory``: there was not enough; ``fault``: of ours.
+    ``native``: the status of the backend's own words, which are the body."""
+
+    kind: Literal["refused", "broken", "backend_refused", "memory", "fault"]
+    info: ErrorInfo
+    phase: str = ""
+    native: int | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a job: a problem, or what its step gives. The bodies of ``outbound`` and
+    ``unary`` come beside it. ``fields`` are the short ones of an envelope."""
+
+    problem: Problem | None = None
+    alias: str = ""
+    stream: bool = False
+    fields: dict[str, bytes] = {}
+    tokens: int = 0
+    outbound: Outbound | None = None
+    asked: Asked | None = None
+    unary: Unary | None = None
+    lesson: Lesson | None = None
+
+    def __repr__(self) -> str:
+        """Nothing that anybody sent."""
+        return "Done()"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, AnswerLosses):
+        return None
+    raise TypeError
+
+
+def _made(kind: type, value: Any) -> Any:
+    if kind is AnswerLosses:
+        return AnswerLosses()
+    raise TypeError
+
+
+encode = msgspec.json.Encoder(enc_hook=_plain).encode
+decode_job = msgspec.json.Decoder(Job, dec_hook=_made).decode
+decode_done = msgspec.json.Decoder(Done, dec_hook=_made).decode
+
+
+def new_file() -> int:
+    """The descriptor of an empty file in memory. Raises OSError."""
+    return os.memfd_create("lmbroker-body", os.MFD_CLOEXEC)
+
+
+def pieces(body: bytes | memoryview) -> Iterator[memoryview]:
+    """``body`` in pieces that are copied at once."""
+    whole = memoryview(body)
+    for at in range(0, len(whole), PIECE):
+        yield whole[at : at + PIECE]
+
+
+def write(file: int, piece: memoryview) -> None:
+    """Append ``piece`` to a file in memory. Raises OSError."""
+    while piece:
+        piece = piece[os.write(file, piece) :]
+
+
+def filled(body: bytes) -> int:
+    """A file with ``body``, at once. Raises OSError."""
+    file = new_file()
+    write(file, memoryview(body))
+    return file
+
+
+def read(file: int) -> bytes:
+    """All of a file, which is closed then."""
+    try:
+        size = os.fstat(file).st_size
+        body = os.pread(file, size, 0)
+        while len(body) < size:
+            body += os.pread(file, size - len(body), len(body))
+        return body
+    finally:
+        os.close(file)

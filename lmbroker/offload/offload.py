@@ -1,0 +1,289 @@
+"""Which work goes to a helper process, and what becomes of it there."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from twisted.internet.interfaces import IReactorFDSet, IReactorProcess
+from twisted.logger import Logger
+
+from lmbroker.call import Call, Target
+from lmbroker.caps import Caps
+from lmbroker.envelope import Envelope
+from lmbroker.errors import Broken, BrokerError, ErrorInfo, Refused
+from lmbroker.lessons import Lesson
+from lmbroker.limits import Limits
+from lmbroker.losses import Mode
+from lmbroker.offload.helper import Helper, Task
+from lmbroker.offload.jobs import Done, Job
+from lmbroker.offload.work import raised, work
+from lmbroker.workflows.contract import Outbound, Unary, Workflow
+
+LARGE = 256 * 1024
+"""Bytes from which a body is translated, and an answer read, by a helper. One that is made to be
+slow takes 0.2 s for each MiB, an honest one up to 0.03 s; to hand it over takes 3 ms."""
+
+LARGE_ENVELOPE = 8 * 1024 * 1024
+"""The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most,
+which is as long as handing it over takes."""
+
+LONG_JOB = 2 * 1024 * 1024
+"""Bytes of a body from which on a job may take long. One helper is kept free of such, where there
+are several."""
+
+WAITING = 64
+"""Jobs that wait for a helper; their bodies count in the bounds of bodies and of answers."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """On which terms a call goes to a target: what ``workflows.meet`` was given."""
+
+    call: Call
+    target: Target
+    mode: Mode
+    overrides: Mapping[str, Any]
+
+
+class Offload:
+    """Gives work to helper processes, which are started when there is some. ``limits`` are those
+    that hold now. Where no process can be had, all is done here. ``ended`` is told how each job
+    ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left`` or ``full``."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, limits: Callable[[], Limits]) -> None:
+        self.ended: Callable[[str], None] = lambda how: None
+        self._reactor = reactor
+        self._limits = limits
+        self._helpers: list[Helper] = []
+        self._waiting: deque[Task] = deque()
+        self._closed = False
+        self._able: bool | None = None
+
+    def close(self) -> None:
+        """End the helpers; what they work at fails."""
+        self._closed = True
+        for helper in list(self._helpers):
+            helper.kill()
+
+    # The steps.
+
+    async def envelope(self, body: bytes) -> Envelope:
+        """As ``envelope.read``, with the short fields only. Raises Refused."""
+        done, _ = await self._do(Job(step="envelope"), body)
+        fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
+        return Envelope(model=done.alias, stream=done.stream, fields=fields)
+
+    async def check(self, caps: Caps, call: Call) -> None:
+        """As ``caps.check``. Raises Refused."""
+        await self._do(Job(step="caps", call=_light(call), caps=caps), call.body)
+
+    async def estimate(self, call: Call) -> int:
+        """As ``workflows.estimate``. Raises Refused."""
+        done, _ = await self._do(Job(step="estimate", call=_light(call)), call.body)
+        return done.tokens
+
+    async def outbound(self, terms: Terms, workflow: Workflow) -> Outbound:
+        """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
+        a lesson. Raises Refused."""
+        body = terms.call.body
+        if _passes(terms, workflow) and len(body) < LARGE_ENVELOPE:
+            return workflow.outbound()
+        done, out = await self._do(_job("outbound", terms), body)
+        assert done.outbound is not None and done.asked is not None
+        workflow.recall(done.asked)
+        return msgspec.structs.replace(done.outbound, body=out)
+
+    async def lesson(self, terms: Terms, workflow: Workflow, error: ErrorInfo) -> Lesson | None:
+        """As ``workflow.lesson``."""
+        if _passes(terms, workflow):
+            return workflow.lesson(error)
+        done, _ = await self._do(_job("lesson", terms, error=error), terms.call.body)
+        return done.lesson
+
+    async def answer(
+        self,
+        step: Literal["unary", "fold", "unfold"],
+        terms: Terms,
+        workflow: Workflow,
+        body: bytes,
+        now: int,
+    ) -> Unary:
+        """As that step of ``workflow``. Raises Broken or BackendRefused."""
+        job = _job(step, terms, asked=workflow.asked(), now=now)
+        done, out = await self._do(job, body)
+        assert done.unary is not None
+        return msgspec.structs.replace(done.unary, body=out)
+
+    # The helpers.
+
+    async def _do(self, job: Job, body: bytes) -> tuple[Done, bytes]:
+        """Have ``job`` done. Raises what the step raises, and besides that Refused, or Broken
+        where the body is an answer's, for what takes too much time or memory."""
+        if not self._can():
+            done, out = work(job, body)
+        else:
+            if len(self._waiting) >= WAITING:
+                self.ended("full")
+                raise _busy()
+            task = Task(job, body, large=len(body) >= LONG_JOB, leave=self._leave)
+            self._waiting.append(task)
+            self._next()
+            done, out = await task.done
+        problem = done.problem
+        if problem is None:
+            self.ended("ok")
+            return done, out
+        self.ended("memory" if problem.kind == "memory" else "problem")
+        if problem.kind == "memory":
+            raise _too_complex(job, "memory")
+        raise raised(problem, out)
+
+    def _can(self) -> bool:
+        """Whether there are helpers to be had."""
+        if self._closed or not self._limits().helpers:
+            return False
+        if self._able is None:
+            self._able = (
+                sys.platform == "linux"
+                and IReactorProcess.providedBy(self._reactor)
+                and IReactorFDSet.providedBy(self._reactor)
+            )
+            if self._able and not _python():
+                self._unable("there is no Python to start")
+        return bool(self._able)
+
+    def _unable(self, reason: str) -> None:
+        """From now on do all here."""
+        self._able = False
+        self.log.warn(
+            "No helper process can be had ({reason}): large bodies are worked at here, and hold "
+            "other calls up",
+            reason=reason,
+        )
+
+    def _next(self) -> None:
+        """Give what waits to helpers that have nothing to do."""
+        limits = self._limits()
+        while self._waiting and self._able and not self._closed:
+            busy = [helper.task for helper in self._helpers if helper.task is not None]
+            long = sum(task.large for task in busy)
+            room_for_long = limits.helpers == 1 or long < limits.helpers - 1
+            task = next((each for each in self._waiting if room_for_long or not each.large), None)
+            if task is None:
+                return
+            helper = next((each for each in self._helpers if each.task is None), None)
+            if helper is None:
+                if len(self._helpers) >= limits.helpers:
+                    return
+                helper = Helper(self._reactor, self, limits.helper_memory, limits.helper_seconds)
+                self._helpers.append(helper)
+                try:
+                    helper.start()
+                except OSError as error:
+                    self._helpers.remove(helper)
+                    self._unable(error.strerror or "it was not started")
+                    break
+                if helper not in self._helpers:
+                    continue
+            self._waiting.remove(task)
+            helper.give(task)
+        if not self._able:
+            self._here()
+
+    def _here(self) -> None:
+        """Do here what waits."""
+        while self._waiting:
+            task = self._waiting.popleft()
+            task.end(work(task.job, task.body))
+
+    def _leave(self, task: Task) -> None:
+        task.left = True
+        self.ended("left")
+        if task in self._waiting:
+            self._waiting.remove(task)
+        for helper in self._helpers:
+            if helper.task is task:
+                helper.leave()
+
+    def free(self, helper: Helper) -> None:
+        """It may have another job."""
+        self._next()
+        if helper.task is None and helper in self._helpers:
+            helper.wait()
+
+    def gone(self, helper: Helper, task: Task | None) -> None:
+        """It has ended, with ``task`` where it was at one."""
+        self._helpers.remove(helper)
+        if not helper.ready and self._able and not self._closed:
+            self._unable("it did not start")
+        if task is not None and not task.left:
+            self._lost(helper, task)
+        self._next()
+
+    def _lost(self, helper: Helper, task: Task) -> None:
+        if self._closed:
+            task.end(_busy())
+        elif helper.late:
+            self.ended("late")
+            self.log.warn("A helper process took too long at a large body, and was ended")
+            task.end(_too_complex(task.job, "time"))
+        elif not helper.ready or not task.tried:
+            task.tried = helper.ready
+            self._waiting.appendleft(task)
+        else:
+            self.ended("died")
+            self.log.error("A large body ended two helper processes")
+            task.end(_too_complex(task.job, "memory"))
+
+
+def _python() -> bool:
+    """Whether ``sys.executable`` is a Python that can import this."""
+    frozen = getattr(sys, "frozen", False)
+    return bool(sys.executable) and os.access(sys.executable, os.X_OK) and not frozen
+
+
+def _passes(terms: Terms, workflow: Workflow) -> bool:
+    """Whether nothing looks deeper into the request than its top level."""
+    return workflow.name == "passthrough" and terms.call.operation != "embeddings"
+
+
+def _light(call: Call) -> Call:
+    return msgspec.structs.replace(call, body=b"", fields=None)
+
+
+def _job(step: Any, terms: Terms, **more: Any) -> Job:
+    backend = terms.target.backend
+    return Job(
+        step=step,
+        call=_light(terms.call),
+        backend=backend.name,
+        url=backend.url,
+        dialect=backend.dialect,
+        model=terms.target.model,
+        secrets=tuple(secret.reveal() for secret in backend.secrets),
+        mode=terms.mode,
+        overrides=dict(terms.overrides),
+        **more,
+    )
+
+
+def _busy() -> Refused:
+    return Refused(
+        "overloaded",
+        "the broker is working at as many large bodies as it may",
+        code="server_is_overloaded",
+        retry_after="1",
+    )
+
+
+def _too_complex(job: Job, what: str) -> BrokerError:
+    if job.step in ("unary", "fold", "unfold"):
+        message = f"reading the backend's answer takes more {what} than it may"
+        info = ErrorInfo(kind="bad_upstream", message=message, code="answer_too_complex")
+        return Broken(info, phase="answer")
+    message = f"reading the request body takes more {what} than it may"
+    return Refused("invalid_request", message, code="request_too_complex")

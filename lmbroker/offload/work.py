@@ -1,0 +1,97 @@
+"""The steps themselves, wherever they are done. Bytes in, bytes out."""
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.call import Backend, Call, Target
+from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
+from lmbroker.offload.jobs import Done, Job, Problem
+from lmbroker.secret import Secret
+from lmbroker.workflows import estimate, meet
+from lmbroker.workflows.contract import Unary, Workflow
+
+SHORT_FIELD = 4096
+"""Bytes of the longest value of an envelope that is given back: what routing and caps look at is
+shorter."""
+
+_FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
+_MEMORY = ErrorInfo(kind="server", message="there was not enough memory")
+
+
+def work(job: Job, body: bytes) -> tuple[Done, bytes]:
+    """Do ``job``. Never raises but for a lack of memory: a problem is an answer, too."""
+    try:
+        return _step(job, body)
+    except BackendRefused as error:
+        status, native = error.native or (None, b"")
+        problem = Problem(kind="backend_refused", info=error.info, phase=error.phase, native=status)
+        return Done(problem=problem), native
+    except Broken as error:
+        return Done(problem=Problem(kind="broken", info=error.info, phase=error.phase)), b""
+    except Refused as error:
+        return Done(problem=Problem(kind="refused", info=error.info)), b""
+    except MemoryError:
+        return out_of_memory()
+    except Exception:
+        return fault()
+
+
+def out_of_memory() -> tuple[Done, bytes]:
+    """The answer where a body takes more than there is."""
+    return Done(problem=Problem(kind="memory", info=_MEMORY)), b""
+
+
+def fault() -> tuple[Done, bytes]:
+    """The answer where we failed."""
+    return Done(problem=Problem(kind="fault", info=_FAULT)), b""
+
+
+def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
+    if job.step == "envelope":
+        head = envelope.read(body)
+        short = {
+            name: bytes(raw)
+            for name, raw in head.fields.items()
+            if len(memoryview(raw)) <= SHORT_FIELD and len(name) <= SHORT_FIELD
+        }
+        return Done(alias=head.model, stream=head.stream, fields=short), b""
+    assert job.call is not None
+    if job.step in ("unary", "fold", "unfold"):
+        assert job.asked is not None
+        workflow = _workflow(job, job.call)
+        workflow.recall(job.asked)
+        whole: Unary = getattr(workflow, job.step)(body, now=job.now)
+        return Done(unary=msgspec.structs.replace(whole, body=b"")), whole.body
+    call = msgspec.structs.replace(job.call, body=body)
+    if job.step == "caps":
+        assert job.caps is not None
+        job.caps.check(call)
+        return Done(), b""
+    if job.step == "estimate":
+        return Done(tokens=estimate(call)), b""
+    workflow = _workflow(job, call)
+    outbound = workflow.outbound()
+    if job.step == "lesson":
+        assert job.error is not None
+        return Done(lesson=workflow.lesson(job.error)), b""
+    done = Done(outbound=msgspec.structs.replace(outbound, body=b""), asked=workflow.asked())
+    return done, outbound.body
+
+
+def _workflow(job: Job, call: Call) -> Workflow:
+    backend = Backend(name=job.backend, url=job.url, dialect=job.dialect)
+    msgspec.structs.force_setattr(backend, "secrets", tuple(map(Secret, job.secrets)))
+    target = Target(backend=backend, model=job.model)
+    return meet(call, target, mode=job.mode, overrides=job.overrides)
+
+
+def raised(problem: Problem, body: bytes) -> BrokerError:
+    """The error that ``problem`` was."""
+    if problem.kind == "backend_refused":
+        native = None if problem.native is None else (problem.native, body)
+        return BackendRefused(problem.info, phase=problem.phase, native=native)
+    if problem.kind == "broken":
+        return Broken(problem.info, phase=problem.phase)
+    refused = Refused(problem.info.kind, problem.info.message)
+    refused.info = problem.info
+    return refused

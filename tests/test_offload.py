@@ -1,0 +1,379 @@
+"""Large bodies go to helper processes, and come back as if they had stayed."""
+
+import json
+import os
+import signal
+
+import msgspec
+import pytest
+import pytest_twisted
+from house import PATHS, ask, unary
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock, deferLater
+
+from lmbroker import envelope
+from lmbroker.call import Backend, Call, Target
+from lmbroker.caps import Caps
+from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
+from lmbroker.limits import Limits
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms, helper, offload
+from lmbroker.offload.jobs import encode
+from lmbroker.secret import Secret
+from lmbroker.workflows import estimate, meet
+
+LONG = "word and word, " * (LARGE // 15 + 1)
+LIMITS = Limits(helpers=1)
+
+
+def pids(offload):
+    return [each._process.pid for each in offload._helpers]
+
+
+@pytest.fixture
+def house_of_helpers():
+    """Makes an Offload with these limits; all of them are closed at the end."""
+    made = []
+
+    def make(limits=LIMITS, clock=reactor):
+        made.append(Offload(clock, lambda: limits))
+        made[-1].results = results = []
+        made[-1].ended = results.append
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    pytest_twisted.blockon(deferLater(reactor, 0.05))
+
+
+def terms(body, *, dialect="openai", backend="anthropic", operation="chat", **overrides):
+    head = envelope.read(body)
+    call = Call(
+        id="call-1",
+        operation=operation,
+        dialect=dialect,
+        alias=head.model,
+        body=body,
+        fields=head.fields,
+        stream=head.stream,
+        headers={"anthropic-beta": "x-1"},
+    )
+    place = Backend(name="b", url="http://b/v1", dialect=backend, credential=Secret("sk-hidden-1"))
+    return Terms(call, Target(backend=place, model="real"), "default", overrides)
+
+
+def met(terms):
+    return meet(terms.call, terms.target, mode=terms.mode, overrides=terms.overrides)
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": "look.up" * 12, "parameters": {"type": "object"}}}
+]
+REQUESTS = {
+    "translated": terms(
+        ask("m", messages=[{"role": "user", "content": LONG}], logit_bias={}, tools=TOOLS)
+    ),
+    "streamed": terms(
+        ask("m", stream=True, messages=[{"role": "user", "content": LONG}], stop="x")
+    ),
+    "other way": terms(ask("m", system=LONG, top_k=3), dialect="anthropic", backend="openai"),
+    "embeddings": terms(
+        json.dumps({"model": "m", "input": [LONG, "b"]}).encode(),
+        backend="openai",
+        operation="embeddings",
+    ),
+    "passed": terms(
+        ask("m", messages=[{"role": "user", "content": "a" * LARGE_ENVELOPE}], n=2, stream=True),
+        backend="openai",
+        ask_usage=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("terms", REQUESTS.values(), ids=REQUESTS)
+@pytest_twisted.ensureDeferred
+async def test_a_request_becomes_what_it_becomes_here(house_of_helpers, terms):
+    offload = house_of_helpers()
+    here, there = met(terms), met(terms)
+    expected = here.outbound()
+    assert await offload.outbound(terms, there) == expected
+    assert encode(there.asked()) == encode(here.asked())
+    assert (there.dropped, there.dropped_header) == (here.dropped, here.dropped_header)
+    assert offload.results == ["ok"]
+    assert len(offload._helpers) == 1
+
+
+def answer(dialect, **more):
+    if dialect == "openai":
+        message = {"role": "assistant", "content": LONG}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        value = {"id": "c", "object": "chat.completion", "created": 1, "choices": [choice]}
+    else:
+        value = {
+            "id": "m",
+            "type": "message",
+            "role": "assistant",
+            "model": "real",
+            "content": [{"type": "text", "text": LONG}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 3, "output_tokens": 4},
+        }
+    return json.dumps(value | more).encode()
+
+
+@pytest.mark.parametrize("step", ["unary", "unfold"])
+@pytest.mark.parametrize("name", ["translated", "other way", "streamed"])
+@pytest_twisted.ensureDeferred
+async def test_an_answer_becomes_what_it_becomes_here(house_of_helpers, name, step):
+    terms = REQUESTS[name]
+    here, there = met(terms), met(terms)
+    here.outbound(), there.outbound()
+    body = answer(terms.target.backend.dialect)
+    expected = getattr(here, step)(body, now=7)
+    assert await house_of_helpers().answer(step, terms, there, body, 7) == expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_stream_is_folded_as_here(house_of_helpers):
+    terms = REQUESTS["translated"]
+    workflow = met(terms)
+    workflow.outbound()
+    whole = workflow.unfold(answer("anthropic"), now=7).body
+    other = REQUESTS["other way"]
+    workflow = met(other)
+    workflow.outbound()
+    expected = workflow.fold(whole, now=7)
+    assert await house_of_helpers().answer("fold", other, workflow, whole, 7) == expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_envelope_is_read_as_here_with_its_short_fields(house_of_helpers):
+    body = ask("m", stream=True, n=2, messages=[{"role": "user", "content": "a" * LARGE_ENVELOPE}])
+    offload = house_of_helpers()
+    there, here = await offload.envelope(body), envelope.read(body)
+    assert (there.model, there.stream, there.value("n")) == (here.model, True, 2)
+    assert "messages" not in there.fields
+    with pytest.raises(Refused) as refused:
+        await offload.envelope(b"[" + body + b"]")
+    assert refused.value.info == envelope.invalid_json().info
+    assert offload.results == ["ok", "problem"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_caps_and_estimates_are_as_here(house_of_helpers):
+    offload, call = house_of_helpers(), REQUESTS["translated"].call
+    assert await offload.estimate(call) == estimate(call)
+    await offload.check(Caps(max_tokens=9), call)
+    with pytest.raises(Refused) as refused:
+        await offload.check(Caps(max_tokens=8), call)
+    assert refused.value.info.param == "max_tokens"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lesson_is_learned_as_here(house_of_helpers):
+    terms = REQUESTS["translated"]
+    error = ErrorInfo(
+        kind="invalid_request", status=400, message="max_tokens: Extra inputs are not permitted"
+    )
+    offload, here, there = house_of_helpers(), met(terms), met(terms)
+    here.outbound()
+    await offload.outbound(terms, there)
+    expected = here.lesson(error)
+    lesson = await offload.lesson(terms, there, error)
+    assert msgspec.to_builtins(lesson) == msgspec.to_builtins(expected)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_refused_or_broken_is_so_in_the_same_words(house_of_helpers):
+    offload = house_of_helpers()
+    bad = terms(ask("m", messages=[{"role": "user", "content": LONG}, {"role": 7}]))
+    with pytest.raises(Refused) as here:
+        met(bad).outbound()
+    with pytest.raises(Refused) as there:
+        await offload.outbound(bad, met(bad))
+    assert there.value.info == here.value.info
+    passed = REQUESTS["passed"]
+    for body in (b'{"error": {"message": "no sk-hidden-1"}, "x": "' + LONG.encode() + b'"}', b"{"):
+        with pytest.raises((Broken, BackendRefused)) as here:
+            met(passed).unary(body, now=1)
+        with pytest.raises(type(here.value)) as there:
+            await offload.answer("unary", passed, met(passed), body, 1)
+        assert there.value.info == here.value.info
+        assert "hidden" not in there.value.info.message
+
+
+# The processes.
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_helper_that_dies_is_followed_by_another(house_of_helpers):
+    offload, terms = house_of_helpers(), REQUESTS["translated"]
+    await offload.outbound(terms, met(terms))
+    (first,) = pids(offload)
+    asked = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    os.kill(first, signal.SIGKILL)
+    assert (await asked) == met(terms).outbound()
+    assert pids(offload) != [first]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_ends_its_helpers_is_refused(house_of_helpers):
+    offload, terms = house_of_helpers(), REQUESTS["translated"]
+    await offload.outbound(terms, met(terms))
+    asked = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    for _ in range(2):
+        while not offload._helpers or not offload._helpers[0].ready:
+            await deferLater(reactor, 0.001)
+        os.kill(pids(offload)[0], signal.SIGKILL)
+        while offload._helpers and offload._helpers[0].ready:
+            await deferLater(reactor, 0.001)
+    with pytest.raises(Refused) as refused:
+        await asked
+    assert refused.value.info.code == "request_too_complex"
+    assert offload.results == ["ok", "died"]
+    assert (await offload.outbound(terms, met(terms))).path == "/messages"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_job_that_takes_too_long_is_ended_and_refused(house_of_helpers):
+    offload, terms = house_of_helpers(), REQUESTS["translated"]
+    await offload.outbound(terms, met(terms))
+    os.kill(pids(offload)[0], signal.SIGSTOP)
+    offload._helpers[0]._seconds = 0.05
+    with pytest.raises(Refused) as refused:
+        await offload.outbound(terms, met(terms))
+    assert refused.value.info.code == "request_too_complex"
+    assert "time" in refused.value.info.message
+    assert offload.results == ["ok", "late"]
+    with pytest.raises(Broken) as broken:
+        workflow = met(terms)
+        workflow.outbound()
+        await offload.outbound(terms, met(terms))
+        os.kill(pids(offload)[0], signal.SIGSTOP)
+        offload._helpers[0]._seconds = 0.05
+        await offload.answer("unary", terms, workflow, answer("anthropic"), 1)
+    assert broken.value.info.code == "answer_too_complex"
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory_is_bounded(house_of_helpers):
+    offload = house_of_helpers(Limits(helpers=1, helper_memory=400 << 20))
+    tiny = terms(
+        ask("m", messages=[{"role": "user", "content": "a"}], metadata={"a": [[]] * 9_000_000})
+    )
+    with pytest.raises(Refused) as refused:
+        await offload.outbound(tiny, met(tiny))
+    assert (refused.value.info.code, offload.results) == ("request_too_complex", ["memory"])
+    good = REQUESTS["translated"]
+    assert (await offload.outbound(good, met(good))).path == "/messages"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_ends_what_waits_and_long_work(house_of_helpers, monkeypatch):
+    monkeypatch.setattr(helper, "LEFT_SECONDS", 0.05)
+    offload, terms = house_of_helpers(), REQUESTS["translated"]
+    await offload.outbound(terms, met(terms))
+    (first,) = pids(offload)
+    os.kill(first, signal.SIGSTOP)
+    working = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    waiting = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    third = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    for left in (waiting, working):
+        left.cancel()
+        with pytest.raises(CancelledError):
+            await left
+    assert len(offload._waiting) == 1
+    assert (await third) == met(terms).outbound()
+    assert pids(offload) != [first]
+    assert offload.results == ["ok", "left", "left", "ok"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_so_many_jobs_wait(house_of_helpers, monkeypatch):
+    monkeypatch.setattr(offload, "WAITING", 1)
+    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    asked = [Deferred.fromCoroutine(pool.outbound(terms, met(terms))) for _ in range(2)]
+    with pytest.raises(Refused) as refused:
+        await pool.outbound(terms, met(terms))
+    assert (refused.value.info.kind, refused.value.info.retry_after) == ("overloaded", "1")
+    for each in asked:
+        await each
+    assert pool.results == ["full", "ok", "ok"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_of_several_helpers_is_kept_free_of_long_work(house_of_helpers, monkeypatch):
+    monkeypatch.setattr(offload, "LONG_JOB", 2 * LARGE)
+    pool, terms = house_of_helpers(Limits(helpers=2)), REQUESTS["translated"]
+    long = REQUESTS["passed"]
+    asked = [Deferred.fromCoroutine(pool.outbound(each, met(each))) for each in (long, long, terms)]
+    assert [helper.task.large for helper in pool._helpers] == [True, False]
+    for each in asked:
+        await each
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_helper_without_work_is_ended(house_of_helpers, monkeypatch):
+    monkeypatch.setattr(helper, "IDLE_SECONDS", 0.01)
+    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    await pool.outbound(terms, met(terms))
+    (pid,) = pids(pool)
+    await deferLater(reactor, 0.3)
+    assert not pool._helpers
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("reason", ["clock", "none", "executable"])
+@pytest_twisted.ensureDeferred
+async def test_where_no_process_can_be_had_all_is_done_here(house_of_helpers, reason, monkeypatch):
+    clock, limits = reactor, LIMITS
+    if reason == "clock":
+        clock = Clock()
+    elif reason == "none":
+        limits = Limits(helpers=0)
+    else:
+        monkeypatch.setattr("sys.executable", "")
+    pool, terms = house_of_helpers(limits, clock), REQUESTS["translated"]
+    assert (await pool.outbound(terms, met(terms))) == met(terms).outbound()
+    assert not pool._helpers
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_that_is_no_python_is_not_waited_for(house_of_helpers, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    assert (await pool.outbound(terms, met(terms))) == met(terms).outbound()
+    assert not pool._helpers
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_goes_through_with_a_large_request_and_a_large_answer(house):
+    text = [{"role": "user", "content": LONG * 40}]
+    client = await house.post(PATHS["openai"], ask("a", messages=text))
+    line = await house.backend()
+    sent = json.loads(line.body)
+    assert sent["model"] == "real-a"
+    assert sent["messages"][0]["content"] == [{"type": "text", "text": LONG * 40}]
+    line.transport.write(unary(answer("anthropic", model="real-a")))
+    (record,) = await house.ended()
+    assert (record.status, record.outcome) == (200, "complete")
+    await client.until(lambda: len(client.received) > len(LONG))
+    got = json.loads(client.body)
+    assert got["choices"][0]["message"]["content"] == LONG
+    house.broker.offload.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_meanwhile_is_forgotten(house):
+    client = await house.post(
+        PATHS["openai"], ask("a", messages=[{"role": "user", "content": LONG}])
+    )
+    while not house.broker.offload._helpers:
+        await deferLater(reactor, 0.001)
+    client.transport.abortConnection()
+    (record,) = await house.ended()
+    assert record.outcome == "client_left"
+    assert not house.backends_seen
+    house.broker.offload.close()
