@@ -259,7 +259,8 @@ class Broker:
         """One target; a refusal that teaches what the model does not take is repaired once."""
         mode = call.mode or alias.mode
         known = self._lessons.overrides(target, now)
-        overrides = {**known, **alias.profile} if known else alias.profile
+        configured = alias.overrides(target)
+        overrides = {**known, **configured} if known else configured
         workflow = meet(call, target, mode=mode, overrides=overrides)
         try:
             return await self._try(call, record, alias, target, workflow, overrides)
@@ -272,7 +273,7 @@ class Broker:
             if (
                 lesson is None
                 or record.client_left
-                or not lesson.overrides.keys().isdisjoint(alias.profile)
+                or not lesson.overrides.keys().isdisjoint(configured)
             ):
                 raise
         self._lessons.learn(target, lesson, self.clock.seconds())
@@ -283,7 +284,7 @@ class Broker:
             parameter=lesson.parameter,
             model=target.model,
         )
-        learned = {**known, **lesson.overrides, **alias.profile}
+        learned = {**known, **lesson.overrides, **configured}
         workflow = meet(call, target, mode=mode, overrides=learned)
         return await self._try(call, record, alias, target, workflow, learned)
 

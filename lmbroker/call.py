@@ -7,6 +7,7 @@ observers may not: they are told, in the order ``opened``, ``attempted`` (once p
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -36,7 +37,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     once; ``queue`` more wait for at most ``queue_timeout`` seconds each. ``keepalive``: connections
     are used again. It is asked each ``check_interval`` seconds whether it lives. ``headers`` go
     with each request.
-    ``secrets`` is made of the others: what nobody may read in what the backend says.
+    ``secrets`` is made of the others: what nobody may read in what the backend says; so is
+    ``host``, the name in ``url``.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     check_interval: float | None = None
     headers: tuple[tuple[str, str | Secret], ...] = ()
     secrets: tuple[Secret, ...] = ()
+    host: str = ""
 
     def __post_init__(self) -> None:
         held = [] if self.credential is None else [self.credential]
@@ -65,6 +68,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
                 rest = value.reveal().partition(" ")[2].strip()
                 held += [Secret(rest)] if rest else []
         msgspec.structs.force_setattr(self, "secrets", tuple(held))
+        msgspec.structs.force_setattr(self, "host", urlsplit(self.url).hostname or "")
 
     def __repr__(self) -> str:
         """Without the headers, which may hold a credential, too."""
@@ -114,11 +118,13 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend and the model's name there; ``timeouts`` are how long to wait for it."""
+    """A backend and the model's name there; ``timeouts`` are how long to wait for it, ``profile``
+    what overrides that of the alias."""
 
     backend: Backend
     model: str
     timeouts: Timeouts = Timeouts()
+    profile: Mapping[str, Any] = {}
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +140,10 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "default"
     profile: Mapping[str, Any] = {}
     expose_limits: bool = False
+
+    def overrides(self, target: Target) -> Mapping[str, Any]:
+        """What was configured of the model of ``target``: there, else here."""
+        return {**self.profile, **target.profile} if target.profile else self.profile
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

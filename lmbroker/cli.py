@@ -339,7 +339,7 @@ def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow
     target = alias.targets[0]
     model = options.model or target.model or call.alias
     target = msgspec.structs.replace(target, model=model)
-    return meet(call, target, mode=options.mode or alias.mode, overrides=alias.profile)
+    return meet(call, target, mode=options.mode or alias.mode, overrides=alias.overrides(target))
 
 
 def _write(data: bytes) -> None:

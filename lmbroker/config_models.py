@@ -25,6 +25,10 @@ NOT_IN_RETRIES = ("unsafe", "fallback_on")
 _STICKY = ("caller", "header:", "body:")
 
 
+_Read = tuple[Placed, str, float, dict[str, Any]]
+"""A target as it was read: its backend, the model's name, its weight, its own profile."""
+
+
 class Models:
     """Reads the models. ``timeouts``, ``retries`` and ``caps`` are what holds where none says
     otherwise."""
@@ -62,14 +66,15 @@ class Models:
                 backend=placed.backend,
                 model=model,
                 timeouts=msgspec.structs.replace(self._timeouts, **{**placed.timeouts, **timeouts}),
+                profile=own,
             )
-            for placed, model, _ in read
+            for placed, model, _, own in read
         ]
         return Route(
             name=name,
             targets=tuple(targets),
-            weights=tuple(weight for _, _, weight in read) if several else (),
-            keys={placed.backend.name: placed.keyed for placed, _, _ in read if placed.keyed},
+            weights=tuple(weight for _, _, weight, _ in read) if several else (),
+            keys={placed.backend.name: placed.keyed for placed, *_ in read if placed.keyed},
             mode=mode,
             profile=profile,
             expose_limits=expose_limits,
@@ -88,16 +93,17 @@ class Models:
             table.complain("alias", f"found {describe(name)}: a * may stand at the end only")
         return name
 
-    def _single(self, table: Table, alias: str) -> list[tuple[Placed, str, float]]:
+    def _single(self, table: Table, alias: str) -> list[_Read]:
         """The one target of a model that names its backend itself."""
         dialect: Any = table.text("type", required=True, choices=DIALECTS)
         held = table.table("target", required=True)
         model = _name(held, "model", alias)
+        profile = read_fields(held.table("profile"), Profile)
         placed = self._backends.inline(held, dialect)
         held.done()
-        return [(placed, model, 1.0)] if placed is not None and model else []
+        return [(placed, model, 1.0, profile)] if placed is not None and model else []
 
-    def _several(self, table: Table, alias: str) -> list[tuple[Placed, str, float]]:
+    def _several(self, table: Table, alias: str) -> list[_Read]:
         if table.has("target"):
             table.complain("targets", "cannot stand beside target: use the one or the other")
             table.any("target")
@@ -109,6 +115,7 @@ class Models:
             name = target.text("backend", required=True)
             model = _name(target, "model", alias)
             weight = target.number("weight", 1, least=0, most=MANY)
+            profile = read_fields(target.table("profile"), Profile)
             target.done()
             placed = self._backends.named.get(name)
             if placed is None and name:
@@ -117,7 +124,7 @@ class Models:
                     "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
                 )
             if placed is not None and model:
-                found.append((placed, model, weight))
+                found.append((placed, model, weight, profile))
         return found
 
     def _sticky(self, table: Table) -> tuple[str, ...]:

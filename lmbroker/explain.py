@@ -1,6 +1,7 @@
 """``lmbroker explain``: where a call would go and what the backend would get. Calls nobody."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,8 +11,11 @@ from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config import Config
 from lmbroker.endpoints import operation_url
 from lmbroker.errors import Refused
+from lmbroker.profiles import Source, profile, told
 from lmbroker.routing import Route
 from lmbroker.workflows import meet
+
+_SOURCES = {"host": "built in, for this host", "target": "configured at the target"}
 
 _WHY = {
     "ordered": "in this order; the next one is for when those before it are not free",
@@ -39,6 +43,9 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
     if route.caps is not None:
         caps = msgspec.structs.asdict(route.caps).items()
         yield "at most " + ", ".join(f"{name} {cap}" for name, cap in caps if cap is not None)
+    for at, target in enumerate(route.targets):
+        yield f"profile at {at + 1}., where it differs from that of an unknown model:"
+        yield from (f"  {line}" for line in _profile(route, routing.named(target, name)))
     if body is not None:
         yield ""
         yield from _sent(route, name, dialect, operation, body)
@@ -54,6 +61,26 @@ def _target(route: Route, at: int, target: Target, dialect: str) -> str:
         f"{backend.name} ({backend.dialect}, {backend.url}) model {target.model}: "
         f"{way}{weight}{told}"
     )
+
+
+def _profile(route: Route, target: Target) -> Iterator[str]:
+    """The profile in force, but for values that are those of an unknown model; what calls have
+    taught a running broker is not known here."""
+    backend = target.backend
+    layers: tuple[tuple[Source, Mapping[str, Any]], ...] = (
+        ("configured", route.profile),
+        ("target", target.profile),
+    )
+    usual = profile(backend.dialect, "")
+    for field, value, source in told(backend.dialect, target.model, backend.host, layers):
+        if source != "built in" or value != getattr(usual, field):
+            yield f"{field} = {_value(value)} ({_SOURCES.get(source, source)})"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
 def _sent(
@@ -72,7 +99,7 @@ def _sent(
     )
     if route.caps is not None:
         route.caps.check(call)
-    workflow = meet(call, target, mode=route.mode, overrides=route.profile)
+    workflow = meet(call, target, mode=route.mode, overrides=route.overrides(target))
     try:
         outbound = workflow.outbound()
     except Refused as refusal:

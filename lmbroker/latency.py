@@ -257,7 +257,8 @@ def _narrowed(config: Config, route: Route, plan: Plan, port: int, key: str) -> 
 
 def _direct(route: Route, plan: Plan) -> _Way:
     target = route.targets[0]
-    known = profile(target.backend.dialect, target.model, route.profile)
+    backend = target.backend
+    known = profile(backend.dialect, target.model, route.overrides(target), host=backend.host)
     body = _request(target.backend.dialect, target.model, known, plan)
     return _Way(target=_patient(target), body=body, stream=plan.stream)
 
@@ -267,7 +268,10 @@ def _through(route: Route, plan: Plan, port: int, key: str) -> _Way:
     spoken = target.backend.dialect
     dialect = plan.client or spoken
     # A client of the backend's own dialect writes what the model takes, since it is passed through.
-    known = profile(dialect, *((target.model, route.profile) if dialect == spoken else ("",)))
+    model, overrides, host = "", None, ""
+    if dialect == spoken:
+        model, overrides, host = target.model, route.overrides(target), target.backend.host
+    known = profile(dialect, model, overrides, host=host)
     backend = Backend(
         name="broker",
         url=f"http://127.0.0.1:{port}/v1",

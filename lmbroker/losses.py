@@ -57,7 +57,7 @@ class Losses:
     @property
     def paths(self) -> tuple[str, ...]:
         """Reported paths, first seen first, no duplicates."""
-        return tuple({**self._paths, **self._changed})
+        return tuple(self._paths)
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Losses:
 
     def header(self) -> str:
         """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
-        return listed(self.paths) if self._paths or self._changed else ""
+        return listed(self.paths) if self._paths else ""
 
     def drop(
         self,
@@ -97,6 +97,7 @@ class Losses:
         """
         if self.mode == "strict":
             raise self.refusal(path, reason, details)
+        self._paths.setdefault(path)
         self._changed.setdefault(path)
 
     def refuse(

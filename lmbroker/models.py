@@ -23,7 +23,8 @@ def entry(alias: Alias, created: int) -> dict[str, Any]:
     """One model, in both dialects at once. ``created`` is in unix seconds; the limits, in
     tokens, are those that the profile of the alias's first target knows."""
     target = alias.targets[0]
-    known = profile(target.backend.dialect, target.model, alias.profile)
+    backend = target.backend
+    known = profile(backend.dialect, target.model, alias.overrides(target), host=backend.host)
     return {
         "id": alias.name,
         "object": "model",

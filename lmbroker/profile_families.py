@@ -2,14 +2,17 @@
 
 Each row is a pattern on the normalised model name (``profiles.normalised``: lower case, no
 vendor prefix, no ``.``) and what differs from the profile of an unknown model of that dialect.
-The first row that matches counts. Nothing here is a rule of the broker: every value can be set
-otherwise in the configuration, and those marked [?] are not verified.
+The first row that matches counts. The comment above a row says where it comes from. Nothing here
+is a rule of the broker: every value can be set otherwise in the configuration, and those marked
+[?] are not verified. A row chooses between two ways of saying a thing; none says that a model
+takes no images, files, schemas, strict tools, stop sequences or reasoning.
 """
 
 from typing import Any
 
 Family = tuple[str, dict[str, Any]]
 
+# Anthropic's pages on models, extended thinking, effort and structured outputs
 _MANUAL: dict[str, Any] = {
     "max_output": 64_000,
     "context": 200_000,
@@ -20,6 +23,7 @@ _MANUAL: dict[str, Any] = {
     "prefill": "native",
 }
 _SIX: dict[str, Any] = {
+    "prefill": "no",
     "context": 1_000_000,
     "thinking_types": ("adaptive", "enabled", "disabled"),
     "effort": ("low", "medium", "high", "max"),
@@ -27,6 +31,7 @@ _SIX: dict[str, Any] = {
     "temp_xor_top_p": True,
 }
 _LATER: dict[str, Any] = {
+    "prefill": "no",
     "max_output": 128_000,
     "context": 1_000_000,
     "thinking_types": ("adaptive", "disabled"),
@@ -76,117 +81,179 @@ ANTHROPIC: tuple[Family, ...] = (
     (r"claude-opus-4-5", {**_MANUAL, "effort": ("low", "medium", "high")}),
     (r"claude-(haiku|sonnet)-4-5", _MANUAL),
     # [?] older models, as far as they are still served somewhere
-    (r"claude-opus-4(-[01])?", {**_MANUAL, "max_output": 32_000, "structured_outputs": False}),
-    (r"claude-sonnet-4(-0)?", {**_MANUAL, "structured_outputs": False}),
-    (r"claude-3-7-sonnet", {**_MANUAL, "structured_outputs": False, "strict_tools": False}),
-    (
-        r"claude-3(-5)?-(opus|sonnet|haiku)",
-        {
-            **_MANUAL,
-            "max_output": 8_192,
-            "thinking_types": (),
-            "structured_outputs": False,
-            "strict_tools": False,
-        },
-    ),
+    (r"claude-opus-4(-[01])?", {**_MANUAL, "max_output": 32_000}),
+    (r"claude-sonnet-4(-0)?", _MANUAL),
+    (r"claude-3-7-sonnet", _MANUAL),
+    (r"claude-3(-5)?-(opus|sonnet|haiku)", {**_MANUAL, "max_output": 8_192}),
 )
 
 _OPENAI: dict[str, Any] = {
     "max_tokens_field": "max_completion_tokens",
     "user_field": "safety_identifier",
     "service_tier": True,
-    "pdf": True,
     "tool_id": r"^[A-Za-z0-9_-]{1,40}$",
+    "effort": ("low", "medium", "high"),
+    "reasoning_off": (),
+    "prefill": "no",  # an answer at the end is not continued: the model begins a new one
 }
-_CHAT: dict[str, Any] = {**_OPENAI, "effort": (), "reasoning_control": "none"}
 _THINKER: dict[str, Any] = {
     **_OPENAI,
     "system_role": "developer",
     "sampling": "none",
-    "stop": False,
     "max_output": 128_000,
     "context": 400_000,
 }
-_TO_XHIGH = ("none", "low", "medium", "high", "xhigh")
-_MODERN: dict[str, Any] = {**_THINKER, "sampling": "no_thinking", "effort": _TO_XHIGH}
-_LOCAL: dict[str, Any] = {"user_field": "none", "system_first_only": True, "strict_tools": False}
+_MODERN: dict[str, Any] = {
+    **_THINKER,
+    "sampling": "no_thinking",
+    "effort": ("none", "low", "medium", "high", "xhigh"),
+}
+_MARKED: dict[str, Any] = {**_MODERN, "cache_breakpoints": True}
+_LOCAL: dict[str, Any] = {"user_field": "none", "system_first_only": True}
+_BY_THINKING: dict[str, Any] = {"reasoning_control": "deepseek", "reasoning_off": ()}
+
+_GEMINI: dict[str, Any] = {
+    "user_field": "none",
+    "thinking_default": "always",
+    "effort": ("minimal", "low", "medium", "high"),
+    "reasoning_off": (),
+}
 
 OPENAI: tuple[Family, ...] = (
+    # OpenAI: developers.openai.com/api/docs/models and the reference of Chat Completions
+    # (max_completion_tokens, safety_identifier, reasoning_effort by model).
     # [?] gpt-5-chat and gpt-5-pro
-    (r"gpt-5(-\d)?-chat", {**_CHAT, "max_output": 16_384, "context": 128_000}),
+    (r"gpt-5(-\d)?-chat", {**_OPENAI, "max_output": 16_384, "context": 128_000}),
     (r"gpt-5(-\d)?-pro", {**_THINKER, "effort": ("high",)}),
-    (r"gpt-5-1-codex-max", {**_MODERN, "effort": ("none", "low", "medium", "high", "xhigh")}),
+    (r"gpt-5-1-codex-max", _MODERN),
     (r"gpt-5-1(?!\d)", {**_MODERN, "effort": ("none", "low", "medium", "high")}),
-    (r"gpt-5-[23](?!\d)", _MODERN),
-    (r"gpt-5-\d{1,2}(?!\d)", {**_MODERN, "tools_with_reasoning": False}),
+    (r"gpt-5-[2-5](?!\d)", _MODERN),
+    # prompt_cache_breakpoint came with gpt-5.6 (OpenAI's guide to prompt caching)
+    (r"gpt-5-\d{1,2}(?!\d)", _MARKED),
     (r"gpt-5", {**_THINKER, "effort": ("minimal", "low", "medium", "high")}),
-    (r"gpt-[6-9]", {**_MODERN, "tools_with_reasoning": False}),  # [?]
-    (r"o1-mini|o1-preview", {**_THINKER, "effort": (), "reasoning_control": "none"}),
+    (r"gpt-[6-9]", _MARKED),  # [?]
     (r"o[134]", {**_THINKER, "max_output": 100_000, "context": 200_000}),
-    (r"(chatgpt-|gpt-)4o", {**_CHAT, "max_output": 16_384, "context": 128_000}),
-    (r"gpt-4-1", {**_CHAT, "max_output": 32_768, "context": 1_047_576}),
-    (r"gpt-4-turbo", {**_CHAT, "max_output": 4_096, "structured_outputs": False, "pdf": False}),
+    (r"(chatgpt-|gpt-)4o", {**_OPENAI, "max_output": 16_384, "context": 128_000}),
+    (r"gpt-4-1", {**_OPENAI, "max_output": 32_768, "context": 1_047_576}),
+    (r"gpt-4-turbo", {**_OPENAI, "max_output": 4_096}),
+    (r"gpt-4|gpt-3-5", _OPENAI),
+    # The model card on Hugging Face: three levels, and no way to turn reasoning off.
     (
-        r"gpt-4|gpt-3-5",
+        r"gpt-oss",
         {
-            **_CHAT,
-            "structured_outputs": False,
-            "strict_tools": False,
-            "vision": False,
-            "pdf": False,
+            **_LOCAL,
+            "thinking_default": "always",
+            "effort": ("low", "medium", "high"),
+            "reasoning_off": (),
         },
     ),
-    (r"gpt-oss", {**_LOCAL, "vision": False}),
+    # Weights that are served by others: their chat templates know a switch called `thinking`
+    # (model card of DeepSeek-V3.1); the first R1 servers left its reasoning in the text.
+    (
+        r"deepseek-(v[0-3]|r1)",
+        {
+            "user_field": "none",
+            "reasoning_control": "template_kwargs",
+            "reasoning_off": (),
+            "template_switches": ("thinking",),
+            "think_tags": True,
+        },
+    ),
+    # api-docs.deepseek.com: thinking mode; its tool calls want their reasoning_content back.
     (
         r"deepseek",
         {
-            "reasoning_control": "deepseek",
+            **_BY_THINKING,
             "replay_required": True,
             "effort": ("low", "high", "max"),
-            "structured_outputs": False,
-            "strict_tools": False,
-            "vision": False,
             "user_field": "none",
         },
     ),
+    # platform.kimi.ai/docs/api/models-overview (thinking), and the refusal of tool calls whose
+    # reasoning_content is missing.
+    (
+        r"kimi-k2-thinking",
+        {
+            "user_field": "none",
+            "replay_required": True,
+            "thinking_default": "always",
+        },
+    ),
+    (
+        r"kimi|moonshot",
+        {
+            **_BY_THINKING,
+            "user_field": "none",
+            "replay_required": True,
+            "reasoning_off": ("deepseek", "template_kwargs"),
+        },
+    ),
+    # docs.z.ai, deep thinking; chat templates of the weights know `enable_thinking`.
+    (
+        r"(chat)?glm",
+        {**_BY_THINKING, "user_field": "none", "reasoning_off": ("deepseek", "template_kwargs")},
+    ),
+    # platform.minimax.io, OpenAI-compatible API: reasons always, between <think> tags in the text
+    # unless reasoning_split is set.
+    (
+        r"minimax|abab",
+        {"user_field": "none", "thinking_default": "always", "think_tags": True},
+    ),
+    # volcengine.com/docs/82379, deep thinking: thinking.type and reasoning_effort
+    (
+        r"doubao|seed",
+        {**_BY_THINKING, "user_field": "none", "effort": ("minimal", "low", "medium", "high")},
+    ),
+    # docs.mistral.ai: ids of nine characters, prefix for an answer to be continued,
+    # reasoning_effort high or none. Templates and API refuse a user's message after a tool's, and
+    # templates refuse speakers that do not take turns (mistral-common, its validator).
     (
         r"(open-)?(mistral|ministral|mixtral|magistral|codestral|devstral|pixtral)",
         {
             "tool_id": r"^[A-Za-z0-9]{9}$",
-            "reasoning_control": "none",
-            "effort": (),
+            "effort": ("none", "high"),
+            "reasoning_off": (),
             "prefill": "mistral",
             "user_field": "none",
-            "stream_options": False,  # [?] some versions refuse it
+            "system_first_only": True,
+            "alternate_roles": True,
+            "after_tool": "merge",
         },
     ),
+    # qwen.readthedocs.io, deployment with vLLM: enable_thinking; templates of Qwen 3.5 and later
+    # refuse a system message that is not the first.
     (
         r"qwen|qwq",
         {
             **_LOCAL,
             "reasoning_control": "template_kwargs",
-            "effort": (),
-            "vision": False,
+            "reasoning_off": (),
+            "template_switches": ("enable_thinking",),
             "ext": ("top_k", "min_p", "repetition_penalty"),
         },
     ),
+    # ai.google.dev/gemini-api/docs/openai: levels of effort; only 2.5 can be told not to reason.
+    (r"gemini-2-5-pro", _GEMINI),
+    # ai.google.dev/gemini-api/docs/thought-signatures
+    (r"gemini-([3-9]|pro-latest)", {**_GEMINI, "signed_calls": True}),
+    (r"gemini", {"user_field": "none", "reasoning_off": ("effort",)}),
+    # docs.x.ai, reasoning
+    (r"grok-3-mini", {"effort": ("low", "high"), "reasoning_off": ()}),
+    (r"grok", {"reasoning_off": ("effort",)}),
+    # Claude behind a gateway (docs.litellm.ai and openrouter.ai/docs, prompt caching): cache marks
+    # in Anthropic's form.
     (
-        r"gemini-[3-9]",
+        r"claude",
         {
-            "user_field": "none",
-            "strict_tools": False,
-            "effort": ("none", "low", "medium", "high"),
-            "signed_calls": True,
+            "effort": ("none", "low", "medium", "high", "xhigh", "max"),
+            "reasoning_off": ("effort",),
+            "cache_breakpoints": True,
+            "cache_marks": "cache_control",
         },
     ),
-    (
-        r"gemini",
-        {"user_field": "none", "strict_tools": False, "effort": ("none", "low", "medium", "high")},
-    ),
-    (r"grok-3-mini", {"effort": ("low", "high"), "stop": False, "vision": False}),
-    (r"grok", {"reasoning_control": "none", "effort": (), "stop": False}),  # [?]
+    # Chat templates that take one system message at the start (model cards on Hugging Face)
     (
         r"(meta-)?llama|gemma|phi|codellama|vicuna|smollm|tinyllama|granite|command|nemotron",
-        {**_LOCAL, "reasoning_control": "none", "effort": (), "vision": False},
+        _LOCAL,
     ),
 )

@@ -1,17 +1,21 @@
 """What a backend's model can do (translation.md 0.3).
 
-Encoders ask a profile instead of guessing from a model's name. A profile is resolved by
-``profile(dialect, model, overrides)``: built-in pattern first, then what the config says.
+Encoders ask a profile instead of guessing from a model's name. ``profile`` resolves one: what is
+known of the model's family, then of the host that serves it, then what the configuration says.
+
+A built-in row is a guess. It may choose between two ways of saying a thing, and it never takes a
+capability away: what a backend does not take, it says itself, and the broker learns it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
 from lmbroker.profile_families import ANTHROPIC, OPENAI
+from lmbroker.profile_hosts import HOSTS
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +29,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     effort: tuple[str, ...] = ("low", "medium", "high")
     default_effort: str | None = None
     disabled_max_effort: str | None = None
-    reasoning_control: Literal["effort", "deepseek", "template_kwargs", "openrouter", "none"] = (
-        "effort"
-    )
+    reasoning_control: Literal[
+        "effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter", "none"
+    ] = "effort"
+    reasoning_off: tuple[
+        Literal["effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter"], ...
+    ] = ()
+    """The ways in which the model is told not to reason, where ``reasoning_control`` is not the one
+    for that, or where nobody knows which of them is obeyed."""
+    template_switches: tuple[str, ...] = ("enable_thinking",)
+    """What the chat template calls its switch for reasoning."""
     reasoning_replay: Literal[
         "origin", "reasoning_content", "reasoning", "reasoning_details", "none"
     ] = "none"
@@ -38,7 +49,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     temp_xor_top_p: bool = False
     forced_tools: bool = True
     forced_tools_fallback: Literal["instruct", "refuse"] = "instruct"
-    prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "no"
+    prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "native"
     mid_system: bool = False
     system_first_only: bool = False
     system_role: Literal["system", "developer"] = "system"
@@ -49,8 +60,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     pdf: bool = True
     tool_result_images: bool = True
     cache_breakpoints: bool = True
+    cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] = "prompt_cache_breakpoint"
+    """The field of a content part that marks a cache breakpoint in Chat Completions."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
-    stop_max: int = 4
+    stop_max: int | None = None
     stop: bool = True
     tool_max: int = 128
     tool_id: str = r"^[A-Za-z0-9_-]{1,64}$"
@@ -84,12 +97,19 @@ UNKNOWN_ANTHROPIC = Profile()
 
 UNKNOWN_OPENAI = Profile(
     thinking_types=(),
+    effort=("none", "low", "medium", "high"),
+    reasoning_off=("effort", "template_kwargs"),
+    template_switches=("enable_thinking", "thinking"),
     mid_system=True,
-    pdf=False,
     tool_result_images=False,
     cache_breakpoints=False,
     reasoning_replay="origin",
 )
+"""Whoever serves an unknown model is told not to reason in the two ways that are obeyed most: by
+effort (the format's own), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
+
+Source = Literal["built in", "host", "configured", "target", "learned"]
+"""Where a value of a profile comes from; ``configured`` stands at the alias."""
 
 _VENDOR = re.compile(
     r"(?:(?:us|eu|jp|au|apac|global)\.)?(?:anthropic|openai|meta|mistral|deepseek|qwen|xai)\."
@@ -97,16 +117,40 @@ _VENDOR = re.compile(
 _TURNED = re.compile(r"claude-(4-\d|[5-9](?:-\d)?)-(opus|sonnet|haiku|fable|mythos)(?![a-z])")
 
 
-def profile(dialect: str, model: str, overrides: Mapping[str, Any] | None = None) -> Profile:
-    """The profile of ``model`` at a backend that speaks ``dialect``; ``overrides`` win.
+def profile(
+    dialect: str, model: str, overrides: Mapping[str, Any] | None = None, *, host: str = ""
+) -> Profile:
+    """The profile of ``model`` at a backend on ``host`` that speaks ``dialect``; ``overrides`` win.
 
     Raises TypeError for an override that names no field.
     """
-    base = _built_in(dialect, model)
-    if not overrides:
-        return base
+    base = _built_in(dialect, model, host)
+    return msgspec.structs.replace(base, **_fields(overrides)) if overrides else base
+
+
+def told(
+    dialect: str, model: str, host: str, layers: Iterable[tuple[Source, Mapping[str, Any]]] = ()
+) -> Iterator[tuple[str, Any, Source]]:
+    """Each field of the profile in force, its value and where that comes from. A later one of
+    ``layers`` wins over an earlier one."""
+    base = _base(dialect)
+    sources: dict[str, Source] = {}
+    found = _by_family(dialect, model)
+    for source, fields in (("host", _by_host(dialect, model, host)), *layers):
+        found |= _fields(fields)
+        sources |= dict.fromkeys(fields, source)
+    values = msgspec.structs.replace(base, **found)
+    for name in Profile.__struct_fields__:
+        yield name, getattr(values, name), sources.get(name, "built in")
+
+
+def _fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``overrides`` as values of fields. Whoever names the way to control reasoning means it for
+    turning it off, too."""
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
-    return msgspec.structs.replace(base, **fields)
+    if "reasoning_control" in fields:
+        return {"reasoning_off": (), "template_switches": ("enable_thinking",), **fields}
+    return fields
 
 
 def normalised(model: str) -> str:
@@ -121,16 +165,34 @@ def normalised(model: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _built_in(dialect: str, model: str) -> Profile:
+def _built_in(dialect: str, model: str, host: str) -> Profile:
+    known = _by_family(dialect, model) | _by_host(dialect, model, host)
+    return msgspec.structs.replace(_base(dialect), **known)
+
+
+def _base(dialect: str) -> Profile:
+    return UNKNOWN_ANTHROPIC if dialect == "anthropic" else UNKNOWN_OPENAI
+
+
+def _by_family(dialect: str, model: str) -> dict[str, Any]:
+    """What is known of the family that ``model`` belongs to."""
     name = normalised(model)
-    known, base = (
-        (ANTHROPIC, UNKNOWN_ANTHROPIC) if dialect == "anthropic" else (OPENAI, UNKNOWN_OPENAI)
-    )
-    for pattern, fields in known:
+    for pattern, fields in ANTHROPIC if dialect == "anthropic" else OPENAI:
         found = re.match(pattern, name)
         if found and _whole_word(dialect, name[found.end() :]):
-            return msgspec.structs.replace(base, **fields)
-    return base
+            return dict(fields)
+    return {}
+
+
+def _by_host(dialect: str, model: str, host: str) -> dict[str, Any]:
+    """What is known of a host that serves models in the OpenAI format."""
+    if dialect == "anthropic" or not host:
+        return {}
+    name, known = normalised(model), f".{host.lower()}"
+    for ending, pattern, fields in HOSTS:
+        if known.endswith(f".{ending}") and re.match(pattern, name):
+            return dict(fields)
+    return {}
 
 
 def _whole_word(dialect: str, rest: str) -> bool:

@@ -866,7 +866,11 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     for wild in [name for name in named if name.endswith(".*")]:
         named.remove(wild)
         like = wild.removesuffix("*")
-        kept = {"models[].target.": "backends[]."}.get(like, like.rpartition("[].")[2])
+        kept = {
+            "models[].target.": "backends[].",
+            "models[].target.profile.": "models[].profile.",
+            "models[].targets[].profile.": "models[].profile.",
+        }.get(like, like.rpartition("[].")[2])
         named += [
             like + name.removeprefix(kept)
             for name in named
@@ -899,7 +903,7 @@ def _inline_default(value):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()

@@ -30,8 +30,11 @@ _BUDGET_EFFORTS: tuple[tuple[int, Effort], ...] = (
 
 def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
     """The nearest of ``levels`` that is not above ``effort``, else the lowest of them; None where
-    there are no levels."""
+    there are no levels. Reasoning that was asked for is never turned off by it: ``none`` stands
+    for itself only."""
     ranks = sorted(EFFORTS.index(level) for level in EFFORTS if level in levels)
+    if effort != "none":
+        ranks = [rank for rank in ranks if EFFORTS[rank] != "none"]
     if not ranks:
         return None
     wanted = EFFORTS.index(effort)

@@ -314,9 +314,13 @@ class _Walk:
             moved[key] = value
 
     def _close(self, schema: JSON, out: JSON) -> None:
-        """Objects are closed; one that holds nothing but free keys cannot be."""
+        """Objects are closed; one that holds nothing but free keys cannot be: closed, it would
+        hold nothing at all."""
         properties = out.get("properties") or {}
-        if schema.get("additionalProperties") not in (None, False):
+        free = schema.get("additionalProperties")
+        if free is None and "properties" not in schema:
+            free = True
+        if free not in (None, False):
             if not properties:
                 raise _InexpressibleError("an object has free keys")
             self.moved = True

@@ -34,7 +34,7 @@ def meet(
     mode: Mode = "default",
     overrides: Mapping[str, Any] | None = None,
 ) -> Workflow:
-    """The workflow of ``call`` at ``target``; ``overrides`` are the alias's profile.
+    """The workflow of ``call`` at ``target``; ``overrides`` are the configured profile.
 
     Raises Refused where the backend's dialect has no such operation.
     """
@@ -48,7 +48,8 @@ def meet(
     client = ADAPTERS[call.dialect]
     backend = ADAPTERS[target.backend.dialect]
     if call.operation == "embeddings":
-        known = profile(target.backend.dialect, target.model, overrides)
+        host = target.backend.host
+        known = profile(target.backend.dialect, target.model, overrides, host=host)
         return Embeddings(call, target, client, known)
     if client is backend:
         ask_usage = bool((overrides or {}).get("ask_usage"))

@@ -35,10 +35,13 @@ KEPT = 16 * 1024
 many times as much. Those of others are made anew where they are asked for."""
 
 _FIELDS = {
+    "chat_template_kwargs": "reasoning",
+    "enable_thinking": "reasoning",
     "max_completion_tokens": "max_tokens",
     "metadata": "user_id",
     "output_config": "effort",
     "parallel_tool_calls": "parallel_tools",
+    "reasoning": "reasoning",
     "reasoning_effort": "effort",
     "response_format": "output",
     "safety_identifier": "user_id",
@@ -76,7 +79,8 @@ class Translation:
         self._body: JSON | None = None
         self._told: Reply | None = None
         self._tokens: int | None = None
-        self._profile = profile(target.backend.dialect, target.model, overrides)
+        host = target.backend.host
+        self._profile = profile(target.backend.dialect, target.model, overrides, host=host)
 
     @property
     def dropped(self) -> tuple[str, ...]:

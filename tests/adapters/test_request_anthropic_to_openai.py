@@ -32,6 +32,8 @@ from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Tu
 
 JSON = dict[str, Any]
 
+BLIND = "[image left out: this model cannot see images]"
+
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8)).decode()
 PDF = base64.b64encode(b"%PDF-1.4\n").decode()
 
@@ -253,7 +255,9 @@ def test_case_29_images_in_results() -> None:
     out, header = translate(*conversation, overrides={"tool_result_images": True}, judged=False)
     assert out["messages"][2]["content"] == [text("screen"), IMAGE_URL]
     assert len(out["messages"]) == 4 and header == ""
-    assert refused(*conversation, model=LLAMA) == "messages[].content[].type"
+    out, header = translate(*conversation, overrides={"vision": False})
+    assert [m["content"] for m in out["messages"][2:]] == [f"screen\n{BLIND}", f"{BLIND}\n{BLIND}"]
+    assert header == "messages[].content[].type"
 
 
 @pytest.mark.parametrize(
@@ -358,8 +362,8 @@ EFFORT = "output_config.effort"
 CONTROLS: dict[str, dict[str, tuple[JSON, str]]] = {
     "effort": {
         "nothing": ({}, ""),
-        "disabled": ({"reasoning_effort": "low"}, "thinking"),
-        "between_tools": ({"reasoning_effort": "low"}, "thinking"),
+        "disabled": ({"reasoning_effort": "none"}, ""),
+        "between_tools": ({"reasoning_effort": "none"}, "thinking"),
         "adaptive": ({}, ""),
         "omitted": ({}, ""),
         "low": ({"reasoning_effort": "low"}, ""),
@@ -367,7 +371,7 @@ CONTROLS: dict[str, dict[str, tuple[JSON, str]]] = {
         "xhigh": ({"reasoning_effort": "high"}, EFFORT),
         "budget": ({"reasoning_effort": "medium"}, "thinking"),
         "both": ({"reasoning_effort": "low"}, "thinking"),
-        "off_low": ({"reasoning_effort": "low"}, f"{EFFORT},thinking"),
+        "off_low": ({"reasoning_effort": "none"}, EFFORT),
     },
     "deepseek": {
         "nothing": ({}, ""),
@@ -448,7 +452,10 @@ def test_case_34_levels_of_models() -> None:
     assert translate(model=DEEPSEEK, output_config=top)[0]["reasoning_effort"] == "max"
     assert translate(model=DEEPSEEK, output_config=top)[1] == ""
     none = {"effort": ()}
-    assert translate(overrides=none, thinking=off) == (translate()[0], "thinking")
+    by_template = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
+    assert translate(overrides=none, thinking=off) == ({**translate()[0], **by_template}, "")
+    by_effort = {**none, "reasoning_control": "effort"}
+    assert translate(overrides=by_effort, thinking=off) == (translate()[0], "thinking")
     assert translate(overrides=none, output_config=top) == (translate()[0], EFFORT)
     always = {"reasoning_control": "none", "thinking_default": "always"}
     assert translate(overrides=always, thinking=off) == (translate()[0], "thinking")
@@ -468,16 +475,25 @@ def test_case_34_levels_of_models() -> None:
     ],
 )
 def test_case_35_tools_instead_of_reasoning(fields: JSON, header: str) -> None:
-    out, found = translate(model=GPT_54, tools=[tool()], **fields)
+    apart = {"tools_with_reasoning": False}
+    out, found = translate(model=GPT_54, tools=[tool()], overrides=apart, **fields)
     assert (out["reasoning_effort"], found) == ("none", header)
+    asked = translate(model=GPT_54, tools=[tool()], **fields)[0]
+    assert asked.get("reasoning_effort") == translate(model=GPT_54, **fields)[0].get(
+        "reasoning_effort"
+    )
     assert translate(model=GPT_54, **THINKING["low"])[0]["reasoning_effort"] == "low"
     assert "reasoning_effort" not in translate(model=GPT_54)[0]
 
 
 def test_case_36_stop_sequences_and_user() -> None:
     assert translate(stop_sequences=["a", "b", "c", "d"])[0]["stop"] == ["a", "b", "c", "d"]
-    assert refused(stop_sequences=list("abcde")) == "stop_sequences"
-    out, header = translate(stop_sequences=list("abcde"), model=GPT_5)
+    for model in (LOCAL, GPT_5):
+        out, header = translate(stop_sequences=list("abcde"), model=model)
+        assert (out["stop"], header) == (list("abcde"), "")
+    out, header = translate(stop_sequences=list("abcde"), overrides={"stop_max": 4})
+    assert (out["stop"], header) == (list("abcd"), "stop_sequences")
+    out, header = translate(stop_sequences=list("abcde"), overrides={"stop": False})
     assert "stop" not in out and header == "stop_sequences"
     assert "stop" not in translate(stop_sequences=[])[0]
     long = {"user_id": "u" * 200}
@@ -532,14 +548,15 @@ def test_a_thread_that_is_continued_is_told_to_start_anew() -> None:
 
 
 def test_case_38_prefill() -> None:
-    with pytest.raises(Refused) as caught:
-        translate(HELLO, HI)
-    info = caught.value.info
-    assert info.message == (
-        "This model does not support assistant message prefill. "
-        "The conversation must end with a user message."
-    )
-    assert (info.kind, info.param) == ("unsupported", "messages[].role")
+    out, header = translate(HELLO, HI)
+    assert out["messages"] == [HELLO, HI] and header == ""
+    for how in ({"model": GPT_4O}, {"overrides": {"prefill": "no"}}):
+        out, header = translate(HELLO, HI, **how)
+        assert out["messages"] == [HELLO, HI, {"role": "user", "content": "Continue."}]
+        assert header == "messages[].role"
+        assert refused(HELLO, HI, mode="strict", **how) == "messages[].role"
+    unanswered = (HELLO, said(use()))
+    assert translate(*unanswered, model=GPT_4O)[0]["messages"][-1]["role"] == "assistant"
     out, _ = translate(HELLO, HI, overrides={"prefill": "vllm"})
     assert (out["continue_final_message"], out["add_generation_prompt"]) == (True, False)
     for trick in ("mistral", "deepseek"):
@@ -572,10 +589,20 @@ def test_case_40_documents() -> None:
     assert one(pdf(), model=GPT_4O) == ([{"type": "file", "file": held}], "")
     content, header = one(pdf(title="Plan", context="c"), model=GPT_4O)
     assert content[0]["file"]["filename"] == "Plan" and header == place
-    assert refused(user(pdf())) == place
-    assert refused(user(document({"type": "url", "url": "https://x/y.pdf"}))) == place
-    assert refused(user(document({"type": "file", "file_id": "file_1"}))) == place
-    assert refused(user({"type": "image", "source": {"type": "file", "file_id": "f"}})) == place
+    assert one(pdf())[0][0]["type"] == "file"
+    elsewhere = "the file lies with another vendor"
+    for block, words in (
+        (pdf(title="Plan"), '[PDF "Plan" left out: this model cannot read PDF files]'),
+        (document({"type": "file", "file_id": "f"}), f"[document left out: {elsewhere}]"),
+        ({"type": "image", "source": {"type": "file", "file_id": "f"}},
+         f"[image left out: {elsewhere}]"),
+        (document({"type": "url", "url": "https://x/y.pdf"}),
+         "[document left out: only its address was given, and this model cannot open addresses]"),
+        (document({"type": "base64", "media_type": "application/zip", "data": "UEs="}),
+         "[document left out: this model cannot read files of its type]"),
+    ):  # fmt: skip
+        assert one(block, overrides={"pdf": False}) == (words, place)
+        assert refused(user(block), overrides={"pdf": False}, mode="strict") == place
     plain = {"type": "text", "media_type": "text/plain", "data": "words"}
     assert one(document(plain)) == ("<document>\nwords\n</document>", place)
     titled = document(plain, title='A "B"', context="about", citations={"enabled": True})
@@ -690,14 +717,16 @@ def test_other_blocks_of_anthropic() -> None:
     assert header == path
     out, header = translate(HELLO, said(summary), HELLO, model=LLAMA)
     assert out["messages"][0]["content"] == "Hello\n\n[system]\nSo far: x.\n\nHello"
-    for block in ({"type": "fallback", "from": {}}, {"type": "brand_new"}):
-        out, header = translate(HELLO, said(block, text("a")), HELLO)
-        assert out["messages"][1] == {"role": "assistant", "content": "a"}
+    unread = "[brand_new left out: only its own provider can read it]\n\n"
+    for kind, before in (("fallback", ""), ("brand_new", unread)):
+        out, header = translate(HELLO, said({"type": kind}, text("a")), HELLO)
+        assert out["messages"][1] == {"role": "assistant", "content": f"{before}a"}
         assert header == path
     upload = {"type": "container_upload", "file_id": "f"}
-    assert refused(user(upload)) == path
-    out, header = translate(HELLO, {"role": "system", "content": [{"type": "tool_addition"}]})
-    assert out["messages"] == [HELLO] and header == path
+    out, header = translate(user(upload))
+    held = "[file left out: there is no container that could hold it]"
+    assert out["messages"] == [{"role": "user", "content": held}] and header == path
+    assert refused(user(upload), mode="strict") == path
 
 
 def test_images_by_url_and_models_that_see_none() -> None:
@@ -707,7 +736,12 @@ def test_images_by_url_and_models_that_see_none() -> None:
         "type": "image_url",
         "image_url": {"url": "https://x/y.png"},
     }
-    assert refused(user(url), model=LLAMA) == "messages[].content[].type"
+    assert translate(user(url), model=LLAMA)[0]["messages"][0]["content"][0]["type"] == "image_url"
+    blind = {"vision": False}
+    out, header = translate(user(text("Look"), url), overrides=blind)
+    assert out["messages"][0]["content"] == [text("Look"), text(BLIND)]
+    assert header == "messages[].content[].type"
+    assert refused(user(url), overrides=blind, mode="strict") == "messages[].content[].type"
 
 
 def test_case_43_same_conversation_same_bytes() -> None:
@@ -820,7 +854,7 @@ def test_fields_that_only_some_backends_take() -> None:
 def test_streams_ask_for_usage() -> None:
     out, _ = translate(stream=True)
     assert (out["stream"], out["stream_options"]) == (True, {"include_usage": True})
-    assert "stream_options" not in translate(stream=True, model=MISTRAL)[0]
+    assert "stream_options" not in translate(stream=True, overrides={"stream_options": False})[0]
     assert "stream" not in translate(stream=False)[0]
 
 
@@ -873,9 +907,9 @@ def test_structured_output() -> None:
 def test_strict_tools() -> None:
     out, header = translate(tools=[{**tool(), "input_schema": CLOSED, "strict": True}])
     assert out["tools"][0]["function"]["strict"] is True and header == ""
-    for model, schema in ((LOCAL, OPEN), (LLAMA, CLOSED)):
+    for takes, schema in ((True, OPEN), (False, CLOSED)):
         strict = {**tool(), "input_schema": schema, "strict": True}
-        out, header = translate(tools=[strict], model=model)
+        out, header = translate(tools=[strict], overrides={"strict_tools": takes})
         assert "strict" not in out["tools"][0]["function"] and header == "tools[].strict"
     assert translate(tools=[tool(strict=False)])[1] == ""
 

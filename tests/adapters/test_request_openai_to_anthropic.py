@@ -243,13 +243,14 @@ def test_case_06_instructions_in_the_middle() -> None:
     assert header == "" and "system" not in out
     out, header = translate(HELLO, HI, HELLO, later)
     assert out["messages"][-1] == {"role": "system", "content": [text("Now in French.")]}
+    told = text("[system]\nNow in French.")
     for illegal in ((HELLO, HI, later, HELLO), (HELLO, later, HELLO)):
         out, header = translate(*illegal)
-        assert out["system"] == [text("Now in French.")]
+        assert told in out["messages"][-1]["content"] and "system" not in out
         assert header == "messages[].role"
     out, header = translate(HELLO, later, model=HAIKU_45)
-    assert out["system"] == [text("Now in French.")]
-    assert out["messages"] == [user(text("Hello"))]
+    assert "system" not in out
+    assert out["messages"] == [user(text("Hello"), told)]
     assert header == "messages[].role"
 
 
@@ -438,15 +439,13 @@ def test_case_15_structured_output() -> None:
 def test_case_15_a_schema_that_cannot_be_expressed() -> None:
     schema = {"type": "object", "properties": {"next": {"$ref": "#"}}}
     path = "response_format.json_schema.schema"
-    assert refused(response_format=formatted(schema, strict=True)) == path
-    for fields in ({"strict": False}, {}):
+    assert refused(response_format=formatted(schema, strict=True), mode="strict") == path
+    for fields in ({"strict": False}, {"strict": True}, {}):
         out, header = translate(response_format=formatted(schema, **fields))
         assert header == path and "output_config" not in out
         assert (
             json.dumps(schema, separators=(",", ":")) in out["messages"][-1]["content"][0]["text"]
         )
-    out, header = translate(response_format=formatted(schema, strict=True), mode="lenient")
-    assert header == path
 
 
 def test_case_15_json_object() -> None:
@@ -457,9 +456,9 @@ def test_case_15_json_object() -> None:
 
 def test_a_format_cannot_go_with_an_answer_to_be_continued() -> None:
     schema = {"type": "object", "properties": {}}
-    assert refused(HELLO, HI, model=HAIKU_45, response_format=formatted(schema)) == (
-        "response_format"
-    )
+    asked: JSON = {"model": HAIKU_45, "response_format": formatted(schema)}
+    out, header = translate(HELLO, HI, **asked)
+    assert "output_config" not in out and header == "response_format.json_schema.schema"
     out, _ = translate(HELLO, model=HAIKU_45, response_format=formatted(schema))
     assert out["output_config"]["format"]["type"] == "json_schema"
 
@@ -637,18 +636,37 @@ def test_case_19_refusals(fields: JSON, param: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "param"),
+    ("part", "param", "words"),
     [
         (
             {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
             "messages[].content[].input_audio",
+            "[audio left out: this model cannot hear audio]",
         ),
-        ({"type": "file", "file": {"file_id": "f"}}, "messages[].content[].file"),
-        ({"type": "video_url", "video_url": {}}, "messages[].content[].type"),
+        (
+            {"type": "file", "file": {"file_id": "f", "filename": "a.pdf"}},
+            "messages[].content[].file",
+            '[document "a.pdf" left out: the file lies with another vendor]',
+        ),
+        (
+            {"type": "video_url", "video_url": {}},
+            "messages[].content[].type",
+            "[video_url left out: only its own provider can read it]",
+        ),
     ],
 )
-def test_case_19_refused_parts(part: JSON, param: str) -> None:
-    assert refused({"role": "user", "content": [part]}) == param
+def test_case_19_parts_that_are_left_out(part: JSON, param: str, words: str) -> None:
+    asked = {"role": "user", "content": [part]}
+    out, header = translate(asked, HI, HELLO)
+    assert out["messages"][0] == user(text(words)) and header == param
+    assert refused(asked, mode="strict") == param
+
+
+def test_case_19_an_answer_that_was_spoken() -> None:
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+    out, header = translate(HELLO, spoken, HELLO)
+    assert out["messages"][1]["content"] == [text("[audio left out: this model cannot hear audio]")]
+    assert header == "messages[].audio"
 
 
 def test_case_19_what_says_nothing_passes() -> None:
@@ -670,14 +688,22 @@ def test_case_21_images() -> None:
         "data": PNG,
     }
     path = "messages[].content[].image_url"
-    assert refused(image(f"data:image/bmp;base64,{BMP}")) == path
-    assert refused(image("file:///etc/passwd")) == path
+    for url, why in (
+        (f"data:image/bmp;base64,{BMP}", "this model cannot read files of its type"),
+        ("file:///etc/passwd", "its source is of an unknown kind"),
+    ):
+        out, header = translate(image(url))
+        assert out["messages"] == [user(text(f"[image left out: {why}]"))] and header == path
+        assert refused(image(url), mode="strict") == path
     out, _ = translate(image("https://example.com/cat.png"))
     assert out["messages"][0]["content"][0]["source"] == {
         "type": "url",
         "url": "https://example.com/cat.png",
     }
-    assert refused(image("https://example.com/cat.png"), overrides={"vision": False}) == path
+    blind = {"vision": False}
+    out, header = translate(image("https://example.com/cat.png"), overrides=blind)
+    assert out["messages"] == [user(text("[image left out: this model cannot see images]"))]
+    assert header == path
 
 
 def test_case_21_files() -> None:
@@ -697,9 +723,18 @@ def test_case_21_files() -> None:
         "data": "# Hi",
     }
     path = "messages[].content[].file"
-    assert refused(file(file_data="data:application/zip;base64,UEs=")) == path
-    assert refused(file(file_data="data:text/plain;base64,/w==")) == path
-    assert refused(file(file_data=PDF), overrides={"pdf": False}) == path
+    for data, what, why in (
+        (
+            "data:application/zip;base64,UEs=",
+            "document",
+            "this model cannot read files of its type",
+        ),
+        ("data:text/plain;base64,/w==", "document", "this model cannot read files of its type"),
+        (PDF, "PDF", "this model cannot read PDF files"),
+    ):
+        out, header = translate(file(file_data=data), overrides={"pdf": False})
+        assert out["messages"] == [user(text(f"[{what} left out: {why}]"))] and header == path
+        assert refused(file(file_data=data), overrides={"pdf": False}, mode="strict") == path
 
 
 def test_case_22_cache_marks() -> None:

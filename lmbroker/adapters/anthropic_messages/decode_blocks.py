@@ -5,7 +5,7 @@ What another encoder must know:
 - Content that is one plain string and content that is one plain text block are the same parts.
 - A block that only Anthropic understands is an OpaquePart that holds it whole.
 - An image or a document whose source is of an unknown kind has an empty URL as its source and an
-  extra ``source`` of class ``refuse``.
+  extra ``source``.
 - Reasoning without a signature counts as plain text that nobody signed (origin ``openai``), as
   do tokens of ours for such reasoning; a text that was hidden in a token is the part's text.
 """
@@ -164,8 +164,8 @@ def _document(block: Fields) -> DocumentPart:
 def _unknown(block: Fields, source: Fields, raw: Any) -> Extra:
     """A source of a kind that nobody knows yet; its other keys are told with it."""
     source.left.clear()
-    path = source.extra("type", raw, "refuse").path
-    return msgspec.structs.replace(block.extra("source", raw, "refuse"), path=path)
+    path = source.extra("type", raw, "drop").path
+    return msgspec.structs.replace(block.extra("source", raw, "drop"), path=path)
 
 
 def _citations_on(block: Fields, citations: Fields, extras: list[Extra]) -> bool:

@@ -5,6 +5,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.left_out import (
+    ELSEWHERE,
+    NO_AUDIO,
+    NO_FORMAT,
+    NO_IMAGES,
+    NO_PDF,
+    UNKNOWN_PART,
+    UNKNOWN_SOURCE,
+    left_out,
+)
 from lmbroker.adapters.media import IMAGE_TYPES, image_type, is_pdf, is_text, text_of
 from lmbroker.adapters.names import wire_id, wire_name
 from lmbroker.adapters.signature import PREFIX
@@ -54,6 +64,11 @@ class Blocks:
     def change(self, field: str) -> None:
         self.losses.change(self.request.path(field))
 
+    def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
+        """The block in the place of something that the model cannot take."""
+        self.losses.drop(self.request.path(field), reason)
+        return {"type": "text", "text": left_out(what, reason, name)}
+
     def refuse(self, field: str, reason: str) -> None:
         self.losses.refuse(self.request.path(field), reason)
 
@@ -80,19 +95,18 @@ class Blocks:
         elif isinstance(part, DocumentPart):
             block = self._document(part)
         elif isinstance(part, AudioPart):
-            self.refuse("audio", "it takes no audio")
-            return None
+            block = self.left_out("audio", "audio", NO_AUDIO)
         elif part.origin == ORIGIN:
             return part.raw
         else:
-            self.refuse("part", "it takes no part of this type")
-            return None
+            block = self.left_out("part", part.type, UNKNOWN_PART)
         if block is not None:
             cache = getattr(part, "cache", None)
             if cache is not None:
                 self.mark(block, cache)
-            if part.extras:
-                self.extras(block, part.extras)
+            extras = getattr(part, "extras", ())
+            if extras:
+                self.extras(block, extras)
         return block
 
     def text(self, part: TextPart) -> JSON | None:
@@ -156,29 +170,32 @@ class Blocks:
         self.drop("reasoning_part")
         return None
 
-    def _image(self, part: ImagePart) -> JSON | None:
-        if not self.profile.vision and not self.native:
-            self.refuse("image", "the model does not accept images")
+    def _image(self, part: ImagePart) -> JSON:
         source = part.source
-        if isinstance(source, Url):
-            if not source.url.startswith(("https://", "http://")) and not self.native:
-                self.refuse("image", "it is neither a data URL nor an http(s) URL")
-            return {"type": "image", "source": {"type": "url", "url": source.url}}
+        if self.native:
+            return {"type": "image", "source": _native_source(source)}
+        if not self.profile.vision:
+            return self.left_out("image", "image", NO_IMAGES)
         if isinstance(source, FileRef):
-            return {"type": "image", "source": self._file(source, "image")}
-        kind = source.media_type if self.native else image_type(source.data) or source.media_type
-        if kind not in IMAGE_TYPES and not self.native:
-            self.refuse("image", "images must be JPEG, PNG, GIF or WebP")
+            if source.origin != ORIGIN:
+                return self.left_out("image", "image", ELSEWHERE)
+            return {"type": "image", "source": _native_source(source)}
+        if isinstance(source, Url):
+            if not source.url.startswith(("https://", "http://")):
+                return self.left_out("image", "image", UNKNOWN_SOURCE)
+            return {"type": "image", "source": _native_source(source)}
+        kind = image_type(source.data) or source.media_type
+        if kind not in IMAGE_TYPES:
+            return self.left_out("image", "image", NO_FORMAT)
         data = {"type": "base64", "media_type": kind, "data": source.data}
         return {"type": "image", "source": data}
 
-    def _file(self, source: FileRef, field: str) -> JSON:
-        if source.origin != ORIGIN:
-            self.refuse(field, "the file lies with another vendor")
-        return {"type": "file", "file_id": source.id}
-
     def _document(self, part: DocumentPart) -> JSON:
-        block: JSON = {"type": "document", "source": self._document_source(part)}
+        source = self._document_source(part)
+        if isinstance(source, str):
+            what = "PDF" if source == NO_PDF else "document"
+            return self.left_out("document", what, source, part.title or part.filename)
+        block: JSON = {"type": "document", "source": source}
         title = part.title
         if title is None and not self.native:
             title = part.filename
@@ -190,28 +207,24 @@ class Blocks:
             block["citations"] = {"enabled": True}
         return block
 
-    def _document_source(self, part: DocumentPart) -> JSON:
+    def _document_source(self, part: DocumentPart) -> JSON | str:
+        """The source of a document, or why it has to be left out."""
         source = part.source
         if isinstance(source, tuple):
             return {"type": "content", "content": self.turn(source)}
         if isinstance(source, PlainText):
             return {"type": "text", "media_type": source.media_type, "data": source.text}
-        if isinstance(source, Url):
-            return {"type": "url", "url": source.url}
-        if isinstance(source, FileRef):
-            return self._file(source, "document")
-        return self._base64_document(source, part.filename)
-
-    def _base64_document(self, source: Base64, filename: str | None) -> JSON:
-        if self.native:
-            return {"type": "base64", "media_type": source.media_type, "data": source.data}
-        if is_pdf(source.data, source.media_type, filename):
+        if isinstance(source, FileRef) and source.origin != ORIGIN:
+            return ELSEWHERE
+        if isinstance(source, Url | FileRef) or self.native:
+            return _native_source(source)
+        if is_pdf(source.data, source.media_type, part.filename):
             if not self.profile.pdf:
-                self.refuse("document", "the model does not accept PDF files")
+                return NO_PDF
             return {"type": "base64", "media_type": "application/pdf", "data": source.data}
-        text = text_of(source.data) if is_text(source.media_type, filename) else None
+        text = text_of(source.data) if is_text(source.media_type, part.filename) else None
         if text is None:
-            self.refuse("document", "files must be PDF or text")
+            return NO_FORMAT
         return {"type": "text", "media_type": "text/plain", "data": text}
 
     def mark(self, block: JSON, cache: Cache) -> None:
@@ -238,6 +251,14 @@ class Blocks:
             for step in steps:
                 held = held.setdefault(step, {})
             held[name] = extra.value
+
+
+def _native_source(source: Base64 | Url | FileRef) -> JSON:
+    if isinstance(source, Url):
+        return {"type": "url", "url": source.url}
+    if isinstance(source, FileRef):
+        return {"type": "file", "file_id": source.id}
+    return {"type": "base64", "media_type": source.media_type, "data": source.data}
 
 
 _UNMARKED = ("thinking", "redacted_thinking")

@@ -8,6 +8,7 @@ from lmbroker.adapters.anthropic_messages.encode_blocks import Blocks
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.reasoning import budget_of, clip, effort_of, fit_budget
 from lmbroker.adapters.schemas import anthropic_subset
+from lmbroker.adapters.tool_schemas import completed
 from lmbroker.unified.parts import DocumentPart, ToolResultPart
 from lmbroker.unified.request import Reasoning
 
@@ -44,7 +45,7 @@ def encode_thinking(
     if asked.mode == "between_tools":
         if "between_tools" in profile.thinking_types:
             return Thinking(wire={"type": "between_tools"}, effort=_gentle(blocks, asked))
-        blocks.drop("reasoning")
+        blocks.change("reasoning")
         return _off(blocks)
     if "adaptive" in profile.thinking_types:
         adaptive = {"type": "adaptive", "display": asked.display or "summarized"}
@@ -68,11 +69,11 @@ def _off(blocks: Blocks) -> Thinking:
     if "disabled" in profile.thinking_types:
         return Thinking(wire={"type": "disabled"})
     if "between_tools" in profile.thinking_types:
-        blocks.drop("reasoning")
+        blocks.change("reasoning")
         return Thinking(wire={"type": "between_tools"})
     if profile.thinking_default == "off":
         return Thinking()
-    blocks.drop("reasoning")
+    blocks.change("reasoning")
     return Thinking(effort=clip("low", profile.effort), on=True)
 
 
@@ -91,12 +92,14 @@ def _effort(blocks: Blocks, asked: Reasoning) -> str | None:
     wanted = asked.effort
     if wanted is None and asked.budget is not None:
         wanted = effort_of(asked.budget)
-        blocks.drop("reasoning")
+        blocks.change("reasoning")
     if wanted is None:
         return None
     level = clip(wanted, blocks.profile.effort)
-    if level != wanted:
+    if level is None:
         blocks.drop("effort")
+    elif level != wanted:
+        blocks.change("effort")
     return level
 
 
@@ -126,7 +129,9 @@ def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
     if temperature is not None:
         if free:
             out["temperature"] = min(temperature, 1)
-        if temperature > 1 or (temperature != 1 and not free):
+        if free and temperature > 1:
+            blocks.change("temperature")
+        elif not free and temperature != 1:
             blocks.drop("temperature")
     if top_p is not None:
         fits = free or (profile.sampling == "no_thinking" and top_p >= LEAST_TOP_P)
@@ -162,27 +167,21 @@ def encode_output(blocks: Blocks, prefilled: bool) -> tuple[JSON | None, str]:
         return None, ""
     blocks.extras({}, output.extras)
     if output.kind == "json_object" or output.schema is None:
-        blocks.drop("output")
+        blocks.change("output")
         return None, JSON_LINE
-    problem = "the model has no structured outputs"
-    if blocks.profile.structured_outputs:
-        if prefilled:
-            blocks.refuse("output", "it cannot be combined with an answer to be continued")
-        if _cites(blocks):
-            blocks.refuse("output", "it cannot be combined with citations")
-        subset = anthropic_subset(output.schema)
+    profile = blocks.profile
+    # Anthropic refuses a format beside an answer to be continued, and beside citations.
+    if profile.structured_outputs and not prefilled and not _cites(blocks):
+        whole, removed = completed(output.schema, profile.omit_schema_keywords, filled=False)
+        subset = anthropic_subset(whole)
         if subset.schema is not None:
-            if subset.moved:
-                blocks.drop("output_schema")
+            if subset.moved or removed:
+                blocks.change("output_schema")
             schema = subset.schema
             if output.description and "description" not in schema:
                 schema = {**schema, "description": output.description}
             return {"type": "json_schema", "schema": schema}, ""
-        problem = f"the schema cannot be expressed: {subset.problem}"
-    if output.strict:
-        blocks.losses.refuse(blocks.request.path("output_schema"), problem, soft=True)
-    else:
-        blocks.drop("output_schema")
+    blocks.change("output_schema")
     text = json.dumps(output.schema, ensure_ascii=False, separators=(",", ":"))
     return None, f"{SCHEMA_LINE}\n{text}"
 

@@ -7,8 +7,9 @@ but for the last one: so the next request of a conversation begins with the byte
 
 from collections.abc import Sequence
 
-from lmbroker.adapters.anthropic_messages.encode_blocks import Blocks
+from lmbroker.adapters.anthropic_messages.encode_blocks import ORIGIN, Blocks
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.left_out import NO_AUDIO, left_out
 from lmbroker.unified.parts import TextPart
 from lmbroker.unified.request import Request, Turn
 
@@ -40,8 +41,8 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
     followers = _followers([role for role, _ in turns])
     for (role, written), after in zip(turns, followers, strict=True):
         if role == "system" and not _allowed_here(blocks, messages, after):
-            blocks.drop("mid_system")
-            system += written
+            blocks.change("mid_system")
+            _append(messages, "user", _as_user(written))
         else:
             _append(messages, role, written)
     for message in messages:
@@ -49,15 +50,24 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
             message["content"].sort(key=lambda block: block["type"] != "tool_result")
     asked = blocks.turn(alone) if alone else []
     if asked:
-        blocks.drop("system")
+        blocks.change("system")
         _append(messages, "user", asked)
     if not messages:
-        blocks.drop("messages")
+        blocks.change("messages")
         _append(messages, "user", [{"type": "text", "text": NOTHING}])
     elif messages[0]["role"] != "user":
-        blocks.drop("first_assistant")
+        blocks.change("first_assistant")
         messages.insert(0, {"role": "user", "content": [{"type": "text", "text": NOTHING}]})
     return system, messages
+
+
+def _as_user(written: list[JSON]) -> list[JSON]:
+    """An instruction inside the conversation as a user's words that say that they are one: at the
+    start it would change what caches know of the conversation."""
+    first, *rest = written
+    if first["type"] != "text":
+        return [{"type": "text", "text": "[system]"}, *written]
+    return [{**first, "text": f"[system]\n{first['text']}"}, *rest]
 
 
 def _written(blocks: Blocks, turn: Turn) -> list[JSON]:
@@ -65,7 +75,10 @@ def _written(blocks: Blocks, turn: Turn) -> list[JSON]:
         blocks.drop("name")
     if turn.extras:
         blocks.extras({}, turn.extras)
-    return blocks.turn(turn.parts)
+    written = blocks.turn(turn.parts)
+    if any(extra.name == "audio" and extra.origin != ORIGIN for extra in turn.extras):
+        written.insert(0, {"type": "text", "text": left_out("audio", NO_AUDIO)})
+    return written
 
 
 def _as_it_is(blocks: Blocks, turn: Turn) -> JSON:
@@ -112,7 +125,7 @@ def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> Non
     there), else a user's word asks for a new one."""
     last = messages[-1]
     if not prefill:
-        blocks.drop("prefill")
+        blocks.change("prefill")
         _append(messages, "user", [{"type": "text", "text": CONTINUE}])
         return
     block = last["content"][-1]

@@ -103,7 +103,7 @@ def _max_tokens(blocks: Blocks) -> int:
     if asked is None:
         return most or DEFAULT_MAX_TOKENS
     if most is not None and asked > most:
-        blocks.drop("max_tokens")
+        blocks.change("max_tokens")
         return most
     return asked
 

@@ -13,9 +13,9 @@ from lmbroker.adapters.schemas import (
     MAX_UNIONS,
     Subset,
     anthropic_subset,
-    object_schema,
 )
-from lmbroker.unified.request import Tool
+from lmbroker.adapters.tool_schemas import completed_tool
+from lmbroker.unified.request import Tool, ToolChoice
 
 MAX_STRICT = 20
 """Strict tools that Anthropic takes in one request (vendor documentation)."""
@@ -63,7 +63,7 @@ def _strict(blocks: Blocks, tools: list[Tool]) -> dict[int, Subset]:
     found = {}
     if blocks.profile.strict_tools and len(wanted) <= MAX_STRICT:
         for tool in wanted:
-            schema = anthropic_subset(object_schema(tool.schema)[0])
+            schema = anthropic_subset(_schema(blocks, tool)[0])
             if schema.schema is not None:
                 found[id(tool)] = schema
     if sum(each.optional for each in found.values()) > MAX_OPTIONAL:
@@ -91,12 +91,12 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     elif blocks.native:
         schema = tool.schema if tool.schema is not None else {"type": "object"}
     else:
-        schema, merged = object_schema(tool.schema)
+        schema, merged = _schema(blocks, tool)
         narrowed = strict.get(id(tool))
         if narrowed is not None and narrowed.schema is not None:
             schema = narrowed.schema
         if merged or (narrowed is not None and narrowed.moved):
-            blocks.drop("tool")
+            blocks.change("tool")
     if description is not None:
         wire["description"] = description
     wire["input_schema"] = schema
@@ -111,12 +111,16 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     return wire
 
 
+def _schema(blocks: Blocks, tool: Tool) -> tuple[JSON, bool]:
+    return completed_tool(tool.schema, blocks.profile.omit_schema_keywords, filled=False)
+
+
 def _with_grammar(blocks: Blocks, tool: Tool) -> str | None:
     """The grammar is told, not enforced."""
     held: Any = tool.grammar
     if not isinstance(held, dict) or held.get("type") in (None, "text"):
         return tool.description
-    blocks.drop("grammar")
+    blocks.change("grammar")
     grammar = held.get("grammar")
     text = grammar.get("definition") if isinstance(grammar, dict) else None
     syntax = grammar.get("syntax") if isinstance(grammar, dict) else None
@@ -137,11 +141,14 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
     one_at_a_time = request.parallel_tools is False
     wire: JSON | None = None
     instruction = ""
+    if choice is not None and choice.mode == "named" and _left_alone(blocks, choice, tools):
+        blocks.drop("tool_choice")
+        choice = None
     forced = choice is not None and choice.mode in ("required", "named")
     if choice is not None and forced and not profile.forced_tools:
         if profile.forced_tools_fallback == "refuse":
             blocks.refuse("tool_choice", "the model cannot be made to call a tool")
-        blocks.drop("tool_choice")
+        blocks.change("tool_choice")
         instruction = _must(wire_name(choice.name) if choice.name is not None else None)
         forced, wire = False, {"type": "auto"}
     elif choice is not None and choice.mode == "named":
@@ -154,6 +161,14 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
     if wire is not None and one_at_a_time and wire["type"] != "none":
         wire["disable_parallel_tool_use"] = True
     return Choice(wire=wire, forced=forced, instruction=instruction)
+
+
+def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:
+    """Whether the tool that was chosen is one of those that were left out."""
+    name = choice.name or ""
+    if not any(tool.name == name for tool in blocks.request.tools):
+        return False
+    return all(tool["name"] != wire_name(name) for tool in tools)
 
 
 def _must(name: str | None) -> str:

@@ -193,7 +193,7 @@ def _assistant(message: Fields, number: int) -> Turn:
         parts.append(_function(legacy, f"call_fc_{number}", "function_call.", (whole,)))
     audio = message.any("audio")
     if audio is not None:
-        extras.append(message.extra("audio", audio, "refuse"))
+        extras.append(message.extra("audio", audio, "drop"))
     annotations = message.any("annotations")
     if annotations is not None:
         extras.append(message.extra("annotations", annotations, "none"))

@@ -6,6 +6,7 @@ from hashlib import sha256
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.openai_chat.encode_parts import Parts
 from lmbroker.adapters.schemas import meets_openai_strict
+from lmbroker.adapters.tool_schemas import completed
 
 JSON_LINE = "Answer with one valid JSON object and nothing else."
 SCHEMA_LINE = (
@@ -31,7 +32,7 @@ def encode_limit(parts: Parts) -> JSON:
     if asked == 0:
         parts.refuse("max_tokens", "the backend cannot fill its cache without an answer")
     if most is not None and asked > most:
-        parts.drop("max_tokens")
+        parts.change("max_tokens")
         asked = most
     return {parts.profile.max_tokens_field: asked}
 
@@ -63,15 +64,16 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_stop(parts: Parts) -> list[str]:
-    """Stop sequences; more of them than the backend takes would change where it stops."""
+    """Stop sequences; of more than the backend takes, the first ones."""
     stop, profile = parts.request.stop, parts.profile
     if not stop:
         return []
     if not profile.stop:
         parts.drop("stop")
         return []
-    if len(stop) > profile.stop_max:
-        parts.refuse("stop", f"it takes at most {profile.stop_max}")
+    if profile.stop_max is not None and len(stop) > profile.stop_max:
+        parts.change("stop")
+        stop = stop[: profile.stop_max]
     return list(stop)
 
 
@@ -84,20 +86,21 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
     if output.kind == "json_object" or output.schema is None:
         if profile.json_object:
             return {"type": "json_object"}, ""
-        parts.drop("output")
+        parts.change("output")
         return None, JSON_LINE
+    schema, removed = completed(output.schema, profile.omit_schema_keywords)
     if not profile.structured_outputs:
-        parts.drop("output_schema")
+        parts.change("output_schema")
         form = {"type": "json_object"} if profile.json_object else None
         text = json.dumps(output.schema, ensure_ascii=False, separators=(",", ":"))
         return form, f"{SCHEMA_LINE}\n{text}"
-    strict = output.strict is not False and meets_openai_strict(output.schema)
-    if output.strict is not False and not strict:
-        parts.drop("output_schema")
+    strict = output.strict is not False and meets_openai_strict(schema)
+    if removed or (output.strict is not False and not strict):
+        parts.change("output_schema")
     held: JSON = {"name": output.name or FORMAT_NAME}
     if output.description is not None:
         held["description"] = output.description
-    held.update(schema=output.schema, strict=strict)
+    held.update(schema=schema, strict=strict)
     return {"type": "json_schema", "json_schema": held}, ""
 
 

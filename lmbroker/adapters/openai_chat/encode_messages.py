@@ -5,17 +5,17 @@ speaker: so the next request of a conversation begins with the messages of this 
 """
 
 from collections.abc import Sequence
-from itertools import groupby, takewhile
+from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.left_out import NO_PLACE
 from lmbroker.adapters.names import wire_id, wire_name
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
-from lmbroker.adapters.openai_chat.encode_parts import MARK, Parts, joined, plain, text
+from lmbroker.adapters.openai_chat.encode_parts import Parts, joined, plain, text
 from lmbroker.adapters.openai_chat.encode_reasoning import add_replay
+from lmbroker.adapters.openai_chat.message_order import in_order
 from lmbroker.adapters.readable import summary
-from lmbroker.errors import Refused
 from lmbroker.unified.json_text import encode
 from lmbroker.unified.parts import (
     AudioPart,
@@ -33,11 +33,8 @@ BILLING = "x-anthropic-billing-header:"
 """Begins a system block of Claude Code that only Anthropic shall see. It may change with every
 request, and would keep other backends from ever finding a prompt in their caches."""
 
-NO_PREFILL = (
-    "This model does not support assistant message prefill. "
-    "The conversation must end with a user message."
-)
-"""Anthropic's own wording, which clients know."""
+CONTINUE = "Continue."
+"""Asks for a new answer where a model cannot go on with its last one."""
 
 MAX_CACHE_MARKS = 4
 """Cache marks in one request (vendor documentation)."""
@@ -61,40 +58,7 @@ def encode_messages(parts: Parts) -> list[JSON]:
         else:
             written = [message for turn in turns for message in _later(parts, turn)]
         messages += written
-    return _in_turns(messages) if parts.profile.system_first_only else messages
-
-
-def _in_turns(messages: list[JSON]) -> list[JSON]:
-    """Templates that take instructions only at the start want speakers to take turns as well: a
-    user's messages that follow each other are one."""
-    turns: list[list[JSON]] = []
-    for message in messages:
-        if turns and message["role"] == "user" and _besides(turns[-1][0]) == _besides(message):
-            turns[-1].append(message)
-        else:
-            turns.append([message])
-    for first, *rest in turns:
-        if rest:
-            first["content"] = _one_content([first["content"], *(m["content"] for m in rest)])
-    return [turn[0] for turn in turns]
-
-
-def _besides(message: JSON) -> JSON:
-    return {key: value for key, value in message.items() if key != "content"}
-
-
-def _one_content(contents: list[str | list[JSON]]) -> str | list[JSON]:
-    """Texts as paragraphs of one, up to the first that is more than a text."""
-    words = list(takewhile(lambda content: isinstance(content, str), contents))
-    start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
-    if len(words) == len(contents):
-        return str(start[0])
-    every = [*start, *contents[len(words) :]]
-    return [part for content in every for part in _listed(content)]
-
-
-def _listed(content: str | list[JSON]) -> list[JSON]:
-    return [text(content)] if isinstance(content, str) else content
+    return in_order(parts, messages)
 
 
 def _instructions(parts: Parts) -> list[JSON]:
@@ -108,12 +72,15 @@ def _instructions(parts: Parts) -> list[JSON]:
 def _later(parts: Parts, turn: Turn) -> list[JSON]:
     content = parts.content(turn.parts)
     if content and not _allowed_later(parts):
-        parts.drop("mid_system")
+        parts.change("mid_system")
     return [_instruction(parts, content, turn.name)] if content else []
 
 
 def _allowed_later(parts: Parts) -> bool:
-    return parts.profile.mid_system and not parts.profile.system_first_only
+    """Whether instructions may stand inside the conversation, as such."""
+    profile = parts.profile
+    strict = profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
+    return profile.mid_system and not strict
 
 
 def _instruction(parts: Parts, content: list[JSON], name: str | None = None) -> JSON:
@@ -166,13 +133,13 @@ def _result(parts: Parts, part: ToolResultPart, shown: list[JSON]) -> JSON:
         if kind is None or parts.profile.tool_result_images:
             content.append(written)
             continue
-        parts.drop("tool_result")
+        parts.change("tool_result")
         counts[kind] = number = counts.get(kind, 0) + 1
         follows = f"[{kind} {number} of this tool result follows in the next user message]"
         content.append(text(follows))
         shown += [text(f"[{kind} {number} of tool result {id}]"), written]
     if part.is_error:
-        parts.drop("is_error")
+        parts.change("is_error")
         content = _as_error(content)
     if content and part.cache is not None:
         parts.mark(content[-1], part.cache)
@@ -227,13 +194,11 @@ class _Said:
         elif isinstance(part, OpaquePart):
             self._opaque(part)
         elif isinstance(part, ImagePart | DocumentPart | AudioPart):
-            fields = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
-            parts.lost(part.extras)
-            parts.drop(fields[type(part)])
+            self._medium(part)
 
     def _say(self, part: TextPart) -> None:
         for written in self._parts.part(part):
-            self._mark = written.get(MARK, self._mark)
+            self._mark = written.get(self._parts.profile.cache_marks, self._mark)
             if part.refusal:
                 self._refusals.append(written["text"])
             else:
@@ -245,6 +210,14 @@ class _Said:
         if gap + words:
             self._texts.append(gap + words)
         self._apart = apart
+
+    def _medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
+        """An answer of the model holds text only."""
+        what = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}[type(part)]
+        for written in self._parts.part(part):
+            if written["type"] != "text":
+                written = self._parts.left_out(what, what, NO_PLACE)
+            self._put(written["text"], apart=True)
 
     def _opaque(self, part: OpaquePart) -> None:
         for written in self._parts.part(part):
@@ -263,7 +236,7 @@ class _Said:
             return None
         content: str | list[JSON] | None = words
         if self._mark is not None and words:
-            content = [{**text(words), MARK: self._mark}]
+            content = [{**text(words), self._parts.profile.cache_marks: self._mark}]
         elif self._calls and not words:
             content = None
         message = _message("assistant", content, name)
@@ -286,17 +259,19 @@ def _call(parts: Parts, part: ToolCallPart) -> JSON:
 
 
 def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
-    """An answer at the end is to be continued, by the backend's own trick; the fields that this
-    takes. Raises Refused where the model cannot."""
+    """An answer at the end is to be continued, by the backend's own trick, or by a user's word
+    where it has none; the fields that this takes."""
     kind = parts.profile.prefill
-    if not messages or messages[-1]["role"] != "assistant" or kind == "native":
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or "tool_calls" in last or kind == "native":
         return {}
     if kind == "no":
-        path = parts.request.path("prefill")
-        raise Refused("unsupported", NO_PREFILL, param=path, code="unsupported_parameter")
+        parts.change("prefill")
+        messages.append(_message("user", CONTINUE))
+        return {}
     if kind == "vllm":
         return {"continue_final_message": True, "add_generation_prompt": False}
-    messages[-1]["prefix"] = True
+    last["prefix"] = True
     return {}
 
 
@@ -317,9 +292,10 @@ def add_instruction(parts: Parts, messages: list[JSON], line: str) -> None:
         messages[0]["content"] = [*content, text(line)]
 
 
-def limit_cache_marks(messages: list[JSON]) -> None:
+def limit_cache_marks(parts: Parts, messages: list[JSON]) -> None:
     """At most four marks stay, the last ones."""
+    mark = parts.profile.cache_marks
     content = (part for m in messages if isinstance(m["content"], list) for part in m["content"])
-    marked = [part for part in content if MARK in part]
+    marked = [part for part in content if mark in part]
     for part in marked[: max(0, len(marked) - MAX_CACHE_MARKS)]:
-        del part[MARK]
+        del part[mark]

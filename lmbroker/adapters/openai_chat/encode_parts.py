@@ -3,6 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.left_out import (
+    BY_ADDRESS,
+    ELSEWHERE,
+    NO_CONTAINER,
+    NO_FORMAT,
+    NO_IMAGES,
+    NO_PDF,
+    UNKNOWN_PART,
+    UNKNOWN_SOURCE,
+    left_out,
+)
 from lmbroker.adapters.media import data_url, is_pdf, is_text, text_of
 from lmbroker.adapters.readable import readable
 from lmbroker.losses import Losses
@@ -25,13 +36,14 @@ from lmbroker.unified.request import Request
 
 ORIGIN = "openai"
 
-MARK = "prompt_cache_breakpoint"
+_SILENT = ("compaction", "fallback", "mcp_tool_use", "server_tool_use")
+"""Blocks that say nothing where they stand: a summary goes elsewhere, a result follows its call."""
 
 _TEXT = {"type", "text"}
 """Keys of a content part that is text and nothing more."""
 
 LONG_TTLS = ("1h", "12h")
-"""Cache lifetimes that become twelve hours; all others are the backend's default."""
+"""Cache lifetimes that become the longest that the backend has; all others are its default."""
 
 PDF_NAME = "document.pdf"
 """Name of a file that has none: OpenAI wants one."""
@@ -52,6 +64,11 @@ class Parts:
 
     def change(self, field: str) -> None:
         self.losses.change(self.request.path(field))
+
+    def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
+        """The text in the place of something that the backend cannot take."""
+        self.losses.drop(self.request.path(field), reason)
+        return text(left_out(what, reason, name))
 
     def refuse(self, field: str, reason: str) -> None:
         self.losses.refuse(self.request.path(field), reason)
@@ -77,10 +94,15 @@ class Parts:
 
     def mark(self, written: JSON, cache: Cache) -> None:
         """A cache mark after a content part; how many there may be is seen to at the end."""
-        if self.profile.cache_breakpoints:
-            lifetime = {"ttl": "12h"} if cache.ttl in LONG_TTLS else {}
-            written[MARK] = {"mode": "explicit", **lifetime}
-            self.marked = True
+        if not self.profile.cache_breakpoints:
+            return
+        long = cache.ttl in LONG_TTLS
+        if self.profile.cache_marks == "cache_control":
+            mark = {"type": "ephemeral", "ttl": "1h"} if long else {"type": "ephemeral"}
+        else:
+            mark = {"mode": "explicit", "ttl": "12h"} if long else {"mode": "explicit"}
+        written[self.profile.cache_marks] = mark
+        self.marked = True
 
     def _written(self, part: Part) -> list[JSON]:
         if isinstance(part, TextPart):
@@ -97,16 +119,14 @@ class Parts:
         return self._opaque(part) if isinstance(part, OpaquePart) else []
 
     def _image(self, part: ImagePart) -> JSON:
+        source = part.source
         if not self.profile.vision:
-            self.refuse("image", "the model does not accept images")
-        source, url = part.source, ""
+            return self.left_out("image", "image", NO_IMAGES)
         if isinstance(source, FileRef):
-            self.refuse("image", "the file lies with another vendor")
-        elif isinstance(source, Url):
-            url = source.url
-        else:
-            url = data_url(source)
-        image: JSON = {"url": url}
+            return self.left_out("image", "image", ELSEWHERE)
+        if isinstance(source, Url) and not source.url:
+            return self.left_out("image", "image", UNKNOWN_SOURCE)
+        image: JSON = {"url": source.url if isinstance(source, Url) else data_url(source)}
         if part.detail is not None:
             image["detail"] = part.detail
         return {"type": "image_url", "image_url": image}
@@ -116,23 +136,25 @@ class Parts:
             self.drop("citations")
         source = part.source
         if isinstance(source, Url):
-            self.refuse("document", "documents can only be sent by their content")
-        elif isinstance(source, FileRef):
+            reason = BY_ADDRESS if source.url else UNKNOWN_SOURCE
+            return [self._without(part, "document", reason)]
+        if isinstance(source, FileRef):
             if source.origin != ORIGIN:
-                self.refuse("document", "the file lies with another vendor")
+                return [self._without(part, "document", ELSEWHERE)]
             return [{"type": "file", "file": {"file_id": source.id}}]
-        elif isinstance(source, Base64):
+        if isinstance(source, Base64):
             return self._file(part, source)
-        elif isinstance(source, PlainText):
+        if isinstance(source, PlainText):
             return self._told(part, (TextPart(text=source.text),))
-        else:
-            return self._told(part, source)
-        return []
+        return self._told(part, source)
+
+    def _without(self, part: DocumentPart, what: str, reason: str) -> JSON:
+        return self.left_out("document", what, reason, part.title or part.filename)
 
     def _file(self, part: DocumentPart, source: Base64) -> list[JSON]:
         if is_pdf(source.data, source.media_type, part.filename):
             if not self.profile.pdf:
-                self.refuse("document", "the model does not accept PDF files")
+                return [self._without(part, "PDF", NO_PDF)]
             if part.context is not None:
                 self.drop("document")
             held = Base64(media_type="application/pdf", data=source.data)
@@ -140,12 +162,12 @@ class Parts:
             return [{"type": "file", "file": {"filename": name, "file_data": data_url(held)}}]
         content = text_of(source.data) if is_text(source.media_type, part.filename) else None
         if content is None:
-            self.refuse("document", "files must be PDF or text")
-        return self._told(part, (TextPart(text=content or ""),))
+            return [self._without(part, "document", NO_FORMAT)]
+        return self._told(part, (TextPart(text=content),))
 
     def _told(self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]) -> list[JSON]:
         """A document as text between tags, its images in place."""
-        self.drop("document")
+        self.change("document")
         title = part.title or part.filename
         named = "" if title is None else f' title="{title.replace(chr(34), "&quot;")}"'
         lines = [f"<document{named}>"]
@@ -164,11 +186,18 @@ class Parts:
         return [*out, text("\n".join([*lines, "</document>"]))]
 
     def _opaque(self, part: OpaquePart) -> list[JSON]:
+        """What can be read of a block that only its own vendor understands, else that it was
+        there; the summary of a conversation has a place of its own."""
         if part.type == "container_upload":
-            self.refuse("part", "there is no container that could hold the file")
-        self.drop("part")
+            return [self.left_out("part", "file", NO_CONTAINER)]
         said = readable(part)
-        return [text(said)] if said else []
+        if said:
+            self.change("part")
+            return [text(said)]
+        if part.type in _SILENT:
+            self.change("part")
+            return []
+        return [self.left_out("part", part.type, UNKNOWN_PART)]
 
 
 def plain(parts: Sequence[Part]) -> str | None:

@@ -1,12 +1,12 @@
 """Reasoning: how much of it is asked for, and past reasoning that goes back (translation.md 2.7
 and 4.6).
 
-Backends of this dialect are told in five ways (``Profile.reasoning_control``) and want past
+Backends of this dialect are told in several ways (``Profile.reasoning_control``) and want past
 reasoning in one of three fields, or not at all (``Profile.reasoning_replay``).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from lmbroker.adapters.names import carried_id, wire_id
 from lmbroker.adapters.openai_chat.encode_parts import Parts, text
 from lmbroker.adapters.reasoning import clip, effort_of
 from lmbroker.adapters.signature import FOREIGN_FORMAT
+from lmbroker.profiles import Profile
 from lmbroker.unified.parts import ReasoningPart, Signature
 from lmbroker.unified.request import Effort, Reasoning
 
@@ -38,13 +39,13 @@ def encode_control(parts: Parts, *, tools: bool) -> Control:
     )
     if said_off:
         if asked.mode == "between_tools":
-            parts.drop("reasoning")
+            parts.change("reasoning")
         if asked.effort not in (None, "none"):
             parts.drop("effort")
     if tools and not profile.tools_with_reasoning:
         if not said_off:
             _drop_all(parts, asked)
-        return Control(wire=_off(parts, {"reasoning_effort": "none"}), on=False)
+        return Control(wire=_off(parts) or {"reasoning_effort": "none"}, on=False)
     if said_off:
         return _turned_off(parts)
     if (asked.mode, asked.effort, asked.budget) == (None, None, None):
@@ -64,67 +65,78 @@ def _by_default(parts: Parts) -> bool:
     return profile.thinking_default != "off" or profile.default_effort not in (None, "none")
 
 
-def _off(parts: Parts, effort: JSON) -> JSON:
-    """The field that turns reasoning off; ``effort`` where effort is what controls it."""
-    kind = parts.profile.reasoning_control
-    if kind == "deepseek":
-        return {"thinking": {"type": "disabled"}}
-    if kind == "template_kwargs":
-        return {"chat_template_kwargs": {"enable_thinking": False}}
-    if kind == "openrouter":
-        return {"reasoning": {"enabled": False}}
-    return effort if kind == "effort" else {}
+_SAYS: Mapping[str, Callable[[Profile, bool], JSON]] = {
+    "effort": lambda profile, on: {} if on else {"reasoning_effort": "none"},
+    "deepseek": lambda profile, on: {"thinking": {"type": "enabled" if on else "disabled"}},
+    "template_kwargs": lambda profile, on: {
+        "chat_template_kwargs": dict.fromkeys(profile.template_switches, on)
+    },
+    "enable_thinking": lambda profile, on: {"enable_thinking": on},
+    "openrouter": lambda profile, on: {"reasoning": {"enabled": on}},
+    "none": lambda profile, on: {},
+}
+"""Way of control -> the fields that say that the model shall reason, or shall not."""
+
+
+def _off(parts: Parts) -> JSON:
+    """The fields that turn reasoning off, in all words that may be obeyed."""
+    profile = parts.profile
+    wire: JSON = {}
+    for way in profile.reasoning_off or (profile.reasoning_control,):
+        if way != "effort" or "none" in profile.effort:
+            wire |= _SAYS[way](profile, False)
+    return wire
 
 
 def _turned_off(parts: Parts) -> Control:
     profile = parts.profile
-    if profile.reasoning_control == "none":
-        if profile.thinking_default != "off":
-            parts.drop("reasoning")
+    never = profile.thinking_default == "always"
+    wire = {} if never else _off(parts)
+    if wire:
+        return Control(wire=wire, on=False)
+    if profile.reasoning_control == "none" and profile.thinking_default == "off":
         return Control(wire={}, on=_by_default(parts))
-    if profile.reasoning_control != "effort":
-        return Control(wire=_off(parts, {}), on=False)
-    least = clip("none", profile.effort)
-    if least != "none":
-        parts.drop("reasoning")
-    if least is None:
-        return Control(wire={}, on=_by_default(parts))
-    return Control(wire={"reasoning_effort": least}, on=least != "none")
+    parts.change("reasoning")
+    least = clip("minimal", profile.effort) if profile.reasoning_control == "effort" else None
+    return Control(
+        wire={} if least is None else {"reasoning_effort": least},
+        on=never or least is not None or _by_default(parts),
+    )
 
 
 def _turned_on(parts: Parts, asked: Reasoning) -> Control:
-    kind = parts.profile.reasoning_control
+    profile, kind = parts.profile, parts.profile.reasoning_control
     if kind == "openrouter":
         return Control(wire={"reasoning": _openrouter(parts, asked)}, on=True)
+    wire = _SAYS[kind](profile, True)
+    if kind == "enable_thinking" and asked.budget is not None:
+        return Control(wire={**wire, "thinking_budget": asked.budget}, on=True)
     if asked.budget is not None:
-        parts.drop("reasoning")
-    if kind == "effort":
-        wanted = asked.effort
-        if wanted is None and asked.budget is not None:
-            wanted = effort_of(asked.budget)
-        level = _level(parts, asked, wanted)
-        if level is None:
-            return Control(wire={}, on=_by_default(parts))
-        return Control(wire={"reasoning_effort": level}, on=level != "none")
-    if kind == "deepseek":
-        wire: JSON = {"thinking": {"type": "enabled"}}
-        meant = None if asked.effort is None else _DEEPSEEK.get(asked.effort, asked.effort)
-        level = _level(parts, asked, meant)
+        parts.change("reasoning")
+    if kind in ("effort", "deepseek"):
+        level = _level(parts, asked, kind)
         if level is not None:
             wire["reasoning_effort"] = level
-        return Control(wire=wire, on=True)
-    if asked.effort is not None:
+    elif asked.effort is not None:
         parts.drop("effort")
-    if kind == "template_kwargs":
-        return Control(wire={"chat_template_kwargs": {"enable_thinking": True}}, on=True)
-    return Control(wire={}, on=_by_default(parts))
+    return Control(wire=wire, on=bool(wire) or _by_default(parts))
 
 
-def _level(parts: Parts, asked: Reasoning, meant: Effort | None) -> Effort | None:
-    """The model's level for ``meant``; another one than was asked for is a loss."""
-    level = None if meant is None else clip(meant, parts.profile.effort)
-    if asked.effort is not None and level != asked.effort:
+def _level(parts: Parts, asked: Reasoning, kind: str) -> Effort | None:
+    """The model's level for what was asked; another one than that is a loss."""
+    levels, wanted = parts.profile.effort, asked.effort
+    if wanted is None and asked.budget is not None and kind == "effort":
+        wanted = effort_of(asked.budget)
+    if wanted is None:
+        return None
+    meant = wanted
+    if kind == "deepseek" and wanted not in levels:
+        meant = _DEEPSEEK.get(wanted, wanted)
+    level = clip(meant, levels)
+    if asked.effort is not None and level is None:
         parts.drop("effort")
+    elif asked.effort is not None and level != asked.effort:
+        parts.change("effort")
     return level
 
 

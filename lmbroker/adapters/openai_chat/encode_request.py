@@ -50,7 +50,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         if each:
             add_instruction(parts, messages, each)
     if parts.marked:
-        limit_cache_marks(messages)
+        limit_cache_marks(parts, messages)
 
     body: JSON = {"model": request.model, "messages": messages}
     if tools:

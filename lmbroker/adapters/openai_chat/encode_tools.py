@@ -9,8 +9,9 @@ from lmbroker.adapters.base import JSON
 from lmbroker.adapters.names import wire_name
 from lmbroker.adapters.openai_chat.encode_parts import Parts
 from lmbroker.adapters.schemas import meets_openai_strict
+from lmbroker.adapters.tool_schemas import completed_tool
 from lmbroker.unified.parts import OpaquePart, ToolCallPart, ToolResultPart
-from lmbroker.unified.request import Tool
+from lmbroker.unified.request import Tool, ToolChoice
 
 TOOL_SEARCH = "tool_search_tool_"
 """Type of the tools that find others; here all tools are there from the start."""
@@ -88,10 +89,11 @@ def _tool(parts: Parts, tool: Tool) -> JSON:
         if tool.grammar is not None:
             held["format"] = tool.grammar
         return {"type": "custom", "custom": held}
-    if tool.schema is not None:
-        held["parameters"] = tool.schema
+    held["parameters"], changed = completed_tool(tool.schema, parts.profile.omit_schema_keywords)
+    if changed:
+        parts.change("tool")
     if tool.strict:
-        if parts.profile.strict_tools and meets_openai_strict(tool.schema):
+        if parts.profile.strict_tools and meets_openai_strict(held["parameters"]):
             held["strict"] = True
         else:
             parts.drop("strict")
@@ -117,10 +119,13 @@ def encode_choice(parts: Parts, tools: list[JSON]) -> Choice:
     if not tools:
         return Choice(wire=wire)
     instruction = ""
+    if choice is not None and choice.mode == "named" and _left_alone(parts, choice, tools):
+        parts.drop("tool_choice")
+        choice = None
     if choice is not None and choice.mode in ("required", "named") and not profile.forced_tools:
         if profile.forced_tools_fallback == "refuse":
             parts.refuse("tool_choice", "the model cannot be made to call a tool")
-        parts.drop("tool_choice")
+        parts.change("tool_choice")
         instruction = _must(wire_name(choice.name) if choice.name is not None else None)
     elif choice is not None and choice.mode == "named":
         kind, name = choice.kind, wire_name(choice.name or "")
@@ -130,6 +135,14 @@ def encode_choice(parts: Parts, tools: list[JSON]) -> Choice:
     if request.parallel_tools is False:
         wire["parallel_tool_calls"] = False
     return Choice(wire=wire, instruction=instruction)
+
+
+def _left_alone(parts: Parts, choice: ToolChoice, tools: list[JSON]) -> bool:
+    """Whether the tool that was chosen is one of those that were left out."""
+    name = choice.name or ""
+    if not any(tool.name == name for tool in parts.request.tools):
+        return False
+    return all(tool[tool["type"]]["name"] != wire_name(name) for tool in tools)
 
 
 def _must(name: str | None) -> str:
