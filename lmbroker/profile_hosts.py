@@ -16,7 +16,6 @@ _SWITCH: dict[str, Any] = {"reasoning_control": "enable_thinking", "reasoning_of
 _OPENROUTER: dict[str, Any] = {
     "reasoning_control": "openrouter",
     "reasoning_off": (),
-    "reasoning_replay": "reasoning_details",
     "max_tokens_field": "max_tokens",
     "user_field": "user",
     "ext": ("top_k", "min_p", "repetition_penalty"),
