@@ -45,6 +45,7 @@ from lmbroker.endpoints import operation_url
 from lmbroker.errors import AttemptFailed, OutOfResources, TimedOut, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential_headers
+from lmbroker.resolver import Names
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 
@@ -223,6 +224,7 @@ class Backends:
         self._client = Lean(reactor, self._endpoints_of, dropped)
         self._policies: dict[str, Any] = {"": policy or Policy()}
         self._endpoints: dict[tuple[float, str], Endpoints] = {}
+        self._names = Names(reactor)
         self._gates: dict[tuple[Any, ...], Gate] = {}
         self._deadlines: dict[float, Deadlines] = {}
         self._insecure: dict[str, str] = {}
@@ -333,7 +335,7 @@ class Backends:
         key = (connect_timeout, ca)
         factory = self._endpoints.get(key)
         if factory is None:
-            factory = Endpoints(self._reactor, self._policy(ca), connect_timeout)
+            factory = Endpoints(self._reactor, self._names, self._policy(ca), connect_timeout)
             self._endpoints[key] = factory
         return factory
 

@@ -101,11 +101,12 @@ def paths_of(dialect: str) -> tuple[tuple[str, str], ...]:
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long we wait, in seconds (reliability.md A6).
 
-    ``connect`` ends with the TCP connection, ``headers`` with the backend's response headers
-    (TLS and upload included), ``first_event`` with the first event of a stream (reasoning models
-    may think for minutes before it), ``idle`` restarts with each byte, ``total`` bounds a whole
-    answer. ``commit`` is how long the client of a stream may wait for its answer to begin before it
-    gets the head of it, ``ping`` how long it may hear nothing from then on.
+    ``connect`` begins with the look-up of the backend's name and ends with the TCP connection,
+    ``headers`` ends with the backend's response headers (TLS and upload included), ``first_event``
+    with the first event of a stream (reasoning models may think for minutes before it), ``idle``
+    restarts with each byte, ``total`` bounds a whole answer. ``commit`` is how long the client of a
+    stream may wait for its answer to begin before it gets the head of it, ``ping`` how long it may
+    hear nothing from then on.
     """
 
     connect: float = 10.0

@@ -8,7 +8,6 @@ from typing import Any
 import treq.cookies
 from twisted.internet import defer
 from twisted.internet.endpoints import (
-    HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     wrapClientTLS,
@@ -25,6 +24,7 @@ from zope.interface import implementer
 
 from lmbroker.ciphers import CIPHERS
 from lmbroker.peer import watch_peer
+from lmbroker.resolver import NamedEndpoint, Names
 
 HEADER_LIMIT = 256 * 1024
 """Most bytes before a backend's response headers are whole, what is read with them included."""
@@ -130,10 +130,11 @@ class Policy:
 
 @implementer(IAgentEndpointFactory)
 class Endpoints:
-    """IP literals connect without the resolver's thread pool; names race their addresses."""
+    """IP literals connect without a resolver; names race their addresses."""
 
-    def __init__(self, reactor: Any, policy: Any, connect_timeout: float) -> None:
+    def __init__(self, reactor: Any, names: Names, policy: Any, connect_timeout: float) -> None:
         self._reactor = reactor
+        self._names = names
         self._policy = policy
         self._timeout = connect_timeout
         self._creators: dict[tuple[bytes, int], Any] = {}
@@ -146,9 +147,7 @@ class Endpoints:
         elif host.replace(".", "").isdigit():
             endpoint = TCP4ClientEndpoint(self._reactor, host, uri.port, self._timeout)
         else:
-            endpoint = HostnameEndpoint(
-                self._reactor, host, uri.port, self._timeout, attemptDelay=0.05
-            )
+            endpoint = NamedEndpoint(self._reactor, self._names, host, uri.port, self._timeout)
         endpoint = _Guarded(endpoint)
         if uri.scheme == b"https":
             # One context per host: loading the trust store costs milliseconds of the reactor.

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from twisted.application import service, strports
 from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.logger import ILogObserver, Logger
 
 from lmbroker import __version__
@@ -32,6 +33,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, Endpoint, Listeners, problem_of
 from lmbroker.metrics import Metrics, Refusals
+from lmbroker.resolver import ThreadedResolver
 from lmbroker.routing import Route
 from lmbroker.site import Site
 from lmbroker.testing import PracticeBackend
@@ -155,6 +157,8 @@ class BrokerService(service.MultiService):
         return with_practice(config, self._practice.url)
 
     def startService(self) -> None:
+        if IReactorPluggableNameResolver.providedBy(self._reactor):
+            self._reactor.installNameResolver(ThreadedResolver(self._reactor))
         super().startService()
         self._turns.gather(self._reactor)
         self._checks.start()
