@@ -26,7 +26,7 @@ from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
 from lmbroker.listing import Listing
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
-from lmbroker.redaction import redact_error
+from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
 from lmbroker.workflows import estimate, meet
@@ -222,7 +222,7 @@ class Broker:
         route = self._config.alias(call.alias)
         if route is not None:
             record.alias = route.name
-            if may_use(call.caller, call.alias, route.name):
+            if may_use(call.caller, route.name, call.alias):
                 return route
         raise routing.unknown_model(call.alias)
 
@@ -393,13 +393,15 @@ class Broker:
         workflow: Workflow,
         answer: BackendAnswer,
     ) -> Pairs:
+        secrets = target.backend.secrets
+        backend_id = headers.backend_request_id(answer.headers)
         return (
-            *headers.from_backend(answer.headers),
+            *redact_headers(headers.from_backend(answer.headers), secrets),
             *(self._limits(call, alias, target, answer) if alias.expose_limits else ()),
             *headers.identity(
                 call.dialect,
                 call.id,
-                backend_id=headers.backend_request_id(answer.headers),
+                backend_id=None if backend_id is None else redact_header(backend_id, secrets),
                 backend=target.backend.name,
                 model=target.model,
                 dropped=workflow.dropped_header,
@@ -408,13 +410,14 @@ class Broker:
         )
 
     def _limits(self, call: Call, alias: Alias, target: Target, answer: BackendAnswer) -> Pairs:
-        return rate_limit_headers.for_client(
+        limits = rate_limit_headers.for_client(
             answer.headers,
             target.backend.dialect,
             call.dialect,
             expose_limits=alias.expose_limits,
             now=self.wall(),
         )
+        return redact_headers(limits, target.backend.secrets)
 
 
 STREAM_HEADERS: Pairs = (

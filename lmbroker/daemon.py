@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from twisted.application import service, strports
+from twisted.application import service
 from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
@@ -31,7 +31,7 @@ from lmbroker.config_changes import changes
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
-from lmbroker.listening import CannotListen, Endpoint, Listeners, problem_of
+from lmbroker.listening import CannotListen, Endpoint, Listeners, listen, problem_of
 from lmbroker.metrics import Metrics, Refusals
 from lmbroker.resolver import ThreadedResolver
 from lmbroker.routing import Route
@@ -63,8 +63,8 @@ SHUTTING_DOWN = ErrorInfo(
 class Surroundings(NamedTuple):
     """Where a broker runs: in a process of its own, or as a worker among others."""
 
-    listen: Callable[..., IService] = strports.service
-    """(endpoint, factory, reactor=) -> the service that brings connections to the factory."""
+    listen: Callable[[str, Any, Any], IService] = listen
+    """(endpoint, factory, reactor) -> the service that brings connections to the factory."""
     shown: CollectorRegistry | None = None
     """What ``/metrics`` shows; None for what is counted here."""
     led: bool = False
@@ -124,7 +124,7 @@ class BrokerService(service.MultiService):
 
     def _listener(self, endpoint: str, aside: bool) -> service.IService:
         site = self._aside_site if aside else self._site
-        return self._around.listen(endpoint, site, reactor=self._reactor)
+        return self._around.listen(endpoint, site, self._reactor)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)

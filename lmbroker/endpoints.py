@@ -48,11 +48,26 @@ _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
 _OPERATION = re.compile(r"/(?:chat/completions|completions|messages|embeddings|responses)$")
 
 
+BACKLOG = 4096
+"""How many connections may wait until they are accepted, where nothing else is said: with Twisted's
+50 a burst costs some clients the second after which they try again. The system may allow fewer
+(``net.core.somaxconn``)."""
+
+
 def listen_on(host: str, port: int) -> str:
     """The Twisted endpoint string that listens on a host and a port."""
     escaped = host.strip("[]").replace("\\", "\\\\").replace(":", "\\:")
     kind = "tcp6" if ":" in host else "tcp"
     return f"{kind}:{port}:interface={escaped}"
+
+
+def with_backlog(endpoint: str) -> str:
+    """An endpoint string that says how many connections may wait, by ``BACKLOG`` where it said
+    nothing. What systemd listens on has its backlog already."""
+    found, problem = parse_endpoint(endpoint)
+    if problem or "backlog" in found or found["kind"] == "systemd":
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"
 
 
 def host_problem(host: str) -> str:

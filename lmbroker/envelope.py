@@ -20,7 +20,15 @@ _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _KEY = re.compile(rb'[\s,]*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
 _END = re.compile(rb"\s*\}")
-_UNSAFE = re.compile("[\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_UNSAFE = re.compile(
+    # Controls; what is no character of its own: joiners, marks of direction, tags; what takes no
+    # room: fillers, variation selectors. With any of them two names look alike, or a line of a
+    # log looks like another one (Unicode's Cc, Cf, Zl, Zp and Default_Ignorable_Code_Point).
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 _LOOKALIKES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True)))) - {"model"}
 
@@ -133,9 +141,9 @@ def read(body: bytes) -> Envelope:
 
 def can_be_asked_for(model: str) -> bool:
     """Whether a body may have this name as its model."""
-    # Nothing that is unsafe is printable.
-    safe = model.isprintable() or _UNSAFE.search(model) is None
-    return safe and 0 < len(model) <= MODEL_LENGTH
+    # Nothing that is unsafe is printable ASCII.
+    plain = model.isascii() and model.isprintable()
+    return 0 < len(model) <= MODEL_LENGTH and (plain or _UNSAFE.search(model) is None)
 
 
 def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None) -> bytes:

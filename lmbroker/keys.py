@@ -67,11 +67,18 @@ def caller_of(
     return Caller(name=found.name, models=found.models)
 
 
-def may_use(caller: Caller, *names: str) -> bool:
-    """Whether the caller's key is for one of these names: an alias, the name asked for."""
-    return not caller.models or any(
-        fnmatch.fnmatchcase(name, glob) for name in names for glob in caller.models
-    )
+def may_use(caller: Caller, alias: str, asked: str = "") -> bool:
+    """Whether the caller's key is for this alias, or for the name that was asked for.
+
+    The latter counts only where the alias is a pattern that the name fits. Any other alias stands
+    for itself, whatever name led to it: by ``default``, a name of the client's own choice does.
+    """
+    if not caller.models:
+        return True
+    names = [alias]
+    if asked and alias.endswith("*") and asked.startswith(alias[:-1]):
+        names.append(asked)
+    return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in caller.models)
 
 
 def _credential(headers: Mapping[str, str], repeated: Container[str]) -> str:

@@ -4,11 +4,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from twisted.application import strports
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from lmbroker.config import Config
+from lmbroker.endpoints import with_backlog
 
 Endpoint = tuple[str, bool]
 """An endpoint as it is written, and whether it is one for metrics."""
@@ -42,6 +44,12 @@ class CannotListen(CannotStart):
         if endpoint.startswith("systemd:"):
             reason = "systemd passed no such socket"
         super().__init__(f"cannot listen on {endpoint}: {reason}")
+
+
+def listen(endpoint: str, factory: Any, reactor: Any) -> IService:
+    """The service that listens on an endpoint for ``factory``."""
+    service: IService = strports.service(with_backlog(endpoint), factory, reactor=reactor)
+    return service
 
 
 class Listeners:

@@ -151,7 +151,7 @@ def offered(
         if not name.endswith(ANY) and may_use(caller, name):
             found[name] = route
         for each in behind.get(name, ()):
-            if each not in found and _leads(each, route, aliases) and may_use(caller, each, name):
+            if each not in found and _leads(each, route, aliases) and may_use(caller, name, each):
                 targets = tuple(named(target, each) for target in route.targets)
                 found[each] = msgspec.structs.replace(route, name=each, targets=targets)
     return found

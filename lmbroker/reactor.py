@@ -10,6 +10,7 @@ take all. It also enters no logging context for each thing that happens to a soc
 
 import errno
 import sys
+import time
 from select import EPOLLIN
 from typing import Any
 
@@ -26,6 +27,9 @@ _TCP = frozenset({Client, Server})
 
 class TurnReactor(EPollReactor):
     """Writes of TCP and UNIX connections; all other descriptors are Twisted's affair."""
+
+    seconds = staticmethod(time.monotonic)
+    """Stock: the wall clock; see ``time_by_monotonic_clock``."""
 
     def __init__(self) -> None:
         self._unsent: dict[Any, None] = {}
@@ -170,6 +174,21 @@ def _sent(connection: Any) -> bool:
 def _open(connection: Any) -> bool:
     """It is made, and nobody has aborted it."""
     return connection.connected and not connection._aborting
+
+
+def time_by_monotonic_clock(reactor: Any) -> None:
+    """Let all timers of ``reactor`` go by a clock that nobody sets.
+
+    Twisted's go by the wall clock: set forward by an hour it ends every stream as silent, set back
+    it stops every timer for as long. What runs already is moved to the new clock.
+    """
+    if reactor.seconds is time.monotonic:
+        return
+    shift = time.monotonic() - reactor.seconds()
+    reactor.seconds = time.monotonic
+    for call in reactor.getDelayedCalls():
+        call.seconds = time.monotonic
+        call.time += shift
 
 
 def install() -> bool:

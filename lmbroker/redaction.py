@@ -53,6 +53,27 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
     return _SHAPES.sub(MASK, text)
 
 
+def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
+    """``redact`` for the value of a header, quick where there is nothing to mask: a value without
+    a backslash and a percent sign spells a credential in no way but its own."""
+    text = value.encode("latin-1", "replace")
+    if (
+        "\\" not in value
+        and "%" not in value
+        and _SHAPES.search(text) is None
+        and not any(secret.reveal() in value for secret in secrets if secret is not None)
+    ):
+        return value
+    return redact(text, secrets).decode("latin-1")
+
+
+def redact_headers(
+    pairs: tuple[tuple[str, str], ...], secrets: Iterable[Secret | None] = ()
+) -> tuple[tuple[str, str], ...]:
+    """``redact_header`` for each of them."""
+    return tuple([(name, redact_header(value, secrets)) for name, value in pairs]) if pairs else ()
+
+
 def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
     """``info`` with all of its words redacted: for errors that a backend tells inside a stream."""
     secrets = tuple(secrets)

@@ -14,7 +14,7 @@ from lmbroker import __version__
 from lmbroker.config import MOST_WORKERS, Config, ConfigError
 from lmbroker.configfile import Source, load_source
 from lmbroker.jsonlog import JSONLog
-from lmbroker.reactor import install
+from lmbroker.reactor import install, time_by_monotonic_clock
 from lmbroker.workers.log import Lines, SharedFile
 
 
@@ -79,6 +79,7 @@ def makeService(options: Options) -> service.IService:
 
     from lmbroker.listening import CannotListen
 
+    time_by_monotonic_clock(reactor)
     several = options.count > 1
     stream = _stream(options, reactor, several)
     log = None if stream is None else JSONLog(stream, options.loaded.log_level)

@@ -421,6 +421,9 @@ class _Resource(KleinResource):
             serving.addBoth(self._served, request)
             return NOT_DONE_YET
         request.getRequestHostname = lambda: b"localhost"
+        if not request.method.isupper():
+            # Werkzeug takes ``get`` for GET; it is another method (RFC 9110 9.1), of no route.
+            request.method = b"-" + request.method
         try:
             request.path.decode("utf-8")
             path.decode("utf-8")

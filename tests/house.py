@@ -237,10 +237,10 @@ class House:
         await deferLater(reactor, 0.01)
 
 
-def sse_head():
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
+def sse_head(headers=b""):
+    """``headers`` are whole lines."""
+    framing = b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+    return b"HTTP/1.1 200 OK\r\n" + framing + headers + b"\r\n"
 
 
 def chunk(data):

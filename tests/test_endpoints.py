@@ -18,6 +18,7 @@ from lmbroker.endpoints import (
     parse_endpoint,
     parse_url,
     sends_in_clear,
+    with_backlog,
 )
 
 ROOTS = [
@@ -144,6 +145,30 @@ def test_host_and_port_as_an_endpoint(host, endpoint):
     assert listen_on(host, 8080) == endpoint
     arguments, problem = parse_endpoint(endpoint)
     assert (arguments["interface"], problem) == (host.strip("[]"), "")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        listen_on("127.0.0.1", 80),
+        listen_on("::1", 80),
+        "tcp:80",
+        "unix:/run/a\\:b",
+        "ssl:443:key.pem",
+    ],
+)
+def test_many_may_wait_where_nothing_else_is_said(endpoint):
+    before, _ = parse_endpoint(endpoint)
+    after, problem = parse_endpoint(with_backlog(endpoint))
+    assert problem == "" and int(after.pop("backlog")) >= 1024
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp:80:backlog=7", "tcp6:80:7", "systemd:domain=INET:index=0", "tcp", "no:80"]
+)
+def test_who_says_how_many_may_wait_is_heard(endpoint):
+    assert with_backlog(endpoint) == endpoint
 
 
 @pytest.mark.parametrize("host", ["*", "a b", "tcp:80", "host\n", "[127.0.0.1", "höst"])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -148,10 +149,28 @@ def test_an_escaped_key_is_found():
     assert envelope.with_model(b'{"mod\\u0065l":"a"}', "b") == b'{"mod\\u0065l":"b"}'
 
 
-def test_what_is_printable_is_safe():
-    """The search for what is not safe is left out for names that are printable."""
-    both = [chr(code) for code in range(0x110000) if envelope._UNSAFE.match(chr(code))]
-    assert [char for char in both if char.isprintable()] == []
+INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u3164\uffa0\ufe00\ufe0f\U000e0100"
+"""Printable as Python has it, and nothing is seen of them."""
+
+
+def test_no_name_holds_what_is_not_seen():
+    lying = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    every = map(chr, range(0x110000))
+    refused = [each for each in every if not envelope.can_be_asked_for(f"a{each}b")]
+    found = {each for each in refused if unicodedata.category(each) in lying}
+    assert found == {
+        each for each in map(chr, range(0x110000)) if unicodedata.category(each) in lying
+    }
+    assert set(INVISIBLE) <= set(refused)
+    assert {unicodedata.category(each) for each in refused} <= {*lying, "Cn", "Lo", "Mn"}
+    assert len(refused) - len(found) < 4096
+
+
+@pytest.mark.parametrize(
+    "name", ["claude-opus", "o1 mini", "qwen/2.5:7b", "Mod\u00e8le", "\u6a21\u578b", "\U0001f600"]
+)
+def test_what_is_seen_is_a_name(name):
+    assert envelope.can_be_asked_for(name)
 
 
 @pytest.mark.parametrize(("text", "streaming"), [("true", True), ("false", False), ("null", False)])

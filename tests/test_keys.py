@@ -83,10 +83,24 @@ def test_a_key_may_be_for_some_models_only(alias, allowed):
     assert may_use(Caller(name="alice"), alias) is True
 
 
-def test_a_name_may_be_used_where_it_or_its_alias_may_be():
-    bob = Caller(name="bob", models=BOB.models)
-    assert may_use(bob, "faster", "fast") and may_use(bob, "fast", "x")
-    assert not may_use(bob, "faster", "x")
+@pytest.mark.parametrize(
+    ("alias", "asked", "allowed"),
+    [
+        ("fast", "x", True),
+        ("f*", "fast", True),
+        ("*", "fast", True),
+        ("f*", "faster", False),
+        ("claude-*", "x", True),
+        # The name has led to an alias that is not for it: by ``default``.
+        ("big", "fast", False),
+        ("big", "claude-nothing", False),
+        ("big-*", "claude-nothing", False),
+        ("big*", "claude-*", False),
+        ("big", "claude-*", False),
+    ],
+)
+def test_a_name_that_was_asked_for_counts_only_where_the_alias_is_a_pattern(alias, asked, allowed):
+    assert may_use(Caller(name="bob", models=BOB.models), alias, asked) is allowed
 
 
 def test_a_hash_is_written_as_the_configuration_reads_it():

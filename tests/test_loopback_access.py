@@ -114,6 +114,10 @@ LIMITS = (
     b"anthropic-ratelimit-requests-remaining: 49\r\n"
     b"anthropic-ratelimit-requests-reset: 2026-11-18T11:07:00Z\r\n"
 )
+COMPLETION = (
+    b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}'
+)
 MESSAGE = (
     b'{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],'
     b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}'
@@ -177,6 +181,35 @@ async def test_a_secret_header_reaches_its_backend_and_comes_back_masked(
         backend.transport.write(sse_head() + chunk(first + event + b"data: " + error + b"\n\n"))
     await client.has(b"***, ***")
     assert b"gate-secret" not in client.received
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [b"200 OK", b"429 Too Many Requests"])
+async def test_no_header_of_a_backend_tells_a_key(open_house, alias, stream, status):
+    house = await open_house(config=EXPOSED)
+    client = await house.post(PATHS["anthropic"], ask(alias, stream=stream))
+    backend = await house.backend()
+    told = (
+        b"request-id: req-backend-key-1\r\nretry-after: backend-key\r\n"
+        b"x-should-retry: back%65nd-key\r\nretry-after-ms: sk-12345678abcdefgh\r\n"
+        b"anthropic-ratelimit-requests-limit: backend-key\r\n"
+        b"x-ratelimit-limit-requests: backend-key\r\n"
+    )
+    if status.startswith(b"429"):
+        backend.transport.write(unary(b'{"error":{"message":"slow"}}', status, told))
+    elif stream:
+        event = {"o": O_EVENT, "a": A_EVENT}[alias]
+        backend.transport.write(sse_head(told) + chunk(event))
+    else:
+        backend.transport.write(unary({"o": COMPLETION, "a": MESSAGE}[alias], status, told))
+    await client.has(b"\r\n\r\n")
+    assert client.head.startswith(f"http/1.1 {status[:3].decode()}")
+    if status.startswith(b"200"):
+        assert "request-id: req-***-1" in client.head
+    for key in (b"backend-key", b"back%65nd-key", b"sk-12345678"):
+        assert key not in client.received
 
 
 @pytest_twisted.ensureDeferred

@@ -191,6 +191,8 @@ def test_the_default_alias_takes_names_that_lead_nowhere_else():
     lists = {"b": ("x", "claude-z"), "c": ()}
     assert offered(routes, lists) == ["own"]
     assert offered(routes, lists, default="own") == ["own", "x"]
+    assert offered(routes, lists, default="own", caller=Caller(models=("x",))) == []
+    assert offered(routes, lists, default="own", caller=Caller(models=("own",))) == ["own", "x"]
 
 
 def test_a_key_sees_what_it_may_use():

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import globalLogPublisher
 
-from lmbroker.reactor import TurnReactor
+from lmbroker.reactor import TurnReactor, time_by_monotonic_clock
 
 
 class Peer(Protocol):
@@ -318,6 +319,25 @@ def test_timers_set_while_sending_are_not_overslept(world: World) -> None:
     assert world.reactor.timeout() == 0
     world.turn()
     assert fired
+
+
+def test_timers_go_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    reactors: list[Any] = [TurnReactor(), EPollReactor()]
+    for reactor in reactors:
+        fired: list[bool] = []
+        early = reactor.callLater(0.01, fired.append, True)
+        late = reactor.callLater(60, fired.append, True)
+        time_by_monotonic_clock(reactor)
+        time_by_monotonic_clock(reactor)
+        assert 59 < late.getTime() - time.monotonic() < 61
+        monkeypatch.setattr("time.time", lambda: 0.0)
+        while early.active():
+            reactor.runUntilCurrent()
+            reactor.doIteration(0.005)
+        assert fired == [True]
+        assert 59 < late.getTime() - reactor.seconds() < 61
+        late.cancel()
+        monkeypatch.undo()
 
 
 def test_it_is_installed_only_where_there_is_no_reactor_yet() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.redaction import SHORT, redact, redact_error
+from lmbroker.redaction import SHORT, redact, redact_error, redact_header, redact_headers
 from lmbroker.secret import Secret
 
 KEY = "wJalr/XUtn+FEMI=K7\"MD&<ENG'\\bPx>"
@@ -165,3 +165,20 @@ def test_details_that_nest_without_end_are_masked():
     inner["a"] = KEY
     clean = redact_error(ErrorInfo(kind="server", message="", details=details), [Secret(KEY)])
     assert json.dumps(clean.details).count("***") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        ("req_011CQabcdef", "req_011CQabcdef"),
+        ("1", "1"),
+        ("caf\xe9", "caf\xe9"),
+        ("req-my-credential-1", "req-***-1"),
+        ("my%2dcredential", "***"),
+        ("Bearer sk-proj-12345678", "Bearer ***"),
+    ],
+)
+def test_a_header_tells_no_credential(value, masked):
+    secrets = (Secret("my-credential"), None)
+    assert redact_header(value, secrets) == masked
+    assert redact_headers((("x", value),), secrets) == (("x", masked),)

@@ -33,6 +33,9 @@ POSTED = (
     "/v1/embeddings",
 )
 
+BACKLOG = 1024
+"""How many connections may wait until they are accepted: a benchmark opens many at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
@@ -85,7 +88,7 @@ class PracticeBackend:
         Raises twisted.internet.error.CannotListenError where the port is taken.
         """
         self._listening = self._reactor.listenTCP(
-            self._wanted_port, self._site, interface="127.0.0.1"
+            self._wanted_port, self._site, backlog=BACKLOG, interface="127.0.0.1"
         )
         return self._listening
 

@@ -36,8 +36,10 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([observer])
     from twisted.internet import reactor
 
+    from lmbroker.reactor import time_by_monotonic_clock
     from lmbroker.workers.worker import Worker
 
+    time_by_monotonic_clock(reactor)
     Worker(beginning, config, end, lines, observer, reactor).run()
 
 

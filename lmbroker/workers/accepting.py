@@ -10,6 +10,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from lmbroker.endpoints import with_backlog
+
 AT_ONCE = 64
 """Connections that are accepted in one turn."""
 
@@ -30,7 +32,7 @@ class Accepting(service.Service):
         self._name = endpoint
         self._reactor = reactor
         self._hand = hand
-        self._endpoint = serverFromString(reactor, endpoint)
+        self._endpoint = serverFromString(reactor, with_backlog(endpoint))
         self._port: Any = None
         self._acceptor: _Acceptor | None = None
 
