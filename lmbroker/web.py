@@ -421,16 +421,12 @@ class _Resource(KleinResource):
             serving.addBoth(self._served, request)
             return NOT_DONE_YET
         request.getRequestHostname = lambda: b"localhost"
-        if not request.method.isupper():
-            # Werkzeug takes ``get`` for GET; it is another method (RFC 9110 9.1), of no route.
+        if not request.method.isupper():  # Werkzeug would take ``get`` for GET
             request.method = b"-" + request.method
         try:
-            request.path.decode("utf-8")
-            path.decode("utf-8")
+            (request.path + path).decode("utf-8")
         except UnicodeDecodeError:
-            return _error(
-                request, ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
-            )
+            return _error(request, _NOT_UTF8)
         if self._only is not None and path not in self._only:
             return _error(request, _unknown_url(request.lmbroker_path).info)
         return super().render(request)
@@ -453,6 +449,7 @@ _POSTED = {
 }
 """The routes of calls: path -> name of the route."""
 
+_NOT_UTF8 = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 
 
