@@ -3,6 +3,7 @@ dialect, under which id, with which headers."""
 
 import os
 from collections.abc import Container
+from http import HTTPStatus
 from random import Random
 
 import msgspec
@@ -11,6 +12,9 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Dialect
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
+
+REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
+"""The words behind each status. Twisted knows none that came after RFC 2616."""
 
 _OPENAI = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"})
 

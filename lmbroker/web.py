@@ -5,7 +5,6 @@ own site, anybody else may put it anywhere in theirs.
 """
 
 from collections.abc import Callable, Container, Coroutine, Mapping
-from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -25,7 +24,7 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import STREAM_HEADERS, Answer, Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
 from lmbroker.envelope import read
-from lmbroker.error_answers import error_answer, new_id
+from lmbroker.error_answers import REASONS, error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import REQUEST_ID, Pairs, from_error, identity
 from lmbroker.keys import caller_of
@@ -359,7 +358,7 @@ class Front:
         request.write(body)
 
     def _head(self, request: Any, status: int, headers: Pairs) -> None:
-        reason = _REASONS.get(status, b"Unknown Status")
+        reason = REASONS.get(status, b"Unknown Status")
         # The requests of our own site take them all at once.
         together = getattr(request, "set_head", None)
         if together is not None:
@@ -438,9 +437,6 @@ class _Resource(KleinResource):
             request.finish()
 
 
-_REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
-"""Twisted knows no status that came after RFC 2616."""
-
 _POSTED = {
     b"/v1/chat/completions": "chat_completions",
     b"/v1/messages": "messages",
@@ -490,7 +486,7 @@ def _received(request: Any) -> tuple[Mapping[str, str], Container[str]]:
 
 def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
     answer = error_answer(request.lmbroker_path, _received(request)[0], info, status)
-    request.setResponseCode(answer.status, _REASONS.get(answer.status))
+    request.setResponseCode(answer.status, REASONS.get(answer.status))
     for name, value in answer.headers:
         request.setHeader(name, value)
     return answer.body
