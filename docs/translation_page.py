@@ -424,8 +424,12 @@ MODELS = {"openai": "some-model", "anthropic": "claude-sonnet-4-6"}
 kind, and a Claude that takes sampling parameters and adaptive thinking."""
 
 
-def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, tuple[str, ...]]:
-    """What a backend of the other dialect gets, and what was lost. Raises Refused."""
+Lost = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
+    """What a backend of the other dialect gets, and what was changed and dropped. Raises
+    Refused."""
     other = "anthropic" if client == "openai" else "openai"
     backend = Backend(name="b", url="http://b", dialect=other)  # type: ignore[arg-type]
     call = Call(
@@ -438,7 +442,7 @@ def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, tuple[str, ..
     )
     workflow = meet(call, Target(backend=backend, model=MODELS[other]), mode=mode)
     sent = json.loads(workflow.outbound().body)
-    return sent, workflow.dropped
+    return sent, (workflow.changed, workflow.dropped)
 
 
 def row(client: str, question: Question) -> str:
@@ -463,10 +467,13 @@ def row(client: str, question: Question) -> str:
         became.pop("tools", None)
     if patch in ({}, {"stream": True}):
         became = {key: sent[key] for key in sent if key not in ("model", "messages")}
-    outcome = ", ".join(f"`{path}`" for path in lost)
-    if lost:
-        outcome = "approximated or dropped, reported: " + outcome
-    else:
+    words = [
+        f"{word}: " + ", ".join(f"`{path}`" for path in paths)
+        for word, paths in zip(("changed", "dropped"), lost, strict=True)
+        if paths
+    ]
+    outcome = "; ".join(words)
+    if not words:
         outcome = "carried" if became else "no effect"
     return f"| {name} | {_example(became)} | {outcome} |"
 
@@ -516,24 +523,30 @@ TEMPLATE = """\
 Where client and backend speak the same format nothing on this page applies: the request goes
 through byte for byte but for the model's name.
 
-Where they differ, each field has one of four outcomes:
+Where they differ, each field has one of five outcomes:
 
 - **carried**: the backend gets the same thing in its own words;
 - **no effect**: it has no meaning for the answer (a cache hint, a tracing label, a default);
-- **approximated or dropped**: the answer is still an answer to what was asked. The response has
-  a header `x-lmbroker-dropped` with the names of the fields, the log line and the metric
-  `lmbroker_fields_dropped_total` say it too;
+- **changed**: the backend gets something that comes near to it. The response has a header
+  `x-lmbroker-changed` with the names of the fields, the log line and the metric
+  `lmbroker_fields_changed_total` say it too;
+- **dropped**: the backend does not get it, and the answer is still an answer to what was asked. The
+  same is said in `x-lmbroker-dropped` and `lmbroker_fields_dropped_total`;
 - **refused**: without it, it would be another question. The client gets a 400 in its own format
   that names the field, and no backend is called.
 
 Three modes decide how strict that is, per model in the configuration (`mode = "strict"`) or per
 call in the header `x-lmbroker-mode`:
 
-| mode | approximated or dropped | refused |
+| mode | changed or dropped | refused |
 |---|---|---|
 | `default` | reported | 400 |
 | `strict` | 400 | 400 |
 | `lenient` | reported | some are dropped and reported instead, see the tables; the others 400 |
+
+What an *answer* loses on its way to the client is told with the same words: the names then begin
+with `answer.`, and stand in the headers, or in a comment at the end of a stream
+(`: x-lmbroker-dropped: answer.content[].web_search_tool_result`).
 
 What a backend's model can do is its profile: built in for the well-known families, and every
 value can be set in the configuration (`[models.profile]`). The tables are asked with

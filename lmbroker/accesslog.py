@@ -78,6 +78,7 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     tokens_estimated: bool | None = None
     stop: str | None = None
     dropped: str | None = None
+    changed: str | None = None
     learned: str | None = None
 
 
@@ -120,6 +121,8 @@ def access_line(record: Record) -> AccessLine:
     if record.dropped:
         # Names that clients made up: as many, and as long, as in the header that tells them.
         line.dropped = listed(record.dropped)[:HEADER_TEXT]
+    if record.changed:
+        line.changed = listed(record.changed)[:HEADER_TEXT]
     if record.learned:
         line.learned = ",".join(record.learned)
     return line

@@ -25,12 +25,13 @@ from lmbroker.health import Health
 from lmbroker.keys import may_use
 from lmbroker.lessons import Lessons
 from lmbroker.listing import Listing
+from lmbroker.losses import in_answer, listed
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
 from lmbroker.workflows import estimate, meet
-from lmbroker.workflows.contract import Unary, Workflow
+from lmbroker.workflows.contract import Transform, Unary, Workflow
 from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
 
 ERROR_BODY_LIMIT = 1024 * 1024
@@ -87,6 +88,7 @@ class StreamAnswer:
         finally:
             record.bytes_out = relay.bytes_out
             record.first_event_at = record.first_event_at or relay.first_event_at
+            _lost_in_answer(record, transform)
             record.usage = transform.usage
             record.stop = transform.stop
         if transform.phase == "complete":
@@ -302,7 +304,7 @@ class Broker:
         else:
             terms = Terms(call, target, call.mode or alias.mode, overrides)
             outbound = await self.offload.outbound(terms, workflow)
-        record.dropped = workflow.dropped
+        record.dropped, record.changed = workflow.dropped, workflow.changed
         attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
         record.attempts.append(attempt)
         try:
@@ -365,6 +367,7 @@ class Broker:
         else:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
+        _lost_in_answer(record, whole)
         record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
@@ -404,7 +407,8 @@ class Broker:
                 backend_id=None if backend_id is None else redact_header(backend_id, secrets),
                 backend=target.backend.name,
                 model=target.model,
-                dropped=workflow.dropped_header,
+                dropped=listed(record.dropped),
+                changed=listed(record.changed),
                 attempts=len(record.attempts),
             ),
         )
@@ -418,6 +422,13 @@ class Broker:
             now=self.wall(),
         )
         return redact_headers(limits, target.backend.secrets)
+
+
+def _lost_in_answer(record: Record, answer: Unary | Transform) -> None:
+    """Add what the answer lost to what the request lost."""
+    if answer.dropped or answer.changed:
+        record.dropped = (*record.dropped, *in_answer(answer.dropped))
+        record.changed = (*record.changed, *in_answer(answer.changed))
 
 
 STREAM_HEADERS: Pairs = (

@@ -212,6 +212,7 @@ class Record(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
     stop: str = ""
     dropped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     bytes_in: int = 0
     bytes_out: int = 0

@@ -292,6 +292,8 @@ def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias
     translated = workflow.outbound().body
     for path in workflow.dropped:
         _tell(f"dropped: {path}")
+    for path in workflow.changed:
+        _tell(f"changed: {path}")
     _write(translated + b"\n")
     return 0
 
@@ -317,10 +319,16 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
             _write(transform.feed(chunk))
         _write(transform.close())
         usage, error = transform.usage, transform.error
+        lost: Any = transform
     else:
         whole = workflow.unary(first + b"".join(chunks), now=0)
         _write(whole.body + b"\n")
         usage = whole.usage
+        lost = whole
+    for path in lost.dropped:
+        _tell(f"dropped: {path}")
+    for path in lost.changed:
+        _tell(f"changed: {path}")
     if usage is not None and usage.estimated:
         _tell("estimated: usage")
     if error is not None:

@@ -108,6 +108,8 @@ def _sent(
     yield f"the first target would get ({workflow.name}):"
     for path in workflow.dropped:
         yield f"  dropped: {path}"
+    for path in workflow.changed:
+        yield f"  changed: {path}"
     backend = target.backend
     url = operation_url(backend.url, outbound.path, backend.query, exact=backend.exact_root)
     yield f"POST {url}"

@@ -145,6 +145,7 @@ def identity(
     backend: str = "",
     model: str = "",
     dropped: str = "",
+    changed: str = "",
     attempts: int = 1,
 ) -> Pairs:
     """The headers that say who answered: the request id and the ``x-lmbroker-*`` ones."""
@@ -158,6 +159,8 @@ def identity(
         out.append(("x-lmbroker-model", _header_text(model)))
     if dropped:
         out.append(("x-lmbroker-dropped", _header_text(dropped)))
+    if changed:
+        out.append(("x-lmbroker-changed", _header_text(changed)))
     if attempts > 1:
         out.append(("x-lmbroker-attempts", str(attempts)))
     return tuple(out)

@@ -1,8 +1,8 @@
 """What could not be carried to the other dialect, where, and how loudly to say so.
 
-Classes (translation.md 0.2): B is dropped or approximated and reported in
-``x-lmbroker-dropped``; C is refused with a 400 before any backend is called; C° is refused
-unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
+Classes (translation.md 0.2): B is dropped, and reported in ``x-lmbroker-dropped``, or changed
+(approximated), and reported in ``x-lmbroker-changed``; C is refused with a 400 before any backend
+is called; C° is refused unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
 """
 
 import re
@@ -30,6 +30,11 @@ def listed(paths: Sequence[str]) -> str:
     return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
 
+def in_answer(paths: Iterable[str]) -> tuple[str, ...]:
+    """``paths`` of an answer, told apart from those of a request."""
+    return tuple(f"answer.{path}" for path in paths)
+
+
 class Losses:
     """Collects the losses of one request; one instance per attempt.
 
@@ -42,31 +47,29 @@ class Losses:
         self.model = model
         self.dialect = dialect
         self._paths: dict[str, None] = {}
+        self._dropped: dict[str, None] = {}
         self._changed: dict[str, None] = {}
 
     def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
-        """Take over what was lost elsewhere."""
-        self._paths = dict.fromkeys(dropped)
+        """Take over what another process has found, in the place of what is known."""
+        self._dropped = dict.fromkeys(dropped)
         self._changed = dict.fromkeys(changed)
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """Paths of what the backend did not get, first seen first."""
-        return tuple(self._paths)
+        self._paths = {**self._dropped, **self._changed}
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Reported paths, first seen first, no duplicates."""
+        """Paths of all that was dropped or changed, first seen first, no duplicates."""
         return tuple(self._paths)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of what the backend does not get, first seen first."""
+        return tuple(self._dropped)
 
     @property
     def changed(self) -> tuple[str, ...]:
         """Paths of which the backend got something else than the client wrote, first seen first."""
         return tuple(self._changed)
-
-    def header(self) -> str:
-        """The value of ``x-lmbroker-dropped``, "" when nothing was lost."""
-        return listed(self.paths) if self._paths else ""
 
     def drop(
         self,
@@ -82,6 +85,7 @@ class Losses:
         if self.mode == "strict":
             raise self.refusal(path, reason, details)
         self._paths.setdefault(path)
+        self._dropped.setdefault(path)
 
     def change(
         self,
@@ -111,7 +115,7 @@ class Losses:
         """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they
         are); in mode lenient a soft one is reported."""
         if soft and self.mode == "lenient":
-            self._paths.setdefault(_INDEX.sub("[]", path))
+            self.drop(_INDEX.sub("[]", path))
             return
         raise self.refusal(path, reason, details)
 

@@ -67,7 +67,13 @@ class Metrics:
         )
         dropped = Counter(
             "lmbroker_fields_dropped_total",
-            "Calls in which fields were approximated or dropped.",
+            "Calls in which fields were dropped.",
+            ("alias", "dialect"),
+            registry=registry,
+        )
+        changed = Counter(
+            "lmbroker_fields_changed_total",
+            "Calls in which fields were changed (approximated).",
             ("alias", "dialect"),
             registry=registry,
         )
@@ -84,6 +90,7 @@ class Metrics:
         self._tokens = cache(tokens.labels)
         self._attempts = cache(attempts.labels)
         self._dropped = cache(dropped.labels)
+        self._changed = cache(changed.labels)
         self._learned = cache(learned.labels)
 
         self._offloaded = Counter(
@@ -162,6 +169,8 @@ class Metrics:
                 counts[self._learned(backend, parameter)] += 1
             if record.dropped:
                 counts[self._dropped(alias, record.dialect)] += 1
+            if record.changed:
+                counts[self._changed(alias, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
 

@@ -503,7 +503,7 @@ def test_a_value_of_a_wrong_kind_is_never_told(tmp_path, client, backend, mode):
                 call = Call(id="r", operation="chat", dialect=client, alias="m", body=body)
                 workflow = meet(call, target, mode=mode)
                 workflow.outbound()
-                told.append(f"{workflow.dropped} {workflow.dropped_header} {head!r}")
+                told.append(f"{workflow.dropped} {workflow.changed} {head!r}")
             except Refused as refusal:
                 refusals += 1
                 told.append(f"{refusal.info} {refusal}")

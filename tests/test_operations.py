@@ -126,6 +126,7 @@ RECORD = Record(
     usage=Usage(input=1, output=2, estimated=True),
     stop="end",
     dropped=("a",),
+    changed=("c",),
     learned=("b",),
 )
 """A call of which everything is known."""

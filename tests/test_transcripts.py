@@ -15,7 +15,7 @@ from lmbroker.adapters.base import Reply
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.adapters.openai_chat import response as openai_response
 from lmbroker.grammar import anthropic_checker, openai_checker
-from lmbroker.losses import Losses
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import profile
 from lmbroker.sse import Reader
 from lmbroker.workflows.transforms import TranslatedStream
@@ -163,7 +163,7 @@ def request_pair(client: str, backend: str, model: str) -> str:
     request, losses = msgspec.structs.replace(asked, model=model), Losses()
     told = ADAPTERS[backend].encode_request(request, profile(backend, model), losses)
     assert told == load(f"request.{client}-to-{backend}.out.json")
-    return losses.header()
+    return listed(losses.paths)
 
 
 def test_request_of_an_openai_client_for_anthropic() -> None:

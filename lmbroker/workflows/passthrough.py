@@ -24,7 +24,7 @@ class Passthrough:
 
     name: WorkflowName = "passthrough"
     dropped: tuple[str, ...] = ()
-    dropped_header = ""
+    changed: tuple[str, ...] = ()
 
     def __init__(
         self, call: Call, target: Target, adapter: Adapter, *, ask_usage: bool = False

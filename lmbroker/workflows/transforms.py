@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from lmbroker.adapters.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.losses import AnswerLosses
+from lmbroker.losses import AnswerLosses, in_answer, listed
 from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
@@ -140,7 +140,8 @@ class TranslatedStream:
             self.phase = "open"
             self.usage = event.usage
         elif isinstance(event, Finish):
-            event = self._finished(event)
+            last = self._encoder.feed(self._finished(event))
+            return _told(self._losses) + last
         elif isinstance(event, Error):
             waiting = self.phase == "waiting"
             self.phase = "failed"
@@ -166,6 +167,16 @@ class TranslatedStream:
             )
         self.usage = usage
         return Finish(event.stop, usage, event.tier)
+
+
+def _told(losses: AnswerLosses) -> bytes:
+    """A comment that names what the answer lost; the head of the stream is long gone."""
+    lines = [
+        f": x-lmbroker-{word}: {listed(in_answer(paths))}\n"
+        for word, paths in (("dropped", losses.dropped), ("changed", losses.changed))
+        if paths
+    ]
+    return "".join((*lines, "\n")).encode("ascii") if lines else b""
 
 
 class PassedStream:

@@ -1,7 +1,8 @@
 """Translation: client dialect -> Unified Model -> backend dialect, and back.
 
 Losses are decided while the request is encoded, so that ``outbound`` refuses before any
-backend is called, and the ``x-lmbroker-dropped`` header is known before the first byte.
+backend is called, and the headers ``x-lmbroker-dropped`` and ``x-lmbroker-changed`` are known
+before the first byte.
 """
 
 from collections.abc import Mapping
@@ -84,11 +85,11 @@ class Translation:
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        return self._losses.paths
+        return self._losses.dropped
 
     @property
-    def dropped_header(self) -> str:
-        return self._losses.header()
+    def changed(self) -> tuple[str, ...]:
+        return self._losses.changed
 
     def outbound(self) -> Outbound:
         call, dialect = self._call, self._target.backend.dialect

@@ -22,7 +22,7 @@ from lmbroker.adapters.anthropic_messages.encode_request import encode_request
 from lmbroker.adapters.openai_chat.decode_request import decode_request
 from lmbroker.adapters.signature import seal
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, Mode
+from lmbroker.losses import Losses, Mode, listed
 from lmbroker.profiles import Profile, profile
 from lmbroker.unified.parts import (
     Cache,
@@ -72,7 +72,7 @@ def translate(
     assert json.dumps(body) == before
     hint = MessageCreateParamsStreaming if out.get("stream") else MessageCreateParamsNonStreaming
     accept(hint, {k: v for k, v in out.items() if k not in NOT_IN_THE_SDK}, closed=True)
-    return out, losses.header()
+    return out, listed(losses.paths)
 
 
 def refused(*messages: JSON, **fields: Any) -> str | None:

@@ -19,7 +19,7 @@ from sdk_types import accept
 
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import profile
 
 JSON = dict[str, Any]
@@ -80,7 +80,7 @@ def translated(dialect: str, body: JSON, model: str) -> tuple[JSON, str]:
     backend, losses = OTHER[dialect], Losses()
     request = msgspec.structs.replace(ADAPTERS[dialect].decode_request(whole(body)), model=model)
     out = ADAPTERS[backend].encode_request(request, profile(backend, model), losses)
-    return out, losses.header()
+    return out, listed(losses.paths)
 
 
 def check(dialect: str, body: JSON) -> None:

@@ -49,6 +49,16 @@ def test_a_stream_tells_what_it_lost() -> None:
         assert transform.changed == ()
 
 
+def test_a_stream_that_lost_something_says_so_before_its_end() -> None:
+    comment = b": x-lmbroker-dropped: answer.content[].web_search_tool_result\n\n"
+    for chunks in cuts(searched_stream()):
+        out = run(way("openai", "anthropic").transform(now=0), chunks)
+        before, found, after = out.partition(comment)
+        assert found and b"Found." in before and b'finish_reason":"stop' in after
+    stream = a_stream(a_start(), *a_text(0, "Found."), a_ending(), A_END)
+    assert b"x-lmbroker" not in run(way("openai", "anthropic").transform(now=0), [stream])
+
+
 def test_a_whole_answer_tells_what_it_lost() -> None:
     text = {"type": "text", "text": "Found."}
     answer = {"id": "msg_1", "model": "m", "content": [SEARCHED, text], "stop_reason": "end_turn"}

@@ -27,7 +27,7 @@ from lmbroker.adapters.anthropic_messages.encode_request import encode_request
 from lmbroker.adapters.anthropic_messages.response import decode_response
 from lmbroker.adapters.openai_chat.decode_request import decode_request
 from lmbroker.adapters.openai_chat.response import encode_response
-from lmbroker.losses import Losses
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import profile
 
 MODEL = "claude-opus-5-5"
@@ -57,7 +57,7 @@ def asked_again(said: Any) -> tuple[list[JSON], str]:
     losses = Losses("default", model="alias", dialect="anthropic")
     request = encode_request(decode_request(body), profile("anthropic", MODEL, None), losses)
     (blocks,) = [each["content"] for each in request["messages"] if each["role"] == "assistant"]
-    return blocks, losses.header()
+    return blocks, listed(losses.paths)
 
 
 def streamed(stream: bytes) -> Any:

@@ -111,7 +111,7 @@ class Blocks:
 
     def text(self, part: TextPart) -> JSON | None:
         if part.refusal and not self.native:
-            self.drop("refusal")
+            self.change("refusal")
         if not part.text.strip() and not self.native:
             self.extras({}, part.extras)
             return None

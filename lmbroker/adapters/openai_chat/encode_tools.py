@@ -40,7 +40,7 @@ def encode_tools(parts: Parts) -> list[JSON]:
         elif allowed is None or tool.name in allowed:
             tools.append(tool)
     if any(tool.deferred for tool in tools):
-        parts.drop("deferred")
+        parts.change("deferred")
         left_out = _left_out(parts, tools)
         tools = [tool for place, tool in enumerate(tools) if place not in left_out]
     return [_tool(parts, tool) for tool in tools]
@@ -102,10 +102,13 @@ def _tool(parts: Parts, tool: Tool) -> JSON:
 
 def _description(parts: Parts, tool: Tool) -> str | None:
     """The description, and examples that have no place of their own."""
-    parts.lost(tool.extras)
-    told: Any = next((extra.value for extra in tool.extras if extra.name == EXAMPLES), None)
-    if not isinstance(told, list) or not told:
+    examples_of = next((extra for extra in tool.extras if extra.name == EXAMPLES), None)
+    told: Any = None if examples_of is None else examples_of.value
+    if examples_of is None or not isinstance(told, list) or not told:
+        parts.lost(tool.extras)
         return tool.description
+    parts.lost(extra for extra in tool.extras if extra is not examples_of)
+    parts.losses.change(examples_of.path)
     lines = (json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in told)
     examples = "\n".join([EXAMPLES_LINE, *lines])
     return f"{tool.description}\n\n{examples}" if tool.description else examples
