@@ -99,7 +99,7 @@ async def test_a_request_becomes_what_it_becomes_here(house_of_helpers, terms):
     expected = here.outbound()
     assert await offload.outbound(terms, there) == expected
     assert encode(there.asked()) == encode(here.asked())
-    assert (there.dropped, there.dropped_header) == (here.dropped, here.dropped_header)
+    assert (there.dropped, there.changed) == (here.dropped, here.changed)
     assert offload.results == ["ok"]
     assert len(offload._helpers) == 1
 
