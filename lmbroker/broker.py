@@ -19,11 +19,11 @@ from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
 from lmbroker.course import Courses
-from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs
 from lmbroker.health import Health
 from lmbroker.keys import may_use
-from lmbroker.lessons import Lessons
+from lmbroker.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.listing import Listing
 from lmbroker.losses import in_answer, listed
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
@@ -123,7 +123,7 @@ class Broker:
         self._observers = tuple(observers)
         self.clock = clock
         self.wall = wall
-        self._lessons = Lessons()
+        self._learned = LearnedRejections()
         self.listing = Listing(config.index, backends, clock)
         self.offload = Offload(clock, lambda: self._config.limits)
 
@@ -258,37 +258,45 @@ class Broker:
     async def _attempt(
         self, call: Call, record: Record, alias: Alias, target: Target, now: float
     ) -> Answer:
-        """One target; a refusal that teaches what the model does not take is repaired once."""
+        """One target. What it refuses and the broker may change is repaired and tried again, at
+        most twice a call."""
         mode = call.mode or alias.mode
-        known = self._lessons.overrides(target, now)
-        configured = alias.overrides(target)
-        overrides = {**known, **configured} if known else configured
-        workflow = meet(call, target, mode=mode, overrides=overrides)
-        try:
-            return await self._try(call, record, alias, target, workflow, overrides)
-        except BackendRefused as error:
-            if len(call.body) < LARGE:
-                lesson = workflow.lesson(error.info)
+        repairs = Repairs(self._learned, target, alias.overrides(target), now)
+        told: BackendRefused | None = None
+        while True:
+            overrides = repairs.overrides
+            workflow = meet(call, target, mode=mode, overrides=overrides)
+            try:
+                answer = await self._try(call, record, alias, target, workflow, overrides)
+            except Refused:
+                if told is None:
+                    raise
+                # What was repaired may not be left out: the backend's words say more.
+                raise told from None
+            except BackendRefused as error:
+                told = error
+                repair = None
+                if not record.client_left and record.repairs < REPAIRS:
+                    if len(call.body) < LARGE:
+                        repair = workflow.repair(error.info)
+                    else:
+                        terms = Terms(call, target, mode, overrides)
+                        repair = await self.offload.repair(terms, workflow, error.info)
+                repair = repairs.add(repair, error.info.message, self.clock.seconds())
+                if repair is None or record.client_left:
+                    raise
+                record.repairs += 1
+                record.learned = (*record.learned, *repair.parameters)
+                self.log.info(
+                    "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
+                    backend=target.backend.name,
+                    parameters=", ".join(repair.parameters),
+                    model=target.model,
+                    kinds=", ".join(sorted(repair.kinds)),
+                )
             else:
-                terms = Terms(call, target, mode, overrides)
-                lesson = await self.offload.lesson(terms, workflow, error.info)
-            if (
-                lesson is None
-                or record.client_left
-                or not lesson.overrides.keys().isdisjoint(configured)
-            ):
-                raise
-        self._lessons.learn(target, lesson, self.clock.seconds())
-        record.learned = (*record.learned, lesson.parameter)
-        self.log.info(
-            "Backend {backend} refused {parameter} for {model}; asking again without it",
-            backend=target.backend.name,
-            parameter=lesson.parameter,
-            model=target.model,
-        )
-        learned = {**known, **lesson.overrides, **configured}
-        workflow = meet(call, target, mode=mode, overrides=learned)
-        return await self._try(call, record, alias, target, workflow, learned)
+                repairs.succeeded(self.clock.seconds())
+                return answer
 
     async def _try(
         self,

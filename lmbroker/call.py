@@ -214,6 +214,7 @@ class Record(msgspec.Struct, kw_only=True):
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
+    repairs: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     client_left: bool = False

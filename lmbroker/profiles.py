@@ -52,7 +52,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "native"
     mid_system: bool = False
     system_first_only: bool = False
-    system_role: Literal["system", "developer"] = "system"
+    system_role: Literal["system", "developer", "user"] = "system"
     structured_outputs: bool = True
     json_object: bool = True
     strict_tools: bool = True
@@ -91,6 +91,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     that another model made gets the filler that the vendor documents."""
     think_tags: bool = False
     """An answer may begin with its reasoning between ``<think>`` and ``</think>``."""
+    forced_tools_with_reasoning: bool = True
+    """A model that reasons may be made to call a tool."""
+    never_think: bool = False
+    """The model is told not to reason, whatever was asked for."""
+    ranges: tuple[tuple[str, float, float], ...] = ()
+    """Fields of a request whose numbers must lie between two others, both included."""
 
 
 UNKNOWN_ANTHROPIC = Profile()

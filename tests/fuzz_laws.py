@@ -307,7 +307,7 @@ def error(data: bytes) -> None:
             workflow = meet(call, target(backend, chance.choice(MODELS)))
             workflow.outbound()
             failure = workflow.failure(status, headers, data)
-            workflow.lesson(failure.info)
+            workflow.repair(failure.info)
             tells(failure.info)
             tells(ADAPTERS[backend].decode_error(status, headers, data))
 

@@ -243,7 +243,7 @@ async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_after_a_lesson(open_house, rudely):
+async def test_after_a_repair(open_house, rudely):
     """The backend has refused a parameter, and is asked again without it."""
     house = await open_house(config=NARROW.replace("real-a", "claude-opus-4-6"))
     client = await house.post(PATHS["openai"], ask("a", temperature=0.5))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lmbroker.adapters import context_overflow
+from lmbroker.adapters.rejection_wordings import about_the_request
 from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.unified import json_text
 
@@ -38,6 +39,9 @@ _STATUS_KINDS: dict[int, Kind] = {
 _WORD_KINDS: dict[str, Kind] = {
     "context_length_exceeded": "context_length",
     "exceed_context_size_error": "context_length",
+    "too_many_prompt_tokens": "context_length",
+    "string_above_max_length_error": "context_length",
+    "1261": "context_length",
     "model_context_window_exceeded": "context_length",
     "insufficient_quota": "billing",
     "exceeded_current_quota_error": "billing",
@@ -50,7 +54,7 @@ _WORD_KINDS: dict[str, Kind] = {
     "slow_down": "rate_limit",
     "content_filter": "invalid_request",
 }
-"""Types and codes that say more than the HTTP status."""
+"""Types and codes that say more than the HTTP status. 1261 is Zhipu's."""
 
 _TYPE_KINDS: dict[str, Kind] = {
     "invalid_request_error": "invalid_request",
@@ -69,6 +73,20 @@ _TYPE_KINDS: dict[str, Kind] = {
     "server_error": "server",
 }
 """Types and codes that only count where there is no HTTP status: inside a stream."""
+
+_INSIDE = ("error", "errors", "base_resp")
+"""Keys under which an error body holds its error: everybody's, Cloudflare's, MiniMax's."""
+
+_WORDS = ("message", "Message", "detail", "error_message", "status_msg", "msg", "error")
+"""Keys under which an error object holds its words."""
+
+_CODES = ("code", "error_code", "status_code")
+
+ERRORS = 50
+"""Most errors of one body that are read."""
+
+DEPTH = 8
+"""How deep an error body is looked into."""
 
 _NO_CREDIT = re.compile(
     r"credit balance is too low|insufficient (?:balance|credits)", re.IGNORECASE
@@ -113,21 +131,31 @@ def read(status: int, body: bytes) -> Said:
 
 def read_value(value: Any) -> Said:
     """What a decoded error body says, or an error object inside a stream."""
-    while isinstance(value, list) and value:
+    while isinstance(value, list) and len(value) == 1:
         value = value[0]
+    return _read(value, DEPTH)
+
+
+def _read(value: Any, depth: int) -> Said:
+    if depth == 0:
+        return Said()
+    if isinstance(value, list):
+        return _together([_read(each, depth - 1) for each in value[:ERRORS]])
     if isinstance(value, str):
         return Said(message=limited(value))
     if not isinstance(value, dict):
         return Said()
-    error = value.get("error")
+    error = next((value[key] for key in _INSIDE if value.get(key)), None)
     if isinstance(error, dict):
-        said = _object(error)
+        said = _object(error, depth)
+    elif isinstance(error, list):
+        said = _or_outside(_read(error, depth - 1), value, depth)
     elif isinstance(error, str):
-        said = msgspec.structs.replace(_object(value), message=limited(error))
+        said = msgspec.structs.replace(_object(value, depth), message=limited(error))
     elif "detail" in value:
-        said = _detail(value["detail"])
+        said = _or_outside(_detail(value["detail"], depth), value, depth)
     else:
-        said = _object(value)
+        said = _object(value, depth)
     request_id = value.get("request_id")
     if isinstance(request_id, str):
         said = msgspec.structs.replace(said, request_id=request_id)
@@ -151,6 +179,8 @@ def kind_of(status: int, said: Said) -> Kind:
         return "billing"
     if status in _STATUS_KINDS:
         return _STATUS_KINDS[status]
+    if status == 500 and about_the_request(said.message):
+        return "invalid_request"
     if 400 <= status < 500:
         return "invalid_request"
     if status == 0:
@@ -212,27 +242,78 @@ def status_text(status: int) -> str:
         return f"HTTP {status}" if status else "the backend reported an error"
 
 
-def _object(error: dict[str, Any]) -> Said:
-    code = error.get("code")
+def _object(error: dict[str, Any], depth: int) -> Said:
+    code = next((error[key] for key in _CODES if error.get(key) is not None), None)
     numeric = code if isinstance(code, int) and not isinstance(code, bool) else 0
     if isinstance(code, str) and code.isdecimal() and len(code) == 3:
         numeric = int(code)
-    message = error.get("message")
-    text = message if isinstance(message, str) else ""
+    inner = _message(error, depth)
+    text = inner.message
     prompt, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
     if isinstance(prompt, int) and isinstance(limit, int) and not context_overflow.numbers(text):
         text = f"{text} ({prompt} tokens > {limit} maximum)".lstrip()
-    text = _passed_on(error) or text
-    kind = error.get("type")
+    text = _with_violations(_passed_on(error) or text, error.get("details"))
+    kind = error.get("type") or error.get("error_type") or error.get("status")
     param = error.get("param")
     details = error.get("details")
     return Said(
         message=limited(text),
         type=kind if isinstance(kind, str) else "",
-        code=code if isinstance(code, str) and not numeric else "",
-        param=param if isinstance(param, str) else None,
+        code=code if isinstance(code, str) and not numeric else inner.code,
+        param=param if isinstance(param, str) else inner.param,
         status=numeric if 400 <= numeric < 600 else 0,
         details=details if isinstance(details, dict) else None,
+    )
+
+
+def _message(error: dict[str, Any], depth: int) -> Said:
+    """The words of an error object. Mistral puts an object in their place, others a list."""
+    for key in _WORDS:
+        value = error.get(key)
+        if isinstance(value, str) and value:
+            return Said(message=value)
+        if isinstance(value, list) and key == "detail":
+            return _detail(value, depth)
+        if isinstance(value, (dict, list)):
+            said = _read(value, depth - 1)
+            if said.message:
+                return said
+    return Said()
+
+
+def _with_violations(text: str, details: Any) -> str:
+    """``text`` and the violations that Google lists beside it, as far as it does not tell them."""
+    told = [text] if text else []
+    for detail in details[:ERRORS] if isinstance(details, list) else ():
+        listed = detail.get("fieldViolations") if isinstance(detail, dict) else None
+        for each in listed[:ERRORS] if isinstance(listed, list) else ():
+            words = each.get("description") if isinstance(each, dict) else None
+            if not isinstance(words, str) or not words or words in text:
+                continue
+            field = each.get("field")
+            named = isinstance(field, str) and field and field not in words
+            told.append(f"{field}: {words}" if named else words)
+    return "\n".join(told)
+
+
+def _together(said: list[Said]) -> Said:
+    """Several errors as one: the first one, with the words of all."""
+    if not said:
+        return Said()
+    texts = dict.fromkeys(each.message for each in said if each.message)
+    return msgspec.structs.replace(said[0], message=limited("; ".join(texts)))
+
+
+def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
+    """``said`` with what stands around it: its code, and its words where it has none itself."""
+    around = _object({key: each for key, each in value.items() if key != "detail"}, depth)
+    return Said(
+        message=said.message or around.message,
+        type=said.type or around.type,
+        code=said.code or around.code,
+        param=said.param or around.param,
+        status=said.status or around.status,
+        details=said.details or around.details,
     )
 
 
@@ -246,21 +327,25 @@ def _passed_on(error: dict[str, Any]) -> str:
     return read(0, raw.encode("utf-8", "replace")).message
 
 
-def _detail(detail: Any) -> Said:
+def _detail(detail: Any, depth: int) -> Said:
     """FastAPI: a text, or a list of what is wrong where."""
     if isinstance(detail, str):
         return Said(message=limited(detail))
     if isinstance(detail, dict):
-        return _object(detail)
+        return _read(detail, depth - 1)
     if not isinstance(detail, list):
         return Said()
     texts = []
     places = []
-    for entry in detail:
+    for entry in detail[:ERRORS]:
+        if isinstance(entry, str):
+            texts.append(entry)
         if not isinstance(entry, dict):
             continue
         loc = entry.get("loc")
-        place = ".".join(str(step) for step in loc) if isinstance(loc, list) else ""
+        place = ".".join(str(step) for step in loc) if isinstance(loc, list) else loc
+        place = place if isinstance(place, str) else ""
         places.append(place.removeprefix("body."))
-        texts.append(f"{place}: {entry.get('msg', '')}".removeprefix(": "))
+        words = entry.get("msg") or entry.get("message") or entry.get("detail") or ""
+        texts.append(f"{place}: {words}".removeprefix(": "))
     return Said(message=limited("; ".join(texts)), param=next(iter(places), None) or None)

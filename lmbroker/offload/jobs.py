@@ -10,7 +10,7 @@ import msgspec
 from lmbroker.call import Call, Dialect
 from lmbroker.caps import Caps
 from lmbroker.errors import ErrorInfo
-from lmbroker.lessons import Lesson
+from lmbroker.learned_rejections import Repair
 from lmbroker.losses import AnswerLosses, Mode
 from lmbroker.workflows.contract import Asked, Outbound, Unary
 
@@ -20,7 +20,7 @@ LINE = 3
 PIECE = 4 * 1024 * 1024
 """Bytes that are copied at once: about two milliseconds."""
 
-Step = Literal["envelope", "caps", "estimate", "outbound", "lesson", "unary", "fold", "unfold"]
+Step = Literal["envelope", "caps", "estimate", "outbound", "repair", "unary", "fold", "unfold"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,7 +69,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outbound: Outbound | None = None
     asked: Asked | None = None
     unary: Unary | None = None
-    lesson: Lesson | None = None
+    repair: Repair | None = None
 
     def __repr__(self) -> str:
         """Nothing that anybody sent."""

@@ -14,7 +14,7 @@ from lmbroker.call import Call, Target
 from lmbroker.caps import Caps
 from lmbroker.envelope import Envelope
 from lmbroker.errors import Broken, BrokerError, ErrorInfo, Refused
-from lmbroker.lessons import Lesson
+from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
 from lmbroker.losses import Mode
 from lmbroker.offload.helper import Helper, Task
@@ -88,7 +88,7 @@ class Offload:
 
     async def outbound(self, terms: Terms, workflow: Workflow) -> Outbound:
         """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
-        a lesson. Raises Refused."""
+        a repair. Raises Refused."""
         body = terms.call.body
         if _passes(terms, workflow) and len(body) < LARGE_ENVELOPE:
             return workflow.outbound()
@@ -97,12 +97,12 @@ class Offload:
         workflow.recall(done.asked)
         return msgspec.structs.replace(done.outbound, body=out)
 
-    async def lesson(self, terms: Terms, workflow: Workflow, error: ErrorInfo) -> Lesson | None:
-        """As ``workflow.lesson``."""
+    async def repair(self, terms: Terms, workflow: Workflow, error: ErrorInfo) -> Repair | None:
+        """As ``workflow.repair``."""
         if _passes(terms, workflow):
-            return workflow.lesson(error)
-        done, _ = await self._do(_job("lesson", terms, error=error), terms.call.body)
-        return done.lesson
+            return workflow.repair(error)
+        done, _ = await self._do(_job("repair", terms, error=error), terms.call.body)
+        return done.repair
 
     async def answer(
         self,

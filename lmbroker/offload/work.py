@@ -71,9 +71,9 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
         return Done(tokens=estimate(call)), b""
     workflow = _workflow(job, call)
     outbound = workflow.outbound()
-    if job.step == "lesson":
+    if job.step == "repair":
         assert job.error is not None
-        return Done(lesson=workflow.lesson(job.error)), b""
+        return Done(repair=workflow.repair(job.error)), b""
     done = Done(outbound=msgspec.structs.replace(outbound, body=b""), asked=workflow.asked())
     return done, outbound.body
 

@@ -10,7 +10,7 @@ from lmbroker.adapters.base import Reply
 from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
-from lmbroker.lessons import Lesson
+from lmbroker.learned_rejections import Repair
 from lmbroker.unified.response import Usage
 
 Phase = Literal["waiting", "open", "complete", "failed"]
@@ -144,6 +144,6 @@ class Workflow(Protocol):
         """What an HTTP error of the backend means, and how it is told to the client."""
         ...
 
-    def lesson(self, error: ErrorInfo) -> Lesson | None:
+    def repair(self, error: ErrorInfo) -> Repair | None:
         """What to change of the model's profile so that the same call might succeed."""
         ...

@@ -12,7 +12,7 @@ from lmbroker.adapters import error_bodies
 from lmbroker.adapters.base import Adapter, Reply
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
-from lmbroker.lessons import Lesson
+from lmbroker.learned_rejections import Repair
 from lmbroker.redaction import redact
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
@@ -95,7 +95,7 @@ class Passthrough:
         native = (status, clean) if info.kind != "bad_upstream" and _is_object(clean) else None
         return BackendRefused(info, phase="answer", native=native)
 
-    def lesson(self, error: ErrorInfo) -> Lesson | None:
+    def repair(self, error: ErrorInfo) -> Repair | None:
         """Never: what the client wrote itself, it gets the backend's own words about."""
         return None
 

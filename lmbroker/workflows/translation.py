@@ -15,16 +15,18 @@ from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
 from lmbroker.adapters.names import renamed, wire_name
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo
-from lmbroker.lessons import Lesson, lesson_of
+from lmbroker.learned_rejections import Repair
 from lmbroker.losses import AnswerLosses, Losses, Mode
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
+from lmbroker.repairs import repair_of
 from lmbroker.unified import json_text
 from lmbroker.unified.counting import estimate_input
 from lmbroker.unified.parts import ToolCallPart
 from lmbroker.unified.request import Request
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
+from lmbroker.workflows.fitting import fit
 from lmbroker.workflows.transforms import TranslatedStream
 
 LONGEST_UNARY = 21_333
@@ -34,26 +36,6 @@ unstreamed answer; such an answer is asked for as a stream and folded (translati
 KEPT = 16 * 1024
 """Bytes of the largest request of which its parts are kept until its answer is here; they take
 many times as much. Those of others are made anew where they are asked for."""
-
-_FIELDS = {
-    "chat_template_kwargs": "reasoning",
-    "enable_thinking": "reasoning",
-    "max_completion_tokens": "max_tokens",
-    "metadata": "user_id",
-    "output_config": "effort",
-    "parallel_tool_calls": "parallel_tools",
-    "reasoning": "reasoning",
-    "reasoning_effort": "effort",
-    "response_format": "output",
-    "safety_identifier": "user_id",
-    "service_tier": "tier",
-    "speed": "tier",
-    "stop_sequences": "stop",
-    "thinking": "reasoning",
-    "user": "user_id",
-}
-"""Keys of a backend's request -> the fields of the Unified Model that they are made from; others
-are called alike."""
 
 
 class Translation:
@@ -96,9 +78,7 @@ class Translation:
         request = self._asked()
         body = self._backend.encode_request(request, self._profile, self._losses)
         body["model"] = self._target.model
-        for key in self._profile.omit:
-            if body.pop(key, None) is not None:
-                self._losses.drop(request.path(_FIELDS.get(key, key)))
+        fit(body, request, self._profile, self._losses)
         stream = call.stream
         if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
             stream = body["stream"] = True
@@ -166,12 +146,13 @@ class Translation:
             conversion.backend_error(self._backend, status, headers, clean), phase="answer"
         )
 
-    def lesson(self, error: ErrorInfo) -> Lesson | None:
+    def repair(self, error: ErrorInfo) -> Repair | None:
         body = self._body
         if body is None:
-            again = Losses("lenient")
-            body = self._backend.encode_request(self._asked(), self._profile, again)
-        return lesson_of(error, body, self._profile)
+            request = self._asked()
+            body = self._backend.encode_request(request, self._profile, Losses("lenient"))
+            fit(body, request, self._profile, Losses("lenient"))
+        return repair_of(error, body, self._profile, self._estimate_input)
 
     def _asked(self) -> Request:
         """What the client asked for. Raises Refused."""

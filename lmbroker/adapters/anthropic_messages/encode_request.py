@@ -100,11 +100,17 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 def _max_tokens(blocks: Blocks) -> int:
     asked, most = blocks.request.max_tokens, blocks.profile.max_output
+    window = blocks.profile.context
     if asked is None:
-        return most or DEFAULT_MAX_TOKENS
+        placed = most or DEFAULT_MAX_TOKENS
+        return placed if window is None or placed < window else max(1, window // 2)
     if most is not None and asked > most:
         blocks.change("max_tokens")
-        return most
+        asked = most
+    if window is not None and asked >= window:
+        # The prompt needs room, too.
+        blocks.change("max_tokens")
+        return max(1, window // 2)
     return asked
 
 

@@ -34,6 +34,11 @@ def encode_limit(parts: Parts) -> JSON:
     if most is not None and asked > most:
         parts.change("max_tokens")
         asked = most
+    window = parts.profile.context
+    if window is not None and asked >= window:
+        # The prompt needs room, too: what is left is the most that the backend can give.
+        parts.losses.change(parts.request.path("max_tokens"))
+        return {}
     return {parts.profile.max_tokens_field: asked}
 
 

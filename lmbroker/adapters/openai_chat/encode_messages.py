@@ -66,6 +66,8 @@ def _instructions(parts: Parts) -> list[JSON]:
     if not kept:
         return []
     said = plain(kept) or joined(parts.content(kept), "\n\n")
+    if said and parts.profile.system_role == "user":
+        return [_instruction(parts, [text(said)] if isinstance(said, str) else said)]
     return [_message(parts.profile.system_role, said)] if said else []
 
 
@@ -80,7 +82,7 @@ def _allowed_later(parts: Parts) -> bool:
     """Whether instructions may stand inside the conversation, as such."""
     profile = parts.profile
     strict = profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
-    return profile.mid_system and not strict
+    return profile.mid_system and not strict and profile.system_role != "user"
 
 
 def _instruction(parts: Parts, content: list[JSON], name: str | None = None) -> JSON:

@@ -37,6 +37,11 @@ def encode_control(parts: Parts, *, tools: bool) -> Control:
     said_off = asked.mode in ("off", "between_tools") or (
         asked.mode is None and asked.effort == "none"
     )
+    if profile.never_think and not said_off:
+        said_off = True
+        if (asked.mode, asked.effort, asked.budget) != (None, None, None):
+            parts.losses.change(parts.request.path("reasoning"))
+        asked = Reasoning(mode="off")
     if said_off:
         if asked.mode == "between_tools":
             parts.change("reasoning")

@@ -125,7 +125,8 @@ def encode_choice(parts: Parts, tools: list[JSON]) -> Choice:
     if choice is not None and choice.mode == "named" and _left_alone(parts, choice, tools):
         parts.drop("tool_choice")
         choice = None
-    if choice is not None and choice.mode in ("required", "named") and not profile.forced_tools:
+    forced = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(parts))
+    if choice is not None and choice.mode in ("required", "named") and not forced:
         if profile.forced_tools_fallback == "refuse":
             parts.refuse("tool_choice", "the model cannot be made to call a tool")
         parts.change("tool_choice")
@@ -146,6 +147,14 @@ def _left_alone(parts: Parts, choice: ToolChoice, tools: list[JSON]) -> bool:
     if not any(tool.name == name for tool in parts.request.tools):
         return False
     return all(tool[tool["type"]]["name"] != wire_name(name) for tool in tools)
+
+
+def _thinks(parts: Parts) -> bool:
+    """Whether the client wants the model to reason."""
+    asked = parts.request.reasoning
+    if asked is None or parts.profile.never_think:
+        return False
+    return asked.mode not in (None, "off") or asked.effort not in (None, "none")
 
 
 def _must(name: str | None) -> str:

@@ -1,0 +1,151 @@
+"""What a backend taught by refusing: a change of its model's profile, remembered for an hour
+(translation.md 0.4). Pure: the time is an argument.
+
+``request_repairs`` says what a refusal teaches; here it is kept, per backend and model.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from lmbroker.call import Target
+
+SECONDS = 3600.0
+"""How long a learned rejection holds."""
+
+MODELS = 1000
+"""Models of which some are kept: where an alias ends with ``*``, clients make up their names."""
+
+PER_MODEL = 50
+"""Most that are kept of one model; the oldest go first."""
+
+REPAIRS = 2
+"""How often one call is repaired."""
+
+_GATHERED = frozenset({"omit", "omit_schema_keywords", "ranges"})
+"""Fields of a profile to which each rejection adds."""
+
+
+class Repair(msgspec.Struct, frozen=True, kw_only=True):
+    """What a refusal teaches. ``parameters`` are the backend's names for what it refused, ``kinds``
+    what kinds of repair these are; ``overrides`` change the profile for the next hour, ``once``
+    for this call only."""
+
+    parameters: tuple[str, ...]
+    kinds: frozenset[str]
+    overrides: Mapping[str, Any] = {}
+    once: Mapping[str, Any] = {}
+
+    def without(self, names: Iterable[str]) -> "Repair | None":
+        """What is left where the profile's fields ``names`` are the user's own; None: nothing."""
+        names = frozenset(names)
+        if names.isdisjoint(self.overrides) and names.isdisjoint(self.once):
+            return self
+        kept = {name: value for name, value in self.overrides.items() if name not in names}
+        once = {name: value for name, value in self.once.items() if name not in names}
+        if not kept and not once:
+            return None
+        return msgspec.structs.replace(self, overrides=kept, once=once)
+
+
+class LearnedRejections:
+    """What is known now, per backend and model. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], list[tuple[float, Mapping[str, Any]]]] = {}
+
+    def learn(self, target: Target, repair: Repair, now: float) -> None:
+        """Remember what ``repair`` says of the model."""
+        if not repair.overrides:
+            return
+        key = (target.backend.name, target.model)
+        if key not in self._known and len(self._known) >= MODELS:
+            del self._known[next(iter(self._known))]
+        known = self._known.setdefault(key, [])
+        known.append((now + SECONDS, repair.overrides))
+        del known[:-PER_MODEL]
+
+    def overrides(self, target: Target, now: float) -> dict[str, Any]:
+        """What the profile of ``target`` should be changed by."""
+        if not self._known:
+            return {}
+        key = (target.backend.name, target.model)
+        known = self._known.get(key)
+        if known is None:
+            return {}
+        known[:] = [(until, overrides) for until, overrides in known if until > now]
+        if not known:
+            del self._known[key]
+        merged: dict[str, Any] = {}
+        for _, overrides in known:
+            merged = together(merged, overrides)
+        return merged
+
+
+def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both changes of a profile; where they differ the later one holds, and lists are joined."""
+    merged = dict(one)
+    for name, value in other.items():
+        if name in _GATHERED:
+            value = [tuple(each) if isinstance(each, list) else each for each in value]
+            value = tuple(dict.fromkeys((*merged.get(name, ()), *value)))
+        merged[name] = value
+    return merged
+
+
+class Repairs:
+    """The repairs of one call at one target: which profile holds for its next try, and what of
+    them turned out to be right and is to be remembered. ``configured`` is the user's own."""
+
+    def __init__(
+        self,
+        learned: LearnedRejections,
+        target: Target,
+        configured: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        self._learned = learned
+        self._target = target
+        self._configured = configured
+        self._changes: Mapping[str, Any] = learned.overrides(target, now)
+        self._kinds: set[str] = set()
+        self._open: list[Repair] = []
+        self._words = ""
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """What differs from the built-in profile. What the user configured is never overridden;
+        lists of his are added to."""
+        if not self._changes:
+            return self._configured
+        merged = dict(self._changes)
+        for name, value in self._configured.items():
+            merged[name] = (
+                tuple(dict.fromkeys((*value, *merged.get(name, ()))))
+                if name in _GATHERED
+                else value
+            )
+        return merged
+
+    def add(self, repair: Repair | None, words: str, now: float) -> Repair | None:
+        """A refusal came, in these words, and ``repair`` is what it teaches: gives what is to be
+        tried, None for no other try. A refusal in other words than the one before says that the
+        repair before was right."""
+        if self._open and words != self._words:
+            self.succeeded(now)
+        own = [name for name in self._configured if name not in _GATHERED]
+        repair = None if repair is None else repair.without(own)
+        if repair is None or repair.kinds <= self._kinds:
+            return None
+        self._kinds |= repair.kinds
+        self._open.append(repair)
+        self._words = words
+        self._changes = together(together(self._changes, repair.overrides), repair.once)
+        return repair
+
+    def succeeded(self, now: float) -> None:
+        """The try after the last repair got further: what it teaches is remembered."""
+        for repair in self._open:
+            self._learned.learn(self._target, repair, now)
+        self._open.clear()

@@ -1,0 +1,135 @@
+"""Repairs for numbers that are too large: the limit of the answer's length, and the sampling."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lmbroker.adapters import context_overflow
+from lmbroker.adapters.rejection_wordings import LIMIT_WORDS, LIMITS, WINDOW
+from lmbroker.repairs.case import SAMPLING, Case, Found
+from lmbroker.repairs.named_fields import Named
+
+LEAST_ROOM = 256
+"""Tokens of an answer that are worth another try: where less is left, the prompt is too long."""
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_RANGE = re.compile(
+    rf"(?P<open>[\[(])\s*(?P<low>{_NUMBER})\s*,\s*(?P<high>{_NUMBER})\s*(?P<shut>[\])])"
+    rf"|between (?P<low2>{_NUMBER}) and (?P<high2>{_NUMBER})"
+    rf"|from (?P<low3>{_NUMBER}) to (?P<high3>{_NUMBER})"
+    rf"|(?P<low4>{_NUMBER}) ?<=? ?\w+ ?<=? ?(?P<high4>{_NUMBER})"
+)
+_AT_MOST = re.compile(
+    rf"(?:less than or equal to|<=|at most|not exceed|maximum (?:of|is)|not be greater than) "
+    rf"(?P<high>{_NUMBER})"
+)
+_REQUESTED = re.compile(r"requested|you (?:asked|provided)", re.IGNORECASE)
+_STOPS = re.compile(r"\bstop(?:_sequences| sequences)?\b", re.IGNORECASE)
+_FEWER = re.compile(
+    r"(?:at most|maximum(?: of| is)?|up to|more than|max(?: of)?) (\d{1,3})\b", re.I
+)
+
+
+def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
+    """The limit of the answer's length, and numbers of the sampling, brought below what the words
+    name."""
+    field = case.limit_field
+    at_fault = any(each.key == field for each in fields) or LIMIT_WORDS.search(case.text)
+    if field and at_fault:
+        asked = case.body[field]
+        most = _largest(case.text, asked)
+        if most is not None:
+            if WINDOW.search(case.text) and _is_window(case.text, most):
+                yield "limit", field, {"context": most}, _in_window(case, most)
+            else:
+                yield "limit", field, {"max_output": most}, {}
+            return
+    for each in fields:
+        bounds = SAMPLING.get(each.path)
+        value = case.body.get(each.path)
+        if bounds is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if not bounds[0] <= value <= bounds[1]:
+            continue
+        taken = told_range(each.sentence)
+        if taken is not None and not taken[0] <= value <= taken[1]:
+            yield f"range {each.path}", each.path, {"ranges": ((each.path, *taken),)}, {}
+
+
+def _largest(text: str, asked: Any) -> int | None:
+    """The largest limit below ``asked`` that the words name."""
+    if isinstance(asked, bool) or not isinstance(asked, int):
+        return None
+    found = [
+        int(re.sub("[,_]", "", match["n"]))
+        for pattern in LIMITS
+        for match in pattern.finditer(text)
+    ]
+    return max((number for number in found if 0 < number < asked), default=None)
+
+
+def _is_window(text: str, most: int) -> bool:
+    """Whether the number is what prompt and answer share."""
+    number = re.escape(str(most))
+    return (
+        re.search(
+            rf"(?:max_model_len|max_total_tokens|n_ctx|context[_ ](?:window|length|size)"
+            rf"[^\d]{{0,30}})\s*[=:(]?\s*{number}",
+            text,
+            re.IGNORECASE,
+        )
+        is not None
+    )
+
+
+def _in_window(case: Case, window: int) -> dict[str, Any]:
+    """The limit of this call, beside a prompt whose length is estimated."""
+    room = window - case.prompt() * 5 // 4 - 64
+    return {"max_output": room} if room >= LEAST_ROOM else {"max_output": max(1, window // 2)}
+
+
+def shared_window(case: Case) -> Iterator[Found]:
+    """A prompt that fits, beside a limit that does not leave it room. A prompt that is too long
+    by itself is not to be repaired."""
+    field = case.limit_field
+    numbers = context_overflow.numbers(case.text)
+    if not field or numbers is None:
+        return
+    asked = case.body[field]
+    if isinstance(asked, bool) or not isinstance(asked, int):
+        return
+    prompt = numbers.prompt
+    if numbers.output is None:
+        if not _REQUESTED.search(case.text) or prompt <= asked:
+            return
+        prompt -= asked
+    room = numbers.limit - prompt
+    if room >= min(asked, LEAST_ROOM) and room < asked:
+        lasting = {"context": numbers.limit} if asked >= numbers.limit else {}
+        yield "limit", field, lasting, {"max_output": room}
+
+
+def told_range(sentence: str) -> tuple[float, float] | None:
+    """The numbers that a sentence says are taken, both ends included."""
+    found = _RANGE.search(sentence)
+    if found is None:
+        most = _AT_MOST.search(sentence)
+        return None if most is None else (0.0, float(most["high"]))
+    lows = [found[name] for name in ("low", "low2", "low3", "low4") if found[name]]
+    highs = [found[name] for name in ("high", "high2", "high3", "high4") if found[name]]
+    low, high = float(lows[0]), float(highs[0])
+    step = (high - low) / 100
+    if found["open"] == "(":
+        low += step
+    if found["shut"] == ")":
+        high -= step
+    return low, high
+
+
+def stops(case: Case) -> Iterator[Found]:
+    """Stop sequences, of which the backend takes fewer."""
+    field = next((name for name in ("stop", "stop_sequences") if name in case.body), "")
+    listed = case.body.get(field)
+    found = _FEWER.search(case.text) if _STOPS.search(case.text) else None
+    if isinstance(listed, list) and found is not None and 0 < int(found[1]) < len(listed):
+        yield "stop", field, {"stop_max": int(found[1])}, {}

@@ -1,0 +1,81 @@
+"""Repairs for tools' schemas: keywords that are not taken are left out; the tools stay."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lmbroker.adapters.rejection_wordings import (
+    REGEX_WORDS,
+    SCHEMA_KEYWORDS,
+    SCHEMA_REFUSED,
+    SCHEMA_WORDS,
+)
+from lmbroker.repairs.case import Case, Found
+
+_BAD_SCHEMA = re.compile(r"invalid (?:json )?schema for (?:function|tool)", re.IGNORECASE)
+_PLAIN_WORDS = frozenset(
+    {"not", "default", "format", "title", "if", "then", "else", "contains", "example", "examples"}
+)
+"""Keywords that are words of any sentence."""
+
+_FORMAT = re.compile(
+    r"valid format|(?:unknown|unsupported) format|\.format\b|\bformat ['\"`(]"
+    r"|\bformat (?:is|value|keyword)",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[\"'`]([$\w]+)[\"'`]")
+
+
+def schemas(case: Case) -> Iterator[Found]:
+    """Keywords that are taken out of the tools' schemas: those that the words name, else all that
+    a schema can do without."""
+    text = case.text
+    if not SCHEMA_WORDS.search(text) or not SCHEMA_REFUSED.search(text):
+        return
+    if re.search(r"response_format|output_config", text):
+        return
+    present = _keywords(case.body)
+    if not present:
+        return
+    found = {word for word in _QUOTED.findall(text) if word in present}
+    found |= {word for word in re.findall(r"\$[a-z]+", text) if word in present}
+    if REGEX_WORDS.search(text):
+        found |= {"pattern", "patternProperties"} & present
+        found |= {"propertyNames"} & present
+    if not found:
+        found = {word for word in present if re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text)}
+        found -= _PLAIN_WORDS
+        if "format" in present and _FORMAT.search(text):
+            found.add("format")
+    if found & {"$ref", "$defs"}:
+        found |= {"$ref"} & present
+    if found:
+        words = tuple(sorted(found))
+        yield f"keywords {','.join(words)}", "tools[].parameters", _without(words), {}
+    elif _BAD_SCHEMA.search(text) and not re.search(r"missing|\btype\b", text):
+        words = tuple(sorted(present))
+        yield "keywords", "tools[].parameters", {}, _without(words)
+
+
+def _without(words: tuple[str, ...]) -> dict[str, Any]:
+    return {"omit_schema_keywords": words}
+
+
+def _keywords(body: Mapping[str, Any]) -> set[str]:
+    """The keywords in the tools' schemas that may be left out."""
+    found: set[str] = set()
+    waiting: list[Any] = []
+    tools = body.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            held = tool.get("function")
+            waiting.append(held.get("parameters") if isinstance(held, dict) else None)
+            waiting.append(tool.get("input_schema"))
+    while waiting:
+        schema = waiting.pop()
+        if isinstance(schema, dict):
+            found.update(SCHEMA_KEYWORDS.intersection(schema))
+            waiting.extend(schema.values())
+        elif isinstance(schema, list):
+            waiting.extend(schema)
+    return found

@@ -1,0 +1,64 @@
+"""What a profile says of any field of a translated request: which are left out, and between which
+numbers others must lie."""
+
+from typing import Any
+
+from lmbroker.losses import Losses
+from lmbroker.profiles import Profile
+from lmbroker.unified.request import Request
+
+_FIELDS = {
+    "chat_template_kwargs": "reasoning",
+    "enable_thinking": "reasoning",
+    "max_completion_tokens": "max_tokens",
+    "metadata": "user_id",
+    "output_config": "effort",
+    "parallel_tool_calls": "parallel_tools",
+    "reasoning": "reasoning",
+    "reasoning_effort": "effort",
+    "response_format": "output",
+    "safety_identifier": "user_id",
+    "service_tier": "tier",
+    "speed": "tier",
+    "stop_sequences": "stop",
+    "thinking": "reasoning",
+    "user": "user_id",
+}
+"""Keys of a backend's request -> the fields of the Unified Model that they are made from; others
+are called alike."""
+
+
+def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses) -> None:
+    """Leave fields out of ``body`` and bring numbers into their ranges; ``losses`` hears of it by
+    the client's names in ``request``."""
+    for path in profile.omit:
+        if left_out(body, path):
+            top = path.partition(".")[0]
+            losses.drop(request.path(_FIELDS.get(top, path)))
+    for name, low, high in profile.ranges:
+        value = body.get(name)
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            body[name] = max(low, min(high, value))
+            losses.change(request.path(_FIELDS.get(name, name)))
+
+
+def left_out(body: dict[str, Any], path: str) -> bool:
+    """Take the field at ``path`` out of ``body``: ``[]`` stands for each place of a list
+    (``messages[].name``). Gives whether something was there. An object that is empty without it
+    goes, too."""
+    first, _, rest = path.partition(".")
+    name = first.removesuffix("[]")
+    if name not in body:
+        return False
+    if not rest:
+        return body.pop(name) is not None
+    held = body[name]
+    if isinstance(held, dict):
+        gone = left_out(held, rest)
+        if gone and not held:
+            del body[name]
+        return gone
+    if not isinstance(held, list):
+        return False
+    found = [left_out(each, rest) for each in held if isinstance(each, dict)]
+    return any(found)
