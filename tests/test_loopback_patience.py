@@ -122,20 +122,6 @@ async def test_case_103_a_refused_parameter_is_left_out_once_and_remembered(open
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_a_second_refusal_is_told(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("a", temperature=0.5, top_k=5, max_tokens=50))
-    backend = await house.backend()
-    await next_request(backend, 1)
-    backend.transport.write(refusal("temperature"))
-    await next_request(backend, 2)
-    backend.transport.write(refusal("top_k"))
-    await client.has(b"top_k: Extra inputs are not permitted")
-    assert client.head.startswith("http/1.1 400")
-    assert bytes(backend.received).count(b"POST ") == 2
-
-
-@pytest_twisted.ensureDeferred
 async def test_case_103_a_refused_signature_is_repaired_for_one_call(open_house):
     house = await open_house()
     thought = {

@@ -51,7 +51,8 @@ MALFORMED = _any(
     r"\bvalid (?:string|integer|number|list|dictionary|array|boolean|object|tuple)\b",
     r"\b(?:must|should|expected to) be (?:a |an )?(?:of type )?(?:string|integer|number|list|array"
     r"|boolean|object|dictionary|null)\b",
-    r"\btype must be (?:a |an )?(?:string|number|integer|boolean|array|object)|\bbut (?:is|got) (?:a |an )?(?:string|integer|number|null|boolean)\b",
+    r"\btype must be (?:a |an )?(?:string|number|integer|boolean|array|object)",
+    r"\bbut (?:is|got) (?:a |an )?(?:string|integer|number|null|boolean)\b",
     r"\bvalid json\b|\bjson decode\b|\bparse error\b|\bjson_invalid\b",
 )
 """What says of something that it is of another type, or not there: no repair of ours helps."""
@@ -377,57 +378,14 @@ SCHEMA_REFUSED = _any(
 REGEX_WORDS = _any(r"\bregex|\bregular expression|\blook-?(?:around|ahead|behind)|\bpattern\b")
 
 SCHEMA_KEYWORDS = frozenset(
-    [
-        "$anchor",
-        "$comment",
-        "$dynamicRef",
-        "$id",
-        "$ref",
-        "$schema",
-        "additionalProperties",
-        "allOf",
-        "const",
-        "contains",
-        "contentEncoding",
-        "contentMediaType",
-        "default",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "deprecated",
-        "else",
-        "example",
-        "examples",
-        "exclusiveMaximum",
-        "exclusiveMinimum",
-        "format",
-        "if",
-        "maxContains",
-        "maxItems",
-        "maxLength",
-        "maxProperties",
-        "maximum",
-        "minContains",
-        "minItems",
-        "minLength",
-        "minProperties",
-        "minimum",
-        "multipleOf",
-        "not",
-        "nullable",
-        "oneOf",
-        "pattern",
-        "patternProperties",
-        "prefixItems",
-        "propertyNames",
-        "readOnly",
-        "then",
-        "title",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "uniqueItems",
-        "writeOnly",
-    ]
+    """
+    $anchor $comment $dynamicRef $id $ref $schema additionalProperties allOf const contains
+    contentEncoding contentMediaType default dependencies dependentRequired dependentSchemas
+    deprecated else example examples exclusiveMaximum exclusiveMinimum format if maxContains
+    maxItems maxLength maxProperties maximum minContains minItems minLength minProperties
+    minimum multipleOf not nullable oneOf pattern patternProperties prefixItems propertyNames
+    readOnly then title unevaluatedItems unevaluatedProperties uniqueItems writeOnly
+    """.split()  # noqa: SIM905
 )
 """Keywords of JSON Schema without which a tool's schema still says what its arguments are."""
 

@@ -1,0 +1,161 @@
+"""Refused requests that are repaired, over real sockets: what backend and client get."""
+
+import json
+
+import pytest
+import pytest_twisted
+from house import PATHS, ask, unary
+
+WHOLE = json.dumps(
+    {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "real-o",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "done"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+).encode()
+
+EFFORT = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+
+
+def refusal(message, status=b"400 Bad Request"):
+    return unary(json.dumps({"error": {"message": message}}).encode(), status)
+
+
+async def body_of(line, number):
+    """The body of the ``number``-th request on a backend's connection."""
+    await line.has(b"POST ", times=number)
+    head, _, body = bytes(line.received).split(b"POST ")[number].partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    whole = len(line.received) - len(body) + length
+    await line.until(lambda: len(line.received) >= whole)
+    return json.loads(bytes(line.received).split(b"POST ")[number].partition(b"\r\n\r\n")[2])
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_103_two_things_that_are_refused_one_after_the_other_are_both_repaired(
+    open_house,
+):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
+    backend = await house.backend()
+    assert (await body_of(backend, 1))["reasoning_effort"] == "high"
+    backend.transport.write(refusal("non-reasoning model does not support reasoning_effort"))
+    assert "reasoning_effort" not in await body_of(backend, 2)
+    backend.transport.write(refusal("`temperature` is not supported"))
+    sent = await body_of(backend, 3)
+    assert "temperature" not in sent
+    assert "reasoning_effort" not in sent
+    backend.transport.write(unary(WHOLE))
+    await client.has(b"done")
+    [record] = await house.ended()
+    assert record.learned == ("reasoning_effort", "temperature")
+    # The next call begins where this one ended.
+    await house.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
+    sent = await body_of(backend, 4)
+    assert not {"temperature", "reasoning_effort"}.intersection(sent)
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_103_the_third_refusal_goes_to_the_client_and_the_first_two_are_remembered(
+    open_house,
+):
+    house = await open_house()
+    asked = ask("o", temperature=0.5, stop_sequences=["x"], **EFFORT)
+    client = await house.post(PATHS["anthropic"], asked)
+    backend = await house.backend()
+    for number, name in enumerate(("reasoning_effort", "temperature", "stop"), 1):
+        await body_of(backend, number)
+        backend.transport.write(refusal(f"Unknown parameter: '{name}'."))
+    await client.has(b"Unknown parameter: 'stop'.")
+    assert " 400 " in client.head.split("\r\n")[0]
+    await house.post(PATHS["anthropic"], asked)
+    sent = await body_of(backend, 4)
+    assert not {"temperature", "reasoning_effort"}.intersection(sent)
+    assert sent["stop"] == ["x"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_103_a_repair_that_does_not_help_ends_with_the_backends_words(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5))
+    backend = await house.backend()
+    for number in (1, 2):
+        await body_of(backend, number)
+        backend.transport.write(refusal("temperature is not supported"))
+    await client.has(b"temperature is not supported")
+    assert len((await house.ended())[0].attempts) == 2
+    # It was not that: nothing is remembered.
+    await house.post(PATHS["anthropic"], ask("o", temperature=0.5))
+    assert (await body_of(backend, 3))["temperature"] == 0.5
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_103_in_mode_strict_the_client_gets_the_backends_words(open_house):
+    house = await open_house()
+    headers = ["x-lmbroker-mode: strict"]
+    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5), headers)
+    backend = await house.backend()
+    await body_of(backend, 1)
+    backend.transport.write(refusal("temperature is not supported"))
+    await client.has(b"temperature is not supported")
+    assert len((await house.ended())[0].attempts) == 1
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tools param requires --jinja flag",
+        "Failed to parse tool call arguments as JSON: parse error",
+        "Jinja Exception: something about this conversation",
+        "'messages' is required",
+    ],
+)
+async def test_a_status_500_about_the_request_is_the_calls_fault(open_house, words):
+    """The client is told so, and any number of them leaves the target as it was."""
+    house = await open_house()
+    backend = None
+    for number in range(1, 8):
+        client = await house.post(PATHS["anthropic"], ask("o"))
+        backend = backend or await house.backend()
+        await body_of(backend, number)
+        backend.transport.write(refusal(words, b"500 Internal Server Error"))
+        await client.has(words.encode())
+        assert " 400 " in client.head.split("\r\n")[0]
+    states = [each.state for each in house.broker._courses.health.snapshot(0.0)]
+    assert set(states) == {"closed"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_status_500_that_is_the_servers_own_fault_stays_one(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o"))
+    backend = await house.backend()
+    await body_of(backend, 1)
+    backend.transport.write(refusal("CUDA error: out of memory", b"500 Internal Server Error"))
+    await client.has(b"out of memory")
+    assert " 500 " in client.head.split("\r\n")[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_case_103_an_error_as_the_first_event_of_a_stream_is_repaired_too(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5, stream=True))
+    backend = await house.backend()
+    await body_of(backend, 1)
+    event = b'data: {"error": {"message": "Unknown parameter: \'temperature\'."}}\n\n'
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+    backend.transport.write(head % len(event) + event)
+    again = await house.backend(2)
+    assert "temperature" not in await body_of(again, 1)
+    again.transport.write(unary(WHOLE))
+    await client.has(b"done")
