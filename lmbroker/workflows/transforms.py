@@ -35,6 +35,10 @@ EARLY_BYTES = 64 * 1024
 """What is held of a passed stream that has not begun, before the client gets it all the same:
 comments, mostly, by which a backend says that it is alive."""
 
+PINGS_IN_A_ROW = 4
+"""So many signs of life of a backend reach the client between two pieces of the answer: three bytes
+there are dozens here."""
+
 _GOING = ("waiting", "open")
 """The phases before the end."""
 
@@ -56,9 +60,11 @@ class TranslatedStream:
         "_encoder",
         "_estimate_input",
         "_losses",
+        "_pings",
         "_reader",
         "_secrets",
         "_told",
+        "_told_at_ping",
         "error",
         "phase",
         "stop",
@@ -85,7 +91,7 @@ class TranslatedStream:
         self._estimate_input = estimate_input
         self._secrets = secrets
         self._losses = losses or AnswerLosses()
-        self._told = 0
+        self._told = self._told_at_ping = self._pings = 0
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -151,9 +157,18 @@ class TranslatedStream:
                 return b""
         elif isinstance(event, UsageUpdate):
             self.usage = event.usage
-        elif isinstance(event, Ping) and self.phase == "waiting":
+        elif isinstance(event, Ping) and (self.phase == "waiting" or self._too_many_pings()):
             return b""
         return self._encoder.feed(event)
+
+    def _too_many_pings(self) -> bool:
+        """Whether the backend has done nothing but give signs of life for a while. The relay gives
+        its own where there is need."""
+        if self._told != self._told_at_ping:
+            self._told_at_ping = self._told
+            self._pings = 0
+        self._pings += 1
+        return self._pings > PINGS_IN_A_ROW
 
     def _finished(self, event: Finish) -> Finish:
         self.phase = "complete"

@@ -42,7 +42,13 @@ from lmbroker.sse import EVENT_LIMIT, Reader
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.response import Usage
 from lmbroker.workflows.contract import Transform
-from lmbroker.workflows.transforms import EARLY_BYTES, NO_ANSWER, TOO_LONG, PassedStream
+from lmbroker.workflows.transforms import (
+    EARLY_BYTES,
+    NO_ANSWER,
+    PINGS_IN_A_ROW,
+    TOO_LONG,
+    PassedStream,
+)
 
 WIRE = Path(__file__).parents[1] / "wire"
 SAMPLES = sorted(WIRE.glob("*/*.sse"))
@@ -269,6 +275,32 @@ def test_case_70_pings_are_no_data() -> None:
     out = run(translated("openai", "anthropic"), [o_stream(": a", ROLE, ": b", HELLO, STOP)])
     assert out.startswith(b"event: message_start")
     assert out.count(b"event: ping\n") == 1
+
+
+O_BEGUN = o_stream(ROLE, HELLO, done=False)
+A_BEGUN = a_stream(a_start(), *A_HELLO[:2])
+A_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("dialect", "client", "begun", "flood", "ping"),
+    [
+        ("openai", "anthropic", O_BEGUN, b":\n\n", b"event: ping\n"),
+        ("anthropic", "openai", A_BEGUN, b":\n\n", b": ping\n\n"),
+        ("anthropic", "openai", A_BEGUN, A_PING, b": ping\n\n"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+def test_a_flood_of_signs_of_life_is_not_answered_by_another(
+    dialect: str, client: str, begun: bytes, flood: bytes, ping: bytes, size: int
+) -> None:
+    transform = translated(dialect, client)
+    transform.feed(begun)
+    many = flood * 2000
+    out = b"".join(transform.feed(many[at : at + size]) for at in range(0, len(many), size))
+    assert out.count(ping) == PINGS_IN_A_ROW
+    assert len(out) < 300
+    assert transform.ping(), "the relay's own"
 
 
 def test_case_74_what_is_unknown_is_skipped() -> None:
