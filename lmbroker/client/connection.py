@@ -298,6 +298,10 @@ class Connection(Protocol):
         if self._response is not None:
             raise ValueError("more than one response")
 
+    def on_status(self, reason: bytes) -> None:
+        if b"\0" in reason:
+            raise ValueError("a reason with NUL")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._response is not None:
             # A trailer, which nobody asked for.

@@ -350,7 +350,6 @@ LAXER = {
     "1.0 kept": "h11 keeps no connection to HTTP/1.0; one that says keep-alive may be kept",
     "an empty line behind 100": "it begins no response in any parser",
     "rtsp behind 100": "what has answered in HTTP does not change over to what is framed alike",
-    "nul in reason": "nobody sees the reason: it is thrown away",
     "chunk size of 30 digits": "zeros in front change no number",
     "trailer with an unknown coding": "trailers are thrown away unread",
 }
