@@ -17,6 +17,7 @@ from lmbroker.config_backends import DAY, Backends, ReadFile, Secrets
 from lmbroker.config_models import NOT_IN_RETRIES, Models
 from lmbroker.config_struct import read_struct
 from lmbroker.config_table import NotTOML, Table, describe, read_toml
+from lmbroker.cors import ANY, origin_problem
 from lmbroker.endpoints import (
     CERTIFICATES,
     host_problem,
@@ -60,7 +61,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
     although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
     after the daemon was told to stop. ``engine``: which HTTP layers carry the bytes.
-    ``workers``: how many processes serve."""
+    ``workers``: how many processes serve. ``cors_origins``: whose web pages may call us."""
 
     listen: tuple[str, ...]
     metrics_listen: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: float = DRAIN
     engine: Engine = "lean"
     workers: int = 1
+    cors_origins: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +225,16 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
     engine: Any = table.text("engine", "lean", choices=get_args(Engine))
     workers = table.integer("workers", 1, least=1, most=MOST_WORKERS)
+    origins = table.texts("cors_origins") or []
+    for number, origin in enumerate(origins):
+        problem = origin_problem(origin)
+        if problem:
+            table.complain(f"cors_origins[{number}]", f"found {describe(origin)}, {problem}")
+    if ANY in origins and not keyed:
+        secrets.warnings.append(
+            f"{table.path('cors_origins')}: every web page that a browser opens here may "
+            "use the broker, and no client needs a key"
+        )
     for name, reach in public.items() if not keyed else ():
         problem = f"{reach}, and no client needs a key"
         if opened:
@@ -237,6 +249,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         drain_timeout=drain,
         engine=engine,
         workers=workers,
+        cors_origins=tuple(origins),
     )
 
 

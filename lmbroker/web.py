@@ -19,7 +19,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import models, request_paths
+from lmbroker import cors, models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import STREAM_HEADERS, Answer, Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
@@ -73,7 +73,7 @@ class Front:
     def resource(self, only: Container[bytes] | None = None) -> IResource:
         """The routes as a resource for ``twisted.web``; ``only`` has the paths that it shows,
         None for all."""
-        return _Resource(self.app, only)
+        return _Resource(self.app, self._broker, only)
 
     # Routes.
 
@@ -361,6 +361,7 @@ class Front:
         reason = REASONS.get(status, b"Unknown Status")
         # The requests of our own site take them all at once.
         together = getattr(request, "set_head", None)
+        headers = (*headers, *request.lmbroker_cors) if request.lmbroker_cors else headers
         if together is not None:
             together(status, reason, headers)
             return
@@ -393,8 +394,9 @@ class _Resource(KleinResource):
 
     log = Logger()
 
-    def __init__(self, app: Klein, only: Container[bytes] | None = None) -> None:
+    def __init__(self, app: Klein, broker: Broker, only: Container[bytes] | None = None) -> None:
         super().__init__(app)
+        self._broker = broker
         self._only = only
 
     def render(self, request: Any) -> Any:
@@ -405,6 +407,14 @@ class _Resource(KleinResource):
         if not ours or request.prepath or b"%" in path:
             path = b"/" + b"/".join(request.postpath)
         request.lmbroker_path = path.decode("utf-8", "replace")
+        request.lmbroker_cors = ()
+        origins = self._broker.config.server.cors_origins
+        if origins:
+            received = _received(request)[0]
+            asked = cors.preflight(origins, received) if request.method == b"OPTIONS" else ()
+            if asked:
+                return _preflight(request, asked)
+            request.lmbroker_cors = cors.allowed(origins, received)
         endpoint = _POSTED.get(path) if request.method == b"POST" else None
         if endpoint is None:
             meant = request_paths.meant(request.lmbroker_path)
@@ -487,9 +497,16 @@ def _received(request: Any) -> tuple[Mapping[str, str], Container[str]]:
 def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
     answer = error_answer(request.lmbroker_path, _received(request)[0], info, status)
     request.setResponseCode(answer.status, REASONS.get(answer.status))
-    for name, value in answer.headers:
+    for name, value in (*answer.headers, *request.lmbroker_cors):
         request.setHeader(name, value)
     return answer.body
+
+
+def _preflight(request: Any, headers: Pairs) -> bytes:
+    request.setResponseCode(204)
+    for name, value in headers:
+        request.setHeader(name, value)
+    return b""
 
 
 def _json(request: Any, status: int, value: Any) -> bytes:
@@ -497,4 +514,6 @@ def _json(request: Any, status: int, value: Any) -> bytes:
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")
     request.setHeader("content-length", str(len(body)))
+    for name, told in request.lmbroker_cors:
+        request.setHeader(name, told)
     return body

@@ -26,6 +26,7 @@ FLOORS = {
         "retries",
         "breaker",
         "balancing",
+        "cors",
         "request_paths",
         "content_coding",
     ],

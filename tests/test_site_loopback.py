@@ -32,6 +32,7 @@ from twisted.web import server
 from twisted.web.resource import Resource
 
 from lmbroker.call import Record
+from lmbroker.config import Server
 from lmbroker.peer import PROBE_SECONDS
 from lmbroker.site import Limits, Site
 from lmbroker.site.transport import outstanding
@@ -515,6 +516,7 @@ class Breaks:
 
     status = 200
     headers = ()
+    config = SimpleNamespace(limits=Limits(), keys=(), server=Server(listen=()))
 
     def wall(self):
         return 0
@@ -569,7 +571,6 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
 )
 def test_a_call_is_known_by_its_path_below_the_place_of_the_resource(ours, below, path, status):
     hall = Breaks()
-    hall.config = SimpleNamespace(limits=Limits(), keys=())
     clock = Clock()
     root = resource = Front(hall).resource()
     if below:
