@@ -12,6 +12,7 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Dialect
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import REQUEST_ID, Pairs, from_error
+from lmbroker.unified import json_text
 
 REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
 """The words behind each status. Twisted knows none that came after RFC 2616."""
@@ -49,23 +50,44 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+_STATUS = {"unsupported_content_encoding": 415}
+"""Statuses that follow from what was wrong, by the error's code, and not from its kind."""
+
+
 def error_answer(
     path: str, headers: Container[str], info: ErrorInfo, status: int | None = None
 ) -> ErrorAnswer:
-    """``info`` in the dialect of ``path``; ``status`` where it does not follow from the kind."""
-    dialect = family(path, headers)
-    request_id = new_id()
+    """The answer with ``info`` to a request that is no call, in the dialect of its ``path``;
+    ``status`` where it does not follow from the error."""
+    return call_error_answer(family(path, headers), info, new_id(), status=status)
+
+
+def call_error_answer(
+    dialect: Dialect,
+    info: ErrorInfo,
+    request_id: str,
+    *,
+    status: int | None = None,
+    native: tuple[int, bytes] | None = None,
+    more: Pairs = (),
+) -> ErrorAnswer:
+    """The answer with ``info`` to a client of ``dialect``. ``native`` is (status, body) where a
+    backend's own words are passed on, ``more`` are further headers."""
     told, value = ADAPTERS[dialect].encode_error(info, request_id)
-    body = msgspec.json.encode(value)
+    body = json_text.encode(value)
+    told = status or _STATUS.get(info.code or "", told)
+    if native is not None:
+        told, body = native
     return ErrorAnswer(
-        status=status or told,
+        status=told,
         request_id=request_id,
         headers=(
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
-            (REQUEST_ID[dialect], request_id),
+            (REQUEST_ID[dialect], info.backend_request_id or request_id),
             ("x-lmbroker-request-id", request_id),
-            *from_error(info),
+            *from_error(info, native=native is not None),
+            *more,
         ),
         body=body,
     )

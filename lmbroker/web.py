@@ -4,37 +4,46 @@
 own site, anybody else may put it anywhere in theirs.
 """
 
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine
 from io import BytesIO
 from typing import Any
 
 import msgspec
 from klein import Klein
-from klein.resource import KleinResource
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
-from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import cors, models, request_paths
+from lmbroker import content_coding, models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.broker import STREAM_HEADERS, Answer, Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
 from lmbroker.envelope import read
-from lmbroker.error_answers import REASONS, error_answer, new_id
+from lmbroker.error_answers import REASONS, call_error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.headers import REQUEST_ID, Pairs, from_error, identity
+from lmbroker.headers import Pairs, identity
 from lmbroker.keys import caller_of
 from lmbroker.metrics import exposition
 from lmbroker.offload import LARGE_ENVELOPE
 from lmbroker.routing import unknown_model
 from lmbroker.signs_of_life import NO_SIGNS, Signs, SignsOfLife, told_late
-from lmbroker.unified import json_text
+from lmbroker.web_resource import (
+    RoutesResource,
+    error_body,
+    json_body,
+    received_headers,
+    unknown_url,
+)
 
 MODES = ("default", "strict", "lenient")
+
+LARGE_CODED = 16 * 1024
+"""Compressed bodies from this length on are decoded in a thread: smaller ones expand to some
+megabytes at most, which takes a few milliseconds."""
 
 Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
 
@@ -73,7 +82,7 @@ class Front:
     def resource(self, only: Container[bytes] | None = None) -> IResource:
         """The routes as a resource for ``twisted.web``; ``only`` has the paths that it shows,
         None for all."""
-        return _Resource(self.app, self._broker, only)
+        return RoutesResource(self.app, lambda: self._broker.config.server.cors_origins, only)
 
     # Routes.
 
@@ -101,7 +110,7 @@ class Front:
         }
         try:
             aliases = await self._broker.listing.all(self._caller(request))
-            return _json(request, 200, models.page(aliases, self._created, query))
+            return json_body(request, 200, models.page(aliases, self._created, query))
         except Refused as error:
             return self._refuse(request, error)
 
@@ -113,26 +122,26 @@ class Front:
             return self._refuse(request, error)
         if alias is None:
             return self._refuse(request, unknown_model(model))
-        return _json(request, 200, models.entry(alias, self._created))
+        return json_body(request, 200, models.entry(alias, self._created))
 
     @app.route("/health", methods=["GET"])
     def health(self, request: Any) -> bytes:
-        return _json(request, 200, {"status": "ok"})
+        return json_body(request, 200, {"status": "ok"})
 
     @app.route("/ready", methods=["GET"])
     def ready(self, request: Any) -> bytes:
         if self.draining:
-            return _json(request, 503, {"status": "draining"})
-        return _json(request, 200, {"status": "ready"})
+            return json_body(request, 503, {"status": "draining"})
+        return json_body(request, 200, {"status": "ready"})
 
     @app.route("/api/hello", methods=["GET"])
     def hello(self, request: Any) -> bytes:
-        return _json(request, 200, {"message": "hello"})
+        return json_body(request, 200, {"message": "hello"})
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Any) -> bytes:
         if self.registry is None:
-            return self._refuse(request, _unknown_url(request.lmbroker_path))
+            return self._refuse(request, unknown_url(request.lmbroker_path))
         self._settle()
         body, content_type = exposition(self.registry)
         request.setHeader("content-type", content_type)
@@ -154,7 +163,7 @@ class Front:
             )
         else:
             status, info = 404, self._unknown(request)
-        return _error(request, info, status)
+        return error_body(request, info, status)
 
     def _unknown(self, request: Any) -> ErrorInfo:
         """The error for a path that is not served, which is counted and logged."""
@@ -168,15 +177,15 @@ class Front:
             why=why.replace("_", " "),
             fields={"client": getattr(request.getClientAddress(), "host", "")},
         )
-        return _unknown_url(path).info
+        return unknown_url(path).info
 
     @app.handle_errors(Exception)
     def _fault(self, request: Any, failure: Failure) -> bytes:
         self.log.error("A route failed: {type}", type=type(failure.value).__name__)
-        return _error(request, _FAULT)
+        return error_body(request, _FAULT)
 
     def _refuse(self, request: Any, error: BrokerError) -> bytes:
-        return _error(request, error.info)
+        return error_body(request, error.info)
 
     # Calls.
 
@@ -260,7 +269,7 @@ class Front:
         config = self._broker.config
         if len(self._calls) > config.limits.calls:
             raise _busy()
-        headers, repeated = _received(request)
+        headers, repeated = received_headers(request)
         caller = caller_of(config.keys, headers, repeated)
         record.caller = caller.name
         # The requests of our own site know a shorter way.
@@ -274,6 +283,9 @@ class Front:
                 f"the request body is larger than {limit} bytes",
                 code="request_too_large",
             )
+        coding = headers.get("content-encoding")
+        if coding is not None:
+            body = await self._decoded(request, body, coding, limit)
         # A large body holds no other call up.
         large = len(body) >= LARGE_ENVELOPE
         head = await self._broker.offload.envelope(body) if large else read(body)
@@ -300,9 +312,24 @@ class Front:
             mode=mode,
         )
 
+    async def _decoded(self, request: Any, body: bytes, header: str, limit: int) -> bytes:
+        """``body`` without its compression. Raises Refused."""
+        codings = content_coding.codings(header)
+        if not codings:
+            return body
+        if len(body) < LARGE_CODED:
+            plain = content_coding.decoded(body, codings, limit)
+        else:
+            # The libraries let other threads run while they decode.
+            plain = await deferToThread(content_coding.decoded, body, codings, limit)
+        grow = getattr(request, "grow", None)
+        if grow is not None and len(plain) > len(body) and not grow(len(plain) - len(body)):
+            raise _no_room()
+        return plain
+
     def _caller(self, request: Any) -> Caller:
         """Raises Refused where no valid key is told."""
-        return caller_of(self._broker.config.keys, *_received(request))
+        return caller_of(self._broker.config.keys, *received_headers(request))
 
     def _signs(self, request: Any, record: Record, call: Call) -> Signs:
         """For the client of a stream; when, says the first target of its alias."""
@@ -336,26 +363,14 @@ class Front:
             request.write(out)
             return
         record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
-        status, value = ADAPTERS[record.dialect].encode_error(info, record.id)
-        body = json_text.encode(value)
-        native = error.native if isinstance(error, BackendRefused) else None
-        if native is not None:
-            status, body = native
-        record.status = status
-        record.bytes_out = len(body)
-        self._head(
-            request,
-            status,
-            (
-                ("content-type", "application/json"),
-                ("content-length", str(len(body))),
-                (REQUEST_ID[record.dialect], info.backend_request_id or record.id),
-                ("x-lmbroker-request-id", record.id),
-                *from_error(info, native=native is not None),
-                *(error.headers if isinstance(error, BackendRefused) else ()),
-            ),
-        )
-        request.write(body)
+        native, more = None, Pairs()
+        if isinstance(error, BackendRefused):
+            native, more = error.native, error.headers
+        answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
+        record.status = answer.status
+        record.bytes_out = len(answer.body)
+        self._head(request, answer.status, answer.headers)
+        request.write(answer.body)
 
     def _head(self, request: Any, status: int, headers: Pairs) -> None:
         reason = REASONS.get(status, b"Unknown Status")
@@ -388,74 +403,6 @@ class _Live(msgspec.Struct, eq=False):
             self.serving.cancel()
 
 
-class _Resource(KleinResource):
-    """Klein's resource, with JSON for a path that is no UTF-8, and without the ``Host`` header:
-    routing must not depend on it, and a malformed one must not become a traceback."""
-
-    log = Logger()
-
-    def __init__(self, app: Klein, broker: Broker, only: Container[bytes] | None = None) -> None:
-        super().__init__(app)
-        self._broker = broker
-        self._only = only
-
-    def render(self, request: Any) -> Any:
-        path: bytes = request.path
-        ours = hasattr(request, "set_head")
-        if not ours:
-            request.responseHeaders.removeHeader("server")
-        if not ours or request.prepath or b"%" in path:
-            path = b"/" + b"/".join(request.postpath)
-        request.lmbroker_path = path.decode("utf-8", "replace")
-        request.lmbroker_cors = ()
-        origins = self._broker.config.server.cors_origins
-        if origins:
-            received = _received(request)[0]
-            asked = cors.preflight(origins, received) if request.method == b"OPTIONS" else ()
-            if asked:
-                return _preflight(request, asked)
-            request.lmbroker_cors = cors.allowed(origins, received)
-        endpoint = _POSTED.get(path) if request.method == b"POST" else None
-        if endpoint is None:
-            meant = request_paths.meant(request.lmbroker_path)
-            if meant is not None:
-                # The client's base URL is wrong in a way that leaves no doubt.
-                request.lmbroker_path, path = meant, meant.encode()
-                request.postpath = path[1:].split(b"/")
-                endpoint = _POSTED.get(path) if request.method == b"POST" else None
-        if endpoint is not None and (self._only is None or path in self._only):
-            # What Klein does for a route that it has found, for those that nobody need look for:
-            # its matching takes as long as all the rest of this door.
-            serving: Any = self._app.execute_endpoint(endpoint, request)
-            serving.addBoth(self._served, request)
-            return NOT_DONE_YET
-        request.getRequestHostname = lambda: b"localhost"
-        if not request.method.isupper():  # Werkzeug would take ``get`` for GET
-            request.method = b"-" + request.method
-        try:
-            (request.path + path).decode("utf-8")
-        except UnicodeDecodeError:
-            return _error(request, _NOT_UTF8)
-        if self._only is not None and path not in self._only:
-            return _error(request, _unknown_url(request.lmbroker_path).info)
-        return super().render(request)
-
-    def _served(self, result: Any, request: Any) -> None:
-        if isinstance(result, Failure):
-            self.log.failure("A call failed", result)
-        elif request.channel is not None:  # its client has not left
-            request.finish()
-
-
-_POSTED = {
-    b"/v1/chat/completions": "chat_completions",
-    b"/v1/messages": "messages",
-    b"/v1/messages/count_tokens": "count_tokens",
-    b"/v1/embeddings": "embeddings",
-}
-"""The routes of calls: path -> name of the route."""
-
-_NOT_UTF8 = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 
 
@@ -467,6 +414,15 @@ def _body(request: Any) -> bytes:
     return body
 
 
+def _no_room() -> Refused:
+    return Refused(
+        "overloaded",
+        "the broker holds as many request bodies as it takes",
+        code="too_many_bodies",
+        retry_after="1",
+    )
+
+
 def _busy() -> Refused:
     return Refused(
         "overloaded",
@@ -474,46 +430,3 @@ def _busy() -> Refused:
         code="server_is_overloaded",
         retry_after="1",
     )
-
-
-def _unknown_url(path: str) -> Refused:
-    return Refused("not_found", request_paths.problem(path), code="unknown_url")
-
-
-def _received(request: Any) -> tuple[Mapping[str, str], Container[str]]:
-    """The headers, names in lower case: the first value of each, and which came repeatedly."""
-    # The requests of our own site have them at hand.
-    received: Mapping[str, str] | None = getattr(request, "received", None)
-    if received is not None:
-        return received, ()
-    found = [
-        (name.decode("latin-1").lower(), values)
-        for name, values in request.requestHeaders.getAllRawHeaders()
-    ]
-    repeated = {name for name, values in found if len(values) > 1}
-    return {name: values[0].decode("latin-1") for name, values in found}, repeated
-
-
-def _error(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
-    answer = error_answer(request.lmbroker_path, _received(request)[0], info, status)
-    request.setResponseCode(answer.status, REASONS.get(answer.status))
-    for name, value in (*answer.headers, *request.lmbroker_cors):
-        request.setHeader(name, value)
-    return answer.body
-
-
-def _preflight(request: Any, headers: Pairs) -> bytes:
-    request.setResponseCode(204)
-    for name, value in headers:
-        request.setHeader(name, value)
-    return b""
-
-
-def _json(request: Any, status: int, value: Any) -> bytes:
-    body = msgspec.json.encode(value)
-    request.setResponseCode(status)
-    request.setHeader("content-type", "application/json")
-    request.setHeader("content-length", str(len(body)))
-    for name, told in request.lmbroker_cors:
-        request.setHeader(name, told)
-    return body

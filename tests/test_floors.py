@@ -62,7 +62,7 @@ FLOORS = {
         "line",
         "offload",
     ],
-    5: ["broker", "listing"],
+    5: ["broker", "web_resource", "listing"],
     6: [
         "web",
         "checks",

@@ -541,7 +541,11 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(
     """Klein finishes every request, and what is finished has a last chunk."""
     hall = Breaks()
     front = Front(hall)
-    monkeypatch.setattr(front, "_read", lambda request, record: SimpleNamespace(stream=False))
+
+    async def read(request, record):
+        return SimpleNamespace(stream=False)
+
+    monkeypatch.setattr(front, "_read", read)
     clock = Clock()
     channel = server.Site(front.resource(), reactor=clock).buildProtocol(None)
     wire = Wire(clock, "127.0.0.1")

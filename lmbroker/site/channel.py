@@ -286,6 +286,15 @@ class Channel(http.HTTPChannel):
             self.refuse(refusals.BUSY)
         return self.phase != "closing"
 
+    def grow(self, size: int) -> bool:
+        """Count ``size`` more bytes of a body that was decoded; False where all bodies together
+        would take more than they may."""
+        if self.site.body_bytes + size > self.site.limits.bodies:
+            return False
+        self._body_bytes += size
+        self.site.body_bytes += size
+        return True
+
     def release(self) -> None:
         """The body is in memory no more."""
         self.site.body_bytes -= self._body_bytes

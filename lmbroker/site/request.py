@@ -45,6 +45,10 @@ class Request(server.Request):
         if self.channel.hold(len(data)):
             self.content.write(data)
 
+    def grow(self, size: int) -> bool:
+        """Count ``size`` more bytes of its decoded body; False where there is no room."""
+        return self.channel is None or bool(self.channel.grow(size))
+
     def let_go(self) -> None:
         """Its body is in memory no more: it counts no longer."""
         if self.channel is not None:
