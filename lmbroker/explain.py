@@ -11,11 +11,11 @@ from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config import Config
 from lmbroker.endpoints import operation_url
 from lmbroker.errors import Refused
-from lmbroker.profiles import Source, profile, told
+from lmbroker.profiles import Source, told
 from lmbroker.routing import Route
 from lmbroker.workflows import meet
 
-_SOURCES = {"host": "built in, for this host", "target": "configured at the target"}
+_SOURCES = {"target": "configured at the target"}
 
 _WHY = {
     "ordered": "in this order; the next one is for when those before it are not free",
@@ -44,7 +44,7 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
         caps = msgspec.structs.asdict(route.caps).items()
         yield "at most " + ", ".join(f"{name} {cap}" for name, cap in caps if cap is not None)
     for at, target in enumerate(route.targets):
-        yield f"profile at {at + 1}., where it differs from that of an unknown model:"
+        yield f"profile at {at + 1}.:"
         yield from (f"  {line}" for line in _profile(route, routing.named(target, name)))
     if body is not None:
         yield ""
@@ -64,17 +64,15 @@ def _target(route: Route, at: int, target: Target, dialect: str) -> str:
 
 
 def _profile(route: Route, target: Target) -> Iterator[str]:
-    """The profile in force, but for values that are those of an unknown model; what calls have
-    taught a running broker is not known here."""
+    """The profile in force, and where each value comes from; what calls have taught a running
+    broker is not known here."""
     backend = target.backend
     layers: tuple[tuple[Source, Mapping[str, Any]], ...] = (
         ("configured", route.profile),
         ("target", target.profile),
     )
-    usual = profile(backend.dialect, "")
     for field, value, source in told(backend.dialect, target.model, backend.host, layers):
-        if source != "built in" or value != getattr(usual, field):
-            yield f"{field} = {_value(value)} ({_SOURCES.get(source, source)})"
+        yield f"{field} = {_value(value)} ({_SOURCES.get(source, source)})"
 
 
 def _value(value: Any) -> str:

@@ -139,13 +139,13 @@ def told(
 ) -> Iterator[tuple[str, Any, Source]]:
     """Each field of the profile in force, its value and where that comes from. A later one of
     ``layers`` wins over an earlier one."""
-    base = _base(dialect)
-    sources: dict[str, Source] = {}
-    found = _by_family(dialect, model)
-    for source, fields in (("host", _by_host(dialect, model, host)), *layers):
+    by_host = _by_host(dialect, model, host)
+    sources: dict[str, Source] = dict.fromkeys(by_host, "host")
+    found = _by_family(dialect, model) | by_host
+    for source, fields in layers:
         found |= _fields(fields)
         sources |= dict.fromkeys(fields, source)
-    values = msgspec.structs.replace(base, **found)
+    values = msgspec.structs.replace(_base(dialect), **found)
     for name in Profile.__struct_fields__:
         yield name, getattr(values, name), sources.get(name, "built in")
 

@@ -10,6 +10,7 @@ import pytest
 from lmbroker import __version__
 from lmbroker.cli import main
 from lmbroker.keys import hash_of
+from lmbroker.profiles import Profile
 
 CONFIG = """
 [server]
@@ -522,6 +523,39 @@ def test_explain_tells_where_a_call_would_go_and_what_it_would_be(run, several):
     assert "x-api-key: ***" in lines
     assert json.loads(lines[-1])["messages"][0]["role"] == "user"
     assert SECRET.encode() not in out
+
+
+def test_explain_prints_the_profile_and_where_each_value_comes_from(run, tmp_path):
+    path = tmp_path / "profiles.toml"
+    path.write_text(
+        """
+        [[backends]]
+        name = "groq"
+        type = "openai"
+        url = "https://api.groq.com/openai"
+        [[models]]
+        alias = "quick"
+        profile = { vision = false, stop_max = 4 }
+        targets = [
+          { backend = "groq", model = "qwen/qwen3-32b", profile = { stop_max = 2 } },
+          { backend = "groq", model = "house-model" },
+        ]
+        """
+    )
+    code, out, _ = run("explain", "--config", str(path), "--alias", "quick", "--no-request")
+    first, second = out.decode().partition("profile at 1.:\n")[2].split("profile at 2.:\n")
+    assert code == 0
+    assert {
+        '  max_tokens_field = "max_completion_tokens" (host)',
+        "  system_first_only = true (built in)",
+        "  max_output = unknown (built in)",
+        "  vision = false (configured)",
+        "  stop_max = 2 (configured at the target)",
+    } <= set(first.splitlines())
+    assert {"  stop_max = 4 (configured)", "  system_first_only = false (built in)"} <= set(
+        second.splitlines()
+    )
+    assert len(first.splitlines()) == len(Profile.__struct_fields__)
 
 
 def test_explain_shows_headers_and_no_secret_of_them(run, several):

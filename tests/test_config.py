@@ -1088,3 +1088,47 @@ def test_a_header_is_a_credential_by_whole_words_of_its_name(name, value, secret
     config = read(named + '[[models]]\nalias = "m"\ntargets = [{ backend = "b" }]\n')
     headers = dict(config.aliases["m"].targets[0].backend.headers)
     assert (str(headers[name]) == "***") is secret
+
+
+def test_a_profile_at_a_target_wins_over_that_of_the_alias():
+    (alias,) = read(
+        """
+        [[backends]]
+        name = "gpu"
+        type = "openai"
+        url = "https://gpu"
+        [[models]]
+        alias = "a"
+        profile = { vision = false, stop_max = 4 }
+        targets = [{ backend = "gpu", profile = { stop_max = 2 } }, { backend = "gpu" }]
+        """
+    ).aliases.values()
+    first, second = alias.targets
+    assert alias.overrides(first) == {"vision": False, "stop_max": 2}
+    assert alias.overrides(second) == {"vision": False, "stop_max": 4}
+
+
+def test_a_profile_at_the_only_target():
+    (alias,) = read(
+        """
+        [[models]]
+        alias = "a"
+        type = "openai"
+        target = { url = "https://gpu", profile = { pdf = false } }
+        """
+    ).aliases.values()
+    assert alias.overrides(alias.targets[0]) == {"pdf": False}
+    assert alias.targets[0].backend.host == "gpu"
+
+
+def test_a_profile_at_a_target_is_checked_like_any_other():
+    lines = complaints(
+        """
+        [[models]]
+        alias = "a"
+        type = "openai"
+        target = { url = "https://gpu", profile = { pdff = false, vision = 1 } }
+        """
+    )
+    assert any("models[0].target.profile.pdff" in line for line in lines)
+    assert any("models[0].target.profile.vision" in line for line in lines)

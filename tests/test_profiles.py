@@ -3,7 +3,15 @@
 import pytest
 
 from lmbroker.profile_families import ANTHROPIC, OPENAI
-from lmbroker.profiles import UNKNOWN_ANTHROPIC, UNKNOWN_OPENAI, Profile, normalised, profile
+from lmbroker.profile_hosts import HOSTS
+from lmbroker.profiles import (
+    UNKNOWN_ANTHROPIC,
+    UNKNOWN_OPENAI,
+    Profile,
+    normalised,
+    profile,
+    told,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,84 @@ def test_the_configuration_wins() -> None:
 def test_every_row_names_fields_of_a_profile() -> None:
     known = set(Profile.__struct_fields__)
     assert all(set(fields) <= known for _, fields in (*ANTHROPIC, *OPENAI))
+    assert all(set(fields) <= known for _, _, fields in HOSTS)
+
+
+CAPABILITIES = (
+    "forced_tools",
+    "json_object",
+    "pdf",
+    "stop",
+    "strict_tools",
+    "structured_outputs",
+    "tools_with_reasoning",
+    "vision",
+)
+"""What a row must not take away: whether a model can do it, its backend says itself."""
+
+
+@pytest.mark.parametrize("fields", [f for _, f in OPENAI] + [f for _, _, f in HOSTS])
+def test_no_row_takes_a_capability_away(fields: dict[str, object]) -> None:
+    assert not [name for name in CAPABILITIES if fields.get(name) is False]
+    assert fields.get("reasoning_control") != "none" and fields.get("effort") != ()
+    assert not {"omit", "stop_max", "omit_schema_keywords"} & set(fields)
+
+
+@pytest.mark.parametrize("fields", [fields for _, fields in ANTHROPIC])
+def test_no_row_of_anthropics_takes_a_capability_away(fields: dict[str, object]) -> None:
+    # Newer models refuse forced tools, as their documentation says: an instruction stands in.
+    assert not [n for n in CAPABILITIES if n != "forced_tools" and fields.get(n) is False]
+    assert fields.get("thinking_types") != ()
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "field", "value"),
+    [
+        ("api.groq.com", "openai/gpt-oss-120b", "max_tokens_field", "max_completion_tokens"),
+        ("api.groq.com", "qwen/qwen3-32b", "effort", ("none",)),
+        ("API.Groq.com", "qwen/qwen3-32b", "reasoning_control", "effort"),
+        ("openrouter.ai", "qwen/qwen3-32b", "reasoning_control", "openrouter"),
+        ("openrouter.ai", "anthropic/claude-sonnet-4.6", "cache_marks", "cache_control"),
+        ("openrouter.ai", "openai/gpt-5.6", "cache_breakpoints", False),
+        ("mine.openai.azure.com", "chat-prod", "max_tokens_field", "max_completion_tokens"),
+        ("dashscope-intl.aliyuncs.com", "qwen3-max", "reasoning_control", "enable_thinking"),
+        ("api.together.xyz", "zai-org/GLM-5", "reasoning_off", ("openrouter",)),
+        ("ark.cn-beijing.volces.com", "ep-1234", "reasoning_control", "deepseek"),
+        ("api.mistral.ai", "mistral-large-latest", "stream_options", False),
+        ("api.mistral.ai", "mistral-large-latest", "after_tool", "merge"),
+        ("notgroq.com", "house-model", "max_tokens_field", "max_tokens"),
+        ("", "house-model", "max_tokens_field", "max_tokens"),
+    ],
+)
+def test_hosts(host: str, model: str, field: str, value: object) -> None:
+    assert getattr(profile("openai", model, host=host), field) == value
+
+
+def test_a_host_says_nothing_of_anthropics_format() -> None:
+    assert profile("anthropic", "m", host="openrouter.ai") == profile("anthropic", "m")
+
+
+def test_whoever_names_the_way_to_control_reasoning_means_it_for_off_too() -> None:
+    found = profile("openai", "kimi-k2.6", {"reasoning_control": "template_kwargs"})
+    assert (found.reasoning_off, found.template_switches) == ((), ("enable_thinking",))
+    both = {"reasoning_control": "effort", "reasoning_off": ["effort", "deepseek"]}
+    assert profile("openai", "m", both).reasoning_off == ("effort", "deepseek")
+
+
+@pytest.mark.parametrize("host", ["", *{ending for ending, _, _ in HOSTS}])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_what_is_told_is_what_holds(dialect: str, host: str) -> None:
+    for model in ("house-model", "qwen3", "claude-sonnet-4-6", "gpt-oss", "kimi-k2.6"):
+        for configured in ({}, {"vision": False, "effort": ["low"], "reasoning_control": "none"}):
+            lines = list(told(dialect, model, host, (("configured", configured),)))
+            assert {field: value for field, value, _ in lines} == {
+                name: getattr(profile(dialect, model, configured, host=host), name)
+                for name in Profile.__struct_fields__
+            }
+            assert {field for field, _, source in lines if source == "configured"} == set(
+                configured
+            )
+            assert (host and dialect == "openai") or all(source != "host" for *_, source in lines)
 
 
 def test_normalised_names() -> None:

@@ -1174,3 +1174,92 @@ def test_a_text_on_its_own_loses_nothing_unheard() -> None:
         Request(dialect="x", model=LOCAL, turns=(no,)), overrides={"prefill": "native"}
     )
     assert out["messages"] == [{"role": "assistant", "content": "", "refusal": "No."}]
+
+
+def test_tool_schemas_are_completed() -> None:
+    bare = {"name": "f", "input_schema": {"type": "object", "required": None}}
+    out, header = translate(tools=[bare])
+    assert out["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert header == ""
+
+
+PATTERNED = {
+    "type": "object",
+    "properties": {"pattern": {"type": "string", "pattern": "x"}},
+    "required": ["pattern"],
+    "additionalProperties": False,
+}
+PLAIN = {**PATTERNED, "properties": {"pattern": {"type": "string"}}}
+
+
+def test_keywords_that_a_backend_refused_are_taken_out_of_schemas() -> None:
+    form = {"format": {"type": "json_schema", "schema": PATTERNED}}
+    asked: JSON = {"tools": [{**tool(), "input_schema": PATTERNED}], "output_config": form}
+    out, header = translate(overrides={"omit_schema_keywords": ["pattern"]}, **asked)
+    assert out["tools"][0]["function"]["parameters"] == PLAIN
+    assert out["response_format"]["json_schema"]["schema"] == PLAIN
+    assert header == "tools[].input_schema,output_config.format.schema"
+    assert translate(**asked)[0]["tools"][0]["function"]["parameters"] == PATTERNED
+
+
+def test_a_choice_of_a_tool_that_was_left_out_is_left_out_with_it() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    named = {"type": "tool", "name": "web_search"}
+    asked: JSON = {"tools": [tool(), search], "tool_choice": named}
+    out, header = translate(mode="lenient", **asked)
+    assert "tool_choice" not in out and header == "tools[],tool_choice"
+    out, header = translate(tools=[tool()], tool_choice={"type": "tool", "name": "f"})
+    assert out["tool_choice"]["function"] == {"name": "f"} and header == ""
+
+
+def test_cache_marks_in_the_form_of_gateways() -> None:
+    short, long = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
+    out, header = translate(
+        user(text("a", cache_control=short)),
+        said(text("b", cache_control=long)),
+        HELLO,
+        model="anthropic/claude-sonnet-4.6",
+        system=[text("s", cache_control=short)],
+        judged=False,
+    )
+    assert [m["content"] for m in out["messages"][:3]] == [
+        [text("s", cache_control=short)],
+        [text("a", cache_control=short)],
+        [text("b", cache_control=long)],
+    ]
+    assert header == ""
+    out, _ = translate(user(text("a", cache_control=short)), model="gpt-5.6")
+    assert out["messages"][0]["content"] == [text("a", prompt_cache_breakpoint=EXPLICIT)]
+    assert translate(user(text("a", cache_control=short)))[0]["messages"] == [
+        {"role": "user", "content": "a"}
+    ]
+
+
+EXPLICIT = {"mode": "explicit"}
+
+
+def test_a_salt_of_the_cache_goes_to_those_who_take_one() -> None:
+    out, header = translate(cache_salt="s", overrides={"ext": ["cache_salt"]}, judged=False)
+    assert out["cache_salt"] == "s" and header == ""
+    out, header = translate(cache_salt="s")
+    assert "cache_salt" not in out and header == "cache_salt"
+
+
+MEDIA = (image(), pdf(), document({"type": "url", "url": "https://x/y.pdf"}))
+
+
+@pytest.mark.parametrize("block", MEDIA, ids=lambda block: block["type"])
+def test_nothing_in_the_history_makes_a_later_turn_fail(block: JSON) -> None:
+    takes_nothing = {"vision": False, "pdf": False, "tool_result_images": True}
+    places = (
+        (user(block), HI, HELLO),
+        (HELLO, said(use("a")), user(result("a", [block])), HI, HELLO),
+        (HELLO, said(text("Look."), {"type": "brand_new"}), HELLO, HI, user(block)),
+    )
+    for conversation in places:
+        out, header = translate(*conversation, overrides=takes_nothing)
+        told = json.dumps(out["messages"])
+        assert "left out: " in told and "image_url" not in told and '"file"' not in told
+        assert "messages[].content[].type" in header
+        longer, _ = translate(*conversation, HI, HELLO, overrides=takes_nothing)
+        assert longer["messages"][: len(out["messages"])] == out["messages"]

@@ -1128,3 +1128,36 @@ def test_a_request_of_this_dialect_is_written_as_it_was_decoded() -> None:
         "container": "c",
     }
     assert losses.paths == ()
+
+
+def test_free_objects_in_the_schema_of_an_answer_keep_their_meaning() -> None:
+    """Closed, an object that lists no properties would be only ``{}``."""
+    free = {"type": "object", "description": "any keys"}
+    for schema in (free, {"type": "object", "properties": {"a": free}, "required": ["a"]}):
+        out, header = translate(response_format=formatted(schema, strict=True))
+        assert "output_config" not in out and header == "response_format.json_schema.schema"
+        assert json.dumps(schema, separators=(",", ":")) in json.dumps(out["messages"]).replace(
+            "\\", ""
+        )
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    out, header = translate(response_format=formatted(closed))
+    assert out["output_config"]["format"]["schema"] == closed and header == ""
+
+
+def test_keywords_that_were_refused_are_taken_out_of_schemas() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"pattern": {"type": "string", "pattern": "x"}},
+        "required": ["pattern"],
+        "additionalProperties": False,
+    }
+    plain = {**schema, "properties": {"pattern": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    out, header = translate(
+        tools=[tool],
+        response_format=formatted(schema),
+        overrides={"omit_schema_keywords": ["pattern"]},
+    )
+    assert out["tools"][0]["input_schema"] == plain
+    assert out["output_config"]["format"]["schema"] == plain
+    assert header == "tools[].function.parameters,response_format.json_schema.schema"

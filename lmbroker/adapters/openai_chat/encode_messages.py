@@ -117,7 +117,7 @@ def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
             else:
                 said += parts.part(part)
         content = [*shown, *said]
-        if content or len(results) == before:
+        if content or (len(results) == before and all(type(p) is TextPart for p in turn.parts)):
             said_once = content if len(content) > 1 else joined(content, "")
             rest.append(_message("user", said_once, turn.name))
     return results + rest
