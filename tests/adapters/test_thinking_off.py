@@ -6,7 +6,7 @@ import pytest
 
 from lmbroker.adapters.anthropic_messages.decode_request import decode_request
 from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.losses import Losses
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import profile
 
 JSON = dict[str, Any]
@@ -32,7 +32,7 @@ def asked(model: str, host: str = "", overrides: Any = None, **fields: Any) -> t
     losses = Losses()
     known = profile("openai", model, overrides, host=host)
     out = encode_request(decode_request(body), known, losses)
-    return {name: out[name] for name in FIELDS if name in out}, losses.header()
+    return {name: out[name] for name in FIELDS if name in out}, listed(losses.paths)
 
 
 @pytest.mark.parametrize(
