@@ -35,8 +35,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     carries it, "" for the usual one (``headers.credential_headers``). ``ca`` are the certificates
     to trust, as PEM, in the place of the system's. At most ``max_in_flight`` calls are at it at
     once; ``queue`` more wait for at most ``queue_timeout`` seconds each. ``keepalive``: connections
-    are used again. It is asked each ``check_interval`` seconds whether it lives. ``headers`` go
-    with each request.
+    are used again. With ``passthrough_errors`` ``as-is`` not even its context overflows are told in
+    the words that clients of its dialect know. It is asked each ``check_interval`` seconds whether
+    it lives. ``headers`` go with each request.
     ``secrets`` is made of the others: what nobody may read in what the backend says; so is
     ``host``, the name in ``url``.
     """
@@ -49,6 +50,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     exact_root: bool = False
     query: str = ""
     key_header: str = ""
+    passthrough_errors: Literal["known-words", "as-is"] = "known-words"
     ca: str = ""
     max_in_flight: int | None = None
     queue: int = 100

@@ -244,6 +244,9 @@ class Backends:
             "headers": self._headers(table.table("headers")),
             "query": _query(table.table("query")),
             "key_header": _key_header(table),
+            "passthrough_errors": table.text(
+                "passthrough_errors", "known-words", choices=("known-words", "as-is")
+            ),
         }
 
     def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:

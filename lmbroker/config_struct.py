@@ -75,6 +75,8 @@ def _kind(annotation: Any) -> str:
     """The words for the type of a field."""
     if get_origin(annotation) is Literal:
         return one_of(get_args(annotation))
+    if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is tuple:
+        return "an array of arrays, each of a name and two numbers"
     if get_origin(annotation) is tuple:
         return "an array of strings"
     if annotation is bool:

@@ -18,7 +18,15 @@ _WORDS = re.compile(
     r"|too many tokens|maximum number of tokens allowed|model token limit"
     r"|prompt token count of|range of input length|configured limit of [0-9,]+ tokens"
     r"|(?:prompt|input) (?:is )?too long|max_new_tokens`? must be <="
-    r"|reduce the length of the (?:messages|prompt|input)",
+    r"|reduce the length of the (?:messages|prompt|input)"
+    r"|(?:prompt|input|messages|conversation|token count|total tokens)(?: length)? exceeds? "
+    r"(?:the )?(?:max|model|context|limit|allowed)"
+    r"|(?:input|prompt|request) is too (?:long|large) for (?:the |this )?(?:requested )?model"
+    r"|too large for [\w.:/-]{1,80} model\. max size: [0-9]+ tokens"
+    r"|exceed(?:s|ed)? (?:the )?max(?:imum)? message tokens"
+    r"|`?inputs`? must have less than [0-9]+ tokens|more tokens than (?:the )?(?:model|context)"
+    r"|token limit exceeded|tokens? exceed(?:s|ed)? (?:the )?model(?:'s)? limit"
+    r"|too many prompt tokens",
     re.IGNORECASE,
 )
 
@@ -62,7 +70,8 @@ _PROMPT_OVER = _patterns(
     rf"{_PROMPT} tokens > {_LIMIT} maximum",
     # OpenAI, vLLM, xAI
     rf"maximum (?:context|prompt) length is {_LIMIT}"
-    rf"{_GAP}(?:resulted in|contains|has|requested(?: about)?) {_PROMPT} (?:input )?tokens",
+    rf"{_GAP}(?:resulted in|contains(?: at least)?|has(?: at least)?|requested(?: about)?)"
+    rf" {_PROMPT} (?:input )?tokens",
     rf"limit of {_LIMIT} tokens{_GAP}resulted in {_PROMPT} tokens",
     # Gemini
     rf"input token count[ (]*{_PROMPT}[) ]*exceeds the maximum number of tokens"
@@ -80,6 +89,10 @@ _PROMPT_OVER = _patterns(
     # GitHub Copilot, DwarfStar
     rf"prompt token count of {_PROMPT} exceeds the limit of {_LIMIT}",
     rf"prompt has {_PROMPT} tokens{_GAP}context size is {_LIMIT}",
+    # llama-cpp-python, text-generation-inference, SambaNova
+    rf"requested tokens \({_PROMPT}\) exceed context window of {_LIMIT}",
+    rf"must have less than {_LIMIT} tokens{_GAP}given:? {_PROMPT}",
+    rf"maximum context length of [^ ]{{1,80}} is {_LIMIT} tokens{_GAP}will take {_PROMPT} tokens",
     # Moonshot, Cerebras, Cohere, Fireworks
     rf"model token limit: {_LIMIT} \(requested: {_PROMPT}",
     rf"current length is {_PROMPT} while limit is {_LIMIT}",

@@ -40,7 +40,7 @@ _WORD_KINDS: dict[str, Kind] = {
     "context_length_exceeded": "context_length",
     "exceed_context_size_error": "context_length",
     "too_many_prompt_tokens": "context_length",
-    "string_above_max_length_error": "context_length",
+    "tokens_limit_reached": "context_length",
     "1261": "context_length",
     "model_context_window_exceeded": "context_length",
     "insufficient_quota": "billing",
@@ -54,7 +54,8 @@ _WORD_KINDS: dict[str, Kind] = {
     "slow_down": "rate_limit",
     "content_filter": "invalid_request",
 }
-"""Types and codes that say more than the HTTP status. 1261 is Zhipu's."""
+"""Types and codes that say more than the HTTP status. 1261 is Zhipu's, ``tokens_limit_reached``
+GitHub's, ``too_many_prompt_tokens`` Perplexity's."""
 
 _TYPE_KINDS: dict[str, Kind] = {
     "invalid_request_error": "invalid_request",

@@ -6,6 +6,7 @@ asked (a stream for a unary call or the reverse), and for the errors that are ou
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from lmbroker import envelope, headers
 from lmbroker.adapters import error_bodies
@@ -14,9 +15,13 @@ from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
 from lmbroker.redaction import redact
+from lmbroker.unified import json_text
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.transforms import PassedStream
+
+OVERFLOW_STATUS = 400
+"""Status of a context overflow in both dialects, whatever the backend's was."""
 
 
 class Passthrough:
@@ -89,11 +94,21 @@ class Passthrough:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our
-        credential is told in our words."""
+        credential is told in our words, and that the context is too long in those that the
+        clients of this dialect act on."""
         clean = redact(body, self._target.backend.secrets)
         info = conversion.backend_error(self._adapter, status, headers, clean)
-        native = (status, clean) if info.kind != "bad_upstream" and _is_object(clean) else None
+        value = None if info.kind == "bad_upstream" else _object(clean)
+        native = None if value is None else (status, clean)
+        if value is not None and info.kind == "context_length" and not self._as_it_is:
+            told = self._adapter.overflow_told(value, info, self._call.id)
+            if told is not None:
+                native = (OVERFLOW_STATUS, json_text.encode(told))
         return BackendRefused(info, phase="answer", native=native)
+
+    @property
+    def _as_it_is(self) -> bool:
+        return self._target.backend.passthrough_errors == "as-is"
 
     def repair(self, error: ErrorInfo) -> Repair | None:
         """Never: what the client wrote itself, it gets the backend's own words about."""
@@ -113,9 +128,8 @@ class Passthrough:
         return Reply(model=self._target.model, created=now, request_id=self._call.id)
 
 
-def _is_object(body: bytes) -> bool:
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        envelope.decode(body)
+        return envelope.decode(body)
     except Refused:
-        return False
-    return True
+        return None

@@ -11,6 +11,24 @@ from lmbroker.errors import ErrorInfo
 
 # message, prompt, requested output (None: the prompt alone is too long), limit
 WORDINGS = [
+    # vLLM, which stops counting one token above the limit
+    (
+        "This model's maximum context length is 4096 tokens. However, your prompt contains at "
+        "least 4097 input tokens, which exceeds this limit even without any output tokens.",
+        4097,
+        None,
+        4096,
+    ),
+    # llama-cpp-python, text-generation-inference, SambaNova
+    ("Requested tokens (5000) exceed context window of 2048", 5000, None, 2048),
+    ("`inputs` must have less than 1024 tokens. Given: 1032", 1032, None, 1024),
+    (
+        "The maximum context length of a-70b is 4096 tokens. However, answering your request "
+        "will take 5000 tokens.",
+        5000,
+        None,
+        4096,
+    ),
     # Anthropic
     ("prompt is too long: 210000 tokens > 200000 maximum", 210000, None, 200000),
     (
@@ -285,3 +303,38 @@ def test_a_hostile_text_is_searched_in_no_time(piece):
     told(text)
     numbers(text)
     assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Prompt exceeds max length",
+        "Request body too large for gpt-4o model. Max size: 8000 tokens.",
+        "Input is too long for requested model.",
+        "Total tokens of image and text exceed max message tokens",
+        "Input tokens exceed model limit",
+        "The conversation exceeds the maximum allowed length",
+    ],
+)
+def test_an_overflow_without_numbers_is_one_all_the_same(message):
+    assert told(message)
+    assert numbers(message) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens exceeds the maximum of 10",
+        "the response exceeds the limit",
+        "image exceeds 5 MB maximum",
+        "Requested token rate exceeded",
+    ],
+)
+def test_other_limits_are_no_overflow(message):
+    assert not told(message)
+
+
+@pytest.mark.parametrize("code", ["1261", "too_many_prompt_tokens", "tokens_limit_reached"])
+def test_an_overflow_is_known_by_its_code(code):
+    said = error_bodies.read_value({"error": {"code": code, "message": "No."}})
+    assert error_bodies.kind_of(400, said) == "context_length"

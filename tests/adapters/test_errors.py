@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import anthropic
 import httpx2
+import msgspec
 import openai
 import pytest
 
@@ -668,3 +669,75 @@ def in_stream(backend: str, data: bytes, client: str) -> bytes:
     out: bytes = transform.feed(data)
     assert transform.phase == "failed"
     return out
+
+
+# Passthrough: a context overflow in the words that the clients of the dialect act on.
+
+
+def passed(dialect, status, body, **more):
+    """(status, body) that a client gets where both ends speak ``dialect``."""
+    flow = workflow(dialect, dialect)
+    flow._target = msgspec.structs.replace(
+        flow._target, backend=msgspec.structs.replace(flow._target.backend, **more)
+    )
+    native = flow.failure(status, {}, json.dumps(body).encode()).native
+    assert native is not None
+    return native[0], json.loads(native[1])
+
+
+LLAMA = {
+    "error": {
+        "code": 400,
+        "message": "request (9020 tokens) exceeds the available context size (2048 tokens)",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 9020,
+        "n_ctx": 2048,
+    }
+}
+
+
+def test_case_84_an_overflow_is_told_in_known_words_on_passthrough_too():
+    status, body = passed("anthropic", 500, {"type": "error", **LLAMA})
+    assert status == 400
+    assert body["error"]["type"] == "invalid_request_error"
+    assert body["error"]["message"] == "prompt is too long: 9020 tokens > 2048 maximum"
+    assert body["error"]["n_ctx"] == 2048
+    status, body = passed("anthropic", 400, LLAMA)
+    assert body["type"] == "error"
+    assert body["error"]["message"] == "prompt is too long: 9020 tokens > 2048 maximum"
+    status, body = passed("openai", 400, LLAMA)
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    assert body["error"]["message"] == LLAMA["error"]["message"]
+    status, body = passed("openai", 422, {"detail": "Prompt is too long"})
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+
+
+def test_case_84_an_overflow_in_known_words_goes_through_untouched():
+    known = a_body("invalid_request_error", "prompt is too long: 2 tokens > 1 maximum")
+    raw = json.dumps(known, indent=3).encode()
+    assert workflow("anthropic", "anthropic").failure(400, {}, raw).native == (400, raw)
+    known = o_body("invalid_request_error", "context_length_exceeded", "too long", "messages")
+    raw = json.dumps(known, indent=3).encode()
+    assert workflow("openai", "openai").failure(400, {}, raw).native == (400, raw)
+
+
+@pytest.mark.parametrize("dialect", ADAPTERS)
+def test_case_84_other_errors_go_through_untouched(dialect):
+    for status, message in ((500, "image input is not supported"), (400, "max_tokens: 9 > 8")):
+        raw = json.dumps({"error": {"message": message}}, indent=2).encode()
+        assert workflow(dialect, dialect).failure(status, {}, raw).native == (status, raw)
+
+
+@pytest.mark.parametrize("dialect", ADAPTERS)
+def test_case_84_as_is_leaves_overflows_alone_too(dialect):
+    assert passed(dialect, 400, LLAMA, passthrough_errors="as-is") == (400, LLAMA)
+
+
+def test_a_reason_of_anthropics_becomes_the_code_where_there_is_no_better():
+    details = {"error_code": "credential_limit"}
+    info = ErrorInfo(kind="invalid_request", message="x", status=400, details=details)
+    assert openai_errors.encode_error(info, "r")[1]["error"]["code"] == "credential_limit"
+    info = msgspec.structs.replace(info, kind="context_length")
+    assert openai_errors.encode_error(info, "r")[1]["error"]["code"] == "context_length_exceeded"
+    info = msgspec.structs.replace(info, kind="invalid_request", code="own")
+    assert openai_errors.encode_error(info, "r")[1]["error"]["code"] == "own"

@@ -26,6 +26,7 @@ class AnthropicMessages:
     encode_response = staticmethod(response.encode_response)
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
+    overflow_told = staticmethod(errors.overflow_told)
 
     def decoder(self, reading: Reading | None = None) -> Decoder:
         return AnthropicDecoder(reading)

@@ -62,6 +62,18 @@ def body(error: ErrorInfo, request_id: str) -> JSON:
     return {"type": "error", "error": told, "request_id": error.backend_request_id or request_id}
 
 
+def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+    """``value``, a backend's own body for a context overflow, in the words that clients know; None
+    where it has them already."""
+    held = value.get("error")
+    if value.get("type") != "error" or not isinstance(held, dict):
+        return body(error, request_id)
+    words, kind = message(error), KINDS[error.kind][1]
+    if held.get("message") == words and held.get("type") == kind:
+        return None
+    return {**value, "error": {**held, "type": kind, "message": words}}
+
+
 def message(error: ErrorInfo) -> str:
     """The words; of a context overflow in the form that coding agents parse."""
     text = error_bodies.limited(error.message)

@@ -8,9 +8,11 @@ from lmbroker.errors import ErrorInfo, Kind
 
 JSON = dict[str, Any]
 
+CONTEXT_LENGTH = "context_length_exceeded"
+
 KINDS: dict[Kind, tuple[int, str, str | None]] = {
     "invalid_request": (400, "invalid_request_error", None),
-    "context_length": (400, "invalid_request_error", "context_length_exceeded"),
+    "context_length": (400, "invalid_request_error", CONTEXT_LENGTH),
     "unsupported": (400, "invalid_request_error", "unsupported_parameter"),
     "too_large": (413, "invalid_request_error", "request_too_large"),
     "auth": (401, "invalid_request_error", "invalid_api_key"),
@@ -42,6 +44,23 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
     return KINDS[error.kind][0], body(error)
 
 
+def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+    """``value``, a backend's own body for a context overflow, with the code that clients know; None
+    where it has that already."""
+    held = value.get("error")
+    if not isinstance(held, dict):
+        return body(error)
+    if held.get("code") == CONTEXT_LENGTH:
+        return None
+    return {**value, "error": {**held, "code": CONTEXT_LENGTH}}
+
+
+def _reason(error: ErrorInfo) -> str | None:
+    """The word that Anthropic has for an error beside its type."""
+    reason = (error.details or {}).get("error_code")
+    return reason if isinstance(reason, str) and reason else None
+
+
 def body(error: ErrorInfo) -> JSON:
     """The error object, which is the same inside a stream."""
     _, kind, code = KINDS[error.kind]
@@ -51,7 +70,7 @@ def body(error: ErrorInfo) -> JSON:
     elif error.kind == "not_found" and error.code is None and "model" in error.message.lower():
         code = "model_not_found"
     elif error.kind != "billing":
-        code = error.code or code
+        code = error.code or code or _reason(error)
     return {
         "error": {
             "message": error_bodies.limited(error.message),
