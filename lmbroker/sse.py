@@ -1,8 +1,9 @@
 """Server-sent events: chunks -> frames, frames -> bytes. Bytes throughout.
 
-Reading follows the WHATWG rules (HTML Standard, 9.2.6) with two exceptions that providers make
-necessary: a comment is told as a sign of life, and an unterminated last event counts if its
-data is complete JSON. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
+Reading follows the WHATWG rules (HTML Standard, 9.2.6) with four exceptions that providers make
+necessary: a comment is told as a sign of life, an unterminated last event counts if its data is
+complete JSON, a field ``error`` is an event of that name (llama.cpp), and JSON that stands in no
+field at all is an event, too. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
 content. Chunks may cut anywhere, also inside a code point; the fields ``id`` and ``retry`` mean
 nothing here.
 """
@@ -106,15 +107,19 @@ class Reader:
         return frames
 
     def close(self) -> list[Frame]:
-        """The unterminated last event, if its data is complete JSON or ``[DONE]``; never one
-        above the limit."""
+        """The unterminated last event, if its data is complete JSON or ``[DONE]``, or if it is an
+        error; never one above the limit."""
         if self._over:
             return []
         frames: list[Frame] = []
         self._parse(bytes(self._held), frames)
         self._held.clear()
         self._searched = 0
-        return [frame for frame in frames if frame.data is not None and _complete(frame.data)]
+        return [
+            frame
+            for frame in frames
+            if frame.data is not None and (frame.event == "error" or _complete(frame.data))
+        ]
 
     def _without_bom(self, chunk: bytes) -> bytes:
         start = bytes(self._held) + chunk
@@ -162,6 +167,8 @@ class Reader:
         """One event, line by line."""
         event = ""
         data: list[bytes] = []
+        bare: list[bytes] = []
+        errors: list[bytes] = []
         for line in block.split(b"\n"):
             field, colon, value = line.partition(b":")
             value = value.removeprefix(b" ")
@@ -171,8 +178,15 @@ class Reader:
                 event = self._name(line, value)
             elif colon and not field:
                 frames.append(_COMMENT)
+            elif field == b"error" and colon:
+                errors.append(value)
+            elif bare or line[:1] == b"{" or line[:2] == b"[{":
+                bare.append(line)
         if data:
             frames.append(Frame(event, b"\n".join(data)))
+        frames += [Frame("error", error) for error in errors]
+        if bare and _complete(b"\n".join(bare)):
+            frames.append(Frame(event, b"\n".join(bare)))
 
     def _name(self, line: bytes, name: bytes) -> str:
         text = name.decode("utf-8", "replace")

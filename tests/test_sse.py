@@ -36,7 +36,7 @@ def read(pieces: list[bytes]) -> tuple[list[Frame], list[Frame]]:
 
 
 def reference(data: bytes) -> tuple[list[Frame], list[Frame]]:
-    """The rules of WHATWG, read off the whole of a stream: (whole events, last words)."""
+    """The rules of WHATWG and ours, read off the whole of a stream: (whole events, last words)."""
     *lines, rest = re.split(rb"\r\n|\r|\n", data.removeprefix(BOM))
     frames: list[Frame] = []
     event: list[bytes] = []
@@ -46,12 +46,19 @@ def reference(data: bytes) -> tuple[list[Frame], list[Frame]]:
         else:
             frames += told(event)
             event = []
-    return frames, [frame for frame in told([*event, rest]) if complete(frame.data)]
+    last = told([*event, rest])
+    return frames, [
+        frame
+        for frame in last
+        if frame.data is not None and (frame.event == "error" or complete(frame.data))
+    ]
 
 
 def told(lines: list[bytes]) -> list[Frame]:
-    """One event, after the comments in it."""
+    """One event, after the comments in it and before its errors and the JSON in no field."""
     name, values, comments = "", [], []
+    errors: list[Frame] = []
+    bare: list[bytes] = []
     for line in lines:
         field, colon, value = line.partition(b":")
         value = value[1:] if value[:1] == b" " else value
@@ -61,7 +68,13 @@ def told(lines: list[bytes]) -> list[Frame]:
             values.append(value)
         elif field == b"event":
             name = value.decode("utf-8", "replace")
-    return [*comments, Frame(name, b"\n".join(values))] if values else comments
+        elif field == b"error" and colon:
+            errors.append(Frame("error", value))
+        elif bare or line.startswith((b"{", b"[{")):
+            bare.append(line)
+    data = [Frame(name, b"\n".join(values))] if values else []
+    rest = b"\n".join(bare)
+    return [*comments, *data, *errors, *([Frame(name, rest)] if bare and complete(rest) else [])]
 
 
 def complete(data: bytes | None) -> bool:
@@ -78,6 +91,8 @@ def complete(data: bytes | None) -> bool:
 @example(b"data: \xf0\x9f\x99\x82\xe2\x80\xa8\xc2\x85\r\r", [7, 8, 11, 14])
 @example(b'data: {"a":\ndata: 1}', [12])
 @example(b"data: 1\r\n\r", [])
+@example(b'error: {"a":1}\n\n', [3, 9])
+@example(b'data: 1\nerror: x\n{"a":\n  1}\n\n{"b":2}', [10, 20, 26])
 def test_frames_are_those_of_the_whole_stream_wherever_it_is_cut(
     data: bytes, places: list[int]
 ) -> None:

@@ -61,8 +61,12 @@ class Decoder(Protocol):
 
     ``feed`` never raises for what a backend sends: a bad frame becomes an ``Error`` event, and
     after a terminal event it returns nothing. ``close`` says that the body ended (for whatever
-    reason) and gives the terminal event if none was seen.
+    reason) and gives the terminal event if none was seen. ``stopped``: the answer has told why it
+    stopped; counts may still come, and the end.
     """
+
+    @property
+    def stopped(self) -> bool: ...
 
     def feed(self, frame: Frame) -> list[StreamEvent]: ...
     def close(self) -> list[StreamEvent]: ...
@@ -119,13 +123,20 @@ class Tap(Protocol):
     """Looks aside at a passed-through stream of its dialect: whole events, bytes untouched.
 
     ``started``: a real event was seen (no comment, ping, empty chunk or error). ``complete``:
-    the terminal event was seen. ``error``: the backend sent an error event.
+    the terminal event was seen. ``stopped``: the answer has told why it stopped. ``error``: the
+    backend sent an error event; ``heard``: clients of the dialect take it for one. ``told`` is
+    about how many bytes of text the answer has told.
     """
 
     started: bool
+    stopped: bool
     complete: bool
     error: ErrorInfo | None
+    heard: bool
     stop: str
+
+    @property
+    def told(self) -> int: ...
 
     @property
     def usage(self) -> Usage | None: ...

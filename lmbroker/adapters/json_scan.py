@@ -52,6 +52,11 @@ class ObjectScanner:
         self._escape = ""
         self._atom = ""
 
+    @property
+    def begun(self) -> bool:
+        """The object was opened."""
+        return self._expect != "object"
+
     def feed(self, text: str) -> None:
         if self.broken:
             return

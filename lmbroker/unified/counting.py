@@ -8,6 +8,9 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Callable
+
+import msgspec
 
 from lmbroker.unified.image_size import LOOKED_AT, image_size
 from lmbroker.unified.json_text import encode
@@ -25,6 +28,7 @@ from lmbroker.unified.parts import (
     ToolResultPart,
 )
 from lmbroker.unified.request import Request
+from lmbroker.unified.response import Usage
 
 BYTES_PER_TOKEN = 3.6
 PER_MESSAGE = 4
@@ -37,12 +41,37 @@ PDF_PAGE = 1800
 PDF_BYTES_PER_TOKEN = 20
 """For a PDF whose pages cannot be counted, and for other files."""
 
+DATA_BYTES = 2048
+"""Base64 of at least so many bytes is no text."""
+_DATA = re.compile(rb"[A-Za-z0-9+/=_-]{2048,}")
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+
+
+def so_far(known: Usage | None, estimate_input: Callable[[], int], told: int) -> Usage:
+    """The counts of an answer that is not whole: what the backend told of them, and of ``told``
+    bytes of text what they are worth."""
+    output = tokens_of_bytes(told)
+    if known is None:
+        return Usage(input=estimate_input(), output=output, estimated=True)
+    if not (known.input or known.cache_read or known.cache_write):
+        known = msgspec.structs.replace(known, input=estimate_input())
+    return msgspec.structs.replace(known, output=max(known.output, output), estimated=True)
 
 
 def tokens_of_bytes(size: int) -> int:
     """The tokens of ``size`` bytes of UTF-8 text."""
     return math.ceil(size / BYTES_PER_TOKEN)
+
+
+def estimate_body(body: bytes) -> int:
+    """The tokens of a request of which only the bytes are at hand: long runs without any space are
+    data of images and files, and count as an image each."""
+    size, images = len(body), 0
+    if size > DATA_BYTES and b"base64" in body:
+        for run in _DATA.finditer(body):
+            size -= run.end() - run.start()
+            images += 1
+    return tokens_of_bytes(size) + images * IMAGE
 
 
 def estimate_input(request: Request) -> int:

@@ -13,7 +13,9 @@ from lmbroker.headers import Pairs
 from lmbroker.learned_rejections import Repair
 from lmbroker.unified.response import Usage
 
-Phase = Literal["waiting", "open", "complete", "failed"]
+Phase = Literal["waiting", "open", "stopped", "complete", "failed"]
+GOING: tuple[Phase, ...] = ("waiting", "open", "stopped")
+"""The phases before the end."""
 
 
 class Outbound(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +70,10 @@ class Transform(Protocol):
 
     ``phase`` is ``waiting`` until the first real event (nothing may have been given to the
     client until then, so an error can still become an HTTP error: ``error`` holds it and
-    nothing is written), ``open`` after it, and at last ``complete`` or ``failed``. After the
-    end every method returns b"". No method raises for what a backend sent.
+    nothing is written), ``open`` after it, ``stopped`` when the answer has told why it stopped (so
+    that only counts and the end may still come), and at last ``complete`` or ``failed``. After the
+    end every method returns b"". No method raises for what a backend sent. ``usage`` is what was
+    told so far, or of an answer that has begun and is not whole, what came of it by an estimate.
     """
 
     phase: Phase

@@ -16,6 +16,7 @@ from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
 from lmbroker.redaction import redact
 from lmbroker.unified import json_text
+from lmbroker.unified.counting import estimate_body
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.transforms import PassedStream
@@ -90,6 +91,7 @@ class Passthrough:
             self._call.id,
             hide_usage=self._hide_usage,
             secrets=self._target.backend.secrets,
+            estimated_input=estimate_body(self._call.body),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:

@@ -8,7 +8,7 @@ from lmbroker.losses import AnswerLosses, in_answer, listed
 from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
-from lmbroker.unified.counting import tokens_of_bytes
+from lmbroker.unified.counting import so_far, tokens_of_bytes
 from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,
@@ -19,7 +19,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
-from lmbroker.workflows.contract import Phase
+from lmbroker.workflows.contract import GOING, Phase
 
 TOO_LONG = ErrorInfo(
     kind="bad_upstream",
@@ -39,9 +39,6 @@ PINGS_IN_A_ROW = 4
 """So many signs of life of a backend reach the client between two pieces of the answer: three bytes
 there are dozens here."""
 
-_GOING = ("waiting", "open")
-"""The phases before the end."""
-
 
 Secrets = tuple[Secret | None, ...]
 
@@ -49,12 +46,13 @@ Secrets = tuple[Secret | None, ...]
 class TranslatedStream:
     """Backend dialect -> events -> client dialect.
 
-    ``estimate_input`` counts the request's tokens; it is asked only when the backend ends
-    without telling its usage. ``usage`` is what is known so far. ``secrets`` are masked in what
+    ``estimate_input`` counts the request's tokens; it is asked where the backend does not tell them
+    at once, and where its answer is not whole. ``secrets`` are masked in what
     the backend tells of an error. ``losses`` is what decoder and encoder tell of what they lose.
     """
 
     __slots__ = (
+        "_begun",
         "_client",
         "_decoder",
         "_encoder",
@@ -65,10 +63,10 @@ class TranslatedStream:
         "_secrets",
         "_told",
         "_told_at_ping",
+        "_usage",
         "error",
         "phase",
         "stop",
-        "usage",
     )
 
     def __init__(
@@ -82,7 +80,8 @@ class TranslatedStream:
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        self._begun = False
         self.stop = ""
         self._reader = Reader()
         self._decoder = decoder
@@ -94,6 +93,12 @@ class TranslatedStream:
         self._told = self._told_at_ping = self._pings = 0
 
     @property
+    def usage(self) -> Usage | None:
+        if self.phase == "complete" or not self._begun:
+            return self._usage
+        return so_far(self._usage, self._estimate_input, self._told)
+
+    @property
     def dropped(self) -> tuple[str, ...]:
         return self._losses.dropped
 
@@ -102,7 +107,7 @@ class TranslatedStream:
         return self._losses.changed
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.phase not in _GOING:
+        if self.phase not in GOING:
             return b""
         try:
             frames = self._reader.feed(chunk)
@@ -117,7 +122,7 @@ class TranslatedStream:
         return self._step(Error(error))
 
     def ping(self) -> bytes:
-        return self._client.ping(started=True) if self.phase == "open" else b""
+        return self._client.ping(started=True) if self._begun and self.phase in GOING else b""
 
     def _tell(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
         out = []
@@ -130,21 +135,26 @@ class TranslatedStream:
                     out.append(self._step(event))
         except Broken as broken:
             out.append(self.fail(broken.info))
+        if self.phase == "open" and self._decoder.stopped:
+            self.phase = "stopped"
         return b"".join(out)
 
     def _step(self, event: StreamEvent) -> bytes:
         kind = type(event)
-        if self.phase == "open":
-            if kind is PartDelta:
-                value = event.value  # type: ignore[union-attr]
-                if type(value) is str:
-                    self._told += len(value if value.isascii() else value.encode(errors="replace"))
-                return self._encoder.feed(event)
-        elif self.phase != "waiting":
+        if kind is PartDelta and self._begun and self.phase in GOING:
+            value = event.value  # type: ignore[union-attr]
+            if type(value) is str:
+                self._told += len(value if value.isascii() else value.encode(errors="replace"))
+            return self._encoder.feed(event)
+        if self.phase not in GOING:
             return b""
         if isinstance(event, Start):
-            self.phase = "open"
-            self.usage = event.usage
+            self.phase, self._begun = "open", True
+            self._usage = event.usage
+            if event.usage is None:
+                # Clients show how full the context is from the first event on.
+                counted = Usage(input=self._estimate_input(), estimated=True)
+                event = Start(event.id, event.model, counted, event.created, event.tier)
         elif isinstance(event, Finish):
             last = self._encoder.feed(self._finished(event))
             return _told(self._losses) + last
@@ -156,7 +166,7 @@ class TranslatedStream:
             if waiting:
                 return b""
         elif isinstance(event, UsageUpdate):
-            self.usage = event.usage
+            self._usage = event.usage
         elif isinstance(event, Ping) and (self.phase == "waiting" or self._too_many_pings()):
             return b""
         return self._encoder.feed(event)
@@ -173,14 +183,14 @@ class TranslatedStream:
     def _finished(self, event: Finish) -> Finish:
         self.phase = "complete"
         self.stop = event.stop.reason
-        usage = event.usage or self.usage
+        usage = event.usage or self._usage
         if usage is None:
             usage = Usage(
                 input=self._estimate_input(),
                 output=tokens_of_bytes(self._told),
                 estimated=True,
             )
-        self.usage = usage
+        self._usage = usage
         return Finish(event.stop, usage, event.tier)
 
 
@@ -197,7 +207,11 @@ def _told(losses: AnswerLosses) -> bytes:
 class PassedStream:
     """The backend's bytes, unchanged. Whole events leave in the turn in which they arrive; the
     tail of an unfinished one is held until it is whole, so that an error event never lands
-    inside it. A tap looks aside for usage and the end."""
+    inside it. A tap looks aside for usage and the end.
+
+    ``estimated_input`` are the request's tokens, for an answer that breaks off before the backend
+    has counted; what came of it is estimated by its bytes.
+    """
 
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -207,6 +221,7 @@ class PassedStream:
         "_client",
         "_early",
         "_early_bytes",
+        "_estimated_input",
         "_hide_usage",
         "_request_id",
         "_secrets",
@@ -223,6 +238,7 @@ class PassedStream:
         *,
         hide_usage: bool = False,
         secrets: Secrets = (),
+        estimated_input: int = 0,
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
@@ -234,17 +250,21 @@ class PassedStream:
         self._boundary = Boundary()
         self._early: list[bytes] = []
         self._early_bytes = 0
+        self._estimated_input = estimated_input
 
     @property
     def usage(self) -> Usage | None:
-        return self._tap.usage
+        tap = self._tap
+        if self.phase == "complete" or not tap.started:
+            return tap.usage
+        return so_far(tap.usage, lambda: self._estimated_input, tap.told)
 
     @property
     def stop(self) -> str:
         return self._tap.stop
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.phase not in _GOING:
+        if self.phase not in GOING:
             return b""
         try:
             block = self._boundary.feed(chunk)
@@ -253,11 +273,11 @@ class PassedStream:
         return self._pass(block) if block else b""
 
     def close(self) -> bytes:
-        if self.phase not in _GOING:
+        if self.phase not in GOING:
             return b""
         rest = last_words(self._boundary.tail)
         out = self._pass(rest) if rest else b""
-        if self.phase not in _GOING:
+        if self.phase not in GOING:
             return out
         ending = self._tap.close()
         if isinstance(ending, ErrorInfo):
@@ -268,7 +288,7 @@ class PassedStream:
         return out + ending
 
     def fail(self, error: ErrorInfo) -> bytes:
-        if self.phase not in _GOING:
+        if self.phase not in GOING:
             return b""
         waiting = self.phase == "waiting"
         self.phase = "failed"
@@ -276,7 +296,7 @@ class PassedStream:
         return b"" if waiting else self._client.stream_error(error, self._request_id)
 
     def ping(self) -> bytes:
-        return self._client.ping(self._tap.started) if self.phase == "open" else b""
+        return self._client.ping(self._tap.started) if self.phase in ("open", "stopped") else b""
 
     def _pass(self, block: bytes) -> bytes:
         """``block`` as far as the stream goes: what stands behind its end is no part of it."""
@@ -297,11 +317,16 @@ class PassedStream:
                 return self._open() if self._early_bytes > EARLY_BYTES else b""
             block = self._open() + block
         if tap.error is not None:
-            self.phase = "failed"
-            self.error = redact_error(tap.error, self._secrets)
             block = redact(block, self._secrets)
+            error = redact_error(tap.error, self._secrets)
+            if not tap.heard:
+                return block + self.fail(error)
+            self.phase = "failed"
+            self.error = error
         elif tap.complete:
             self.phase = "complete"
+        elif tap.stopped:
+            self.phase = "stopped"
         return block
 
     def _open(self) -> bytes:

@@ -43,8 +43,8 @@ def answer(*items: JSON | str, done: bool = True) -> Response:
     return fold(events_of(*items, done=done))
 
 
-def parts(*items: JSON | str) -> tuple[Part, ...]:
-    return answer(ROLE, *items, STOP).parts
+def parts(*items: JSON | str, finish: str = "stop") -> tuple[Part, ...]:
+    return answer(ROLE, *items, o_chunk(finish=finish)).parts
 
 
 def calls(*items: JSON | str) -> list[tuple[str, str, str | None]]:
@@ -421,7 +421,8 @@ def test_call_that_is_never_whole_does_not_swallow_the_others() -> None:
     found = parts(
         o_call('{"a":', index=0, id="c", name="f"),
         o_call("{}", index=1, id="d", name="g"),
-        {"content": "Hello"},
+        {"content": "Hello", "role": "assistant"},
+        finish="length",
     )
     cut = ToolCallPart(id="c", name="f", raw_args='{"a":')
     assert found == (cut, function("d", "g", "{}"), SAID)

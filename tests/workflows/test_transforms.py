@@ -80,6 +80,11 @@ def client_of(how: str, backend: str) -> str:
     return backend if how == "passed" else OTHER[backend]
 
 
+def told_error(dialect: str, error: ErrorInfo) -> bytes:
+    """The event by which clients of the dialect hear of an error."""
+    return ADAPTERS[dialect].stream_error(error, "req_1")
+
+
 def legal(how: str, backend: str, out: bytes) -> None:
     """What the client got; a backend's own stream may tell usage as it likes."""
     reply = None if how == "passed" else REPLY
@@ -193,7 +198,11 @@ def test_usage_is_known_at_the_end(how: str, backend: str) -> None:
 def test_usage_that_was_told_before_a_break_is_known(how: str) -> None:
     transform = transform_of(how, "anthropic")
     run(transform, [FIRST["anthropic"]])
-    assert transform.usage == Usage(input=9, output=1)
+    assert transform.phase == "failed"
+    usage = transform.usage
+    assert usage is not None
+    assert (usage.input, usage.estimated) == (9, True)
+    assert 1 <= usage.output < 10, "what came, by an estimate"
 
 
 @every_way
@@ -227,7 +236,8 @@ def test_case_66_usage_in_all_its_places(items: list[JSON | str], usage: Usage) 
     out = run(transform, [o_stream(ROLE, HELLO, *items, done=False)])
     assert transform.usage == usage
     bodies = payloads(out)
-    assert set(bodies[0]["message"]["usage"].values()) == {0}, "nobody knows it at the start"
+    counts = bodies[0]["message"]["usage"]
+    assert (counts["input_tokens"], counts["output_tokens"]) == (7, 0), "estimated at the start"
     assert bodies[-2]["usage"]["input_tokens"] == usage.input
     assert bodies[-2]["usage"]["output_tokens"] == usage.output
     first = run(translated("openai", "anthropic"), [o_stream(ROLE, HELLO, STOP)])
@@ -518,9 +528,11 @@ def test_end_without_an_answer_is_an_error(dialect: str) -> None:
 def test_error_is_known_in_all_its_forms(line: str) -> None:
     transform = passed("openai")
     stream = FIRST["openai"] + o_stream(line, done=False)
-    assert run(transform, [stream + REST["openai"]]) == stream
+    out = run(transform, [stream + REST["openai"]])
     assert transform.error is not None
     assert transform.error.kind == "overloaded"
+    heard = line.startswith('data: {"error"')
+    assert out == stream + (b"" if heard else told_error("openai", transform.error))
 
 
 def test_usage_and_stop_of_a_passed_stream() -> None:
@@ -577,8 +589,10 @@ def test_error_of_any_kind_ends_a_passed_stream_wherever_it_is_cut(error: Any) -
     stream = a_stream(a_start(), odd, *A_HELLO, *A_ENDED)
     for size in (7, 10**9):
         transform = passed("anthropic")
-        assert run(transform, pieces(stream, size)) == a_stream(a_start(), odd)
+        out = run(transform, pieces(stream, size))
         assert transform.phase == "failed"
+        assert transform.error is not None
+        assert out == a_stream(a_start(), odd) + told_error("anthropic", transform.error)
 
 
 @each

@@ -4,7 +4,7 @@ whole with its start, ``message_start`` told twice, no ``message_stop``."""
 
 from typing import Any
 
-from lmbroker.adapters import error_bodies, stop_words
+from lmbroker.adapters import error_bodies, stop_words, stream_errors
 from lmbroker.adapters.anthropic_messages import ending
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, decode_citation, text_at
 from lmbroker.adapters.base import Reading
@@ -79,6 +79,10 @@ class AnthropicDecoder:
         self._usage: JSON = {}
         self._delta: JSON = {}
 
+    @property
+    def stopped(self) -> bool:
+        return bool(self._delta.get("stop_reason"))
+
     def feed(self, frame: Frame) -> list[StreamEvent]:
         """The events of one frame; nothing after the end. Never raises."""
         if self._ended:
@@ -89,9 +93,17 @@ class AnthropicDecoder:
         try:
             event = decode(data)
         except ValueError:
-            return [] if data.strip() == b"[DONE]" else self._fail("an event that is no JSON")
+            if data.strip() == b"[DONE]":
+                return []
+            error = stream_errors.raw_error(frame.event, data)
+            return self._fail("an event that is no JSON") if error is None else self._broken(error)
         if type(event) is not dict:
-            return self._fail("an event that is no JSON object")
+            error = stream_errors.raw_error(frame.event, data)
+            return (
+                self._fail("an event that is no JSON object")
+                if error is None
+                else (self._broken(error))
+            )
         kind = event.get("type")
         if kind == "content_block_delta":
             delta = event.get("delta")
@@ -106,14 +118,16 @@ class AnthropicDecoder:
                 if type(text) is str:
                     return [PartDelta(self._index, "text", text)] if text else []
             return self._block_delta(event.get("index"), delta)
-        if kind == "error" or (kind is None and event.get("error")):
-            self._ended = True
-            return [Error(error_bodies.stream_error(event))]
+        if kind == "error" or frame.event == "error":
+            return self._broken(error_bodies.stream_error(event))
+        if not isinstance(kind, str):
+            error = stream_errors.told_error("", event)
+            return [] if error is None else self._broken(error)
         if kind == "message_start":
             return self._start(event.get("message"))
         if kind == "ping":
             return [Ping()] if self._started else []
-        if not isinstance(kind, str) or kind not in _HANDLERS:
+        if kind not in _HANDLERS:
             return []
         if not self._started:
             return self._fail("an event before message_start")
@@ -279,16 +293,17 @@ class AnthropicDecoder:
         return [*events, Finish(stop, usage, usage.tier if usage else None)]
 
     def _fail(self, what: str) -> list[StreamEvent]:
-        self._ended = True
-        return [
-            Error(
-                ErrorInfo(
-                    kind="bad_upstream",
-                    message=f"the backend sent {what}",
-                    code="bad_upstream_response",
-                )
+        return self._broken(
+            ErrorInfo(
+                kind="bad_upstream",
+                message=f"the backend sent {what}",
+                code="bad_upstream_response",
             )
-        ]
+        )
+
+    def _broken(self, error: ErrorInfo) -> list[StreamEvent]:
+        self._ended = True
+        return [Error(error)]
 
 
 _HANDLERS = {

@@ -12,7 +12,7 @@ judged here: they are text, and who needs them to be an object looks.
 from collections import deque
 from typing import Any
 
-from lmbroker.adapters import error_bodies, stop_words
+from lmbroker.adapters import error_bodies, stop_words, stream_errors
 from lmbroker.adapters.base import Reading
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
@@ -20,7 +20,6 @@ from lmbroker.adapters.openai_chat.content import (
     arguments_text,
     called,
     extra_signature,
-    is_error,
     signed_content,
     spoken,
     thought,
@@ -172,6 +171,10 @@ class OpenAIDecoder:
         self._usage: Usage | None = None
         self._tier: str | None = None
 
+    @property
+    def stopped(self) -> bool:
+        return self._finish is not None
+
     def feed(self, frame: Frame) -> list[StreamEvent]:
         """The events of one frame; nothing after the end. Never raises."""
         if self._ended:
@@ -189,19 +192,21 @@ class OpenAIDecoder:
         except ValueError:
             if data.strip() == b"[DONE]":
                 return self._end()
-            return self._fail(_MALFORMED)
+            return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
         if type(chunk) is not dict:
-            return self._fail(_MALFORMED)
-        if chunk.get("error"):
+            if type(chunk) is list and chunk and type(chunk[0]) is dict and "error" in chunk[0]:
+                chunk = chunk[0]  # Gemini's errors stand in a list.
+            else:
+                return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
+        if frame.event == "error" or chunk.get("error"):
             return self._fail(error_bodies.stream_error(chunk))
         usage = told_usage(chunk)
         if usage is not None:
             self._usage = later(self._usage, ending.decode_usage(usage))
         choice = _first_choice(chunk.get("choices"))
         if choice is None:
-            if is_error(frame.event, chunk):
-                return self._fail(error_bodies.stream_error(chunk))
-            return []
+            error = stream_errors.told_error(frame.event, chunk)
+            return [] if error is None else self._fail(error)
         delta = choice.get("delta")
         finish = choice.get("finish_reason")
         if finish and not stop_words.word_of(finish):
@@ -399,6 +404,8 @@ class OpenAIDecoder:
     def _end(self) -> list[StreamEvent]:
         if not self._started:
             return self._fail(_EMPTY)
+        if any(map(self._half, self._queue)):
+            return self._fail(stream_errors.HALF_CALL)
         events: list[StreamEvent] = []
         self._drain(events, all=True)
         self._ended = True
@@ -412,6 +419,17 @@ class OpenAIDecoder:
             self._reading.losses.change("choices[].finish_reason")
         events.append(Finish(stop, self._usage, self._tier))
         return events
+
+    def _half(self, part: _Waiting) -> bool:
+        """Whether ``part`` is a call that nobody may run, for its arguments go on. Those of an
+        answer that was cut off do, which its reason tells; what is no JSON at all is no half."""
+        if part.kind in _TEXTS or part.whole:
+            return False
+        if not self._finish:
+            return part.scanner is None or not part.scanner.broken
+        scanner = part.scanner
+        half = scanner is not None and scanner.begun and not scanner.broken
+        return half and stop_words.meaning(self._finish) in ("end", "tool_calls")
 
     def _fail(self, error: ErrorInfo) -> list[StreamEvent]:
         self._ended = True
