@@ -106,9 +106,10 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     ``connect`` begins with the look-up of the backend's name and ends with the TCP connection,
     ``headers`` ends with the backend's response headers (TLS and upload included), ``first_event``
     with the first event of a stream (reasoning models may think for minutes before it), ``idle``
-    restarts with each byte, ``total`` bounds a whole answer. ``commit`` is how long the client of a
-    stream may wait for its answer to begin before it gets the head of it, ``ping`` how long it may
-    hear nothing from then on.
+    restarts with each byte, ``total`` bounds a whole answer, ``after_stop`` is how long a stream
+    may stay open that has told why it stopped. ``commit`` is how long the client of a stream may
+    wait for its answer to begin before it gets the head of it, ``ping`` how long it may hear
+    nothing from then on.
     """
 
     connect: float = 10.0
@@ -116,6 +117,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     first_event: float = 600.0
     idle: float = 300.0
     total: float = 3600.0
+    after_stop: float = 2.0
     commit: float = 10.0
     ping: float = 10.0
 

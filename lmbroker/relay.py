@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from lmbroker.call import Timeouts
 from lmbroker.errors import ErrorInfo
-from lmbroker.workflows.contract import Transform
+from lmbroker.workflows.contract import GOING, Transform
 
 LINGER_SECONDS = 1.0
 """After the terminal event the backend has so long to end its body, so that the connection can
@@ -59,6 +59,7 @@ class Relay(Protocol):
         "_body_over",
         "_clock",
         "_consumer",
+        "_end_timer",
         "_heard",
         "_held",
         "_linger_timer",
@@ -102,6 +103,8 @@ class Relay(Protocol):
         first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
         self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
+        self._end_timer: Any = None
+        """Runs when the answer has told why it stopped, until it ends."""
         self.transport = None
 
     @property
@@ -114,8 +117,11 @@ class Relay(Protocol):
     def dataReceived(self, data: bytes) -> None:
         transform = self.transform
         if transform.phase not in ("open", "waiting"):
-            self._swallow(len(data))
-            return
+            if transform.phase != "stopped":
+                self._swallow(len(data))
+                return
+            if b"data:" in data:  # Comments are no sign that more will come.
+                self._end_timer.reset(self._timeouts.after_stop)
         self._heard = self._clock.seconds()
         try:
             out = transform.feed(data)
@@ -131,7 +137,7 @@ class Relay(Protocol):
         self._answer.over()
         if self._linger_timer is not None and self._linger_timer.active():
             self._linger_timer.cancel()
-        if self.transform.phase in ("open", "waiting") and not self._aborted:
+        if self.transform.phase in GOING and not self._aborted:
             try:
                 out = self.transform.close()
             except Exception:
@@ -170,7 +176,7 @@ class Relay(Protocol):
 
     def fail(self, error: ErrorInfo) -> None:
         """End the stream now, with ``error`` in band; nothing where it has ended."""
-        if self.transform.phase in ("open", "waiting"):
+        if self.transform.phase in GOING:
             self._pass(self.transform.fail(error))
 
     def cancel(self) -> None:
@@ -197,7 +203,10 @@ class Relay(Protocol):
             self._begun = True
             self.first_event_at = self._clock.seconds()
             self.begun.callback(None)
-        if phase != "open":
+        if phase == "stopped":
+            if self._end_timer is None:
+                self._end_timer = self._clock.callLater(self._timeouts.after_stop, self._close)
+        elif phase != "open":
             self._end()
 
     def _write(self, out: bytes) -> None:
@@ -212,7 +221,7 @@ class Relay(Protocol):
         if self._consumer is not None:
             self._consumer.unregisterProducer()
         if not self._body_over:
-            if self.transform.phase == "complete":
+            if self.transform.phase == "complete" and not self._aborted:
                 self._answer.whole()
                 if self._paused:
                     self.resumeProducing()
@@ -220,6 +229,20 @@ class Relay(Protocol):
             else:
                 self._abort()
         self.ended.callback(None)
+
+    def _close(self) -> None:
+        """The answer has told why it stopped, and no more has come: it is whole. Its backend has
+        forgotten to end it, so nobody waits for that."""
+        if self._paused:
+            self._end_timer = self._clock.callLater(self._timeouts.after_stop, self._close)
+            return
+        self._abort()
+        try:
+            out = self.transform.close()
+        except Exception:
+            self.log.failure("A transform failed")
+            out = self.transform.fail(FAULT)
+        self._pass(out)
 
     def _watch(self) -> None:
         now = self._clock.seconds()
@@ -231,7 +254,10 @@ class Relay(Protocol):
             due.append((self._began + limits.first_event, NO_EVENT))
         moment, late = min(due, key=lambda each: each[0])
         if now >= moment:
-            self._pass(self.transform.fail(late))
+            if self.transform.phase == "stopped":
+                self._close()
+            else:
+                self._pass(self.transform.fail(late))
             return
         if now - self._wrote >= ping and not self._paused:
             if self._consumer is not None:
@@ -254,8 +280,9 @@ class Relay(Protocol):
                 self._answer.abort()
 
     def _stop_timer(self) -> None:
-        if self._watch_timer.active():
-            self._watch_timer.cancel()
+        for timer in (self._watch_timer, self._end_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
 
 
 def _calls_cancel(relay: "ref[Relay]") -> Callable[[object], None]:

@@ -16,7 +16,8 @@ TIMEOUTS = Timeouts(idle=30, ping=10)
 
 
 class Upper:
-    """A transform: ``!`` is the end, ``?`` an error, ``~`` no event yet, the rest is shouted."""
+    """A transform: ``!`` is the end, ``?`` an error, ``~`` no event yet, ``.`` why it stopped, the
+    rest is shouted."""
 
     usage = None
     stop = ""
@@ -32,10 +33,16 @@ class Upper:
             return b""
         if chunk == b"?":
             return self.fail(ErrorInfo(kind="server", message="told"))
-        self.phase = "complete" if chunk.endswith(b"!") else "open"
+        if self.phase != "stopped":
+            self.phase = "stopped" if chunk.endswith(b".") else "open"
+        if chunk.endswith(b"!"):
+            self.phase = "complete"
         return chunk.upper()
 
     def close(self):
+        if self.phase == "stopped":
+            self.phase = "complete"
+            return b"!"
         return self.fail(ErrorInfo(kind="truncated", message="cut"))
 
     def fail(self, error):
@@ -298,4 +305,75 @@ def test_an_answer_has_a_longest_duration():
     scene.clock.advance(1)
     assert scene.client.value().endswith(b"<timeout>")
     assert scene.relay.transform.error.code == "timeout_total"
+    scene.assert_quiet()
+
+
+def stopped(scene):
+    scene.relay.dataReceived(b"a.")
+    scene.deliver()
+    assert scene.outcomes == []
+
+
+def test_case_75_an_answer_that_has_stopped_ends_soon(scene):
+    stopped(scene)
+    scene.clock.advance(TIMEOUTS.after_stop - 0.1)
+    assert (scene.outcomes, scene.client.value()) == ([], b"A.")
+    scene.clock.advance(0.2)
+    assert (scene.outcomes, scene.client.value()) == ([None], b"A.!")
+    assert scene.answer.aborted == 1, "nobody waits for its backend"
+    scene.done(ConnectionLost())
+    assert scene.client.value() == b"A.!"
+    scene.assert_quiet()
+
+
+def test_case_75_comments_do_not_keep_an_answer_open_that_has_stopped(scene):
+    stopped(scene)
+    for _ in range(9):
+        scene.clock.advance(0.3)
+        scene.relay.dataReceived(b": ping")
+    assert scene.outcomes == [None]
+
+
+def test_case_75_what_is_still_told_is_awaited(scene):
+    stopped(scene)
+    for _ in range(3):
+        scene.clock.advance(1.5)
+        scene.relay.dataReceived(b"data: count")
+        assert scene.outcomes == []
+    scene.relay.dataReceived(b"data: end!")
+    assert scene.outcomes == [None]
+    assert scene.answer.aborted == 0
+    scene.done()
+    scene.assert_quiet()
+
+
+def test_case_75_the_client_may_be_slow_to_read(scene):
+    stopped(scene)
+    scene.relay.pauseProducing()
+    scene.clock.advance(TIMEOUTS.after_stop + 1)
+    assert scene.outcomes == [], "what comes meanwhile is not read"
+    scene.relay.resumeProducing()
+    scene.clock.advance(TIMEOUTS.after_stop + 1)
+    assert scene.outcomes == [None]
+
+
+def test_case_75_a_stopped_answer_may_end_by_itself(scene):
+    stopped(scene)
+    scene.done()
+    assert (scene.outcomes, scene.client.value()) == ([None], b"A.!")
+    scene.assert_quiet()
+
+
+def test_case_75_a_client_that_leaves_a_stopped_answer(scene):
+    stopped(scene)
+    scene.ended.cancel()
+    assert scene.answer.aborted == 1
+    scene.assert_quiet()
+
+
+def test_case_75_no_limit_makes_an_error_of_an_answer_that_has_stopped():
+    scene = Scene(Timeouts(idle=1.5))
+    stopped(scene)
+    scene.clock.advance(1.6)
+    assert (scene.outcomes, scene.client.value()) == ([None], b"A.!")
     scene.assert_quiet()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from streams import (
     A_END,
+    REPLY,
     a_call,
     a_delta,
     a_ending,
@@ -215,3 +216,51 @@ def test_an_answer_may_speak_of_errors() -> None:
         transform = passed("anthropic")
         assert run(transform, chunks) == stream
         assert transform.phase == "complete"
+
+
+@ways
+@backends
+def test_an_answer_that_has_told_why_it_stopped_is_whole(how: str, backend: str) -> None:
+    if backend == "openai":
+        begun = o_stream({"role": "assistant", "content": "Hi"}, done=False)
+        stop = o_stream(o_chunk(finish="stop"), done=False)
+    else:
+        begun = a_stream(a_start(), *a_text(0, "Hi"))
+        stop = a_stream(a_ending())
+    client = backend if how == "passed" else OTHER[backend]
+    for chunks in cuts(begun + stop + b": ping\n\n"):
+        transform = transform_of(how, backend)
+        out = b""
+        for chunk in chunks:
+            assert transform.phase in ("waiting", "open", "stopped")
+            out += transform.feed(chunk)
+        assert transform.phase == "stopped"
+        assert transform.ping() != b""
+        last = transform.close()
+        assert transform.phase == "complete"
+        check(client, out + last, None if how == "passed" else REPLY)
+        if how == "passed":
+            assert out == begun + stop + b": ping\n\n", "byte for byte"
+            assert len(list(Reader().feed(last))) == 1, "the terminator"
+
+
+def test_an_answer_that_has_stopped_may_still_be_counted() -> None:
+    count = {**o_chunk(), "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+    for transform in (translated("openai", "anthropic"), passed("openai")):
+        transform.feed(o_stream({"content": "Hi"}, o_chunk(finish="stop"), done=False))
+        assert transform.phase == "stopped"
+        transform.feed(o_stream(count, done=False))
+        transform.close()
+        assert transform.usage == Usage(input=5, output=2)
+
+
+def test_of_several_choices_the_last_one_stops_the_answer() -> None:
+    first, second = o_chunk({"content": "Hi"}, finish="stop"), o_chunk({"content": "Ho"})
+    second["choices"][0]["index"] = 1
+    last = o_chunk(finish="stop")
+    last["choices"][0]["index"] = 1
+    transform = passed("openai", choices=2)
+    transform.feed(o_stream(first, second, done=False))
+    assert transform.phase == "open"
+    transform.feed(o_stream(last, done=False))
+    assert transform.phase == "stopped"
