@@ -37,6 +37,10 @@ from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
 ERROR_BODY_LIMIT = 1024 * 1024
 
 
+CAPPED = ("chat", "completions")
+"""The operations that ask for tokens and for a number of answers."""
+
+
 class Answer(Protocol):
     """What goes back: status and headers at once, the body through ``deliver``."""
 
@@ -175,7 +179,7 @@ class Broker:
             if served.targets:
                 # Otherwise the first target says why it has no such operation.
                 route = served
-        elif route.caps is not None:
+        if route.caps is not None and call.operation in CAPPED:
             if len(call.body) < LARGE_ENVELOPE:
                 route.caps.check(call)
             else:

@@ -15,7 +15,7 @@ from lmbroker.losses import Mode
 from lmbroker.secret import Secret
 from lmbroker.unified.response import Usage
 
-Operation = Literal["chat", "embeddings", "count_tokens", "models"]
+Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
 Dialect = Literal["openai", "anthropic"]
 WorkflowName = Literal["passthrough", "translation"]
 
@@ -80,6 +80,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 _PATHS: Mapping[tuple[str, str], str] = {
     ("chat", "openai"): "/chat/completions",
     ("chat", "anthropic"): "/messages",
+    ("completions", "openai"): "/completions",
     ("count_tokens", "anthropic"): "/messages/count_tokens",
     ("embeddings", "openai"): "/embeddings",
     ("models", "openai"): "/models",

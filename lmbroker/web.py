@@ -90,6 +90,10 @@ class Front:
     def chat_completions(self, request: Any) -> "Deferred[None]":
         return self._serve(request, "chat", "openai", self._broker.chat)
 
+    @app.route("/v1/completions", methods=["POST"])
+    def completions(self, request: Any) -> "Deferred[None]":
+        return self._serve(request, "completions", "openai", self._broker.chat)
+
     @app.route("/v1/messages", methods=["POST"])
     def messages(self, request: Any) -> "Deferred[None]":
         return self._serve(request, "chat", "anthropic", self._broker.chat)
@@ -305,7 +309,7 @@ class Front:
             alias=head.model,
             body=body,
             fields=head.fields,
-            stream=head.stream and record.operation == "chat",
+            stream=head.stream and record.operation in ("chat", "completions"),
             query=request.uri.partition(b"?")[2],
             headers=headers,
             caller=caller,

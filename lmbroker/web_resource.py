@@ -17,6 +17,7 @@ from lmbroker.headers import Pairs
 
 _POSTED = {
     b"/v1/chat/completions": "chat_completions",
+    b"/v1/completions": "completions",
     b"/v1/messages": "messages",
     b"/v1/messages/count_tokens": "count_tokens",
     b"/v1/embeddings": "embeddings",

@@ -44,6 +44,28 @@ def user(text=TEXT):
     return [{"role": "user", "content": text}]
 
 
+# The older operation.
+
+
+def test_openai_completion_of_a_prompt(o):
+    answer = o.completions.create(model="o", prompt=TEXT, max_tokens=50)
+    assert TEXT in answer.choices[0].text
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.completion_tokens > 0
+
+
+def test_openai_streamed_completion_of_a_prompt(o):
+    chunks = list(o.completions.create(model="o", prompt=TEXT, stream=True))
+    assert TEXT in "".join(chunk.choices[0].text for chunk in chunks)
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_no_completion_of_a_prompt_where_the_backend_has_none(o):
+    with pytest.raises(openai.NotFoundError) as raised:
+        o.completions.create(model="a", prompt=TEXT)
+    assert "has no completions" in raised.value.message
+
+
 # The OpenAI SDK.
 
 

@@ -82,6 +82,19 @@ def read_openai(body: JSON) -> Ask:
     )
 
 
+def read_completion(body: JSON) -> Ask:
+    """Read a request for the completion of a prompt; of several prompts, the first.
+
+    Raises KeyError, TypeError or ValueError where it is malformed.
+    """
+    prompt = body["prompt"]
+    if isinstance(prompt, list):
+        prompt = prompt[0] if prompt and isinstance(prompt[0], str) else "tokens"
+    kept = {k: v for k, v in body.items() if k in ("model", "max_tokens", "stop", "stream")}
+    kept["stream_options"] = body.get("stream_options")
+    return read_openai({**kept, "messages": [{"role": "user", "content": prompt}]})
+
+
 def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
     """Read a Messages request; ``counting`` for one to count_tokens, which has no ``max_tokens``.
 

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from lmbroker.testing import faults
-from lmbroker.testing.ask import JSON, read_anthropic, read_openai
+from lmbroker.testing.ask import JSON, read_anthropic, read_completion, read_openai
 from lmbroker.testing.faults import Scene
 from lmbroker.testing.play import Play
 from lmbroker.testing.script import answer
@@ -28,6 +28,7 @@ MODELS = ("echo", "slow", "empty")
 """What the list of models says; any other name is served, too."""
 POSTED = (
     "/v1/chat/completions",
+    "/v1/completions",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/embeddings",
@@ -147,6 +148,12 @@ def _posted(path: str, speaker: OpenAI | Anthropic, body: JSON) -> Scene:
         return faults.unary(
             model, speaker, {"input_tokens": read_anthropic(body, counting=True).prompt}
         )
+    if path == "/v1/completions" and isinstance(speaker, OpenAI):
+        ask = read_completion(body)
+        said = answer(ask)
+        if ask.stream:
+            return faults.streamed(model, speaker, speaker.completion_events(ask, said))
+        return faults.unary(model, speaker, speaker.completion(ask, said))
     ask = read_openai(body) if isinstance(speaker, OpenAI) else read_anthropic(body)
     said = answer(ask)
     if model == "stream-for-json" or (ask.stream and model != "json-for-stream"):

@@ -93,6 +93,24 @@ class OpenAI:
             yield _data({**head, "choices": [], "usage": _usage(said)})
         yield b"data: [DONE]\n\n"
 
+    def completion(self, ask: Ask, said: Said) -> JSON:
+        """The answer to a prompt of the older operation."""
+        choice = self._text_choice(said.text, FINISH[said.stop])
+        head = self._head(ask, "text_completion")
+        return {**head, "choices": [choice], "usage": _usage(said)}
+
+    def completion_events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        head = self._head(ask, "text_completion")
+        for piece in said.pieces:
+            yield _data({**head, "choices": [self._text_choice(piece, None)]})
+        yield _data({**head, "choices": [self._text_choice("", FINISH[said.stop])]})
+        if ask.usage_in_stream:
+            yield _data({**head, "choices": [], "usage": _usage(said)})
+        yield b"data: [DONE]\n\n"
+
+    def _text_choice(self, text: str, finish: str | None) -> JSON:
+        return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+
     def error(self, status: int, message: str) -> JSON:
         general = ("server_error" if status >= 500 else "invalid_request_error", None)
         kind, code = ERRORS.get(status, general)

@@ -11,12 +11,16 @@ from lmbroker.errors import Refused
 from lmbroker.losses import Mode
 from lmbroker.profiles import profile
 from lmbroker.unified.counting import estimate_input
+from lmbroker.workflows.completions import Completions
 from lmbroker.workflows.contract import Workflow
 from lmbroker.workflows.embeddings import Embeddings
 from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.translation import Translation
 
 __all__ = ["estimate", "meet"]
+
+_UNTRANSLATED = ("embeddings", "completions")
+"""Operations that only backends of the client's own dialect have."""
 
 
 def estimate(call: Call) -> int:
@@ -38,10 +42,10 @@ def meet(
 
     Raises Refused where the backend's dialect has no such operation.
     """
-    if call.operation == "embeddings" and target.backend.dialect != call.dialect:
+    if call.operation in _UNTRANSLATED and target.backend.dialect != call.dialect:
         raise Refused(
             "not_found",
-            f"model {call.alias!r} has no embeddings",
+            f"model {call.alias!r} has no {call.operation}",
             param="model",
             code="model_not_found",
         )
@@ -51,6 +55,8 @@ def meet(
         host = target.backend.host
         known = profile(target.backend.dialect, target.model, overrides, host=host)
         return Embeddings(call, target, client, known)
+    if call.operation == "completions":
+        return Completions(call, target, client)
     if client is backend:
         ask_usage = bool((overrides or {}).get("ask_usage"))
         return Passthrough(call, target, client, ask_usage=ask_usage)

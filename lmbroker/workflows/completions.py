@@ -1,0 +1,29 @@
+"""Completions of a prompt, OpenAI's older operation: passed through, and translated to nothing."""
+
+from lmbroker import envelope
+from lmbroker.workflows import conversion
+from lmbroker.workflows.contract import Unary
+from lmbroker.workflows.passthrough import Passthrough
+
+
+class Completions(Passthrough):
+    """See ``contract.Workflow``. A stream and a whole answer are not made into each other."""
+
+    def fold(self, body: bytes, *, now: int) -> Unary:
+        raise conversion.bad_answer("the backend answered with an event stream")
+
+    def unfold(self, body: bytes, *, now: int) -> Unary:
+        raise conversion.bad_answer("the backend answered without a stream")
+
+    def _choices(self) -> int:
+        """How many answers the client asked for: ``n`` to each of its prompts."""
+        choices = super()._choices()
+        if self._told is not None:
+            return choices
+        fields = self._call.fields
+        if fields is None:
+            fields = envelope.read(self._call.body).fields
+        prompts = envelope.value_of(fields, "prompt")
+        if isinstance(prompts, list) and prompts and isinstance(prompts[0], str | list):
+            choices *= len(prompts)
+        return choices
