@@ -8,7 +8,10 @@ from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Broken, Refused
 from lmbroker.workflows import meet
 
-CHUNK = b'data: {"id":"c","object":"text_completion","choices":[{"index":%d,"text":"x","finish_reason":%b}]}\n\n'
+CHUNK = (
+    b'data: {"id":"c","object":"text_completion","choices":'
+    b'[{"index":%d,"text":"x","finish_reason":%b}]}\n\n'
+)
 USAGE = (
     b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,'
     b'"total_tokens":5}}\n\n'
