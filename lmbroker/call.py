@@ -30,9 +30,11 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
     ``url`` is the base below which its operations live (``endpoints.api_root``); with
     ``exact_root`` they live directly below it. ``query`` goes with each request, encoded and
-    without ``?``. ``name`` is safe for logs and metric labels. ``credential_ref`` says where the
-    credential came from (``env:NAME``), never what it is; ``key_header`` is the header that
-    carries it, "" for the usual one (``headers.credential_headers``). ``ca`` are the certificates
+    without ``?``. ``omit_attribution``: Claude Code's attribution line does not reach it in a
+    request that is passed through. ``name`` is safe for logs and metric labels.
+    ``credential_ref`` says where the credential came from (``env:NAME``), never what it is;
+    ``key_header`` is the header that carries it, "" for the usual one
+    (``headers.credential_headers``). ``ca`` are the certificates
     to trust, as PEM, in the place of the system's. At most ``max_in_flight`` calls are at it at
     once; ``queue`` more wait for at most ``queue_timeout`` seconds each. ``keepalive``: connections
     are used again. With ``passthrough_errors`` ``as-is`` not even its context overflows are told in
@@ -48,6 +50,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     credential: Secret | None = None
     credential_ref: str = ""
     exact_root: bool = False
+    omit_attribution: bool = False
     query: str = ""
     key_header: str = ""
     passthrough_errors: Literal["known-words", "as-is"] = "known-words"

@@ -240,6 +240,7 @@ class Backends:
             "queue": table.integer("queue", 100, least=0, most=MANY),
             "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
             "keepalive": table.boolean("keepalive", True),
+            "omit_attribution": table.boolean("omit_attribution", False),
             "check_interval": table.number("check_interval", 0, least=1, most=DAY) or None,
             "headers": self._headers(table.table("headers")),
             "query": _query(table.table("query")),

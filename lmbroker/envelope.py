@@ -7,17 +7,26 @@ case, which some backends take for the same) is refused, so that what we route b
 backend sees.
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 import msgspec
 
 from lmbroker.errors import Refused
+from lmbroker.unified import json_text
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
+_EXACT = msgspec.json.Decoder(float_hook=json_text.number)
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_NO_CHARACTER = rb"\ufffd"
+
+DEEPEST = 2
+"""Most names in the path of a text, behind the first one."""
 _KEY = re.compile(rb'[\s,]*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
 _END = re.compile(rb"\s*\}")
 _UNSAFE = re.compile(
@@ -79,15 +88,108 @@ def invalid_json() -> Refused:
     )
 
 
-def decode(body: bytes) -> dict[str, object]:
-    """The whole body as a dict. Raises Refused when it is not one JSON object in UTF-8."""
+def mended(body: bytes) -> bytes | None:
+    """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone, so that
+    it can be read; all else is the same, and stands at the same place. None where there is none.
+    """
+    if _HALF.search(body) is None:
+        return None
+    pieces: list[bytes] = []
+    at = 0
+    high: tuple[int, int] | None = None
+    for found in _ESCAPE.finditer(body):
+        code = 0 if found[1] is None else int(found[1], 16)
+        if 0xDC00 <= code <= 0xDFFF and high is not None and high[1] == found.start():
+            high = None
+            continue
+        alone = high if high is not None else None
+        if alone is not None:
+            pieces += (body[at : alone[0]], _NO_CHARACTER)
+            at, high = alone[1], None
+        if 0xD800 <= code <= 0xDBFF:
+            high = found.span()
+        elif 0xDC00 <= code <= 0xDFFF:
+            pieces += (body[at : found.start()], _NO_CHARACTER)
+            at = found.end()
+    if high is not None:
+        pieces += (body[at : high[0]], _NO_CHARACTER)
+        at = high[1]
+    return b"".join((*pieces, body[at:])) if pieces else None
+
+
+def _read(decoder: Any, body: bytes) -> Any:
+    """What ``decoder`` makes of ``body``, or of what it is mended to. Raises JSON_ERRORS."""
     try:
-        value = _ANY.decode(body)
+        return decoder.decode(body)
+    except JSON_ERRORS:
+        other = mended(body)
+        if other is None:
+            raise
+        return decoder.decode(other)
+
+
+def decode(body: bytes) -> dict[str, object]:
+    """The whole body as a dict; U+FFFD stands for half a surrogate pair. Raises Refused when it is
+    not one JSON object in UTF-8."""
+    try:
+        value = _read(_ANY, body)
     except JSON_ERRORS:
         raise invalid_json() from None
     if not isinstance(value, dict):
         raise invalid_json()
     return value
+
+
+def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The whole body as a dict with its numbers as they were written, and the paths of texts in
+    which U+FFFD stands for half a surrogate pair. Raises Refused as ``decode``."""
+    paths: tuple[str, ...] = ()
+    try:
+        value = _EXACT.decode(body)
+    except JSON_ERRORS:
+        other = mended(body)
+        try:
+            if other is None:
+                raise
+            value = _EXACT.decode(other)
+        except JSON_ERRORS:
+            raise invalid_json() from None
+        try:
+            paths = tuple(dict.fromkeys(_halves(json.loads(body))))
+        except RecursionError:
+            paths = ("messages",)
+    if not isinstance(value, dict):
+        raise invalid_json()
+    return value, paths
+
+
+def _halves(value: Any) -> Iterator[str]:
+    """The paths of texts with half a surrogate pair in them; indices as ``[]``. What lies deeper is
+    told by what it lies in: its names are the client's own."""
+    waiting = [("", value)]
+    while waiting:
+        path, held = waiting.pop()
+        if isinstance(held, dict):
+            deep = path.count(".") >= DEEPEST
+            inside = [
+                (path if deep else f"{path}.{key}" if path else key, each)
+                for key, each in held.items()
+            ]
+            waiting += reversed(inside)
+            if any(_is_broken(key) for key in held):
+                yield path
+        elif isinstance(held, list):
+            waiting += [(f"{path}[]", each) for each in reversed(held)]
+        elif isinstance(held, str) and _is_broken(held):
+            yield path
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def read(body: bytes) -> Envelope:
@@ -97,7 +199,7 @@ def read(body: bytes) -> Envelope:
     control or invisible characters, or present twice; ``stream`` not a boolean.
     """
     try:
-        fields = _TOP_LEVEL.decode(body)
+        fields = _read(_TOP_LEVEL, body)
     except JSON_ERRORS:
         raise invalid_json() from None
     raw = fields.get("model")
@@ -153,8 +255,8 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
     hand. Raises Refused when the key stands there twice.
     """
     value = msgspec.json.encode(model)
-    fields = _TOP_LEVEL.decode(body) if fields is None else fields
-    place = _only_model(body, fields) or _place(body, fields, "model")
+    fields = _read(_TOP_LEVEL, body) if fields is None else fields
+    place = _only_model(body, fields) or _place_in_mended(body, fields, "model")
     if place is None:
         raise _ambiguous()
     start, end = place
@@ -166,7 +268,7 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
     they take. ``fields`` are those of its envelope. Raises Refused for too many repeated keys."""
     if _places(body, fields.items(), key, plain=True) is not None:
         return False
-    return sum(each.name == key for each in _all_keys(body, fields)) > 1
+    return sum(each.name == key for each in _all_keys(mended(body) or body, fields)) > 1
 
 
 def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -179,6 +281,23 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
     # Between a key and its value is no quote.
     start = body.find(value, at + len(_MODEL))
     return start, start + len(memoryview(value))
+
+
+def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
+    """As ``_place``, for a body that may have to be mended to be read."""
+    try:
+        return _place(body, fields, key)
+    except JSON_ERRORS:
+        return _place(mended(body) or body, fields, key)
+
+
+def place_of(body: bytes, key: str) -> tuple[int, int] | None:
+    """Where the value of ``key`` stands in the JSON object ``body``; None where it does not stand
+    there once. Raises JSON_ERRORS."""
+    try:
+        return _place(body, _TOP_LEVEL.decode(body), key)
+    except Refused:
+        return None
 
 
 def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
@@ -253,7 +372,7 @@ def with_usage(body: bytes) -> bytes | None:
 
     ``body`` must have passed ``read``.
     """
-    fields = _TOP_LEVEL.decode(body)
+    fields = _read(_TOP_LEVEL, body)
     raw = fields.get("stream_options")
     if raw is None:
         close = body.rindex(b"}")
@@ -267,7 +386,7 @@ def with_usage(body: bytes) -> bytes | None:
     if options and options.get("include_usage"):
         return None
     value = msgspec.json.encode({**(options or {}), "include_usage": True})
-    place = _place(body, fields, "stream_options")
+    place = _place_in_mended(body, fields, "stream_options")
     if place is None:
         return None
     return b"".join((body[: place[0]], value, body[place[1] :]))

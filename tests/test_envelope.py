@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lmbroker import envelope
 from lmbroker.errors import Refused
+from lmbroker.unified import json_text
 
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(['"model":', "model"])
@@ -289,3 +290,42 @@ def test_usage_is_asked_for_at_the_top_level_only():
     )
     twice = b'{"model":"m","stream_options":null,"stream_options":null}'
     assert envelope.with_usage(twice) is None
+
+
+HALVES = [
+    (rb'{"model":"m","a":"\ud83d"}', rb'{"model":"m","a":"\ufffd"}'),
+    (rb'{"model":"m","a":"x\uD83D\uDE00\ude00y"}', rb'{"model":"m","a":"x\uD83D\uDE00\ufffdy"}'),
+    (rb'{"model":"m","a":"\ud83d\ud83d\ude00"}', rb'{"model":"m","a":"\ufffd\ud83d\ude00"}'),
+    (rb'{"model":"m","a":"\ude00\ud83d \ude00"}', rb'{"model":"m","a":"\ufffd\ufffd \ufffd"}'),
+    (rb'{"model":"m","a":"\\ud83d\n\ud83d\\"}', rb'{"model":"m","a":"\\ud83d\n\ufffd\\"}'),
+    (rb'{"model":"m","\udfff":1}', rb'{"model":"m","\ufffd":1}'),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), HALVES)
+def test_half_a_character_is_mended_for_reading_at_its_place(body: bytes, expected: bytes) -> None:
+    assert envelope.mended(body) == expected
+    assert envelope.decode(body) == json.loads(expected)
+    assert envelope.read(body).model == "m"
+    value, paths = envelope.decode_exactly(body)
+    assert value == json.loads(expected)
+    assert paths == (("",) if b"dfff" in body else ("a",))
+    assert envelope.with_model(body, "n", envelope.read(body).fields) == body.replace(
+        b'"m"', b'"n"'
+    )
+    long = body.replace(b'"m"', b'"m" , "pad":"' + b"x" * envelope.SHORT + b'"')
+    expected = long.replace(b'"m"', b'"n"')
+    assert envelope.with_model(long, "n", envelope.read(long).fields) == expected
+
+
+def test_what_has_no_half_characters_is_not_mended() -> None:
+    for body in (rb'{"a":"\ud83d\ude00"}', rb'{"a":"\\ud83d"}', b"{", rb'{"a":"\uE000"}'):
+        assert envelope.mended(body) is None
+
+
+def test_numbers_are_read_as_they_were_written() -> None:
+    body = b'{"a":1e400,"b":[12345678901234567890123,1.0,0.30000000000000000001,1.50]}'
+    value, _ = envelope.decode_exactly(body)
+    assert json_text.encode(value) == (
+        b'{"a":1E+400,"b":[12345678901234567890123,1.0,0.30000000000000000001,1.5]}'
+    )

@@ -8,12 +8,39 @@ the slow road through the standard library and is written with ASCII escapes.
 import json
 import math
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import msgspec
 
+
+class Number(float):
+    """A number that no float can hold as it was written; it is written again as it came."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "Number":
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
+
+
+def number(text: str) -> float:
+    """The number of a JSON text that is no integer; a ``Number`` where a float would be another."""
+    value = float(text)
+    if repr(value) == text:
+        return value
+    return value if Decimal(repr(value)) == Decimal(text) else Number(text)
+
+
+def _unknown(value: Any) -> Decimal:
+    if isinstance(value, Number):
+        return Decimal(value.text)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
 _fast_decode = msgspec.json.Decoder().decode
-encode_text = msgspec.json.Encoder().encode
+encode_text = msgspec.json.Encoder(enc_hook=_unknown, decimal_format="number").encode
 """Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
 
 INVALID_JSON = "INVALID_JSON"

@@ -17,7 +17,7 @@ from lmbroker.learned_rejections import Repair
 from lmbroker.redaction import redact
 from lmbroker.unified import json_text
 from lmbroker.unified.counting import estimate_body
-from lmbroker.workflows import conversion
+from lmbroker.workflows import conversion, taken_out
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.transforms import PassedStream
 
@@ -48,6 +48,8 @@ class Passthrough:
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
         body = envelope.with_model(call.body, self._target.model, call.fields)
+        if call.dialect == "anthropic":
+            body = self._without(body)
         asking = envelope.with_usage(body) if self._ask_usage else None
         if asking is not None:
             body, self._hide_usage = asking, True
@@ -59,11 +61,21 @@ class Passthrough:
             body=body,
         )
 
+    def _without(self, body: bytes) -> bytes:
+        """``body`` without what must not reach this backend (``taken_out``)."""
+        kept = taken_out.without_own_thinking(body)
+        if kept is not body:
+            self.dropped = (taken_out.THINKING,)
+        if self._target.backend.omit_attribution:
+            kept = taken_out.without_attribution_line(kept)
+        return kept
+
     def asked(self) -> Asked:
-        return Asked(hide_usage=self._hide_usage, choices=self._choices())
+        return Asked(hide_usage=self._hide_usage, choices=self._choices(), dropped=self.dropped)
 
     def recall(self, asked: Asked) -> None:
         self._told = asked
+        self.dropped = asked.dropped
         self._hide_usage = asked.hide_usage
 
     def unary(self, body: bytes, *, now: int) -> Unary:

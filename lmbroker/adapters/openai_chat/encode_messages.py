@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
+import msgspec
+
+from lmbroker.adapters.attribution import MARK as BILLING
+from lmbroker.adapters.attribution import without_attribution
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.left_out import NO_PLACE
 from lmbroker.adapters.names import wire_id, wire_name
@@ -22,16 +26,13 @@ from lmbroker.unified.parts import (
     DocumentPart,
     ImagePart,
     OpaquePart,
+    Part,
     ReasoningPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 from lmbroker.unified.request import Turn
-
-BILLING = "x-anthropic-billing-header:"
-"""Begins a system block of Claude Code that only Anthropic shall see. It may change with every
-request, and would keep other backends from ever finding a prompt in their caches."""
 
 CONTINUE = "Continue."
 """Asks for a new answer where a model cannot go on with its last one."""
@@ -62,7 +63,7 @@ def encode_messages(parts: Parts) -> list[JSON]:
 
 
 def _instructions(parts: Parts) -> list[JSON]:
-    kept = [part for part in parts.request.system if not part.text.startswith(BILLING)]
+    kept = _unattributed(parts.request.system)
     if not kept:
         return []
     said = plain(kept) or joined(parts.content(kept), "\n\n")
@@ -71,8 +72,21 @@ def _instructions(parts: Parts) -> list[JSON]:
     return [_message(parts.profile.system_role, said)] if said else []
 
 
+def _unattributed(parts: Sequence[Part]) -> list[Part]:
+    """Instructions without the attribution line, which is for Anthropic only."""
+    kept: list[Part] = []
+    for part in parts:
+        if isinstance(part, TextPart) and part.text.startswith(BILLING):
+            rest = without_attribution(part.text)
+            if not rest:
+                continue
+            part = msgspec.structs.replace(part, text=rest)
+        kept.append(part)
+    return kept
+
+
 def _later(parts: Parts, turn: Turn) -> list[JSON]:
-    content = parts.content(turn.parts)
+    content = parts.content(_unattributed(turn.parts))
     if content and not _allowed_later(parts):
         parts.change("mid_system")
     return [_instruction(parts, content, turn.name)] if content else []
