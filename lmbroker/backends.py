@@ -17,19 +17,14 @@ from twisted.internet import defer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
-from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from lmbroker.call import Backend, Timeouts
 from lmbroker.client.agent import Exchange, Lean
 from lmbroker.client.failures import (
     StaleConnection,
-    broken,
     classified,
     reason_of,
-    slow,
     unreachable,
 )
 from lmbroker.connections import (
@@ -42,11 +37,12 @@ from lmbroker.connections import (
 )
 from lmbroker.deadlines import Deadlines
 from lmbroker.endpoints import operation_url
-from lmbroker.errors import AttemptFailed, OutOfResources, TimedOut, Unreachable
+from lmbroker.errors import OutOfResources, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential_headers
 from lmbroker.resolver import Names
 from lmbroker.secret import Secret
+from lmbroker.whole_bodies import Collector, Held, Room, oversized
 from lmbroker.workflows.contract import Outbound
 
 UNARY_LIMIT = 64 * 1024 * 1024
@@ -83,6 +79,8 @@ class BackendAnswer:
         self._clock = clock
         self._timeouts = timeouts
         self._leave: Callable[[], None] | None = None
+        self.held: Held | None = None
+        """The share that the body has of its room, for as long as somebody keeps this."""
 
     def hold(self, leave: Callable[[], None]) -> None:
         """``leave`` gives the call's place at the backend back; it is called once it is over."""
@@ -108,91 +106,27 @@ class BackendAnswer:
         self._exchange.abort()
         self.over()
 
-    async def body(self, limit: int = UNARY_LIMIT) -> bytes:
-        """The whole body. Raises Broken (cut, above ``limit`` bytes) or TimedOut."""
+    async def body(self, limit: int = UNARY_LIMIT, room: Room | None = None) -> bytes:
+        """The whole body. Raises Broken (cut, above ``limit`` bytes), TimedOut, or Full where there
+        is no ``room``; what is taken of it is ``self.held``."""
         # Our own client has most of them at hand.
         take = getattr(self._response, "whole", None)
         body: bytes | None = take() if take is not None else None
         if body is None:
-            collector = _Collector(limit)
+            collector = Collector(limit, room)
             self.deliver(collector)
             try:
                 if collector.outcome is None:
                     await collector.watch(self._clock, self._timeouts)
                 body = collector.body()
+                self.held = collector.held
             except BaseException:
                 self.abort()
                 raise
         self.over()
         if len(body) > limit:
-            raise _oversized()
+            raise oversized()
         return body
-
-
-class _Collector(TwistedProtocol):
-    """Collects a bounded body; silence and a body that never ends are errors."""
-
-    def __init__(self, limit: int) -> None:
-        self.outcome: bytes | AttemptFailed | None = None
-        """The body, or why there is none; None while it comes."""
-        self._done: defer.Deferred[None] | None = None
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._limit = limit
-        self._idle = 0.0
-        self._timers: tuple[Any, ...] = ()
-
-    def watch(self, clock: Any, timeouts: Timeouts) -> "defer.Deferred[None]":
-        """From now on mind the time: most bodies are whole with the first read. Fires when there
-        is an outcome."""
-        self._idle = timeouts.idle
-        self._timers = (
-            clock.callLater(timeouts.idle, self._silent),
-            clock.callLater(timeouts.total, self._too_long),
-        )
-        self._done = defer.Deferred()
-        return self._done
-
-    def body(self) -> bytes:
-        """Raises the outcome where it is no body."""
-        if isinstance(self.outcome, bytes):
-            return self.outcome
-        assert self.outcome is not None
-        raise self.outcome
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._timers and self._timers[0].active():
-            self._timers[0].reset(self._idle)
-        self._size += len(data)
-        if self._size > self._limit:
-            self._end(_oversized())
-        elif self.outcome is None:
-            self._chunks.append(data)
-
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self._end(b"".join(self._chunks))
-        else:
-            self._end(broken("the backend closed the connection in its answer", "truncated"))
-
-    def _silent(self) -> None:
-        self._end(TimedOut(slow("the backend stopped in its answer", "timeout_idle")))
-
-    def _too_long(self) -> None:
-        self._end(TimedOut(slow("the backend's answer took too long", "timeout_total")))
-
-    def _end(self, outcome: "bytes | AttemptFailed") -> None:
-        for timer in self._timers:
-            if timer.active():
-                timer.cancel()
-        if self.outcome is None:
-            self.outcome = outcome
-            if self._done is not None:
-                self._done.callback(None)
-
-
-def _oversized() -> AttemptFailed:
-    return broken("the backend's answer is too large", "oversized")
 
 
 class Sender(Protocol):

@@ -30,6 +30,7 @@ from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
+from lmbroker.whole_bodies import PIECE, Held, Pieces, Room
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Transform, Unary, Workflow
 from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
@@ -57,16 +58,23 @@ class Answer(Protocol):
 class WholeAnswer:
     """An answer whose body is known."""
 
-    def __init__(self, status: int, headers: Pairs, body: bytes, record: Record) -> None:
+    def __init__(
+        self, status: int, headers: Pairs, body: bytes, record: Record, held: Held | None = None
+    ) -> None:
+        """``held`` is kept as long as this is."""
         self.status = status
         self.headers = (*headers, ("content-length", str(len(body))))
         self._body = body
+        self._held = held
         self._record = record
 
     async def deliver(self, consumer: IConsumer) -> None:
+        if len(self._body) > PIECE:
+            await Pieces(self._body, consumer).done
+        else:
+            consumer.write(self._body)
         self._record.outcome = "complete"
         self._record.bytes_out = len(self._body)
-        consumer.write(self._body)
 
     def fail(self, error: ErrorInfo) -> None:
         """It is whole already."""
@@ -129,6 +137,7 @@ class Broker:
         self.wall = wall
         self._learned = LearnedRejections()
         self.listing = Listing(config.index, backends, clock)
+        self._answers = Room(config.limits.answers)
         self.offload = Offload(clock, lambda: self._config.limits)
 
     @property
@@ -140,6 +149,7 @@ class Broker:
     def config(self, config: Config) -> None:
         self._config = config
         self._courses.health.rules = config.breaker
+        self._answers.most = config.limits.answers
         self._courses.keep(config.aliases.values())
         self.listing = Listing(config.index, self._backends, self.clock)
 
@@ -328,6 +338,9 @@ class Broker:
             error.info = redact_error(error.info, target.backend.secrets)
             attempt.error = error.info.label
             raise
+        except BrokerError as error:
+            attempt.error = error.info.label
+            raise
         except CancelledError:
             attempt.error = "cancelled"
             raise
@@ -365,7 +378,7 @@ class Broker:
             raise bad_answer(
                 "the backend answered with neither JSON nor an event stream", "wrong_content_type"
             )
-        body = await answer.body()
+        body = await answer.body(room=self._answers)
         whole: Unary
         if len(body) >= LARGE:
             step: Literal["unary", "fold", "unfold"]
@@ -385,7 +398,7 @@ class Broker:
             ("content-type", whole.content_type),
             *self._headers(call, record, alias, target, workflow, answer),
         )
-        return WholeAnswer(200, head, whole.body, record)
+        return WholeAnswer(200, head, whole.body, record, answer.held)
 
     async def _begin(
         self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int

@@ -61,6 +61,7 @@ FLOORS = {
         "error_answers",
         "line",
         "offload",
+        "whole_bodies",
     ],
     5: ["broker", "web_resource", "listing"],
     6: [
@@ -113,6 +114,8 @@ SIDEWAYS = {
     ("latency", "daemon"),
     ("backends", "gate"),
     ("offload", "line"),
+    ("whole_bodies", "client"),
+    ("backends", "whole_bodies"),
     ("backends", "connections"),
     ("backends", "resolver"),
     ("backends", "deadlines"),

@@ -1,0 +1,135 @@
+"""Answers that are collected count against one bound, from their first byte until their clients
+have them, and go to these at their pace."""
+
+import json
+
+import pytest
+import pytest_twisted
+from house import CONFIG, PATHS, ask, unary
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from lmbroker.errors import Refused
+from lmbroker.limits import Limits
+from lmbroker.site import Site
+from lmbroker.whole_bodies import PIECE, Collector, Pieces, Room
+
+MOST = 600_000
+BOUNDED = CONFIG + f"\n[limits]\nanswers = {MOST}\nhelpers = 0\n"
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+def test_what_is_collected_takes_room_as_long_as_it_is_kept():
+    room = Room(10)
+    first, second = Collector(100, room), Collector(100, room)
+    first.dataReceived(b"12345678")
+    second.dataReceived(b"12")
+    assert room.taken == 10
+    second.dataReceived(b"3")
+    with pytest.raises(Refused) as refused:
+        second.body()
+    assert (refused.value.info.kind, refused.value.info.code) == ("overloaded", "too_many_answers")
+    assert room.taken == 8
+    first.connectionLost(Failure(ResponseDone()))
+    held = first.held
+    assert first.body() == b"12345678"
+    del first
+    assert room.taken == 8
+    del held
+    assert room.taken == 0
+
+
+def answer(size):
+    message = {"role": "assistant", "content": "word " * (size // 5)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    value = {"id": "c", "object": "chat.completion", "created": 1, "choices": [choice]}
+    return unary(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("model", ["o"])
+@pytest_twisted.ensureDeferred
+async def test_answers_in_memory_are_bounded_together(open_house, model):
+    house = await open_house(config=BOUNDED)
+    room = house.broker._answers
+    whole = answer(400_000)
+    first = await house.post(PATHS["openai"], ask(model))
+    one = await house.backend(1)
+    one.transport.write(whole[:-100])
+    for _ in range(500):
+        if room.taken > len(whole) // 2:
+            break
+        await deferLater(reactor, 0.01)
+    second = await house.post(PATHS["anthropic"], ask(model))
+    two = await house.backend(2)
+    two.transport.write(whole[:-100])
+    await two.closed()
+    (record,) = await house.ended()
+    assert (record.status, record.code) == (529, "too_many_answers")
+    assert record.attempts[0].error == "too_many_answers"
+    await second.has(b"overloaded_error")
+    assert b"retry-after: 1" in second.received.lower()
+    one.transport.write(whole[-100:])
+    await house.ended(2)
+    await first.until(lambda: len(first.body) == len(whole.partition(b"\r\n\r\n")[2]))
+    assert room.taken == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_house, leaves):
+    def site(resource):
+        return Site(resource, reactor, Limits())
+
+    house = await open_house(config=BOUNDED.replace(str(MOST), "30000000"), site=site)
+    room = house.broker._answers
+    whole = answer(20_000_000)
+    client = await house.post(PATHS["openai"], ask("o"))
+    client.transport.pauseProducing()
+    line = await house.backend()
+    line.transport.write(whole)
+    for _ in range(500):
+        if room.taken >= 20_000_000:
+            break
+        await deferLater(reactor, 0.01)
+    await deferLater(reactor, 0.3)
+    assert not house.records and room.taken >= 20_000_000
+    if leaves:
+        client.transport.abortConnection()
+    else:
+        client.transport.resumeProducing()
+    (record,) = await house.ended()
+    assert (record.outcome, room.taken) == ("client_left" if leaves else "complete", 0)
+    if not leaves:
+        await client.until(lambda: len(client.received) > 20_000_000)
+        assert client.received.endswith(whole.partition(b"\r\n\r\n")[2])
+
+
+class Consumer:
+    def __init__(self):
+        self.written = []
+        self.producer = None
+
+    def registerProducer(self, producer, streaming):
+        assert not streaming
+        self.producer = producer
+
+    def unregisterProducer(self):
+        self.producer = None
+
+    def write(self, data):
+        self.written.append(data)
+
+
+@pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 3 * PIECE - 1])
+def test_a_body_is_given_in_pieces_as_they_are_asked_for(size):
+    consumer, body = Consumer(), bytes(range(256)) * (size // 256 + 1)
+    pieces = Pieces(body[:size], consumer)
+    while consumer.producer is not None:
+        assert not pieces.done.called
+        consumer.producer.resumeProducing()
+    assert pieces.done.called
+    assert b"".join(consumer.written) == body[:size]
+    assert max(map(len, consumer.written)) <= PIECE
