@@ -202,6 +202,8 @@ class Broker:
             try:
                 answer = await self._attempt(call, record, route, target, now)
             except BrokerError as error:
+                # The course keeps it, but not what was there when it was raised: the call's body.
+                error.__traceback__ = None
                 pause = course.failed(error, self.clock.seconds(), self.wall())
             else:
                 course.answered(self.clock.seconds())
@@ -288,6 +290,8 @@ class Broker:
                 # What was repaired may not be left out: the backend's words say more.
                 raise told from None
             except BackendRefused as error:
+                # Not what was there when it was raised: this call's body.
+                error.__traceback__ = None
                 told = error
                 repair = None
                 if not record.client_left and record.repairs < REPAIRS:

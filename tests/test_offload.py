@@ -171,7 +171,7 @@ async def test_caps_and_estimates_are_as_here(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_lesson_is_learned_as_here(house_of_helpers):
+async def test_a_repair_is_found_as_here(house_of_helpers):
     terms = REQUESTS["translated"]
     error = ErrorInfo(
         kind="invalid_request", status=400, message="max_tokens: Extra inputs are not permitted"
@@ -179,9 +179,9 @@ async def test_a_lesson_is_learned_as_here(house_of_helpers):
     offload, here, there = house_of_helpers(), met(terms), met(terms)
     here.outbound()
     await offload.outbound(terms, there)
-    expected = here.lesson(error)
-    lesson = await offload.lesson(terms, there, error)
-    assert msgspec.to_builtins(lesson) == msgspec.to_builtins(expected)
+    expected = here.repair(error)
+    repair = await offload.repair(terms, there, error)
+    assert msgspec.to_builtins(repair) == msgspec.to_builtins(expected)
 
 
 @pytest_twisted.ensureDeferred
