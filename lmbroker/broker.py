@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmbroker import headers, rate_limit_headers, retries, routing
+from lmbroker import headers, learned_rejections, rate_limit_headers, retries, routing
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
@@ -27,6 +27,7 @@ from lmbroker.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.listing import Listing
 from lmbroker.losses import in_answer, listed
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
+from lmbroker.profiles import profile
 from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
@@ -194,6 +195,10 @@ class Broker:
                 route.caps.check(call)
             else:
                 await self.offload.check(route.caps, call)
+        return await self._answer(call, record, route)
+
+    async def _answer(self, call: Call, record: Record, route: Route) -> Answer:
+        """The answer of one of the route's targets; raises as ``chat``."""
         key = routing.sticky_key(route, call) if route.sticky else ""
         now = self.clock.seconds()
         course = self._courses.begin(record, route, call.alias, now, key=key)
@@ -222,8 +227,14 @@ class Broker:
         """Count the tokens of a request: by a backend that can, estimated otherwise
         (translation.md 7.3); raises as ``chat``."""
         route = self._route(call, record)
-        if routing.serving(route, call.operation).targets:
-            return await self.chat(call, record)
+        while (counting := self._counting(route, call)).targets:
+            try:
+                return await self._answer(call, record, counting)
+            except AttemptFailed as error:
+                if not learned_rejections.counts_nothing(error):
+                    raise
+                target = record.attempts[-1].target
+                self._learned.learn(target, learned_rejections.NO_COUNT, self.clock.seconds())
         large = len(call.body) >= LARGE
         tokens = await self.offload.estimate(call) if large else estimate(call)
         body = msgspec.json.encode({"input_tokens": tokens})
@@ -233,6 +244,19 @@ class Broker:
             *headers.identity(call.dialect, call.id, backend=route.targets[0].backend.name),
         )
         return WholeAnswer(200, head, body, record)
+
+    def _counting(self, route: Route, call: Call) -> Route:
+        """``route`` with those of its targets only that count tokens, as far as is known."""
+        now = self.clock.seconds()
+
+        def counts(target: Target) -> bool:
+            target = routing.named(target, call.alias)
+            repairs = Repairs(self._learned, target, route.overrides(target), now)
+            backend = target.backend
+            known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
+            return known.counts_tokens and not self._learned.counts_nothing(target, now)
+
+        return routing.only(route, counts)
 
     def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, or where its
@@ -377,6 +401,14 @@ class Broker:
             relay = await self._begin(workflow, answer, target.timeouts, now)
             head = (*STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
             return StreamAnswer(200, head, relay, record)
+        if answer.content_type and not streamed and workflow.opaque(answer.content_type):
+            body = await answer.body()
+            head = (
+                ("content-type", answer.content_type),
+                *headers.about_bytes(answer.headers),
+                *self._headers(call, record, alias, target, workflow, answer),
+            )
+            return WholeAnswer(200, head, body, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
             answer.abort()
             raise bad_answer(

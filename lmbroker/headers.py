@@ -125,6 +125,12 @@ def for_another_backend(call: Call) -> Call:
     return msgspec.structs.replace(call, headers=kept)
 
 
+def about_bytes(headers: Mapping[str, str]) -> Pairs:
+    """The header in which vLLM says what the bytes of its embeddings are."""
+    told = headers.get("metadata")
+    return () if told is None else (("metadata", told),)
+
+
 def from_backend(headers: Mapping[str, str]) -> Pairs:
     """The response headers of a backend that every client may see."""
     if _RETRIES.isdisjoint(headers):

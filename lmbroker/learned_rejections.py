@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from lmbroker.call import Target
+from lmbroker.errors import AttemptFailed, BackendRefused, Broken
 
 SECONDS = 3600.0
 """How long a learned rejection holds."""
@@ -49,6 +50,26 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, overrides=kept, once=once)
 
 
+NO_COUNT = Repair(
+    parameters=("count_tokens",),
+    kinds=frozenset({"count_tokens"}),
+    overrides={"counts_tokens": False},
+)
+"""The backend does not count tokens."""
+
+_NOT_THERE = frozenset({404, 405, 501})
+
+
+def counts_nothing(error: AttemptFailed) -> bool:
+    """Whether a backend that was asked to count tokens says that it cannot, or answered with
+    something else; not where it says that it has no such model."""
+    if isinstance(error, Broken):
+        return error.phase == "answer"
+    if not isinstance(error, BackendRefused) or error.info.status not in _NOT_THERE:
+        return False
+    return "model" not in error.info.message.lower()
+
+
 class LearnedRejections:
     """What is known now, per backend and model. Times are seconds of one clock."""
 
@@ -65,6 +86,11 @@ class LearnedRejections:
         known = self._known.setdefault(key, [])
         known.append((now + SECONDS, repair.overrides))
         del known[:-PER_MODEL]
+
+    def counts_nothing(self, target: Target, now: float) -> bool:
+        """Whether the backend of ``target`` said that it does not count tokens: that holds even
+        where the configuration says that it does."""
+        return self.overrides(target, now).get("counts_tokens") is False
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
         """What the profile of ``target`` should be changed by."""

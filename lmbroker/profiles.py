@@ -91,6 +91,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     that another model made gets the filler that the vendor documents."""
     think_tags: bool = False
     """An answer may begin with its reasoning between ``<think>`` and ``</think>``."""
+    counts_tokens: bool = True
+    """The backend counts the tokens of a Messages request."""
     forced_tools_with_reasoning: bool = True
     """A model that reasons may be made to call a tool."""
     never_think: bool = False
@@ -110,6 +112,7 @@ UNKNOWN_OPENAI = Profile(
     tool_result_images=False,
     cache_breakpoints=False,
     reasoning_replay="origin",
+    counts_tokens=False,
 )
 """Whoever serves an unknown model is told not to reason in the two ways that are obeyed most: by
 effort (the format's own), and by the template's switch (vLLM, SGLang and older llama.cpp)."""

@@ -1,6 +1,6 @@
 """Alias -> targets: which alias a name leads to, and what may be sent where. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -120,7 +120,12 @@ def serving(route: Route, operation: Operation) -> Route:
     """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
     if operation == "chat":
         return route  # they all have it
-    kept = [at for at, target in enumerate(route.targets) if _has(target, operation)]
+    return only(route, lambda target: _has(target, operation))
+
+
+def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
+    """``route`` with those of its targets only that ``kept_by`` wants, maybe none."""
+    kept = [at for at, target in enumerate(route.targets) if kept_by(target)]
     if len(kept) == len(route.targets):
         return route
     return msgspec.structs.replace(

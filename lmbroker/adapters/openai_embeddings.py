@@ -32,29 +32,40 @@ LARGEST = 1e9
 """A number of an embedding is nowhere near it. Some backends send base64 of something else, such
 as int8: read as float32, that is larger at once, and would be stored as a vector."""
 
+_OPAQUE = frozenset({"bytes", "bytes_only"})
+"""Encodings of vLLM that give the vectors as they lie in memory."""
+
 _FLOAT = 4
 """Bytes of a float32."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asks for. ``count``: how many vectors; ``dimensions`` None: the model's own;
-    ``tokens``: of the input, counted where it holds tokens, estimated where it holds text."""
+    ``tokens``: of the input, counted where it holds tokens, estimated where it holds text.
+    ``opaque``: the answer is no JSON and not to be looked into (vLLM's ``bytes``)."""
 
     count: int
     base64: bool = False
     dimensions: int | None = None
     tokens: int = 0
+    opaque: bool = False
 
 
 def check_request(body: JSON) -> Asked:
     """What ``body`` asks for. Raises Refused for what no backend could answer."""
     fields = Fields(body, "", "openai")
     encoding = fields.text("encoding_format")
-    if encoding not in (None, "float", "base64"):
-        raise bad_value("encoding_format", "it must be 'float' or 'base64'")
+    if encoding not in (None, "float", "base64", *_OPAQUE):
+        raise bad_value("encoding_format", "it must be 'float', 'base64' or 'bytes'")
     dimensions = fields.integer("dimensions", least=1)
     count, tokens = _input(fields.any("input"))
-    return Asked(count=count, base64=encoding == "base64", dimensions=dimensions, tokens=tokens)
+    return Asked(
+        count=count,
+        base64=encoding == "base64",
+        dimensions=dimensions,
+        tokens=tokens,
+        opaque=encoding in _OPAQUE,
+    )
 
 
 def mend_answer(answer: JSON, asked: Asked, *, matryoshka: bool = False) -> JSON | None:

@@ -54,7 +54,10 @@ def meet(
     if call.operation == "embeddings":
         host = target.backend.host
         known = profile(target.backend.dialect, target.model, overrides, host=host)
-        return Embeddings(call, target, client, known)
+        return Embeddings(call, target, client, known, mode)
+    if call.operation == "count_tokens":
+        # Those who count take the client's own request, whatever else they speak.
+        return Passthrough(call, target, client)
     if call.operation == "completions":
         return Completions(call, target, client)
     if client is backend:

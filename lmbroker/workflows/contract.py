@@ -130,6 +130,11 @@ class Workflow(Protocol):
         nothing looks at the request from now on."""
         ...
 
+    def opaque(self, content_type: str) -> bool:
+        """Whether an answer of this type, which is not JSON, is what was asked for: it goes to the
+        client as it is."""
+        ...
+
     def unary(self, body: bytes, *, now: int) -> Unary:
         """A JSON answer to a unary call. Raises Broken; BackendRefused for an error in it."""
         ...

@@ -6,34 +6,78 @@ from lmbroker import envelope
 from lmbroker.adapters import openai_embeddings
 from lmbroker.adapters.base import Adapter
 from lmbroker.call import Call, Target
+from lmbroker.errors import ErrorInfo
+from lmbroker.learned_rejections import Repair
+from lmbroker.losses import Losses, Mode
 from lmbroker.profiles import Profile
+from lmbroker.repairs import repair_of
 from lmbroker.unified import json_text
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Unary
 from lmbroker.workflows.passthrough import Passthrough
 
+NEEDED = frozenset({"model", "input"})
+"""Without them it would be no request for embeddings."""
+
 
 class Embeddings(Passthrough):
-    """See ``contract.Workflow``. The request is the client's own bytes but for the model; so is
-    the answer the backend's, where it fits (translation.md 7.4)."""
+    """See ``contract.Workflow``. The request is the client's own bytes but for the model, and for
+    what the backend does not take; so is the answer the backend's, where it fits
+    (translation.md 7.4)."""
 
-    def __init__(self, call: Call, target: Target, adapter: Adapter, profile: Profile) -> None:
+    def __init__(
+        self, call: Call, target: Target, adapter: Adapter, profile: Profile, mode: Mode
+    ) -> None:
         super().__init__(call, target, adapter)
         self._wanted: openai_embeddings.Asked | None = None
+        self._profile = profile
         self._matryoshka = profile.matryoshka
+        self._losses = Losses(mode, model=call.alias, dialect=adapter.dialect)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self._losses.dropped
 
     def outbound(self) -> Outbound:
-        """Raises Refused for a request that asks for no embeddings, too."""
+        """Raises Refused for a request that asks for no embeddings, too, and in mode strict for a
+        field that the backend does not take."""
         self._wanted = self._checked()
-        return super().outbound()
+        outbound = super().outbound()
+        if not self._profile.omit:
+            return outbound
+        body = envelope.decode(outbound.body)
+        for name in self._profile.omit:
+            if name not in NEEDED and body.pop(name, None) is not None:
+                self._losses.drop(name)
+        if not self._losses.dropped:
+            return outbound
+        return msgspec.structs.replace(outbound, body=json_text.encode(body))
 
     def asked(self) -> Asked:
-        return Asked(embeddings=self._checked())
+        return Asked(embeddings=self._checked(), dropped=self.dropped)
 
     def recall(self, asked: Asked) -> None:
         self._wanted = asked.embeddings
+        self._losses.recall(asked.dropped, asked.changed)
+
+    def repair(self, error: ErrorInfo) -> Repair | None:
+        """A field is left out. The length of the vectors is none: without it they would be others,
+        unless they may be cut here."""
+        body = envelope.decode(self._call.body)
+        repair = repair_of(error, {**body, "input": ""}, self._profile, lambda: 0)
+        if repair is None or not repair.overrides.keys() <= {"omit"} or repair.once:
+            return None
+        new = set(repair.overrides["omit"]) - set(self._profile.omit)
+        if "dimensions" in new and not self._matryoshka:
+            return None
+        return repair if new <= body.keys() - NEEDED else None
+
+    def opaque(self, content_type: str) -> bool:
+        return "json" not in content_type and self._checked().opaque
 
     def unary(self, body: bytes, *, now: int) -> Unary:
+        if self._checked().opaque:
+            return Unary(body=body)
         answer = conversion.object_of(body)
         mended = openai_embeddings.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
         usage, _ = self._adapter.gist(mended or answer)

@@ -53,7 +53,8 @@ class Passthrough:
         asking = envelope.with_usage(body) if self._ask_usage else None
         if asking is not None:
             body, self._hide_usage = asking, True
-        dialect = self._target.backend.dialect
+        # Backends of another dialect that count tokens do so for requests of this one.
+        dialect = call.dialect
         return Outbound(
             path=path_of(call.operation, dialect),
             query=call.query,
@@ -77,6 +78,9 @@ class Passthrough:
         self._told = asked
         self.dropped = asked.dropped
         self._hide_usage = asked.hide_usage
+
+    def opaque(self, content_type: str) -> bool:
+        return False
 
     def unary(self, body: bytes, *, now: int) -> Unary:
         answer = conversion.object_of(body)

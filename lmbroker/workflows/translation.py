@@ -107,6 +107,9 @@ class Translation:
         self._told = asked.reply
         self._tokens = asked.tokens
 
+    def opaque(self, content_type: str) -> bool:
+        return False
+
     def unary(self, body: bytes, *, now: int) -> Unary:
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)

@@ -374,7 +374,7 @@ def test_case_95_the_profile_says_what_may_be_cut():
 
 def test_a_malformed_request_reaches_no_backend():
     with pytest.raises(Refused):
-        workflow(request(input=[]))
+        workflow(request(input=[])).outbound()
 
 
 def test_an_anthropic_backend_has_no_embeddings():
