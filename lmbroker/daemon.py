@@ -101,6 +101,8 @@ class BrokerService(service.MultiService):
         metrics = Metrics(registry)
         self.backends = Backends(reactor, dropped=metrics.dropped)
         access_log = AccessLog(observer.tell if observer is not None else None)
+        if observer is not None:
+            observer.count_dropped(metrics.log_lines_dropped.inc)
         self._turns = Turns((metrics, access_log))
         self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)
         self.broker.offload.ended = metrics.offloaded
@@ -140,7 +142,13 @@ class BrokerService(service.MultiService):
             self._on_signal(signal.SIGHUP, self.reload)
         self.broker.config = self._practiced(self._config)
         service.Service.privilegedStartService(self)
-        self._listeners.begin()
+        try:
+            self._listeners.begin()
+        except CannotListen:
+            # Whoever waits for the daemon's start looks at the log next.
+            if self._observer is not None:
+                self._observer.settle()
+            raise
 
     def _practiced(self, config: Config) -> Config:
         """``config`` with the practice backend running where it is named."""

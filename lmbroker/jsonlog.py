@@ -7,12 +7,14 @@ event, contents included; this one cannot. Of a failure only the type and the pl
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
+
+from lmbroker.log_writer import LogWriter
 
 _LEVELS = {
     "debug": LogLevel.debug,
@@ -35,6 +37,8 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     message: str
 
 
+MISSING = "{count} lines of the log are missing here: nothing took them in time"
+
 HEAD = frozenset(Line.__struct_fields__)
 
 
@@ -51,12 +55,15 @@ class JSONLog:
     """Writes events of at least ``level`` to ``stream``; ``level`` may be changed at any time.
     ``worker`` is the number of the worker that says them, where there are several."""
 
-    def __init__(self, stream: Stream, level: str, worker: int | None = None) -> None:
+    def __init__(self, stream: Stream | LogWriter, level: str, worker: int | None = None) -> None:
         self._stream = stream
+        self._write = self._write_text
+        if isinstance(stream, LogWriter):
+            self._write = stream.write
+            stream.gap = self._gap
         self._worker = worker
         self._end = b"}\n" if worker is None else b',"worker":%d}\n' % worker
-        self._second = -1
-        self._until_second = ""
+        self._second = (-1, "")
         self.level = level
 
     @property
@@ -107,16 +114,38 @@ class JSONLog:
         if written:
             self._write(b"".join(written))
 
-    def _write(self, text: bytes) -> None:
-        self._stream.write(text.decode("utf-8"))
+    def count_dropped(self, count: Callable[[int], object]) -> None:
+        """Let ``count`` know of lines that were dropped since nothing took them."""
+        if isinstance(self._stream, LogWriter):
+            self._stream.dropped = count
+
+    def settle(self) -> None:
+        """The process ends: wait for a bounded time until all is written."""
+        if isinstance(self._stream, LogWriter):
+            self._stream.settle()
+
+    def _gap(self, count: int) -> bytes:
+        line = Line(
+            time=self._rfc3339(time.time()),
+            level="warning",
+            logger=LogWriter.__module__,
+            message=MISSING.format(count=count),
+        )
+        return _encode(line)[:-1] + self._end
+
+    def _write_text(self, lines: bytes) -> None:
+        assert not isinstance(self._stream, LogWriter)
+        self._stream.write(lines.decode("utf-8"))
         self._stream.flush()
 
     def _rfc3339(self, seconds: float) -> str:
         whole = int(seconds)
-        if whole != self._second:
-            self._second = whole
-            self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        return f"{self._until_second}.{int(seconds % 1 * 1000):03d}Z"
+        known, until_second = self._second
+        if whole != known:
+            until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+            # At once: the thread that writes the log comes here, too.
+            self._second = whole, until_second
+        return f"{until_second}.{int(seconds % 1 * 1000):03d}Z"
 
 
 def _message(event: Any) -> str:

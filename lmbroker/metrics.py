@@ -119,6 +119,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.log_lines_dropped = Counter(
+            "lmbroker_log_lines_dropped_total",
+            "Lines of the log that were dropped since nothing took them.",
+            registry=registry,
+        )
+
     def dropped(self, backend: str, reason: str) -> None:
         """Count a connection that was given up; see ``connections.Dropped``."""
         self._connections.labels(backend, reason).inc()

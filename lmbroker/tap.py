@@ -1,5 +1,6 @@
 """twistd's door: ``twistd lmbroker --config FILE``. Builds everything, owns nothing."""
 
+import atexit
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import sys
 from typing import Any, ClassVar
 
 from twisted.application import service
+from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
@@ -14,6 +16,7 @@ from lmbroker import __version__
 from lmbroker.config import MOST_WORKERS, Config, ConfigError
 from lmbroker.configfile import Source, load_source
 from lmbroker.jsonlog import JSONLog
+from lmbroker.log_writer import LogWriter
 from lmbroker.reactor import install, time_by_monotonic_clock
 from lmbroker.workers.log import Lines, SharedFile
 
@@ -81,11 +84,12 @@ def makeService(options: Options) -> service.IService:
 
     time_by_monotonic_clock(reactor)
     several = options.count > 1
-    stream = _stream(options, reactor, several)
-    log = None if stream is None else JSONLog(stream, options.loaded.log_level)
+    stream = _stream(options, several)
+    writer = None if stream is None else _writer(stream, reactor)
+    log = None if writer is None else JSONLog(writer, options.loaded.log_level)
     try:
         if several:
-            return _parent(options, reactor, stream, log)
+            return _parent(options, reactor, stream, writer, log)
         from lmbroker.daemon import BrokerService
 
         return BrokerService(options.loaded, reactor, log, options.read)
@@ -94,7 +98,9 @@ def makeService(options: Options) -> service.IService:
         raise
 
 
-def _parent(options: Options, reactor: Any, stream: Any, log: JSONLog | None) -> service.IService:
+def _parent(
+    options: Options, reactor: Any, stream: Any, writer: LogWriter | None, log: JSONLog | None
+) -> service.IService:
     from lmbroker.workers.parent import ParentService
 
     twistd: Any = options.parent or {}
@@ -108,24 +114,45 @@ def _parent(options: Options, reactor: Any, stream: Any, log: JSONLog | None) ->
         options.count,
         observer=log,
         stream=stream,
+        writer=writer,
         logger=f"{logger.__module__}.{logger.__qualname__}" if logger else "",
         reactor_name=twistd.get("reactor") or "",
     )
 
 
-def _stream(options: Options, reactor: Any, several: bool) -> Any:
-    """Where twistd was told to log; None where it was given a logger of its own. A file is begun
-    anew on SIGUSR1, as with twistd's own log."""
+def _stream(options: Options, several: bool) -> Any:
+    """Where twistd was told to log; None where it was given a logger of its own."""
     twistd: Any = options.parent or {}
     if twistd.get("logger"):
         return None
     name = twistd.get("logfile")
     if name == "-" or (not name and twistd.get("nodaemon", True)):
-        return Lines(sys.stdout.fileno()) if several else sys.stdout
+        return Lines(sys.stdout.fileno())
     path = os.path.abspath(name or "twistd.log")
     try:
-        stream = (SharedFile if several else LogFile).fromFullPath(path)
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A FIFO, a terminal: without a reader it must not stop us here.
+            return Lines(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        return (SharedFile if several else LogFile).fromFullPath(path)
     except OSError as error:
         raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
-    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(stream.rotate))
-    return stream
+
+
+def _writer(stream: Any, reactor: Any) -> LogWriter:
+    """What writes to ``stream`` while ``reactor`` runs. A file is begun anew on SIGUSR1, as with
+    twistd's own log."""
+    writer = LogWriter(stream)
+    reactor.callWhenRunning(writer.start)
+    # twistd ends the process by the signal that it got: nothing comes after this.
+    reactor.addSystemEventTrigger("after", "shutdown", writer.settle)
+    atexit.register(writer.settle)
+    if not isinstance(stream, Lines):
+
+        def rotate() -> None:
+            try:
+                stream.rotate()
+            except OSError as error:
+                Logger().error("The log file cannot be begun anew: {why}", why=error.strerror)
+
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(writer.do, rotate))
+    return writer

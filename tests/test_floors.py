@@ -49,6 +49,7 @@ FLOORS = {
         "config_changes",
     ],
     4: [
+        "log_writer",
         "peer",
         "signs_of_life",
         "relay",

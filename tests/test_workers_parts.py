@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from lmbroker.config import ConfigError
 from lmbroker.configfile import Source, load_source
 from lmbroker.line import Line, Message, pair
+from lmbroker.log_writer import LogWriter
 from lmbroker.metrics import Metrics, Refusals
 from lmbroker.workers import handover, place
 from lmbroker.workers.accepting import Accepting
@@ -339,9 +340,11 @@ def test_a_worker_keeps_its_log_where_no_new_one_came(tmp_path):
     worker = object.__new__(Worker)
     old = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
     worker._lines = Lines(old)
+    worker._writer = LogWriter(worker._lines)
     worker._heard(Message("log"), None)
-    worker._lines.write("still here")
-    assert (tmp_path / "log").read_text() == "still here"
+    worker._writer.write(b"still here\n")
+    worker._writer.settle()
+    assert (tmp_path / "log").read_text() == "still here\n"
     os.close(old)
 
 
@@ -438,7 +441,7 @@ from lmbroker.workers.log import Lines
 lines = Lines(1)
 lines.share(sys.argv[1])
 for number in range(200):
-    lines.write(f'{{"worker": {sys.argv[2]}, "text": "{sys.argv[2] * 9000}"}}\\n')
+    lines.write(f'{{"worker": {sys.argv[2]}, "text": "{sys.argv[2] * 9000}"}}\\n'.encode())
 """
 
 

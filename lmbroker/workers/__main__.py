@@ -1,6 +1,7 @@
 """A worker's process: ``python -m lmbroker.workers``, started by the parent, with its end of the
 line as descriptor 3. What the parent says first decides what is imported next."""
 
+import atexit
 import signal
 import socket
 from typing import Any
@@ -10,6 +11,7 @@ from twisted.python.reflect import namedAny
 
 from lmbroker.jsonlog import JSONLog
 from lmbroker.line import Message, take
+from lmbroker.log_writer import LogWriter
 from lmbroker.workers.beginning import LINE, Beginning, read
 from lmbroker.workers.log import Lines
 
@@ -28,11 +30,15 @@ def main() -> None:
     config = beginning.source.config()
     _install(beginning.reactor, config.server.engine)
     observer: Any
+    writer: LogWriter | None = None
     if lines is None:
         observer = namedAny(beginning.logger)()
     else:
         lines.share(beginning.lock)
-        observer = JSONLog(lines, config.log_level, worker=beginning.place)
+        writer = LogWriter(lines)
+        writer.start()
+        atexit.register(writer.settle)
+        observer = JSONLog(writer, config.log_level, worker=beginning.place)
     globalLogBeginner.beginLoggingTo([observer])
     from twisted.internet import reactor
 
@@ -40,7 +46,7 @@ def main() -> None:
     from lmbroker.workers.worker import Worker
 
     time_by_monotonic_clock(reactor)
-    Worker(beginning, config, end, lines, observer, reactor).run()
+    Worker(beginning, config, end, lines, writer, observer, reactor).run()
 
 
 def _file(told: tuple[Message, int | None]) -> int:

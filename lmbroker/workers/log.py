@@ -3,7 +3,9 @@ opened and begins anew."""
 
 import fcntl
 import os
+import select
 import stat
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,7 +22,7 @@ class Log(Protocol):
 
 
 class Lines:
-    """A text stream that writes each text as a whole to a descriptor that others write to.
+    """Writes whole lines to a descriptor, to which others may write as well; waits while they do.
 
     The kernel does not mix writes to a file, nor short ones to a pipe. For what is not a file,
     ``lock`` is the path of a file that exists: who holds its lock writes.
@@ -35,8 +37,7 @@ class Lines:
         if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def write(self, text: str) -> None:
-        data = text.encode()
+    def write(self, data: bytes) -> None:
         if self._lock is None:
             self._write(data)
             return
@@ -48,10 +49,18 @@ class Lines:
 
     def _write(self, data: bytes) -> None:
         while data:
-            data = data[os.write(self.descriptor, data) :]
+            try:
+                data = data[os.write(self.descriptor, data) :]
+            except BlockingIOError:
+                # Whoever shares it with us has made it so.
+                waiting = select.poll()
+                waiting.register(self.descriptor, select.POLLOUT)
+                waiting.poll()
 
-    def flush(self) -> None:
-        """Nothing is kept back."""
+    def move(self, descriptor: int) -> None:
+        """Write to another descriptor from now on, and close this one."""
+        os.close(self.descriptor)
+        self.descriptor = descriptor
 
 
 class SharedFile(LogFile):
@@ -59,10 +68,21 @@ class SharedFile(LogFile):
     others write, too, only a look at the file tells its size."""
 
     begun: Callable[[int], None] | None = None
+    _kept: deque[int]
 
     @property
     def descriptor(self) -> int:
-        return self._file.fileno()
+        """Stays open until two more files were begun: one thread may use it while another one
+        begins a file."""
+        return self._kept[-1]
+
+    def _openFile(self) -> None:
+        super()._openFile()
+        if not hasattr(self, "_kept"):
+            self._kept = deque()
+        self._kept.append(os.dup(self._file.fileno()))
+        if len(self._kept) > 2:
+            os.close(self._kept.popleft())
 
     def rotate(self) -> None:
         super().rotate()
@@ -77,7 +97,7 @@ class SharedFile(LogFile):
             self._openFile()
             if self.begun is not None:
                 self.begun(self.descriptor)
-        self.size = os.fstat(self.descriptor).st_size
+        self.size = os.fstat(self._file.fileno()).st_size
         if self.shouldRotate():
             self.rotate()
 

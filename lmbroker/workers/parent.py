@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application import service
@@ -21,6 +22,7 @@ from lmbroker.config_changes import changes
 from lmbroker.configfile import Source
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
+from lmbroker.log_writer import LogWriter
 from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import Beginning
 from lmbroker.workers.handover import Handover
@@ -42,9 +44,9 @@ Loaded = tuple[Config, Source]
 
 class ParentService(service.MultiService):
     """The service of ``count`` workers. ``read`` gives the configuration anew, for reloads; it
-    raises ConfigError. ``observer`` writes to ``stream``; both are None, and ``logger`` names a
-    factory of observers, where the log is somebody else's. ``reactor_name`` is one of twistd's,
-    where it was given one."""
+    raises ConfigError. ``observer`` writes to ``stream`` by ``writer``; all three are None, and
+    ``logger`` names a factory of observers, where the log is somebody else's. ``reactor_name`` is
+    one of twistd's, where it was given one."""
 
     log = Logger()
 
@@ -57,12 +59,14 @@ class ParentService(service.MultiService):
         *,
         observer: JSONLog | None,
         stream: Log | None,
+        writer: LogWriter | None = None,
         logger: str = "",
         reactor_name: str = "",
     ) -> None:
         super().__init__()
         self.tally: Tally
         self.stream = stream
+        self._writer = writer
         self._config, self._source = loaded
         self._reactor = reactor
         self._read = read
@@ -94,7 +98,13 @@ class ParentService(service.MultiService):
         # First of all: without a handler the signal ends the process.
         self._on_signal(signal.SIGHUP, self.reload)
         service.Service.privilegedStartService(self)
-        self._listeners.begin()
+        try:
+            self._listeners.begin()
+        except CannotListen:
+            # Whoever waits for the daemon's start looks at the log next.
+            if self._observer is not None:
+                self._observer.settle()
+            raise
 
     def startService(self) -> None:
         super().startService()
@@ -107,9 +117,10 @@ class ParentService(service.MultiService):
             raise failure from None
         if self.stream is not None:
             self.stream.share(self._lock)
-        if isinstance(self.stream, SharedFile):
+        if isinstance(self.stream, SharedFile) and self._writer is not None:
             self.stream.begun = self._begun
-            self._looking = LoopingCall(self._look, self.stream)
+            # In the thread that writes: a disk may hang.
+            self._looking = LoopingCall(self._writer.do, partial(self._look, self.stream))
             self._looking.clock = self._reactor
             self._looking.start(LOOK_SECONDS)
         for warning in self._config.warnings:
@@ -135,8 +146,13 @@ class ParentService(service.MultiService):
             self.log.error("The log file cannot be begun anew: {why}", why=error.strerror)
 
     def _begun(self, descriptor: int) -> None:
+        """From the thread that writes the log."""
+        self._reactor.callFromThread(self._tell_begun, os.dup(descriptor))
+
+    def _tell_begun(self, descriptor: int) -> None:
         for place in self._places:
             place.tell("log", descriptor)
+        os.close(descriptor)
 
     # Connections.
 

@@ -2,10 +2,10 @@
 there. When the line ends, so did the parent: the worker drains and ends as well.
 """
 
-import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application import service
@@ -20,6 +20,7 @@ from lmbroker.endpoints import parse_endpoint
 from lmbroker.jsonlog import JSONLog
 from lmbroker.line import Line, Message
 from lmbroker.listening import problem_of
+from lmbroker.log_writer import LogWriter
 from lmbroker.workers import tally
 from lmbroker.workers.beginning import Beginning, read
 from lmbroker.workers.log import Lines
@@ -36,11 +37,13 @@ class Worker:
         config: Config,
         end: socket.socket,
         lines: Lines | None,
+        writer: LogWriter | None,
         observer: ILogObserver,
         reactor: Any,
     ) -> None:
         self._reactor = reactor
         self._lines = lines
+        self._writer = writer
         self._folder = beginning.folder
         self._factories: dict[str, Any] = {}
         self._next: tuple[Any, Any] | None = None
@@ -59,6 +62,8 @@ class Worker:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
         self._reactor.callWhenRunning(self._begin)
         self._reactor.run(installSignalHandlers=False)
+        if self._writer is not None:
+            self._writer.settle()
         if self._orphaned:
             # Nobody else tidies up.
             tally.remove(self._folder)
@@ -131,9 +136,8 @@ class Worker:
 
     def _on_log(self, message: Message, file: int) -> None:
         # Without the file where the system gave us none: then the old one must do.
-        if self._lines is not None and file >= 0:
-            os.close(self._lines.descriptor)
-            self._lines.descriptor = file
+        if self._lines is not None and self._writer is not None and file >= 0:
+            self._writer.do(partial(self._lines.move, file))
 
     def _on_drain(self, message: Message, file: int) -> None:
         self._end()

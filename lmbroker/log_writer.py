@@ -1,0 +1,182 @@
+"""Writes the log from a thread of its own, so that a place that takes nothing stops nothing else.
+
+A terminal on which somebody has pressed Ctrl-S, a pipe whose reader stands still, a disk that
+hangs: each makes a write wait. Here only the thread waits. What comes meanwhile is kept up to a
+bound, then dropped and counted; when the place takes text again, a line tells how many are missing,
+where they would have stood.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+BUFFER_BYTES = 4 * 1024 * 1024
+"""What is kept while nothing can be written."""
+
+BATCH_BYTES = 64 * 1024
+"""Most bytes of one write, but for a line that is longer."""
+
+REST_SECONDS = 0.02
+"""How long lines are gathered: one write for all of them, which does not stand in the way of what
+has brought them."""
+
+LAST_SECONDS = 1.0
+"""How long the end of the process waits for what is not written yet, in all."""
+
+
+class Sink(Protocol):
+    """Where whole lines go. May wait as long as it likes; raises OSError where they are lost."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class LogWriter:
+    """Takes whole lines and writes them to ``sink``, from the thread that ``start`` begins. Until
+    then they are kept, since a process that becomes a daemon loses its threads.
+
+    ``gap`` makes the line that tells how many are missing; ``dropped`` is told of each time when
+    some were dropped, from any thread.
+    """
+
+    gap: Callable[[int], bytes] | None = None
+    dropped: Callable[[int], object] | None = None
+
+    def __init__(self, sink: Sink, limit: int = BUFFER_BYTES) -> None:
+        self._sink = sink
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        self._idle = threading.Condition(self._lock)
+        self._waiting: deque[bytes | int] = deque()
+        """Lines, and in the place of some that were dropped their number."""
+        self._held = 0
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._busy = False
+        self._torn = False
+        self._thread: threading.Thread | None = None
+        self._until: float | None = None
+        """When a process that ends waits no longer; None: it does not end."""
+
+    def write(self, lines: bytes) -> None:
+        """Take whole lines; never waits, but in a process that ends (``settle``)."""
+        lost = 0
+        with self._lock:
+            if self._held + len(lines) > self._limit:
+                lost = lines.count(b"\n")
+                self._miss(lost, self._waiting.append, -1)
+            else:
+                self._held += len(lines)
+                self._waiting.append(lines)
+        if lost:
+            self._tell(lost)
+        elif not self._some.is_set():
+            self._some.set()
+        if self._until is not None:
+            self._wait()
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Call ``job`` in the thread, before what comes now is written: whatever touches the
+        sink may wait as long as a write. It must not raise."""
+        self._jobs.append(job)
+        self._some.set()
+
+    def start(self) -> None:
+        """Begin to write."""
+        with self._lock:
+            if self._thread is None:
+                # A daemon: a write that never ends must not keep the process.
+                thread = threading.Thread(target=self._run, name="log", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def settle(self) -> None:
+        """The process ends: wait for what is not written yet, for a bounded time, now and with
+        each further line."""
+        if self._until is None:
+            self._until = time.monotonic() + LAST_SECONDS
+        try:
+            self.start()
+        except RuntimeError:
+            # The interpreter itself is at its end, and begins no thread.
+            while self._batch():
+                pass
+        self._some.set()
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self._until is not None
+        with self._lock:
+            while self._busy or self._held or self._jobs:
+                left = self._until - time.monotonic()
+                if left <= 0 or not self._idle.wait(left):
+                    return
+
+    # The thread.
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            if self._until is None:
+                time.sleep(REST_SECONDS)
+            self._some.clear()
+            self._busy = True
+            while self._jobs:
+                self._jobs.popleft()()
+            while self._batch():
+                pass
+            with self._lock:
+                self._busy = False
+                self._idle.notify_all()
+
+    def _batch(self) -> bool:
+        """Write what fits into one write. Whether there may be more."""
+        pieces: list[bytes] = []
+        lines: list[bytes] = []
+        size = missing = 0
+        with self._lock:
+            while self._waiting:
+                each = self._waiting[0]
+                if isinstance(each, int):
+                    missing += each
+                    line = self.gap(each) if self.gap is not None else b""
+                elif size and size + len(each) > BATCH_BYTES:
+                    break
+                else:
+                    line = each
+                    lines.append(each)
+                    size += len(each)
+                self._waiting.popleft()
+                pieces.append(line)
+        if not pieces:
+            return False
+        data = b"".join(pieces)
+        try:
+            # Behind half a line, which a full disk has left.
+            self._sink.write(b"\n" + data if self._torn else data)
+            self._torn = False
+        except Exception as error:
+            # A reader that is gone, a full disk. The next line tries again, and nothing else does.
+            self._torn = self._torn or not isinstance(error, BrokenPipeError)
+            lost = sum(each.count(b"\n") for each in lines)
+            with self._lock:
+                self._held -= size
+                self._miss(missing + lost, self._waiting.appendleft, 0)
+            self._tell(lost)
+            return False
+        with self._lock:
+            self._held -= size
+        return True
+
+    def _miss(self, count: int, put: Callable[[int], None], end: int) -> None:
+        """Note that so many lines are missing at this end of what waits."""
+        before = self._waiting[end] if self._waiting else b""
+        if isinstance(before, int):
+            self._waiting[end] = before + count
+        else:
+            put(count)
+
+    def _tell(self, lost: int) -> None:
+        if self.dropped is not None and lost:
+            self.dropped(lost)
