@@ -18,9 +18,9 @@ BUFFER_BYTES = 4 * 1024 * 1024
 BATCH_BYTES = 64 * 1024
 """Most bytes of one write, but for a line that is longer."""
 
-REST_SECONDS = 0.02
-"""How long lines are gathered: one write for all of them, which does not stand in the way of what
-has brought them."""
+REST_SECONDS = 0.01
+"""How long it rests after a write: what comes meanwhile is written together, so that it does not
+stand in the way of what brings many lines."""
 
 LAST_SECONDS = 1.0
 """How long the end of the process waits for what is not written yet, in all."""
@@ -118,8 +118,6 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             self._some.wait()
-            if self._until is None:
-                time.sleep(REST_SECONDS)
             self._some.clear()
             self._busy = True
             while self._jobs:
@@ -129,6 +127,8 @@ class LogWriter:
             with self._lock:
                 self._busy = False
                 self._idle.notify_all()
+            if self._until is None:
+                time.sleep(REST_SECONDS)
 
     def _batch(self) -> bool:
         """Write what fits into one write. Whether there may be more."""
