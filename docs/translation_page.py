@@ -548,11 +548,16 @@ What an *answer* loses on its way to the client is told with the same words: the
 with `answer.`, and stand in the headers, or in a comment at the end of a stream
 (`: x-lmbroker-dropped: answer.content[].web_search_tool_result`).
 
-What a backend's model can do is its profile: built in for the well-known families, and every
-value can be set in the configuration (`[models.profile]`). The tables are asked with
-`claude-sonnet-4-6` and with an OpenAI-compatible server of no known kind; other models may take
-more or less. Should a backend refuse a parameter that the broker placed, the broker asks once
-more without it, reports it, and remembers it for an hour.
+Nothing that stands in the conversation is refused: an image, a file, audio or a block that the
+backend cannot take becomes a short text that says what was left out (`[image left out: this model
+cannot see images]`), the same on each turn, and is reported. In mode `strict` it is a 400.
+
+How a backend's model is spoken to is its profile: built in for the well-known families and hosts,
+and every value can be set in the configuration (`[models.profile]`); `lmbroker explain` prints it.
+What is built in takes nothing away from a model: the broker asks, and should the backend refuse
+what the broker placed or may change, it asks again without it, reports that, and remembers it for
+an hour. The tables are asked with `claude-sonnet-4-6` and with an OpenAI-compatible server of no
+known kind; others may be told in other words.
 
 To see what becomes of a request of yours:
 

@@ -144,7 +144,7 @@ class _Alternatives:
             schema = ahead[-1]
             if id(schema) not in seen:
                 seen.add(id(schema))
-                target = _local(schema.get("$ref"), self._root)
+                target = local(schema.get("$ref"), self._root)
                 if target is not None and id(target) not in seen:
                     ahead.append(target)
                     continue
@@ -201,7 +201,7 @@ def _sorted_text(value: Any) -> bytes:
         return json.dumps(value, sort_keys=True).encode()
 
 
-def _local(ref: Any, root: JSON) -> JSON | None:
+def local(ref: Any, root: JSON) -> JSON | None:
     """What a reference inside the same document points to."""
     if not isinstance(ref, str) or not ref.startswith("#/"):
         return None
@@ -297,7 +297,7 @@ class _Walk:
             if (
                 not isinstance(value, str)
                 or _DEFINITION.fullmatch(value) is None
-                or _local(value, self.root) is None
+                or local(value, self.root) is None
             ):
                 raise _InexpressibleError("it refers to something outside of its definitions")
             self.references.setdefault(self.owner, []).append(value)

@@ -55,6 +55,22 @@ def test_a_tool_without_arguments_is_an_object_without_properties(schema: JSON |
         ({"type": "object", "required": None}, EMPTY),
         ({"anyOf": [TEXT, {"type": "array"}]}, {"anyOf": [TEXT, {"type": "array", "items": {}}]}),
         ({"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}),
+        ({"type": "STRING"}, TEXT),
+        ({"type": "object", "required": True}, EMPTY),
+        ({"type": "object", "required": ["a", "a"]}, {**EMPTY, "required": ["a"]}),
+        (
+            {"type": "array", "items": [TEXT, TEXT], "additionalItems": False},
+            {"type": "array", "prefixItems": [TEXT, TEXT], "items": {"not": {}}},
+        ),
+        ({"type": "array", "items": [TEXT]}, {"type": "array", "prefixItems": [TEXT], "items": {}}),
+        (
+            {"type": "number", "minimum": 1, "exclusiveMinimum": True},
+            {"type": "number", "exclusiveMinimum": 1},
+        ),
+        (
+            {"type": "number", "maximum": 1, "exclusiveMaximum": False},
+            {"type": "number", "maximum": 1},
+        ),
     ],
 )
 def test_what_is_missing_is_filled_in_wherever_a_schema_stands(inner: Any, whole: JSON) -> None:
@@ -66,6 +82,34 @@ def test_what_is_missing_is_filled_in_wherever_a_schema_stands(inner: Any, whole
         }
 
     assert completed_tool(places(inner)) == (places(whole), False)
+
+
+@pytest.mark.parametrize(
+    ("inner", "whole"),
+    [
+        ({"type": "any"}, {}),
+        ({"type": ["string", "datetime"]}, {"type": ["string"]}),
+        ({"type": "string", "enum": []}, TEXT),
+    ],
+)
+def test_what_no_schema_can_say_is_left_out_and_told(inner: JSON, whole: JSON) -> None:
+    found, changed = completed_tool({"type": "object", "properties": {"a": inner}})
+    assert (found["properties"]["a"], changed) == (whole, True)
+
+
+def test_a_reference_at_the_top_is_looked_up() -> None:
+    held = {"type": "object", "properties": {"a": TEXT}, "required": ["a"]}
+    schema = {"$ref": "#/definitions/Tool", "definitions": {"Tool": held}}
+    found, changed = completed_tool(schema)
+    assert found == {**held, "definitions": {"Tool": held}} and not changed
+    itself = {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}
+    assert completed_tool(itself)[0]["type"] == "object"
+
+
+def test_what_openai_refuses_at_the_top_is_left_out() -> None:
+    schema = {"type": "object", "properties": {"a": TEXT}, "not": {"required": ["b"]}}
+    assert completed_tool(schema) == ({"type": "object", "properties": {"a": TEXT}}, True)
+    assert completed_tool(schema, filled=False) == (schema, False)
 
 
 def test_alternatives_at_the_top_become_one_object() -> None:
