@@ -6,110 +6,42 @@ it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is 
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmbroker import headers, learned_rejections, rate_limit_headers, retries, routing
+from lmbroker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
 from lmbroker.course import Courses
-from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, Refused
 from lmbroker.headers import Pairs
 from lmbroker.health import Health
 from lmbroker.keys import may_use
 from lmbroker.learned_rejections import REPAIRS, LearnedRejections, Repairs
+from lmbroker.listed_limits import ListedLimits
 from lmbroker.listing import Listing
-from lmbroker.losses import in_answer, listed
+from lmbroker.losses import listed
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
 from lmbroker.routing import Route
-from lmbroker.whole_bodies import PIECE, Held, Pieces, Room
+from lmbroker.whole_bodies import Room
 from lmbroker.workflows import estimate, meet
-from lmbroker.workflows.contract import Transform, Unary, Workflow
-from lmbroker.workflows.conversion import EVENT_STREAM, bad_answer
+from lmbroker.workflows.contract import Unary, Workflow
+from lmbroker.workflows.conversion import bad_answer
 
 ERROR_BODY_LIMIT = 1024 * 1024
 
 
 CAPPED = ("chat", "completions")
 """The operations that ask for tokens and for a number of answers."""
-
-
-class Answer(Protocol):
-    """What goes back: status and headers at once, the body through ``deliver``."""
-
-    status: int
-    headers: Pairs
-
-    async def deliver(self, consumer: IConsumer) -> None: ...
-
-    def fail(self, error: ErrorInfo) -> None:
-        """End it now, with ``error`` where it is not whole yet."""
-        ...
-
-
-class WholeAnswer:
-    """An answer whose body is known."""
-
-    def __init__(
-        self, status: int, headers: Pairs, body: bytes, record: Record, held: Held | None = None
-    ) -> None:
-        """``held`` is kept as long as this is."""
-        self.status = status
-        self.headers = (*headers, ("content-length", str(len(body))))
-        self._body = body
-        self._held = held
-        self._record = record
-
-    async def deliver(self, consumer: IConsumer) -> None:
-        if len(self._body) > PIECE:
-            await Pieces(self._body, consumer).done
-        else:
-            consumer.write(self._body)
-        self._record.outcome = "complete"
-        self._record.bytes_out = len(self._body)
-
-    def fail(self, error: ErrorInfo) -> None:
-        """It is whole already."""
-
-
-class StreamAnswer:
-    """An answer that is still coming."""
-
-    def __init__(self, status: int, headers: Pairs, relay: Relay, record: Record) -> None:
-        self.status = status
-        self.headers = headers
-        self._relay = relay
-        self._record = record
-
-    def fail(self, error: ErrorInfo) -> None:
-        self._relay.fail(error)
-
-    async def deliver(self, consumer: IConsumer) -> None:
-        relay, record = self._relay, self._record
-        transform = relay.transform
-        try:
-            await relay.deliver(consumer)
-        finally:
-            record.bytes_out = relay.bytes_out
-            record.first_event_at = record.first_event_at or relay.first_event_at
-            _lost_in_answer(record, transform)
-            record.usage = transform.usage
-            record.stop = transform.stop
-        if transform.phase == "complete":
-            record.outcome = "complete"
-        else:
-            record.outcome = "stream_error"
-            if transform.error is not None:
-                record.code = transform.error.label
 
 
 class Broker:
@@ -137,7 +69,8 @@ class Broker:
         self.clock = clock
         self.wall = wall
         self._learned = LearnedRejections()
-        self.listing = Listing(config.index, backends, clock)
+        self.listed = ListedLimits()
+        self.listing = Listing(config.index, backends, clock, self.listed)
         self._answers = Room(config.limits.answers)
         self.offload = Offload(clock, lambda: self._config.limits)
 
@@ -152,7 +85,7 @@ class Broker:
         self._courses.health.rules = config.breaker
         self._answers.most = config.limits.answers
         self._courses.keep(config.aliases.values())
-        self.listing = Listing(config.index, self._backends, self.clock)
+        self.listing = Listing(config.index, self._backends, self.clock, self.listed)
 
     # The memory of a call.
 
@@ -251,12 +184,16 @@ class Broker:
 
         def counts(target: Target) -> bool:
             target = routing.named(target, call.alias)
-            repairs = Repairs(self._learned, target, route.overrides(target), now)
+            repairs = self._repairs(route, target, now)
             backend = target.backend
             known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
             return known.counts_tokens and not self._learned.counts_nothing(target, now)
 
         return routing.only(route, counts)
+
+    def _repairs(self, alias: Alias, target: Target, now: float) -> Repairs:
+        listed = self.listed.overrides(target)
+        return Repairs(self._learned, target, alias.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, or where its
@@ -301,7 +238,7 @@ class Broker:
         """One target. What it refuses and the broker may change is repaired and tried again, at
         most twice a call."""
         mode = call.mode or alias.mode
-        repairs = Repairs(self._learned, target, alias.overrides(target), now)
+        repairs = self._repairs(alias, target, now)
         told: BackendRefused | None = None
         while True:
             overrides = repairs.overrides
@@ -428,7 +365,7 @@ class Broker:
         else:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
-        _lost_in_answer(record, whole)
+        note_losses(record, whole)
         record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
@@ -483,17 +420,3 @@ class Broker:
             now=self.wall(),
         )
         return redact_headers(limits, target.backend.secrets)
-
-
-def _lost_in_answer(record: Record, answer: Unary | Transform) -> None:
-    """Add what the answer lost to what the request lost."""
-    if answer.dropped or answer.changed:
-        record.dropped = (*record.dropped, *in_answer(answer.dropped))
-        record.changed = (*record.changed, *in_answer(answer.changed))
-
-
-STREAM_HEADERS: Pairs = (
-    ("content-type", EVENT_STREAM),
-    ("cache-control", "no-cache"),
-    ("x-accel-buffering", "no"),
-)

@@ -122,7 +122,8 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
 
 class Repairs:
     """The repairs of one call at one target: which profile holds for its next try, and what of
-    them turned out to be right and is to be remembered. ``configured`` is the user's own."""
+    them turned out to be right and is to be remembered. ``configured`` is the user's own,
+    ``listed`` what the backend's list of models says."""
 
     def __init__(
         self,
@@ -130,11 +131,13 @@ class Repairs:
         target: Target,
         configured: Mapping[str, Any],
         now: float,
+        listed: Mapping[str, Any] = {},
     ) -> None:
         self._learned = learned
         self._target = target
         self._configured = configured
-        self._changes: Mapping[str, Any] = learned.overrides(target, now)
+        known = learned.overrides(target, now)
+        self._changes: Mapping[str, Any] = {**listed, **known} if listed else known
         self._kinds: set[str] = set()
         self._open: list[Repair] = []
         self._words = ""

@@ -17,6 +17,7 @@ from lmbroker.backends import Sender
 from lmbroker.call import Alias, Caller, Target
 from lmbroker.errors import AttemptFailed
 from lmbroker.keys import may_use
+from lmbroker.listed_limits import ListedLimits
 from lmbroker.routing import ANY, Aliases
 
 SECONDS = 2.5
@@ -54,7 +55,11 @@ class Listing:
 
     log = Logger()
 
-    def __init__(self, aliases: Aliases, backends: Sender, clock: Any) -> None:
+    def __init__(
+        self, aliases: Aliases, backends: Sender, clock: Any, limits: ListedLimits | None = None
+    ) -> None:
+        """``limits`` hears what the lists say of the models."""
+        self._limits = ListedLimits() if limits is None else limits
         self._aliases = aliases
         self._backends = backends
         self._clock = clock
@@ -134,7 +139,9 @@ class Listing:
             body = await answer.body(LIST_BYTES)
             if answer.status != 200:
                 raise ValueError(f"status {answer.status}")
+            more = bool(after)
             names, after = models.decode(body, dialect)
+            self._limits.told(target.backend.name, body, more=more)
             found.update(dict.fromkeys(names))
             if not after or len(found) > models.MODELS_OF_A_BACKEND:
                 break

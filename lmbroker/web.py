@@ -20,7 +20,8 @@ from werkzeug.exceptions import HTTPException
 
 from lmbroker import content_coding, models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.broker import STREAM_HEADERS, Answer, Broker
+from lmbroker.answers import STREAM_HEADERS, Answer
+from lmbroker.broker import Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
 from lmbroker.envelope import read
 from lmbroker.error_answers import REASONS, call_error_answer, new_id

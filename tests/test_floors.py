@@ -41,6 +41,7 @@ FLOORS = {
         "envelope",
         "models",
         "learned_rejections",
+        "listed_limits",
         "repairs",
         "keys",
         "health",
@@ -103,6 +104,7 @@ SIDEWAYS = {
     ("config_struct", "config_table"),
     ("workflows", "envelope"),
     ("workflows", "learned_rejections"),
+    ("listed_limits", "envelope"),
     ("workflows", "repairs"),
     ("repairs", "learned_rejections"),
     ("web", "metrics"),
@@ -138,6 +140,7 @@ SIDEWAYS = {
     ("models", "routing"),
     ("models", "workflows"),
     ("broker", "listing"),
+    ("broker", "answers"),
     ("course", "routing"),
     ("course", "health"),
 }

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import PATHS, ask, unary
+from house import CONFIG, PATHS, ask, unary
 
 WHOLE = json.dumps(
     {
@@ -159,3 +159,72 @@ async def test_case_103_an_error_as_the_first_event_of_a_stream_is_repaired_too(
     assert "temperature" not in await body_of(again, 1)
     again.transport.write(unary(WHOLE))
     await client.has(b"done")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_limit_that_nobody_asked_for_is_not_placed_where_the_format_needs_none(open_house):
+    house = await open_house()
+    body = json.dumps({"model": "o", "messages": [{"role": "user", "content": "x"}]}).encode()
+    await house.post(PATHS["openai"], body)
+    backend = await house.backend()
+    assert not {"max_tokens", "max_completion_tokens"} & (await body_of(backend, 1)).keys()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_limit_that_the_format_needs_learns_the_window(open_house):
+    house = await open_house(config=CONFIG.replace("real-a", "some-model"))
+    body = json.dumps({"model": "a", "messages": [{"role": "user", "content": "x"}]}).encode()
+    client = await house.post(PATHS["openai"], body)
+    backend = await house.backend()
+    asked = (await body_of(backend, 1))["max_tokens"]
+    backend.transport.write(
+        refusal(
+            f"max_completion_tokens={asked} cannot be greater than max_model_len=4096. Please "
+            f"request fewer output tokens. (parameter=max_completion_tokens, value={asked})"
+        )
+    )
+    assert 256 <= (await body_of(backend, 2))["max_tokens"] < 4096
+    answer = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "some-model",
+        "content": [{"type": "text", "text": "done"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    backend.transport.write(unary(json.dumps(answer).encode()))
+    await client.has(b"done")
+    assert "x-lmbroker-dropped" not in client.head
+    # What was learned holds for the next call, and for one that asks for too much itself.
+    await house.post(PATHS["openai"], body)
+    assert (await body_of(backend, 3))["max_tokens"] <= 2048
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_limit_of_the_client_above_the_models_is_clamped_and_told(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o", max_tokens=32000))
+    backend = await house.backend()
+    await body_of(backend, 1)
+    backend.transport.write(refusal("max_tokens must be less than or equal to 8192"))
+    assert (await body_of(backend, 2))["max_tokens"] == 8192
+    backend.transport.write(unary(WHOLE))
+    await client.has(b"done")
+    assert "x-lmbroker-changed: max_tokens" in client.head
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_prompt_that_is_too_long_is_never_repaired(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["anthropic"], ask("o", max_tokens=32000))
+    backend = await house.backend()
+    await body_of(backend, 1)
+    backend.transport.write(
+        refusal(
+            "This model's maximum context length is 4096 tokens. However, your prompt contains at "
+            "least 4097 input tokens, which exceeds this limit even without any output tokens."
+        )
+    )
+    await client.has(b"prompt is too long: 4097 tokens > 4096 maximum")
+    assert len((await house.ended())[0].attempts) == 1
