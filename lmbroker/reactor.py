@@ -11,6 +11,7 @@ take all. It also enters no logging context for each thing that happens to a soc
 import errno
 import sys
 import time
+from collections.abc import Callable
 from select import EPOLLIN
 from typing import Any
 
@@ -33,7 +34,13 @@ class TurnReactor(EPollReactor):
 
     def __init__(self) -> None:
         self._unsent: dict[Any, None] = {}
+        self._ending: list[Callable[[], None]] = []
         super().__init__()
+
+    def at_end_of_turn(self, act: Callable[[], None]) -> None:
+        """Do ``act`` once, when all that this turn has brought was dealt with, and before what it
+        has written is sent."""
+        self._ending.append(act)
 
     def addWriter(self, writer: Any) -> None:
         # A client that is connecting waits for its socket to become writable.
@@ -60,6 +67,8 @@ class TurnReactor(EPollReactor):
 
     def runUntilCurrent(self) -> None:
         super().runUntilCurrent()
+        while self._ending:
+            self._end()
         if self._unsent:
             # Before the next poll is told how long it may take: sending may set a timer.
             self._send()
@@ -108,6 +117,14 @@ class TurnReactor(EPollReactor):
                     why = sys.exc_info()[1]
                     log.err()
         self._let_go(connection, why, reading=True)
+
+    def _end(self) -> None:
+        ending, self._ending = self._ending, []
+        for act in ending:
+            try:
+                act()
+            except Exception:
+                log.err()
 
     def _send(self) -> None:
         for writer in list(self._unsent):

@@ -65,7 +65,7 @@ FLOORS = {
         "offload",
         "whole_bodies",
     ],
-    5: ["broker", "web_resource", "listing"],
+    5: ["answers", "broker", "web_resource", "listing"],
     6: [
         "web",
         "checks",

@@ -348,3 +348,27 @@ def test_it_is_installed_only_where_there_is_no_reactor_yet() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False", "True"], done.stderr
+
+
+def test_the_end_of_a_turn_comes_before_what_was_written_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    done = []
+    reactor = world.reactor
+    monkeypatch.setattr(reactor, "_send", lambda: done.append("sent"))
+
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    def first(data: bytes) -> None:
+        reactor.at_end_of_turn(lambda: done.append("end"))
+        reactor.at_end_of_turn(fails)
+        reactor.at_end_of_turn(lambda: reactor.at_end_of_turn(lambda: done.append("more")))
+        world.server.transport.write(b"x")
+        done.append("read")
+
+    world.server.on_data = first
+    world.client.sendall(b"x")
+    world.until(lambda: "sent" in done)
+    assert done[:4] == ["read", "end", "more", "sent"]
+    assert [event["failure"].type for event in logged] == [ZeroDivisionError]

@@ -160,8 +160,8 @@ async def test_a_busy_reactor_gives_nobody_what_came_meanwhile(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_goes_over_a_kept_connection_goes_at_once(chatty):
-    """Between the look into it and the end of the turn something might come."""
+async def test_what_goes_over_a_kept_connection_goes_with_the_look_into_it(chatty):
+    """Where the reactor's turns have no end that it would wait for, it goes at once."""
     server, caller = chatty(b"")
     await caller.ask(b"first")
     asked = Deferred.fromCoroutine(caller.ask(b"second"))

@@ -7,16 +7,12 @@ without end.
 """
 
 import re
-import socket
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpResponseParser
-from OpenSSL.SSL import Error as OpenSSLError
-from OpenSSL.SSL import WantReadError
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
@@ -25,9 +21,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from lmbroker import connections
 from lmbroker.client.failures import StaleConnection
 from lmbroker.client.response import Received, Response
+from lmbroker.client.wire import Wire
 from lmbroker.connections import HEADER_LIMIT, TooLong, unsent
-from lmbroker.peer import first_words, innermost
-from lmbroker.peer import lookout as lookout_of
 
 if TYPE_CHECKING:
     from lmbroker.client.pool import Key, Pool
@@ -46,9 +41,6 @@ empty again before anybody else may run."""
 
 _EMPTY_LINE = b"\r\n\r\n\r\n"
 """How a read ends where an empty line follows a response: no chunked one ends so."""
-
-TLS_READS = 8
-"""So many times what TLS has to say may go on before a connection is given up."""
 
 _CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
 
@@ -79,13 +71,12 @@ class Connection(Protocol):
         "_end",
         "_fields",
         "_keep",
-        "_lookout",
         "_parser",
         "_paused",
         "_pool",
+        "_request",
         "_response",
         "_taker",
-        "_used",
         "_waiter",
         "_wire",
         "gone",
@@ -102,11 +93,10 @@ class Connection(Protocol):
         self.idle_since = self.sent_at = 0.0
         self.gone: Deferred[None] | None = None
         self.transport = None
-        self._wire: Any = None
-        """The TCP connection, under TLS or not."""
-        self._lookout: Any = None
-        self._used = False
-        """It has carried an answer."""
+        self._wire: Wire | None = None
+        """There once it has carried an answer."""
+        self._request: bytes | None = None
+        """What is to be sent at the end of the turn."""
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
@@ -121,45 +111,9 @@ class Connection(Protocol):
         self._parser: Any = HttpResponseParser(self)
 
     def connectionMade(self) -> None:
-        self._wire = innermost(self.transport)
         if isinstance(self.transport, TCPConnection):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
-
-    def quiet(self) -> bool:
-        """Whether nothing has come since the last answer, the end of the connection included.
-        The reactor has read what came before its last turn: who knows how long ago that was."""
-        lookout = self._lookout
-        if lookout is None:
-            lookout = self._lookout = lookout_of(self._wire)
-        stirs = lookout is not None and lookout.poll(0)
-        if isinstance(self.transport, TLSMemoryBIOProtocol):
-            return self._quiet_within(stirs)
-        if stirs:
-            said = first_words(self._wire)
-            if said:
-                self._pool.stray(self, "unasked", said)
-            return False
-        return True
-
-    def _quiet_within(self, stirs: Any) -> bool:
-        """The same of TLS, which has things to say of its own, such as tickets for sessions: it
-        reads them now, and ``dataReceived`` has what else was said."""
-        reads = 0
-        while stirs:
-            reads += 1
-            if reads > TLS_READS or self._wire.doRead() is not None or self.transport is None:
-                return False
-            stirs = self._lookout.poll(0)
-        try:
-            # Of the read that is under way, where the last answer was part of it.
-            said = self.transport.getHandle().recv(32, socket.MSG_PEEK)
-        except WantReadError:
-            return True
-        except OpenSSLError:
-            return False
-        self._pool.stray(self, "unasked", said)
-        return False
 
     def send(self, request: bytes, keep: bool, response: Response) -> "Deferred[Any]":
         """Send a request; fires with ``response`` when its head is here.
@@ -173,32 +127,41 @@ class Connection(Protocol):
         self._paused = False
         self._end: Failure | None = None
         self._waiter = Deferred(self._unwanted)
-        self.sent_at = self._pool.seconds()
-        self._write(request)
-        return self._waiter
-
-    def _write(self, request: bytes) -> None:
-        """Give it to the kernel now and not at the end of the turn: between the look into the
-        connection and this nothing may come."""
-        transport = self.transport
-        if isinstance(transport, TCPConnection):
-            try:
-                count = transport.socket.send(request[: transport.SEND_LIMIT])
-            except OSError:
-                # There is no room, or no peer: the reactor will see.
-                count = 0
-            if count < len(request):
-                transport.write(request[count:])
-        elif self._used and isinstance(transport, TLSMemoryBIOProtocol):
-            # Not what puts small writes together, a turn later.
-            TLSMemoryBIOProtocol.write(transport, request)
-            if isinstance(self._wire, TCPConnection):
-                self._wire.doWrite()
+        waiter = self._waiter
+        if self._wire is None:
+            self.transport.write(request)
         else:
-            transport.write(request)
+            self._request = request
+            self._pool.post(self)
+        return waiter
+
+    def deliver(self) -> None:
+        """Send the request that waits. Whatever has come since the last answer is not the answer
+        to it: the reactor has read what came before its last turn, and who knows how long ago that
+        was."""
+        request, wire = self._request, self._wire
+        if request is None or wire is None:
+            return
+        said = wire.look()
+        if said is None:
+            self._request = None
+            self.sent_at = self._pool.seconds()
+            wire.write(request)
+            return
+        if said:
+            self._pool.stray(self, "unasked", said)
+        self._unsent()
+
+    def _unsent(self) -> None:
+        """The connection is of no use, and the request that waits for it has not been sent."""
+        self.abort()
+        self._request = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.errback(Failure(StaleConnection()))
 
     def _unwanted(self, _: Any) -> None:
-        self._waiter = None
+        self._waiter = self._request = None
         self.abort()
 
     def abort(self) -> None:
@@ -211,10 +174,14 @@ class Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None and (self._response is None or self._end is not None):
+        if self._request is not None or (
+            waiter is None and (self._response is None or self._end is not None)
+        ):
             # An answer to nothing.
             if self.transport is not None:
                 self._pool.stray(self, "unasked" if self._response is None else "surplus", data)
+            if self._request is not None:
+                self._unsent()
             return
         chunk = _only_chunk(data) if self._chunked else b""
         if chunk and self._aligned and self._response is not None:
@@ -270,10 +237,11 @@ class Connection(Protocol):
         return data.endswith(_EMPTY_LINE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.transport = self._parser = None
         waiter, self._waiter = self._waiter, None
+        without_answer = None if waiter is None else self._without_answer(reason)
+        self.transport = self._parser = self._wire = self._request = None
         if waiter is not None:
-            waiter.errback(Failure(self._without_answer(reason)))
+            waiter.errback(Failure(without_answer))
         elif self._response is None:
             self._pool.forget(self)
         else:
@@ -288,7 +256,9 @@ class Connection(Protocol):
         """What it means that the connection is gone before a response came."""
         if self._bare:
             return ResponseFailed([reason])
-        if self._used and self._pool.seconds() - self.sent_at <= connections.STALE_SECONDS:
+        unsent = self._request is not None
+        quick = self._pool.seconds() - self.sent_at <= connections.STALE_SECONDS
+        if unsent or (self._wire is not None and quick):
             return StaleConnection()
         return ResponseNeverReceived([reason])
 
@@ -420,5 +390,6 @@ class Connection(Protocol):
                 if self._paused:
                     # Its taker has no power over it any more.
                     self.resume()
-                self._used = True
+                if self._wire is None:
+                    self._wire = Wire(transport)
                 self._pool.keep(self)

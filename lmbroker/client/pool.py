@@ -19,7 +19,7 @@ class Pool:
     """Idle connections, by what they lead to. The one used last is used next.
 
     What came over a connection that nobody had asked for would be taken for the answer to the next
-    request, which may be another client's. So each is looked at when it is used again, and where
+    request, which may be another client's. So each is looked into when it is used again, and where
     something came, all connections to that backend are given up, and none is used again for a
     while.
     """
@@ -34,18 +34,33 @@ class Pool:
         self._distrusted: dict[Key, float] = {}
         """Until when."""
         self._timer: Any = None
+        self._posted: list[Connection] = []
+        self._at_end = getattr(reactor, "at_end_of_turn", None)
+        """Only our own reactor's turns have an end that one can be told of."""
 
     def take(self, key: Key) -> "Connection | None":
         """A connection that leads there, and is nobody else's from now on."""
         idle = self._idle.get(key)
-        while idle:
-            connection = idle.pop()
-            if connection.quiet():
-                return connection
-            connection.abort()
-            # It may have been the last: what stirred may have cost all of them.
-            idle = self._idle.get(key)
-        return None
+        return idle.pop() if idle else None
+
+    def post(self, connection: "Connection") -> None:
+        """Have a connection that was taken here ``deliver`` its request, at the end of the turn:
+        sent each for itself, requests wake the other side as often (15 µs of a call of 160)."""
+        if self._at_end is None:
+            connection.deliver()
+            return
+        if not self._posted:
+            self._at_end(self._deliver)
+        self._posted.append(connection)
+
+    def _deliver(self) -> None:
+        posted, self._posted = self._posted, []
+        for connection in posted:
+            try:
+                connection.deliver()
+            except Exception:
+                self.log.failure("A request was not sent")
+                connection.abort()
 
     def keep(self, connection: "Connection") -> None:
         """Hold a connection for its next request."""

@@ -24,6 +24,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
 from lmbroker.client.connection import HEADERS, Connection
+from lmbroker.client.failures import StaleConnection
 from lmbroker.client.pool import Pool
 from lmbroker.client.response import Received, Response
 from lmbroker.connections import (
@@ -531,8 +532,11 @@ def test_what_the_reactor_has_not_read_yet_is_noticed(line, event):
             backends.send(WHOLE)
         elif event == "end":
             backends.close()
-        assert (line.pool.take(KEY) is line.connection) is (event == "nothing")
+        assert line.pool.take(KEY) is line.connection
+        line.ask()
+        assert [failure.type for failure in line.got] == [StaleConnection] * (event != "nothing")
         assert line.wire.aborted is (event != "nothing")
+        assert line.wire.writes == [REQUEST] * (2 if event == "nothing" else 1)
 
 
 @pytest.fixture
@@ -659,3 +663,71 @@ def test_treq_asks_for_nothing_that_would_make_all_of_them(line):
     decoded = ContentDecoderAgent(None, [(b"gzip", GzipDecoder)])._handleResponse(line.response)
     assert decoded is line.response
     assert headers._made is None
+
+
+# At the end of the turn.
+
+
+class Turns(Clock):
+    """A clock with turns; ``end`` ends one."""
+
+    def __init__(self):
+        super().__init__()
+        self.ending = []
+
+    def at_end_of_turn(self, act):
+        self.ending.append(act)
+
+    def end(self):
+        ending, self.ending = self.ending, []
+        for act in ending:
+            act()
+
+
+@pytest.fixture
+def waiting():
+    """A line that was used before, with a request that waits for the end of the turn."""
+    line = Line(Pool(Turns()))
+    line.ask(take=Taker())
+    line.comes(WHOLE)
+    assert line.pool.take(KEY) is line.connection
+    return line.ask()
+
+
+def test_a_request_over_a_kept_connection_goes_at_the_end_of_the_turn(waiting):
+    assert waiting.wire.writes == [REQUEST]
+    waiting.pool._reactor.end()
+    assert waiting.wire.writes == [REQUEST] * 2
+    waiting.comes(WHOLE)
+    assert waiting.response.code == 200
+
+
+def test_the_requests_of_a_turn_go_together(waiting):
+    other = Line(waiting.pool)
+    other.ask(take=Taker())
+    other.comes(WHOLE)
+    other.pool.take(KEY)
+    other.ask()
+    assert len(waiting.pool._reactor.ending) == 1
+    waiting.pool._reactor.end()
+    assert (len(waiting.wire.writes), len(other.wire.writes)) == (2, 2)
+
+
+@pytest.mark.parametrize("event", ["bytes", "end"])
+def test_what_comes_before_the_request_goes_is_no_answer_to_it(waiting, event):
+    if event == "bytes":
+        waiting.comes(WHOLE)
+        assert waiting.wire.aborted
+    else:
+        waiting.pool._reactor.advance(9)
+        waiting.lost()
+    assert waiting.response.type is StaleConnection
+    waiting.pool._reactor.end()
+    assert waiting.wire.writes == [REQUEST]
+
+
+def test_a_request_that_is_cancelled_before_it_goes_never_goes(waiting):
+    waiting.sent.cancel()
+    assert waiting.wire.aborted
+    waiting.pool._reactor.end()
+    assert waiting.wire.writes == [REQUEST]
