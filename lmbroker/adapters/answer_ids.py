@@ -4,9 +4,13 @@ A missing id is derived from the broker's id of the request: unique per call, an
 for the same call whether it is streamed or not.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 
+import msgspec
+
 from lmbroker.adapters.names import carried_id
+from lmbroker.unified.parts import Part, ToolCallPart
 
 COMPLETION = "chatcmpl-"
 MESSAGE = "msg_"
@@ -28,6 +32,19 @@ def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -
     if not id:
         return "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
     return id if tool_id is None else carried_id(id, tool_id)
+
+
+def unrepeated(parts: Iterable[Part]) -> list[Part]:
+    """``parts``, without an id where a call repeats that of another one of its answer."""
+    seen: set[str] = set()
+    out: list[Part] = []
+    for part in parts:
+        if isinstance(part, ToolCallPart):
+            if part.id in seen:
+                part = msgspec.structs.replace(part, id="")
+            seen.add(part.id)
+        out.append(part)
+    return out
 
 
 def _digits(text: str) -> str:

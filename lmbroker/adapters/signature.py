@@ -39,9 +39,10 @@ FOREIGN_FORMAT = "unknown"
 """``format`` of an entry of any other vendor; its signature is one of our tokens."""
 
 
-FIELDS = ("reasoning_content", "reasoning", "content")
+THINK_TAGS = "think"
+FIELDS = ("reasoning_content", "reasoning", "content", THINK_TAGS)
 """The fields of a message in which backends send reasoning as text; ``content`` is a list with
-``thinking`` pieces (Mistral's form)."""
+``thinking`` pieces (Mistral's form), and ``think`` stands for tags at the head of the text."""
 
 
 def seal(kind: dict[str, Any]) -> str:

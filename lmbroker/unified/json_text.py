@@ -7,6 +7,7 @@ the slow road through the standard library and is written with ASCII escapes.
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -43,6 +44,7 @@ _fast_decode = msgspec.json.Decoder().decode
 encode_text = msgspec.json.Encoder(enc_hook=_unknown, decimal_format="number").encode
 """Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
 
+_EMPTY_BEFORE = re.compile(r"(?:\s*\{\s*\})+(?=\s*\{)")
 INVALID_JSON = "INVALID_JSON"
 """Key of the object that carries tool arguments which are no JSON object (Anthropic's advice)."""
 
@@ -70,13 +72,23 @@ def encode(value: Any) -> bytes:
 
 
 def arguments(text: str) -> dict[str, Any] | None:
-    """A tool call's arguments: no text is no arguments, None is no JSON object."""
+    """A tool call's arguments, None where they are no JSON object.
+
+    No text and ``null`` are no arguments. A JSON text of the JSON text of an object is that object
+    (SGLang with Kimi), and an empty object before the real one is left out (gateways in front of
+    Claude).
+    """
     if not text or text.isspace():
         return {}
     try:
         value = decode(text)
+        if isinstance(value, str):
+            value = decode(value)
     except ValueError:
-        return None
+        found = _EMPTY_BEFORE.match(text)
+        return arguments(text[found.end() :]) if found else None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 

@@ -83,7 +83,7 @@ def test_blocks_become_parts_in_their_order() -> None:
         {"type": "redacted_thinking", "data": "b3BhcXVl"},
         {"type": "text", "text": "Hi", "citations": [cited]},
         {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
-        {"type": "tool_use", "id": "t", "name": "g"},
+        {"type": "tool_use", "id": "u", "name": "g"},
         nameless,
         server,
         {"no": "block"},
@@ -97,7 +97,7 @@ def test_blocks_become_parts_in_their_order() -> None:
             citations=(Citation(kind="char", cited_text="x", origin="anthropic", raw=cited),),
         ),
         ToolCallPart(id="t", name="f", args={"a": 1}),
-        ToolCallPart(id="t", name="g", args={}),
+        ToolCallPart(id="u", name="g", args={}),
         OpaquePart(origin="anthropic", type="tool_use", raw=nameless),
         OpaquePart(origin="anthropic", type="server_tool_use", raw=server),
     )

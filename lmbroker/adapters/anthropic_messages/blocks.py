@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmbroker.adapters.signature import from_wire
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import Citation, OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
 
 JSON = dict[str, Any]
@@ -36,11 +37,17 @@ def decode_block(block: Any) -> Part | None:
     if kind == "redacted_thinking":
         return ReasoningPart(redacted=text_at(block, "data"))
     if kind == "tool_use" and text_at(block, "name"):
-        args = block.get("input")
+        args, raw = block.get("input"), None
+        if args is not None and not isinstance(args, dict):
+            # Servers that only nearly speak the dialect give a text, or what is no object.
+            raw = args if isinstance(args, str) else json_text.encode(args).decode()
+            args = json_text.arguments(raw)
+            raw = raw if args is None else None
         return ToolCallPart(
             id=text_at(block, "id"),
             name=text_at(block, "name"),
-            args=args if isinstance(args, dict) else {},
+            args={} if args is None and raw is None else args,
+            raw_args=raw,
         )
     return OpaquePart(origin="anthropic", type=kind, raw=block)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmbroker.adapters import error_bodies, stop_words
-from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id
+from lmbroker.adapters.answer_ids import MESSAGE, answer_id, call_id, unrepeated
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, text_at
 from lmbroker.adapters.anthropic_messages.ending import (
     decode_stop,
@@ -12,7 +12,7 @@ from lmbroker.adapters.anthropic_messages.ending import (
     encode_usage,
     tier_of,
 )
-from lmbroker.adapters.anthropic_messages.stream_encode import signature_of
+from lmbroker.adapters.anthropic_messages.stream_encode import ARGUMENTS, signature_of
 from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import INVALID_JSON
@@ -37,7 +37,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     failed = stop_words.failure(body.get("stop_reason"))
     if failed is not None:
         raise Broken(failed, phase="reading")
-    parts: tuple[Part, ...] = tuple(filter(None, map(decode_block, content)))
+    parts: tuple[Part, ...] = tuple(unrepeated(filter(None, map(decode_block, content))))
     usage = decode_usage(body.get("usage"))
     stop = decode_stop(
         body.get("stop_reason"),
@@ -117,6 +117,8 @@ def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:
         args = {"input": part.raw_args or ""}
     elif args is None:
         args = {INVALID_JSON: part.raw_args} if part.raw_args else {}
+        if part.raw_args:
+            reply.losses.change(ARGUMENTS)
     return {
         "type": "tool_use",
         "id": call_id(part.id, reply.request_id, number, reply.tool_id),

@@ -46,6 +46,7 @@ class AnthropicDecoder:
         "_delta",
         "_ended",
         "_id",
+        "_ids",
         "_index",
         "_kind",
         "_model",
@@ -76,6 +77,8 @@ class AnthropicDecoder:
         self._pieces: dict[str, list[str]] = {}
         """What came in deltas for it: key of the text -> pieces."""
         self._called = False
+        self._ids: set[str] = set()
+        """Of the calls so far."""
         self._usage: JSON = {}
         self._delta: JSON = {}
 
@@ -200,7 +203,10 @@ class AnthropicDecoder:
             return [start, PartDelta(index, "reasoning", part.text)] if part.text else [start]
         if isinstance(part, ToolCallPart):
             self._called = True
-            return [PartStart(index, ToolCallPart(id=part.id, name=part.name, args=part.args))]
+            id = "" if part.id in self._ids else part.id
+            self._ids.add(id)
+            start = PartStart(index, ToolCallPart(id=id, name=part.name, args=part.args))
+            return [start, PartDelta(index, "args", part.raw_args)] if part.raw_args else [start]
         return [PartStart(index, part)]  # type: ignore[arg-type]
 
     def _block_delta(self, index: Any, delta: JSON) -> list[StreamEvent]:

@@ -51,6 +51,8 @@ BAD_ARGUMENTS = ErrorInfo(
     message="the backend sent tool call arguments that are not a JSON object",
     code="bad_upstream_response",
 )
+ARGUMENTS = "choices[].message.tool_calls[].function.arguments"
+"""Where a backend told arguments that are no JSON object, which are wrapped for the client."""
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 COMMENT = b": ping\n\n"
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
@@ -237,7 +239,13 @@ class AnthropicEncoder:
         text = json_text.joined(self._held)
         if part.kind == "custom":
             return {"input": text}
-        return {json_text.INVALID_JSON: text} if self._scanner.broken else part.args or {}
+        if not self._scanner.broken:
+            return part.args or {}
+        found = json_text.arguments(text)
+        if found is not None:
+            return found
+        self._reply.losses.change(ARGUMENTS)
+        return {json_text.INVALID_JSON: text}
 
     def _finish(self, finish: Finish) -> bytes:
         start = b"" if self._started else self._start(Start("", ""))

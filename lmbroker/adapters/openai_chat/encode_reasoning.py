@@ -15,7 +15,8 @@ from lmbroker.adapters.base import JSON
 from lmbroker.adapters.names import carried_id, wire_id
 from lmbroker.adapters.openai_chat.encode_parts import Parts, text
 from lmbroker.adapters.reasoning import clip, effort_of
-from lmbroker.adapters.signature import FOREIGN_FORMAT
+from lmbroker.adapters.signature import FOREIGN_FORMAT, THINK_TAGS
+from lmbroker.adapters.think_tags import CLOSE, OPEN
 from lmbroker.profiles import Profile
 from lmbroker.unified.parts import ReasoningPart, Signature
 from lmbroker.unified.request import Effort, Reasoning
@@ -282,6 +283,9 @@ class _Replay:
         message = self._message
         for field, texts in self._texts.items():
             words = "".join(texts)
+            if field == THINK_TAGS:
+                self._tags(words)
+                continue
             if field != "content":
                 message[field] = words
                 continue
@@ -290,3 +294,11 @@ class _Replay:
             thinking = {"type": "thinking", "thinking": [text(words)]}
             message["content"] = [thinking, *said]
         message.update(self._lists)
+
+    def _tags(self, words: str) -> None:
+        """Reasoning goes back to the head of the text, between its tags."""
+        head, content = f"{OPEN}{words}{CLOSE}\n\n", self._message.get("content")
+        if isinstance(content, list):
+            self._message["content"] = [text(head), *content]
+        else:
+            self._message["content"] = head + (content or "")

@@ -3,10 +3,11 @@
 from typing import Any
 
 from lmbroker.adapters import error_bodies, stop_words
-from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id
+from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id, unrepeated
 from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.adapters.openai_chat import ending
 from lmbroker.adapters.openai_chat.annotations import annotations
+from lmbroker.adapters.openai_chat.choices import first_choice, one_choice
 from lmbroker.adapters.openai_chat.content import (
     arguments_text,
     called,
@@ -17,9 +18,18 @@ from lmbroker.adapters.openai_chat.content import (
 )
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry, signs
+from lmbroker.adapters.signature import THINK_TAGS
+from lmbroker.adapters.think_tags import told_apart
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import arguments, encode
-from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
+from lmbroker.unified.parts import (
+    OpaquePart,
+    Part,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
 from lmbroker.unified.response import Response, Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
@@ -31,11 +41,12 @@ its content."""
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """A backend's answer; only the choice of index 0 counts.
+    """A backend's answer; its choices count as one.
 
     Raises Broken when it is an error, or has no choice with a message.
     """
-    choice = _first(body.get("choices"))
+    reading = reading or Reading()
+    choice = one_choice(body.get("choices"), reading.losses)
     finish, message = choice.get("finish_reason"), choice.get("message")
     message = message if isinstance(message, dict) else {}
     if stop_words.meaning(finish) not in _SILENT and _SAYS.isdisjoint(message):
@@ -45,7 +56,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     failed = stop_words.failure(finish)
     if failed is not None:
         raise Broken(failed, phase="reading")
-    parts = _parts(message)
+    parts = unrepeated(_parts(message, think_tags=reading.think_tags))
     refusal = message.get("refusal")
     stop = ending.decode_stop(
         finish,
@@ -53,7 +64,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         refusal=refusal if isinstance(refusal, str) else "",
         matched=choice.get("stop_reason") or choice.get("matched_stop"),
     )
-    if stop_words.meaning(finish) == "other" and reading is not None:
+    if stop_words.meaning(finish) == "other":
         reading.losses.change("choices[].finish_reason")
     id, model, created = body.get("id"), body.get("model"), body.get("created")
     return Response(
@@ -70,7 +81,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason (of the first choice) of an answer that is passed through."""
     usage = ending.decode_usage(body.get("usage"))
-    finish = _first(body.get("choices")).get("finish_reason")
+    finish = first_choice(body.get("choices")).get("finish_reason")
     if not finish:
         return usage, ""
     if finish == "stop":
@@ -184,9 +195,13 @@ class _Message:
         return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}
 
 
-def _parts(message: JSON) -> list[Part]:
+def _parts(message: JSON, *, think_tags: bool) -> list[Part]:
     content = message.get("content")
-    if isinstance(content, str) and not any(map(message.get, (*_BESIDES, *_SIGNED))):
+    if (
+        isinstance(content, str)
+        and not think_tags
+        and not any(map(message.get, (*_BESIDES, *_SIGNED)))
+    ):
         # Most answers are one text: it becomes here what it would below.
         return [TextPart(text=content)] if content else []
     parts: list[Part] = []
@@ -199,6 +214,11 @@ def _parts(message: JSON) -> list[Part]:
         signature = extra_signature(message["extra_content"])
         parts.append(ReasoningPart(signature=signature))
     text = "".join(spoken(message))
+    if think_tags:
+        inside, text = told_apart(text)
+        if inside:
+            signature = Signature(origin="openai", field=THINK_TAGS)
+            parts.append(ReasoningPart(text=inside, signature=signature))
     if text:
         parts.append(TextPart(text=text))
     refusal = message.get("refusal")
@@ -237,14 +257,10 @@ def _decode_call(call: Any) -> ToolCallPart | None:
         return ToolCallPart(id=id, name=name, raw_args=text, kind="custom")
     if not text or text.isspace():
         return ToolCallPart(id=id, name=name, args={})
-    return ToolCallPart(id=id, name=name, args=arguments(text), raw_args=text)
-
-
-def _first(choices: Any) -> JSON:
-    for choice in choices if isinstance(choices, list) else []:
-        if isinstance(choice, dict) and not choice.get("index"):
-            return choice
-    return {}
+    found = arguments(text)
+    if found is not None and not text.lstrip().startswith("{"):
+        return ToolCallPart(id=id, name=name, args=found)  # null, or an object within a text
+    return ToolCallPart(id=id, name=name, args=found, raw_args=text)
 
 
 def _broken(message: str) -> Broken:

@@ -10,11 +10,11 @@ judged here: they are text, and who needs them to be an object looks.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from lmbroker.adapters import error_bodies, stop_words, stream_errors
 from lmbroker.adapters.base import Reading
-from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.openai_chat import ending, reasoning_details
 from lmbroker.adapters.openai_chat.content import (
     arguments_text,
@@ -26,6 +26,9 @@ from lmbroker.adapters.openai_chat.content import (
     told_usage,
 )
 from lmbroker.adapters.openai_chat.plain_chunk import plain_text
+from lmbroker.adapters.openai_chat.waiting_part import OVER, REASONING, TEXTS, WaitingPart
+from lmbroker.adapters.signature import THINK_TAGS
+from lmbroker.adapters.think_tags import ThinkTags
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
@@ -59,65 +62,9 @@ _EMPTY = ErrorInfo(
     message="the backend sent a stream without an answer",
     code="bad_upstream_response",
 )
-
-
-_DELTAS = {
-    "reasoning": "reasoning",
-    "text": "text",
-    "refusal": "text",
-    "function": "args",
-    "custom": "args",
-    "extra": "",
-}
-"""Kind of a part -> kind of its deltas."""
-_TEXTS = ("reasoning", "text", "refusal", "extra")
 _PLAIN = {"text": ("content",), "reasoning": ("reasoning_content", "reasoning")}
 """Kind of a part -> where its text stands in a delta."""
-
-
-class _Waiting:
-    """A part that is being collected; ``kind`` is reasoning, text, refusal, function, custom, or
-    extra for what a backend wants back with its text.
-
-    ``delta`` is the kind of its deltas. ``scanner`` watches the arguments of a function.
-    """
-
-    __slots__ = (
-        "closed",
-        "delta",
-        "details",
-        "extra",
-        "id",
-        "kind",
-        "name",
-        "pieces",
-        "scanner",
-        "told",
-    )
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.extra: JSON = {}
-        """What the backend wants back with its call (or with its text, kind ``extra``)."""
-        self.delta: Any = _DELTAS[kind]
-        self.pieces: list[str] = []
-        self.id = ""
-        self.name = ""
-        self.told = False
-        self.closed = False
-        self.scanner = ObjectScanner() if kind == "function" else None
-        self.details = reasoning_details.Collected() if kind == "reasoning" else None
-
-    @property
-    def whole(self) -> bool:
-        """It is a call whose arguments are a whole object."""
-        return self.scanner is not None and self.scanner.complete
-
-    @property
-    def complete(self) -> bool:
-        """It may be closed if others wait. The input of a custom tool is free text, whose end
-        only the end of the stream tells."""
-        return self.kind in _TEXTS or self.whole
+_INDICES = (int, str, type(None))
 
 
 class OpenAIDecoder:
@@ -129,6 +76,8 @@ class OpenAIDecoder:
         "_delta",
         "_ended",
         "_finish",
+        "_finish_besides",
+        "_ids",
         "_index",
         "_last_call",
         "_late",
@@ -140,13 +89,14 @@ class OpenAIDecoder:
         "_reading",
         "_refusal",
         "_started",
+        "_tags",
         "_tier",
         "_usage",
     )
 
     def __init__(self, reading: Reading | None = None) -> None:
         self._reading = reading or Reading()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[WaitingPart] = deque()
         self._index = -1
         """Of the live part; it is open when ``_opened``."""
         self._opened = False
@@ -159,11 +109,17 @@ class OpenAIDecoder:
         """It is an answer's text, and no chunk of it has said anything else yet."""
         self._started = False
         self._ended = False
-        self._calls: dict[Any, _Waiting] = {}
+        self._calls: dict[Any, WaitingPart] = {}
         """By index, where one is told, and by id."""
-        self._last_call: _Waiting | None = None
+        self._last_call: WaitingPart | None = None
         self._called = 0
         """Calls that were opened."""
+        self._ids: set[str] = set()
+        """Theirs."""
+        self._tags = ThinkTags() if self._reading.think_tags else None
+        """Until the head of the text is over."""
+        self._finish_besides: Any = None
+        """Of another choice than the first."""
         self._late = False
         self._finish: Any = None
         self._matched: Any = None
@@ -203,10 +159,16 @@ class OpenAIDecoder:
         usage = told_usage(chunk)
         if usage is not None:
             self._usage = later(self._usage, ending.decode_usage(usage))
-        choice = _first_choice(chunk.get("choices"))
-        if choice is None:
-            error = stream_errors.told_error(frame.event, chunk)
-            return [] if error is None else self._fail(error)
+        choices = chunk.get("choices")
+        choice = _first_choice(choices)
+        others: Sequence[JSON] = ()
+        if choice is None or len(choices) > 1:  # type: ignore[arg-type]
+            others = _other_choices(choices, choice)
+            if choice is None:
+                if not others:
+                    error = stream_errors.told_error(frame.event, chunk)
+                    return [] if error is None else self._fail(error)
+                choice = {}
         delta = choice.get("delta")
         finish = choice.get("finish_reason")
         if finish and not stop_words.word_of(finish):
@@ -228,6 +190,12 @@ class OpenAIDecoder:
             events.append(self._start(chunk))
         if type(delta) is dict:
             self._collect(delta)
+        for other in others:
+            delta = other.get("delta")
+            if type(delta) is dict:
+                self._collect(delta, other.get("index") or 0)
+            if stop_words.word_of(other.get("finish_reason")):
+                self._finish_besides = other["finish_reason"]
         self._drain(events)
         return events + self._fail(_LATE_ARGUMENTS) if self._late else events
 
@@ -235,7 +203,8 @@ class OpenAIDecoder:
         """The body ended: without ``[DONE]`` it is whole if there was a finish reason."""
         if self._ended:
             return []
-        return self._end() if self._finish else self._fail(TRUNCATED)
+        ended = self._finish or self._finish_besides
+        return self._end() if ended else self._fail(TRUNCATED)
 
     def _start(self, chunk: JSON) -> Start:
         self._started = True
@@ -249,8 +218,12 @@ class OpenAIDecoder:
             self._tier,
         )
 
-    def _collect(self, delta: JSON) -> None:
-        """Put what ``delta`` tells at the end of the queue."""
+    def _collect(self, delta: JSON, choice: Any = 0) -> None:
+        """Put what ``delta`` tells at the end of the queue. Calls of all choices are one message's
+        (``choices``); another choice's text is another answer, which is dropped."""
+        if choice and delta.get("content"):
+            self._reading.losses.drop("choices[]")
+            return
         reasoning = thought(delta)
         if reasoning or reasoning_details.signs(delta):
             part = self._tail("reasoning")
@@ -260,7 +233,9 @@ class OpenAIDecoder:
         if "extra_content" in delta and signed_content(delta):
             self._tail("extra").extra = delta["extra_content"]
         text = spoken(delta)
-        if text:
+        if text and self._tags is not None:
+            self._say(self._tags.feed("".join(text)))
+        elif text:
             self._tail("text").pieces += text
         refusal = delta.get("refusal")
         if refusal and isinstance(refusal, str):
@@ -270,21 +245,30 @@ class OpenAIDecoder:
         if isinstance(calls, list):
             for call in calls:
                 if isinstance(call, dict):
-                    self._call(call)
+                    self._call({**call, "index": (choice, call.get("index"))} if choice else call)
         call = delta.get("function_call")
         if isinstance(call, dict):
             self._call({"index": "function_call", "function": call})
 
-    def _tail(self, kind: str) -> _Waiting:
+    def _say(self, pieces: list[tuple[Any, str]]) -> None:
+        """Take the head of a text in, which may have reasoning between tags."""
+        for kind, text in pieces:
+            if kind == "text":
+                self._tags = None
+                self._tail("text").pieces.append(text)
+            else:
+                self._tail("tags").pieces.append(text)
+
+    def _tail(self, kind: str) -> WaitingPart:
         if not self._queue or self._queue[-1].kind != kind:
-            self._queue.append(_Waiting(kind))
+            self._queue.append(WaitingPart(kind))
         return self._queue[-1]
 
     def _call(self, fragment: JSON) -> None:
         """Take a piece of a call in. First id and name win."""
         id, index = fragment.get("id"), fragment.get("index")
         id = str(id) if isinstance(id, str | int) else ""
-        if not isinstance(index, int | str):
+        if not isinstance(index, int | str | tuple):
             index = None
         function, kind = called(fragment)
         name = function.get("name")
@@ -293,7 +277,7 @@ class OpenAIDecoder:
         text = arguments_text(function)
         call = self._continued(index, id, name)
         if call is None or (name and not id and call.whole and text and not text.isspace()):
-            call = _Waiting(kind)
+            call = WaitingPart(kind)
             self._queue.append(call)
         if index is not None:
             self._calls[index] = call
@@ -306,11 +290,9 @@ class OpenAIDecoder:
             call.extra = fragment["extra_content"]
         if text:
             self._late = self._late or (call.closed and not text.isspace())
-            call.pieces.append(text)
-            if call.scanner is not None:
-                call.scanner.feed(text)
+            call.take(text)
 
-    def _continued(self, index: int | str | None, id: str, name: str) -> _Waiting | None:
+    def _continued(self, index: Any, id: str, name: str) -> WaitingPart | None:
         """The call that a fragment continues, None for a new one.
 
         Some backends tell no index, some use one index for all calls and tell them apart by id
@@ -343,9 +325,9 @@ class OpenAIDecoder:
             self._plain, self._delta = _PLAIN.get(queue[0].kind, ()), queue[0].delta
         self._quick = self._plain == _PLAIN["text"]
 
-    def _open(self, part: _Waiting, events: list[StreamEvent]) -> bool:
+    def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
         """False for a call whose name is not known yet."""
-        if part.kind == "reasoning":
+        if part.kind in REASONING:
             skeleton: Any = ReasoningPart(signature=Signature(origin="openai"))
         elif part.kind == "text":
             skeleton = TextPart(text="")
@@ -356,6 +338,9 @@ class OpenAIDecoder:
         elif not part.name:
             return False
         else:
+            if part.id in self._ids:
+                part.id = ""
+            self._ids.add(part.id)
             self._tell_extra(part, events)
             self._called += 1
             kind: Any = part.kind
@@ -365,29 +350,34 @@ class OpenAIDecoder:
         events.append(PartStart(self._index, skeleton))
         return True
 
-    def _tell(self, part: _Waiting, events: list[StreamEvent]) -> None:
-        """The text that has come since the last time. Blank arguments are none."""
-        if not part.pieces:
+    def _tell(self, part: WaitingPart, events: list[StreamEvent], *, last: bool = False) -> None:
+        """The text that has come since the last time. Blank arguments are none; ``last``: no more
+        will come of an empty object."""
+        if not part.pieces or (part.head != OVER and not last):
             return
         text = "".join(part.pieces)
-        if part.kind == "function" and not part.told and text.isspace():
+        if part.head == "":
             return
         part.pieces = []
         part.told = True
         events.append(PartDelta(self._index, part.delta, text))
 
-    def _stop(self, part: _Waiting, events: list[StreamEvent]) -> None:
-        if part.details is not None:
+    def _stop(self, part: WaitingPart, events: list[StreamEvent]) -> None:
+        self._tell(part, events, last=True)
+        if part.kind == "tags":
+            signature = Signature(origin="openai", field=THINK_TAGS)
+            events.append(PartDelta(self._index, "signature", signature))
+        elif part.details is not None:
             events.append(PartDelta(self._index, "signature", part.details.signature()))
         elif part.kind == "extra":
             events.append(PartDelta(self._index, "signature", extra_signature(part.extra)))
         events.append(PartStop(self._index))
         part.closed = True
         self._opened = False
-        if part.kind not in _TEXTS:
+        if part.kind not in TEXTS:
             self._tell_extra(part, events, -1)
 
-    def _tell_extra(self, call: _Waiting, events: list[StreamEvent], number: int = 0) -> None:
+    def _tell_extra(self, call: WaitingPart, events: list[StreamEvent], number: int = 0) -> None:
         """What the backend wants back with a call is a part of its own, before the call where it
         is known by then."""
         if not call.extra:
@@ -404,9 +394,12 @@ class OpenAIDecoder:
     def _end(self) -> list[StreamEvent]:
         if not self._started:
             return self._fail(_EMPTY)
+        self._finish = self._finish or self._finish_besides
         if any(map(self._half, self._queue)):
             return self._fail(stream_errors.HALF_CALL)
         events: list[StreamEvent] = []
+        if self._tags is not None:
+            self._say(self._tags.close())
         self._drain(events, all=True)
         self._ended = True
         stop = ending.decode_stop(
@@ -420,10 +413,10 @@ class OpenAIDecoder:
         events.append(Finish(stop, self._usage, self._tier))
         return events
 
-    def _half(self, part: _Waiting) -> bool:
+    def _half(self, part: WaitingPart) -> bool:
         """Whether ``part`` is a call that nobody may run, for its arguments go on. Those of an
         answer that was cut off do, which its reason tells; what is no JSON at all is no half."""
-        if part.kind in _TEXTS or part.whole:
+        if part.kind in TEXTS or part.whole:
             return False
         if not self._finish:
             return part.scanner is None or not part.scanner.broken
@@ -437,12 +430,23 @@ class OpenAIDecoder:
 
 
 def _first_choice(choices: Any) -> JSON | None:
-    """Only the choice of index 0 is told."""
+    """The choice of index 0."""
     if type(choices) is list:
         for choice in choices:
             if type(choice) is dict and not choice.get("index"):
                 return choice
     return None
+
+
+def _other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
+    """The others, whose index may be anything that a key may be."""
+    if type(choices) is not list:
+        return ()
+    return [
+        choice
+        for choice in choices
+        if type(choice) is dict and choice is not first and type(choice.get("index")) in _INDICES
+    ]
 
 
 def _only_text(delta: JSON, keys: tuple[str, ...]) -> str:

@@ -1,0 +1,93 @@
+"""Reasoning that a model writes at the head of its text, between ``<think>`` and ``</think>``
+(MiniMax, older R1 servers, Qwen without a parser).
+
+Only the head of an answer is looked at: what stands between such tags further on is text. The
+work is linear however the text is cut.
+"""
+
+from typing import Literal
+
+OPEN, CLOSE = "<think>", "</think>"
+
+Kind = Literal["reasoning", "text"]
+Piece = tuple[Kind, str]
+
+
+class ThinkTags:
+    """Tells the reasoning of one answer from its text. ``feed`` takes the next piece of text and
+    gives what is known of it; ``close`` gives the rest."""
+
+    __slots__ = ("_held", "_start", "_where")
+
+    def __init__(self) -> None:
+        self._where: Literal["head", "inside", "behind", "text"] = "head"
+        self._held: list[str] = []
+        """At the head: all so far. Inside: what may be the beginning of the closing tag."""
+        self._start = ""
+        """The head without the blanks before it."""
+
+    def feed(self, text: str) -> list[Piece]:
+        pieces: list[Piece] = []
+        if self._where == "head":
+            text = self._head(text)
+        if self._where == "inside":
+            text = self._inside(text, pieces)
+        if self._where == "behind":
+            text = text.lstrip()
+            if text:
+                self._where = "text"
+        if text:
+            pieces.append(("text", text))
+        return pieces
+
+    def close(self) -> list[Piece]:
+        """An answer that ends at its head is text, one that ends in its reasoning is that."""
+        text, self._held = "".join(self._held), []
+        kind: Kind = "reasoning" if self._where == "inside" else "text"
+        self._where = "text"
+        return [(kind, text)] if text else []
+
+    def _head(self, text: str) -> str:
+        """What of ``text`` stands behind the head, "" as long as it is not clear what that is. A
+        closing tag alone ends reasoning that was told elsewhere, or none."""
+        self._held.append(text)
+        start = self._start = (self._start + text).lstrip()
+        for tag, where in ((OPEN, "inside"), (CLOSE, "behind")):
+            if start.startswith(tag):
+                self._where, self._held = where, []  # type: ignore[assignment]
+                return start[len(tag) :]
+            if tag.startswith(start):
+                return ""
+        self._where = "text"
+        whole, self._held = "".join(self._held), []
+        return whole
+
+    def _inside(self, text: str, pieces: list[Piece]) -> str:
+        text = "".join((*self._held, text))
+        thought, tag, rest = text.partition(CLOSE)
+        kept = 0 if tag else _overlap(thought)
+        self._held = [thought[len(thought) - kept :]] if kept else []
+        thought = thought[: len(thought) - kept]
+        if thought:
+            pieces.append(("reasoning", thought))
+        if tag:
+            self._where = "behind"
+        return rest
+
+
+def _overlap(text: str) -> int:
+    """How many characters at the end of ``text`` may begin the closing tag."""
+    for size in range(min(len(CLOSE) - 1, len(text)), 0, -1):
+        if text.endswith(CLOSE[:size]):
+            return size
+    return 0
+
+
+def told_apart(text: str) -> tuple[str, str]:
+    """The reasoning and the text of a whole answer."""
+    tags = ThinkTags()
+    pieces = [*tags.feed(text), *tags.close()]
+    reasoning, said = (
+        "".join(text for kind, text in pieces if kind == wanted) for wanted in ("reasoning", "text")
+    )
+    return reasoning, said
