@@ -13,7 +13,14 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmbroker import headers, learned_rejections, rate_limit_headers, retries, routing
+from lmbroker import (
+    headers,
+    learned_rejections,
+    rate_limit_headers,
+    retries,
+    routing,
+    suitability,
+)
 from lmbroker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
@@ -134,7 +141,10 @@ class Broker:
         """The answer of one of the route's targets; raises as ``chat``."""
         key = routing.sticky_key(route, call) if route.sticky else ""
         now = self.clock.seconds()
-        course = self._courses.begin(record, route, call.alias, now, key=key)
+        lacking: Sequence[str] = ()
+        if len(route.targets) > 1 and call.operation == "chat":
+            lacking = await self._lacking(call, route, now)
+        course = self._courses.begin(record, route, call.alias, now, key=key, lacking=lacking)
         while True:
             target = course.target(now)
             try:
@@ -155,6 +165,20 @@ class Broker:
             now = self.clock.seconds()
 
     embeddings = chat
+
+    async def _lacking(self, call: Call, route: Route, now: float) -> Sequence[str]:
+        """What each target of ``route`` cannot take of ``call``, "" for those that suit it."""
+        needs = suitability.needs_of(call)
+        targets = []
+        for each in route.targets:
+            target = routing.named(each, call.alias)
+            learned = self._learned.overrides(target, now)
+            targets.append((target, {**learned, **route.overrides(target)}))
+        if any(suitability.may_be_too_long(needs, *each) for each in targets):
+            large = len(call.body) >= LARGE
+            tokens = await self.offload.estimate(call) if large else estimate(call)
+            needs = msgspec.structs.replace(needs, tokens=tokens)
+        return [suitability.lacking(needs, *each) for each in targets]
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise

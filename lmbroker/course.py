@@ -19,7 +19,7 @@ The broker's loop is all that is outside::
 That the call ended, however it did, is for ``Courses.closed``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -68,6 +68,7 @@ class Course:
         health: Health,
         budget: Budget,
         chance: Chance,
+        lacking: Sequence[str] = (),
     ) -> None:
         self._record = record
         self._route = route
@@ -79,6 +80,9 @@ class Course:
         self._chance = chance
         stops = [_Stop(target, route, health) for target in route.targets]
         self._order = stops if len(stops) == 1 else self._ranked(stops, began)
+        if any(lacking):
+            unsuitable = {id(stop) for stop, lack in zip(stops, lacking, strict=True) if lack}
+            self._order = sorted(self._order, key=lambda stop: id(stop) in unsuitable)
         self._here = self._order[0]
         self._next: _Stop | None = self._here
         self._visit: Visit | None = None
@@ -259,9 +263,18 @@ class Courses:
         self._open: dict[str, Course] = {}
 
     def begin(
-        self, record: Record, route: Route, asked: str, now: float, *, key: str = ""
+        self,
+        record: Record,
+        route: Route,
+        asked: str,
+        now: float,
+        *,
+        key: str = "",
+        lacking: Sequence[str] = (),
     ) -> Course:
-        """The course of a call for the model name ``asked``; ``key`` is its sticky key.
+        """The course of a call for the model name ``asked``; ``key`` is its sticky key. ``lacking``
+        says of each target what of the call it cannot take ("" for nothing); those that lack
+        something are tried last.
 
         Raises Refused for a route without targets.
         """
@@ -285,6 +298,7 @@ class Courses:
             health=self.health,
             budget=budget,
             chance=self._chance,
+            lacking=lacking,
         )
         return course
 

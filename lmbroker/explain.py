@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from lmbroker import envelope, headers, routing
+from lmbroker import envelope, headers, routing, suitability
 from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config import Config
 from lmbroker.endpoints import operation_url
 from lmbroker.errors import Refused
 from lmbroker.profiles import Source, told
 from lmbroker.routing import Route
-from lmbroker.workflows import meet
+from lmbroker.workflows import estimate, meet
 
 _SOURCES = {"target": "configured at the target"}
 
@@ -47,8 +47,21 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
         yield f"profile at {at + 1}.:"
         yield from (f"  {line}" for line in _profile(route, routing.named(target, name)))
     if body is not None:
+        yield from _passed_over(route, name, dialect, body)
         yield ""
         yield from _sent(route, name, dialect, operation, body)
+
+
+def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator[str]:
+    """Which targets are tried last for this request, and why."""
+    if len(route.targets) == 1:
+        return
+    call = Call(id="offline", operation="chat", dialect=dialect, alias=name, body=body)
+    needs = msgspec.structs.replace(suitability.needs_of(call), tokens=estimate(call))
+    for at, target in enumerate(route.targets):
+        lack = suitability.lacking(needs, routing.named(target, name), route.overrides(target))
+        if lack:
+            yield f"{at + 1}. is tried last for this request: {lack}"
 
 
 def _target(route: Route, at: int, target: Target, dialect: str) -> str:

@@ -9,6 +9,8 @@ never made twice unless the operator says so:
     the stream ended before its first event                        yes              yes
     the connection died before the headers came                    ``unsafe``       ``unsafe``
     we are out of descriptors                                      no               no
+    401, 402, 403                                                  yes              no
+    our own refusal of what this target cannot be told             yes              no
     anything named by ``fallback_on``                              yes              no
     every other error, timeouts and 504 among them                 no               no
 
@@ -30,6 +32,7 @@ from lmbroker.errors import (
     ErrorInfo,
     Kind,
     OutOfResources,
+    Refused,
 )
 
 TRIED_AGAIN = frozenset({429, 502, 503, 529})
@@ -95,14 +98,25 @@ def lasting(error: BrokerError) -> bool:
     """Whether the failure stays until somebody changes something: a refused credential, an empty
     account, a certificate that does not fit."""
     info = error.info
-    return info.code in ("backend_auth", "tls") or info.kind in ("auth", "permission", "billing")
+    return info.code == "tls" or _unpaid(info)
 
 
 def elsewhere(error: BrokerError, rules: Retries) -> bool:
     """Whether another target may be tried after ``error``."""
     info = error.info
+    if isinstance(error, Refused) and info.kind == "unsupported":
+        # Our own refusal for this target's sake: nothing was sent, and another may take it.
+        return True
+    if isinstance(error, BackendRefused) and _unpaid(info):
+        # Nothing was worked on, and the other target has a key of its own.
+        return True
     words = {info.kind, info.code or "", str(info.status)}
     return not rules.fallback_on.isdisjoint(words) or _nothing_was_done(error, rules)
+
+
+def _unpaid(info: ErrorInfo) -> bool:
+    """Whether a backend did nothing for want of a credential, a right or money."""
+    return info.code == "backend_auth" or info.kind in ("auth", "permission", "billing")
 
 
 def again(error: BrokerError, rules: Retries) -> bool:

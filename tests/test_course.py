@@ -69,6 +69,7 @@ class Hall:
         self.courses = Courses(Health(BreakerRules()), chance or random.Random(5).random)
         self.now = 0.0
         self.calls = 0
+        self.lacking = ()
         self.tried = []
 
     def call(self, route, *outcomes, key="", left=False, took=0.0, operation="chat"):
@@ -81,7 +82,9 @@ class Hall:
         )
         script = iter(outcomes)
         try:
-            course = self.courses.begin(record, route, "asked", self.now, key=key)
+            course = self.courses.begin(
+                record, route, "asked", self.now, key=key, lacking=self.lacking
+            )
             while True:
                 target = course.target(self.now)
                 name, ref = target.backend.name, target.backend.credential_ref
@@ -182,10 +185,21 @@ def test_an_alias_may_fall_back_for_more(hall):
 
 def test_a_call_that_we_refuse_leaves_nothing_behind(hall):
     error = Refused("unsupported", "cannot be carried")
-    assert hall.call(route(), error) is error
+    assert hall.call(route("a"), error) is error
     (standing,) = (each for each in hall.courses.health.snapshot(0.0) if each.backend == "a")
     assert (standing.in_flight, standing.attempts, standing.state) == (0, 0, "closed")
     assert not hall.courses._open
+
+
+def test_a_target_that_cannot_be_told_is_passed_over(hall):
+    hall.call(route("ab"), Refused("unsupported", "cannot be carried"), None)
+    assert hall.names == "ab"
+
+
+def test_targets_that_lack_something_are_tried_last(hall):
+    hall.lacking = ("it takes no images", "", "it takes no PDFs")
+    hall.call(route(), overloaded(), overloaded(), overloaded())
+    assert hall.names == "bac"
 
 
 # The same target again.

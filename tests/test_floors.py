@@ -47,6 +47,7 @@ FLOORS = {
         "health",
         "course",
         "caps",
+        "suitability",
         "config_changes",
     ],
     4: [

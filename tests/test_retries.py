@@ -84,9 +84,10 @@ TABLE = [
     (answered(500, "server"), False, False, "target"),
     (answered(504, "timeout"), False, False, "target"),
     (answered(302, "bad_upstream", "redirect"), False, False, "target"),
-    (AUTH, False, False, "key"),
-    (first_event("auth"), False, False, "key"),
-    (answered(402, "billing"), False, False, "key"),
+    (AUTH, True, False, "key"),
+    (answered(403, "permission"), True, False, "key"),
+    (first_event("auth"), True, False, "key"),
+    (answered(402, "billing"), True, False, "key"),
     (answered(400, "invalid_request"), False, False, "call"),
     (answered(400, "context_length", "context_length_exceeded"), False, False, "call"),
     (answered(500, "context_length"), False, False, "call"),
@@ -125,10 +126,9 @@ def test_unsafe_adds_the_connection_that_died_before_the_answer_and_nothing_else
     [
         ("context_length", answered(400, "context_length")),
         ("content_filter", answered(400, "invalid_request", "content_filter")),
-        ("backend_auth", AUTH),
         ("timeout", TimedOut(info("timeout", "timeout_headers"))),
         ("500", answered(500, "server")),
-        ("unsupported", Refused("unsupported", "cannot be carried")),
+        ("too_large", Refused("too_large", "a body above the bound")),
     ],
 )
 def test_the_alias_may_name_more_reasons_for_another_target_but_not_for_the_same(word, error):
@@ -137,6 +137,11 @@ def test_the_alias_may_name_more_reasons_for_another_target_but_not_for_the_same
     assert elsewhere(error, rules)
     assert not again(error, rules)
     assert not elsewhere(answered(404, "not_found"), rules)
+
+
+def test_what_one_target_cannot_be_told_another_may_take():
+    error = Refused("unsupported", "cannot be carried")
+    assert elsewhere(error, RULES) and not again(error, RULES)
 
 
 def test_an_error_without_code_or_status_is_not_named_by_an_empty_word():
@@ -150,6 +155,7 @@ def test_only_what_somebody_must_change_is_lasting():
             TLS,
             answered(429, "billing", "insufficient_quota"),
             AUTH,
+            answered(403, "permission"),
             first_event("auth"),
             answered(402, "billing"),
         )
