@@ -155,7 +155,6 @@ def test_no_attempt_begins_after_the_time_of_the_call(hall):
         answer("server", 500),
         answer("context_length", 400),
         answer("timeout", 504),
-        auth(),
     ],
     ids=lambda error: error.info.code or error.info.kind,
 )
@@ -281,7 +280,9 @@ def test_after_all_keys_comes_the_next_target_where_that_is_allowed(hall):
     rules = route("ab", keys={"a": ("one", "two")})
     assert hall.call(rules, limited(), limited(), None) is None
     assert hall.names == "aab"
-    error = Hall().call(rules, auth(), auth())
+    hall = Hall()
+    error = hall.call(rules, auth(), auth(), auth())
+    assert hall.names == "aab"
     assert error.info.code == "backend_auth" and error.info.should_retry == "false"
 
 
