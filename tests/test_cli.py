@@ -558,6 +558,13 @@ def test_explain_prints_the_profile_and_where_each_value_comes_from(run, tmp_pat
         second.splitlines()
     )
     assert len(first.splitlines()) == len(Profile.__struct_fields__)
+    request = {"model": "quick", "max_tokens": 9, "messages": [], "stop_sequences": list("abc")}
+    request["messages"] = [{"role": "user", "content": "hi"}]
+    _, out, _ = run(
+        *("explain", "--config", str(path), "--alias", "quick", "--from", "anthropic"),
+        given=request,
+    )
+    assert json.loads(out.decode().splitlines()[-1])["stop"] == ["a", "b"]
 
 
 def test_explain_shows_headers_and_no_secret_of_them(run, several):

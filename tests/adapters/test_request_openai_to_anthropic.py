@@ -1161,3 +1161,28 @@ def test_keywords_that_were_refused_are_taken_out_of_schemas() -> None:
     assert out["tools"][0]["input_schema"] == plain
     assert out["output_config"]["format"]["schema"] == plain
     assert header == "tools[].function.parameters,response_format.json_schema.schema"
+
+
+_told = st.builds(
+    lambda role: {"role": role, "content": f"as {role}"}, st.sampled_from(["user", "system"])
+)
+_called = st.builds(
+    lambda ids: [calling(*map(call, ids)), *map(answer, ids)],
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True),
+)
+_asked = st.lists(st.one_of(_told.map(lambda each: [each]), _called), min_size=1, max_size=4)
+
+
+@given(st.lists(_asked, min_size=1, max_size=4), st.sampled_from([OPUS_5, HAIKU_45, UNKNOWN]))
+def test_instructions_inside_the_conversation_leave_what_was_before_as_it_was(
+    exchanges: list[list[list[JSON]]], model: str
+) -> None:
+    conversation: list[JSON] = [{"role": "system", "content": "Top."}, HELLO]
+    before: list[JSON] = []
+    for exchange in exchanges:
+        conversation += [message for messages in exchange for message in messages]
+        out, _ = translate(*conversation, model=model)
+        assert out["system"] == [text("Top.")]
+        assert out["messages"][: len(before)] == before
+        before = out["messages"]
+        conversation.append(HI)
