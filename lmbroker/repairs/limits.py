@@ -26,7 +26,7 @@ _AT_MOST = re.compile(
 _REQUESTED = re.compile(r"requested|you (?:asked|provided)", re.IGNORECASE)
 _STOPS = re.compile(r"\bstop(?:_sequences| sequences)?\b", re.IGNORECASE)
 _FEWER = re.compile(
-    r"(?:at most|maximum(?: of| is)?|up to|more than|max(?: of)?) (\d{1,3})\b", re.I
+    r"(?:at most|maximum(?: length)?(?: of| is)?|up to|more than|max(?: of)?) (\d{1,3})\b", re.I
 )
 
 

@@ -195,6 +195,7 @@ LIMITS = [
     ("temperature must be in the range (0, 0.4]", {"ranges": (("temperature", 0.004, 0.4),)}, {}),
     ("top_p should be between 0 and 0.5", {"ranges": (("top_p", 0.0, 0.5),)}, {}),
     ("stop: at most 1 sequences are allowed", {"stop_max": 1}, {}),
+    ("Invalid 'stop': an array of maximum length 1 was expected", {"stop_max": 1}, {}),
 ]
 
 FORCED = [
