@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -21,13 +22,17 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 """The words that fields of type string know."""
 
 
+_fields = cache(msgspec.structs.fields)
+"""Looked up once: it reads all annotations anew each time, and a model has five such tables."""
+
+
 def read_fields(
     table: Table, struct: type[msgspec.Struct], without: Container[str] = ()
 ) -> dict[str, Any]:
     """The fields of ``struct`` that ``table`` sets; it has no other keys. ``without`` names
     fields that it cannot set."""
     out = {}
-    for field in msgspec.structs.fields(struct):
+    for field in _fields(struct):
         if field.name in without:
             continue
         value = table.any(field.name)

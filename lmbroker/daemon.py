@@ -28,6 +28,7 @@ from lmbroker.call import Backend
 from lmbroker.checks import Checks
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
+from lmbroker.configfile import away
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
@@ -92,6 +93,8 @@ class BrokerService(service.MultiService):
         self._around = around
         self._waiting: Deferred[None] | None = None
         self._hurried = False
+        self._reloading = False
+        self._wanted = False
         registry = CollectorRegistry()
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -194,17 +197,33 @@ class BrokerService(service.MultiService):
     def reload(self) -> None:
         """Take over the configuration as it is now; the old one stays on any mistake, and once
         the daemon stops."""
-        if not self.running:
-            return
+        self._wanted = True
+        if self.running and not self._reloading:
+            self._reloading = True
+            reloading = Deferred.fromCoroutine(self._reload_while_wanted())
+            reloading.addErrback(lambda failure: self.log.failure("A reload failed", failure))
+
+    async def _reload_while_wanted(self) -> None:
+        """One reload at a time: whoever asks meanwhile, however often, gets one more after it."""
         try:
-            config = self._read()
+            while self._wanted and self.running:
+                self._wanted = False
+                await self._reload()
+        finally:
+            self._reloading = False
+
+    async def _reload(self) -> None:
+        try:
+            config = await away(self._reactor, self._read)
+            changed = await away(self._reactor, changes, self._config, config)
+            if not self.running:
+                return
             added = self.listen_more(config)
         except (ConfigError, CannotListen) as error:
             self.log.error(
                 "The configuration was not reloaded: {problem}", problem=problem_of(error)
             )
             return
-        changed = changes(self._config, config)
         self.take(config, added)
         for warning in config.warnings:
             self.log.warn("{warning}", warning=warning)

@@ -4,11 +4,13 @@ import http.client
 import json
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from twisted.internet import task
+import pytest_twisted
+from twisted.internet import defer, reactor, task
 
 from lmbroker.config import parse
 from lmbroker.daemon import BrokerService, with_practice
@@ -343,3 +345,40 @@ def test_a_practice_backend_with_several_keys_is_reached_with_each():
     route = with_practice(config, "http://127.0.0.1:1/v1").aliases["m"]
     used = [*route.keyed(route.targets[0].backend), route.targets[0].backend]
     assert [backend.url for backend in used] == ["http://127.0.0.1:1/v1"] * 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_holds_nothing_and_many_are_one_at_a_time():
+    """The thread that reads the configuration is held here; the reactor is not."""
+    text = '[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "practice:", model = "x" }\n'
+    config = parse(text, name="c.toml", environ={}, read_file=Path.read_text)
+    reading, going_on, done = threading.Event(), threading.Event(), defer.Deferred()
+    threads = []
+
+    def read():
+        threads.append(threading.current_thread())
+        reading.set()
+        assert going_on.wait(10)
+        return config
+
+    def took(config, added):
+        taken.append(config)
+        if len(taken) == 2:
+            reactor.callLater(0.05, done.callback, None)
+
+    taken = []
+    service = BrokerService(config, reactor, None, read)
+    service.running = 1
+    service.take = took
+
+    service.reload()
+    while not reading.is_set():
+        await task.deferLater(reactor, 0.01)
+    for _ in range(20):
+        service.reload()
+    await task.deferLater(reactor, 0.05)
+    assert taken == []
+    going_on.set()
+    await done
+    assert taken == [config, config] and len(threads) == 2
+    assert threading.current_thread() not in threads

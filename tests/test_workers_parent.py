@@ -52,7 +52,11 @@ class Taking:
     number = 1
     pid = 1000
     takes = True
+    late = False
     full = ()
+
+    def caught_up(self):
+        self.late, self.takes = False, True
 
     def __init__(self):
         self.taken = []
@@ -146,6 +150,31 @@ def test_only_who_wanted_to_end_is_no_error(parent, how, problem, level):
     [event] = parent.logged
     assert event["log_level"] == level
     assert problem in event["how"]
+
+
+def test_a_worker_that_is_late_takes_connections_again_once_it_has_followed(parent):
+    [place] = parent._places
+    place.late, place.takes = True, False
+    parent.answered(place, "")
+    assert (place.late, place.takes) == (False, True)
+
+
+def test_a_worker_that_cannot_follow_the_others_begins_anew(parent):
+    [place] = parent._places
+    place.late, place.takes = True, False
+    parent.answered(place, "no such file")
+    assert place.told == ["drain"] and not place.takes
+    assert said(parent) == [(LogLevel.error, "no such file")]
+
+
+def test_many_reloads_are_one_at_a_time_and_the_last_counts(parent):
+    [place] = parent._places
+    for _ in range(20):
+        parent.reload()
+    for _ in range(20):
+        parent.answered(place, "")
+        parent._reactor.advance(0)
+    assert place.told == ["prepare", "commit"] * 2
 
 
 def test_who_stops_does_not_reload(parent):

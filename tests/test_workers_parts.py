@@ -257,6 +257,7 @@ class Asked:
     def __init__(self, number):
         self.number = number
         self.told = []
+        self.late, self.takes = False, True
 
     def tell(self, kind, file=None):
         self.told.append((kind, None if file is None else read(os.dup(file), Source).text))
@@ -298,14 +299,20 @@ def test_what_one_refuses_nobody_takes_over():
     assert one.told == two.told == [PREPARE, ("abort", None)]
 
 
-def test_who_does_not_answer_refuses_and_who_dies_does_not():
+def test_who_is_late_follows_and_who_dies_is_not_waited_for():
     one, two, three = Asked(1), Asked(2), Asked(3)
     under_way, clock, problems = handed(one, two, three)
     under_way.gone(three)
+    clock.advance(handover.PREPARE_SECONDS)
+    clock.advance(0)
+    assert problems == [], "as long as nobody is prepared the old configuration serves"
     under_way.answered(one, "")
     clock.advance(handover.PREPARE_SECONDS)
     clock.advance(0)
-    assert problems == ["no answer from worker 2"]
+    assert problems == [""]
+    assert (one.late, one.takes, two.late, two.takes) == (False, True, True, False)
+    under_way.commit([one, two])
+    assert two.told == [PREPARE, ("commit", None)]
     under_way, clock, problems = handed(one)
     under_way.gone(one)
     clock.advance(0)

@@ -9,7 +9,7 @@ from lmbroker.workers.beginning import write
 from lmbroker.workers.place import Place
 
 PREPARE_SECONDS = 10.0
-"""How long workers may take to prepare."""
+"""How long those workers that are prepared wait for the others."""
 
 
 class Handover:
@@ -68,8 +68,13 @@ class Handover:
             os.close(file)
 
     def _late(self) -> None:
-        numbers = ", ".join(sorted(str(place.number) for place in self._waiting))
-        self._problem = self._problem or f"no answer from worker {numbers}"
+        """Nobody waits for ever for one that is busy, and no reload is given up for it: it gets no
+        connections until it has done what it was told."""
+        if self._waiting == self._asked and not self._problem:
+            self._timer = self._reactor.callLater(PREPARE_SECONDS, self._late)
+            return
+        for place in self._waiting:
+            place.late, place.takes = True, False
         self._waiting.clear()
         self._look()
 

@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, Logger
 from lmbroker import __version__
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
-from lmbroker.configfile import Source
+from lmbroker.configfile import Source, away
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
 from lmbroker.log_writer import LogWriter
@@ -78,7 +78,8 @@ class ParentService(service.MultiService):
         self._listeners = Listeners(self, self._listener, self._config)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
-        self._again = False
+        self._reloading = False
+        self._wanted = False
         self._served = False
         self._given_up = False
         self._emptied: Deferred[None] | None = None
@@ -210,6 +211,19 @@ class ParentService(service.MultiService):
         """A worker has prepared for a configuration, or refuses it."""
         if self._handover is not None:
             self._handover.answered(place, problem)
+        if place.late:
+            # The others did not wait for it, and serve by that configuration already.
+            if problem:
+                place.late = False
+                self.log.error(
+                    "Worker {number} cannot go along with the others and begins anew: {problem}",
+                    number=place.number,
+                    problem=problem,
+                )
+                place.tell("drain")
+            else:
+                place.caught_up()
+                self.serves()
 
     def ended(self, place: Place, how: str, problem: str) -> None:
         """A worker's process has ended."""
@@ -250,32 +264,41 @@ class ParentService(service.MultiService):
     def reload(self) -> None:
         """Let all workers take over the configuration as it is now; on any mistake the old one
         stays in all of them, and so it does once the parent stops."""
-        if not self.running:
-            return
-        if self._handover is not None:
-            self._again = True
-            return
+        self._wanted = True
+        if self.running and not self._reloading:
+            self._reloading = True
+            reloading = Deferred.fromCoroutine(self._reload_while_wanted())
+            reloading.addErrback(lambda failure: self.log.failure("A reload failed", failure))
+
+    async def _reload_while_wanted(self) -> None:
+        """One reload at a time: whoever asks meanwhile, however often, gets one more after it."""
         try:
-            config, source = self._read()
+            while self._wanted and self.running:
+                self._wanted = False
+                await self._reload()
+        finally:
+            self._reloading = False
+
+    async def _reload(self) -> None:
+        try:
+            config, source = await away(self._reactor, self._read)
+            changed = await away(self._reactor, changes, self._config, config)
+            if not self.running:
+                return
             added = self._listeners.more(config)
         except (ConfigError, CannotListen) as error:
             self._not_reloaded(problem_of(error))
             return
-
-        def done(problem: str) -> None:
-            self._handed_over(config, source, added, problem)
-
+        prepared: Deferred[str] = Deferred()
         try:
-            self._handover = Handover(source, self._living(), self._reactor, done)
+            handover = Handover(source, self._living(), self._reactor, prepared.callback)
         except OSError as error:
             self._listeners.drop(added)
             self._not_reloaded(_untold(error))
-
-    def _handed_over(
-        self, config: Config, source: Source, added: dict[Endpoint, IService], problem: str
-    ) -> None:
-        handover, self._handover = self._handover, None
-        assert handover is not None
+            return
+        self._handover = handover
+        problem = await prepared
+        self._handover = None
         if not problem:
             try:
                 handover.commit(self._living())
@@ -286,13 +309,11 @@ class ParentService(service.MultiService):
             self._listeners.drop(added)
             self._not_reloaded(problem)
         else:
-            self._take(config, source, added)
-        if self._again:
-            self._again = False
-            self.reload()
+            self._take(config, source, added, changed)
 
-    def _take(self, config: Config, source: Source, added: dict[Endpoint, IService]) -> None:
-        changed = changes(self._config, config)
+    def _take(
+        self, config: Config, source: Source, added: dict[Endpoint, IService], changed: str
+    ) -> None:
         self._listeners.keep(config, added)
         self._config, self._source = config, source
         if self._observer is not None:

@@ -51,12 +51,14 @@ class Parent(Protocol):
 
 class Place(ProcessProtocol):
     """``number`` counts from 1. ``pid`` is 0 while there is no process. ``takes``: its worker
-    serves, and wants connections."""
+    serves, and wants connections. ``late``: it is to prepare for a configuration by which the
+    others serve already."""
 
     def __init__(self, number: int, parent: Parent, reactor: Any) -> None:
         self.number = number
         self.pid = 0
         self.takes = False
+        self.late = False
         self._parent = parent
         self._reactor = reactor
         self._line: Line | None = None
@@ -72,7 +74,7 @@ class Place(ProcessProtocol):
         """Start a process here."""
         self._waiting = None
         self._problem = ""
-        self._left = False
+        self._left = self.late = False
         self._began = self._reactor.seconds()
         try:
             self._start()
@@ -116,6 +118,11 @@ class Place(ProcessProtocol):
         if not self.takes or self._line is None:
             return False
         return self._line.hand("serve", endpoint, descriptor)
+
+    def caught_up(self) -> None:
+        """It has done what the others did before it."""
+        self.late = False
+        self.takes = not self._stopping and not self._left
 
     def tell(self, kind: str, file: int | None = None) -> None:
         """Tell the worker, if there is one."""

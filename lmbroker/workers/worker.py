@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from twisted.application import service
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmbroker.config import Config
-from lmbroker.configfile import Source
+from lmbroker.configfile import Source, away
 from lmbroker.daemon import BrokerService, Surroundings
 from lmbroker.endpoints import parse_endpoint
 from lmbroker.jsonlog import JSONLog
@@ -47,6 +48,7 @@ class Worker:
         self._folder = beginning.folder
         self._factories: dict[str, Any] = {}
         self._next: tuple[Any, Any] | None = None
+        self._steps = DeferredLock()
         self._leaving = False
         self._ending = False
         self._orphaned = False
@@ -114,10 +116,15 @@ class Worker:
                 # It is closed already.
                 return
 
+    # What a message begins may take its time: the next one waits for it.
+
     def _on_prepare(self, message: Message, file: int) -> None:
-        broker = self._broker
+        self._steps.run(lambda: Deferred.fromCoroutine(self._prepare(file)))
+
+    async def _prepare(self, file: int) -> None:
         try:
-            config = read(file, Source).config()
+            config = await away(self._reactor, read(file, Source).config)
+            broker = self._broker
             self._next = (config, broker.listen_more(config)) if broker is not None else None
         except Exception as error:
             self._line.tell("refused", problem_of(error))
@@ -125,11 +132,17 @@ class Worker:
             self._line.tell("prepared")
 
     def _on_commit(self, message: Message, file: int) -> None:
+        self._steps.run(self._commit)
+
+    def _commit(self) -> None:
         taken, self._next = self._next, None
         if taken is not None and self._broker is not None:
             self._broker.take(*taken)
 
     def _on_abort(self, message: Message, file: int) -> None:
+        self._steps.run(self._abort)
+
+    def _abort(self) -> None:
         taken, self._next = self._next, None
         if taken is not None and self._broker is not None:
             self._broker.leave(taken[1])
