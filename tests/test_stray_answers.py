@@ -6,10 +6,12 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 
 import pytest
 import pytest_twisted
 from certificates import pem_files
+from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -25,7 +27,8 @@ TIMEOUTS = Timeouts(connect=2, headers=2, idle=2, total=4)
 
 
 def response(body):
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 STRAYS = {
@@ -213,3 +216,59 @@ async def test_a_backend_that_says_no_more_keeps_its_connection(chatty):
         assert await caller.ask(body) == body
         server.strayed(number + 1)
     assert (server.accepted, caller.dropped) == (1, [])
+
+
+CONFIG = """
+[server]
+host = "127.0.0.1"
+port = PORT
+engine = "ENGINE"
+[[models]]
+alias = "o"
+type = "openai"
+target = { url = "URL", model = "o" }
+"""
+
+
+@pytest.mark.parametrize("engine", ["lean", "stock"])
+@pytest.mark.parametrize("pause", [0, 0.0003])
+def test_no_client_of_the_daemon_gets_what_is_anothers(tmp_path, engine, pause):
+    foreign = b'{"object":"chat.completion","choices":[],"id":"somebody else\'s"}'
+    server = Chatty(response(foreign), pause=pause)
+    text = CONFIG.replace("ENGINE", engine).replace("URL", f"http://127.0.0.1:{server.port}")
+    daemon = Daemon(tmp_path, text).wait()
+    wrong = []
+
+    def client(number):
+        with socket.create_connection(("127.0.0.1", daemon.port), 5) as line:
+            answers = line.makefile("rb")
+            for turn in range(50):
+                # Now and then one that keeps the reactor busy.
+                more = b"x" * (200_000 if turn % 7 == 0 else 10)
+                body = b'{"model":"o","messages":[{"role":"user","content":"%d-%d %b"}]}' % (
+                    number,
+                    turn,
+                    more,
+                )
+                line.sendall(
+                    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+                    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                    % len(body)
+                    + body
+                )
+                head = b"".join(iter(answers.readline, b"\r\n"))
+                if answers.read(length(head)) != body:
+                    wrong.append((number, turn))
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join(30)
+    with urllib.request.urlopen(f"{daemon.url}/metrics") as page:
+        counted = page.read().decode()
+    daemon.stop()
+    server.close()
+    assert wrong == []
+    assert 'lmbroker_connections_dropped_total{backend="' in counted
+    assert server.accepted > 300, "a backend that strays gets no connection twice"

@@ -135,14 +135,15 @@ class Connection(Protocol):
             self._pool.post(self)
         return waiter
 
-    def deliver(self) -> None:
-        """Send the request that waits. Whatever has come since the last answer is not the answer
+    def deliver(self, *, reading: bool) -> None:
+        """Send the request that waits; ``reading``: within a read, maybe of this connection, and
+        not at the end of a turn. Whatever has come since the last answer is not the answer
         to it: the reactor has read what came before its last turn, and who knows how long ago that
         was."""
         request, wire = self._request, self._wire
         if request is None or wire is None:
             return
-        said = wire.look()
+        said = wire.look(reading=reading)
         if said is None:
             self._request = None
             self.sent_at = self._pool.seconds()

@@ -47,7 +47,7 @@ class Pool:
         """Have a connection that was taken here ``deliver`` its request, at the end of the turn:
         sent each for itself, requests wake the other side as often (15 µs of a call of 160)."""
         if self._at_end is None:
-            connection.deliver()
+            connection.deliver(reading=True)
             return
         if not self._posted:
             self._at_end(self._deliver)
@@ -57,7 +57,7 @@ class Pool:
         posted, self._posted = self._posted, []
         for connection in posted:
             try:
-                connection.deliver()
+                connection.deliver(reading=False)
             except Exception:
                 self.log.failure("A request was not sent")
                 connection.abort()

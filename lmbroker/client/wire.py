@@ -37,11 +37,12 @@ class Wire:
             self._poller = select.poll()
             self._poller.register(handle, _STIRS)
 
-    def look(self) -> bytes | None:
+    def look(self, *, reading: bool) -> bytes | None:
         """None where nothing has come that the reactor has not read. Else how it begins, which is
-        nothing where the peer has closed the connection, or what it said was read here."""
+        nothing where the peer has closed the connection, or what it said was read here.
+        ``reading``: a read of this connection may be under way."""
         stirs = self._poller is not None and self._poller.poll(0)
-        if self._secure:
+        if self._secure and (stirs or reading):
             return self._within(stirs)
         return self._peeked() if stirs else None
 
