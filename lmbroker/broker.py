@@ -124,6 +124,7 @@ class Broker:
 
         Raises Refused or AttemptFailed, CancelledError when the client left.
         """
+        call = routing.asked_plainly(call, self._config.index)
         route = self._route(call, record)
         if call.operation != "chat":
             served = routing.serving(route, call.operation)
@@ -183,6 +184,7 @@ class Broker:
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise
         (translation.md 7.3); raises as ``chat``."""
+        call = routing.asked_plainly(call, self._config.index)
         route = self._route(call, record)
         while (counting := self._counting(route, call)).targets:
             try:

@@ -169,7 +169,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
     ``fields`` are its top-level values, each as its own JSON text, where somebody has looked at
     them already. ``headers`` are the client's, names in lower case, first value each; none
-    reaches a backend but by an allow-list. ``alias`` is the ``model`` value of the body.
+    reaches a backend but by an allow-list. ``alias`` is the ``model`` value of the body,
+    without the ``[1m]`` behind it that asks for the long context window (``long_context``).
     """
 
     id: str
@@ -183,6 +184,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     caller: Caller = Caller()
     mode: Mode | None = None
+    long_context: bool = False
 
     def __repr__(self) -> str:
         """Nothing that the client sent."""

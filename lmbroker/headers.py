@@ -16,6 +16,10 @@ from lmbroker.errors import ErrorInfo
 USER_AGENT = f"LMBroker/{__version__}"
 ANTHROPIC_VERSION = "2023-06-01"
 
+LONG_CONTEXT_BETA = "context-1m-2025-08-07"
+"""What asks Anthropic for the long context window (vendor documentation)."""
+_BETA = "anthropic-beta"
+
 HEADER_TEXT = 4000
 """Longest header value that is made of a client's or a backend's words, in characters."""
 
@@ -46,8 +50,11 @@ _EVERY: Mapping[bool, Pairs] = {
 _NOTHING: Mapping[str, str] = {}
 
 
-def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> Pairs:
-    """The request headers for a backend of ``dialect``, without its credential.
+def to_backend(
+    call: Call, dialect: Dialect, *, native: bool, stream: bool, model: str = ""
+) -> Pairs:
+    """The request headers for a backend of ``dialect``, without its credential; ``model`` is the
+    model's name there.
 
     ``native`` is true where client and backend speak the same dialect: only then do vendor
     headers of the client mean anything to the backend.
@@ -62,6 +69,11 @@ def to_backend(call: Call, dialect: Dialect, *, native: bool, stream: bool) -> P
             if name == "idempotency-key"
             or (name.startswith("anthropic-") and name not in _NOT_FORWARDED)
         ]
+        if call.long_context and "claude" in model.lower():
+            betas = ",".join(value for name, value in vendors if name == _BETA)
+            if LONG_CONTEXT_BETA not in betas:
+                vendors = [pair for pair in vendors if pair[0] != _BETA]
+                vendors.append((_BETA, ",".join(filter(None, (betas, LONG_CONTEXT_BETA)))))
         return (*every, version, *vendors)
     if _OPENAI_NATIVES.isdisjoint(given):
         return every

@@ -122,7 +122,9 @@ class Losses:
     def extras(self, extras: Iterable[Extra]) -> None:
         """Account for fields that only their own dialect understands."""
         for extra in extras:
-            if extra.loss == "drop":
+            if extra.loss == "change":
+                self.change(extra.path, details=extra.details)
+            elif extra.loss == "drop":
                 self.drop(extra.path, details=extra.details)
             elif extra.loss == "refuse":
                 self.refuse(extra.path, details=extra.details)

@@ -43,6 +43,10 @@ class Route(Alias, frozen=True, kw_only=True):
         return self.keys.get(backend.name) or (backend,)
 
 
+LONG_CONTEXT = "[1m]"
+"""Behind a model's name: with the long context window. Claude Code writes it so."""
+
+
 class Aliases:
     """All aliases of a configuration, as names are looked up in them.
 
@@ -70,12 +74,14 @@ class Aliases:
     def find(self, name: str) -> Route | None:
         """The alias that a model name leads to, None where that is nowhere.
 
-        The alias of that very name wins, then the longest beginning (``claude-*``), ``*`` last of
-        them, then the default.
+        The alias of that very name wins, then that of the name without ``[1m]``, then the longest
+        beginning (``claude-*``), ``*`` last of them, then the default.
         """
         route = self.exact.get(name)
         if route is not None:
             return route
+        if name.endswith(LONG_CONTEXT):
+            return self.find(name[: -len(LONG_CONTEXT)])
         for prefix, route in self.prefixes:
             if name.startswith(prefix):
                 return route
@@ -88,6 +94,15 @@ class Aliases:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def asked_plainly(call: Call, aliases: Aliases) -> Call:
+    """``call`` with the model's name alone, where ``[1m]`` stands behind it and is no part of an
+    alias; what that means is remembered."""
+    if not call.alias.endswith(LONG_CONTEXT) or call.alias in aliases.exact:
+        return call
+    name = call.alias[: -len(LONG_CONTEXT)]
+    return msgspec.structs.replace(call, alias=name, long_context=True) if name else call
 
 
 def named(target: Target, asked: str) -> Target:

@@ -304,7 +304,7 @@ HALVES = [
 
 @pytest.mark.parametrize(("body", "expected"), HALVES)
 def test_half_a_character_is_mended_for_reading_at_its_place(body: bytes, expected: bytes) -> None:
-    assert envelope.mended(body) == expected
+    assert json_text.mended(body) == expected
     assert envelope.decode(body) == json.loads(expected)
     assert envelope.read(body).model == "m"
     value, paths = envelope.decode_exactly(body)
@@ -320,7 +320,7 @@ def test_half_a_character_is_mended_for_reading_at_its_place(body: bytes, expect
 
 def test_what_has_no_half_characters_is_not_mended() -> None:
     for body in (rb'{"a":"\ud83d\ude00"}', rb'{"a":"\\ud83d"}', b"{", rb'{"a":"\uE000"}'):
-        assert envelope.mended(body) is None
+        assert json_text.mended(body) is None
 
 
 def test_numbers_are_read_as_they_were_written() -> None:

@@ -1,5 +1,6 @@
 """Which headers cross the broker."""
 
+import msgspec
 import pytest
 
 from lmbroker import headers
@@ -251,3 +252,22 @@ def test_names_that_others_chose_cannot_break_a_header():
     assert told["x-lmbroker-model"] == "mod?l??x-evil: 1"
     assert told["x-lmbroker-dropped"].startswith("a?b,ccc")
     assert len(told["x-lmbroker-dropped"]) == headers.HEADER_TEXT
+
+
+def test_the_long_context_is_asked_of_claude_only() -> None:
+    asked = msgspec.structs.replace(call("anthropic"), long_context=True, headers={})
+    beta = ("anthropic-beta", headers.LONG_CONTEXT_BETA)
+    for model, expected in (
+        ("claude-sonnet-4-6", True),
+        ("us.anthropic.claude-x", True),
+        ("kimi", False),
+    ):
+        for native in (True, False):
+            sent = headers.to_backend(asked, "anthropic", native=native, stream=False, model=model)
+            assert (beta in sent) is expected
+    assert beta not in headers.to_backend(
+        asked, "openai", native=False, stream=False, model="claude"
+    )
+    told = msgspec.structs.replace(asked, headers={"anthropic-beta": "a,b"})
+    sent = dict(headers.to_backend(told, "anthropic", native=True, stream=False, model="claude-x"))
+    assert sent["anthropic-beta"] == f"a,b,{headers.LONG_CONTEXT_BETA}"

@@ -18,6 +18,7 @@ from lmbroker.routing import (
     Aliases,
     Route,
     asked_for,
+    asked_plainly,
     keeps_names,
     named,
     serving,
@@ -276,3 +277,24 @@ def test_calls_of_one_key_stay_together_over_a_change_of_the_list():
         assert first(whole, key) == home
         if gone != home:
             assert first(msgspec.structs.replace(whole, targets=left), key) == home
+
+
+def test_a_name_with_the_long_context_behind_it_finds_its_alias() -> None:
+    target = Target(backend=Backend(name="b", url="http://b", dialect="anthropic"), model="*")
+    plain = Route(name="m", targets=(target,))
+    whole = Route(name="n[1m]", targets=(target,))
+    beginning = Route(name="claude-*", targets=(target,))
+    aliases = Aliases((plain, whole, beginning))
+    for asked, found, name in (
+        ("m[1m]", plain, "m"),
+        ("n[1m]", whole, "n[1m]"),
+        ("claude-x[1m]", beginning, "claude-x"),
+        ("m", plain, "m"),
+        ("x[1m]", None, "x"),
+        ("[1m]", None, "[1m]"),
+    ):
+        call = Call(id="r", operation="chat", dialect="anthropic", alias=asked, body=b"")
+        seen = asked_plainly(call, aliases)
+        assert aliases.find(asked) is aliases.find(seen.alias) is found
+        assert (seen.alias, seen.long_context) == (name, name != asked)
+    assert aliases.find("m" + "[1m]" * 63) is plain

@@ -5,9 +5,11 @@ dialect on the other end gets back. Complaints name a place and a type, never a 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from lmbroker.errors import Refused
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import Extra, LossClass
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -117,6 +119,19 @@ class Fields:
             return ()
         left, self.left = self.left, {}
         return tuple(self.extra(name, value, loss, prefix) for name, value in left.items())
+
+
+def once(items: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Each of ``items`` with its place, those that are equal to an earlier one left out."""
+    if len(items) < 2:
+        yield from enumerate(items)
+        return
+    seen = set()
+    for number, item in enumerate(items):
+        said = json_text.encode(item)
+        if said not in seen:
+            seen.add(said)
+            yield number, item
 
 
 def missing(path: str) -> Refused:

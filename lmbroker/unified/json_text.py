@@ -45,6 +45,10 @@ encode_text = msgspec.json.Encoder(enc_hook=_unknown, decimal_format="number").e
 """Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
 
 _EMPTY_BEFORE = re.compile(r"(?:\s*\{\s*\})+(?=\s*\{)")
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_NO_CHARACTER = rb"\ufffd"
+
 INVALID_JSON = "INVALID_JSON"
 """Key of the object that carries tool arguments which are no JSON object (Anthropic's advice)."""
 
@@ -69,6 +73,35 @@ def encode(value: Any) -> bytes:
         return encode_text(value)
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode()
+
+
+def mended(body: bytes) -> bytes | None:
+    """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone, so that
+    it can be read; all else is the same, and stands at the same place. None where there is none.
+    """
+    if _HALF.search(body) is None:
+        return None
+    pieces: list[bytes] = []
+    at = 0
+    high: tuple[int, int] | None = None
+    for found in _ESCAPE.finditer(body):
+        code = 0 if found[1] is None else int(found[1], 16)
+        if 0xDC00 <= code <= 0xDFFF and high is not None and high[1] == found.start():
+            high = None
+            continue
+        alone = high if high is not None else None
+        if alone is not None:
+            pieces += (body[at : alone[0]], _NO_CHARACTER)
+            at, high = alone[1], None
+        if 0xD800 <= code <= 0xDBFF:
+            high = found.span()
+        elif 0xDC00 <= code <= 0xDFFF:
+            pieces += (body[at : found.start()], _NO_CHARACTER)
+            at = found.end()
+    if high is not None:
+        pieces += (body[at : high[0]], _NO_CHARACTER)
+        at = high[1]
+    return b"".join((*pieces, body[at:])) if pieces else None
 
 
 def arguments(text: str) -> dict[str, Any] | None:

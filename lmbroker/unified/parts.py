@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-LossClass = Literal["none", "drop", "refuse", "refuse_soft"]
+LossClass = Literal["none", "change", "drop", "refuse", "refuse_soft"]
 
 
 class Extra(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,8 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
 
     ``origin`` is the dialect, ``name`` the key at its place, ``path`` the place in the client's
     naming (``messages[].name``). ``loss`` is what happens where it cannot be carried: ``none``
-    (class N), ``drop`` (B: reported), ``refuse`` (C: 400), ``refuse_soft`` (C°: lenient drops it).
+    (class N), ``change`` (B: something else stands in its place, reported), ``drop`` (B: reported),
+    ``refuse`` (C: 400), ``refuse_soft`` (C°: lenient drops it).
     ``details`` go into that 400, for clients that branch on them.
     """
 

@@ -50,7 +50,8 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the client offers; of a ``server`` one, which the provider runs, ``raw`` says
-    how."""
+    how. ``standing``: the conversation has taken it back (``withdrawn``), or defined it
+    (``inline``)."""
 
     kind: Literal["function", "custom", "server"]
     name: str
@@ -61,6 +62,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     cache: Cache | None = None
     deferred: bool = False
     raw: dict[str, Any] | None = None
+    standing: Literal["offered", "withdrawn", "inline"] = "offered"
     extras: tuple[Extra, ...] = ()
 
 
@@ -89,7 +91,9 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. ``system`` holds only leading instructions; later ones are system turns."""
+    """One request. ``system`` holds only leading instructions; later ones are system turns.
+    ``later_effort`` is the effort that the last of these asked for: it wins over the one in
+    ``reasoning``."""
 
     dialect: str
     model: str
@@ -102,6 +106,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
     reasoning: Reasoning | None = None
+    later_effort: Effort | None = None
     output: OutputFormat | None = None
     stream: bool = False
     stream_usage: bool = False

@@ -58,7 +58,9 @@ class Passthrough:
         return Outbound(
             path=path_of(call.operation, dialect),
             query=call.query,
-            headers=headers.to_backend(call, dialect, native=True, stream=call.stream),
+            headers=headers.to_backend(
+                call, dialect, native=True, stream=call.stream, model=self._target.model
+            ),
             body=body,
         )
 

@@ -17,6 +17,7 @@ import msgspec
 from lmbroker import envelope
 from lmbroker.adapters.attribution import MARK, without_attribution
 from lmbroker.adapters.signature import PREFIX
+from lmbroker.unified import json_text
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder()
@@ -46,7 +47,7 @@ def _cut(body: bytes, find: Callable[[bytes], Iterator[tuple[Span, bytes]]]) -> 
         found = list(find(body))
     except envelope.JSON_ERRORS:
         # Half a character may stand in it, which the search cannot read.
-        other = envelope.mended(body)
+        other = json_text.mended(body)
         try:
             found = [] if other is None else list(find(other))
         except envelope.JSON_ERRORS:

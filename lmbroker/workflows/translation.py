@@ -84,7 +84,9 @@ class Translation:
             stream = body["stream"] = True
         outbound = Outbound(
             path=path_of(call.operation, dialect),
-            headers=headers.to_backend(call, dialect, native=False, stream=stream),
+            headers=headers.to_backend(
+                call, dialect, native=False, stream=stream, model=self._target.model
+            ),
             body=json_text.encode(body),
         )
         if len(call.body) <= KEPT:

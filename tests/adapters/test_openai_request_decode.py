@@ -153,10 +153,10 @@ def test_complaints_tell_the_type_and_never_the_value() -> None:
         ("prompt_cache_key", "k", "none"),
         ("prediction", {"type": "content", "content": "x"}, "none"),
         ("min_p", 0.1, "drop"),
-        ("reasoning_effort", "gigantic", "refuse"),
-        ("service_tier", "golden", "refuse"),
+        ("reasoning_effort", "gigantic", "drop"),
+        ("service_tier", "golden", "drop"),
         ("response_format", {"type": "grammar"}, "refuse"),
-        ("tool_choice", "sometimes", "refuse"),
+        ("tool_choice", "sometimes", "drop"),
     ],
 )
 def test_the_class_of_a_field_depends_on_what_it_says(field: str, value: Any, loss: str) -> None:
@@ -213,10 +213,13 @@ def test_leading_instructions_are_system_and_later_ones_turns() -> None:
     assert [turn.role for turn in request.turns] == ["user", "system"]
 
 
-def test_instructions_can_only_be_text() -> None:
+def test_instructions_of_another_kind_than_text_are_left_out_and_reported() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
-    body = {"model": "m", "messages": [{"role": "system", "content": [image]}]}
-    assert refused(body)[:2] == ("messages[0].content[0].type", "invalid_value")
+    (part,) = decode({"role": "system", "content": [image]}).system
+    assert part.text == "[image_url left out: only its own provider can read it]"
+    assert [(e.path, e.loss) for e in part.extras if e.loss != "none"] == [
+        ("messages[].content[].type", "drop")
+    ]
 
 
 def test_tool_messages_in_a_row_are_one_turn() -> None:

@@ -23,7 +23,9 @@ from lmbroker.adapters.anthropic_messages.extra_fields import (
     take_extras,
 )
 from lmbroker.adapters.fields import Fields, bad_value, missing, wrong_type
+from lmbroker.adapters.media import parse_data_url
 from lmbroker.adapters.signature import from_wire, unseal
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import (
     Base64,
     DocumentPart,
@@ -80,6 +82,10 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
 def _block(value: Any, path: str, place: str) -> Part:
     block = Fields(value, path, ORIGIN)
     kind = block.need_text("type")
+    if kind == "image_url" and place in _PLACES["image"]:
+        image = _foreign_image(block)
+        if image is not None:
+            return image
     if kind in _PLACES:
         if place not in _PLACES[kind]:
             raise bad_value(block.at("type"), "such a block cannot stand here")
@@ -124,6 +130,22 @@ def _image(block: Fields) -> ImagePart:
         source=held,
         cache=take_cache(block),
         extras=(*extras, *take_extras(block, "image"), *block.rest(), *source.rest("source.")),
+    )
+
+
+def _foreign_image(block: Fields) -> ImagePart | None:
+    """An image in the Chat Completions format, which some clients send on this path."""
+    held = block.left.get("image_url")
+    url = held.get("url") if isinstance(held, dict) else held
+    if not isinstance(url, str):
+        return None
+    block.any("image_url")
+    detail = held.get("detail") if isinstance(held, dict) else None
+    return ImagePart(
+        source=parse_data_url(url) or Url(url=url),
+        detail=detail if isinstance(detail, str) else None,
+        cache=take_cache(block),
+        extras=block.rest(),
     )
 
 
@@ -195,13 +217,15 @@ def _redacted(block: Fields) -> ReasoningPart:
 
 
 def _call(block: Fields) -> ToolCallPart:
-    id, name, args = block.need_text("id"), block.need_text("name"), block.mapping("input")
-    if args is None:
-        raise missing(block.at("input"))
+    id, name, given = block.need_text("id"), block.need_text("name"), block.any("input")
+    text = given if isinstance(given, str) else None
+    if text is None and not isinstance(given, dict | None):
+        raise wrong_type(block.at("input"), "an object", given)
     return ToolCallPart(
         id=id,
         name=name,
-        args=args,
+        args=(given or {}) if text is None else json_text.arguments(text),
+        raw_args=text,
         cache=take_cache(block),
         extras=(*take_extras(block, "tool_use"), *block.rest()),
     )

@@ -40,7 +40,7 @@ def decode_controls(
         level = config.text("effort")
         effort = level if level in _EFFORTS else None
         if level is not None and effort is None:
-            extras.append(config.extra("effort", level, "refuse", "output_config."))
+            extras.append(config.extra("effort", level, "drop", "output_config."))
         output = _format(config, "format", "output_config.", extras)
         extras += take_extras(config, "output_config", "output_config.")
         extras += config.rest("output_config.")
@@ -62,8 +62,8 @@ def _thinking(body: Fields, extras: list[Extra]) -> tuple[Any, int | None, Any]:
     raw = dict(thinking.left)
     kind = thinking.need_text("type")
     if kind not in _MODES:
-        path = thinking.extra("type", kind, "refuse").path
-        extras.append(msgspec.structs.replace(body.extra("thinking", raw, "refuse"), path=path))
+        path = thinking.extra("type", kind, "drop").path
+        extras.append(msgspec.structs.replace(body.extra("thinking", raw, "drop"), path=path))
         return None, None, None
     budget = None
     if kind == "enabled":
@@ -73,8 +73,7 @@ def _thinking(body: Fields, extras: list[Extra]) -> tuple[Any, int | None, Any]:
     shown = thinking.text("display")
     display = shown if shown in ("summarized", "omitted") else None
     if shown is not None and display is None:
-        loss: LossClass = "drop" if shown == "updates" else "refuse"
-        extras.append(thinking.extra("display", shown, loss, "thinking."))
+        extras.append(thinking.extra("display", shown, "drop", "thinking."))
     extras += take_extras(thinking, "thinking", "thinking.")
     extras += thinking.rest("thinking.")
     return _MODES[kind], budget, display
@@ -144,13 +143,13 @@ def decode_tier(body: Fields, paths: dict[str, str], extras: list[Extra]) -> str
     """``service_tier``, else ``speed``; at the default speed nothing was asked."""
     tier, speed = body.text("service_tier"), body.text("speed")
     if tier is not None and tier not in _TIERS:
-        extras.append(body.extra("service_tier", tier, "refuse"))
+        extras.append(body.extra("service_tier", tier, "drop"))
     if speed == "fast" and tier is None:
         paths["tier"] = "speed"
         return "fast"
     if speed is not None:
         known: dict[str, LossClass] = {"fast": "drop", "standard": "none"}
-        extras.append(body.extra("speed", speed, known.get(speed, "refuse")))
+        extras.append(body.extra("speed", speed, known.get(speed, "drop")))
     return None if tier is None else _TIERS.get(tier)
 
 

@@ -8,10 +8,11 @@ turn a second time, as an extra of class ``none``, for a backend of this dialect
 from typing import Any
 
 from lmbroker.adapters.anthropic_messages.decode_blocks import decode_content
-from lmbroker.adapters.anthropic_messages.extra_fields import ORIGIN, take_extras
+from lmbroker.adapters.anthropic_messages.extra_fields import EFFORTS, ORIGIN, take_extras
 from lmbroker.adapters.fields import Fields, bad_value, missing
-from lmbroker.unified.parts import Extra, TextPart
-from lmbroker.unified.request import Turn
+from lmbroker.unified import json_text
+from lmbroker.unified.parts import Extra, TextPart, ToolCallPart, ToolResultPart
+from lmbroker.unified.request import Effort, Turn
 
 _ROLES = ("user", "assistant", "system")
 
@@ -43,19 +44,65 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
+def later_effort(turns: tuple[Turn, ...]) -> Effort | None:
+    """The effort that the last instruction inside the conversation asks for, None where none
+    does."""
+    for turn in reversed(turns):
+        for extra in turn.extras:
+            if extra.name == "output_config" and isinstance(extra.value, dict):
+                level = extra.value.get("effort")
+                if level in EFFORTS:
+                    return level
+    return None
+
+
 def _turn(message: Fields) -> Turn:
     role = message.need_text("role")
+    if role == "tool" and "tool_call_id" in message.left:
+        return _result(message)
+    calls = message.items("tool_calls") if role == "assistant" else None
+    if role == "developer":
+        role = "system"
     if role not in _ROLES:
         raise bad_value(message.at("role"), "there is no such role")
     configures = role == "system" and "output_config" in message.left
     content = message.any("content")
-    if content is None and not configures:
+    if content is None and not configures and not calls:
         raise missing(message.at("content"))
+    parts = () if content is None else decode_content(content, message.at("content"), role)
+    for number, call in enumerate(calls or ()):
+        parts += (_call(Fields(call, f"{message.at('tool_calls')}[{number}]", ORIGIN)),)
     extras = [_came(content)] if isinstance(content, str) else []
     return Turn(
         role=role,  # type: ignore[arg-type]
-        parts=() if content is None else decode_content(content, message.at("content"), role),
+        parts=parts,
         extras=(*extras, *take_extras(message, "message"), *message.rest()),
+    )
+
+
+def _result(message: Fields) -> Turn:
+    """A result in the Chat Completions format, which some clients send on this path."""
+    id, content = message.need_text("tool_call_id"), message.any("content")
+    path = message.at("content")
+    part = ToolResultPart(
+        call_id=id,
+        parts=None if content is None else decode_content(content, path, "result"),
+        as_text=isinstance(content, str),
+    )
+    return Turn(role="user", parts=(part,), extras=message.rest())
+
+
+def _call(call: Fields) -> ToolCallPart:
+    """A call in the Chat Completions format."""
+    function = call.need_inside("function")
+    text = function.text("arguments")
+    call.any("type")
+    return ToolCallPart(
+        id=call.need_text("id"),
+        name=function.need_text("name"),
+        args=json_text.arguments(text or ""),
+        raw_args=text,
+        extras=(*call.rest(), *function.rest("function.")),
     )
 
 

@@ -16,8 +16,16 @@ from lmbroker.adapters.anthropic_messages.decode_controls import (
     decode_tier,
     decode_user_id,
 )
-from lmbroker.adapters.anthropic_messages.decode_messages import decode_messages, decode_system
-from lmbroker.adapters.anthropic_messages.decode_tools import decode_tool_choice, decode_tools
+from lmbroker.adapters.anthropic_messages.decode_messages import (
+    decode_messages,
+    decode_system,
+    later_effort,
+)
+from lmbroker.adapters.anthropic_messages.decode_tools import (
+    as_changed,
+    decode_tool_choice,
+    decode_tools,
+)
 from lmbroker.adapters.anthropic_messages.extra_fields import ORIGIN, take_extras
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.fields import Fields, bad_value, missing
@@ -83,7 +91,9 @@ def decode_request(body: JSON) -> Request:
     system, told = decode_system(fields)
     extras += told
     turns = decode_messages(messages)
-    if fields.left.keys() <= _PLAIN:
+    paths = dict(PATHS)
+    level = later_effort(turns)
+    if fields.left.keys() <= _PLAIN and level is None:
         return Request(
             dialect=ORIGIN,
             model=model,
@@ -97,26 +107,30 @@ def decode_request(body: JSON) -> Request:
             extras=tuple(extras),
             paths=_PLAIN_PATHS,
         )
-    paths = dict(PATHS)
     tools = fields.items("tools")
     if tools is not None and not tools:
         extras.append(fields.extra("tools", tools, "none"))
     tool_choice, parallel_tools, left = decode_tool_choice(fields)
     extras += left
     reasoning, output = decode_controls(fields, paths, extras)
+    if level is not None:
+        paths["effort"] = "messages[].output_config.effort"
+        if reasoning is None:
+            paths["reasoning"] = paths["effort"]
     stream = _stream(fields, extras)
     return Request(
         dialect=ORIGIN,
         model=model,
         system=system,
         turns=turns,
-        tools=decode_tools(tools or []),
+        tools=as_changed(decode_tools(tools or []), turns),
         tool_choice=tool_choice,
         parallel_tools=parallel_tools,
         max_tokens=max_tokens,
         stop=decode_stop(fields, extras),
         sampling=decode_sampling(fields),
         reasoning=reasoning,
+        later_effort=level,
         output=output,
         stream=stream,
         stream_usage=True,

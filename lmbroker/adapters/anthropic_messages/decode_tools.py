@@ -1,6 +1,9 @@
 """Tools and tool choice of a Messages request (translation.md 2.5)."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from lmbroker.adapters.anthropic_messages.extra_fields import (
     ORIGIN,
@@ -8,21 +11,27 @@ from lmbroker.adapters.anthropic_messages.extra_fields import (
     take_cache,
     take_extras,
 )
-from lmbroker.adapters.fields import Fields, missing
-from lmbroker.unified.parts import Extra
-from lmbroker.unified.request import Tool, ToolChoice
+from lmbroker.adapters.fields import Fields, missing, once
+from lmbroker.unified.parts import Extra, OpaquePart
+from lmbroker.unified.request import Tool, ToolChoice, Turn
 
+_FOREIGN_CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+"""Choices as the Chat Completions format has them."""
+_CHANGES = ("tool_addition", "tool_removal")
+"""Blocks by which the conversation offers another tool, or takes one back."""
 _MODES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
     """The ``tools`` array. Of a tool whose type is not ``custom`` only the vendor knows what it
     takes: it is kept whole and goes nowhere but back. Raises Refused."""
-    return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN), item) for n, item in enumerate(items))
+    return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN), item) for n, item in once(items))
 
 
 def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
     kind = tool.text("type")
+    if kind == "function" and isinstance(tool.left.get("function"), dict):
+        return _foreign(tool)
     if kind not in (None, "custom"):
         mark = tool.any("cache_control")
         return Tool(
@@ -50,16 +59,62 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
     )
 
 
+def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ...]:
+    """``tools`` as the conversation has changed them: the last word on each counts."""
+    standing: dict[str, bool] = {}
+    inline: dict[str, Tool] = {}
+    for turn in turns:
+        for part in turn.parts:
+            if isinstance(part, OpaquePart) and part.type in _CHANGES:
+                held = part.raw.get("tool")
+                change = held if isinstance(held, dict) else {}
+                defined = change.get("definition")
+                if isinstance(defined, dict) and isinstance(defined.get("name"), str):
+                    (tool,) = decode_tools([defined])
+                    inline[tool.name] = msgspec.structs.replace(tool, standing="inline")
+                    standing[tool.name] = True
+                elif isinstance(change.get("name"), str):
+                    standing[change["name"]] = part.type == "tool_addition"
+    if not standing:
+        return tools
+    known = {tool.name for tool in tools}
+    every = (*tools, *(tool for name, tool in inline.items() if name not in known))
+    return tuple(
+        tool
+        if standing.get(tool.name, True)
+        else msgspec.structs.replace(tool, standing="withdrawn")
+        for tool in every
+    )
+
+
+def _foreign(tool: Fields) -> Tool:
+    """A tool in the Chat Completions format, which some clients send on this path."""
+    function = tool.need_inside("function")
+    return Tool(
+        kind="function",
+        name=function.need_text("name"),
+        description=function.text("description"),
+        schema=function.mapping("parameters"),
+        strict=function.boolean("strict"),
+        cache=take_cache(tool),
+        extras=(*tool.rest(), *function.rest("function.")),
+    )
+
+
 def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, bool | None, list[Extra]]:
     """The choice, whether tools may be called in parallel (None: nothing was said), and what is
     left: a choice that is not known is an extra of class ``refuse``. Raises Refused."""
+    said = body.left.get("tool_choice")
+    if isinstance(said, str) and said in _FOREIGN_CHOICES:
+        body.any("tool_choice")
+        return ToolChoice(mode=_FOREIGN_CHOICES[said], raw={"type": said}), None, []  # type: ignore[arg-type]
     choice = body.inside("tool_choice")
     if choice is None:
         return None, None, []
     raw = dict(choice.left)
     kind = choice.need_text("type")
     if kind not in _MODES:
-        return None, None, [body.extra("tool_choice", raw, "refuse")]
+        return None, None, [body.extra("tool_choice", raw, "drop")]
     name = choice.need_text("name") if kind == "tool" else None
     alone = choice.boolean("disable_parallel_tool_use")
     return (

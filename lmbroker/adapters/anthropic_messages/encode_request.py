@@ -4,7 +4,10 @@ A request that came in this dialect is written as it came; for any other one the
 what the model can do, and ``losses`` hears of everything that it cannot.
 """
 
+import re
 from hashlib import sha256
+
+import msgspec
 
 from lmbroker.adapters.anthropic_messages.encode_blocks import Blocks, ephemeral
 from lmbroker.adapters.anthropic_messages.encode_controls import (
@@ -26,6 +29,7 @@ from lmbroker.adapters.anthropic_messages.encode_tools import (
     encode_web_search,
 )
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.call_ids import told_apart
 from lmbroker.losses import Losses
 from lmbroker.profiles import Profile
 from lmbroker.unified.parts import Extra
@@ -51,6 +55,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     blocks = Blocks(request, profile, losses)
     if blocks.native:
         return _as_it_is(blocks)
+    blocks.request = request = msgspec.structs.replace(request, turns=told_apart(request.turns))
     max_tokens = _max_tokens(blocks)
     tools = encode_tools(blocks) if request.tools else []
     extras = _extras(blocks, tools) if request.extras else []
@@ -86,7 +91,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if stop:
         body["stop_sequences"] = stop
     if request.user_id is not None:
-        body["metadata"] = {"user_id": _user_id(request.user_id)}
+        body["metadata"] = {"user_id": _user_id(blocks, request.user_id)}
     if request.tier is not None:
         _put_tier(body, blocks, request.tier)
     if automatic:
@@ -146,10 +151,16 @@ def _put_tier(body: JSON, blocks: Blocks, tier: str) -> None:
         blocks.drop("tier")
 
 
-def _user_id(user_id: str) -> str:
-    if len(user_id) <= MAX_USER_ID:
+def _user_id(blocks: Blocks, user_id: str) -> str:
+    """The id of the end user; Anthropic refuses one that tells who that is, and a long one."""
+    if len(user_id) <= MAX_USER_ID and not _TELLS_WHO.search(user_id):
         return user_id
+    blocks.change("user_id")
     return sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_TELLS_WHO = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]|^\s*\+?(?:[\s().-]*\d){7,15}\s*$")
+"""An e-mail address anywhere in it, or nothing but a telephone number."""
 
 
 def _as_it_is(blocks: Blocks) -> JSON:

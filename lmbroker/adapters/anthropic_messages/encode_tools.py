@@ -47,7 +47,7 @@ def encode_tools(blocks: Blocks) -> list[JSON]:
     tools = [
         (place, tool)
         for place, tool in enumerate(request.tools)
-        if allowed is None or tool.name in allowed
+        if (allowed is None or tool.name in allowed) and tool.standing != "inline"
     ]
     strict = {} if blocks.native else _strict(blocks, [tool for _, tool in tools])
     written = (_tool(blocks, tool, place, strict) for place, tool in tools)

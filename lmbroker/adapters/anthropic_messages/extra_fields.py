@@ -7,12 +7,14 @@ so their keys stand nowhere. A key that is neither read nor listed is unknown: c
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from lmbroker.adapters.fields import Fields
 from lmbroker.unified.parts import Cache, Extra, LossClass
+from lmbroker.unified.request import Effort
 
 ORIGIN = "anthropic"
+EFFORTS = get_args(Effort)
 
 
 def _servers(value: Any) -> LossClass:
@@ -29,7 +31,11 @@ def _clear_at(value: Any) -> LossClass:
 
 
 def _config(value: Any) -> LossClass:
-    return "drop" if value else "none"
+    """The effort that an instruction asks for from there on is obeyed."""
+    if not isinstance(value, dict):
+        return "drop"
+    known = value.keys() <= {"effort"} and value.get("effort") in (None, *EFFORTS)
+    return "none" if known else "drop"
 
 
 def _caller(value: Any) -> LossClass:

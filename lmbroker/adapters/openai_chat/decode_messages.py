@@ -22,8 +22,11 @@ from typing import Any, NoReturn
 import msgspec
 
 from lmbroker.adapters.fields import Fields, bad_value, missing, wrong_type
+from lmbroker.adapters.left_out import UNKNOWN_PART, left_out
 from lmbroker.adapters.media import data_url, is_pdf, is_text, parse_data_url
 from lmbroker.adapters.openai_chat.decode_reasoning import decode_reasoning, reasoning_chunk
+from lmbroker.adapters.openai_chat.foreign_blocks import read_block
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import (
     AudioPart,
     Base64,
@@ -230,13 +233,18 @@ def _function(
 ) -> ToolCallPart:
     name, value = function.need_text("name"), function.any("arguments")
     if value is None:
-        raise missing(function.at("arguments"))
+        value = {}
     extras = (*extras, *function.rest(prefix))
     if isinstance(value, dict):
         return ToolCallPart(id=id, name=name, args=value, extras=extras)
     if not isinstance(value, str):
         raise wrong_type(function.at("arguments"), "a string", value)
-    return ToolCallPart(id=id, name=name, args=parse_args(value), raw_args=value, extras=extras)
+    whole = json_text.mended(value.encode(errors="replace")) if "\\u" in value else None
+    said = value if whole is None else whole.decode()
+    args = parse_args(said)
+    if args is None or whole is not None:
+        extras = (*extras, function.extra("arguments", value, "change", prefix))
+    return ToolCallPart(id=id, name=name, args=args, raw_args=said, extras=extras)
 
 
 def parse_args(text: str) -> dict[str, Any] | None:
@@ -254,7 +262,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-_ARGUMENTS = json.JSONDecoder(parse_constant=_no_constant)
+_ARGUMENTS = json.JSONDecoder(parse_constant=_no_constant, parse_float=json_text.number)
 
 
 def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolResultPart:
@@ -292,9 +300,12 @@ def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
     parts = []
     for number, value in enumerate(content):
         part = Fields(value, f"{message.at('content')}[{number}]", ORIGIN)
-        if part.need_text("type") != "text":
-            raise bad_value(part.at("type"), "instructions can only be text")
-        parts.append(_text(part))
+        kind = part.need_text("type")
+        if kind == "text":
+            parts.append(_text(part))
+            continue
+        lost = part.extra("type", kind, "drop")
+        parts.append(TextPart(text=left_out(kind, UNKNOWN_PART), extras=(lost,)))
     return parts, _spelled(message, content, parts)
 
 
@@ -335,6 +346,9 @@ def _part(value: Any, path: str, role: str) -> Part:
     if kind == "refusal" and role == "assistant":
         text = part.need_text("refusal")
         return TextPart(text=text, refusal=True, cache=_cache(part), extras=part.rest())
+    foreign = read_block(part, kind, role)
+    if foreign is not None:
+        return foreign
     if kind == "thinking" and role == "assistant":
         return reasoning_chunk(part, value)
     return OpaquePart(origin=ORIGIN, type=kind, raw=value)

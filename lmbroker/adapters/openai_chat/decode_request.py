@@ -180,6 +180,7 @@ def _tools(
     if functions is None:
         return decode_tools(items or []), False
     paths["tool"] = "functions[].parameters"
+    paths["strict"] = "functions[].strict"
     if items:
         extras.append(fields.extra("tools", items, "none"))
         extras.append(fields.extra("functions", functions, "none"))
@@ -255,7 +256,7 @@ def _reasoning(
         effort = named
         extras.append(fields.extra("reasoning_effort", named, "none"))
     elif named is not None:
-        extras.append(fields.extra("reasoning_effort", named, "refuse"))
+        extras.append(fields.extra("reasoning_effort", named, "drop"))
     router = fields.inside("reasoning")
     if router is not None:
         extras.append(fields.extra("reasoning", dict(router.left), "none"))
@@ -268,8 +269,9 @@ def _reasoning(
         level = config.text("effort")
         if level in _EFFORTS:
             effort, paths["effort"] = level, "output_config.effort"
+            paths["reasoning"] = "output_config.effort"
         elif level is not None:
-            extras.append(config.extra("effort", level, "refuse", "output_config."))
+            extras.append(config.extra("effort", level, "drop", "output_config."))
         output = _config_format(config)
         extras += config.rest("output_config.")
     thinking = fields.inside("thinking")
@@ -277,7 +279,7 @@ def _reasoning(
         extras.append(fields.extra("thinking", dict(thinking.left), "none"))
         kind = thinking.text("type")
         if kind is not None and kind not in _THINKING:
-            extras.append(thinking.extra("type", kind, "refuse", "thinking."))
+            extras.append(thinking.extra("type", kind, "drop", "thinking."))
         paths["reasoning"] = "thinking"
         if effort is None:
             paths["effort"] = "thinking"
@@ -300,7 +302,7 @@ def _router(router: Fields, effort: str | None, extras: list[Extra]) -> tuple[An
     if level in _EFFORTS:
         effort = effort or level
     elif level is not None:
-        extras.append(router.extra("effort", level, "refuse", "reasoning."))
+        extras.append(router.extra("effort", level, "drop", "reasoning."))
     extras += router.rest("reasoning.")
     mode = None
     if enabled is False:
@@ -336,7 +338,7 @@ def _output(fields: Fields, extras: list[Extra]) -> OutputFormat | None:
     held = form.need_inside("json_schema")
     return OutputFormat(
         kind="json_schema",
-        name=held.need_text("name"),
+        name=held.text("name"),
         description=held.text("description"),
         schema=held.mapping("schema"),
         strict=held.boolean("strict"),
@@ -365,7 +367,7 @@ def _user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str 
 def _tier(fields: Fields, extras: list[Extra]) -> str | None:
     value = fields.text("service_tier")
     if value is not None and value not in _TIERS:
-        extras.append(fields.extra("service_tier", value, "refuse"))
+        extras.append(fields.extra("service_tier", value, "drop"))
     return None if value is None else _TIERS.get(value)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmbroker.adapters.fields import Fields, missing
+from lmbroker.adapters.fields import Fields, missing, once
 from lmbroker.unified.parts import Cache, Extra
 from lmbroker.unified.request import Tool, ToolChoice
 
@@ -13,7 +13,7 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "requ
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
     """The ``tools`` array. A kind that this dialect does not know is a tool that the provider
     runs: it goes nowhere but back to the same dialect. Raises Refused."""
-    return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN)) for n, item in enumerate(items))
+    return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN)) for n, item in once(items))
 
 
 def decode_functions(items: list[Any]) -> tuple[Tool, ...]:
@@ -23,7 +23,26 @@ def decode_functions(items: list[Any]) -> tuple[Tool, ...]:
     )
 
 
+def _foreign(tool: Fields) -> Tool:
+    """A tool in the Messages format, which some clients send on this path."""
+    kind = tool.text("type")
+    if kind not in (None, "custom", "function"):
+        return Tool(kind="server", name=tool.text("name") or kind, raw={"type": kind, **tool.left})
+    mark = tool.mapping("cache_control")
+    return Tool(
+        kind="function",
+        name=tool.need_text("name"),
+        description=tool.text("description"),
+        schema=tool.mapping("input_schema"),
+        strict=tool.boolean("strict"),
+        cache=None if mark is None else Cache(raw={"cache_control": mark}),
+        extras=tool.rest(),
+    )
+
+
 def _tool(tool: Fields) -> Tool:
+    if isinstance(tool.left.get("input_schema"), dict) and "function" not in tool.left:
+        return _foreign(tool)
     kind = tool.text("type")
     if kind is None and "function" not in tool.left:
         raise missing(tool.at("type"))
@@ -77,9 +96,14 @@ def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
         return None, kept
     if isinstance(value, str):
         if value not in _CHOICES:
-            return None, [*kept, body.extra("tool_choice", value, "refuse")]
+            return None, [*kept, body.extra("tool_choice", value, "drop")]
         return ToolChoice(mode=_CHOICES[value], raw=value), kept  # type: ignore[arg-type]
     choice = Fields(value, body.at("tool_choice"), ORIGIN)
+    mode = _CHOICES.get(choice.left.get("type"))  # type: ignore[arg-type]
+    if mode is not None:
+        return ToolChoice(mode=mode, raw=mode), kept  # type: ignore[arg-type]
+    if choice.left.get("type") == "tool":
+        return ToolChoice(mode="named", name=choice.need_text("name"), raw=value), kept
     kind = "function" if set(choice.left) == {"function"} else choice.need_text("type")
     if kind == "function":
         name = choice.need_inside(kind).need_text("name")
@@ -89,7 +113,7 @@ def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
         return ToolChoice(mode="named", name=name, kind="custom", raw=value), kept
     if kind == "allowed_tools":
         return _allowed(choice.need_inside("allowed_tools"), value), kept
-    return None, [*kept, body.extra("tool_choice", value, "refuse")]
+    return None, [*kept, body.extra("tool_choice", value, "drop")]
 
 
 def _legacy_choice(body: Fields, value: Any) -> tuple[ToolChoice | None, list[Extra]]:

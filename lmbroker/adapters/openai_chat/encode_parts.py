@@ -39,6 +39,9 @@ ORIGIN = "openai"
 _SILENT = ("compaction", "fallback", "mcp_tool_use", "server_tool_use")
 """Blocks that say nothing where they stand: a summary goes elsewhere, a result follows its call."""
 
+_APPLIED = ("tool_addition", "tool_removal")
+"""Blocks that change which tools there are, as they then are."""
+
 _TEXT = {"type", "text"}
 """Keys of a content part that is text and nothing more."""
 
@@ -194,6 +197,8 @@ class Parts:
         if said:
             self.change("part")
             return [text(said)]
+        if part.type in _APPLIED:
+            return []
         if part.type in _SILENT:
             self.change("part")
             return []

@@ -35,6 +35,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 def encode_control(parts: Parts, *, tools: bool) -> Control:
     """The reasoning that was asked for, in the backend's own way; ``tools``: some are offered."""
     profile, asked = parts.profile, parts.request.reasoning or Reasoning()
+    if parts.request.later_effort is not None:
+        asked = msgspec.structs.replace(asked, effort=parts.request.later_effort)
     said_off = asked.mode in ("off", "between_tools") or (
         asked.mode is None and asked.effort == "none"
     )

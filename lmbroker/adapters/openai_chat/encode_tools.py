@@ -35,6 +35,8 @@ def encode_tools(parts: Parts) -> list[JSON]:
     allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
     tools = []
     for place, tool in enumerate(parts.request.tools):
+        if tool.standing == "withdrawn":
+            continue
         if tool.kind == "server":
             _server(parts, tool, place)
         elif allowed is None or tool.name in allowed:
