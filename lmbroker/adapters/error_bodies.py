@@ -256,6 +256,9 @@ def _object(error: dict[str, Any], depth: int) -> Said:
     text = _with_violations(_passed_on(error) or text, error.get("details"))
     kind = error.get("type") or error.get("error_type") or error.get("status")
     param = error.get("param")
+    if isinstance(param, str) and " " in param:
+        # Some put the words there, and no more than that something is wrong into the message.
+        text, param = f"{text}: {param}" if text else param, None
     details = error.get("details")
     return Said(
         message=limited(text),

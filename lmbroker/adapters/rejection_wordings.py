@@ -40,6 +40,7 @@ REFUSING = _any(
     r"\bcannot find field\b|\bno such (?:field|parameter|argument|property)\b",
     r"\bincompatible with\b|\bconflicts? with\b|\bmutually exclusive\b|\bcannot specify both\b",
     r"\binvalid (?:parameter|argument|field|property|option|key|request parameter)s?\b",
+    r"\bdid not match any variant\b|\bstring too long\b|不支持|不允许|无法识别",
     r"\bmay only be set\b|\bdeprecated for\b",
     r"\bonly (?:be )?(?:supported|available|allowed) (?:with|for|by|in|on|when)\b",
 )
@@ -191,7 +192,9 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "turns",
         _any(
             r"roles? must (?:strictly )?alternate",
-            r"must (?:strictly )?alternate between",
+            r"(?:should|must|have to|need to) (?:strictly )?alternate (?:between|with)",
+            r"\balternate between (?:the )?['\"`]?(?:user|roles?)|successive user or assistant",
+            r"\bmust (?:start|begin) with (?:an? )?['\"`]?user",
             r"alternating (?:user|roles?)",
             r"(?:consecutive|multiple|two|successive) (?:messages? (?:from|of|with) the same role"
             r"|(?:\\?['\"`])?(?:user|assistant)(?:\\?['\"`])? (?:messages|roles|turns))",
@@ -208,10 +211,19 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:user|system) (?:message|role|turn)s? (?:can ?not|must not|may not"
             r"|not allowed to|should not)(?: directly| immediately)?"
             r" (?:follow|come after|be after) (?:an? )?['\"`]?tool",
+            r"tool result blocks cannot be provided in the same turn",
             r"tool (?:message|result|response|role)s?[^.\n]{0,20} must be followed by (?:an? )?"
             r"['\"`]?assistant",
             r"after (?:an? )?['\"`]?tool['\"`]?(?: message| role| result)?,? (?:only |expected )"
             r"[^.\n]{0,20}assistant",
+        ),
+    ),
+    (
+        "call_ids",
+        _any(
+            r"tool[_ ]call[_ ]?id\b[^.\n]{0,80}length of (?:exactly )?9",
+            r"tool_calls?\[\d+\]\.id[^\n]{0,40}string too long",
+            r"tool_call_id[^\n]{0,40}string too long",
         ),
     ),
     (
@@ -241,6 +253,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:unsupported|unknown|invalid|unexpected|unrecogni[sz]ed)[\w \[\].'\"`:]{0,40}"
             r"['\"` ](?:image_url|input_image|image)\b['\"`]?(?! (?:media|format|type|size|url))",
             r"(?:requires|needs|without) (?:an? )?(?:mmproj|vision)",
+            r"不支持[^。\n]{0,12}(?:图片|图像|视觉|多模态)",
             r"text[- ]only (?:model|input)|only (?:supports?|accepts?) text\b",
         ),
     ),
@@ -268,7 +281,8 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"content['\"`]?\s?[,:]? (?:['\"]msg['\"]: ['\"])?(?:value |input )?"
             r"(?:must|should) be a (?:valid )?string",
             r"only text (?:content|parts|messages)",
-            r"unsupported (?:message )?content type",
+            r"(?:unsupported|invalid) (?:message )?content type",
+            r"messages\[\d+\](?:\.content)?: data did not match any variant",
             r"invalid content type",
         ),
     ),
@@ -344,6 +358,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|guided (?:decoding|json)|['\"`]?response[_ ]format)",
             r"(?:unsupported|unknown|invalid)[\w ]{0,12} response[_ ]format",
             r"invalid schema for response_format",
+            r"(?:not|n't)[\w ]{0,12} support json mode|json mode is not",
             r"unable to generate (?:grammar|parser)[^.\n]{0,200}response_format",
         ),
     ),

@@ -24,7 +24,7 @@ Verdict = Literal["unsupported", "values", "conflict", "named"]
 """``unsupported``: the field is not taken; ``values``: other values of it are; ``conflict``: it
 cannot stand beside another one; ``named``: the sentence is about it, no more."""
 
-TEXT = 4096
+TEXT = 3072
 """Characters of a refusal that are read."""
 
 DEPTH = 12
@@ -130,6 +130,10 @@ class Fields:
                     last = step
         if last == steps[-1] or (path and steps[-1].isdigit()):
             return path
+        told = here.get("type") if isinstance(here, dict) else here
+        if path and isinstance(told, str) and told == steps[-1]:
+            # The value in the place of the field: ``toolChoice.any``.
+            return path
         key = _snake(steps[-1])
         if key in _EVERYWHERE:
             return None
@@ -192,10 +196,9 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
         return
     end = _advice(sentence)
     for name in _NAME.finditer(sentence, 0, end):
-        if _stands_out(name, sentence):
-            path = fields.find(name["name"].rstrip("."))
-            if path is not None:
-                yield Named(path, verdict, sentence)
+        path = fields.find(name["name"].rstrip("."))
+        if path is not None and _stands_out(name, sentence):
+            yield Named(path, verdict, sentence)
 
 
 def _advice(sentence: str) -> int:

@@ -23,6 +23,10 @@ _FORMAT = re.compile(
     r"|\bformat (?:is|value|keyword)",
     re.IGNORECASE,
 )
+_AT = re.compile(r"invalid value at '([\w.]+(?:\[\d+\][\w.]*)*?)(?:\[\d+\])?'", re.IGNORECASE)
+_NAMED = SCHEMA_KEYWORDS | {"enum"}
+"""Keywords that go where a path leads to them."""
+
 _QUOTED = re.compile(r"[\"'`]([$\w]+)[\"'`]")
 
 
@@ -35,6 +39,11 @@ def schemas(case: Case) -> Iterator[Found]:
     if re.search(r"response_format|output_config", text):
         return
     present = _keywords(case.body)
+    named = {word for path in _AT.findall(text) if (word := path.rpartition(".")[2]) in _NAMED}
+    if named:
+        words = tuple(sorted(named))
+        yield f"keywords {','.join(words)}", "tools[].parameters", _without(words), {}
+        return
     if not present:
         return
     found = {word for word in _QUOTED.findall(text) if word in present}

@@ -41,6 +41,8 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
     if "developer_role" in said and "developer" in roles:
         yield "role", "messages[].role", {"system_role": "system"}, {}
         return
+    if "call_ids" in said:
+        yield from _call_ids(case)
     if "prefill" in said and roles[-1:] == ["assistant"]:
         yield "prefill", "prefill", {"prefill": "no"}, {}
     instructions = [place for place, role in enumerate(roles) if role in ("system", "developer")]
@@ -57,6 +59,15 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
     elif "turns" in said:
         change = {"alternate_roles": True, "system_first_only": True}
         yield "roles", "messages[].role", change, {}
+
+
+def _call_ids(case: Case) -> Iterator[Found]:
+    """Ids of calls in the form that the backend takes."""
+    found = re.search(r"maximum length (?:of )?(\d{1,3})\b", case.text)
+    if found is not None and 8 <= int(found[1]) <= 64:
+        yield "call_ids", "tool_calls[].id", {"tool_id": rf"^[A-Za-z0-9_-]{{1,{found[1]}}}$"}, {}
+    elif "length of 9" in case.text or "length of exactly 9" in case.text:
+        yield "call_ids", "tool_calls[].id", {"tool_id": r"^[A-Za-z0-9]{9}$"}, {}
 
 
 def _media(case: Case, said: set[str]) -> Iterator[Found]:
@@ -143,7 +154,7 @@ def weaker_format(case: Case) -> dict[str, Any]:
     """The next weaker way to ask for an answer's format: a schema, an object, an instruction."""
     format = case.body.get("response_format")
     kind = format.get("type") if isinstance(format, dict) else ""
-    if kind == "json_object":
+    if kind == "json_object" or re.search(r"json mode", case.text, re.IGNORECASE):
         return {"json_object": False, "structured_outputs": False}
     if re.search(r"json_object[^.\n]{0,40}(?:not|un)", case.text):
         return {"structured_outputs": False, "json_object": False}

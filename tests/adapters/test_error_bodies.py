@@ -43,6 +43,39 @@ from lmbroker.workflows.conversion import backend_error
         ({"error": {"code": True, "message": "No."}}, Said(message="No.")),
         ({"error": {"message": None, "type": 3, "param": [], "code": {}}}, Said()),
         ({"error": {"code": "c", "message": {"a": 1}}}, Said(code="c")),
+        (
+            {"message": {"detail": [{"loc": ["body", "n"], "msg": "bad"}]}, "type": "t"},
+            Said(message="body.n: bad", type="t", param="n"),
+        ),
+        ({"message": ["one", {"message": "two"}]}, Said(message="one; two")),
+        (
+            {"success": False, "errors": [{"code": 7009, "message": "No."}]},
+            Said(message="No."),
+        ),
+        ({"base_resp": {"status_code": 2013, "status_msg": "No."}}, Said(message="No.")),
+        ({"error_code": "BAD", "message": "No."}, Said(message="No.", code="BAD")),
+        ({"error": "No.", "error_type": "validation"}, Said(message="No.", type="validation")),
+        (
+            [{"error": {"message": "One."}}, {"error": {"message": "Two."}}],
+            Said(message="One.; Two."),
+        ),
+        (
+            {
+                "error": {
+                    "message": "Bad.",
+                    "status": "INVALID_ARGUMENT",
+                    "details": [
+                        {"fieldViolations": [{"field": "seed", "description": "Unknown name."}]}
+                    ],
+                }
+            },
+            Said(message="Bad.\nseed: Unknown name.", type="INVALID_ARGUMENT"),
+        ),
+        (
+            {"error": {"message": "Param Incorrect", "param": "max_tokens is too large"}},
+            Said(message="Param Incorrect: max_tokens is too large"),
+        ),
+        ({"detail": {"error": {"message": "No.", "code": "c"}}}, Said(message="No.", code="c")),
         ("No.", Said(message="No.")),
         ([], Said()),
         (None, Said()),

@@ -110,6 +110,27 @@ NAMED = [
     ),
 ]
 
+NAMED += [
+    (
+        "Failed to deserialize the JSON body into the target type: tool_choice: data did not match any variant",
+        {"forced_tools": False},
+    ),
+    (
+        "This model doesn't support the toolConfig.toolChoice.required field. Remove it and try again",
+        {"forced_tools": False},
+    ),
+    ("当前模型不支持参数 `top_k`", omits("top_k")),
+    ("Invalid 'user': string too long. Expected a string with maximum length 64.", omits("user")),
+    (
+        "Tool call id was a but must be a-z, A-Z, 0-9, with a length of 9.",
+        {"tool_id": "^[A-Za-z0-9]{9}$"},
+    ),
+    (
+        "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string with length 45 instead.",
+        {"tool_id": "^[A-Za-z0-9_-]{1,40}$"},
+    ),
+]
+
 EFFORT = [
     (
         "Unsupported value: 'reasoning_effort' does not support 'high' with this model. Supported values are: 'low', and 'medium'.",
@@ -214,6 +235,12 @@ FORCED = [
 ]
 
 SCHEMAS = [
+    ("Model does not support JSON mode", {"structured_outputs": False, "json_object": False}, {}),
+    (
+        "Invalid value at 'tools[0].function_declarations[8].parameters.properties[0].value.enum[0]' (TYPE_STRING), 0",
+        {"omit_schema_keywords": ("enum",)},
+        {},
+    ),
     ("response_format is not supported", {"structured_outputs": False}, {}),
     ("This response_format type is unavailable now", {"structured_outputs": False}, {}),
     ("This model does not support structured outputs", {"structured_outputs": False}, {}),
@@ -276,6 +303,20 @@ SCHEMAS = [
 ]
 
 SHAPES = [
+    (
+        "Conversation blocks and tool result blocks cannot be provided in the same turn.",
+        {"after_tool": "merge", "system_first_only": True},
+    ),
+    (
+        "a-reasoner does not support successive user or assistant messages",
+        {"alternate_roles": True, "system_first_only": True},
+    ),
+    (
+        "user or tool message(s) should alternate with assistant message(s).",
+        {"alternate_roles": True, "system_first_only": True},
+    ),
+    ("invalid message content type: map[string]interface {}", {"vision": False, "pdf": False}),
+    ("该模型不支持图片输入", {"vision": False}),
     ("System message must be at the beginning.", {"system_first_only": True}),
     (
         "system messages are only allowed at the start of the conversation",
@@ -452,6 +493,10 @@ def test_the_code_and_param_of_an_error_name_the_parameter_too():
 
 
 NOT_REPAIRED = [
+    ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', {}),
+    ("only one of max_tokens or max_completion_tokens may be set", {}),
+    ("max_tokens must be at least 1, got 0", {}),
+    ("The engine is currently overloaded", {"status": 503}),
     # Accounts, keys, quotas, filters, models.
     ("You exceeded your current quota; temperature is not supported", {}),
     ("The request was blocked by our content management policy: 'seed' is not supported", {}),
