@@ -30,6 +30,9 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 
+LOOKED_AT = 4096
+"""Characters of an error's words that numbers are looked for in: no longer message is passed on."""
+
 _N = "[0-9][0-9,]{0,14}"
 _PROMPT = f"(?P<prompt>{_N})"
 _OUTPUT = f"(?P<output>{_N})"
@@ -43,7 +46,7 @@ def _patterns(*texts: str) -> tuple[re.Pattern[str], ...]:
 
 _SHARES = re.compile(
     rf"maximum context length is {_LIMIT}{_GAP}requested(?: about)? {_N} tokens"
-    r" \((?P<shares>[^)]*(?:completion|output))\)",
+    r" \((?P<shares>[^)]{0,300}(?:completion|output))\)",
     re.IGNORECASE | re.DOTALL,
 )
 """OpenAI and its kin: the request's parts, the output last:
@@ -116,7 +119,11 @@ def told(message: str) -> bool:
 
 
 def numbers(message: str) -> Overflow | None:
-    """The numbers in the words, None where there are none that we can read."""
+    """The numbers in the words, None where there are none that we can read.
+
+    Only the first 4 KiB are looked at: the patterns have gaps, whose every length is tried.
+    """
+    message = message[:LOOKED_AT]
     found = _SHARES.search(message)
     if found is not None:
         *prompt, output = _counts(re.findall(_N, found["shares"]))

@@ -1,0 +1,615 @@
+"""The law of the core: twice the input is at most two and a half times the work.
+
+Every public function of floors 0 to 3 that sees what a client or a backend sent is driven here by
+inputs that nobody honest would send (``adversaries``), and its work is counted (``work``). A new
+function that no adversary reaches makes the last test fail.
+"""
+
+import ast
+import functools
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from adversaries import ANSWERS, ERRORS, REQUESTS, STREAMS, TEXTS, schemas
+from test_floors import SOURCES, dotted, floor_of, room
+from work import Action, growth, instructions
+
+from lmbroker import (
+    content_coding,
+    cors,
+    envelope,
+    grammar,
+    headers,
+    models,
+    rate_limit_headers,
+    request_paths,
+    sse,
+)
+from lmbroker.adapters import media, names
+from lmbroker.adapters import schemas as schema_rules
+from lmbroker.adapters.attribution import without_attribution
+from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker.adapters.json_scan import ObjectScanner
+from lmbroker.adapters.signature import unseal
+from lmbroker.call import Backend, Call, Dialect, Target
+from lmbroker.caps import Caps
+from lmbroker.errors import BrokerError, ErrorInfo
+from lmbroker.keys import hash_of
+from lmbroker.losses import Losses
+from lmbroker.profiles import profile
+from lmbroker.redaction import redact, redact_error, redact_headers
+from lmbroker.secret import Secret
+from lmbroker.unified import json_text
+from lmbroker.unified.fold import fold, unfold
+from lmbroker.workflows import Workflow, estimate, meet, taken_out
+from lmbroker.workflows.contract import Transform
+
+BOUND = 2.5
+"""Twice the input: at most so many times the work."""
+ONCE = 2.2
+"""The same between two sizes so small that other work stands beside a square."""
+SIZE = 24
+"""Of the smallest input where instructions are counted."""
+SLACK = 1000
+"""Instructions of a function that begins its work only above some size."""
+FAR = 16
+"""How much larger the other one is where time is compared: four times twice as large."""
+FAR_SIZE = 3000
+FAR_BOUND = 100
+"""Between 39, which the law allows for four times twice as large, and 256, which a square makes: on
+a busy machine longer runs lose more to others than short ones, up to twice as much."""
+
+SECRETS = tuple(
+    Secret(text) for text in ("sk-aaaaaaaaaaaaaaaaaaaa", "none", "//////////", "a" * 40)
+)
+CHECKERS = {"openai": grammar.openai_checker, "anthropic": grammar.anthropic_checker}
+DIALECTS: tuple[Dialect, Dialect] = ("openai", "anthropic")
+
+REFUSALS = (
+    "tools.0.a: not supported",
+    "max_tokens must be between 1 and 4096",
+    "Unsupported value: 'reasoning_effort'. Supported values are: 'low', 'medium'",
+    "temperature must be between 0 and 1",
+    "temperature: must be less than or equal to 1.0",
+    "response_format of type json_schema is not supported",
+)
+
+PROFILES: tuple[dict[str, Any], ...] = (
+    {
+        "structured_outputs": True,
+        "reasoning_replay": "origin",
+        "mid_system": True,
+        "cache_breakpoints": True,
+        "server_tools": True,
+        "effort": ["low", "high"],
+        "reasoning_control": "effort",
+        "service_tier": True,
+    },
+    {
+        "system_first_only": True,
+        "omit": ["messages[].name", "tools[].function.strict", "stop"],
+        "alternate_roles": True,
+        "after_tool": "merge",
+        "tool_result_images": False,
+        "reasoning_replay": "reasoning_content",
+        "structured_outputs": False,
+        "omit_schema_keywords": ["enum", "pattern", "$ref"],
+        "thinking_types": ["enabled"],
+        "reasoning_control": "deepseek",
+        "prefill": "vllm",
+        "forced_tools": False,
+        "forced_tools_fallback": "refuse",
+        "vision": False,
+        "pdf": False,
+        "think_tags": True,
+    },
+)
+
+
+def target(dialect: Dialect) -> Target:
+    backend = Backend(
+        name="b", url="https://example.com/v1", dialect=dialect, credential=SECRETS[0]
+    )
+    return Target(backend=backend, model="real")
+
+
+def call_of(dialect: Dialect, body: bytes, **more: Any) -> Call:
+    fields = envelope.read(body).fields
+    return Call(
+        id="r", operation="chat", dialect=dialect, alias="m", body=body, fields=fields, **more
+    )
+
+
+def text_of(value: Any) -> bytes:
+    """JSON as any client may write it, half characters included."""
+    return json.dumps(value).encode()
+
+
+def quietly(action: Callable[..., object], *args: Any, **more: Any) -> Any:
+    """What ``action`` returns; None where it refuses. Anything else that it raises is a fault."""
+    try:
+        return action(*args, **more)
+    except (BrokerError, sse.SSEError, ValueError):
+        return None
+
+
+# The actions.
+
+
+def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
+    body = text_of(make(n))
+
+    def action() -> None:
+        call = quietly(call_of, dialect, body)
+        if call is None:
+            return
+        quietly(estimate, call)
+        for other in DIALECTS:
+            for overrides in PROFILES:
+                workflow = meet(call, target(other), mode="lenient", overrides=overrides)
+                if quietly(workflow.outbound) is not None:
+                    for message in REFUSALS:
+                        workflow.repair(
+                            ErrorInfo(kind="invalid_request", message=message, status=400)
+                        )
+                    workflow.recall(workflow.asked())
+                _ = workflow.dropped, workflow.changed
+        adapter = ADAPTERS[dialect]
+        request = quietly(adapter.decode_request, json_text.decode(body))
+        if request is not None:
+            losses = Losses("lenient")
+            known = profile(dialect, "m", PROFILES[1])
+            quietly(adapter.encode_request, request, known, losses)
+            _ = losses.dropped, losses.paths, losses.changed
+
+    return action
+
+
+def workflows(backend: Dialect) -> Iterator[Workflow]:
+    for client in DIALECTS:
+        asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        if client == "openai":
+            custom = {"type": "custom", "custom": {"name": "f"}}
+            asked["tools"] = [custom]
+        text = text_of(asked)
+        yield meet(call_of(client, text, stream=True), target(backend), overrides=PROFILES[1])
+
+
+def answer(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
+    body = text_of(make(n))
+
+    def action() -> None:
+        for workflow in workflows(dialect):
+            quietly(workflow.unary, body, now=1)
+            quietly(workflow.unfold, body, now=1)
+        response = quietly(ADAPTERS[dialect].decode_response, json_text.decode(body))
+        if response is not None:
+            fold(unfold(response))
+
+    return action
+
+
+def stream(dialect: Dialect, make: Callable[[int], bytes], step: int, n: int) -> Action:
+    body = make(n)
+    chunks = [body[at : at + step] for at in range(0, len(body), step)]
+
+    def run(transform: Transform) -> None:
+        for chunk in chunks:
+            transform.feed(chunk)
+            transform.ping()
+        transform.close()
+        _ = transform.usage, transform.stop, transform.dropped, transform.changed
+
+    def action() -> None:
+        for workflow in workflows(dialect):
+            run(workflow.transform(now=1))
+            if step > 1:
+                quietly(workflow.fold, body, now=1)
+        tap = ADAPTERS[dialect].tap()
+        tap.without_usage(body)
+        _ = tap.told
+        tap.close()
+
+    return action
+
+
+def refuse(make: Callable[[int], Any], n: int) -> Action:
+    body = text_of(make(n))
+    given = {"retry-after": "5", "x-request-id": "r"}
+
+    def action() -> None:
+        for dialect in DIALECTS:
+            for workflow in workflows(dialect):
+                for status in (400, 500):
+                    refused = workflow.failure(status, given, body)
+                    workflow.repair(refused.info)
+                    redact_error(refused.info, SECRETS)
+                    ADAPTERS[dialect].encode_error(refused.info, "r")
+                    ADAPTERS[dialect].stream_error(refused.info, "r")
+                    headers.from_error(refused.info)
+
+    return action
+
+
+def checked(dialect: Dialect, name: str, n: int) -> Action:
+    """The checker of a dialect on what we make of the other one's stream."""
+    other = DIALECTS[dialect == "openai"]
+    [workflow] = (each for each in workflows(other) if each.name == "translation")
+    transform = workflow.transform(now=1)
+    frames = sse.Reader().feed(transform.feed(STREAMS[other][name](n)) + transform.close())
+
+    def action() -> None:
+        check: Any = CHECKERS[dialect]()
+        for frame in frames:
+            check.feed(frame)
+        check.close()
+
+    return action
+
+
+def bytewise(text: Callable[[int], str], n: int) -> Action:
+    """What walks over a text."""
+    said = text(n)
+    raw = said.encode("utf-8", "surrogatepass")
+
+    def action() -> None:
+        redact(raw, SECRETS)
+        redact_headers((("a", said),), SECRETS)
+        scanner = ObjectScanner()
+        for each in '{"a":"' + said:
+            scanner.feed(each)
+        ObjectScanner().feed('{"a":' + said)
+        quietly(json_text.arguments, said)
+        json_text.joined(said)
+        names.wire_name(said)
+        names.wire_id(said, r"^[A-Za-z0-9_-]{1,64}$")
+        names.renamed([said])
+        media.parse_data_url("data:" + said)
+        media.text_of(said)
+        unseal("lmb1." + said)
+        sse.last_words(raw)
+        list(sse.split(raw))
+        profile("openai", said)
+        rate_limit_headers.duration(said)
+        sse.encode_event("e", raw)
+        sse.encode_data(raw)
+        headers.identity("openai", "r", model=said, dropped=said, backend=said)
+
+    return action
+
+
+def lines(end: bytes, step: int, n: int) -> Action:
+    raw = (b": c" + end + b"data: x" + end + end) * n + end * n + b"data: y"
+    chunks = [raw[at : at + step] for at in range(0, len(raw), step)]
+
+    def action() -> None:
+        reader, boundary = sse.Reader(), sse.Boundary()
+        for chunk in chunks:
+            reader.feed(chunk)
+            boundary.feed(chunk)
+            _ = boundary.tail
+        _ = reader.pending
+        reader.close()
+        list(sse.split(raw))
+
+    return action
+
+
+def top_level(keys: Callable[[int], str], n: int) -> Action:
+    body = (
+        "{" + keys(n) + ',"model":"m","stream_options":null,"pad":"' + "p" * 5000 + '"}'
+    ).encode()
+
+    def action() -> None:
+        head = quietly(envelope.read, body)
+        if head is not None:
+            quietly(envelope.with_model, body, "new", head.fields)
+            quietly(envelope.repeats, body, head.fields, "a")
+            head.value("a")
+            quietly(envelope.with_usage, body)
+            quietly(Caps(n=1, max_tokens=5).check, call_of("openai", body))
+
+    return action
+
+
+def embed(make: Callable[[int], Any], reply: Callable[[int], Any], n: int) -> Action:
+    body = text_of({"model": "m", **make(n)})
+    answered = text_of(reply(n))
+
+    def action() -> None:
+        call = msgspec.structs.replace(call_of("openai", body), operation="embeddings")
+        workflow = quietly(meet, call, target("openai"))
+        if workflow is not None and quietly(workflow.outbound) is not None:
+            workflow.repair(ErrorInfo(kind="invalid_request", message=REFUSALS[1], status=400))
+            workflow.recall(workflow.asked())
+            quietly(workflow.unary, answered, now=1)
+            quietly(workflow.unfold, answered, now=1)
+            quietly(workflow.fold, answered, now=1)
+
+    return action
+
+
+def signed(n: int) -> Action:
+    line = "x-anthropic-billing-header: a\nb"
+    blocks = [{"type": "text", "text": line}, {"type": "text", "text": "\\"}] * n
+    messages = [{"role": "system", "content": line}] * n
+    body = text_of({"model": "m", "system": blocks, "messages": messages})
+
+    def action() -> None:
+        taken_out.without_attribution_line(body)
+        without_attribution(line + "\n" * n)
+
+    return action
+
+
+def complete(n: int) -> Action:
+    body = text_of({"model": "m", "prompt": ["a"] * n, "n": 2})
+    answered = text_of({"choices": [{"index": each, "text": "t"} for each in range(n)]})
+
+    def action() -> None:
+        call = msgspec.structs.replace(call_of("openai", body), operation="completions")
+        workflow = meet(call, target("openai"))
+        workflow.outbound()
+        quietly(workflow.unary, answered, now=1)
+        quietly(workflow.fold, answered, now=1)
+        quietly(workflow.unfold, answered, now=1)
+        workflow.transform(now=1).feed(answered)
+
+    return action
+
+
+def listed(n: int) -> Action:
+    body = text_of({"data": [{"id": f"m{each}"} for each in range(n)], "has_more": True})
+    given = {f"x-ratelimit-{each}": "1h2m3s" for each in range(n)}
+    named = {**given, "connection": ",".join(given), "anthropic-beta": "b"}
+
+    def action() -> None:
+        for dialect in DIALECTS:
+            quietly(models.decode, body, dialect)
+            for other in DIALECTS:
+                rate_limit_headers.for_client(given, dialect, other, expose_limits=True, now=1.0)
+            call = Call(
+                id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=named
+            )
+            headers.to_backend(call, dialect, native=True, stream=True)
+            headers.for_another_backend(call)
+            headers.from_backend(named)
+            headers.backend_request_id(named)
+            hash_of("k" * n)
+            cors.allowed(("https://a",), {"origin": "https://" + "a" * n, **given})
+            cors.preflight(("*",), {"origin": "https://" + "a" * n, **given})
+
+    return action
+
+
+def compressed(name: str, n: int) -> Action:
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.compress}[name]
+    whole, many = pack(b"a" * 1000 * n), pack(b"a") * n
+
+    def action() -> None:
+        quietly(content_coding.codings, "identity," * n)
+        for body in (whole, many):
+            quietly(content_coding.decoded, body, (name,), 1 << 25)
+        for path in ("/v1" * n + "/" * n + "%2f" * n, "/v1/messages" * n):
+            request_paths.meant(path)
+            request_paths.problem(path)
+
+    return action
+
+
+def narrowed(name: str, n: int) -> Action:
+    schema = schemas(n)[name]
+
+    def action() -> None:
+        schema_rules.object_schema(schema)
+        schema_rules.anthropic_subset(schema)
+        schema_rules.meets_openai_strict({**schema, "type": "object"})
+
+    return action
+
+
+Make = Callable[[int], Action]
+
+
+def cases() -> dict[str, Make]:
+    found: dict[str, Make] = {}
+    for dialect in DIALECTS:
+        for name, make in REQUESTS[dialect].items():
+            found[f"{dialect} request: {name}"] = functools.partial(ask, dialect, make)
+        for name, make in ANSWERS[dialect].items():
+            found[f"{dialect} answer: {name}"] = functools.partial(answer, dialect, make)
+        for name, make in STREAMS[dialect].items():
+            found[f"{dialect} stream: {name}"] = functools.partial(stream, dialect, make, 4096)
+            found[f"{dialect} bytes: {name}"] = functools.partial(stream, dialect, make, 1)
+    for name, make in ERRORS.items():
+        found[f"error: {name}"] = functools.partial(refuse, make)
+    for name, make in TEXTS.items():
+        found[f"text: {name}"] = functools.partial(bytewise, make)
+    for name in schemas(1):
+        found[f"schema: {name}"] = functools.partial(narrowed, name)
+    for end in (b"\n", b"\r", b"\r\n"):
+        found[f"lines: {end!r}"] = functools.partial(lines, end, 1)
+        found[f"whole lines: {end!r}"] = functools.partial(lines, end, 1 << 30)
+    tops: dict[str, Callable[[int], str]] = {
+        "many": lambda n: ",".join(f'"k{each}":1' for each in range(n)),
+        "repeated": lambda n: ",".join(['"a":[{"model":1}]'] * n),
+        "escaped": lambda n: '"\\u0061":[' + "[]," * n + "0]",
+        "twice": lambda n: '"a":1,"a":[' + '{"stream_options":null},' * n + "0]",
+    }
+    for name, keys in tops.items():
+        found[f"top level: {name}"] = functools.partial(top_level, keys)
+    vector = {"embedding": [0.5, 0.5], "index": 0}
+    found["embeddings: tokens"] = functools.partial(
+        embed, lambda n: {"input": [1] * n}, lambda n: {"data": [{"embedding": [0.5] * n}]}
+    )
+    found["embeddings: lists"] = functools.partial(
+        embed, lambda n: {"input": [[1]] * n}, lambda n: {"data": [vector] * n}
+    )
+    found["embeddings: texts"] = functools.partial(
+        embed,
+        lambda n: {"input": ["a"] * n, "encoding_format": "base64"},
+        lambda n: {"data": [{**vector, "index": each} for each in reversed(range(n))], "usage": {}},
+    )
+    found["lists and headers"] = listed
+    found["attribution lines"] = signed
+    found["completions"] = complete
+    for dialect in DIALECTS:
+        for name in ("texts", "arguments"):
+            found[f"{dialect} grammar: {name}"] = functools.partial(checked, dialect, name)
+    for name in ("gzip", "deflate", "zstd"):
+        found[f"compressed: {name}"] = functools.partial(compressed, name)
+    return found
+
+
+CASES = cases()
+
+
+@functools.cache
+def counted(name: str) -> tuple[dict[CodeType, int], ...]:
+    """The work of a case, of twice and of four times its size."""
+    size = SIZE // 4 if " bytes: " in name else SIZE
+    return tuple(instructions(CASES[name](size * times)) for times in (1, 2, 4))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twice_the_input_is_twice_the_work(name):
+    """Of each function, twice in a row: a bound that is met at one size is no law."""
+    small, middle, large = counted(name)
+    more = {
+        f"{code.co_filename.rpartition('lmbroker/')[2]}: {code.co_name}": (
+            small.get(code, 0),
+            middle[code],
+            work,
+        )
+        for code, work in large.items()
+        if code in middle
+        and work > BOUND * middle[code] + SLACK
+        and middle[code] > ONCE * small.get(code, 0)
+    }
+    assert more == {}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if " bytes: " not in name])
+def test_what_single_instructions_do_grows_no_faster(name):
+    """Searches, copies and regular expressions, which are one instruction each."""
+    make = CASES[name]
+    assert growth(make(FAR_SIZE // FAR), make(FAR_SIZE), FAR_BOUND) < FAR_BOUND
+
+
+def test_the_meters_see_a_square():
+    def looped(n: int) -> Action:
+        def action() -> None:
+            losses = Losses()
+            for each in range(n):
+                for _ in range(each):
+                    losses.drop("a")
+
+        return action
+
+    small, large = (sum(instructions(looped(n)).values()) for n in (20, 40))
+    assert large > BOUND * small
+
+    def searched(n: int) -> Action:
+        held = list(range(n))
+        return lambda: [each in held for each in range(n)]
+
+    assert growth(searched(12_000 // FAR), searched(12_000), FAR_BOUND, tries=1) > FAR_BOUND
+    assert growth(lambda: "a" * 100, lambda: "a" * 1600, FAR_BOUND, tries=1) < FAR_BOUND
+
+
+# Which functions are reached.
+
+CONFIGURED = frozenset(
+    {
+        *("config", "config_table", "config_struct", "config_backends", "config_models"),
+        *("config_changes", "limits", "endpoints", "balancing", "breaker", "course", "health"),
+        *("learned_rejections", "retries", "routing", "secret", "errors"),
+    }
+)
+"""Modules that see the configuration, times and counts, and nothing of what anybody sent but
+names of models, which have at most 256 characters."""
+
+SMALL = frozenset(
+    {
+        "adapters.tier_of",
+        "adapters.encode_tier",
+        "adapters.clip",
+        "adapters.effort_of",
+        "adapters.budget_of",
+        "adapters.fit_budget",
+        "adapters.is_error",
+        "headers.about_bytes",
+        "workflows.opaque",
+        "call.overrides",
+        "cors.origin_problem",
+        "call.paths_of",
+        "call.opened",
+        "call.attempted",
+        "call.closed",
+        "headers.credential_headers",
+        "keys.digest_of",
+        "keys.caller_of",
+        "keys.may_use",
+        "call.path_of",
+        "envelope.can_be_asked_for",
+        "headers.to_list",
+        "lessons.learn",
+        "lessons.overrides",
+        "models.entry",
+        "models.page",
+        "models.patterns",
+        "models.offered",
+        "models.request",
+        "profiles.told",
+        "rate_limit_headers.duration_text",
+    }
+)
+"""Functions that see nothing of a size that somebody else chooses."""
+
+
+def public_functions() -> Iterator[tuple[str, Path, ast.FunctionDef]]:
+    """Each public function and method of the core: by module and name, its file, its text."""
+    for path in SOURCES:
+        here = room(dotted(path))
+        if floor_of(here) > 3 or here in CONFIGURED or path.name in ("base.py", "contract.py"):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            held = node.body if isinstance(node, ast.ClassDef) else [node]
+            for each in held:
+                if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+                    yield f"{here}.{each.name}", path, each
+
+
+def test_each_public_function_has_an_adversary():
+    reached = set()
+    for name in CASES:
+        for code in counted(name)[0]:
+            reached.add((code.co_filename, code.co_name))
+    missing = [
+        f"{dotted(path)}: {function.name}"
+        for name, path, function in public_functions()
+        if (str(path), function.name) not in reached and name not in SMALL
+    ]
+    assert missing == []
+
+
+def test_the_core_takes_nothing_from_the_front_of_a_list():
+    """``pop(0)`` moves all that stand behind: a deque does not."""
+    found = []
+    for path in SOURCES:
+        if floor_of(room(dotted(path))) > 3:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                first = node.args[0] if node.args else None
+                if node.func.attr == "pop" and isinstance(first, ast.Constant) and first.value == 0:
+                    found.append(f"{dotted(path)}:{node.lineno}")
+    assert found == []
