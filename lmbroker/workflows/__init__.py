@@ -28,7 +28,7 @@ def estimate(call: Call) -> int:
     what a backend could not be told (translation.md 7.3)."""
     body = envelope.decode(call.body)
     body.setdefault("max_tokens", 1)
-    return estimate_input(ADAPTERS[call.dialect].decode_request(body))
+    return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.alias)
 
 
 def meet(

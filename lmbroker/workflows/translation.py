@@ -170,7 +170,7 @@ class Translation:
 
     def _estimate_input(self) -> int:
         if self._tokens is None:
-            self._tokens = estimate_input(self._asked())
+            self._tokens = estimate_input(self._asked(), self._target.model)
         return self._tokens
 
     def _reading(self) -> Reading:
