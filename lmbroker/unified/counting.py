@@ -31,8 +31,10 @@ from lmbroker.unified.parts import (
 from lmbroker.unified.request import Request
 from lmbroker.unified.response import Usage
 
-BYTES_PER_TOKEN = 4.2
-"""Bytes of UTF-8 that a token stands for in text."""
+BYTES_PER_TOKEN = 3.6
+"""Bytes of UTF-8 that a token of an answer stands for: code and arguments, mostly."""
+TEXT_BYTES = 4.2
+"""The same of a request's text."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +158,7 @@ class _Count:
     def total(self) -> int:
         return (
             self.tokens
-            + tokens_of_bytes(self.size)
+            + math.ceil(self.size / TEXT_BYTES)
             + math.ceil(self.tools_size / self.rates.tools_bytes)
         )
 
