@@ -12,6 +12,9 @@ from lmbroker.headers import HEADER_TEXT
 from lmbroker.jsonlog import HEAD, Line
 from lmbroker.losses import listed
 
+MOST_TRIED = 20
+"""Attempts that one access line tells of."""
+
 Tell = Callable[[Sequence[Line]], None]
 
 
@@ -50,6 +53,17 @@ class AccessLog:
 _LOGGER = AccessLog.log.namespace
 
 
+class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt as the access line tells it: where, how it ended, how many milliseconds it
+    took. ``code`` is absent where it went well, ``status`` where no answer came."""
+
+    backend: str
+    model: str
+    status: int = 0
+    code: str = ""
+    ms: float | None = None
+
+
 class AccessLine(Line, kw_only=True, omit_defaults=True):
     """What the access line says, in the order in which it says it; nothing stands for what is not
     known. Durations are in milliseconds since the call arrived."""
@@ -67,6 +81,7 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     code: str | None = None
     attempts: int
+    tried: list[Tried] | None = None
     ms_headers: float | None = None
     ms_first_event: float | None = None
     ms: float | None = None
@@ -112,6 +127,8 @@ def access_line(record: Record) -> AccessLine:
         line.model = attempt.target.model
         line.dialects = f"{record.dialect}->{backend.dialect}"
         line.workflow = attempt.workflow
+        if attempt.error or len(record.attempts) > 1:
+            line.tried = [_tried(each) for each in record.attempts[:MOST_TRIED]]
     usage = record.usage
     if usage is not None:
         line.tokens_in = usage.input + usage.cache_read + usage.cache_write
@@ -126,6 +143,16 @@ def access_line(record: Record) -> AccessLine:
     if record.learned:
         line.learned = ",".join(record.learned)
     return line
+
+
+def _tried(attempt: Attempt) -> Tried:
+    return Tried(
+        backend=attempt.target.backend.name,
+        model=attempt.target.model,
+        status=attempt.status,
+        code=attempt.error,
+        ms=_ms(attempt.started, attempt.ended),
+    )
 
 
 def access_fields(record: Record) -> dict[str, Any]:

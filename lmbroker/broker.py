@@ -38,6 +38,7 @@ from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact_error, redact_header, redact_headers
 from lmbroker.relay import Relay
+from lmbroker.request_paths import shown
 from lmbroker.routing import Route
 from lmbroker.whole_bodies import Room
 from lmbroker.workflows import estimate, meet
@@ -229,6 +230,12 @@ class Broker:
             record.alias = route.name
             if may_use(call.caller, route.name, call.alias):
                 return route
+        self.log.info(
+            "Unknown model {model} ({why})",
+            model=shown(call.alias),
+            why="not for this key" if route is not None else "no alias has this name",
+            fields={"request_id": call.id, "caller": call.caller.name},
+        )
         raise routing.unknown_model(call.alias)
 
     def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:

@@ -184,6 +184,16 @@ def identity(
     return tuple(out)
 
 
+def failed_at(backend: str, model: str, attempts: int) -> Pairs:
+    """The headers of an error answer that say where the last attempt was made, and how many there
+    were."""
+    where = (
+        ("x-lmbroker-backend", _header_text(backend)),
+        ("x-lmbroker-model", _header_text(model)),
+    )
+    return (*where, ("x-lmbroker-attempts", str(attempts))) if attempts > 1 else where
+
+
 def _header_text(text: str) -> str:
     """``text`` with ``?`` for what is no printable ASCII: model names and the names of unknown
     fields are anybody's."""

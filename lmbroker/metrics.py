@@ -7,6 +7,7 @@ can count as one (``workers.tally``); a collector that looks things up when it i
 import collections
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -78,6 +79,13 @@ class Metrics:
             registry=registry,
         )
 
+        failovers = Counter(
+            "lmbroker_failovers_total",
+            "Attempts after which a call went on to another target, by what they failed with.",
+            ("backend", "reason"),
+            registry=registry,
+        )
+        self._failovers = cache(failovers.labels)
         learned = Counter(
             "lmbroker_learned_total",
             "Calls repaired after a backend refused a parameter.",
@@ -156,6 +164,9 @@ class Metrics:
         for attempt in attempts:
             counts[self._attempts(attempt.target.backend.name, attempt.error or "ok")] += 1
         for record in records:
+            for one, other in pairwise(record.attempts):
+                if one.error and _place(one) != _place(other):
+                    counts[self._failovers(one.target.backend.name, one.error)] += 1
             alias = record.alias or UNKNOWN
             workflow = record.attempts[-1].workflow if record.attempts else "none"
             outcome = record.outcome or "failed"
@@ -179,6 +190,10 @@ class Metrics:
                 counts[self._changed(alias, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
+
+
+def _place(attempt: Attempt) -> tuple[str, str]:
+    return attempt.target.backend.name, attempt.target.model
 
 
 class Refusals(collections.Counter[int]):

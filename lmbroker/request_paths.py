@@ -8,6 +8,8 @@ up. What can mean one thing only is served; the error for everything else names 
 import re
 from typing import Literal
 
+from lmbroker.redaction import redact
+
 Cause = Literal["version_twice", "version_missing", "operation_twice", "unknown"]
 """Why a path is unknown, for logs and metric labels."""
 
@@ -69,7 +71,9 @@ def problem(path: str) -> str:
 
 
 def shown(path: str) -> str:
-    """``path`` for a message or a log line: without what is not printable, and bounded."""
+    """A client's ``path`` or word for a message or a log line: without what is not printable, with
+    what has the shape of a key masked, and bounded."""
+    path = redact(path.encode("utf-8", "replace")).decode("utf-8", "replace")
     text = path if path.isprintable() else "".join(c if c.isprintable() else "?" for c in path)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 

@@ -26,7 +26,7 @@ from lmbroker.call import Call, Caller, Dialect, Operation, Record
 from lmbroker.envelope import read
 from lmbroker.error_answers import REASONS, call_error_answer, new_id
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.headers import Pairs, identity
+from lmbroker.headers import Pairs, failed_at, identity
 from lmbroker.keys import caller_of
 from lmbroker.metrics import exposition
 from lmbroker.offload import LARGE_ENVELOPE
@@ -190,7 +190,14 @@ class Front:
         return error_body(request, _FAULT)
 
     def _refuse(self, request: Any, error: BrokerError) -> bytes:
+        self._note(request, error)
         return error_body(request, error.info)
+
+    def _note(self, request: Any, error: BrokerError) -> None:
+        """Log from where a client came whose key is wrong."""
+        if isinstance(error, Refused) and error.info.kind == "auth":
+            client = getattr(request.getClientAddress(), "host", "")
+            self.log.info("Refused a client's key", fields={"client": client})
 
     # Calls.
 
@@ -371,6 +378,10 @@ class Front:
         native, more = None, Pairs()
         if isinstance(error, BackendRefused):
             native, more = error.native, error.headers
+        if record.attempts:
+            target = record.attempts[-1].target
+            more = (*more, *failed_at(target.backend.name, target.model, len(record.attempts)))
+        self._note(request, error)
         answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
         record.status = answer.status
         record.bytes_out = len(answer.body)

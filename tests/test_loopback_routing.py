@@ -8,6 +8,7 @@ from house import A_END, A_EVENT, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from lmbroker.accesslog import access_fields
 from lmbroker.testing import PracticeBackend
 
 BACKENDS = """
@@ -224,3 +225,25 @@ async def test_a_dead_backend_is_found_out_and_comes_back(open_house):
     finally:
         for backend in backends:
             await backend.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_that_failed_everywhere_says_where_and_why(open_house):
+    house = await open_house(config=BACKENDS + PAIR)
+    client = await house.post(PATHS["openai"], ask("pair"))
+    for number in (1, 2):
+        backend = await house.backend(number)
+        backend.transport.write(BUSY)
+    await client.has(b"}")
+    assert "x-lmbroker-backend: second" in client.head
+    assert "x-lmbroker-model: two" in client.head
+    assert "x-lmbroker-attempts: 2" in client.head
+    [record] = await house.ended()
+    tried = access_fields(record)["tried"]
+    assert [(each["backend"], each["model"], each["code"]) for each in tried] == [
+        ("first", "one", "overloaded"),
+        ("second", "two", "overloaded"),
+    ]
+    assert all(each["ms"] >= 0 and each["status"] == 503 for each in tried)
+    labels = {"backend": "first", "reason": "overloaded"}
+    assert house.registry.get_sample_value("lmbroker_failovers_total", labels) == 1

@@ -115,6 +115,7 @@ RECORD = Record(
             ),
             workflow="translation",
             started=1.0,
+            error="timeout_idle",
         )
     ],
     status=200,

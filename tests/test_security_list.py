@@ -161,6 +161,7 @@ def test_there_are_no_routes_but_these():
     }
     assert routes == {
         ("/v1/chat/completions", ("POST",)),
+        ("/v1/completions", ("POST",)),
         ("/v1/messages", ("POST",)),
         ("/v1/messages/count_tokens", ("POST",)),
         ("/v1/embeddings", ("POST",)),
