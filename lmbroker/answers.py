@@ -8,8 +8,9 @@ from lmbroker.call import Record
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import Pairs
 from lmbroker.losses import in_answer
+from lmbroker.pieces import PIECE, Pieces
 from lmbroker.relay import Relay
-from lmbroker.whole_bodies import PIECE, Held, Pieces
+from lmbroker.whole_bodies import Held
 from lmbroker.workflows.contract import Transform, Unary
 from lmbroker.workflows.conversion import EVENT_STREAM
 

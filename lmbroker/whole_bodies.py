@@ -1,22 +1,17 @@
-"""Whole answers: collected from backends within bounds, given to clients at their pace."""
+"""Whole answers in memory: collected from backends, within bounds."""
 
 from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPullProducer
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from zope.interface import implementer
 
 from lmbroker.call import Timeouts
 from lmbroker.client.failures import broken, slow
 from lmbroker.errors import AttemptFailed, BrokerError, Refused, TimedOut
-
-PIECE = 256 * 1024
-"""Bytes of an answer that are given to the transport at once."""
 
 
 class Room:
@@ -131,27 +126,3 @@ def _no_room() -> Refused:
         code="too_many_answers",
         retry_after="1",
     )
-
-
-@implementer(IPullProducer)
-class Pieces:
-    """Gives a body to a client in pieces, the next one when it has taken the last. ``done`` fires
-    when all is given."""
-
-    def __init__(self, body: bytes, consumer: IConsumer) -> None:
-        self.done: Deferred[None] = Deferred()
-        self._rest = memoryview(body)
-        self._consumer = consumer
-        consumer.registerProducer(self, False)
-
-    def resumeProducing(self) -> None:
-        piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
-        if piece:
-            self._consumer.write(bytes(piece))
-        if not self._rest and not self.done.called:
-            self._consumer.unregisterProducer()
-            self.done.callback(None)
-
-    def stopProducing(self) -> None:
-        """The client has left; whoever waits for ``done`` is cancelled next."""
-        self._rest = self._rest[:0]

@@ -65,6 +65,7 @@ FLOORS = {
         "line",
         "offload",
         "whole_bodies",
+        "pieces",
     ],
     5: ["answers", "broker", "web_resource", "listing"],
     6: [
@@ -119,6 +120,7 @@ SIDEWAYS = {
     ("backends", "gate"),
     ("offload", "line"),
     ("whole_bodies", "client"),
+    ("client", "pieces"),
     ("backends", "whole_bodies"),
     ("backends", "connections"),
     ("backends", "resolver"),

@@ -13,8 +13,9 @@ from twisted.web.client import ResponseDone
 
 from lmbroker.errors import Refused
 from lmbroker.limits import Limits
+from lmbroker.pieces import PIECE, Pieces
 from lmbroker.site import Site
-from lmbroker.whole_bodies import PIECE, Collector, Pieces, Room
+from lmbroker.whole_bodies import Collector, Room
 
 MOST = 600_000
 BOUNDED = CONFIG + f"\n[limits]\nanswers = {MOST}\nhelpers = 0\n"

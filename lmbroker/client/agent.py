@@ -18,6 +18,7 @@ from lmbroker.client.connection import Connection
 from lmbroker.client.pool import Key, Pool
 from lmbroker.client.response import Response
 from lmbroker.connections import Dropped, EndpointsOf
+from lmbroker.pieces import PIECE
 
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
@@ -109,15 +110,18 @@ class Exchange:
         content = b"" if body is None else body.content
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(content)
         close = b"" if keep else b"Connection: close\r\n"
-        head = (method, before, _lines(self._fields), close, length, b"\r\n", content)
-        request = b"".join(head)
+        rest = content if len(content) > PIECE else b""
+        head = (method, before, _lines(self._fields), close, length, b"\r\n")
+        request = b"".join(head if rest else (*head, content))
         connection = None if self._fresh or not keep else self._pool.take(key)
         if connection is None:
             endpoint = self._endpoints(self._connect_timeout, backend.ca).endpointForURI(target)
             made: Deferred[Any] = endpoint.connect(_Opening(self._pool, key))
-            return made.addCallbacks(Connection.send, _not_made, (request, keep, self._response))
+            return made.addCallbacks(
+                Connection.send, _not_made, (request, keep, self._response, rest)
+            )
         self.reused = True
-        return connection.send(request, keep, self._response)
+        return connection.send(request, keep, self._response, rest)
 
     def abort(self) -> None:
         """Close the connection now, unless the response has ended."""

@@ -23,6 +23,7 @@ from lmbroker.client.failures import StaleConnection
 from lmbroker.client.response import Received, Response
 from lmbroker.client.wire import Wire
 from lmbroker.connections import HEADER_LIMIT, TooLong, unsent
+from lmbroker.pieces import Pieces
 
 if TYPE_CHECKING:
     from lmbroker.client.pool import Key, Pool
@@ -76,6 +77,8 @@ class Connection(Protocol):
         "_pool",
         "_request",
         "_response",
+        "_rest",
+        "_sending",
         "_taker",
         "_waiter",
         "_wire",
@@ -96,7 +99,9 @@ class Connection(Protocol):
         self._wire: Wire | None = None
         """There once it has carried an answer."""
         self._request: bytes | None = None
-        """What is to be sent at the end of the turn."""
+        """What is to be sent at the end of the turn, and ``_rest`` behind it."""
+        self._rest = b""
+        self._sending: Pieces | None = None
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
@@ -115,11 +120,14 @@ class Connection(Protocol):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
 
-    def send(self, request: bytes, keep: bool, response: Response) -> "Deferred[Any]":
+    def send(
+        self, request: bytes, keep: bool, response: Response, rest: bytes = b""
+    ) -> "Deferred[Any]":
         """Send a request; fires with ``response`` when its head is here.
 
-        ``keep``: the connection may be used again. Fails with ResponseNeverReceived where nothing
-        of a response came, ResponseFailed where it is none.
+        ``rest`` is the body that goes behind it in pieces, where it is a large one. ``keep``: the
+        connection may be used again. Fails with ResponseNeverReceived where nothing of a response
+        came, ResponseFailed where it is none.
         """
         self._coming: Response | None = response
         self._keep = keep
@@ -130,8 +138,11 @@ class Connection(Protocol):
         waiter = self._waiter
         if self._wire is None:
             self.transport.write(request)
+            if rest:
+                self._sending = Pieces(rest, self.transport)
         else:
             self._request = request
+            self._rest = rest
             self._pool.post(self)
         return waiter
 
@@ -148,6 +159,9 @@ class Connection(Protocol):
             self._request = None
             self.sent_at = self._pool.seconds()
             wire.write(request)
+            if self._rest:
+                rest, self._rest = self._rest, b""
+                self._sending = Pieces(rest, self.transport)
             return
         if said:
             self._pool.stray(self, "unasked", said)
@@ -156,13 +170,14 @@ class Connection(Protocol):
     def _unsent(self) -> None:
         """The connection is of no use, and the request that waits for it has not been sent."""
         self.abort()
-        self._request = None
+        self._request, self._rest = None, b""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.errback(Failure(StaleConnection()))
 
     def _unwanted(self, _: Any) -> None:
         self._waiter = self._request = None
+        self._rest = b""
         self.abort()
 
     def abort(self) -> None:
@@ -240,7 +255,8 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         waiter, self._waiter = self._waiter, None
         without_answer = None if waiter is None else self._without_answer(reason)
-        self.transport = self._parser = self._wire = self._request = None
+        self.transport = self._parser = self._wire = self._request = self._sending = None
+        self._rest = b""
         if waiter is not None:
             waiter.errback(Failure(without_answer))
         elif self._response is None:
@@ -375,6 +391,10 @@ class Connection(Protocol):
             self._finish(response)
             taker.connectionLost(end)
 
+    def _still_sending(self) -> bool:
+        sending, self._sending = self._sending, None
+        return sending is not None and not sending.done.called
+
     def _finish(self, response: Response) -> None:
         # No cycle stays behind: what is freed at once is memory that is still in the processor's
         # cache.
@@ -384,7 +404,7 @@ class Connection(Protocol):
         if transport is not None:
             if not self._keep:
                 self._pool.close(self)
-            elif unsent(transport):
+            elif unsent(transport) or self._still_sending():
                 # It answered before it had our request, and may never read the rest.
                 self.abort()
             else:

@@ -26,6 +26,8 @@ def main(memory: int, seconds: int) -> None:
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     end = socket.socket(fileno=LINE)
+    # What a body is made of forms no cycles, and to look for them takes longer than all else.
+    gc.disable()
     gc.freeze()
     send(end, Message("ready"))
     while True:
@@ -34,13 +36,16 @@ def main(memory: int, seconds: int) -> None:
         except (EOFError, OSError):
             return
         signal.alarm(seconds + GRACE_SECONDS)
-        answer(end, job, body)
+        whole = answer(end, job, body)
         signal.alarm(0)
+        if not whole:
+            # What is left of the memory is in pieces.
+            return
         gc.collect()
 
 
-def answer(end: socket.socket, job: int, body: int) -> None:
-    """Do one job and tell what became of it."""
+def answer(end: socket.socket, job: int, body: int) -> bool:
+    """Do one job and tell what became of it; False where there was not enough memory."""
     done, out = _done(job, body)
     try:
         head = encode(done)
@@ -54,6 +59,7 @@ def answer(end: socket.socket, job: int, body: int) -> None:
         file = filled(part)
         send(end, Message("done"), file)
         os.close(file)
+    return done.problem is None or done.problem.kind != "memory"
 
 
 def _done(job: int, body: int) -> tuple[Done, bytes]:

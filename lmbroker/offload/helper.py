@@ -18,6 +18,7 @@ from lmbroker.offload.jobs import (
     decode_done,
     encode,
     filled,
+    mapped,
     new_file,
     pieces,
     read,
@@ -198,13 +199,17 @@ class Helper(ProcessProtocol):
         self._parts = []
         task, self.task = self.task, None
         self._rest()
-        try:
-            done = decode_done(read(head))
-        finally:
-            if task is None or task.left:
-                os.close(body)
-        if task is not None and not task.left:
-            task.end((done, read(body)))
+        if task is None or task.left:
+            os.close(head)
+            os.close(body)
+        else:
+            try:
+                done = decode_done(read(head)), mapped(body)
+            except Exception as error:
+                self.log.failure("A helper process was not understood")
+                task.end(error)
+            else:
+                task.end(done)
         if not self._closed:
             self._owner.free(self)
 

@@ -3,6 +3,7 @@ body beside it, in files that have no name and lie in memory."""
 
 import os
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from typing import Any, Literal
 
 import msgspec
@@ -128,3 +129,16 @@ def read(file: int) -> bytes:
         return body
     finally:
         os.close(file)
+
+
+def mapped(file: int) -> bytes:
+    """All of a file, which is closed then; of a large one nothing is copied here: what it gives can
+    be measured, and be looked at as a memoryview, like the bytes that it stands for."""
+    size = os.fstat(file).st_size
+    if size < PIECE:
+        return read(file)
+    try:
+        whole: Any = mmap(file, size, access=ACCESS_READ)
+    finally:
+        os.close(file)
+    return whole  # type: ignore[no-any-return]

@@ -1,5 +1,7 @@
 """The steps themselves, wherever they are done. Bytes in, bytes out."""
 
+from itertools import islice
+
 import msgspec
 
 from lmbroker import envelope
@@ -13,6 +15,9 @@ from lmbroker.workflows.contract import Unary, Workflow
 SHORT_FIELD = 4096
 """Bytes of the longest value of an envelope that is given back: what routing and caps look at is
 shorter."""
+
+FIELDS = 256
+"""Most of these."""
 
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 _MEMORY = ErrorInfo(kind="server", message="there was not enough memory")
@@ -49,12 +54,13 @@ def fault() -> tuple[Done, bytes]:
 def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
     if job.step == "envelope":
         head = envelope.read(body)
-        short = {
-            name: bytes(raw)
+        short = (
+            (name, bytes(raw))
             for name, raw in head.fields.items()
             if len(memoryview(raw)) <= SHORT_FIELD and len(name) <= SHORT_FIELD
-        }
-        return Done(alias=head.model, stream=head.stream, fields=short), b""
+        )
+        fields = dict(islice(short, FIELDS))
+        return Done(alias=head.model, stream=head.stream, fields=fields), b""
     assert job.call is not None
     if job.step in ("unary", "fold", "unfold"):
         assert job.asked is not None
