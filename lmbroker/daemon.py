@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.logger import ILogObserver, Logger
 
-from lmbroker import __version__
+from lmbroker import __version__, descriptors
 from lmbroker.accesslog import AccessLog
 from lmbroker.backends import Backends
 from lmbroker.broker import Broker
@@ -29,6 +29,7 @@ from lmbroker.checks import Checks
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
 from lmbroker.configfile import away
+from lmbroker.descriptors import Shortage
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
@@ -64,8 +65,8 @@ SHUTTING_DOWN = ErrorInfo(
 class Surroundings(NamedTuple):
     """Where a broker runs: in a process of its own, or as a worker among others."""
 
-    listen: Callable[[str, Any, Any], IService] = listen
-    """(endpoint, factory, reactor) -> the service that brings connections to the factory."""
+    listen: Callable[[str, Any, Any, Shortage], IService] = listen
+    """(endpoint, factory, reactor, shortage) -> what brings connections to the factory."""
     shown: CollectorRegistry | None = None
     """What ``/metrics`` shows; None for what is counted here."""
     led: bool = False
@@ -103,6 +104,7 @@ class BrokerService(service.MultiService):
         self._config = config
         metrics = Metrics(registry)
         self.backends = Backends(reactor, dropped=metrics.dropped)
+        self.shortage = Shortage(reactor, metrics.out_of_descriptors.inc)
         access_log = AccessLog(observer.tell if observer is not None else None)
         if observer is not None:
             observer.count_dropped(metrics.log_lines_dropped.inc)
@@ -120,6 +122,8 @@ class BrokerService(service.MultiService):
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
         )
+        self._site.shortage = self._aside_site.shortage = self.shortage
+        self._site.descriptors = self._aside_site.descriptors = descriptors.for_clients()
         self._show(config)
         self._listeners = Listeners(self, self._listener, config)
 
@@ -129,7 +133,7 @@ class BrokerService(service.MultiService):
 
     def _listener(self, endpoint: str, aside: bool) -> service.IService:
         site = self._aside_site if aside else self._site
-        return self._around.listen(endpoint, site, self._reactor)
+        return self._around.listen(endpoint, site, self._reactor, self.shortage)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -180,7 +184,7 @@ class BrokerService(service.MultiService):
         gc.set_threshold(*GC_THRESHOLDS)
         if self._around.led:
             return
-        for warning in self._config.warnings:
+        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
             self.log.warn("{warning}", warning=warning)
         self.log.info(
             "LMBroker {version} serves {count} models on {listen}",
@@ -225,7 +229,7 @@ class BrokerService(service.MultiService):
             )
             return
         self.take(config, added)
-        for warning in config.warnings:
+        for warning in (*config.warnings, *descriptors.warnings(config)):
             self.log.warn("{warning}", warning=warning)
         self.log.info(
             "The configuration was reloaded: {count} models on {listen}; {changes}",

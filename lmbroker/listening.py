@@ -9,7 +9,9 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from lmbroker.ciphers import CIPHERS
 from lmbroker.config import Config
+from lmbroker.descriptors import Guard, Shortage
 from lmbroker.endpoints import with_backlog
 
 Endpoint = tuple[str, bool]
@@ -46,10 +48,47 @@ class CannotListen(CannotStart):
         super().__init__(f"cannot listen on {endpoint}: {reason}")
 
 
-def listen(endpoint: str, factory: Any, reactor: Any) -> IService:
-    """The service that listens on an endpoint for ``factory``."""
-    service: IService = strports.service(with_backlog(endpoint), factory, reactor=reactor)
+def listen(endpoint: str, factory: Any, reactor: Any, shortage: Shortage) -> IService:
+    """The service that listens on an endpoint for ``factory``; ``shortage`` is told of connections
+    for which there are no descriptors."""
+    guarding: Any = _Guarding(reactor, shortage)
+    service: IService = strports.service(with_backlog(endpoint), factory, reactor=guarding)
     return service
+
+
+def only_strong(contexts: Any) -> Any:
+    """A factory of TLS contexts whose suites of TLS 1.2 are those of ``ciphers``."""
+    contexts.getContext().set_cipher_list(CIPHERS.encode())
+    return contexts
+
+
+class _Guarding:
+    """A reactor whose ports are guarded (``descriptors``), and whose TLS is strong."""
+
+    def __init__(self, reactor: Any, shortage: Shortage) -> None:
+        self._reactor = reactor
+        self._shortage = shortage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def _guarded(self, port: Any, *, secure: bool = False) -> Any:
+        if hasattr(port, "socket"):
+            Guard(port, self._reactor, self._shortage, secure=secure)
+        return port
+
+    def listenTCP(self, *how: Any, **more: Any) -> Any:
+        return self._guarded(self._reactor.listenTCP(*how, **more))
+
+    def listenUNIX(self, *how: Any, **more: Any) -> Any:
+        return self._guarded(self._reactor.listenUNIX(*how, **more))
+
+    def adoptStreamPort(self, *how: Any, **more: Any) -> Any:
+        return self._guarded(self._reactor.adoptStreamPort(*how, **more))
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
+        listening = self._reactor.listenSSL(port, factory, only_strong(contextFactory), **more)
+        return self._guarded(listening, secure=True)
 
 
 class Listeners:

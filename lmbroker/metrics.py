@@ -127,6 +127,11 @@ class Metrics:
             registry=registry,
         )
 
+        self.out_of_descriptors = Counter(
+            "lmbroker_out_of_descriptors_total",
+            "Connections of clients that were refused since there were too few descriptors.",
+            registry=registry,
+        )
         self.log_lines_dropped = Counter(
             "lmbroker_log_lines_dropped_total",
             "Lines of the log that were dropped since nothing took them.",

@@ -80,9 +80,11 @@ def makeService(options: Options) -> service.IService:
     """The service that twistd runs."""
     from twisted.internet import reactor
 
+    from lmbroker.descriptors import raise_limit
     from lmbroker.listening import CannotListen
 
     time_by_monotonic_clock(reactor)
+    raise_limit(options.loaded)
     several = options.count > 1
     stream = _stream(options, several)
     writer = None if stream is None else _writer(stream, reactor)

@@ -67,7 +67,7 @@ FLOORS = {
         "whole_bodies",
         "pieces",
     ],
-    5: ["answers", "broker", "web_resource", "listing"],
+    5: ["descriptors", "answers", "broker", "web_resource", "listing"],
     6: [
         "web",
         "checks",

@@ -2,6 +2,7 @@
 # (twisted.web has no annotations on most of its methods)
 """The site: who may connect, who is connected, and how they are sent away."""
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -10,6 +11,7 @@ from twisted.web import server
 from twisted.web.resource import IResource
 
 from lmbroker.config import Engine
+from lmbroker.descriptors import NONE_LEFT, Shortage
 from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
 from lmbroker.site.channel import Channel
@@ -32,7 +34,8 @@ class Site(server.Site):
     """Twisted's site with bounds; the package's docstring says what a client sees of them.
 
     ``reactor`` (IReactorTime) times everything. ``body_bytes`` is what request bodies take in
-    memory now. ``refused`` counts what was refused before it became a request, by status.
+    memory now. A connection whose descriptor is not below ``descriptors`` is one too many, of which
+    ``shortage`` is told. ``refused`` counts what was refused before it became a request, by status.
     ``engine``: ``lean`` reads usual requests at once and writes in one piece; ``stock`` leaves
     that to Twisted. They differ in cost alone.
     """
@@ -52,6 +55,8 @@ class Site(server.Site):
         self.timeOut = None
         self.limits = limits
         self.draining = False
+        self.descriptors = sys.maxsize
+        self.shortage: Shortage | None = None
         self.body_bytes = 0
         self.refused: Counter[int] = Counter()
         self._served: dict[Channel, str] = {}
@@ -90,6 +95,10 @@ class Site(server.Site):
         host = _counted_host(channel)
         if len(self._served) >= self.limits.connections:
             told = FULL
+        elif _descriptor(channel) >= self.descriptors:
+            told = NONE_LEFT
+            if self.shortage is not None:
+                self.shortage.told()
         elif host and self._hosts[host] >= self.limits.connections_per_address:
             told = CROWD
         if told is None:
@@ -144,6 +153,12 @@ class Site(server.Site):
     def acceptableProtocols(self) -> list[bytes]:
         """Stock: HTTP/2 where the ``h2`` package happens to be installed, past all limits here."""
         return [b"http/1.1"]
+
+
+def _descriptor(channel: Channel) -> int:
+    """The number of a connection's descriptor, -1 where it has none."""
+    fileno = getattr(channel.transport, "fileno", None)
+    return -1 if fileno is None else int(fileno())
 
 
 def _counted_host(channel: Channel) -> str:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from lmbroker.descriptors import Shortage, is_shortage
 from lmbroker.endpoints import with_backlog
 
 AT_ONCE = 64
@@ -28,10 +29,13 @@ class Accepting(service.Service):
     Raises what Twisted raises for an endpoint that cannot be.
     """
 
-    def __init__(self, endpoint: str, reactor: Any, hand: Hand) -> None:
+    def __init__(
+        self, endpoint: str, reactor: Any, hand: Hand, shortage: Shortage | None = None
+    ) -> None:
         self._name = endpoint
         self._reactor = reactor
         self._hand = hand
+        self._shortage = shortage or Shortage(reactor)
         self._endpoint = serverFromString(reactor, with_backlog(endpoint))
         self._port: Any = None
         self._acceptor: _Acceptor | None = None
@@ -45,7 +49,7 @@ class Accepting(service.Service):
         self._port = port
         # It only holds the socket.
         port.stopReading()
-        self._acceptor = _Acceptor(port, self._name, self._reactor, self._hand)
+        self._acceptor = _Acceptor(port, self._name, self._reactor, self._hand, self._shortage)
 
     def startService(self) -> None:
         super().startService()
@@ -70,12 +74,13 @@ class _Acceptor:
     """Accepts on the socket of a port. A connection that nobody takes is kept, and no other is
     accepted: those wait in the system's queue."""
 
-    def __init__(self, port: Any, name: str, reactor: Any, hand: Hand) -> None:
+    def __init__(self, port: Any, name: str, reactor: Any, hand: Hand, shortage: Shortage) -> None:
         self._port = port
         self._socket = port.socket
         self._name = name
         self._reactor = reactor
         self._hand = hand
+        self._shortage = shortage
         self._kept: socket.socket | None = None
         self._retry: Any = None
         self._stopped = False
@@ -100,7 +105,9 @@ class _Acceptor:
                 return
             except (ConnectionError, InterruptedError):
                 continue
-            except OSError:
+            except OSError as error:
+                if is_shortage(error):
+                    self._shortage.told()
                 self._pause()
                 return
             self._give(connection)

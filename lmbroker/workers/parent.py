@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 
-from lmbroker import __version__
+from lmbroker import __version__, descriptors
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
 from lmbroker.configfile import Source, away
@@ -75,6 +75,7 @@ class ParentService(service.MultiService):
         self._reactor_name = reactor_name
         self._places = [Place(number, self, reactor) for number in range(1, count + 1)]
         self._turn = 0
+        self._shortage = descriptors.Shortage(reactor)
         self._listeners = Listeners(self, self._listener, self._config)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
@@ -85,7 +86,7 @@ class ParentService(service.MultiService):
         self._emptied: Deferred[None] | None = None
 
     def _listener(self, endpoint: str, aside: bool) -> IService:
-        return Accepting(endpoint, self._reactor, self._hand)
+        return Accepting(endpoint, self._reactor, self._hand, self._shortage)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -124,7 +125,7 @@ class ParentService(service.MultiService):
             self._looking = LoopingCall(self._writer.do, partial(self._look, self.stream))
             self._looking.clock = self._reactor
             self._looking.start(LOOK_SECONDS)
-        for warning in self._config.warnings:
+        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
             self.log.warn("{warning}", warning=warning)
         self._reactor.callWhenRunning(self._start)
 
@@ -318,7 +319,7 @@ class ParentService(service.MultiService):
         self._config, self._source = config, source
         if self._observer is not None:
             self._observer.level = config.log_level
-        for warning in config.warnings:
+        for warning in (*config.warnings, *descriptors.warnings(config)):
             self.log.warn("{warning}", warning=warning)
         self.log.info(
             "The configuration was reloaded: {count} models on {listen}; {changes}",

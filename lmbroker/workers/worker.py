@@ -17,10 +17,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from lmbroker.config import Config
 from lmbroker.configfile import Source, away
 from lmbroker.daemon import BrokerService, Surroundings
+from lmbroker.descriptors import Shortage, is_shortage, refuse
 from lmbroker.endpoints import parse_endpoint
 from lmbroker.jsonlog import JSONLog
 from lmbroker.line import Line, Message
-from lmbroker.listening import problem_of
+from lmbroker.listening import only_strong, problem_of
 from lmbroker.log_writer import LogWriter
 from lmbroker.workers import tally
 from lmbroker.workers.beginning import Beginning, read
@@ -89,7 +90,9 @@ class Worker:
         self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
         self._line.tell("serving")
 
-    def _door(self, endpoint: str, factory: Any, reactor: Any) -> service.IService:
+    def _door(
+        self, endpoint: str, factory: Any, reactor: Any, shortage: Shortage
+    ) -> service.IService:
         """An endpoint at which the parent listens for us."""
         return _Door(self._factories, endpoint, _wrapped(endpoint, factory))
 
@@ -105,6 +108,10 @@ class Worker:
 
     def _on_serve(self, message: Message, file: int) -> None:
         factory = self._factories.get(message.text)
+        if file < 0:
+            # The system had no descriptor for it here: it is closed.
+            self._short()
+            return
         connection = socket.socket(fileno=file)
         connection.setblocking(False)
         with connection:
@@ -112,9 +119,16 @@ class Worker:
                 return
             try:
                 self._reactor.adoptStreamConnection(file, connection.family, factory)
-            except OSError:
-                # It is closed already.
-                return
+            except OSError as error:
+                # Else it is closed already.
+                if is_shortage(error):
+                    self._short()
+                    secure = isinstance(factory, TLSMemoryBIOFactory)
+                    refuse(connection, secure=secure)
+
+    def _short(self) -> None:
+        if self._broker is not None:
+            self._broker.shortage.told()
 
     # What a message begins may take its time: the next one waits for it.
 
@@ -203,7 +217,7 @@ class _Wrapping:
     """A reactor that listens nowhere, and returns the factory that would have listened."""
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> Any:
-        return TLSMemoryBIOFactory(contextFactory, False, factory)
+        return TLSMemoryBIOFactory(only_strong(contextFactory), False, factory)
 
 
 def _wrapped(endpoint: str, factory: Any) -> Any:
