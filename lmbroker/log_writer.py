@@ -22,6 +22,9 @@ REST_SECONDS = 0.01
 """How long it rests after a write: what comes meanwhile is written together, so that it does not
 stand in the way of what brings many lines."""
 
+FIRST_SECONDS = 0.2
+"""How long the start waits for what was logged before it."""
+
 LAST_SECONDS = 1.0
 """How long the end of the process waits for what is not written yet, in all."""
 
@@ -74,7 +77,7 @@ class LogWriter:
         elif not self._some.is_set():
             self._some.set()
         if self._until is not None:
-            self._wait()
+            self._wait(self._until)
 
     def do(self, job: Callable[[], None]) -> None:
         """Call ``job`` in the thread, before what comes now is written: whatever touches the
@@ -83,7 +86,12 @@ class LogWriter:
         self._some.set()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write. What was kept is written before anything is served, where that is soon
+        done."""
+        self._begin()
+        self._wait(time.monotonic() + FIRST_SECONDS)
+
+    def _begin(self) -> None:
         with self._lock:
             if self._thread is None:
                 # A daemon: a write that never ends must not keep the process.
@@ -97,19 +105,18 @@ class LogWriter:
         if self._until is None:
             self._until = time.monotonic() + LAST_SECONDS
         try:
-            self.start()
+            self._begin()
         except RuntimeError:
             # The interpreter itself is at its end, and begins no thread.
             while self._batch():
                 pass
         self._some.set()
-        self._wait()
+        self._wait(self._until)
 
-    def _wait(self) -> None:
-        assert self._until is not None
+    def _wait(self, until: float) -> None:
         with self._lock:
             while self._busy or self._held or self._jobs:
-                left = self._until - time.monotonic()
+                left = until - time.monotonic()
                 if left <= 0 or not self._idle.wait(left):
                     return
 

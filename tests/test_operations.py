@@ -451,6 +451,16 @@ def test_the_tls_endpoint_of_the_page(tmp_path, port, processes):
                     assert (served, wrapped.selected_alpn_protocol()) == (True, "http/1.1")
             except ssl.SSLError:
                 assert not served
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    for suites, served in (("AES", False), ("ECDHE+SHA", False), ("ECDHE+AESGCM", True)):
+        context.set_ciphers(f"{suites}:@SECLEVEL=0" if served else f"{suites}:!AESGCM:!AESCCM")
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as line:
+            try:
+                with context.wrap_socket(line):
+                    assert served, suites
+            except (ssl.SSLError, ConnectionError):
+                assert not served, suites
 
 
 def parsed(text):
