@@ -556,8 +556,12 @@ How a backend's model is spoken to is its profile: built in for the well-known f
 and every value can be set in the configuration (`[models.profile]`); `lmbroker explain` prints it.
 What is built in takes nothing away from a model: the broker asks, and should the backend refuse
 what the broker placed or may change, it asks again without it, reports that, and remembers it for
-an hour. The tables are asked with `claude-sonnet-4-6` and with an OpenAI-compatible server of no
-known kind; others may be told in other words.
+an hour: a limit becomes the number that the refusal names, an effort one that it lists, keywords
+are taken out of schemas, turns put into another order, images and files replaced by a text, single
+parameters left out. That happens up to twice per call, in whatever shape and with whatever status
+the refusal comes; it shows in the headers, in the log line (`learned`) and in the metric
+`lmbroker_learned_total`. What you set in a profile yourself is never changed. The tables are asked
+with `claude-sonnet-4-6` and with an OpenAI-compatible server of no known kind; others may be told in other words.
 
 To see what becomes of a request of yours:
 

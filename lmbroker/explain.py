@@ -17,6 +17,11 @@ from lmbroker.workflows import estimate, meet
 
 _SOURCES = {"target": "configured at the target"}
 
+LEARNED = (
+    "what backends refuse, a running broker learns for an hour, but for what is configured here: "
+    "see `learned` in its access log, and the metric lmbroker_learned_total{backend,parameter}"
+)
+
 _WHY = {
     "ordered": "in this order; the next one is for when those before it are not free",
     "weighted": "drawn by weight",
@@ -38,6 +43,7 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
         yield f"  {at + 1}. {_target(route, at, routing.named(target, name), dialect)}"
     if route.sticky:
         yield f"calls stay together by {', '.join(route.sticky)}"
+    yield LEARNED
     rules = route.retries
     yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"
     if route.caps is not None:
