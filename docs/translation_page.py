@@ -561,7 +561,8 @@ are taken out of schemas, turns put into another order, images and files replace
 parameters left out. That happens up to twice per call, in whatever shape and with whatever status
 the refusal comes; it shows in the headers, in the log line (`learned`) and in the metric
 `lmbroker_learned_total`. What you set in a profile yourself is never changed. The tables are asked
-with `claude-sonnet-4-6` and with an OpenAI-compatible server of no known kind; others may be told in other words.
+with `claude-sonnet-4-6` and with an OpenAI-compatible server of no known kind; others may be told
+in other words.
 
 To see what becomes of a request of yours:
 
