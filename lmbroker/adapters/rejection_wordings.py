@@ -253,6 +253,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:unsupported|unknown|invalid|unexpected|unrecogni[sz]ed)[\w \[\].'\"`:]{0,40}"
             r"['\"` ](?:image_url|input_image|image)\b['\"`]?(?! (?:media|format|type|size|url))",
             r"(?:requires|needs|without) (?:an? )?(?:mmproj|vision)",
+            r"missing (?:the )?(?:data|weights|projector)[^.\n]{0,20} for (?:image|vision)",
             r"不支持[^。\n]{0,12}(?:图片|图像|视觉|多模态)",
             r"text[- ]only (?:model|input)|only (?:supports?|accepts?) text\b",
         ),
@@ -281,7 +282,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"content['\"`]?\s?[,:]? (?:['\"]msg['\"]: ['\"])?(?:value |input )?"
             r"(?:must|should) be a (?:valid )?string",
             r"only text (?:content|parts|messages)",
-            r"(?:unsupported|invalid) (?:message )?content type",
+            r"(?:unsupported|invalid) (?:message )?content type|invalid message format",
             r"messages\[\d+\](?:\.content)?: data did not match any variant",
             r"invalid content type",
         ),

@@ -303,6 +303,14 @@ SCHEMAS = [
 ]
 
 SHAPES = [
+    ("this model is missing data required for image input", {"vision": False}),
+    ("invalid message format", {"vision": False, "pdf": False}),
+    ("Unknown part type: file", {"pdf": False}),
+    ("Content type 'file' is not supported by this model", {"pdf": False}),
+    (
+        "messages[6]: data did not match any variant of untagged enum Content",
+        {"vision": False, "pdf": False},
+    ),
     (
         "Conversation blocks and tool result blocks cannot be provided in the same turn.",
         {"after_tool": "merge", "system_first_only": True},
