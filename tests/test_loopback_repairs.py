@@ -228,3 +228,30 @@ async def test_a_prompt_that_is_too_long_is_never_repaired(open_house):
     )
     await client.has(b"prompt is too long: 4097 tokens > 4096 maximum")
     assert len((await house.ended())[0].attempts) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_house):
+    house = await open_house()
+    text = "word " * 2000
+    asked = ask("o", max_tokens=3500, messages=[{"role": "user", "content": text}])
+    client = await house.post(PATHS["anthropic"], asked)
+    backend = await house.backend()
+    assert (await body_of(backend, 1))["max_tokens"] == 3500
+    backend.transport.write(
+        refusal(
+            "This model's maximum context length is 6000 tokens. However, you requested 7000 "
+            "tokens (3500 in the messages, 3500 in the completion)."
+        )
+    )
+    assert (await body_of(backend, 2))["max_tokens"] == 2500
+    backend.transport.write(unary(WHOLE))
+    await client.has(b"done")
+    client = await house.post(PATHS["anthropic"], asked)
+    assert 1000 < (await body_of(backend, 3))["max_tokens"] < 3500
+    backend.transport.write(unary(WHOLE))
+    await client.has(b"done")
+    assert "x-lmbroker-changed: max_tokens" in client.head
+    # A short prompt has all the room that it asks for.
+    await house.post(PATHS["anthropic"], ask("o", max_tokens=3500))
+    assert (await body_of(backend, 4))["max_tokens"] == 3500

@@ -105,8 +105,7 @@ def shared_window(case: Case) -> Iterator[Found]:
         prompt -= asked
     room = numbers.limit - prompt
     if room >= min(asked, LEAST_ROOM) and room < asked:
-        lasting = {"context": numbers.limit} if asked >= numbers.limit else {}
-        yield "limit", field, lasting, {"max_output": room}
+        yield "limit", field, {"context": numbers.limit}, {"max_output": room}
 
 
 def told_range(sentence: str) -> tuple[float, float] | None:

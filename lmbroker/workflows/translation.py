@@ -20,6 +20,8 @@ from lmbroker.losses import AnswerLosses, Losses, Mode
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
 from lmbroker.repairs import repair_of
+from lmbroker.repairs.case import LIMIT_FIELDS
+from lmbroker.repairs.limits import LEAST_ROOM
 from lmbroker.unified import json_text
 from lmbroker.unified.counting import estimate_input
 from lmbroker.unified.parts import ToolCallPart
@@ -28,6 +30,9 @@ from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.fitting import fit
 from lmbroker.workflows.transforms import TranslatedStream
+
+SPARE = 64
+"""Tokens of a window that are left over, since a prompt's tokens are estimated."""
 
 LONGEST_UNARY = 21_333
 """Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
@@ -62,6 +67,7 @@ class Translation:
         self._body: JSON | None = None
         self._told: Reply | None = None
         self._tokens: int | None = None
+        self._window: int | None = (overrides or {}).get("context")
         host = target.backend.host
         self._profile = profile(target.backend.dialect, target.model, overrides, host=host)
 
@@ -79,6 +85,8 @@ class Translation:
         body = self._backend.encode_request(request, self._profile, self._losses)
         body["model"] = self._target.model
         fit(body, request, self._profile, self._losses)
+        if self._window is not None:
+            self._leave_room(body, request, self._window)
         stream = call.stream
         if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
             stream = body["stream"] = True
@@ -167,6 +175,19 @@ class Translation:
                 self._losses.change(path, "it holds half a character")
             self._request = self._client.decode_request(body)
         return self._request
+
+    def _leave_room(self, body: JSON, request: Request, window: int) -> None:
+        """A limit of the answer that leaves the prompt its place in a window which the backend or
+        the user told. Where nothing worth having is left the backend says so itself."""
+        field = next((name for name in LIMIT_FIELDS if name in body), "")
+        asked = body.get(field, 0)
+        if asked + len(self._call.body) // 2 <= window:
+            return
+        room = window - self._estimate_input() * 11 // 10 - SPARE
+        if LEAST_ROOM <= room < asked:
+            body[field] = room
+            if request.max_tokens is not None:
+                self._losses.change(request.path("max_tokens"))
 
     def _estimate_input(self) -> int:
         if self._tokens is None:

@@ -204,7 +204,7 @@ LIMITS = [
     ),
     (
         "'max_tokens' is too large: 32000. This model's maximum context length is 40960 tokens and your request has 10000 input tokens (32000 > 40960 - 10000).",
-        {},
+        {"context": 40960},
         {"max_output": 30960},
     ),
     (
