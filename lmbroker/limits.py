@@ -36,6 +36,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     n: int | None = None
     """Most answers that one call may ask for; the same."""
 
+    top_level_keys: int = 1000
+    """Keys of a request body at its top level: no format has a hundred."""
+
+    messages: int = 100_000
+    """Messages of one request: what Anthropic takes."""
+
+    tools: int = 10_000
+    """Tools of one request: what Anthropic takes for its search among tools."""
+
+    json_values: int = 1_000_000
+    """Keys and values in a request body, wherever they stand, each part of a message among them.
+    The conversation of a coding agent has some thousands in each megabyte; a million take about
+    a quarter of a second to be read."""
+
     bodies: int = 256 * MIB
     """Request bodies in memory at once, of all connections: eight of the largest, or thousands of
     usual ones. A body counts as it arrives, until its answer has begun: announcing a large one

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import content_coding, models, request_paths
+from lmbroker import body_bounds, content_coding, models, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker import Broker
@@ -300,7 +300,11 @@ class Front:
             body = await self._decoded(request, body, coding, limit)
         # A large body holds no other call up.
         large = len(body) >= LARGE_ENVELOPE
-        head = await self._broker.offload.envelope(body) if large else read(body)
+        if large:
+            head = await self._broker.offload.envelope(body, config.limits)
+        else:
+            head = read(body)
+            body_bounds.check(body, head.fields, config.limits)
         record.stream = head.stream
         mode: Any = headers.get("x-lmbroker-mode")
         if mode is not None and mode not in MODES:

@@ -23,6 +23,7 @@ from test_floors import SOURCES, dotted, floor_of, room
 from work import Action, growth, instructions
 
 from lmbroker import (
+    body_bounds,
     content_coding,
     cors,
     envelope,
@@ -43,6 +44,7 @@ from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.caps import Caps
 from lmbroker.errors import BrokerError, ErrorInfo
 from lmbroker.keys import hash_of
+from lmbroker.limits import Limits
 from lmbroker.losses import Losses
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact, redact_error, redact_headers
@@ -315,6 +317,8 @@ def top_level(keys: Callable[[int], str], n: int) -> Action:
             quietly(envelope.repeats, body, head.fields, "a")
             head.value("a")
             quietly(envelope.with_usage, body)
+            for limits in (Limits(), Limits(messages=1, tools=1, json_values=1)):
+                quietly(body_bounds.check, body, head.fields, limits)
             quietly(Caps(n=1, max_tokens=5).check, call_of("openai", body))
 
     return action

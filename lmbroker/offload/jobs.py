@@ -12,6 +12,7 @@ from lmbroker.call import Call, Dialect
 from lmbroker.caps import Caps
 from lmbroker.errors import ErrorInfo
 from lmbroker.learned_rejections import Repair
+from lmbroker.limits import Limits
 from lmbroker.losses import AnswerLosses, Mode
 from lmbroker.workflows.contract import Asked, Outbound, Unary
 
@@ -39,6 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: Mode = "default"
     overrides: dict[str, Any] = {}
     asked: Asked | None = None
+    limits: Limits | None = None
     caps: Caps | None = None
     error: ErrorInfo | None = None
     now: int = 0

@@ -71,9 +71,10 @@ class Offload:
 
     # The steps.
 
-    async def envelope(self, body: bytes) -> Envelope:
-        """As ``envelope.read``, with the short fields only. Raises Refused."""
-        done, _ = await self._do(Job(step="envelope"), body)
+    async def envelope(self, body: bytes, limits: Limits | None = None) -> Envelope:
+        """As ``envelope.read``, with the short fields only, and ``body_bounds.check`` by
+        ``limits``. Raises Refused."""
+        done, _ = await self._do(Job(step="envelope", limits=limits), body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
         return Envelope(model=done.alias, stream=done.stream, fields=fields)
 

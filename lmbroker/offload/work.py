@@ -4,7 +4,7 @@ from itertools import islice
 
 import msgspec
 
-from lmbroker import envelope
+from lmbroker import body_bounds, envelope
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.offload.jobs import Done, Job, Problem
@@ -54,6 +54,8 @@ def fault() -> tuple[Done, bytes]:
 def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
     if job.step == "envelope":
         head = envelope.read(body)
+        if job.limits is not None:
+            body_bounds.check(body, head.fields, job.limits)
         short = (
             (name, bytes(raw))
             for name, raw in head.fields.items()
