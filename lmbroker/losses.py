@@ -14,6 +14,9 @@ from lmbroker.unified.parts import Extra
 
 Mode = Literal["default", "strict", "lenient"]
 
+WORD = 64
+"""Longest word of a client that a refusal repeats."""
+
 HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
 
@@ -28,6 +31,41 @@ def listed(paths: Sequence[str]) -> str:
     """``paths`` in one text: the first of them, and how many more there are."""
     text = ",".join(paths[:HEADER_NAMES])
     return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
+
+
+def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
+    """``refusal`` with the indices of the first place in the client's ``body`` that ``refused``
+    (a path with ``[]``, and the word that stands there, "" for any) can mean."""
+    path, said = refused
+    found = _first(body, _STEP.findall(path), "", said)
+    if found is None:
+        return refusal
+    place, value = found
+    told = repr(place)
+    if isinstance(value, str) and path.endswith("type") and len(value) <= WORD:
+        told += f' "{value}"' if value.isprintable() else ""
+    message = refusal.info.message.replace(repr(path), told, 1)
+    info = refusal.info
+    return Refused(info.kind, message, param=place, code=info.code, details=info.details)
+
+
+def _first(held: Any, steps: list[str], place: str, said: str) -> tuple[str, Any] | None:
+    """The first value that ``steps`` lead to, with its place. No path has more than a few steps."""
+    if not steps:
+        return (place, held) if not said or held == said or not isinstance(held, str) else None
+    step, rest = steps[0], steps[1:]
+    if step == "[]":
+        for number, each in enumerate(held if isinstance(held, list) else ()):
+            found = _first(each, rest, f"{place}[{number}]", said)
+            if found is not None:
+                return found
+        return None
+    if not isinstance(held, dict) or step not in held:
+        return None
+    return _first(held[step], rest, f"{place}.{step}" if place else step, said)
+
+
+_STEP = re.compile(r"[^.\[\]]+|\[\]")
 
 
 def in_answer(paths: Iterable[str]) -> tuple[str, ...]:
@@ -49,6 +87,8 @@ class Losses:
         self._paths: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
         self._changed: dict[str, None] = {}
+        self.refused: tuple[str, str] | None = None
+        """The path that was refused for being lost, and the client's word there."""
 
     def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
         """Take over what another process has found, in the place of what is known."""
@@ -76,13 +116,16 @@ class Losses:
         path: str,
         reason: str = "cannot be carried over",
         *,
+        said: str = "",
         details: dict[str, Any] | None = None,
     ) -> None:
         """Class B: report ``path`` (client's naming, indices as ``[]``); strict refuses.
 
-        Raises Refused (with ``details``) in mode strict.
+        ``said`` is the client's word there, where that is known. Raises Refused (with ``details``)
+        in mode strict.
         """
         if self.mode == "strict":
+            self.refused = (path, said)
             raise self.refusal(path, reason, details)
         self._paths.setdefault(path)
         self._dropped.setdefault(path)

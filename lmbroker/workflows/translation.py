@@ -14,9 +14,9 @@ from lmbroker import envelope, headers
 from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
 from lmbroker.adapters.names import renamed, wire_name
 from lmbroker.call import Call, Target, WorkflowName, path_of
-from lmbroker.errors import BackendRefused, ErrorInfo
+from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
-from lmbroker.losses import AnswerLosses, Losses, Mode
+from lmbroker.losses import AnswerLosses, Losses, Mode, located
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
 from lmbroker.repairs import repair_of
@@ -82,7 +82,13 @@ class Translation:
     def outbound(self) -> Outbound:
         call, dialect = self._call, self._target.backend.dialect
         request = self._asked()
-        body = self._backend.encode_request(request, self._profile, self._losses)
+        try:
+            body = self._backend.encode_request(request, self._profile, self._losses)
+        except Refused as refusal:
+            refused = self._losses.refused
+            if refused is None:
+                raise
+            raise located(refusal, refused, envelope.decode(call.body)) from None
         body["model"] = self._target.model
         fit(body, request, self._profile, self._losses)
         if self._window is not None:

@@ -826,7 +826,8 @@ def test_case_98_signed_and_redacted_reasoning_is_dropped() -> None:
             overrides={"reasoning_replay": "reasoning_content"},
         )
         assert set(out["messages"][1]) == {"role", "content", "tool_calls"}
-        assert header == "messages[].content[].thinking"
+        key = "data" if block is redacted else "thinking"
+        assert header == f"messages[].content[].{key}"
 
 
 def test_sampling() -> None:

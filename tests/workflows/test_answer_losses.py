@@ -8,6 +8,7 @@ import pytest
 from streams import A_END, JSON, a_ending, a_start, a_stop, a_stream, a_text, cuts, run
 
 from lmbroker.call import Backend, Call, Dialect, Target
+from lmbroker.errors import Refused
 from lmbroker.losses import AnswerLosses
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Workflow
@@ -89,3 +90,26 @@ def test_losses_hold_names_of_fields_only_and_not_many_of_them() -> None:
     for number in range(1000):
         losses.drop(f"field_{number}")
     assert len(losses.dropped) == 64
+
+
+def strictly(body: JSON, client: Dialect, backend: Dialect) -> str:
+    """The words in which a request is refused in mode strict."""
+    call = Call(id="r", operation="chat", dialect=client, alias="m", body=msgspec.json.encode(body))
+    target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
+    with pytest.raises(Refused) as caught:
+        meet(call, target, mode="strict").outbound()
+    assert caught.value.info.param is not None
+    return f"{caught.value.info.param} | {caught.value.info.message}"
+
+
+def test_a_refusal_names_the_place_and_what_stands_there() -> None:
+    said = {"type": "text", "text": "Hi"}
+    document = {"type": "document_url", "document_url": "https://a.example/b.pdf"}
+    messages = [{"role": "user", "content": [said]}, {"role": "user", "content": [said, document]}]
+    told = strictly({"model": "m", "messages": messages}, "openai", "anthropic")
+    assert told.startswith("messages[1].content[1].type | 'messages[1].content[1].type' ")
+    assert '"document_url"' in told
+    upload = {"type": "container_upload", "file_id": "f"}
+    messages = [{"role": "user", "content": [said, upload]}]
+    told = strictly({"model": "m", "max_tokens": 9, "messages": messages}, "anthropic", "openai")
+    assert told.startswith("messages[0].content[1].type | ")

@@ -40,6 +40,7 @@ PATHS = {
     "reasoning": "thinking",
     "effort": "output_config.effort",
     "reasoning_part": "messages[].content[].thinking",
+    "redacted": "messages[].content[].data",
     "user_id": "metadata.user_id",
     "tier": "service_tier",
     "cache": "cache_control",

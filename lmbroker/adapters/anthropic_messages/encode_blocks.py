@@ -66,7 +66,8 @@ class Blocks:
 
     def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
         """The block in the place of something that the model cannot take."""
-        self.losses.drop(self.request.path(field), reason)
+        said = what if field == "part" else field
+        self.losses.drop(self.request.path(field), reason, said=said)
         return {"type": "text", "text": left_out(what, reason, name)}
 
     def refuse(self, field: str, reason: str) -> None:

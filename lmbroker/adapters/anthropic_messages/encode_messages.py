@@ -125,7 +125,7 @@ def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> Non
     there), else a user's word asks for a new one."""
     last = messages[-1]
     if not prefill:
-        blocks.change("prefill")
+        blocks.drop("prefill")
         _append(messages, "user", [{"type": "text", "text": CONTINUE}])
         return
     block = last["content"][-1]

@@ -20,7 +20,7 @@ from lmbroker.adapters.openai_chat.decode_tools import (
     decode_tool_choice,
     decode_tools,
 )
-from lmbroker.unified.parts import Extra, LossClass
+from lmbroker.unified.parts import Extra, LossClass, ReasoningPart
 from lmbroker.unified.request import (
     CachePolicy,
     Effort,
@@ -42,6 +42,7 @@ PATHS = {
     "reasoning": "reasoning_effort",
     "effort": "reasoning_effort",
     "reasoning_part": "messages[].reasoning_details",
+    "redacted": "messages[].reasoning_details",
     "user_id": "user",
     "tier": "service_tier",
     "cache": "prompt_cache_options",
@@ -121,6 +122,8 @@ def decode_request(body: JSON) -> Request:
     reasoned = [e.path for turn in turns for e in turn.extras if e.name in REASONING_FIELDS]
     if reasoned:
         paths["reasoning_part"] = reasoned[0]
+    elif any(isinstance(part, ReasoningPart) for turn in turns for part in turn.parts):
+        paths["reasoning_part"] = "messages[].content[].type"
     if fields.left.keys() <= _PLAIN:
         stream, stream_usage = _stream(fields, extras)
         return Request(

@@ -17,7 +17,7 @@ from lmbroker.adapters.left_out import NO_PLACE
 from lmbroker.adapters.names import wire_id, wire_name
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
 from lmbroker.adapters.openai_chat.encode_parts import Parts, joined, plain, text
-from lmbroker.adapters.openai_chat.encode_reasoning import add_replay
+from lmbroker.adapters.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.adapters.openai_chat.message_order import in_order
 from lmbroker.adapters.readable import summary
 from lmbroker.unified.json_text import encode
@@ -248,7 +248,7 @@ class _Said:
         if not (words or self._calls or refusal):
             for part in self._thoughts:
                 self._parts.lost(part.extras)
-                self._parts.drop("reasoning_part")
+                self._parts.drop(path_of(part))
             return None
         content: str | list[JSON] | None = words
         if self._mark is not None and words:

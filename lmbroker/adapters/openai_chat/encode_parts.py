@@ -68,9 +68,13 @@ class Parts:
     def change(self, field: str) -> None:
         self.losses.change(self.request.path(field))
 
-    def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
+    def left_out(
+        self, field: str, what: str, reason: str, name: str | None = None, said: str = ""
+    ) -> JSON:
         """The text in the place of something that the backend cannot take."""
-        self.losses.drop(self.request.path(field), reason)
+        self.losses.drop(
+            self.request.path(field), reason, said=said or (what if field == "part" else field)
+        )
         return text(left_out(what, reason, name))
 
     def refuse(self, field: str, reason: str) -> None:
@@ -192,7 +196,7 @@ class Parts:
         """What can be read of a block that only its own vendor understands, else that it was
         there; the summary of a conversation has a place of its own."""
         if part.type == "container_upload":
-            return [self.left_out("part", "file", NO_CONTAINER)]
+            return [self.left_out("part", "file", NO_CONTAINER, said=part.type)]
         said = readable(part)
         if said:
             self.change("part")

@@ -177,7 +177,7 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
             or not wanted
             or profile.reasoning_replay == "none"
         ):
-            parts.drop("reasoning_part")
+            parts.drop(path_of(part))
         elif origin or signature.origin == "extra":
             replay.as_it_came(part, signature)
         else:
@@ -194,6 +194,12 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
 
 
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+
+
+def path_of(part: ReasoningPart) -> str:
+    """By which name the client knows the field that holds a part."""
+    return "reasoning_part" if part.redacted is None else "redacted"
+
 
 _OURS = ("openai", "details", "blocks", "extra")
 """Origins of reasoning that a backend of this dialect sent."""
