@@ -34,12 +34,29 @@ def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses
     for path in profile.omit:
         if left_out(body, path):
             top = path.partition(".")[0]
-            losses.drop(request.path(_FIELDS.get(top, path)))
+            field = _FIELDS.get(top, path)
+            if _asked(request, field):
+                losses.drop(request.path(field))
     for name, low, high in profile.ranges:
         value = body.get(name)
         if isinstance(value, (int, float)) and not low <= value <= high:
             body[name] = max(low, min(high, value))
-            losses.change(request.path(_FIELDS.get(name, name)))
+            field = _FIELDS.get(name, name)
+            if _asked(request, field):
+                losses.change(request.path(field))
+
+
+def _asked(request: Request, field: str) -> bool:
+    """Whether the client said anything of ``field`` of the model: nothing is lost of what the
+    broker placed itself."""
+    if field in ("reasoning", "effort"):
+        return request.reasoning is not None or request.later_effort is not None
+    if field == "stream_options":
+        return False
+    for held in (request, request.sampling):
+        if hasattr(held, field):
+            return getattr(held, field) not in (None, (), False)
+    return True
 
 
 def left_out(body: dict[str, Any], path: str) -> bool:
