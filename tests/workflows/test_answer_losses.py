@@ -113,3 +113,11 @@ def test_a_refusal_names_the_place_and_what_stands_there() -> None:
     messages = [{"role": "user", "content": [said, upload]}]
     told = strictly({"model": "m", "max_tokens": 9, "messages": messages}, "anthropic", "openai")
     assert told.startswith("messages[0].content[1].type | ")
+
+
+def test_half_a_character_in_an_answer_is_mended_and_told() -> None:
+    message = b'{"role":"assistant","content":"a\\ud83d"}'
+    body = b'{"id":"c","model":"m","choices":[{"index":0,"finish_reason":"stop","message":%b}]}'
+    whole = way("anthropic", "openai").unary(body % message, now=0)
+    assert json.loads(whole.body)["content"][0]["text"] == "a\ufffd"
+    assert whole.changed == ("choices[].message.content",)
