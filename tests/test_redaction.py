@@ -172,6 +172,11 @@ def test_details_that_nest_without_end_are_masked():
     [
         ("req_011CQabcdef", "req_011CQabcdef"),
         ("1", "1"),
+        ("req_0a1b", "req_0a1b"),
+        ("req_c0ffee", "req_c0ffee"),
+        ("0b9f7f2c-1a7e-4a8e-9d7e-0123456789ab", "0b9f7f2c-1a7e-4a8e-9d7e-0123456789ab"),
+        ("req_AKIA0123456789ABCDEF", "req_***"),
+        ("true", "true"),
         ("caf\xe9", "caf\xe9"),
         ("req-my-credential-1", "req-***-1"),
         ("my%2dcredential", "***"),
