@@ -25,6 +25,7 @@ from lmbroker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, 
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
+from lmbroker.conversations import conversation_of, hashed
 from lmbroker.course import Courses
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, Refused
 from lmbroker.headers import Pairs
@@ -141,12 +142,19 @@ class Broker:
 
     async def _answer(self, call: Call, record: Record, route: Route) -> Answer:
         """The answer of one of the route's targets; raises as ``chat``."""
-        key = routing.sticky_key(route, call) if route.sticky else ""
+        key, conversation = "", b""
+        if route.sticky:
+            key = routing.sticky_key(route, call)
+        elif route.sticky is None and (len(route.targets) > 1 or route.keys):
+            found = conversation_of(call)
+            conversation = hashed(route.name, found) if found else b""
         now = self.clock.seconds()
         lacking: Sequence[str] = ()
         if len(route.targets) > 1 and call.operation == "chat":
             lacking = await self._lacking(call, route, now)
-        course = self._courses.begin(record, route, call.alias, now, key=key, lacking=lacking)
+        course = self._courses.begin(
+            record, route, call.alias, now, key=key, conversation=conversation, lacking=lacking
+        )
         while True:
             target = course.target(now)
             try:

@@ -127,8 +127,12 @@ class Models:
                 found.append((placed, model, weight, profile))
         return found
 
-    def _sticky(self, table: Table) -> tuple[str, ...]:
-        places = table.texts("sticky") or []
+    def _sticky(self, table: Table) -> tuple[str, ...] | None:
+        if table.any("sticky") is False:
+            return ()
+        places = table.texts("sticky")
+        if places is None:
+            return None
         for number, place in enumerate(places):
             kind, colon, name = place.partition(":")
             if kind + colon not in _STICKY or bool(colon) != bool(name):

@@ -26,6 +26,7 @@ import msgspec
 from lmbroker import balancing, retries
 from lmbroker.balancing import Chance, Load
 from lmbroker.call import Backend, Record, Target
+from lmbroker.conversations import Homes
 from lmbroker.errors import AttemptFailed, BrokerError, Refused
 from lmbroker.health import Health, Place, Visit
 from lmbroker.retries import Budget, Failure
@@ -46,9 +47,12 @@ class Course:
         "_began",
         "_budget",
         "_chance",
+        "_conversation",
         "_failures",
         "_health",
         "_here",
+        "_homeless",
+        "_homes",
         "_next",
         "_order",
         "_record",
@@ -69,11 +73,16 @@ class Course:
         budget: Budget,
         chance: Chance,
         lacking: Sequence[str] = (),
+        homes: Homes | None = None,
+        conversation: bytes = b"",
     ) -> None:
         self._record = record
         self._route = route
         self._asked = asked
         self._sticky = key
+        self._homes = homes if conversation else None
+        self._conversation = conversation
+        self._homeless = False
         self._began = began
         self._health = health
         self._budget = budget
@@ -98,7 +107,7 @@ class Course:
         self._next = None
         if stop is None or (self._failures and not stop.free(now)):
             raise self._last()
-        backend = stop.pick(self._sticky, now)
+        backend = stop.pick(self._sticky or self._conversation.hex(), now)
         stop.tries += 1
         self._here = stop
         if self._record.operation not in _ASIDE:
@@ -138,6 +147,9 @@ class Course:
 
     def answered(self, now: float) -> None:
         """The first event of the answer came."""
+        if self._homes is not None and self._homeless:
+            name = "\0".join(self._here.place.name)
+            self._homes.settle(self._conversation, self._route.name, name)
         if self._visit is not None:
             self._health.attempted(self._visit, now)
 
@@ -164,7 +176,30 @@ class Course:
             for at, stop in enumerate(stops)
         ]
         order = balancing.order(loads, route.strategy, self._chance, self._sticky)
+        if self._homes is not None and route.strategy != "ordered":
+            self._home_first(order, loads)
         return [stops[at] for at in order]
+
+    def _home_first(self, order: list[int], loads: Sequence[Load]) -> None:
+        """Put the target where the conversation is at home first. While that is not free another
+        one stands in for it, always the same. A new conversation goes where the strategy says, of
+        the targets that have not got their share of conversations."""
+        assert self._homes is not None
+        names = [load.name for load in loads]
+        home = self._homes.home(self._conversation)
+        self._homeless = home not in names
+        if not self._homeless and loads[names.index(home)].free:
+            order.remove(names.index(home))
+            order.insert(0, names.index(home))
+            return
+        key = self._conversation.hex()
+        if not self._homeless or self._route.strategy == "weighted":
+            # By hash: several processes agree, and who is away from home stays in one place.
+            order.sort(key=lambda at: balancing.distance(key, names[at], loads[at].weight))
+        full = [False] * len(loads)
+        if self._homeless and self._route.strategy != "fastest":
+            full = self._homes.full(self._route.name, names, [load.weight for load in loads])
+        order.sort(key=lambda at: (not loads[at].free, full[at]))
 
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
@@ -260,6 +295,7 @@ class Courses:
         self.health = health
         self._chance = chance
         self._budgets: dict[str, Budget] = {}
+        self._homes = Homes()
         self._open: dict[str, Course] = {}
 
     def begin(
@@ -270,9 +306,11 @@ class Courses:
         now: float,
         *,
         key: str = "",
+        conversation: bytes = b"",
         lacking: Sequence[str] = (),
     ) -> Course:
-        """The course of a call for the model name ``asked``; ``key`` is its sticky key. ``lacking``
+        """The course of a call for the model name ``asked``; ``key`` is its sticky key,
+        ``conversation`` the hash of the conversation that it belongs to. ``lacking``
         says of each target what of the call it cannot take ("" for nothing); those that lack
         something are tried last.
 
@@ -299,6 +337,8 @@ class Courses:
             budget=budget,
             chance=self._chance,
             lacking=lacking,
+            homes=self._homes,
+            conversation=conversation,
         )
         return course
 

@@ -43,6 +43,8 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
         yield f"  {at + 1}. {_target(route, at, routing.named(target, name), dialect)}"
     if route.sticky:
         yield f"calls stay together by {', '.join(route.sticky)}"
+    elif route.sticky is None and (len(route.targets) > 1 or route.keys):
+        yield "the turns of a conversation stay together"
     yield LEARNED
     rules = route.retries
     yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"

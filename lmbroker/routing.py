@@ -23,14 +23,15 @@ class Route(Alias, frozen=True, kw_only=True):
 
     ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
     that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
-    names where the key comes from whose calls stay together, see ``sticky_key``. ``caps``: what
+    names where the key comes from whose calls stay together, see ``sticky_key``; None: the turns
+    of a conversation stay together, () for nothing does. ``caps``: what
     a call may ask for at most.
     """
 
     strategy: Strategy = "ordered"
     weights: tuple[float, ...] = ()
     keys: Mapping[str, tuple[Backend, ...]] = {}
-    sticky: tuple[str, ...] = ()
+    sticky: tuple[str, ...] | None = None
     retries: Retries = Retries()
     caps: Caps | None = None
 
@@ -162,10 +163,10 @@ def sticky_key(route: Route, call: Call) -> str:
     """The value whose calls stay together, "" where there is none.
 
     Each of ``route.sticky`` names one place, the first that has a value wins: ``caller``,
-    ``header:NAME``, or ``body:NAME`` for a string at the top of the body. It is hashed, never
-    logged or sent.
+    ``header:NAME``, or ``body:NAME`` for a string in the body (``body:metadata.user_id`` for one
+    inside an object). It is hashed, never logged or sent.
     """
-    for place in route.sticky:
+    for place in route.sticky or ():
         kind, _, name = place.partition(":")
         value: object = None
         if kind == "caller":
@@ -173,7 +174,10 @@ def sticky_key(route: Route, call: Call) -> str:
         elif kind == "header":
             value = call.headers.get(name.lower())
         elif kind == "body":
-            value = envelope.read(call.body).value(name)
+            top, *steps = name.split(".")
+            value = envelope.read(call.body).value(top)
+            for step in steps:
+                value = value.get(step) if isinstance(value, dict) else None
         if isinstance(value, str) and value:
             return f"{place}={value}"
     return ""

@@ -49,6 +49,7 @@ FLOORS = {
         "course",
         "caps",
         "suitability",
+        "conversations",
         "config_changes",
     ],
     4: [
@@ -87,6 +88,8 @@ FLOORS = {
 
 SIDEWAYS = {
     ("call", "unified"),
+    ("course", "conversations"),
+    ("conversations", "envelope"),
     ("call", "losses"),
     ("losses", "unified"),
     ("adapters", "profiles"),

@@ -10,6 +10,7 @@ import pytest
 
 from lmbroker.breaker import BreakerRules
 from lmbroker.call import Backend, Record, Target
+from lmbroker.conversations import hashed
 from lmbroker.course import Courses
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Unreachable
 from lmbroker.health import Health
@@ -60,8 +61,9 @@ class Provider:
 class Seen:
     """One call as its client saw it."""
 
-    def __init__(self, at):
+    def __init__(self, at, key=""):
         self.at = at
+        self.key = key
         self.attempts = []
         self.ok = False
 
@@ -76,6 +78,7 @@ class World:
         self.route = Route(name="alias", targets=tuple(each.target for each in providers), **route)
         self.courses = Courses(Health(RULES), self.chance)
         self.seen = []
+        self.conversations = False
         self._heap = []
         self._numbers = itertools.count()
 
@@ -102,14 +105,15 @@ class World:
         heapq.heappush(self._heap, (moment, next(self._numbers), call))
 
     def _call(self, at, key):
-        seen = Seen(at)
+        seen = Seen(at, key)
         self.seen.append(seen)
         record = Record(
             id=str(len(self.seen)), operation="chat", dialect="openai", opened_at=self.now
         )
         courses = self.courses
         try:
-            course = courses.begin(record, self.route, "m", self.now, key=key)
+            told = {"conversation": hashed("alias", key)} if self.conversations else {"key": key}
+            course = courses.begin(record, self.route, "m", self.now, **told)
             while True:
                 target = course.target(self.now)
                 seen.attempts.append(target.backend.name)
@@ -313,3 +317,25 @@ def test_sessions_stay_where_they_are_but_for_an_outage():
             assert storm == calm
         moved += calm == {"a"}
     assert 40 < moved < 95
+
+
+@pytest.mark.parametrize("strategy", ["weighted", "least-busy"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_conversations_stay_together_and_are_spread_evenly_without_any_setting(strategy, seed):
+    count, turns, rate = 200, 20, 40
+    dead = Provider("a", down=[(40.0, 70.0)])
+    others = [Provider(name) for name in "bcd"]
+    world = World(dead, *others, strategy=strategy, seed=seed)
+    world.conversations = True
+    world.run(
+        turns * count / rate, rate=rate, keys=tuple(f"conversation {n}" for n in range(count))
+    )
+    assert all(each.ok for each in world.seen)
+    homes = {}
+    for each in world.seen:
+        homes.setdefault(each.key, []).append(each.attempts[-1])
+    pairs = [pair for names in homes.values() for pair in itertools.pairwise(names)]
+    assert sum(one == other for one, other in pairs) / len(pairs) >= 0.95
+    at_home = Counter(names[-1] for names in homes.values())
+    for name in "abcd":
+        assert at_home[name] == pytest.approx(count / 4, rel=0.1)

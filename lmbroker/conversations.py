@@ -1,0 +1,137 @@
+"""Which conversation a call belongs to, and at which target a conversation is at home. Pure.
+
+A provider's prompt cache is hit only where the turns of a conversation come to the same account
+and model. Where nothing is configured the broker knows a conversation by what clients send to tell
+it: a session header, a cache key, a user's metadata; else by how it begins. Nothing of that is
+kept: a home is remembered by a hash.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from math import ceil
+from typing import Any
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.call import Call
+
+SESSION_HEADERS = (
+    "x-claude-code-session-id",
+    "session_id",
+    "session-id",
+    "x-session-id",
+    "conversation_id",
+    "x-conversation-id",
+    "x-opencode-session",
+    "x-litellm-session-id",
+    "helicone-session-id",
+)
+"""Headers by which clients name a conversation, the most telling first: Claude Code, Codex
+(``session_id``, ``conversation_id``), opencode, and what other gateways' clients send."""
+
+HOMES = 20_000
+"""Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
+first."""
+
+SPARE = 1.05
+"""A target takes at most so many times its share of the conversations that are remembered, where
+hashing alone would give it more."""
+
+LONGEST_HEAD = 1024 * 1024
+"""Bytes of a request's messages in which its first turn is looked for."""
+
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Role(msgspec.Struct):
+    role: str = ""
+
+
+_ROLE = msgspec.json.Decoder(_Role)
+
+
+def conversation_of(call: Call) -> str:
+    """What tells the conversation of ``call`` from others, "" where nothing does. It may hold
+    contents: hash it, and keep nothing of it."""
+    for name in SESSION_HEADERS:
+        value = call.headers.get(name)
+        if value:
+            return f"{name}={value}"
+    fields = call.fields
+    if fields is None:
+        fields = envelope.read(call.body).fields
+    key = envelope.value_of(fields, "prompt_cache_key")
+    if isinstance(key, str) and key:
+        return f"prompt_cache_key={key}"
+    metadata = envelope.value_of(fields, "metadata")
+    if isinstance(metadata, dict):
+        user = metadata.get("user_id")
+        if isinstance(user, str) and user:
+            return f"metadata.user_id={user}"
+    return _beginning(fields)
+
+
+def _beginning(fields: Mapping[str, Any]) -> str:
+    """The instructions and all messages to the first one of the user, hashed."""
+    raw = bytes(fields.get("messages", b""))
+    if not raw or len(raw) > LONGEST_HEAD:
+        return ""
+    digest = blake2b(bytes(fields.get("system", b"")), digest_size=16)
+    try:
+        for message in _RAWS.decode(raw):
+            digest.update(message)
+            if _ROLE.decode(message).role == "user":
+                return f"begins={digest.hexdigest()}"
+    except envelope.JSON_ERRORS:
+        pass
+    return ""
+
+
+def hashed(alias: str, conversation: str) -> bytes:
+    """What is remembered of a conversation at an alias."""
+    text = f"{len(alias)}:{alias}{conversation}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Homes:
+    """At which target each conversation is at home, by its hash; bounded."""
+
+    def __init__(self, most: int = HOMES) -> None:
+        self._most = most
+        self._homes: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def home(self, conversation: bytes) -> str:
+        """The name of the target where a conversation is at home, "" for a new one."""
+        found = self._homes.get(conversation)
+        if found is None:
+            return ""
+        self._homes.move_to_end(conversation)
+        return found[1]
+
+    def settle(self, conversation: bytes, alias: str, target: str) -> None:
+        """Let a conversation be at home at ``target``, which has answered it."""
+        before = self._homes.pop(conversation, None)
+        if before is not None:
+            self._leave(before)
+        self._homes[conversation] = (alias, target)
+        self._counts[alias, target] += 1
+        if len(self._homes) > self._most:
+            self._leave(self._homes.popitem(last=False)[1])
+
+    def full(self, alias: str, names: Sequence[str], weights: Sequence[float]) -> list[bool]:
+        """For each of an alias's targets: whether it has its share of conversations already."""
+        counts = [self._counts[alias, name] for name in names]
+        total = sum(weights) or 1.0
+        whole = SPARE * (sum(counts) + 1)
+        return [
+            count >= ceil(whole * weight / total)
+            for count, weight in zip(counts, weights, strict=True)
+        ]
+
+    def _leave(self, place: tuple[str, str]) -> None:
+        self._counts[place] -= 1
+        if not self._counts[place]:
+            del self._counts[place]

@@ -1,0 +1,88 @@
+"""Which conversation a call belongs to, and at which target a conversation is at home."""
+
+import json
+
+import pytest
+
+from lmbroker.call import Call
+from lmbroker.conversations import SESSION_HEADERS, Homes, conversation_of, hashed
+
+SYSTEM = {"role": "system", "content": "You are brief."}
+USER = {"role": "user", "content": "hello"}
+MORE = [{"role": "assistant", "content": "hi"}, {"role": "user", "content": "and now?"}]
+
+
+def call(dialect="openai", headers=None, **body):
+    text = json.dumps({"model": "m", **body}).encode()
+    return Call(
+        id="r", operation="chat", dialect=dialect, alias="m", body=text, headers=headers or {}
+    )
+
+
+@pytest.mark.parametrize("name", SESSION_HEADERS)
+def test_a_session_header_tells_a_conversation(name):
+    assert conversation_of(call(headers={name: "s1"}, messages=[USER])).endswith("s1")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("prompt_cache_key", "k"), ("metadata", {"user_id": "k"})]
+)
+def test_so_does_a_field_that_is_there_for_it(field, value):
+    assert conversation_of(call(messages=[USER], **{field: value})).endswith("=k")
+
+
+@pytest.mark.parametrize("system", [[SYSTEM], []])
+def test_the_turns_of_a_conversation_begin_alike(system):
+    first = conversation_of(call(messages=[*system, USER]))
+    assert first and conversation_of(call(messages=[*system, USER, *MORE])) == first
+    other = {"role": "user", "content": "something else"}
+    assert conversation_of(call(messages=[*system, other])) != first
+
+
+def test_instructions_outside_of_the_messages_count():
+    assert conversation_of(call("anthropic", system="a", messages=[USER])) != conversation_of(
+        call("anthropic", system="b", messages=[USER])
+    )
+
+
+def test_contents_are_hashed():
+    assert "hello" not in conversation_of(call(messages=[USER]))
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"messages": None}, {"messages": [1]}, {"messages": [SYSTEM]}, {"messages": "x"}]
+)
+def test_where_nothing_tells_there_is_none(body):
+    assert conversation_of(call(**body)) == ""
+
+
+def test_homes_are_remembered_and_bounded():
+    homes = Homes(most=3)
+    for number in range(5):
+        homes.settle(hashed("a", str(number)), "a", f"t{number % 2}")
+    assert [homes.home(hashed("a", str(number))) for number in range(5)] == [
+        "",
+        "",
+        "t0",
+        "t1",
+        "t0",
+    ]
+    assert homes.full("a", ["t0", "t1"], [1, 1]) == [False, False]
+
+
+def test_a_target_with_more_than_its_share_is_full():
+    homes = Homes()
+    for number in range(100):
+        homes.settle(hashed("a", str(number)), "a", "t0" if number < 60 else "t1")
+    assert homes.full("a", ["t0", "t1"], [1, 1]) == [True, False]
+    assert homes.full("a", ["t0", "t1"], [2, 1]) == [False, True]
+    assert homes.full("b", ["t0", "t1"], [1, 1]) == [False, False]
+
+
+def test_a_conversation_that_moves_is_counted_once():
+    homes = Homes()
+    for target in ("t0", "t1", "t0", "t1"):
+        homes.settle(b"c", "a", target)
+    assert homes.home(b"c") == "t1"
+    assert homes.full("a", ["t1", "t0"], [1, 1]) == [False, False]
+    assert hashed("a", "bc") != hashed("ab", "c")
