@@ -589,7 +589,18 @@ This page is written by `python docs/translation_page.py` from what the code doe
 - `model` in the answer is the name that the client asked for; `x-lmbroker-model` is the backend's.
 - Web citations become `annotations`; what only one vendor's clients understand (server tools'
   blocks, log probabilities) stays with that vendor.
-- No usage from the backend: the broker estimates.
+- What only nearly is of the dialect is read for what it is: several choices of one message,
+  missing or repeated ids of calls, arguments that are `null`, an object, or JSON text of JSON
+  text. Text between `<think>` and `</think>` at the head of an answer is reasoning, for models
+  known to write it so and where `profile.think_tags` says so.
+- An answer that was cut off is never told as finished: a stop reason that nobody knows counts as
+  cut off, and is reported. A call whose arguments are not whole is never closed.
+- What an answer loses or changes on its way is reported, by paths in the backend's naming
+  (`choices[].message.images`, `content[].web_search_tool_result`).
+- No usage from the backend: the broker estimates; also what came of an answer that broke off or
+  whose client left. `message_start` carries the estimated input until the backend has counted.
+- A stream that has told why it stopped ends for the client after `timeouts.after_stop`, 2 s, if
+  its backend keeps it open.
 
 ## Errors
 

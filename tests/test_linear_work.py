@@ -549,7 +549,6 @@ SMALL = frozenset(
         "adapters.effort_of",
         "adapters.budget_of",
         "adapters.fit_budget",
-        "adapters.is_error",
         "headers.about_bytes",
         "workflows.opaque",
         "call.overrides",

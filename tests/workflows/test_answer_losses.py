@@ -5,7 +5,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from streams import A_END, JSON, a_ending, a_start, a_stop, a_stream, a_text, cuts, run
+from streams import (
+    A_END,
+    JSON,
+    a_ending,
+    a_start,
+    a_stop,
+    a_stream,
+    a_text,
+    cuts,
+    o_call,
+    o_chunk,
+    o_stream,
+    run,
+)
 
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.errors import Refused
@@ -121,3 +134,37 @@ def test_half_a_character_in_an_answer_is_mended_and_told() -> None:
     whole = way("anthropic", "openai").unary(body % message, now=0)
     assert json.loads(whole.body)["content"][0]["text"] == "a\ufffd"
     assert whole.changed == ("choices[].message.content",)
+
+
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+
+
+def test_fields_that_nobody_carries_on_are_told() -> None:
+    said = {"role": "assistant", "content": "Hi", "images": IMAGE, "audio": None, "odd": "x"}
+    answer = {"choices": [{"message": said, "finish_reason": "stop"}]}
+    whole = way("anthropic", "openai").unary(json.dumps(answer).encode(), now=0)
+    assert whole.dropped == ("choices[].message.images", "choices[].message.odd")
+    stream = o_stream({"content": "Hi"}, {"images": IMAGE, "index": 0}, o_chunk(finish="stop"))
+    for chunks in cuts(stream):
+        transform = way("anthropic", "openai").transform(now=0)
+        run(transform, chunks)
+        assert transform.dropped == ("choices[].delta.images",)
+
+
+def test_what_is_carried_on_is_no_loss() -> None:
+    said = {"role": "assistant", "content": "Hi", "refusal": None, "reasoning_content": "Hm."}
+    answer = {"choices": [{"message": {**said, "tool_calls": []}, "finish_reason": "stop"}]}
+    whole = way("anthropic", "openai").unary(json.dumps(answer).encode(), now=0)
+    assert (whole.dropped, whole.changed) == ((), ())
+
+
+def test_arguments_that_are_wrapped_are_told() -> None:
+    path = "choices[].message.tool_calls[].function.arguments"
+    call = o_call("[1]", id="c", name="f")
+    answer = {"choices": [{"message": call, "finish_reason": "tool_calls"}]}
+    whole = way("anthropic", "openai").unary(json.dumps(answer).encode(), now=0)
+    assert whole.changed == (path,)
+    for chunks in cuts(o_stream(call, o_chunk(finish="tool_calls"))):
+        transform = way("anthropic", "openai").transform(now=0)
+        run(transform, chunks)
+        assert transform.changed == (path,)

@@ -4,16 +4,41 @@ from typing import Any, Literal
 
 from lmbroker.adapters.openai_chat import reasoning_details
 from lmbroker.adapters.signature import compact
+from lmbroker.losses import AnswerLosses
 from lmbroker.unified.json_text import encode
 from lmbroker.unified.parts import Signature
 
 JSON = dict[str, Any]
 
 
-def is_error(name: str, chunk: JSON) -> bool:
-    """Whether an event without choices is an error that does not say so under ``error``; ``name``
-    is the event's (vLLM has ``object``, others name the event)."""
-    return name == "error" or chunk.get("object") == "error"
+_HEARD = frozenset(
+    (
+        "content",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "thinking_blocks",
+        "extra_content",
+    )
+)
+"""What of a message or a delta is carried on, where it can be."""
+_NO_MEANING = frozenset(
+    ("role", "name", "id", "index", "type", "obfuscation", "prefix", "token_ids", "tool_call_id")
+)
+_KNOWN = _HEARD | _NO_MEANING
+
+
+def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
+    """Report what ``said``, the ``message`` or ``delta`` of a choice, says in fields that nobody
+    carries on."""
+    if _KNOWN.issuperset(said):
+        return
+    for key, value in said.items():
+        if key not in _KNOWN and value not in (None, "", [], {}, False):
+            losses.drop(f"choices[].{where}.{key}")
 
 
 def told_usage(chunk: JSON) -> Any:

@@ -14,6 +14,7 @@ from lmbroker.adapters.openai_chat.content import (
     extra_signature,
     signed_content,
     spoken,
+    tell_unheard,
     thought,
 )
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
@@ -56,6 +57,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     failed = stop_words.failure(finish)
     if failed is not None:
         raise Broken(failed, phase="reading")
+    tell_unheard(message, "message", reading.losses)
     parts = unrepeated(_parts(message, think_tags=reading.think_tags))
     refusal = message.get("refusal")
     stop = ending.decode_stop(

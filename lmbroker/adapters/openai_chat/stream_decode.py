@@ -22,6 +22,7 @@ from lmbroker.adapters.openai_chat.content import (
     extra_signature,
     signed_content,
     spoken,
+    tell_unheard,
     thought,
     told_usage,
 )
@@ -224,6 +225,7 @@ class OpenAIDecoder:
         if choice and delta.get("content"):
             self._reading.losses.drop("choices[]")
             return
+        tell_unheard(delta, "delta", self._reading.losses)
         reasoning = thought(delta)
         if reasoning or reasoning_details.signs(delta):
             part = self._tail("reasoning")
