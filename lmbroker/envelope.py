@@ -97,6 +97,11 @@ def _read(decoder: Any, body: bytes) -> Any:
         return decoder.decode(other)
 
 
+def nests_too_deeply() -> Refused:
+    """The answer to a body that is JSON, and nests deeper than the interpreter follows it."""
+    return Refused("invalid_request", "the request body nests too deeply", code="invalid_json")
+
+
 def decode(body: bytes) -> dict[str, object]:
     """The whole body as a dict; U+FFFD stands for half a surrogate pair. Raises Refused when it is
     not one JSON object in UTF-8."""

@@ -5,7 +5,8 @@ than asked is converted on the passthrough path too (translation.md 4.3, point 7
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import msgspec
 
@@ -24,6 +25,12 @@ from lmbroker.unified.stream import Error
 from lmbroker.workflows.contract import Unary
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+TOO_DEEP = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend's answer nests too deeply",
+    code="bad_upstream_response",
+)
+P = ParamSpec("P")
 _BROKEN = ("truncated", "bad_upstream")
 """Kinds of errors that nobody told: the stream itself is at fault."""
 
@@ -31,6 +38,20 @@ _BROKEN = ("truncated", "bad_upstream")
 def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
     """A backend's answer that nobody can use."""
     return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code), phase="answer")
+
+
+def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
+    """``step``, which raises Broken where a backend's answer nests deeper than the interpreter
+    follows it: readers and writers reach different depths."""
+
+    @wraps(step)
+    def stepped(*args: P.args, **more: P.kwargs) -> Unary:
+        try:
+            return step(*args, **more)
+        except RecursionError:
+            raise bad_answer(TOO_DEEP.message) from None
+
+    return stepped
 
 
 def object_of(body: bytes) -> dict[str, Any]:

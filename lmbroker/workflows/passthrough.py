@@ -84,6 +84,7 @@ class Passthrough:
     def opaque(self, content_type: str) -> bool:
         return False
 
+    @conversion.of_an_answer
     def unary(self, body: bytes, *, now: int) -> Unary:
         answer = conversion.object_of(body)
         usage, stop = self._adapter.gist(answer)
@@ -95,9 +96,11 @@ class Passthrough:
                 raise BackendRefused(error, phase="answer")
         return Unary(body=body, usage=usage, stop=stop)
 
+    @conversion.of_an_answer
     def fold(self, body: bytes, *, now: int) -> Unary:
         return conversion.fold(self._adapter, self._adapter, body, self._reply(now))
 
+    @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 

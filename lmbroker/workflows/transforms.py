@@ -26,6 +26,11 @@ TOO_LONG = ErrorInfo(
     message="the backend sent a stream event above the size limit",
     code="bad_upstream_response",
 )
+TOO_DEEP = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent a stream event that nests too deeply",
+    code="bad_upstream_response",
+)
 NO_ANSWER = ErrorInfo(
     kind="bad_upstream",
     message="the backend sent a stream without an answer",
@@ -135,6 +140,8 @@ class TranslatedStream:
                     out.append(self._step(event))
         except Broken as broken:
             out.append(self.fail(broken.info))
+        except RecursionError:
+            out.append(self.fail(TOO_DEEP))
         if self.phase == "open" and self._decoder.stopped:
             self.phase = "stopped"
         return b"".join(out)

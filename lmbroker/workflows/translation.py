@@ -89,6 +89,8 @@ class Translation:
             if refused is None:
                 raise
             raise located(refusal, refused, envelope.decode(call.body)) from None
+        except RecursionError:
+            raise envelope.nests_too_deeply() from None
         body["model"] = self._target.model
         fit(body, request, self._profile, self._losses)
         if self._window is not None:
@@ -126,6 +128,7 @@ class Translation:
     def opaque(self, content_type: str) -> bool:
         return False
 
+    @conversion.of_an_answer
     def unary(self, body: bytes, *, now: int) -> Unary:
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
@@ -133,12 +136,14 @@ class Translation:
             response = conversion.estimated(response, self._estimate_input)
         return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
+    @conversion.of_an_answer
     def fold(self, body: bytes, *, now: int) -> Unary:
         reading = self._reading()
         response = conversion.fold_stream(self._backend, body, reading)
         response = conversion.estimated(response, self._estimate_input)
         return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
+    @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
