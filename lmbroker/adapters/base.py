@@ -65,8 +65,7 @@ class Decoder(Protocol):
     stopped; counts may still come, and the end.
     """
 
-    @property
-    def stopped(self) -> bool: ...
+    stopped: bool
 
     def feed(self, frame: Frame) -> list[StreamEvent]: ...
     def close(self) -> list[StreamEvent]: ...

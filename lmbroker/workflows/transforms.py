@@ -112,7 +112,7 @@ class TranslatedStream:
         return self._losses.changed
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.phase not in GOING:
+        if self.phase != "open" and self.phase not in GOING:
             return b""
         try:
             frames = self._reader.feed(chunk)
@@ -148,7 +148,8 @@ class TranslatedStream:
 
     def _step(self, event: StreamEvent) -> bytes:
         kind = type(event)
-        if kind is PartDelta and self._begun and self.phase in GOING:
+        phase = self.phase
+        if kind is PartDelta and (phase == "open" or phase == "stopped"):
             value = event.value  # type: ignore[union-attr]
             if type(value) is str:
                 self._told += len(value if value.isascii() else value.encode(errors="replace"))
@@ -271,7 +272,7 @@ class PassedStream:
         return self._tap.stop
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.phase not in GOING:
+        if self.phase != "open" and self.phase not in GOING:
             return b""
         try:
             block = self._boundary.feed(chunk)

@@ -56,11 +56,13 @@ class AnthropicDecoder:
         "_signature",
         "_started",
         "_usage",
+        "stopped",
     )
 
     def __init__(self, reading: Reading | None = None) -> None:
         self._reading = reading or Reading()
         self._started = False
+        self.stopped = False
         self._ended = False
         self._id = ""
         self._model = ""
@@ -81,10 +83,6 @@ class AnthropicDecoder:
         """Of the calls so far."""
         self._usage: JSON = {}
         self._delta: JSON = {}
-
-    @property
-    def stopped(self) -> bool:
-        return bool(self._delta.get("stop_reason"))
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
         """The events of one frame; nothing after the end. Never raises."""
@@ -160,6 +158,7 @@ class AnthropicDecoder:
         usage = ending.decode_usage(self._usage)
         tier = usage.tier if usage else None
         self._delta = ending.merged({}, {key: message.get(key) for key in _STOPS})
+        self.stopped = bool(self._delta.get("stop_reason"))
         return [
             Start(id, text_at(message, "model"), usage, None, tier),
             *self._content(message.get("content")),
@@ -278,6 +277,7 @@ class AnthropicDecoder:
         delta = event.get("delta")
         if isinstance(delta, dict):
             self._delta = ending.merged(self._delta, delta)
+            self.stopped = bool(self._delta.get("stop_reason"))
         return []
 
     def _finish(self, event: JSON) -> list[StreamEvent]:

@@ -93,6 +93,7 @@ class OpenAIDecoder:
         "_tags",
         "_tier",
         "_usage",
+        "stopped",
     )
 
     def __init__(self, reading: Reading | None = None) -> None:
@@ -123,14 +124,11 @@ class OpenAIDecoder:
         """Of another choice than the first."""
         self._late = False
         self._finish: Any = None
+        self.stopped = False
         self._matched: Any = None
         self._refusal: list[str] = []
         self._usage: Usage | None = None
         self._tier: str | None = None
-
-    @property
-    def stopped(self) -> bool:
-        return self._finish is not None
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
         """The events of one frame; nothing after the end. Never raises."""
@@ -182,7 +180,7 @@ class OpenAIDecoder:
             error = stop_words.failure(finish)
             if error is not None:
                 return self._fail(error)
-            self._finish = finish
+            self._finish, self.stopped = finish, True
             matched = choice.get("stop_reason") or choice.get("matched_stop")
             self._matched = matched or self._matched
             self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
