@@ -29,10 +29,12 @@ from lmbroker import (
     envelope,
     grammar,
     headers,
+    listed_limits,
     models,
     rate_limit_headers,
     request_paths,
     sse,
+    suitability,
 )
 from lmbroker.adapters import media, names
 from lmbroker.adapters import schemas as schema_rules
@@ -45,7 +47,7 @@ from lmbroker.caps import Caps
 from lmbroker.errors import BrokerError, ErrorInfo
 from lmbroker.keys import hash_of
 from lmbroker.limits import Limits
-from lmbroker.losses import Losses
+from lmbroker.losses import Losses, Mode
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact, redact_error, redact_headers
 from lmbroker.secret import Secret
@@ -154,9 +156,11 @@ def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
         if call is None:
             return
         quietly(estimate, call)
+        suitability.needs_of(call)
         for other in DIALECTS:
             for overrides in PROFILES:
-                workflow = meet(call, target(other), mode="lenient", overrides=overrides)
+                mode: Mode = "lenient" if overrides is PROFILES[0] else "default"
+                workflow = meet(call, target(other), mode=mode, overrides=overrides)
                 if quietly(workflow.outbound) is not None:
                     for message in REFUSALS:
                         workflow.repair(
@@ -378,6 +382,7 @@ def listed(n: int) -> Action:
     def action() -> None:
         for dialect in DIALECTS:
             quietly(models.decode, body, dialect)
+            list(listed_limits.limits(body))
             for other in DIALECTS:
                 rate_limit_headers.for_client(given, dialect, other, expose_limits=True, now=1.0)
             call = Call(
@@ -549,7 +554,15 @@ SMALL = frozenset(
         "adapters.effort_of",
         "adapters.budget_of",
         "adapters.fit_budget",
+        "envelope.nests_too_deeply",
         "headers.about_bytes",
+        "headers.failed_at",
+        "listed_limits.overrides",
+        "listed_limits.told",
+        "suitability.lacking",
+        "suitability.may_be_too_long",
+        "unified.claude_image",
+        "workflows.of_an_answer",
         "workflows.opaque",
         "call.overrides",
         "cors.origin_problem",
