@@ -47,7 +47,9 @@ def house_of_helpers():
     pytest_twisted.blockon(deferLater(reactor, 0.05))
 
 
-def terms(body, *, dialect="openai", backend="anthropic", operation="chat", **overrides):
+def terms(
+    body, *, dialect="openai", backend="anthropic", operation="chat", omit=False, **overrides
+):
     head = envelope.read(body)
     call = Call(
         id="call-1",
@@ -59,7 +61,13 @@ def terms(body, *, dialect="openai", backend="anthropic", operation="chat", **ov
         stream=head.stream,
         headers={"anthropic-beta": "x-1"},
     )
-    place = Backend(name="b", url="http://b/v1", dialect=backend, credential=Secret("sk-hidden-1"))
+    place = Backend(
+        name="b",
+        url="http://b/v1",
+        dialect=backend,
+        credential=Secret("sk-hidden-1"),
+        omit_attribution=omit,
+    )
     return Terms(call, Target(backend=place, model="real"), "default", overrides)
 
 
@@ -87,6 +95,24 @@ REQUESTS = {
         ask("m", messages=[{"role": "user", "content": "a" * LARGE_ENVELOPE}], n=2, stream=True),
         backend="openai",
         ask_usage=True,
+    ),
+    "cut": terms(
+        ask(
+            "m",
+            system=[{"type": "text", "text": "x-anthropic-billing-header: cch=a;"}],
+            messages=[
+                {"role": "user", "content": LONG},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "hm", "signature": "lmb1.eyJrIjoicmMifQ"},
+                        {"type": "text", "text": "a"},
+                    ],
+                },
+            ],
+        ),
+        dialect="anthropic",
+        omit=True,
     ),
 }
 

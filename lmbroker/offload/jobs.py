@@ -35,6 +35,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend: str = ""
     url: str = ""
     dialect: Dialect = "openai"
+    omit_attribution: bool = False
     model: str = ""
     secrets: tuple[str, ...] = ()
     mode: Mode = "default"

@@ -20,6 +20,7 @@ from lmbroker.losses import Mode
 from lmbroker.offload.helper import Helper, Task
 from lmbroker.offload.jobs import Done, Job
 from lmbroker.offload.work import raised, work
+from lmbroker.workflows import taken_out
 from lmbroker.workflows.contract import Outbound, Unary, Workflow
 
 LARGE = 256 * 1024
@@ -91,7 +92,7 @@ class Offload:
         """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
         a repair. Raises Refused."""
         body = terms.call.body
-        if _passes(terms, workflow) and len(body) < LARGE_ENVELOPE:
+        if _passes(terms, workflow) and len(body) < LARGE_ENVELOPE and not _cut(terms, body):
             return workflow.outbound()
         done, out = await self._do(_job("outbound", terms), body)
         assert done.outbound is not None and done.asked is not None
@@ -252,6 +253,12 @@ def _passes(terms: Terms, workflow: Workflow) -> bool:
     return workflow.name == "passthrough" and terms.call.operation != "embeddings"
 
 
+def _cut(terms: Terms, body: bytes) -> bool:
+    """Whether something may have to be cut out of a request that is passed through."""
+    anthropic = terms.call.dialect == "anthropic"
+    return anthropic and taken_out.may_concern(body, terms.target.backend.omit_attribution)
+
+
 def _light(call: Call) -> Call:
     return msgspec.structs.replace(call, body=b"", fields=None)
 
@@ -264,6 +271,7 @@ def _job(step: Any, terms: Terms, **more: Any) -> Job:
         backend=backend.name,
         url=backend.url,
         dialect=backend.dialect,
+        omit_attribution=backend.omit_attribution,
         model=terms.target.model,
         secrets=tuple(secret.reveal() for secret in backend.secrets),
         mode=terms.mode,

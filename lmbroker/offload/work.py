@@ -87,7 +87,12 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
 
 
 def _workflow(job: Job, call: Call) -> Workflow:
-    backend = Backend(name=job.backend, url=job.url, dialect=job.dialect)
+    backend = Backend(
+        name=job.backend,
+        url=job.url,
+        dialect=job.dialect,
+        omit_attribution=job.omit_attribution,
+    )
     msgspec.structs.force_setattr(backend, "secrets", tuple(map(Secret, job.secrets)))
     target = Target(backend=backend, model=job.model)
     return meet(call, target, mode=job.mode, overrides=job.overrides)

@@ -42,6 +42,11 @@ def without_attribution_line(body: bytes) -> bytes:
     return _cut(body, _attribution) if _MARK in body else body
 
 
+def may_concern(body: bytes, attribution: bool) -> bool:
+    """Whether anything may be taken out of ``body``; ``attribution``: that line as well."""
+    return _OURS in body or (attribution and _MARK in body)
+
+
 def _cut(body: bytes, find: Callable[[bytes], Iterator[tuple[Span, bytes]]]) -> bytes:
     try:
         found = list(find(body))
