@@ -125,6 +125,8 @@ class Repairs:
     them turned out to be right and is to be remembered. ``configured`` is the user's own,
     ``listed`` what the backend's list of models says."""
 
+    __slots__ = ("_changes", "_configured", "_kinds", "_learned", "_open", "_target", "_words")
+
     def __init__(
         self,
         learned: LearnedRejections,
