@@ -60,13 +60,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
     is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
     although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
-    after the daemon was told to stop. ``engine``: which HTTP layers carry the bytes.
+    after the daemon was told to stop; ``drain_delay``: for so long before that it serves on as
+    before, but says that it is not ready. ``engine``: which HTTP layers carry the bytes.
     ``workers``: how many processes serve. ``cors_origins``: whose web pages may call us."""
 
     listen: tuple[str, ...]
     metrics_listen: tuple[str, ...] = ()
     open: bool = False
     drain_timeout: float = DRAIN
+    drain_delay: float = 0.0
     engine: Engine = "lean"
     workers: int = 1
     cors_origins: tuple[str, ...] = ()
@@ -223,6 +225,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
             table.complain(name, "clients are served there already")
     opened = table.boolean("open", False)
     drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
+    delay = table.number("drain_delay", 0, least=0, most=DAY)
     engine: Any = table.text("engine", "lean", choices=get_args(Engine))
     workers = table.integer("workers", 1, least=1, most=MOST_WORKERS)
     origins = table.texts("cors_origins") or []
@@ -247,6 +250,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         metrics_listen=tuple(metrics),
         open=opened,
         drain_timeout=drain,
+        drain_delay=delay,
         engine=engine,
         workers=workers,
         cors_origins=tuple(origins),

@@ -264,10 +264,14 @@ class BrokerService(service.MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._front.draining = self._aside.draining = True
+        self.not_ready()
         self._checks.stop()
         for number in (signal.SIGTERM, signal.SIGINT) if not self._around.led else ():
             self._on_signal(number, self.hurry)
+        delay = self._config.server.drain_delay
+        if delay and not self._around.led:
+            self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=delay)
+            await self._within(Deferred(), delay)
         await super().stopService()
         emptied = self._site.drain()
         self._aside_site.drain()
@@ -311,6 +315,10 @@ class BrokerService(service.MultiService):
             if timer.active():
                 timer.cancel()
         return True
+
+    def not_ready(self) -> None:
+        """Tell load balancers that no more calls are wanted, and serve on."""
+        self._front.draining = self._aside.draining = True
 
     def hurry(self) -> None:
         """End at once; after ``stopService``."""

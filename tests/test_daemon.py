@@ -113,8 +113,9 @@ def wait_for(daemon, text):
 
 @pytest.fixture
 def daemon(start_daemon):
-    def start(drain=10):
-        return start_daemon(CONFIG.replace("DRAIN", str(drain))).wait()
+    def start(drain=10, delay=0):
+        drains = f"{drain}\ndrain_delay = {delay}"
+        return start_daemon(CONFIG.replace("DRAIN", drains)).wait()
 
     return start
 
@@ -382,3 +383,15 @@ async def test_a_reload_holds_nothing_and_many_are_one_at_a_time():
     await done
     assert taken == [config, config] and len(threads) == 2
     assert threading.current_thread() not in threads
+
+
+def test_the_door_stays_open_for_a_while_that_load_balancers_may_see(daemon, wire):
+    running = daemon(delay=60)
+    assert wire.get(running.port, "/ready")[0] == 200
+    running.process.send_signal(signal.SIGTERM)
+    wait_for(running, "the door stays open")
+    assert wire.get(running.port, "/ready")[0] == 503
+    assert wire.stream(running.port).read().endswith(b"data: [DONE]\n\n")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(10) in (0, -signal.SIGTERM)
+    assert "Traceback" not in running.out.read_text()

@@ -414,6 +414,16 @@ def connects(port):
     return True
 
 
+def test_the_door_of_all_workers_stays_open_for_a_while(several):
+    service = several(config=CONFIG.replace("[server]", "[server]\ndrain_delay = 60"))
+    service.signal(signal.SIGTERM)
+    logged(service.running, "the door stays open")
+    soon(lambda: service.get("/ready")[0] == 503)
+    service.call()
+    service.signal(signal.SIGTERM)
+    assert service.running.process.wait(SECONDS) in (0, -signal.SIGTERM)
+
+
 def test_what_does_not_end_in_time_is_ended_in_its_own_format(several):
     service = several(drain=0.2)
     responses = [service.stream(WORDS * 20) for _ in range(2)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.application import service
 from twisted.application.service import IService, IServiceCollection
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 
@@ -84,6 +84,7 @@ class ParentService(service.MultiService):
         self._served = False
         self._given_up = False
         self._emptied: Deferred[None] | None = None
+        self._delayed: Deferred[None] | None = None
 
     def _listener(self, endpoint: str, aside: bool) -> IService:
         return Accepting(endpoint, self._reactor, self._hand, self._shortage)
@@ -340,6 +341,7 @@ class ParentService(service.MultiService):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._on_signal(number, self._hurry)
         self._emptied = Deferred()
+        await self._delay(self._config.server.drain_delay)
         await super().stopService()
         for place in self._places:
             place.stop()
@@ -350,7 +352,23 @@ class ParentService(service.MultiService):
             self._looking.stop()
         self.tally.remove()
 
+    async def _delay(self, seconds: float) -> None:
+        """Let the workers serve on for a while although they say that they are not ready."""
+        if not seconds:
+            return
+        self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=seconds)
+        for place in self._places:
+            place.tell("unready")
+        self._delayed = Deferred()
+        timer = self._reactor.callLater(seconds, self._delayed.callback, None)
+        try:
+            await self._delayed
+        except CancelledError:
+            timer.cancel()  # somebody is in a hurry
+
     def _hurry(self) -> None:
+        if self._delayed is not None:
+            self._delayed.cancel()
         for place in self._places:
             place.tell("hurry")
         self._kill_in(HURRIED_SECONDS)

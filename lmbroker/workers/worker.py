@@ -169,6 +169,10 @@ class Worker:
     def _on_drain(self, message: Message, file: int) -> None:
         self._end()
 
+    def _on_unready(self, message: Message, file: int) -> None:
+        if self._broker is not None:
+            self._broker.not_ready()
+
     def _on_hurry(self, message: Message, file: int) -> None:
         if self._broker is not None:
             self._broker.hurry()
