@@ -98,7 +98,8 @@ def serve(backend: int, limits: str) -> None:
 
     class Input(Protocol):
         def connectionLost(self, reason: Any = None) -> None:
-            reactor.stop()
+            if reactor.running:
+                reactor.stop()
 
     front = Front(broker).resource()
     port = reactor.listenTCP(

@@ -16,6 +16,16 @@ from typing import NoReturn
 import msgspec
 
 EVENT_LIMIT = 8 * 1024 * 1024
+
+EVENT_VALUES = 200_000
+"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT: to take
+apart one of 8 MiB that is made of nothing else would hold everybody up for most of a second. What
+is large and honest is one long text."""
+
+LARGE_EVENT = 256 * 1024
+
+_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
+"""What is counted; a string that does not end goes to the end."""
 """Longest event, in bytes: signatures, encrypted reasoning and whole arguments are long."""
 
 COMMENT_PING = b": ping\n\n"
@@ -29,7 +39,8 @@ _LONGEST_KNOWN_NAME = 64
 
 
 class SSEError(Exception):
-    """An event is longer than the limit. It says no more, for contents are not for logs."""
+    """An event is longer than the limit, or made of too many values. It says no more: contents are
+    not for logs."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -58,10 +69,11 @@ class Reader:
     A comment is told together with the block it stands in.
     """
 
-    __slots__ = ("_after_cr", "_begun", "_held", "_limit", "_names", "_over", "_searched")
+    __slots__ = ("_after_cr", "_begun", "_held", "_large", "_limit", "_names", "_over", "_searched")
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
+        self._large = min(limit, LARGE_EVENT)
         self._held = bytearray()
         """The unfinished event; before anything else, the beginning of what may be a BOM."""
         self._searched = 0
@@ -112,7 +124,8 @@ class Reader:
         if self._over:
             return []
         frames: list[Frame] = []
-        self._parse(bytes(self._held), frames)
+        if not is_dense(self._held):
+            self._parse(bytes(self._held), frames)
         self._held.clear()
         self._searched = 0
         return [
@@ -144,9 +157,9 @@ class Reader:
         all others go line by line."""
         frames: list[Frame] = []
         names = self._names
-        some_too_long = len(whole) > self._limit
+        large = len(whole) > self._large
         for block in whole.split(b"\n\n"):
-            if some_too_long and self._is_too_long(block):
+            if large and (self._is_too_long(block) or is_dense(block)):
                 self._too_long(frames)
                 break
             if block[:6] == b"data: ":
@@ -205,6 +218,13 @@ class Reader:
             raise SSEError
 
 
+def is_dense(block: bytes | bytearray) -> bool:
+    """Whether an event is made of more values than anybody means."""
+    if len(block) <= LARGE_EVENT or block.count(b",") < EVENT_VALUES // 4:
+        return False
+    return any(count >= EVENT_VALUES for count, _ in enumerate(_VALUE.finditer(block), 1))
+
+
 class Boundary:
     """Cuts a stream after whole events, without touching a byte.
 
@@ -250,6 +270,9 @@ class Boundary:
             return b""
         whole = bytes(held[:end])
         del held[:end]
+        if end > LARGE_EVENT and is_dense(whole):
+            # It began in an earlier chunk, with which all that was before it has been returned.
+            raise SSEError
         self._has_cr = b"\r" in held
         return whole
 

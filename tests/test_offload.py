@@ -189,6 +189,15 @@ async def test_an_envelope_is_read_as_here_with_its_short_fields(house_of_helper
 
 
 @pytest_twisted.ensureDeferred
+async def test_many_keys_are_work_although_they_are_passed(house_of_helpers):
+    many = {f"k{number}": 1 for number in range(30_000)}
+    asked = terms(ask("m", **many), backend="openai")
+    pool = house_of_helpers()
+    assert (await pool.outbound(asked, met(asked))) == met(asked).outbound()
+    assert pool.results == ["ok"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_caps_and_estimates_are_as_here(house_of_helpers):
     offload, call = house_of_helpers(), REQUESTS["translated"].call
     assert await offload.estimate(call) == estimate(call)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmbroker import sse
-from lmbroker.sse import Boundary, Frame, Reader, SSEError, encode_data, encode_event
+from lmbroker.sse import Boundary, Frame, Reader, SSEError, encode_data, encode_event, is_dense
 
 WIRE = sorted((Path(__file__).parent / "wire").glob("*/*.sse"))
 BOM = b"\xef\xbb\xbf"
@@ -371,3 +371,34 @@ def test_what_is_encoded_is_read_again(name: str, data: bytes) -> None:
 def test_frame_keeps_its_contents_out_of_its_repr() -> None:
     assert repr(Frame("x", b"hidden")) == "Frame('x', 6 bytes)"
     assert repr(Frame("", None)) == "Frame('', comment)"
+
+
+TINY = b"[" + b"[]," * 150_000 + b"[]]"
+QUOTES = b'"' + b'\\"' * 200_000
+
+
+@pytest.mark.parametrize("kind", [Reader, Boundary])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_an_event_of_more_values_than_anybody_means_is_too_much(kind, end):
+    whole = b"data: " + TINY + end
+    reader = kind()
+    assert not any(reader.feed(whole[at : at + 65536]) for at in range(0, 65536 * 5, 65536))
+    with pytest.raises(SSEError):
+        for at in range(65536 * 5, len(whole), 65536):
+            reader.feed(whole[at : at + 65536])
+        reader.feed(b"data: 1\n\n")
+
+
+@pytest.mark.parametrize("kind", [Reader, Boundary])
+def test_a_large_event_that_is_one_text_passes(kind):
+    text = b'{"a": "' + b'[], {\\"x\\": 1}, ' * 100_000 + b'"}'
+    reader = kind()
+    out = [reader.feed(each) for each in (b"data: ", text, b"\n\n")]
+    assert out[2]
+
+
+def test_counting_the_values_of_a_text_that_does_not_end_is_linear():
+    assert not is_dense(QUOTES)
+    reader = Reader()
+    reader.feed(b"data: " + TINY)
+    assert reader.close() == []

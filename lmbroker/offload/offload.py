@@ -27,9 +27,12 @@ LARGE = 256 * 1024
 """Bytes from which a body is translated, and an answer read, by a helper. One that is made to be
 slow takes 0.2 s for each MiB, an honest one up to 0.03 s; to hand it over takes 3 ms."""
 
-LARGE_ENVELOPE = 8 * 1024 * 1024
-"""The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most,
-which is as long as handing it over takes."""
+LARGE_ENVELOPE = 4 * 1024 * 1024
+"""The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most, an
+honest one as well where it is long; to hand it over takes half as long."""
+
+MANY_KEYS = 1000
+"""More keys at the top level of a large body go to a helper in any case: 3 µs each."""
 
 LONG_JOB = 2 * 1024 * 1024
 """Bytes of a body from which on a job may take long. One helper is kept free of such, where there
@@ -92,7 +95,7 @@ class Offload:
         """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
         a repair. Raises Refused."""
         body = terms.call.body
-        if _passes(terms, workflow) and len(body) < LARGE_ENVELOPE and not _cut(terms, body):
+        if _top_only(terms, workflow, body):
             return workflow.outbound()
         done, out = await self._do(_job("outbound", terms), body)
         assert done.outbound is not None and done.asked is not None
@@ -251,6 +254,13 @@ def _python() -> bool:
 def _passes(terms: Terms, workflow: Workflow) -> bool:
     """Whether nothing looks deeper into the request than its top level."""
     return workflow.name == "passthrough" and terms.call.operation != "embeddings"
+
+
+def _top_only(terms: Terms, workflow: Workflow, body: bytes) -> bool:
+    """Whether it is a short look at its top level that a request needs."""
+    few = len(terms.call.fields or ()) <= MANY_KEYS
+    short = len(body) < LARGE_ENVELOPE
+    return few and short and _passes(terms, workflow) and not _cut(terms, body)
 
 
 def _cut(terms: Terms, body: bytes) -> bool:
