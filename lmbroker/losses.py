@@ -14,8 +14,9 @@ from lmbroker.unified.parts import Extra
 
 Mode = Literal["default", "strict", "lenient"]
 
-WORD = 64
-"""Longest word of a client that a refusal repeats."""
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""The name of a type that a refusal repeats: anything else may be what a client wants nobody to
+read."""
 
 HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
@@ -42,8 +43,8 @@ def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
         return refusal
     place, value = found
     told = repr(place)
-    if isinstance(value, str) and path.endswith("type") and len(value) <= WORD:
-        told += f' "{value}"' if value.isprintable() else ""
+    if isinstance(value, str) and path.endswith("].type") and _WORD.fullmatch(value):
+        told += f' "{value}"'
     message = refusal.info.message.replace(repr(path), told, 1)
     info = refusal.info
     return Refused(info.kind, message, param=place, code=info.code, details=info.details)
