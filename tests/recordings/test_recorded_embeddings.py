@@ -96,7 +96,7 @@ def test_case_95_recorded_embeddings_pass(folder: Path) -> None:
     asked = json.loads(sent)
     if folder.name == EMPTY_INPUT:
         with pytest.raises(Refused) as refused:
-            workflow(sent)
+            workflow(sent).outbound()
         assert refused.value.info.param == "input"
         return
     met = workflow(sent)
