@@ -58,7 +58,8 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a breaker's state, for the log. ``key`` is empty where it is the target's."""
+    """One change of a breaker's state, for the log. ``key`` is empty where it is the target's;
+    ``operation`` is what is asked for there."""
 
     at: float
     backend: str
@@ -67,6 +68,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     before: State
     after: State
     reason: str
+    operation: str = "chat"
 
 
 class Window:
@@ -116,7 +118,9 @@ class Breaker:
     them: backends take their time to answer and none to fail.
     """
 
-    def __init__(self, name: tuple[str, str, str], changes: deque[Change]) -> None:
+    def __init__(
+        self, name: tuple[str, str, str], changes: deque[Change], operation: str = "chat"
+    ) -> None:
         self.state: State = "closed"
         self.reason = ""
         self.since = 0.0
@@ -125,6 +129,7 @@ class Breaker:
         self._checks_in_row = 0
         self._row_began = 0.0
         self._name = name
+        self._operation = operation
         self._changes = changes
         self._open_until = 0.0
         self._rest_until = 0.0
@@ -247,6 +252,7 @@ class Breaker:
             before=self.state,
             after=after,
             reason=reason,
+            operation=self._operation,
         )
         self._changes.append(change)
         self.state, self.since = after, now

@@ -44,7 +44,7 @@ from lmbroker.routing import Route
 from lmbroker.whole_bodies import Room
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Unary, Workflow
-from lmbroker.workflows.conversion import bad_answer
+from lmbroker.workflows.conversion import bad_answer, refused
 
 ERROR_BODY_LIMIT = 1024 * 1024
 
@@ -265,9 +265,10 @@ class Broker:
             change = changes.popleft()
             emit = self.log.warn if change.after == "open" else self.log.info
             emit(
-                "Backend {backend} model {model}{key}: {state} ({reason})",
+                "Backend {backend} model {model}{operation}{key}: {state} ({reason})",
                 backend=change.backend,
                 model=change.model,
+                operation="" if change.operation == "chat" else f" {change.operation}",
                 key=f" key {change.key}" if change.key else "",
                 state=change.after.replace("_", " "),
                 reason=change.reason or "-",
@@ -388,6 +389,8 @@ class Broker:
             )
             return WholeAnswer(200, head, body, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
+            if answer.content_type == "text/plain":
+                refused(await answer.body(ERROR_BODY_LIMIT))
             answer.abort()
             raise bad_answer(
                 "the backend answered with neither JSON nor an event stream", "wrong_content_type"

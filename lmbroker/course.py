@@ -87,7 +87,7 @@ class Course:
         self._health = health
         self._budget = budget
         self._chance = chance
-        stops = [_Stop(target, route, health) for target in route.targets]
+        stops = [_Stop(target, route, health, record.operation) for target in route.targets]
         self._order = stops if len(stops) == 1 else self._ranked(stops, began)
         if any(lacking):
             unsuitable = {id(stop) for stop, lack in zip(stops, lacking, strict=True) if lack}
@@ -246,9 +246,9 @@ class _Stop:
 
     __slots__ = ("_keyed", "_used", "failure", "place", "refs", "target", "tries")
 
-    def __init__(self, target: Target, route: Route, health: Health) -> None:
+    def __init__(self, target: Target, route: Route, health: Health, operation: str) -> None:
         self.target = target
-        self.place: Place = health.place(target)
+        self.place: Place = health.place(target, operation)
         self.tries = 0
         self.failure: BrokerError | None = None
         self._keyed = route.keyed(target.backend)

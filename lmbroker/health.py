@@ -3,7 +3,8 @@ of one clock.
 
 What real attempts meet is the evidence. Checks, where a backend has them, say only whether it
 lives (see ``breaker``). Every target has a breaker, and so has every key at it; besides, how many
-calls are there and how long they wait is known.
+calls are there and how long they wait is known. All of that is known for each kind of operation by
+itself: a server that fails at embeddings may chat well.
 """
 
 from collections import deque
@@ -31,6 +32,9 @@ CHANGES = 256
 
 NO_CHECKS = frozenset({404, 405, 501})
 """Statuses with which a backend says that it cannot be checked."""
+
+APART = frozenset({"embeddings", "completions"})
+"""Operations that are judged by themselves; all others count as chat."""
 
 _UNKNOWN_COST = 1e6
 
@@ -70,6 +74,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     in_flight: int
     first_event: float | None
+    operation: str = "chat"
 
 
 class Visit(Ticket):
@@ -87,15 +92,19 @@ class Visit(Ticket):
 
 
 class Place:
-    """One target: its breaker, those of its keys, and how busy and fast it is.
+    """One target, for one kind of operation: its breaker, those of its keys, and how busy and fast
+    it is.
 
     ``in_flight`` counts attempts until their answers end, ``waiting`` those whose first event has
     not come. ``turn`` is which key's turn it is.
     """
 
-    def __init__(self, name: tuple[str, str], changes: deque[Change]) -> None:
+    def __init__(
+        self, name: tuple[str, str], changes: deque[Change], operation: str = "chat"
+    ) -> None:
         self.name = name
-        self.breaker = Breaker((*name, ""), changes)
+        self.operation = operation
+        self.breaker = Breaker((*name, ""), changes, operation)
         self.keys: dict[str, Breaker] = {}
         self.in_flight = 0
         self.waiting = 0
@@ -108,7 +117,7 @@ class Place:
         """The breaker of the key with this reference."""
         breaker = self.keys.get(ref)
         if breaker is None:
-            breaker = self.keys[ref] = Breaker((*self.name, ref), self._changes)
+            breaker = self.keys[ref] = Breaker((*self.name, ref), self._changes, self.operation)
         return breaker
 
     def free(self, refs: Sequence[str], now: float) -> bool:
@@ -153,21 +162,22 @@ class Health:
     def __init__(self, rules: BreakerRules = BreakerRules()) -> None:
         self.rules = rules
         self.changes: deque[Change] = deque(maxlen=CHANGES)
-        self._places: dict[tuple[str, str], Place] = {}
+        self._places: dict[tuple[str, str, str], Place] = {}
 
-    def place(self, target: Target) -> Place:
+    def place(self, target: Target, operation: str = "chat") -> Place:
         """The state of a target, by the names in the configuration: a model ``*`` is one place,
         whatever models are asked for there."""
+        operation = operation if operation in APART else "chat"
         name = (target.backend.name, target.model)
-        place = self._places.get(name)
+        place = self._places.get((*name, operation))
         if place is None:
-            place = self._places[name] = Place(name, self.changes)
+            place = self._places[*name, operation] = Place(name, self.changes, operation)
         return place
 
     def keep(self, targets: Iterable[Target]) -> None:
         """Forget all targets but these; what is under way elsewhere ends without trace."""
         names = {(target.backend.name, target.model) for target in targets}
-        self._places = {name: each for name, each in self._places.items() if name in names}
+        self._places = {key: each for key, each in self._places.items() if each.name in names}
 
     def opened(self, place: Place, ref: str, now: float) -> Visit:
         """An attempt goes out, with the key of this reference."""
@@ -259,7 +269,8 @@ class Health:
         """The backend of these targets was checked: it answered, or it failed. Its keys are not
         judged by that: one that may not list models may do all else."""
         ticket = Ticket(began)
-        for place in {place.name: place for place in map(self.place, targets)}.values():
+        names = {self.place(target).name for target in targets}
+        for place in [each for each in self._places.values() if each.name in names]:
             breaker = place.breaker
             if failure is None:
                 breaker.check_answered(ticket, self.rules)
@@ -288,6 +299,7 @@ class Health:
             yield Standing(
                 backend=backend,
                 model=model,
+                operation=place.operation,
                 key=ref,
                 state=breaker.state,
                 reason="" if fine else breaker.why(now),

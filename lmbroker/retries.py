@@ -10,6 +10,7 @@ never made twice unless the operator says so:
     the connection died before the headers came                    ``unsafe``       ``unsafe``
     we are out of descriptors                                      no               no
     401, 402, 403                                                  yes              no
+    the backend has no such operation (501, 405, or in words)      yes              no
     our own refusal of what this target cannot be told             yes              no
     anything named by ``fallback_on``                              yes              no
     every other error, timeouts and 504 among them                 no               no
@@ -39,7 +40,7 @@ TRIED_AGAIN = frozenset({429, 502, 503, 529})
 """HTTP statuses with which a backend says that it did nothing."""
 
 _DID_NOTHING: frozenset[Kind] = frozenset({"rate_limit", "overloaded", "billing"})
-"""The same, told inside a stream where there is no status."""
+"""The same, told in words: with status 200, or with a status that says something else."""
 
 _OF_THE_CALL: frozenset[Kind] = frozenset(
     {
@@ -104,8 +105,9 @@ def lasting(error: BrokerError) -> bool:
 def elsewhere(error: BrokerError, rules: Retries) -> bool:
     """Whether another target may be tried after ``error``."""
     info = error.info
-    if isinstance(error, Refused) and info.kind == "unsupported":
-        # Our own refusal for this target's sake: nothing was sent, and another may take it.
+    if isinstance(error, Refused | BackendRefused) and info.kind == "unsupported":
+        # Our own refusal for this target's sake, or a backend that has no such operation: nothing
+        # was worked on, and another may take it.
         return True
     if isinstance(error, BackendRefused) and _unpaid(info):
         # Nothing was worked on, and the other target has a key of its own.
@@ -137,7 +139,7 @@ def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
         return error.phase == "first_event"
     if not isinstance(error, BackendRefused) or info.kind in _OF_THE_CALL:
         return False
-    return info.status in TRIED_AGAIN or (not info.status and info.kind in _DID_NOTHING)
+    return info.status in TRIED_AGAIN or info.kind in _DID_NOTHING
 
 
 def retry_after(info: ErrorInfo, wall: float) -> float | None:

@@ -407,3 +407,26 @@ def test_the_second_tries_of_an_alias_have_a_budget(hall):
         assert hall.call(rules, overloaded(), None) is None
     assert hall.call(rules, overloaded()) is not None
     assert hall.names == "a"
+
+
+def no_such_operation():
+    return answer("unsupported", 501, should_retry="false")
+
+
+def test_a_target_without_the_operation_is_passed_over_and_stays_in_service(hall):
+    for _ in range(9):
+        hall.call(route("ab"), no_such_operation(), None, operation="embeddings")
+        assert hall.names == "ab"
+    hall.call(route("ab"), no_such_operation(), no_such_operation(), operation="embeddings")
+    assert all(each.state == "closed" for each in hall.courses.health.snapshot(0.0))
+
+
+@pytest.mark.parametrize("failing", ["embeddings", "completions"])
+def test_failures_of_one_operation_say_nothing_about_chat(hall, failing):
+    for _ in range(5):
+        hall.call(route(), answer("server", 500), operation=failing)
+    hall.call(route(), None, operation=failing)
+    assert hall.names == "b"
+    for operation in ("chat", "count_tokens"):
+        hall.call(route(), None, operation=operation)
+        assert hall.names == "a"

@@ -526,3 +526,12 @@ def test_with_checks_too_calls_that_fail_are_an_open_time_apart(events):
             seen.attempt(now, unreachable())
             if seen.state == "open":
                 last = now
+
+
+def test_a_failed_check_is_about_every_operation():
+    health = Health(RULES)
+    places = [health.place(TARGET, each) for each in ("chat", "embeddings")]
+    assert health.place(TARGET, "count_tokens") is places[0] is not places[1]
+    for now in (1.0, 2.0, 3.0):
+        health.checked([TARGET], now, now, unreachable())
+    assert [each.breaker.state for each in places] == ["open", "open"]

@@ -255,3 +255,41 @@ async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_ho
     # A short prompt has all the room that it asks for.
     await house.post(PATHS["anthropic"], ask("o", max_tokens=3500))
     assert (await body_of(backend, 4))["max_tokens"] == 3500
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (b"501 Not Implemented", "this server does not support embeddings"),
+        (b"500 Internal Server Error", "this model does not support embeddings"),
+    ],
+)
+async def test_a_model_without_embeddings_chats_on(open_house, status, words):
+    """And the client is told not to try again."""
+    house = await open_house()
+    backend = None
+    for number in range(1, 8):
+        client = await house.post("/v1/embeddings", b'{"model":"o","input":"x"}')
+        backend = backend or await house.backend()
+        await body_of(backend, number)
+        backend.transport.write(refusal(words, status))
+        await client.has(words.encode())
+        assert status.lower() in client.head.encode().lower()
+        assert "x-should-retry: false" in client.head.lower()
+    client = await house.post(PATHS["anthropic"], ask("o"))
+    await body_of(backend, 8)
+    backend.transport.write(unary(WHOLE))
+    await client.has(b"done")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_with_status_200_counts_as_one(open_house):
+    house = await open_house()
+    client = await house.post(PATHS["openai"], ask("o"))
+    backend = await house.backend()
+    backend.transport.write(unary(b'{"error":{"code":503,"message":"The model is overloaded"}}'))
+    await client.has(b"The model is overloaded")
+    assert " 503 " in client.head.split("\r\n")[0]
+    [record] = await house.ended()
+    assert (record.outcome, record.code) == ("backend_error", "overloaded")

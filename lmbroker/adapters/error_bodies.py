@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from lmbroker.adapters import context_overflow
-from lmbroker.adapters.rejection_wordings import about_the_request
+from lmbroker.adapters.rejection_wordings import about_the_operation, about_the_request
 from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.unified import json_text
 
@@ -26,10 +26,12 @@ _STATUS_KINDS: dict[int, Kind] = {
     402: "billing",
     403: "permission",
     404: "not_found",
+    405: "unsupported",
     408: "timeout",
     409: "conflict",
     413: "too_large",
     429: "rate_limit",
+    501: "unsupported",
     503: "overloaded",
     504: "timeout",
     524: "timeout",
@@ -42,6 +44,10 @@ _WORD_KINDS: dict[str, Kind] = {
     "too_many_prompt_tokens": "context_length",
     "tokens_limit_reached": "context_length",
     "1261": "context_length",
+    "1302": "rate_limit",
+    "1303": "rate_limit",
+    "1305": "overloaded",
+    "1113": "billing",
     "model_context_window_exceeded": "context_length",
     "insufficient_quota": "billing",
     "exceeded_current_quota_error": "billing",
@@ -54,8 +60,8 @@ _WORD_KINDS: dict[str, Kind] = {
     "slow_down": "rate_limit",
     "content_filter": "invalid_request",
 }
-"""Types and codes that say more than the HTTP status. 1261 is Zhipu's, ``tokens_limit_reached``
-GitHub's, ``too_many_prompt_tokens`` Perplexity's."""
+"""Types and codes that say more than the HTTP status. The numbers are Zhipu's,
+``tokens_limit_reached`` GitHub's, ``too_many_prompt_tokens`` Perplexity's."""
 
 _TYPE_KINDS: dict[str, Kind] = {
     "invalid_request_error": "invalid_request",
@@ -106,8 +112,37 @@ NOT_LET_IN = ErrorInfo(
 the backend said, and no status that would blame the client's key (translation.md 5.2)."""
 
 
+_BUSY = re.compile(
+    r"\boverload|\b(?:too busy|is busy|server busy|at (?:full |max(?:imum)? )?capacity)\b"
+    r"|\bout of capacity\b|\bno capacity\b|capacity exceeded"
+    r"|(?:temporarily|currently|service|server|model) (?:is )?(?:temporarily )?unavailable"
+    r"|访问量过大|负载(?:过高|已达上限)|服务(?:器)?(?:繁忙|过载)|系统繁忙|模型过载",
+    re.IGNORECASE,
+)
+_TOO_OFTEN = re.compile(
+    r"\brate[ _-]?limit|\btoo many (?:concurrent )?requests\b|\bthrottl"
+    r"|\b(?:requests|tokens) per (?:second|minute|day)\b|\bslow down\b|\b[rt]p[md] limit"
+    r"|速率限制|频率(?:过高|限制)|请求过(?:多|于频繁)|并发(?:数)?(?:过高|超限|限制)",
+    re.IGNORECASE,
+)
+"""Words that count only where there is no HTTP status, and no type or code that says more."""
+
+_MINIMAX: dict[str, Kind] = {
+    "1001": "timeout",
+    "1002": "rate_limit",
+    "1004": "auth",
+    "1008": "billing",
+    "1039": "rate_limit",
+    "1041": "rate_limit",
+    "2013": "invalid_request",
+    "2049": "auth",
+}
+"""Codes of MiniMax's ``base_resp``, which other vendors give other meanings."""
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """The words of an error body. ``status``: a number that the body itself gives as code."""
+    """The words of an error body. ``status``: a number that the body itself gives as code;
+    ``kind``: what it means by the place where it stood, None where that says nothing."""
 
     message: str = ""
     type: str = ""
@@ -116,6 +151,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     details: dict[str, Any] | None = None
     request_id: str | None = None
+    kind: Kind | None = None
 
 
 def read(status: int, body: bytes) -> Said:
@@ -149,6 +185,8 @@ def _read(value: Any, depth: int) -> Said:
     error = next((value[key] for key in _INSIDE if value.get(key)), None)
     if isinstance(error, dict):
         said = _object(error, depth)
+        if error is value.get("base_resp") and said.code in _MINIMAX:
+            said = msgspec.structs.replace(said, kind=_MINIMAX[said.code])
     elif isinstance(error, list):
         said = _or_outside(_read(error, depth - 1), value, depth)
     elif isinstance(error, str):
@@ -165,7 +203,10 @@ def _read(value: Any, depth: int) -> Said:
 
 def kind_of(status: int, said: Said) -> Kind:
     """The kind of an error with HTTP ``status``, 0 inside a stream."""
+    told_in_band = status == 0
     status = status or said.status
+    if said.kind is not None and told_in_band:
+        return said.kind
     words = [word.lower() for word in (said.code, said.type) if word]
     kinds = [_WORD_KINDS[word] for word in words if word in _WORD_KINDS]
     if kinds:
@@ -178,17 +219,27 @@ def kind_of(status: int, said: Said) -> Kind:
         return "auth"
     if status in (0, 400, 402, 403, 429) and _NO_CREDIT.search(said.message):
         return "billing"
+    if status in (0, 400, 404, 422, 500) and about_the_operation(said.message):
+        return "unsupported"
     if status in _STATUS_KINDS:
         return _STATUS_KINDS[status]
     if status == 500 and about_the_request(said.message):
         return "invalid_request"
     if 400 <= status < 500:
         return "invalid_request"
-    if status == 0:
+    if told_in_band:
         for word in words:
-            if word in _TYPE_KINDS:
+            if _TYPE_KINDS.get(word, "server") != "server":
                 return _TYPE_KINDS[word]
+        return _by_words(said.message)
     return "bad_upstream" if 0 < status < 400 else "server"
+
+
+def _by_words(message: str) -> Kind:
+    """The kind of an error that nothing but its words tells."""
+    if _TOO_OFTEN.search(message):
+        return "rate_limit"
+    return "overloaded" if _BUSY.search(message) else "server"
 
 
 def http_error(
@@ -200,10 +251,10 @@ def http_error(
         message=said.message,
         status=status,
         param=said.param,
-        code=said.code or None,
+        code=said.code or _code_of(kind),
         retry_after=headers.get("retry-after"),
         retry_after_ms=headers.get("retry-after-ms"),
-        should_retry=headers.get("x-should-retry"),
+        should_retry=headers.get("x-should-retry") or _should_retry(kind),
         backend_request_id=request_id or said.request_id,
         details=said.details,
         quoted=True,
@@ -222,11 +273,22 @@ def stream_error(value: Any) -> ErrorInfo:
         message=said.message or "the backend broke the stream off with an error",
         status=said.status,
         param=said.param,
-        code=said.code or None,
+        code=said.code or _code_of(kind),
+        should_retry=_should_retry(kind),
         backend_request_id=said.request_id,
         details=said.details,
         quoted=True,
     )
+
+
+def _code_of(kind: Kind) -> str | None:
+    """The code of an error to which the backend gives none."""
+    return "unsupported_operation" if kind == "unsupported" else None
+
+
+def _should_retry(kind: Kind) -> str | None:
+    """Clients try each 5xx again: an operation that a backend lacks it lacks the next time, too."""
+    return "false" if kind == "unsupported" else None
 
 
 def limited(message: str) -> str:
@@ -248,6 +310,9 @@ def _object(error: dict[str, Any], depth: int) -> Said:
     numeric = code if isinstance(code, int) and not isinstance(code, bool) else 0
     if isinstance(code, str) and code.isdecimal() and len(code) == 3:
         numeric = int(code)
+    if 1000 <= numeric < 10_000:
+        # No status: a number of the vendor's own.
+        code, numeric = str(numeric), 0
     inner = _message(error, depth)
     text = inner.message
     prompt, limit = error.get("n_prompt_tokens"), error.get("n_ctx")

@@ -467,6 +467,27 @@ def about_the_request(message: str) -> bool:
     return _REQUEST.search(message) is not None
 
 
+# What is said of an operation as a whole.
+
+_OPERATION = _any(
+    r"(?:\bnot|n't|cannot|n['’]t) support (?:the |this |that |any )?(?:operation|endpoint|route"
+    r"|embeddings?|(?:chat|text)[ -]completions?|completions?|chat\b(?! ?(?:template|with))"
+    r"|generat(?:e|ion)|token counting|messages)(?: (?:api|endpoint|operation|requests?)\b)?"
+    r"(?![ _-]?\w*(?:param|field|option|image|tool))",
+    r"\b(?:operation|endpoint|embeddings?|completions?|chat)(?: api| endpoint| operation)?"
+    r" (?:is|are) (?:not|un)[ -]?(?:supported|available|implemented|enabled)\b",
+    r"\bunsupported (?:operation|endpoint|api)\b|^\W*not implemented\b",
+    r"\bnot (?:a chat|an? (?:text[ -])?(?:embeddings?|completions?)) model\b",
+    r"(?:is a chat|is an embeddings?) model and not supported",
+)
+
+
+def about_the_operation(message: str) -> bool:
+    """Whether the words say that the server or the model has no such operation: each other one may
+    go well there, and the same call goes well elsewhere only."""
+    return _OPERATION.search(message) is not None
+
+
 def meanings(text: str, only: Iterable[str] | None = None) -> set[str]:
     """The meanings of ``SENTENCES`` whose words stand in ``text``."""
     wanted = None if only is None else set(only)

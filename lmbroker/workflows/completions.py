@@ -12,7 +12,9 @@ class Completions(Passthrough):
     def fold(self, body: bytes, *, now: int) -> Unary:
         raise conversion.bad_answer("the backend answered with an event stream")
 
+    @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
+        conversion.object_of(body)
         raise conversion.bad_answer("the backend answered without a stream")
 
     def _choices(self) -> int:

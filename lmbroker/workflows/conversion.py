@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import msgspec
 
 from lmbroker import envelope
+from lmbroker.adapters import stream_errors
 from lmbroker.adapters.base import Adapter, Reading, Reply
 from lmbroker.adapters.error_bodies import NOT_LET_IN
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
@@ -55,18 +56,32 @@ def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
 
 
 def object_of(body: bytes) -> dict[str, Any]:
-    """The JSON object of a backend's body. Raises Broken."""
+    """The JSON object of a backend's answer with status 200. Raises Broken; BackendRefused where it
+    tells an error in the place of an answer: the one place where that is seen."""
     try:
-        return envelope.decode(body.lstrip())
+        answer = envelope.decode(body.lstrip())
     except Refused:
+        refused(body)
         raise bad_answer(
             "the backend's answer is not valid JSON", "invalid_json_from_backend"
         ) from None
+    error = stream_errors.error_instead(answer)
+    if error is not None:
+        raise BackendRefused(error, phase="answer")
+    return answer
+
+
+def refused(body: bytes) -> None:
+    """Raises BackendRefused where a body that is no JSON object tells an overload or a rate
+    limit."""
+    error = stream_errors.error_instead_of_json(body)
+    if error is not None:
+        raise BackendRefused(error, phase="answer")
 
 
 def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
     """The answer of a unary call; texts with half a character in them are told as changed. Raises
-    Broken."""
+    Broken or BackendRefused."""
     if reading is not None and json_text.mended(body) is not None:
         for path in envelope.decode_exactly(body.lstrip())[1]:
             reading.losses.change(path)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmbroker import envelope, headers
-from lmbroker.adapters import error_bodies
 from lmbroker.adapters.base import Adapter, Reply
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
@@ -88,12 +87,9 @@ class Passthrough:
     def unary(self, body: bytes, *, now: int) -> Unary:
         answer = conversion.object_of(body)
         usage, stop = self._adapter.gist(answer)
-        if answer.get("error") or answer.get("object") == "error":
-            # An error, whatever the status says: it may repeat our credential.
+        if answer.get("error"):
+            # An error beside the answer: it may repeat our credential.
             body = redact(body, self._target.backend.secrets)
-            if not answer.get("choices") and not answer.get("content"):
-                error = error_bodies.stream_error(conversion.object_of(body))
-                raise BackendRefused(error, phase="answer")
         return Unary(body=body, usage=usage, stop=stop)
 
     @conversion.of_an_answer

@@ -39,7 +39,7 @@ from lmbroker.workflows.conversion import backend_error
         ({"object": "error", "message": "No.", "code": 400}, Said(message="No.", status=400)),
         ([{"error": {"code": 429, "message": "No."}}], Said(message="No.", status=429)),
         ({"error": {"code": "401", "message": "No."}}, Said(message="No.", status=401)),
-        ({"error": {"code": 1261, "message": "No."}}, Said(message="No.")),
+        ({"error": {"code": 1261, "message": "No."}}, Said(message="No.", code="1261")),
         ({"error": {"code": True, "message": "No."}}, Said(message="No.")),
         ({"error": {"message": None, "type": 3, "param": [], "code": {}}}, Said()),
         ({"error": {"code": "c", "message": {"a": 1}}}, Said(code="c")),
@@ -50,9 +50,12 @@ from lmbroker.workflows.conversion import backend_error
         ({"message": ["one", {"message": "two"}]}, Said(message="one; two")),
         (
             {"success": False, "errors": [{"code": 7009, "message": "No."}]},
-            Said(message="No."),
+            Said(message="No.", code="7009"),
         ),
-        ({"base_resp": {"status_code": 2013, "status_msg": "No."}}, Said(message="No.")),
+        (
+            {"base_resp": {"status_code": 2013, "status_msg": "No."}},
+            Said(message="No.", code="2013", kind="invalid_request"),
+        ),
         ({"error_code": "BAD", "message": "No."}, Said(message="No.", code="BAD")),
         ({"error": "No.", "error_type": "validation"}, Said(message="No.", type="validation")),
         (
