@@ -2,6 +2,7 @@
 listens or connects but ``lmbroker bench``; the daemon is ``twistd lmbroker``."""
 
 import argparse
+import os
 import re
 import secrets
 import sys
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for complaint in error.complaints:
             _tell(complaint)
@@ -46,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell_error(error.info, "refused" if isinstance(error, Refused) else "error")
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever reads it has seen enough (``| head``). Python would flush stdout once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     return 1
 
 
@@ -329,7 +336,7 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
         _tell(f"dropped: {path}")
     for path in lost.changed:
         _tell(f"changed: {path}")
-    if usage is not None and usage.estimated:
+    if usage is not None and usage.estimated and error is None:
         _tell("estimated: usage")
     if error is not None:
         _tell_error(error, "error")

@@ -16,7 +16,7 @@ SHOWN = 20
 """Most names of one kind in a line."""
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
-_SERVER = ("open", "drain_timeout", "engine", "workers")
+_SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers")
 _AT_START = ("server.engine", "server.workers")
 """Settings that a running broker keeps."""
 
@@ -65,6 +65,7 @@ def _of_alias(route: Route, config: Config) -> Iterator[tuple[str, Any]]:
     for at, target in enumerate(route.targets):
         yield f"targets[{at}]", (target.backend.name, target.model)
         yield f"timeouts[{at}]", _own(target.timeouts, config.timeouts)
+        yield f"profile[{at}]", target.profile
 
 
 def _own(rules: msgspec.Struct, of_all: msgspec.Struct) -> Mapping[str, Any]:

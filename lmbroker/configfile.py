@@ -1,14 +1,9 @@
 """Reads a configuration from the disk and the environment; ``config`` says what it means."""
 
 import os
-import sys
-from collections.abc import Callable
 from errno import ENOENT
-from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.threads import deferToThreadPool
 
 from lmbroker.config import Config, ConfigError, parse
 
@@ -33,28 +28,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
             return self.files[path]
 
         return parse(self.text, name=self.name, environ=os.environ, read_file=text_of)
-
-
-SWITCH_SECONDS = 0.0005
-"""How long the reading thread may keep others from running at a time: Python's usual 5 ms would be
-felt by every stream."""
-
-
-def away(reactor: Any, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
-    """What ``work`` returns or raises, done in a thread of ``reactor``: to read a configuration of
-    many models takes seconds. At once where the reactor has no threads: a clock of tests."""
-    if not hasattr(reactor, "getThreadPool"):
-        return maybeDeferred(work, *arguments)
-    return deferToThreadPool(reactor, reactor.getThreadPool(), _politely, work, *arguments)
-
-
-def _politely(work: Callable[..., Any], *arguments: Any) -> Any:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        return work(*arguments)
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def load(path: str, *, shown: str | None = None) -> Config:

@@ -28,7 +28,7 @@ from lmbroker.call import Backend
 from lmbroker.checks import Checks
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
-from lmbroker.configfile import away
+from lmbroker.config_thread import away
 from lmbroker.descriptors import Shortage
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo

@@ -449,6 +449,22 @@ def test_the_installed_command(tmp_path):
     assert (done.returncode, done.stdout) == (0, f"lmbroker {__version__}\n"), done.stderr
 
 
+def test_whoever_reads_may_leave(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text('[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "http://b" }\n')
+    program = "import sys; from lmbroker.cli import main; sys.exit(main())"
+    arguments = ["explain", "--config", config, "--alias", "m", "--no-request"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(10)) == (b"", 141)
+    process.stderr.close()
+
+
 def test_a_stream_is_translated_as_it_comes():
     """The first event leaves before the last one is here."""
     process = subprocess.Popen(

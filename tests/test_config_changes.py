@@ -1,9 +1,10 @@
 """What a reload says of what it changed: names, and never a value."""
 
 import pytest
+from msgspec.structs import fields
 
-from lmbroker.config import parse
-from lmbroker.config_changes import SHOWN, changes
+from lmbroker.config import Server, parse
+from lmbroker.config_changes import _SERVER, SHOWN, changes
 from lmbroker.keys import hash_of
 
 TEXT = """
@@ -47,6 +48,7 @@ MORE = '[[models]]\nalias = "new"\ntype = "openai"\ntarget = { url = "https://ne
         ('alias = "m"', 'alias = "m"\nmode = "strict"', "changed alias m"),
         ('alias = "m"', 'alias = "m"\nlimits = { n = 1 }', "changed alias m"),
         ("idle = 7", "idle = 8", "changed alias own"),
+        ('{ backend = "b" }', '{ backend = "b", profile = { vision = false } }', "changed alias m"),
         ("attempts = 5", "attempts = 6", "changed alias own"),
         ("https://b", "https://c", "changed backend b"),
         ('"https://b"', '"https://b"\nca = "/ca"', "changed backend b"),
@@ -62,6 +64,12 @@ MORE = '[[models]]\nalias = "new"\ntype = "openai"\ntarget = { url = "https://ne
         ("tcp:80", "tcp:81", "added listener tcp:81:interface=127.0.0.1; removed listener tcp:80"),
         ("[server]", '[server]\nmetrics_listen = ["unix:/m"]', "added listener unix:/m"),
         ("[server]", "[server]\ndrain_timeout = 5", "changed setting server.drain_timeout"),
+        ("[server]", "[server]\ndrain_delay = 5", "changed setting server.drain_delay"),
+        (
+            "[server]",
+            '[server]\ncors_origins = ["https://a"]',
+            "changed setting server.cors_origins",
+        ),
         ("[server]", 'log_level = "debug"\n[server]', "changed setting log_level"),
         ("[server]", 'default = "m"\n[server]', "changed setting default"),
         (
@@ -89,6 +97,11 @@ def test_what_changed_is_named(old, new, told):
 def test_a_secret_that_changed_is_told_by_whose_it_is(name, told):
     after = read(TEXT, **{name: "another-secret"})
     assert changes(read(TEXT), after) == told
+
+
+def test_each_setting_of_the_server_is_looked_at():
+    elsewhere = {"listen", "metrics_listen"}
+    assert set(_SERVER) == {each.name for each in fields(Server)} - elsewhere
 
 
 def test_many_names_are_counted():

@@ -1,6 +1,7 @@
 """The house has floors: imports go down only, and the lower half knows no Twisted."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import lmbroker
 
 PACKAGE = Path(lmbroker.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
 
 FLOORS = {
     0: ["ciphers", "errors", "secret"],
@@ -79,6 +81,7 @@ FLOORS = {
         "jsonlog",
         "turns",
         "configfile",
+        "config_thread",
         "reactor",
         "listening",
     ],
@@ -280,3 +283,17 @@ def test_the_plugin_folders_are_no_packages():
     """A ``twisted/__init__.py`` in our wheel would overwrite Twisted's own."""
     plugins = PACKAGE.parent / "twisted"
     assert sorted(path.name for path in plugins.rglob("*.py")) == ["lmbroker_plugin.py"]
+
+
+def test_the_page_draws_the_same_floors():
+    drawn = PAGE.read_text().split("\n## Floors\n")[1].split("```")[1]
+    lines = [line.partition("<-")[0].split() for line in drawn.strip().splitlines()]
+    assert {int(number): sorted(names) for number, *names in lines} == {
+        floor: sorted(names) for floor, names in FLOORS.items()
+    }
+
+
+def test_the_page_has_a_word_for_each_module():
+    layout = PAGE.read_text().split("\n## Layout\n")[1].split("\n## Floors\n")[0]
+    named = set(re.findall(r"\w+", layout))
+    assert {name for names in FLOORS.values() for name in names} <= named

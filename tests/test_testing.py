@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 
 import anthropic
 import openai
@@ -106,6 +107,11 @@ def request(method, path, body=b""):
 def body_for(model="echo", text=TEXT, **more):
     messages = [{"role": "user", "content": text}]
     return {"model": model, "max_tokens": 100, "messages": messages, **more}
+
+
+def test_the_time_of_day_does_not_come_from_a_reactor_that_counts_seconds():
+    reactor_of_a_daemon = Clock()
+    assert abs(PracticeBackend(reactor_of_a_daemon).now() - time.time()) < 60
 
 
 async def connected(practice):

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -53,11 +55,12 @@ class Received:
 class PracticeBackend:
     """The practice backend; the package's docstring says what it does.
 
-    ``reactor`` listens. ``clock`` (IReactorTime; the reactor if not given) times the pauses and
-    says the answers' ``created``: with a ``Clock`` answers are the same byte for byte, and pauses
-    take as long as the test likes. ``port`` 0 takes any free one. ``pace`` is the pause between
-    two streamed events in seconds; 0 gives each event a turn of the reactor, so that they leave
-    one by one; None writes them as fast as the client reads.
+    ``reactor`` listens. ``clock`` (IReactorTime; the reactor if not given) times the pauses. It
+    also says the answers' ``created``, which is the time of day where none is given: with a
+    ``Clock`` answers are the same byte for byte, and pauses take as long as the test likes.
+    ``port`` 0 takes any free one. ``pace`` is the pause between two streamed events in seconds;
+    0 gives each event a turn of the reactor, so that they leave one by one; None writes them as
+    fast as the client reads.
     """
 
     received: deque[Received]
@@ -78,6 +81,8 @@ class PracticeBackend:
         self.bytes_written = 0
         self._reactor = reactor
         self._clock = reactor if clock is None else clock
+        # A reactor that was told to count by the monotonic clock does not know the time of day.
+        self._wall: Callable[[], float] = time.time if clock is None else clock.seconds
         self._wanted_port = port
         self._pace = pace
         self._site = _Site(self, reactor)
@@ -134,8 +139,8 @@ class PracticeBackend:
         Play(request, scene, self, self._reactor, self._clock, wait)
 
     def now(self) -> int:
-        """Unix time in whole seconds, by the clock given."""
-        return int(self._clock.seconds())
+        """Unix time in whole seconds, by the clock where one was given."""
+        return int(self._wall())
 
 
 def _posted(path: str, speaker: OpenAI | Anthropic, body: JSON) -> Scene:

@@ -19,7 +19,8 @@ from twisted.logger import ILogObserver, Logger
 from lmbroker import __version__, descriptors
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
-from lmbroker.configfile import Source, away
+from lmbroker.config_thread import away
+from lmbroker.configfile import Source
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
 from lmbroker.log_writer import LogWriter

@@ -15,7 +15,8 @@ from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmbroker.config import Config
-from lmbroker.configfile import Source, away
+from lmbroker.config_thread import away
+from lmbroker.configfile import Source
 from lmbroker.daemon import BrokerService, Surroundings
 from lmbroker.descriptors import Shortage, is_shortage, refuse
 from lmbroker.endpoints import parse_endpoint
