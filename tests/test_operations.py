@@ -314,7 +314,8 @@ def default_of(name):
             "backends[]": Backend,
         }.get(table)
         fields = {field.name: field for field in msgspec.structs.fields(struct)} if struct else {}
-        value = fields[key].default if struct else {"server.drain_timeout": DRAIN}[name]
+        at_a_stop = {"server.drain_timeout": DRAIN, "server.drain_delay": 0.0}
+        value = fields[key].default if struct else at_a_stop[name]
     return "none" if value in (None, ()) else f"{value:.10g}"
 
 

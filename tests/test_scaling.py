@@ -72,7 +72,7 @@ def test_the_proxies_wait_as_long_as_the_broker():
 def test_a_pod_has_the_time_to_drain():
     text = block("yaml")
     [grace] = re.findall(r"terminationGracePeriodSeconds: (\d+)", text)
-    [before] = re.findall(r'sleep, "(\d+)"', text)
+    [before] = re.findall(r"`server\.drain_delay = (\d+)`", PAGE.partition("### Kubernetes")[2])
     assert int(grace) > int(before) + DRAIN + LAST_WORDS_SECONDS + 5
     assert text.count("{") == text.count("}") and text.count("[") == text.count("]")
 
