@@ -9,7 +9,8 @@ little.
 
 import re
 
-_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
+_PLAIN = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))++')
+"""The inside of a string, whole escapes included."""
 _SPACE = " \t\n\r"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NUMBER_START = re.compile(
@@ -62,6 +63,10 @@ class ObjectScanner:
             return
         at = 0
         end = len(text)
+        if self._in_string and not self._escape:
+            plain = _PLAIN.match(text)
+            if plain is not None:
+                at = plain.end()
         while at < end and not self.broken:
             if self._in_string:
                 at = self._string(text, at)

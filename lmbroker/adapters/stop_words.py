@@ -84,6 +84,8 @@ def word_of(said: object) -> str:
     """The backend's word in one spelling, "" where it says none."""
     if not isinstance(said, str):
         return ""
+    if said in _REASONS:
+        return said
     word = said.strip().lower().replace("-", "_").replace(" ", "_")
     return "" if word in NONE else word
 

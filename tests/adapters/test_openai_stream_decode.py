@@ -735,33 +735,77 @@ DELTA_KEYS = (
 )
 
 
-def oddly_said() -> Iterator[JSON | list[JSON]]:
+PIECES: dict[str, JSON] = {
+    "text": {"content": "b"},
+    "reasoning": {"reasoning_content": "b"},
+    "reasoning too": {"reasoning": "b", "content": ""},
+    "arguments": {"tool_calls": [{"index": 0, "function": {"arguments": "b"}}]},
+    "arguments by id": {
+        "tool_calls": [
+            {"index": 0, "id": "c", "type": "function", "function": {"name": "", "arguments": "b"}}
+        ]
+    },
+    "no index": {"tool_calls": [{"function": {"arguments": "b"}}]},
+}
+"""Deltas that say one more piece, and no more."""
+OPENED: JSON = {
+    "tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"x": "'}}]
+}
+
+
+def oddly_said(said: JSON) -> Iterator[JSON | list[JSON]]:
     """A plain chunk with each value in each place, and chunks with another number of choices."""
     for value in VALUES:
         for key in ("usage", "error", "x_groq", "id", "service_tier", "object", "choices", "new"):
-            yield {"choices": [{"delta": {"content": "b"}}], key: value}
+            yield {"choices": [{"delta": said}], key: value}
         for key in ("index", "finish_reason", "stop_reason", "logprobs", "delta"):
-            yield {"choices": [{"delta": {"content": "b"}, key: value}]}
+            yield {"choices": [{"delta": said, key: value}]}
         for key in DELTA_KEYS:
-            yield {"choices": [{"delta": {"content": "b", key: value}}]}
+            yield {"choices": [{"delta": {**said, key: value}}]}
+        for call in said.get("tool_calls", ()):
+            for key in ("index", "id", "type", "function", "custom", "extra_content", "new"):
+                yield {"choices": [{"delta": {"tool_calls": [{**call, key: value}]}}]}
+            for key in ("name", "arguments", "input", "new"):
+                function = {**call["function"], key: value}
+                yield {"choices": [{"delta": {"tool_calls": [{**call, "function": function}]}}]}
+            yield {"choices": [{"delta": {"tool_calls": [call, CALL]}}]}
+            yield {"choices": [{"delta": {"tool_calls": [CALL, call]}}]}
     for index in (0, 1):
         choice = {"delta": {"content": "c"}, "index": index}
-        yield {"choices": [choice, {"delta": {"content": "b"}}]}
-    yield [{"choices": [{"delta": {"content": "b"}}]}]
+        yield {"choices": [choice, {"delta": said}]}
+    yield [{"choices": [{"delta": said}]}]
 
 
-@pytest.mark.parametrize("chunk", list(oddly_said()), ids=json.dumps)
-def test_a_plain_chunk_tells_what_any_other_would(chunk: JSON) -> None:
-    """The short way to the text of a chunk, and the long one, tell the same events."""
-    plain = {"choices": [{"delta": {"content": "a"}}]}
-    told = []
-    for quick in (True, False):
-        decoder, events = OpenAIDecoder(), []
-        for each in (plain, plain, chunk, plain, STOP):
-            decoder._quick = decoder._quick and quick
-            events += decoder.feed(Frame("", json.dumps(each).encode()))
-        told.append([*events, *decoder.close()])
-    assert told[0] == told[1]
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_plain_chunk_tells_what_any_other_would(kind: str) -> None:
+    """The short way to what a chunk tells, and the long one, tell the same events."""
+    said = PIECES[kind]
+    first = {"choices": [{"delta": OPENED if "tool_calls" in said else said}]}
+    plain = {"choices": [{"delta": said}]}
+    for chunk in oddly_said(said):
+        told = []
+        for quick in (True, False):
+            decoder, events = OpenAIDecoder(), []
+            for each in (first, plain, plain, chunk, plain, STOP):
+                decoder._quick = decoder._quick and quick
+                decoder._quick_too = decoder._quick_too and quick
+                events += decoder.feed(Frame("", json.dumps(each).encode()))
+            told.append([*events, *decoder.close()])
+        assert told[0] == told[1], chunk
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_the_usual_chunk_takes_the_short_way(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = OpenAIDecoder()
+    said = PIECES[kind]
+    decoder.feed(Frame("", json.dumps({"choices": [{"delta": said}]}).encode()))
+    if "tool_calls" in said:
+        decoder = OpenAIDecoder()
+        decoder.feed(Frame("", json.dumps({"choices": [{"delta": OPENED}]}).encode()))
+    monkeypatch.delattr(stream_decode, "decode")
+    for _ in range(3):
+        events = decoder.feed(Frame("", json.dumps({"choices": [{"delta": said}]}).encode()))
+        assert [event.value for event in events] == ["b"]
 
 
 @pytest.mark.parametrize(

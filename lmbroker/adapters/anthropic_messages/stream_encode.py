@@ -80,6 +80,7 @@ class AnthropicEncoder:
         "_started",
         "_tier",
         "_told",
+        "_write",
     )
 
     def __init__(self, reply: Reply) -> None:
@@ -92,6 +93,8 @@ class AnthropicEncoder:
         self._live = ""
         """Kind of the deltas for which ``_prefix`` is ready."""
         self._prefix = b""
+        self._write = AnthropicEncoder._text
+        """Writes such a delta. No bound method: that would be a cycle."""
         self._part: Any = None
         self._told = False
         """The open call has had arguments."""
@@ -105,7 +108,7 @@ class AnthropicEncoder:
         if type(event) is PartDelta:
             if event.kind != self._live:
                 return self._delta(event.value)
-            return self._text(event.value) if event.value else b""
+            return self._write(self, event.value) if event.value else b""
         if isinstance(event, PartStart):
             return self._open(event.part)
         if isinstance(event, PartStop):
@@ -128,6 +131,12 @@ class AnthropicEncoder:
         except UnicodeEncodeError:
             text = encode(value)
         return b"".join((self._prefix, text, b"}}\n\n"))
+
+    def _more_arguments(self, value: Any) -> bytes:
+        self._scanner.feed(value)
+        if self._scanner.broken:
+            raise Broken(BAD_ARGUMENTS, phase="streaming")
+        return self._text(value)
 
     def _start(self, start: Start) -> bytes:
         reply = self._reply
@@ -188,20 +197,19 @@ class AnthropicEncoder:
         """Prepare for deltas of ``kind`` in the block that opens next."""
         self._live = kind
         self._prefix = _DELTA % (self._index + 1) + _KEYS[kind]
+        self._write = AnthropicEncoder._text
 
     def _arguments(self, value: str) -> bytes:
-        """Blank arguments are held, for they may be all there is, and broken ones."""
+        """The first arguments. Blank ones are held, for they may be all there is, and broken
+        ones."""
         self._scanner.feed(value)
-        if self._scanner.broken and self._told:
-            raise Broken(BAD_ARGUMENTS, phase="streaming")
-        if not self._told:
-            self._held.append(value)
-            if self._scanner.broken or value.isspace():
-                return b""
-            value = "".join(self._held)
-            self._told = True
-            self._prefix = _DELTA % self._index + _KEYS["args"]
-        return self._text(value)
+        self._held.append(value)
+        if self._scanner.broken or value.isspace():
+            return b""
+        self._told = True
+        self._live, self._prefix = "args", _DELTA % self._index + _KEYS["args"]
+        self._write = AnthropicEncoder._more_arguments
+        return self._text("".join(self._held))
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
         """A delta that is held until its block closes, or that only Anthropic's own have."""

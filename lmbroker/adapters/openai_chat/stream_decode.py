@@ -26,7 +26,7 @@ from lmbroker.adapters.openai_chat.content import (
     thought,
     told_usage,
 )
-from lmbroker.adapters.openai_chat.plain_chunk import plain_text
+from lmbroker.adapters.openai_chat.plain_chunk import plain_call, plain_reasoning, plain_text
 from lmbroker.adapters.openai_chat.waiting_part import OVER, REASONING, TEXTS, WaitingPart
 from lmbroker.adapters.signature import THINK_TAGS
 from lmbroker.adapters.think_tags import ThinkTags
@@ -87,6 +87,7 @@ class OpenAIDecoder:
         "_plain",
         "_queue",
         "_quick",
+        "_quick_too",
         "_reading",
         "_refusal",
         "_started",
@@ -109,6 +110,8 @@ class OpenAIDecoder:
         which says nothing else, needs no queue."""
         self._quick = False
         """It is an answer's text, and no chunk of it has said anything else yet."""
+        self._quick_too = False
+        """The same of reasoning, or of a call."""
         self._started = False
         self._ended = False
         self._calls: dict[Any, WaitingPart] = {}
@@ -141,12 +144,17 @@ class OpenAIDecoder:
             text = plain_text(data)
             if text:
                 return [PartDelta(self._index, "text", text)]
-            self._quick = False
+            self._quick = self._queue[0].plain = False
+        elif self._quick_too:
+            text = self._more(data)
+            if text:
+                return [PartDelta(self._index, self._delta, text)]
+            self._quick_too = self._queue[0].plain = False
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
+            return self._end()
         try:
             chunk = decode(data)
         except ValueError:
-            if data.strip() == b"[DONE]":
-                return self._end()
             return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
         if type(chunk) is not dict:
             if type(chunk) is list and chunk and type(chunk[0]) is dict and "error" in chunk[0]:
@@ -321,9 +329,30 @@ class OpenAIDecoder:
             self._stop(live, events)
             queue.popleft()
         self._plain = ()
+        self._quick = self._quick_too = False
         if self._opened and len(queue) == 1:
-            self._plain, self._delta = _PLAIN.get(queue[0].kind, ()), queue[0].delta
-        self._quick = self._plain == _PLAIN["text"]
+            live = queue[0]
+            self._plain, self._delta = _PLAIN.get(live.kind, ()), live.delta
+            if live.plain:
+                self._quick = live.kind == "text"
+                self._quick_too = live.kind == "reasoning" or live.running
+
+    def _more(self, data: bytes) -> str:
+        """The next piece of the live reasoning or arguments, "" where a chunk tells anything
+        else."""
+        live = self._queue[0]
+        if live.scanner is None:
+            return plain_reasoning(data)
+        piece = plain_call(data)
+        if piece is None:
+            return ""
+        index, id = piece.index, piece.id
+        known = self._last_call if index is None else self._calls.get(index)
+        if known is not live or (id and id != live.id):
+            return ""
+        text = piece.function.arguments
+        live.scanner.feed(text)
+        return text
 
     def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
         """False for a call whose name is not known yet."""

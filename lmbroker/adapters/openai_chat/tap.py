@@ -1,8 +1,9 @@
 """What the broker learns from a passed-through OpenAI stream: usage, stop reason, end.
 
 Only blocks that can hold something to learn are parsed: the first ones, and those in which a
-finish reason, usage, an error or the terminator shows. The last of the others is kept, for it
-shows whether a stream without a finish reason ended inside a tool call.
+finish reason, usage, an error or the terminator shows. A chunk that differs from one of the others
+in its text alone is not even searched. The last of them is kept, for it shows whether a stream
+without a finish reason ended inside a tool call.
 """
 
 import re
@@ -23,6 +24,13 @@ TERMINATOR = b"data: [DONE]\n\n"
 _FINISHED = re.compile(rb'finish_reason"\s*:\s*[^\sn]')
 _COUNTED = re.compile(rb'"usage"\s*:\s*[^\sn]')
 
+_PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments)": ?"(?!")')
+"""Where the text of a chunk begins."""
+_TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.)*+')
+"""The inside of a JSON string, up to its end."""
+_SHAPES = 16
+"""So many shapes of chunks are looked into in one stream."""
+
 _SHORT = 40
 """Bytes of an event that is no chunk, but for the longest terminator."""
 
@@ -31,11 +39,14 @@ class OpenAITap:
     """See ``base.Tap``. ``choices``: how many the client asked for; each has its finish."""
 
     __slots__ = (
+        "_after",
+        "_before",
         "_bytes",
         "_choices",
         "_envelope",
         "_finished",
         "_last",
+        "_shapes",
         "complete",
         "error",
         "heard",
@@ -55,6 +66,10 @@ class OpenAITap:
         self._envelope = 0
         """Bytes of an event besides its text."""
         self._last = b""
+        self._before = self._after = b"\n"
+        """What stood around the text of a chunk that had nothing to learn in it. Nearly all chunks
+        of a stream differ in their text alone, and need no other look."""
+        self._shapes = 0
         self.error: ErrorInfo | None = None
         self.usage: Usage | None = None
         self.stop = ""
@@ -70,16 +85,32 @@ class OpenAITap:
         return self._bytes * texts // len(last)
 
     def see(self, block: bytes) -> int:
-        if self.started and not _worth_a_look(block):
+        size = len(block)
+        if self.started and (
+            (
+                block.startswith(self._before)
+                and block.endswith(self._after)
+                and _TEXT.fullmatch(block, len(self._before), size - len(self._after))
+            )
+            or not self._worth_a_look(block, size)
+        ):
             self._last = block
-            self._bytes += len(block)
-            return len(block)
+            self._bytes += size
+            return size
         seen = 0
         for event in split(block):
-            if self.started and not _worth_a_look(event):
+            size = len(event)
+            if self.started and (
+                (
+                    event.startswith(self._before)
+                    and event.endswith(self._after)
+                    and _TEXT.fullmatch(event, len(self._before), size - len(self._after))
+                )
+                or not self._worth_a_look(event, size)
+            ):
                 self._last = event
-                self._bytes += len(event)
-                seen += len(event)
+                self._bytes += size
+                seen += size
                 continue
             for frame in Reader().feed(event):
                 if frame.data:
@@ -90,6 +121,31 @@ class OpenAITap:
             if self.complete or self.error is not None:
                 break
         return seen
+
+    def _worth_a_look(self, block: bytes, size: int) -> bool:
+        """Whether a finish reason, usage, an error or the terminator may stand in ``block``.
+        Literal searches cost a tenth of an alternation, and the fewer the better."""
+        if size < _SHORT or b"error" in block:
+            return True
+        alone = block.find(b"\n") == size - 2
+        if (
+            (not alone and b"[DONE]" in block)
+            or _FINISHED.search(block)
+            or (b'"usage"' in block and _COUNTED.search(block))
+        ):
+            return True
+        if alone and self._shapes < _SHAPES:
+            self._note_shape(block)
+        return False
+
+    def _note_shape(self, event: bytes) -> None:
+        """``event``, a single line, has nothing to learn in it, and neither have those that tell
+        another text between the same bytes."""
+        self._shapes += 1
+        found = _PIECE.search(event, event.find(b'"delta"'))
+        text = found and _TEXT.match(event, found.end())
+        if text and event.startswith(b'"', text.end()):
+            self._before, self._after = event[: text.start()], event[text.end() :]
 
     def without_usage(self, block: bytes) -> bytes:
         if b'"usage"' not in block:
@@ -149,20 +205,6 @@ class OpenAITap:
             self._finished.add(index if isinstance(index, int) else 0)
             self.stopped = len(self._finished) >= self._choices
             self.stop = decode_stop(reason, calls=reason in CALLED).reason
-
-
-def _worth_a_look(block: bytes) -> bool:
-    """Whether a finish reason, usage, an error or the terminator may stand in ``block``. Every
-    token passes here, nearly always alone in one line: literal searches cost a tenth of an
-    alternation, and the fewer the better."""
-    size = len(block)
-    return bool(
-        size < _SHORT
-        or (block.find(b"\n") != size - 2 and b"[DONE]" in block)
-        or b"error" in block
-        or _FINISHED.search(block)
-        or (b'"usage"' in block and _COUNTED.search(block))
-    )
 
 
 def _ends_in_call(block: bytes) -> bool:

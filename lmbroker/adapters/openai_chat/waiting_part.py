@@ -40,6 +40,7 @@ class WaitingPart:
         "kind",
         "name",
         "pieces",
+        "plain",
         "scanner",
         "told",
     )
@@ -52,6 +53,8 @@ class WaitingPart:
         self.pieces: list[str] = []
         self.id = ""
         self.name = ""
+        self.plain = True
+        """No chunk of it has said anything besides, since it was alone."""
         self.told = False
         self.closed = False
         self.scanner = ObjectScanner() if kind == "function" else None
@@ -85,6 +88,11 @@ class WaitingPart:
                 self.head = OVER
                 break
         return text[start:]
+
+    @property
+    def running(self) -> bool:
+        """It is a call of a function whose arguments have begun."""
+        return self.scanner is not None and self.head == OVER
 
     @property
     def whole(self) -> bool:

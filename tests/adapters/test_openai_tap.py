@@ -1,0 +1,98 @@
+"""What a passed-through OpenAI stream is looked at for, by the short way and by the long one."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from lmbroker.adapters.openai_chat import tap as tap_module
+from lmbroker.adapters.openai_chat.tap import OpenAITap
+
+JSON = dict[str, Any]
+TEXTS = (
+    *("word ", "", 'a "quote"', "a\nline", "back\\", 'end\\"', "error", "für 🙂", "[DONE]"),
+    *('"finish_reason":"stop"', '"usage":{"prompt_tokens":9}', "data: [DONE]"),
+)
+ODD: tuple[bytes, ...] = (
+    b"data: [DONE]\n\n",
+    b": ping\n\n",
+    b'data: {"error":{"message":"no"}}\n\n',
+    b'data: {"message":"out of memory"}\n\n',
+    b"error: no\n\n",
+    b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n',
+    b'data: {"choices":[{"delta":{"content":"a"}}]}\r\n\r\n',
+    b'data: {"choices":[{"delta":{"content":"a\ndata: [DONE]\n\n',
+)
+
+
+def chunk(said: JSON, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": said, "finish_reason": None}
+    body = {"id": "c", "choices": [choice], **more}
+    return (
+        b"data: " + json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
+    )
+
+
+def a_stream(chance: random.Random) -> list[bytes]:
+    called = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]}
+    blocks = [chunk({"role": "assistant", "content": ""}), chunk(called)]
+    for _ in range(chance.randrange(12)):
+        text = chance.choice(TEXTS)
+        said: JSON = {chance.choice(("content", "reasoning_content")): text}
+        if chance.random() < 0.3:
+            said = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+        more = {"obfuscation": text} if chance.random() < 0.1 else {}
+        blocks.append(chunk(said, **more))
+        if chance.random() < 0.15:
+            blocks.append(chance.choice(ODD))
+    if chance.random() < 0.3:
+        blocks = [b"".join(blocks[at : at + 3]) for at in range(0, len(blocks), 3)]
+    return blocks
+
+
+def learned(blocks: list[bytes]) -> list[Any]:
+    """All that a tap says of a stream, but for what it estimates."""
+    tap = OpenAITap()
+    said: list[Any] = []
+    for block in blocks:
+        said += (tap.see(block), tap.started, tap.stopped, tap.complete, tap.error, tap.usage)
+        if tap.complete or tap.error is not None:
+            break
+    return [*said, tap.stop, tap.heard, tap.close()]
+
+
+@pytest.mark.parametrize("seed", range(500))
+def test_the_short_look_learns_what_the_long_one_does(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = a_stream(random.Random(seed))
+    short = learned(blocks)
+    monkeypatch.setattr(tap_module, "_SHAPES", 0)
+    assert short == learned(blocks)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": "TEXT"},
+        {"reasoning_content": "TEXT"},
+        {"content": "", "reasoning": "TEXT"},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "TEXT"}}]},
+    ],
+)
+def test_chunks_that_differ_in_their_text_alone_take_the_short_look(
+    said: JSON, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def long_look(tap: OpenAITap, block: bytes, size: int) -> bool:
+        raise AssertionError
+
+    tap = OpenAITap()
+    tap.see(chunk({"role": "assistant", "content": ""}))
+    for text in (b"first", b"second"):
+        tap.see(chunk(said).replace(b"TEXT", text))
+    monkeypatch.setattr(OpenAITap, "_worth_a_look", long_look)
+    for text in (b"more", b"", rb"\"quotes\"", rb"\\", "für".encode()):
+        block = chunk(said).replace(b"TEXT", text)
+        assert tap.see(block) == len(block)
