@@ -164,7 +164,7 @@ def test_whoever_names_the_way_to_control_reasoning_means_it_for_off_too() -> No
     assert profile("openai", "m", both).reasoning_off == ("effort", "deepseek")
 
 
-@pytest.mark.parametrize("host", ["", *{ending for ending, _, _ in HOSTS}])
+@pytest.mark.parametrize("host", ["", *sorted({ending for ending, _, _ in HOSTS})])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 def test_what_is_told_is_what_holds(dialect: str, host: str) -> None:
     for model in ("house-model", "qwen3", "claude-sonnet-4-6", "gpt-oss", "kimi-k2.6"):
