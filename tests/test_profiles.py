@@ -1,5 +1,8 @@
 """Profiles: built-in families by name, overridden by the configuration."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lmbroker.profile_families import ANTHROPIC, OPENAI
@@ -12,6 +15,8 @@ from lmbroker.profiles import (
     profile,
     told,
 )
+
+SPECIFICATION = Path(__file__).resolve().parents[1] / "docs" / "design" / "translation.md"
 
 
 @pytest.mark.parametrize(
@@ -183,3 +188,10 @@ def test_what_is_told_is_what_holds(dialect: str, host: str) -> None:
 def test_normalised_names() -> None:
     assert normalised("bedrock/eu.anthropic.claude-sonnet-4-5-v1:0") == "claude-sonnet-4-5-v1:0"
     assert normalised("claude-3.5-sonnet") == "claude-3-5-sonnet"
+
+
+def test_the_specification_names_each_field() -> None:
+    text = SPECIFICATION.read_text()
+    table = text[text.index("\n### 0.3") : text.index("\n### 0.4")]
+    named = set(re.findall(r"`(\w+)`", table))
+    assert set(Profile.__struct_fields__) <= named
