@@ -28,13 +28,13 @@ from lmbroker.call import Backend
 from lmbroker.checks import Checks
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
-from lmbroker.config_thread import away
 from lmbroker.descriptors import Shortage
 from lmbroker.endpoints import PRACTICE
 from lmbroker.errors import ErrorInfo
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, Endpoint, Listeners, listen, problem_of
 from lmbroker.metrics import Metrics, Refusals
+from lmbroker.reloads import Reloads, away
 from lmbroker.resolver import ThreadedResolver
 from lmbroker.routing import Route
 from lmbroker.site import Site
@@ -94,8 +94,7 @@ class BrokerService(service.MultiService):
         self._around = around
         self._waiting: Deferred[None] | None = None
         self._hurried = False
-        self._reloading = False
-        self._wanted = False
+        self._reloads = Reloads(self._reload, lambda: bool(self.running))
         registry = CollectorRegistry()
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -201,20 +200,7 @@ class BrokerService(service.MultiService):
     def reload(self) -> None:
         """Take over the configuration as it is now; the old one stays on any mistake, and once
         the daemon stops."""
-        self._wanted = True
-        if self.running and not self._reloading:
-            self._reloading = True
-            reloading = Deferred.fromCoroutine(self._reload_while_wanted())
-            reloading.addErrback(lambda failure: self.log.failure("A reload failed", failure))
-
-    async def _reload_while_wanted(self) -> None:
-        """One reload at a time: whoever asks meanwhile, however often, gets one more after it."""
-        try:
-            while self._wanted and self.running:
-                self._wanted = False
-                await self._reload()
-        finally:
-            self._reloading = False
+        self._reloads.ask()
 
     async def _reload(self) -> None:
         try:

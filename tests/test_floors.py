@@ -81,7 +81,7 @@ FLOORS = {
         "jsonlog",
         "turns",
         "configfile",
-        "config_thread",
+        "reloads",
         "reactor",
         "listening",
     ],

@@ -19,11 +19,11 @@ from twisted.logger import ILogObserver, Logger
 from lmbroker import __version__, descriptors
 from lmbroker.config import Config, ConfigError
 from lmbroker.config_changes import changes
-from lmbroker.config_thread import away
 from lmbroker.configfile import Source
 from lmbroker.jsonlog import JSONLog
 from lmbroker.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
 from lmbroker.log_writer import LogWriter
+from lmbroker.reloads import Reloads, away
 from lmbroker.workers.accepting import Accepting
 from lmbroker.workers.beginning import Beginning
 from lmbroker.workers.handover import Handover
@@ -80,8 +80,7 @@ class ParentService(service.MultiService):
         self._listeners = Listeners(self, self._listener, self._config)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
-        self._reloading = False
-        self._wanted = False
+        self._reloads = Reloads(self._reload, lambda: bool(self.running))
         self._served = False
         self._given_up = False
         self._emptied: Deferred[None] | None = None
@@ -267,20 +266,7 @@ class ParentService(service.MultiService):
     def reload(self) -> None:
         """Let all workers take over the configuration as it is now; on any mistake the old one
         stays in all of them, and so it does once the parent stops."""
-        self._wanted = True
-        if self.running and not self._reloading:
-            self._reloading = True
-            reloading = Deferred.fromCoroutine(self._reload_while_wanted())
-            reloading.addErrback(lambda failure: self.log.failure("A reload failed", failure))
-
-    async def _reload_while_wanted(self) -> None:
-        """One reload at a time: whoever asks meanwhile, however often, gets one more after it."""
-        try:
-            while self._wanted and self.running:
-                self._wanted = False
-                await self._reload()
-        finally:
-            self._reloading = False
+        self._reloads.ask()
 
     async def _reload(self) -> None:
         try:

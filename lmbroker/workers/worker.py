@@ -15,7 +15,6 @@ from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmbroker.config import Config
-from lmbroker.config_thread import away
 from lmbroker.configfile import Source
 from lmbroker.daemon import BrokerService, Surroundings
 from lmbroker.descriptors import Shortage, is_shortage, refuse
@@ -24,6 +23,7 @@ from lmbroker.jsonlog import JSONLog
 from lmbroker.line import Line, Message
 from lmbroker.listening import only_strong, problem_of
 from lmbroker.log_writer import LogWriter
+from lmbroker.reloads import away
 from lmbroker.workers import tally
 from lmbroker.workers.beginning import Beginning, read
 from lmbroker.workers.log import Lines
