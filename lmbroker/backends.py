@@ -27,6 +27,7 @@ from lmbroker.client.failures import (
     reason_of,
     unreachable,
 )
+from lmbroker.client_certificate import Unusable, read_client_certificate
 from lmbroker.connections import (
     NO_COOKIES,
     NO_HEADERS,
@@ -40,6 +41,7 @@ from lmbroker.endpoints import operation_url
 from lmbroker.errors import OutOfResources, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential_headers
+from lmbroker.proxy_tunnel import ProxyFailed
 from lmbroker.resolver import Names
 from lmbroker.secret import Secret
 from lmbroker.whole_bodies import Collector, Held, Room, oversized
@@ -50,6 +52,10 @@ UNARY_LIMIT = 64 * 1024 * 1024
 
 SHORTAGE_LOG_SECONDS = 60.0
 """A shortage of descriptors is logged no more often than this."""
+
+SECURE = "secure connection"
+THROUGH_PROXY = "way through the proxy"
+"""What there is none of, in the log."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -155,13 +161,12 @@ class Backends:
         dropped: Dropped = lambda backend, why: None,
     ) -> None:
         self._reactor = reactor
-        self._client = Lean(reactor, self._endpoints_of, dropped)
-        self._policies: dict[str, Any] = {"": policy or Policy()}
-        self._endpoints: dict[tuple[float, str], Endpoints] = {}
-        self._names = Names(reactor)
+        self._usual_policy = policy or Policy()
+        endpoints = Endpoints(reactor, Names(reactor), self._policy)
+        self._client = Lean(reactor, endpoints.to, dropped)
         self._gates: dict[tuple[Any, ...], Gate] = {}
         self._deadlines: dict[float, Deadlines] = {}
-        self._insecure: dict[str, str] = {}
+        self._no_way: dict[str, str] = {}
         self._told_short: float | None = None
 
     def close(self) -> "defer.Deferred[None]":
@@ -236,8 +241,10 @@ class Backends:
             if isinstance(error, defer.CancelledError) and not late:
                 raise
             failure = classified(error, late=late, reused=exchange.reused)
-            if isinstance(failure, Unreachable) and failure.phase == "tls":
-                self._tell_insecure(backend.name, reason_of(error), outbound.method)
+            if isinstance(error, ProxyFailed):
+                self._tell_no_way(backend.name, THROUGH_PROXY, error.reason, outbound.method)
+            elif isinstance(failure, Unreachable) and failure.phase == "tls":
+                self._tell_no_way(backend.name, SECURE, reason_of(error), outbound.method)
             if isinstance(failure, OutOfResources):
                 self._short()
             if fresh or not isinstance(failure, StaleConnection):
@@ -255,36 +262,38 @@ class Backends:
             self._told_short = now
             self.log.error("No descriptors are left for connections to backends: calls are refused")
 
-    def _tell_insecure(self, backend: str, reason: str, method: str) -> None:
+    def _tell_no_way(self, backend: str, kind: str, reason: str, method: str) -> None:
         """Log it for each call; for what else is asked of a backend only where it is new."""
-        if method == "POST" or self._insecure.get(backend) != reason:
+        if method == "POST" or self._no_way.get(backend) != reason:
             self.log.warn(
-                "No secure connection to backend {backend}: {reason}",
+                "No {kind} to backend {backend}: {reason}",
+                kind=kind,
                 backend=backend,
                 reason=reason,
             )
-        self._insecure[backend] = reason
+        self._no_way[backend] = reason
 
-    def _endpoints_of(self, connect_timeout: float, ca: str) -> Endpoints:
-        key = (connect_timeout, ca)
-        factory = self._endpoints.get(key)
-        if factory is None:
-            factory = Endpoints(self._reactor, self._names, self._policy(ca), connect_timeout)
-            self._endpoints[key] = factory
-        return factory
-
-    def _policy(self, ca: str) -> Any:
-        """Whom to trust; the system's authorities where ``ca`` names none. Raises Unreachable."""
-        policy = self._policies.get(ca)
-        if policy is None:
-            try:
-                trusted = [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(ca)]
-            except OpenSSLError:
-                message = "the certificates to trust cannot be read"
-                raise Unreachable(unreachable(message, "tls"), phase="tls") from None
-            policy = Policy(trustRootFromCertificates(trusted))
-            self._policies[ca] = policy
-        return policy
+    def _policy(self, backend: Backend) -> Any:
+        """Whom to trust, the system's authorities where ``ca`` names none, and what to show.
+        Raises Unreachable."""
+        if not backend.ca and not backend.client_cert:
+            return self._usual_policy
+        trusted = own = None
+        try:
+            if backend.ca:
+                trusted = trustRootFromCertificates(
+                    [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(backend.ca)]
+                )
+            if backend.client_cert:
+                key = backend.client_key
+                own = read_client_certificate(backend.client_cert, key.reveal() if key else "")
+        except OpenSSLError:
+            message = "the certificates to trust cannot be read"
+            raise Unreachable(unreachable(message, "tls"), phase="tls") from None
+        except Unusable:
+            message = "the broker's client certificate cannot be used"
+            raise Unreachable(unreachable(message, "tls"), phase="tls") from None
+        return Policy(trusted, own)
 
 
 class _Ready(EncodedURL):

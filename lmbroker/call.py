@@ -25,6 +25,24 @@ ended with an in-band error), ``refused`` (we said no), ``backend_error`` (no ba
 answer), ``client_left``, ``failed`` (a fault of ours)."""
 
 
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP proxy on the way to a backend. ``shown`` is its address without the password."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: Secret | None = None
+
+    @property
+    def shown(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = f"{self.user}@" if self.user else ""
+        return f"http://{user}{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.shown!r})"
+
+
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """A configured place to send to.
 
@@ -35,11 +53,12 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     ``credential_ref`` says where the credential came from (``env:NAME``), never what it is;
     ``key_header`` is the header that carries it, "" for the usual one
     (``headers.credential_headers``). ``ca`` are the certificates
-    to trust, as PEM, in the place of the system's. At most ``max_in_flight`` calls are at it at
-    once; ``queue`` more wait for at most ``queue_timeout`` seconds each. ``keepalive``: connections
-    are used again. With ``passthrough_errors`` ``as-is`` not even its context overflows are told in
-    the words that clients of its dialect know. It is asked each ``check_interval`` seconds whether
-    it lives. ``headers`` go with each request.
+    to trust, as PEM, in the place of the system's; ``client_cert`` is our own for it with its
+    chain, as PEM, and ``client_key`` the key to it. ``proxy`` is on the way to it. At most
+    ``max_in_flight`` calls are at it at once; ``queue`` more wait for at most ``queue_timeout``
+    seconds each. ``keepalive``: connections are used again. With ``passthrough_errors`` ``as-is``
+    not even its context overflows are told in the words that clients of its dialect know. It is
+    asked each ``check_interval`` seconds whether it lives. ``headers`` go with each request.
     ``secrets`` is made of the others: what nobody may read in what the backend says; so is
     ``host``, the name in ``url``.
     """
@@ -55,6 +74,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     key_header: str = ""
     passthrough_errors: Literal["known-words", "as-is"] = "known-words"
     ca: str = ""
+    client_cert: str = ""
+    client_key: Secret | None = None
+    proxy: Proxy | None = None
     max_in_flight: int | None = None
     queue: int = 100
     queue_timeout: float = 30.0
@@ -72,6 +94,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
                 # A backend that repeats "Bearer KEY" may leave the first word out.
                 rest = value.reveal().partition(" ")[2].strip()
                 held += [Secret(rest)] if rest else []
+        if self.proxy is not None and self.proxy.password is not None:
+            held.append(self.proxy.password)
         msgspec.structs.force_setattr(self, "secrets", tuple(held))
         msgspec.structs.force_setattr(self, "host", urlsplit(self.url).hostname or "")
 

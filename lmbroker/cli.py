@@ -188,6 +188,8 @@ def _check(options: argparse.Namespace) -> int:
     urls = list(_operations(config))
     for line in (*urls, "") if urls else ():
         print(line)
+    for line in _ways_out(config):
+        print(line)
     for endpoint in config.server.listen:
         print(f"listens on {endpoint}")
     for endpoint in config.server.metrics_listen:
@@ -215,6 +217,21 @@ def _operations(config: Config) -> Iterator[str]:
         for operation, path in paths_of(backend.dialect)
     ]
     return _aligned([("backend", "operation", "url"), *rows]) if rows else iter(())
+
+
+def _ways_out(config: Config) -> Iterator[str]:
+    """What is on the way to backends, and what is shown there."""
+    backends = {
+        target.backend.name: target.backend
+        for alias in config.aliases.values()
+        for target in alias.targets
+    }
+    for backend in backends.values():
+        if backend.proxy is not None:
+            password = " (password set)" if backend.proxy.password is not None else ""
+            yield f"backend {backend.name} is reached through {backend.proxy.shown}{password}"
+        if backend.client_cert:
+            yield f"backend {backend.name} is shown a client certificate"
 
 
 def _several(config: Config) -> Iterator[str]:

@@ -4,14 +4,15 @@ with which credentials."""
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 
-from lmbroker.call import Backend, Timeouts
+from lmbroker.call import Backend, Proxy, Timeouts
+from lmbroker.client_certificate import Unusable, read_client_certificate
 from lmbroker.config_struct import read_fields
 from lmbroker.config_table import Table, describe
-from lmbroker.endpoints import backend_name, parse_url, sends_in_clear
+from lmbroker.endpoints import backend_name, parse_proxy, parse_url, sends_in_clear
 from lmbroker.redaction import redact
 from lmbroker.secret import Secret
 
@@ -50,6 +51,7 @@ _OURS = frozenset(
 """Headers that the broker writes itself."""
 _KEY_HEADERS = ("authorization", "x-api-key")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Secrets:
@@ -73,6 +75,20 @@ class Secrets:
             value = self._literal(table, key, reference)
         if not value.isascii() or not value.isprintable():
             table.complain(key, "the key has characters that no HTTP header may hold")
+            value = ""
+        return Secret(value) if value else None
+
+    def password(self, table: Table, key: str, reference: str) -> Secret | None:
+        """The password that stands in the value of ``key``; None after a complaint."""
+        if _is_reference(reference):
+            value = self._referred(table, key, reference)
+        elif _NEARLY_A_REFERENCE.match(reference):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the password itself')
+            value = ""
+        else:
+            value = self._literal(table, key, unquote(reference))
+        if not value.isprintable():
+            table.complain(key, "the password has characters that none may have")
             value = ""
         return Secret(value) if value else None
 
@@ -194,6 +210,7 @@ class Backends:
             )
         # Secrets all print alike: the headers as they are written tell them apart.
         told = (*map(str, fields.values()), repr(table.any("headers")))
+        told = (*told, repr(table.any("proxy")), repr(table.any("client_key")))
         identity = (url, exact, dialect, *references, *told, *timeouts.items())
         if not name and identity in self._inline:
             return self._inline[identity]
@@ -236,6 +253,8 @@ class Backends:
             table.complain("ca", f"the file {ca_file!r} holds no certificate")
         return {
             "ca": ca,
+            **self._client_certificate(table),
+            "proxy": self._proxy(table),
             "max_in_flight": table.integer("max_in_flight", 0, least=1, most=MANY) or None,
             "queue": table.integer("queue", 100, least=0, most=MANY),
             "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
@@ -249,6 +268,42 @@ class Backends:
                 "passthrough_errors", "known-words", choices=("known-words", "as-is")
             ),
         }
+
+    def _client_certificate(self, table: Table) -> dict[str, Any]:
+        """Our certificate for the backend and its key, as PEM. The key may stand with it."""
+        cert_file, key_file = table.text("client_cert"), table.text("client_key")
+        if key_file and not cert_file:
+            table.complain("client_key", "needs client_cert, the certificate that it belongs to")
+        if not cert_file:
+            return {}
+        certificates = self._secrets.file(table, "client_cert", cert_file)
+        key = self._secrets.file(table, "client_key", key_file) if key_file else certificates
+        if not certificates.strip() or not key.strip():
+            return {}
+        try:
+            read_client_certificate(certificates, key)
+        except Unusable as error:
+            table.complain(error.field, error.problem)
+            return {}
+        shown = "\n".join(_CERTIFICATE.findall(certificates))
+        return {"client_cert": shown, "client_key": Secret(key)}
+
+    def _proxy(self, table: Table) -> Proxy | None:
+        written = table.text("proxy", secret=True)
+        if not written:
+            return None
+        scheme, separator, rest = written.partition("://")
+        credentials, _, address = rest.rpartition("@")
+        host, port, problem = parse_proxy(f"{scheme}{separator}{address}")
+        user, _, reference = credentials.partition(":")
+        user = unquote(user)
+        if not user.isprintable() or ":" in user or (reference and not user):
+            problem = problem or "a proxy's user has a name without colons and control characters"
+        if problem:
+            table.complain("proxy", problem)
+            return None
+        password = self._secrets.password(table, "proxy", reference) if reference else None
+        return Proxy(host=host, port=port, user=user, password=password)
 
     def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:
         found: list[tuple[str, str | Secret]] = []

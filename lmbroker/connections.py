@@ -1,29 +1,27 @@
 """What sends requests to backends, as the door sees it, and how their connections are made
 (reliability.md A2, A5, A9). ``client`` holds what sends."""
 
-import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import treq.cookies
+from OpenSSL.SSL import RECEIVED_SHUTDOWN
 from twisted.internet import defer
-from twisted.internet.endpoints import (
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    wrapClientTLS,
-)
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import AcceptableCiphers, TLSVersion, optionsForClientTLS
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import (
-    IAgentEndpointFactory,
-    IBodyProducer,
-    IPolicyForHTTPS,
-)
+from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS
 from zope.interface import implementer
 
+from lmbroker.call import Backend
 from lmbroker.ciphers import CIPHERS
+from lmbroker.client_certificate import ClientCertificate
 from lmbroker.peer import watch_peer
+from lmbroker.proxy_tunnel import Tunnel
 from lmbroker.resolver import NamedEndpoint, Names
 
 HEADER_LIMIT = 256 * 1024
@@ -53,8 +51,9 @@ UNHEARD_SECONDS = 120
 """A backend that acknowledges nothing for so long has vanished."""
 
 
-SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
-"""Of these the system has no more for us: it is nobody's fault at the other end."""
+CONTEXTS = 256
+"""Most TLS contexts that are kept: one per host and what is trusted and shown there, which a reload
+may change."""
 
 Dropped = Callable[[str, str], None]
 """Told of a connection that was not used again although the backend had left it open: the name of
@@ -110,17 +109,59 @@ class _Guarded:
         return made.addCallback(connected)
 
 
+class _TLS(BufferingTLSTransport):
+    """TLS whose session may be resumed although the peer ended the connection and not its TLS, as
+    many servers do: OpenSSL would never use it again. Whether an answer is whole its framing
+    tells."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        connection: Any = self.wrappedProtocol
+        if connection.answered:
+            handle = self.getHandle()
+            handle.set_shutdown(handle.get_shutdown() | RECEIVED_SHUTDOWN)
+        super().connectionLost(reason)
+
+
+class _TLSFactory(TLSMemoryBIOFactory):
+    protocol = _TLS
+
+
+@implementer(IStreamClientEndpoint)
+class _Secured:
+    """TLS over what ``endpoint`` connects to, from its first byte on."""
+
+    __slots__ = ("_creator", "_endpoint")
+
+    def __init__(self, creator: Any, endpoint: IStreamClientEndpoint) -> None:
+        self._creator = creator
+        self._endpoint = endpoint
+
+    def connect(self, factory: Any) -> "defer.Deferred[Any]":
+        made: defer.Deferred[Any] = self._endpoint.connect(
+            _TLSFactory(self._creator, True, factory)
+        )
+        return made.addCallback(lambda tls: tls.wrappedProtocol)
+
+
 @implementer(IPolicyForHTTPS)
 class Policy:
     """TLS 1.2 with forward secrecy or 1.3, to a backend whose certificate is the host's.
-    ``trusted``: the authorities that may have signed it; None for the system's."""
+    ``trusted``: the authorities that may have signed it; None for the system's. ``own``: the
+    certificate that we show where we are asked for one, with its key and its chain."""
 
-    def __init__(self, trusted: Any = None) -> None:
+    def __init__(self, trusted: Any = None, own: ClientCertificate | None = None) -> None:
         self._trusted = trusted
-        self._options = {
+        self._options: dict[str, object] = {
             "acceptableCiphers": AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
             "raiseMinimumTo": TLSVersion.TLSv1_2,
+            "enableSessionTickets": True,
         }
+        if own is not None:
+            self._options |= {
+                "privateKey": own.key,
+                "certificate": own.certificate,
+                "extraCertChain": list(own.chain),
+            }
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
         name = hostname.decode("ascii")
@@ -129,39 +170,56 @@ class Policy:
         )
 
 
-@implementer(IAgentEndpointFactory)
 class Endpoints:
-    """IP literals connect without a resolver; names race their addresses."""
+    """Where backends are reached. IP literals connect without a resolver; names race their
+    addresses. ``policy`` gives a backend's ``IPolicyForHTTPS``."""
 
-    def __init__(self, reactor: Any, names: Names, policy: Any, connect_timeout: float) -> None:
+    def __init__(self, reactor: Any, names: Names, policy: Callable[[Backend], Any]) -> None:
         self._reactor = reactor
         self._names = names
         self._policy = policy
-        self._timeout = connect_timeout
-        self._creators: dict[tuple[bytes, int], Any] = {}
+        self._creators: dict[tuple[Any, ...], Any] = {}
 
-    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
+    def to(self, backend: Backend, uri: Any, seconds: float) -> IStreamClientEndpoint:
+        """The endpoint of ``uri``, which is of ``backend``; connecting may take ``seconds``, the
+        proxy's answer where there is one among them."""
         host = uri.host.decode("ascii").strip("[]")
         endpoint: Any
-        if ":" in host:
-            endpoint = TCP6ClientEndpoint(self._reactor, host, uri.port, self._timeout)
-        elif host.replace(".", "").isdigit():
-            endpoint = TCP4ClientEndpoint(self._reactor, host, uri.port, self._timeout)
+        if backend.proxy is None:
+            endpoint = self._tcp(host, uri.port, seconds)
         else:
-            endpoint = NamedEndpoint(self._reactor, self._names, host, uri.port, self._timeout)
-        endpoint = _Guarded(endpoint)
+            proxy = backend.proxy
+            endpoint = self._tcp(proxy.host, proxy.port, seconds)
+            endpoint = Tunnel(self._reactor, endpoint, proxy, host, uri.port, seconds)
         if uri.scheme == b"https":
-            # One context per host: loading the trust store costs milliseconds of the reactor.
-            key = (uri.host, uri.port)
-            creator = self._creators.get(key)
-            if creator is None:
-                creator = self._creators[key] = self._policy.creatorForNetloc(uri.host, uri.port)
-            endpoint = wrapClientTLS(creator, endpoint)
+            endpoint = _Secured(self._creator(backend, uri), endpoint)
         return endpoint  # type: ignore[no-any-return]
 
+    def _tcp(self, host: str, port: int, seconds: float) -> IStreamClientEndpoint:
+        endpoint: Any
+        if ":" in host:
+            endpoint = TCP6ClientEndpoint(self._reactor, host, port, seconds)
+        elif host.replace(".", "").isdigit():
+            endpoint = TCP4ClientEndpoint(self._reactor, host, port, seconds)
+        else:
+            endpoint = NamedEndpoint(self._reactor, self._names, host, port, seconds)
+        return _Guarded(endpoint)
 
-EndpointsOf = Callable[[float, str], Endpoints]
-"""By the seconds that connecting may take and whom to trust (``Backend.ca``)."""
+    def _creator(self, backend: Backend, uri: Any) -> Any:
+        """One context per host: loading the trust store costs milliseconds of the reactor, and
+        sessions are resumed within one only."""
+        key = (uri.host, uri.port, backend.ca, backend.client_cert)
+        creator = self._creators.get(key)
+        if creator is None:
+            creator = self._policy(backend).creatorForNetloc(uri.host, uri.port)
+            if len(self._creators) >= CONTEXTS:
+                self._creators.pop(next(iter(self._creators)))
+            self._creators[key] = creator
+        return creator
+
+
+EndpointTo = Callable[[Backend, Any, float], IStreamClientEndpoint]
+"""As ``Endpoints.to``."""
 
 
 class _NoHeaders(Headers):

@@ -194,6 +194,24 @@ def parse_url(url: str, *, exact: bool = False) -> tuple[str, str]:
     return base if exact else api_root(base), ""
 
 
+def parse_proxy(address: str) -> tuple[str, int, str]:
+    """Host and port of an HTTP proxy, written as ``http://host:port``."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "", 0, "expected http://host:port"
+    if parts.scheme == "https":
+        return "", 0, "TLS to the proxy itself is not supported: expected http://host:port"
+    if parts.scheme != "http" or parts.path not in ("", "/") or parts.query or parts.fragment:
+        return "", 0, "expected http://host:port, or http://user:password@host:port"
+    if not _HOST.fullmatch(host):
+        return "", 0, "the proxy has no valid host name"
+    if not port:
+        return "", 0, "the proxy needs a port from 1 to 65535"
+    return host, port, ""
+
+
 def api_root(url: str) -> str:
     """The URL below which a backend's operations live; its own root's root is itself.
 

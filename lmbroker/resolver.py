@@ -7,6 +7,7 @@ as long as it likes, and cannot be stopped. Each name has at most one, so a slow
 nobody who wants another, and there are no more of them than names in the configuration.
 """
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -37,6 +38,9 @@ NOT_FOUND_SECONDS = 1.0
 
 RACE_SECONDS = 0.05
 """After so long without a connection the next address of a name is tried as well."""
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+"""Of these the system has no more for us: it is nobody's fault at the other end."""
 
 Address = IPv4Address | IPv6Address
 _ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}

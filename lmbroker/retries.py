@@ -58,6 +58,9 @@ _OF_THE_CALL: frozenset[Kind] = frozenset(
 
 _OF_THE_KEY: frozenset[Kind] = frozenset({"auth", "permission", "billing", "rate_limit"})
 
+_TO_BE_MENDED = frozenset({"tls", "proxy_auth", "proxy_refused"})
+"""Codes of failures to reach a backend that do not pass by themselves."""
+
 Blame = Literal["target", "key", "call", "nobody"]
 
 
@@ -97,9 +100,9 @@ def blame(error: AttemptFailed) -> Blame:
 
 def lasting(error: BrokerError) -> bool:
     """Whether the failure stays until somebody changes something: a refused credential, an empty
-    account, a certificate that does not fit."""
+    account, a certificate that does not fit, a proxy that lets nobody through."""
     info = error.info
-    return info.code == "tls" or _unpaid(info)
+    return info.code in _TO_BE_MENDED or _unpaid(info)
 
 
 def elsewhere(error: BrokerError, rules: Retries) -> bool:

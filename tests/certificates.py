@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
 
 DAY = datetime.timedelta(days=1)
 
@@ -15,9 +15,9 @@ DAY = datetime.timedelta(days=1)
 class Authority:
     """``pem`` is what a client must know to trust the ``server``s."""
 
-    def __init__(self):
+    def __init__(self, name="test authority"):
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
         self.pem = made.public_bytes(serialization.Encoding.PEM).decode()
 
@@ -28,6 +28,26 @@ class Authority:
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         made = self._signed(subject, key, names, expired=expired)
         return CertificateOptions(privateKey=key, certificate=made, **options)
+
+    def asking(self, name="localhost", *, of=None, **options):
+        """A server that wants a certificate of its clients, signed by ``of``, else by itself."""
+        trusted = [Certificate.loadPEM((of or self).pem)]
+        return self.server(name, trustRoot=trustRootFromCertificates(trusted), **options)
+
+    def files(self, folder, name="client", *, password=None):
+        """Paths of a certificate for ``name`` and of its key, both in ``folder``."""
+        made = self.server(name)
+        cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+        cert.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
+        secret = serialization.BestAvailableEncryption(password) if password else None
+        key.write_bytes(
+            made.privateKey.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                secret or serialization.NoEncryption(),
+            )
+        )
+        return cert, key
 
     def _signed(self, subject, key, extension, *, expired=False):
         now = datetime.datetime.now(datetime.UTC)

@@ -903,7 +903,7 @@ def _inline_default(value):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 6
+    assert len(examples) == 7
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()

@@ -17,7 +17,7 @@ from lmbroker.call import Backend
 from lmbroker.client.connection import Connection
 from lmbroker.client.pool import Key, Pool
 from lmbroker.client.response import Response
-from lmbroker.connections import Dropped, EndpointsOf
+from lmbroker.connections import Dropped, EndpointTo
 from lmbroker.pieces import PIECE
 
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
@@ -31,9 +31,9 @@ def _unheard(backend: str, why: str) -> None: ...
 class Lean:
     """Sends requests. Holds the idle connections; ``dropped`` hears of those given up."""
 
-    def __init__(self, reactor: Any, endpoints: EndpointsOf, dropped: Dropped = _unheard) -> None:
+    def __init__(self, reactor: Any, endpoint_to: EndpointTo, dropped: Dropped = _unheard) -> None:
         self._pool = Pool(reactor, dropped)
-        self._endpoints = endpoints
+        self._endpoint_to = endpoint_to
 
     def exchange(
         self,
@@ -45,7 +45,7 @@ class Lean:
     ) -> "Exchange":
         """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
         used before."""
-        return Exchange(self._pool, self._endpoints, backend, fields, connect_timeout, fresh)
+        return Exchange(self._pool, self._endpoint_to, backend, fields, connect_timeout, fresh)
 
     def make_room(self) -> None:
         """Let go of the idle connections: their descriptors are needed."""
@@ -70,7 +70,7 @@ class Exchange:
     __slots__ = (
         "_backend",
         "_connect_timeout",
-        "_endpoints",
+        "_endpoint_to",
         "_fields",
         "_fresh",
         "_pool",
@@ -81,7 +81,7 @@ class Exchange:
     def __init__(
         self,
         pool: Pool,
-        endpoints: EndpointsOf,
+        endpoint_to: EndpointTo,
         backend: Backend,
         fields: Mapping[str, str],
         connect_timeout: float,
@@ -89,7 +89,7 @@ class Exchange:
     ) -> None:
         self.reused = False
         self._pool = pool
-        self._endpoints = endpoints
+        self._endpoint_to = endpoint_to
         self._backend = backend
         self._fields = fields
         self._connect_timeout = connect_timeout
@@ -105,7 +105,8 @@ class Exchange:
     ) -> "Deferred[IResponse]":
         backend = self._backend
         keep = backend.keepalive
-        target, before, key = _target(uri, backend.name, backend.ca)
+        proxy = backend.proxy.shown if backend.proxy is not None else ""
+        target, before, key = _target(uri, backend.name, backend.ca, backend.client_cert, proxy)
         body: Any = bodyProducer
         content = b"" if body is None else body.content
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(content)
@@ -115,7 +116,7 @@ class Exchange:
         request = b"".join(head if rest else (*head, content))
         connection = None if self._fresh or not keep else self._pool.take(key)
         if connection is None:
-            endpoint = self._endpoints(self._connect_timeout, backend.ca).endpointForURI(target)
+            endpoint = self._endpoint_to(backend, target, self._connect_timeout)
             made: Deferred[Any] = endpoint.connect(_Opening(self._pool, key))
             return made.addCallbacks(
                 Connection.send, _not_made, (request, keep, self._response, rest)
@@ -154,7 +155,9 @@ class _Opening(Factory):
 
 
 @lru_cache(maxsize=1024)
-def _target(uri: bytes, backend: str, ca: str) -> tuple[URI, bytes, Key]:
+def _target(
+    uri: bytes, backend: str, ca: str, client_cert: str, proxy: str
+) -> tuple[URI, bytes, Key]:
     """Where a URI leads, what a request to it begins with but for its method, and to whom its
     connections belong."""
     target = URI.fromBytes(uri)
@@ -162,4 +165,5 @@ def _target(uri: bytes, backend: str, ca: str) -> tuple[URI, bytes, Key]:
     if (target.scheme, target.port) not in _DEFAULT_PORTS:
         host = b"%b:%d" % (host, target.port)
     line = b" %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n" % (target.originForm, host)
-    return target, line, (target.scheme, target.host, target.port, backend, ca)
+    key = (target.scheme, target.host, target.port, backend, ca, client_cert, proxy)
+    return target, line, key

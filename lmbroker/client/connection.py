@@ -72,6 +72,7 @@ class Connection(Protocol):
         "_end",
         "_fields",
         "_keep",
+        "_looked_at",
         "_parser",
         "_paused",
         "_pool",
@@ -115,10 +116,16 @@ class Connection(Protocol):
         """llhttp waits for the next chunk of the body."""
         self._parser: Any = HttpResponseParser(self)
 
+    @property
+    def answered(self) -> bool:
+        """Whether it has carried a whole answer."""
+        return self._wire is not None
+
     def connectionMade(self) -> None:
         if isinstance(self.transport, TCPConnection):
             # Straight here, past what waited for the connection to be made.
             self.transport.protocol = self
+        self._looked_at = self._pool.sessions.offer(self.key, self.transport)
 
     def send(
         self, request: bytes, keep: bool, response: Response, rest: bytes = b""
@@ -402,6 +409,8 @@ class Connection(Protocol):
         self._chunked = self._aligned = False
         transport = self.transport
         if transport is not None:
+            if self._wire is None:
+                self._pool.sessions.keep(self.key, transport, self._looked_at)
             if not self._keep:
                 self._pool.close(self)
             elif unsent(transport) or self._still_sending():

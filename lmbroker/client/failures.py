@@ -1,5 +1,6 @@
 """Which of our errors a failure of a client is: ours and Twisted's fail alike."""
 
+import re
 from typing import Any
 
 from OpenSSL.SSL import Error as OpenSSLError
@@ -17,10 +18,17 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 
-from lmbroker.connections import SHORTAGES, TooLong
+from lmbroker.connections import TooLong
 from lmbroker.errors import Broken, ErrorInfo, OutOfResources, TimedOut, Unreachable
+from lmbroker.proxy_tunnel import ProxyFailed
+from lmbroker.resolver import SHORTAGES
 
 _ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
+
+
+_CERTIFICATE_REFUSED = re.compile(r"alert (?:.*certificate|unknown ca|access denied)")
+"""What OpenSSL says of the alerts of a server that did not like our certificate (RFC 8446, 6.2). A
+server of TLS 1.2 says no more than "handshake failure" where there was none."""
 
 
 class StaleConnection(Exception):
@@ -55,6 +63,8 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
         return error
     if isinstance(error, ResponseFailed) and error.reasons[0].check(TooLong):
         return broken("the backend's response headers are too large", "bad_response")
+    if isinstance(error, ProxyFailed):
+        return _of_the_proxy(error)
     cause = _cause(error)
     if isinstance(cause, DNSLookupError):
         return Unreachable(unreachable("the backend's host name was not found", "dns"))
@@ -69,12 +79,20 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
     if isinstance(cause, ConnectError):
         return Unreachable(unreachable("the backend cannot be reached", "unreachable"))
     if isinstance(cause, OpenSSLError | VerificationError) and not reused:
-        return Unreachable(
-            unreachable("a secure connection to the backend failed", "tls"), phase="tls"
-        )
+        message = "a secure connection to the backend failed"
+        if _CERTIFICATE_REFUSED.search(reason_of(error)):
+            message = "the backend did not accept the broker's client certificate, or got none"
+        return Unreachable(unreachable(message, "tls"), phase="tls")
     if isinstance(error, _ANSWER_LOST) and _of_the_network(cause, reused):
         return broken("the backend closed the connection", "closed_before_headers")
     return broken("the backend's answer is not valid HTTP", "bad_response")
+
+
+def _of_the_proxy(error: ProxyFailed) -> Exception:
+    message = f"the proxy to the backend gives no way: {error.reason}"
+    if error.code == "timeout_connect":
+        return TimedOut(slow(message, error.code), phase="proxy", sent=False)
+    return Unreachable(unreachable(message, error.code), phase="proxy")
 
 
 def _of_the_network(cause: Any, reused: bool) -> bool:

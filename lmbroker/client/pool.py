@@ -6,13 +6,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from lmbroker import connections
+from lmbroker.client.sessions import Sessions
 
 if TYPE_CHECKING:
     from lmbroker.client.connection import Connection
 
-Key = tuple[bytes, bytes, int, str, str]
-"""Scheme, host, port, the backend's name, whom it trusts: two backends at one address may trust
-different authorities."""
+Key = tuple[bytes, bytes, int, str, str, str, str]
+"""Scheme, host, port, the backend's name, the authorities trusted and the certificate shown there,
+the proxy on the way: two backends at one address may differ in all of these."""
 
 
 class Pool:
@@ -28,6 +29,7 @@ class Pool:
 
     def __init__(self, reactor: Any, dropped: connections.Dropped = lambda backend, why: None):
         self.seconds = reactor.seconds
+        self.sessions = Sessions(reactor.seconds)
         self._reactor = reactor
         self._dropped = dropped
         self._idle: dict[Key, list[Connection]] = {}

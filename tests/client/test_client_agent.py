@@ -25,7 +25,7 @@ class Endpoints:
         self.slow = False
         self.connecting = []
 
-    def endpointForURI(self, uri):
+    def to(self, uri):
         self.uris.append(uri)
         return self
 
@@ -46,7 +46,7 @@ class Asker:
 
     def __init__(self):
         self.endpoints = Endpoints()
-        self.engine = Lean(Clock(), lambda connect_timeout, ca: self.endpoints)
+        self.engine = Lean(Clock(), lambda backend, uri, seconds: self.endpoints.to(uri))
 
     def ask(self, url="http://127.0.0.1:8000/v1/chat", body=b"{}", fresh=False, more=(), **options):
         backend = Backend(name="b", url=url, dialect="openai", **options)
