@@ -89,7 +89,7 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
 
 
 def _of_the_proxy(error: ProxyFailed) -> Exception:
-    message = f"the proxy to the backend gives no way: {error.reason}"
+    message = f"there is no way through the proxy to the backend: {error.reason}"
     if error.code == "timeout_connect":
         return TimedOut(slow(message, error.code), phase="proxy", sent=False)
     return Unreachable(unreachable(message, error.code), phase="proxy")
