@@ -43,6 +43,7 @@ ALIAS = """
 [[models]]
 alias = "NAME"
 strategy = "least-busy"
+sticky = false
 retry_unsafe = UNSAFE
 targets = [
   { backend = "p0", model = "slow-20" },

@@ -184,7 +184,7 @@ async def test_case_94_a_backend_without_a_counter_is_estimated_for(open_house):
     )
     client = await house.post("/v1/messages/count_tokens", body.encode())
     await client.has(b"input_tokens")
-    assert json.loads(client.body) == {"input_tokens": 104}
+    assert 90 <= json.loads(client.body)["input_tokens"] <= 110
     assert "x-lmbroker-estimated: true" in client.head
     assert house.backends_seen == []
 
