@@ -99,7 +99,9 @@ def content_of(answer: bytes) -> list[JSON]:
         return blocks
     blocks, pieces = [], {}
     for frame in Reader().feed(answer):
-        event = json.loads(frame.data or b"{}")
+        if frame.data is None:
+            continue
+        event = json.loads(frame.data)
         if event["type"] == "content_block_start":
             blocks.append(event["content_block"])
             pieces[event["index"]] = ""
