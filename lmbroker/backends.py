@@ -41,6 +41,7 @@ from lmbroker.endpoints import operation_url
 from lmbroker.errors import OutOfResources, Unreachable
 from lmbroker.gate import Gate
 from lmbroker.headers import credential_headers
+from lmbroker.key_files import KeyFiles
 from lmbroker.proxy_tunnel import ProxyFailed
 from lmbroker.resolver import Names
 from lmbroker.secret import Secret
@@ -56,6 +57,8 @@ SHORTAGE_LOG_SECONDS = 60.0
 SECURE = "secure connection"
 THROUGH_PROXY = "way through the proxy"
 """What there is none of, in the log."""
+
+_KEY_REFUSED = frozenset({401, 403})
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -164,6 +167,7 @@ class Backends:
         self._usual_policy = policy or Policy()
         endpoints = Endpoints(reactor, Names(reactor), self._policy)
         self._client = Lean(reactor, endpoints.to, dropped)
+        self._key_files = KeyFiles(reactor)
         self._gates: dict[tuple[Any, ...], Gate] = {}
         self._deadlines: dict[float, Deadlines] = {}
         self._no_way: dict[str, str] = {}
@@ -182,14 +186,14 @@ class Backends:
         cancelled.
         """
         if backend.max_in_flight is None:
-            return self._send(backend, outbound, timeouts)
+            return self._keyed(backend, outbound, timeouts)
         return self._in_turn(backend, backend.max_in_flight, outbound, timeouts)
 
     def get(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> Coroutine[Any, Any, BackendAnswer]:
         """GET of a backend, beside its calls: takes no place from them. Raises as ``send``."""
-        return self._send(backend, outbound, timeouts)
+        return self._keyed(backend, outbound, timeouts)
 
     async def _in_turn(
         self, backend: Backend, limit: int, outbound: Outbound, timeouts: Timeouts
@@ -198,7 +202,7 @@ class Backends:
         gate = self._gate(backend, limit)
         leave = gate.at_once() or await gate.turn()
         try:
-            answer = await self._send(backend, outbound, timeouts)
+            answer = await self._keyed(backend, outbound, timeouts)
         except BaseException:
             leave()
             raise
@@ -211,6 +215,38 @@ class Backends:
         if gate is None:
             gate = self._gates[key] = Gate(self._reactor, *key[1:])
         return gate
+
+    def _keyed(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> Coroutine[Any, Any, BackendAnswer]:
+        """With the keys that stand in the backend's files now."""
+        if not backend.key_files:
+            return self._send(backend, outbound, timeouts)
+        return self._by_files(backend, outbound, timeouts)
+
+    async def _by_files(
+        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
+    ) -> BackendAnswer:
+        """Where a key is refused and its file holds another one by now, the call is sent once
+        more."""
+        await self._key_files.look(backend)
+        keys = [secret.reveal() for secret in backend.key_files]
+        answer = await self._send(backend, outbound, timeouts)
+        if answer.status not in _KEY_REFUSED:
+            return answer
+        try:
+            await self._key_files.again(backend)
+        except BaseException:
+            answer.abort()
+            raise
+        if keys == [secret.reveal() for secret in backend.key_files]:
+            return answer
+        answer.abort()
+        self.log.info(
+            "Backend {backend} refused a key that was replaced meanwhile: asking again",
+            backend=backend.name,
+        )
+        return await self._send(backend, outbound, timeouts)
 
     async def _send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool = False

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lmbroker.losses import Mode
-from lmbroker.secret import Secret
+from lmbroker.secret import FileSecret, Secret
 from lmbroker.unified.response import Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
@@ -59,8 +59,8 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     seconds each. ``keepalive``: connections are used again. With ``passthrough_errors`` ``as-is``
     not even its context overflows are told in the words that clients of its dialect know. It is
     asked each ``check_interval`` seconds whether it lives. ``headers`` go with each request.
-    ``secrets`` is made of the others: what nobody may read in what the backend says; so is
-    ``host``, the name in ``url``.
+    ``secrets`` is made of the others: what nobody may read in what the backend says; so are
+    ``key_files``, those of them that stand in files, and ``host``, the name in ``url``.
     """
 
     name: str
@@ -84,19 +84,17 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     check_interval: float | None = None
     headers: tuple[tuple[str, str | Secret], ...] = ()
     secrets: tuple[Secret, ...] = ()
+    key_files: tuple[FileSecret, ...] = ()
     host: str = ""
 
     def __post_init__(self) -> None:
         held = [] if self.credential is None else [self.credential]
-        for _, value in self.headers:
-            if isinstance(value, Secret):
-                held.append(value)
-                # A backend that repeats "Bearer KEY" may leave the first word out.
-                rest = value.reveal().partition(" ")[2].strip()
-                held += [Secret(rest)] if rest else []
+        held += [value for _, value in self.headers if isinstance(value, Secret)]
+        files = tuple(secret for secret in held if isinstance(secret, FileSecret))
         if self.proxy is not None and self.proxy.password is not None:
             held.append(self.proxy.password)
         msgspec.structs.force_setattr(self, "secrets", tuple(held))
+        msgspec.structs.force_setattr(self, "key_files", files)
         msgspec.structs.force_setattr(self, "host", urlsplit(self.url).hostname or "")
 
     def __repr__(self) -> str:

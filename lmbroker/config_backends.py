@@ -14,7 +14,7 @@ from lmbroker.config_struct import read_fields
 from lmbroker.config_table import Table, describe
 from lmbroker.endpoints import backend_name, parse_proxy, parse_url, sends_in_clear
 from lmbroker.redaction import redact
-from lmbroker.secret import Secret
+from lmbroker.secret import FileSecret, Secret
 
 DIALECTS = ("openai", "anthropic")
 MANY = 1_000_000
@@ -63,6 +63,7 @@ class Secrets:
         self.literal = False
         self._environ = environ
         self._read_file = read_file
+        self._in_files: dict[str, FileSecret] = {}
 
     def credential(self, table: Table, key: str, reference: str) -> Secret | None:
         """The secret that the value of ``key`` leads to; None after a complaint."""
@@ -76,7 +77,7 @@ class Secrets:
         if not value.isascii() or not value.isprintable():
             table.complain(key, "the key has characters that no HTTP header may hold")
             value = ""
-        return Secret(value) if value else None
+        return self._secret(reference, value) if value else None
 
     def password(self, table: Table, key: str, reference: str) -> Secret | None:
         """The password that stands in the value of ``key``; None after a complaint."""
@@ -109,7 +110,14 @@ class Secrets:
         if not value.isascii() or not value.isprintable():
             table.complain(key, "the value has characters that no HTTP header may hold")
             value = ""
-        return Secret(value) if value and secret else value
+        return self._secret(written, value) if value and secret else value
+
+    def _secret(self, reference: str, value: str) -> Secret:
+        """One for each file, however many backends name it."""
+        kind, _, path = reference.partition(":")
+        if kind != "file":
+            return Secret(value)
+        return self._in_files.setdefault(path, FileSecret(value, path))
 
     def _referred(self, table: Table, key: str, reference: str) -> str:
         """What a reference leads to; "" after a complaint."""

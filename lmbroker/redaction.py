@@ -50,8 +50,9 @@ _WORDS = tuple(name for name in ErrorInfo.__struct_fields__ if name not in ("kin
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
     """``text`` with the given secrets masked, and whatever has the shape of a kind of key."""
     for secret in secrets:
-        if secret is not None and secret.reveal():
-            text = _spellings(secret.reveal()).sub(MASK, text)
+        for word in secret.words if secret is not None else ():
+            if word:
+                text = _spellings(word).sub(MASK, text)
     return _SHAPES.sub(MASK, text)
 
 
@@ -60,7 +61,7 @@ def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
     no key, and spell a credential in no way but its own."""
     if _PLAIN.fullmatch(value):
         for secret in secrets:
-            if secret is not None and secret.reveal() in value:
+            if secret is not None and any(word in value for word in secret.words):
                 break
         else:
             return value

@@ -1,19 +1,24 @@
 """A credential that does not print."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
+
+FORMER = 4
+"""So many former values of a credential are still masked."""
 
 
 class Secret:
     """Holds a credential; only :meth:`reveal` gives it away.
 
     ``repr``, ``str`` and ``format`` show ``***``; comparing, pickling and JSON encoding are
-    refused, so that a secret cannot slip into a log line or an error by accident.
+    refused, so that a secret cannot slip into a log line or an error by accident. ``words`` are
+    what nobody may read in what others write.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "words")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self.words = _words(value)
 
     def reveal(self) -> str:
         """The credential itself, for the one header that needs it."""
@@ -35,3 +40,30 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("secrets are not pickled")
+
+
+class FileSecret(Secret):
+    """A credential that stands in a file and may become another one there. ``key_files`` reads it
+    again: ``seen`` is the file as it was last read, ``next_look`` when it is looked at again, in
+    seconds of the reactor's clock, ``problem`` why it could not be read, "" where it could."""
+
+    __slots__ = ("next_look", "path", "problem", "seen")
+
+    def __init__(self, value: str, path: str) -> None:
+        super().__init__(value)
+        self.path = path
+        self.seen: Any = None
+        self.next_look = float("-inf")
+        self.problem = ""
+
+    def turn(self, value: str) -> None:
+        """The credential is ``value`` from now on; the former ones stay among ``words``."""
+        self._value = value
+        self.words = tuple(dict.fromkeys((*_words(value), *self.words)))[: 2 * (1 + FORMER)]
+
+
+def _words(value: str) -> tuple[str, ...]:
+    """``value``, and what stands behind its first word: whoever repeats "Bearer KEY" may leave the
+    first word out."""
+    rest = value.partition(" ")[2].strip()
+    return (value, rest) if rest else (value,)

@@ -989,7 +989,7 @@ def test_a_secret_behind_a_first_word_is_known_without_it():
     text = HEADERS.replace("HEADER", 'x-auth = "file:/bearer"')
     config = parse(text, name="c", environ={}, read_file=lambda path: "Bearer abc\n")
     held = config.alias("m").targets[0].backend.secrets
-    assert [each.reveal() for each in held] == ["Bearer abc", "abc"]
+    assert [each.words for each in held] == [("Bearer abc", "abc")]
 
 
 def test_headers_tell_backends_apart_by_their_reference():

@@ -283,7 +283,7 @@ def _job(step: Any, terms: Terms, **more: Any) -> Job:
         dialect=backend.dialect,
         omit_attribution=backend.omit_attribution,
         model=terms.target.model,
-        secrets=tuple(secret.reveal() for secret in backend.secrets),
+        secrets=tuple(word for secret in backend.secrets for word in secret.words),
         mode=terms.mode,
         overrides=dict(terms.overrides),
         **more,

@@ -4,7 +4,7 @@
 than asked is converted on the passthrough path too (translation.md 4.3, point 7).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -15,6 +15,8 @@ from lmbroker.adapters import stream_errors
 from lmbroker.adapters.base import Adapter, Reading, Reply
 from lmbroker.adapters.error_bodies import NOT_LET_IN
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
+from lmbroker.redaction import redact_error
+from lmbroker.secret import Secret
 from lmbroker.sse import Reader, SSEError
 from lmbroker.unified import json_text
 from lmbroker.unified.counting import tokens_of_bytes
@@ -55,9 +57,10 @@ def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
     return stepped
 
 
-def object_of(body: bytes) -> dict[str, Any]:
+def object_of(body: bytes, secrets: Iterable[Secret | None] = ()) -> dict[str, Any]:
     """The JSON object of a backend's answer with status 200. Raises Broken; BackendRefused where it
-    tells an error in the place of an answer: the one place where that is seen."""
+    tells an error in the place of an answer: the one place where that is seen. ``secrets`` are
+    masked in that."""
     try:
         answer = envelope.decode(body.lstrip())
     except Refused:
@@ -67,7 +70,7 @@ def object_of(body: bytes) -> dict[str, Any]:
         ) from None
     error = stream_errors.error_instead(answer)
     if error is not None:
-        raise BackendRefused(error, phase="answer")
+        raise BackendRefused(redact_error(error, secrets), phase="answer")
     return answer
 
 

@@ -85,7 +85,7 @@ class Passthrough:
 
     @conversion.of_an_answer
     def unary(self, body: bytes, *, now: int) -> Unary:
-        answer = conversion.object_of(body)
+        answer = conversion.object_of(body, self._target.backend.secrets)
         usage, stop = self._adapter.gist(answer)
         if answer.get("error"):
             # An error beside the answer: it may repeat our credential.
