@@ -4,6 +4,7 @@ The point of no return is a ``return``: an operation may try several backends, b
 it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is told in-band.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -178,7 +179,7 @@ class Broker:
 
     async def _lacking(self, call: Call, route: Route, now: float) -> Sequence[str]:
         """What each target of ``route`` cannot take of ``call``, "" for those that suit it."""
-        needs = suitability.needs_of(call)
+        needs = suitability.Needs(call)
         targets = []
         for each in route.targets:
             target = routing.named(each, call.alias)
@@ -186,8 +187,9 @@ class Broker:
             targets.append((target, {**learned, **route.overrides(target)}))
         if any(suitability.may_be_too_long(needs, *each) for each in targets):
             large = len(call.body) >= LARGE
-            tokens = await self.offload.estimate(call) if large else estimate(call)
-            needs = msgspec.structs.replace(needs, tokens=tokens)
+            # What we cannot read, its backend may: nothing is known of its length then.
+            with contextlib.suppress(Refused):
+                needs.tokens = await self.offload.estimate(call) if large else estimate(call)
         return [suitability.lacking(needs, *each) for each in targets]
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:

@@ -75,8 +75,8 @@ def conversation_of(call: Call) -> str:
 
 def _beginning(fields: Mapping[str, Any]) -> str:
     """The instructions and all messages to the first one of the user, hashed."""
-    raw = bytes(fields.get("messages", b""))
-    if not raw or len(raw) > LONGEST_HEAD:
+    raw = fields.get("messages", b"")
+    if not 0 < memoryview(raw).nbytes <= LONGEST_HEAD:
         return ""
     digest = blake2b(bytes(fields.get("system", b"")), digest_size=16)
     try:

@@ -65,7 +65,7 @@ def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator
     if len(route.targets) == 1:
         return
     call = Call(id="offline", operation="chat", dialect=dialect, alias=name, body=body)
-    needs = msgspec.structs.replace(suitability.needs_of(call), tokens=estimate(call))
+    needs = suitability.Needs(call, estimate(call))
     for at, target in enumerate(route.targets):
         lack = suitability.lacking(needs, routing.named(target, name), route.overrides(target))
         if lack:

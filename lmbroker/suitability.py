@@ -6,10 +6,10 @@ it, is tried after those that suit it; where none does, the order stays as it is
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-import msgspec
-
+from lmbroker import envelope
 from lmbroker.call import Call, Target
 from lmbroker.profiles import profile
 
@@ -28,39 +28,43 @@ _SERVER_TOOL = re.compile(
 )
 
 
-class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request holds. ``bytes`` is its length; ``tokens`` estimates its input tokens, 0
-    where nobody has to know."""
+class Needs:
+    """What a request holds, each looked for when a target is known to lack it. ``tokens`` estimates
+    its input tokens, 0 where nobody has to know."""
 
-    dialect: str
-    images: bool = False
-    pdfs: bool = False
-    server_tools: bool = False
-    bytes: int = 0
-    tokens: int = 0
+    def __init__(self, call: Call, tokens: int = 0) -> None:
+        self.dialect = call.dialect
+        self.length = len(call.body)
+        self.tokens = tokens
+        self._call = call
 
+    @cached_property
+    def images(self) -> bool:
+        return _IMAGE.search(self._call.body) is not None
 
-def needs_of(call: Call) -> Needs:
-    """What ``call`` needs, by what shows in its bytes: a look at each of them, and no more."""
-    body = call.body
-    return Needs(
-        dialect=call.dialect,
-        images=_IMAGE.search(body) is not None,
-        pdfs=_PDF.search(body) is not None,
-        server_tools=_SERVER_TOOL.search(body) is not None or b'"web_search_options"' in body,
-        bytes=len(body),
-    )
+    @cached_property
+    def pdfs(self) -> bool:
+        return _PDF.search(self._call.body) is not None
+
+    @cached_property
+    def server_tools(self) -> bool:
+        fields = self._call.fields
+        if fields is None:
+            fields = envelope.read(self._call.body).fields
+        tools = bytes(fields.get("tools", b""))
+        return _SERVER_TOOL.search(tools) is not None or "web_search_options" in fields
 
 
 def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
     """What of a request ``target`` cannot take, "" where it suits. ``overrides`` are what was
     learned and configured of its model."""
     known = profile(target.backend.dialect, target.model, overrides, host=target.backend.host)
-    if needs.images and not known.vision:
+    if not known.vision and needs.images:
         return "it takes no images"
-    if needs.pdfs and not known.pdf:
+    if not known.pdf and needs.pdfs:
         return "it takes no PDFs"
-    if needs.server_tools and needs.dialect != target.backend.dialect and not known.server_tools:
+    foreign = needs.dialect != target.backend.dialect
+    if foreign and not known.server_tools and needs.server_tools:
         return "its vendor does not run the tools that are asked for"
     if known.context is not None and needs.tokens > known.context * MARGIN:
         return f"its context is {known.context} tokens, and the request has about {needs.tokens}"
@@ -71,4 +75,4 @@ def may_be_too_long(needs: Needs, target: Target, overrides: Mapping[str, Any]) 
     """Whether a request may have more tokens than ``target`` takes, so that an estimate is worth
     its cost."""
     known = profile(target.backend.dialect, target.model, overrides, host=target.backend.host)
-    return known.context is not None and needs.bytes > known.context * BYTES_PER_TOKEN
+    return known.context is not None and needs.length > known.context * BYTES_PER_TOKEN

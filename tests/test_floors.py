@@ -95,6 +95,7 @@ FLOORS = {
 SIDEWAYS = {
     ("call", "unified"),
     ("course", "conversations"),
+    ("suitability", "envelope"),
     ("conversations", "envelope"),
     ("call", "losses"),
     ("losses", "unified"),

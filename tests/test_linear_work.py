@@ -156,7 +156,8 @@ def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
         if call is None:
             return
         quietly(estimate, call)
-        suitability.needs_of(call)
+        needs = suitability.Needs(call)
+        _ = needs.images, needs.pdfs, needs.server_tools
         for other in DIALECTS:
             for overrides in PROFILES:
                 mode: Mode = "lenient" if overrides is PROFILES[0] else "default"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmbroker.call import Backend, Call, Target
-from lmbroker.suitability import BYTES_PER_TOKEN, lacking, may_be_too_long, needs_of
+from lmbroker.suitability import BYTES_PER_TOKEN, Needs, lacking, may_be_too_long
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 A_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
@@ -33,17 +33,17 @@ def target(dialect="openai", model="house-model"):
     ],
 )
 def test_a_target_that_cannot_take_a_part_lacks_it(part, overrides, words):
-    assert words in lacking(needs_of(call(part)), target(), overrides)
-    assert lacking(needs_of(call()), target(), overrides) == ""
+    assert words in lacking(Needs(call(part)), target(), overrides)
+    assert lacking(Needs(call()), target(), overrides) == ""
 
 
 @pytest.mark.parametrize("part", [IMAGE, PDF])
 def test_what_nobody_knows_is_asked(part):
-    assert lacking(needs_of(call(part)), target(), {}) == ""
+    assert lacking(Needs(call(part)), target(), {}) == ""
 
 
 def test_tools_that_a_vendor_runs_suit_its_own_dialect():
-    needs = needs_of(
+    needs = Needs(
         call(dialect="anthropic", tools=[{"type": "web_search_20250305", "name": "web_search"}])
     )
     assert lacking(needs, target("anthropic", "claude-sonnet-5"), {}) == ""
@@ -51,18 +51,15 @@ def test_tools_that_a_vendor_runs_suit_its_own_dialect():
 
 
 def test_a_tool_of_the_clients_own_needs_no_vendor():
-    needs = needs_of(call(dialect="anthropic", tools=[{"name": "web_search", "input_schema": {}}]))
+    needs = Needs(call(dialect="anthropic", tools=[{"name": "web_search", "input_schema": {}}]))
     assert lacking(needs, target(), {}) == ""
 
 
 def test_a_request_beyond_the_window_lacks_it_with_a_margin():
     long = call({"type": "text", "text": "x" * 4000})
     window = {"context": 1000}
-    assert may_be_too_long(needs_of(long), target(), window)
-    assert not may_be_too_long(needs_of(call()), target(), {"context": 1000 * BYTES_PER_TOKEN})
-    assert not may_be_too_long(needs_of(long), target(), {})
-    from msgspec.structs import replace
-
-    needs = needs_of(long)
-    assert "context" in lacking(replace(needs, tokens=1200), target(), window)
-    assert lacking(replace(needs, tokens=1100), target(), window) == ""
+    assert may_be_too_long(Needs(long), target(), window)
+    assert not may_be_too_long(Needs(call()), target(), {"context": 1000 * BYTES_PER_TOKEN})
+    assert not may_be_too_long(Needs(long), target(), {})
+    assert "context" in lacking(Needs(long, 1200), target(), window)
+    assert lacking(Needs(long, 1100), target(), window) == ""
