@@ -63,6 +63,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] = "prompt_cache_breakpoint"
     """The field of a content part that marks a cache breakpoint in Chat Completions."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    content_lists: bool = True
+    """A message's content may be a list of parts; else several texts become one."""
     stop_max: int | None = None
     stop: bool = True
     tool_max: int = 128

@@ -586,6 +586,8 @@ SMALL = frozenset(
         "models.offered",
         "models.request",
         "profiles.told",
+        "adapters.any_of",
+        "adapters.told_apart",
         "rate_limit_headers.duration_text",
     }
 )

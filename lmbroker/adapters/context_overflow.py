@@ -14,10 +14,16 @@ _WORDS = re.compile(
     r"max(?:imum)? context length|maximum (?:prompt|model) length|maximum allowed (?:input )?length"
     r"|context window|(?:available|configured) context size|context size has been exceeded"
     r"|exceeds? (?:the )?context (?:limit|length|size)"
+    r"|(?:prompt|input|session|context|messages?|\btokens?)[\w ()'`,:]{0,60}?(?:exceed(?:s|ed)?"
+    r"|(?:is|are) (?:longer|greater|larger|more) than|too long|too large|\bover|(?:cannot|must not)"
+    r" exceed|(?:must|should) be (?:less|fewer) than)[\w ()'`]{0,30}?(?:\bcontext"
+    r"|max(?:imum)?[_ ](?:seq|model|session|context|prompt|input)|session[_ ]len"
+    r"|total tokens? limit)"
+    r"|length of (?:the )?(?:messages|prompt|input) should be less than"
     r"|(?:longer|greater) than the (?:model's )?context length|context length (?:of|is) only"
-    r"|too many tokens|maximum number of tokens allowed|model token limit"
+    r"|too many tokens(?!: max tokens must)|maximum number of tokens allowed|model token limit"
     r"|prompt token count of|range of input length|configured limit of [0-9,]+ tokens"
-    r"|(?:prompt|input) (?:is )?too long|max_new_tokens`? must be <="
+    r"|(?:prompt|input) (?:is )?too long|`?inputs`? tokens \+ `?max_new_tokens`? must be <="
     r"|reduce the length of the (?:messages|prompt|input)"
     r"|(?:prompt|input|messages|conversation|token count|total tokens)(?: length)? exceeds? "
     r"(?:the )?(?:max|model|context|limit|allowed)"
@@ -61,6 +67,8 @@ _SUM_OVER = _patterns(
     rf"{_GAP}context length is only {_LIMIT}",
     rf"maximum context length is {_LIMIT}{_GAP}requested {_OUTPUT} output tokens and your prompt"
     rf" contains (?:at least )?{_PROMPT} (?:input )?tokens",
+    # Mistral
+    rf"prompt contains {_PROMPT} tokens and {_OUTPUT} max_tokens{_GAP}with {_LIMIT} maximum",
     # SGLang
     rf"maximum context length of {_LIMIT}{_GAP}{_PROMPT} tokens from the input messages"
     rf" and {_OUTPUT} tokens for the completion",
@@ -135,7 +143,30 @@ def numbers(message: str) -> Overflow | None:
     if found is not None:
         prompt_tokens, limit = _counts(found.group("prompt", "limit"))
         return Overflow(prompt=prompt_tokens, limit=limit)
-    return None
+    return _two(message) if told(message) else None
+
+
+_COUNT = re.compile(
+    r"(?<![\w.,-])[0-9](?:[0-9]{2,7}|[0-9]{0,2}(?:,[0-9]{3}){1,2})(?![\w.-]|,[0-9])"
+)
+
+
+def _two(message: str) -> Overflow | None:
+    """The two numbers of a text that has no other ones: what is too much is the larger one."""
+    counts = sorted(set(_counts(_COUNT.findall(message))))
+    if len(counts) != 2 or counts[0] < _LEAST_WINDOW:
+        return None
+    return Overflow(prompt=counts[1], limit=counts[0])
+
+
+_LEAST_WINDOW = 512
+"""Tokens; no model has a smaller context."""
+
+
+def told_apart(message: str) -> bool:
+    """Whether the words tell prompt and requested output apart: then the prompt is no sum."""
+    message = message[:LOOKED_AT]
+    return _SHARES.search(message) is not None or _first(_SUM_OVER, message) is not None
 
 
 def _over(prompt: int, output: int, limit: int) -> Overflow:

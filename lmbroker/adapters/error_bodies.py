@@ -81,11 +81,18 @@ _TYPE_KINDS: dict[str, Kind] = {
 }
 """Types and codes that only count where there is no HTTP status: inside a stream."""
 
-_INSIDE = ("error", "errors", "base_resp")
-"""Keys under which an error body holds its error: everybody's, Cloudflare's, MiniMax's."""
+_INSIDE = ("external_model_message", "error", "errors", "base_resp")
+"""Keys under which an error body holds its error: that of the model behind Databricks, everybody's,
+Cloudflare's, MiniMax's."""
 
-_WORDS = ("message", "Message", "detail", "error_message", "status_msg", "msg", "error")
+_WORDS = ("message", "Message", "detail", "issues", "error_message", "status_msg", "msg", "error")
 """Keys under which an error object holds its words."""
+
+_LISTS = ("detail", "details", "issues")
+"""Keys under which validators list what is wrong where: FastAPI's, Azure's, Zod's."""
+
+_PLACES = ("loc", "path")
+"""Keys under which an entry of such a list holds its place."""
 
 _CODES = ("code", "error_code", "status_code")
 
@@ -103,6 +110,9 @@ _BAD_KEY = re.compile(
 )
 """xAI and Gemini answer a wrong key with 400. Only at the start: further on, a text may tell of
 somebody else's key."""
+_PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
+"""What some put under ``error``, beside their words."""
+
 _MARKUP = re.compile(r"\s*(?:<!doctype|<html|<\?xml|<head|<body)", re.IGNORECASE)
 
 NOT_LET_IN = ErrorInfo(
@@ -190,7 +200,9 @@ def _read(value: Any, depth: int) -> Said:
     elif isinstance(error, list):
         said = _or_outside(_read(error, depth - 1), value, depth)
     elif isinstance(error, str):
-        said = msgspec.structs.replace(_object(value, depth), message=limited(error))
+        said = _object(value, depth)
+        if error.lower() not in _PHRASES or not said.message:
+            said = msgspec.structs.replace(said, message=limited(error))
     elif "detail" in value:
         said = _or_outside(_detail(value["detail"], depth), value, depth)
     else:
@@ -318,13 +330,17 @@ def _object(error: dict[str, Any], depth: int) -> Said:
     prompt, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
     if isinstance(prompt, int) and isinstance(limit, int) and not context_overflow.numbers(text):
         text = f"{text} ({prompt} tokens > {limit} maximum)".lstrip()
-    text = _with_violations(_passed_on(error) or text, error.get("details"))
+    details = error.get("details")
+    if isinstance(details, list) and any(_place(each) for each in details[:ERRORS]):
+        listed = _detail(details, depth)
+        inner = Said(code=inner.code, param=inner.param or listed.param)
+        text = f"{text}: {listed.message}" if text else listed.message
+    text = _with_violations(_passed_on(error, text), details)
     kind = error.get("type") or error.get("error_type") or error.get("status")
     param = error.get("param")
     if isinstance(param, str) and " " in param:
         # Some put the words there, and no more than that something is wrong into the message.
         text, param = f"{text}: {param}" if text else param, None
-    details = error.get("details")
     return Said(
         message=limited(text),
         type=kind if isinstance(kind, str) else "",
@@ -341,7 +357,7 @@ def _message(error: dict[str, Any], depth: int) -> Said:
         value = error.get(key)
         if isinstance(value, str) and value:
             return Said(message=value)
-        if isinstance(value, list) and key == "detail":
+        if isinstance(value, list) and key in _LISTS:
             return _detail(value, depth)
         if isinstance(value, (dict, list)):
             said = _read(value, depth - 1)
@@ -386,14 +402,27 @@ def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
     )
 
 
-def _passed_on(error: dict[str, Any]) -> str:
-    """The words of a context overflow that OpenRouter wraps: its own message says no more than
-    that a provider returned an error."""
+def _passed_on(error: dict[str, Any], text: str) -> str:
+    """``text`` with the words of the provider behind OpenRouter, whose own message says no more
+    than that a provider returned an error; those of a context overflow stand alone."""
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    if not isinstance(raw, str) or not context_overflow.told(raw):
+    if not isinstance(raw, str) or not raw:
+        return text
+    said = read(0, raw.encode("utf-8", "replace"))
+    if context_overflow.told(said.message) or not text:
+        return said.message
+    return text if said.message in text else f"{text}: {said.message}"
+
+
+def _place(entry: Any) -> str:
+    """Where a validator's entry says that something is wrong."""
+    if not isinstance(entry, dict):
         return ""
-    return read(0, raw.encode("utf-8", "replace")).message
+    place = next((entry[key] for key in _PLACES if entry.get(key)), None)
+    if isinstance(place, list):
+        place = ".".join(str(step) for step in place)
+    return place if isinstance(place, str) else ""
 
 
 def _detail(detail: Any, depth: int) -> Said:
@@ -411,9 +440,7 @@ def _detail(detail: Any, depth: int) -> Said:
             texts.append(entry)
         if not isinstance(entry, dict):
             continue
-        loc = entry.get("loc")
-        place = ".".join(str(step) for step in loc) if isinstance(loc, list) else loc
-        place = place if isinstance(place, str) else ""
+        place = _place(entry)
         places.append(place.removeprefix("body."))
         words = entry.get("msg") or entry.get("message") or entry.get("detail") or ""
         texts.append(f"{place}: {words}".removeprefix(": "))

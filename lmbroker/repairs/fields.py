@@ -55,6 +55,17 @@ _ALONE = re.compile(r"with this model|for this model|model does not support|only
 _EFFORT_PATHS = ("reasoning_effort", "output_config.effort", "reasoning.effort")
 _REASONING = re.compile(r"\b(?:think(?:ing)?|reasoning|effort)\b", re.IGNORECASE)
 _INVALID = re.compile(r"\binvalid\b|\bnot (?:a )?valid\b", re.IGNORECASE)
+_NO_SUCH_TOOL = re.compile(
+    r"no (?:function|tool)\b|not found|does not (?:match|exist)|not (?:in|among|one of)",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(
+    r"tool_choice[`'\"]?(?: type| value)?\W{1,4}(?:required|any|object|dict|function|named)\b",
+    re.IGNORECASE,
+)
+"""What names the forced choice itself as what is wrong."""
+
+_EFFORT_BEFORE = r"(?:effort|(?:thinking|reasoning)[ _]?(?:level|mode))(?: value)?\W{1,4}"
 
 
 def by_name(case: Case, fields: list[Named]) -> Iterator[Found]:
@@ -75,6 +86,9 @@ def _values_refused(each: Named, case: Case) -> bool:
     """Whether the value that we sent is none of those that the words list."""
     value = value_at(case.body, each.path)
     if each.verdict == "named":
+        if each.path == "tool_choice":
+            wrong = _INVALID.search(each.sentence) and not _NO_SUCH_TOOL.search(each.sentence)
+            return forces(case.body) and bool(wrong and _CHOICE.search(each.sentence))
         text = value if isinstance(value, str) else ""
         return bool(text) and _INVALID.search(each.sentence) is not None and text in each.sentence
     if each.verdict != "values":
@@ -118,7 +132,7 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
         if path.endswith((".strict", ".description")):
             yield "format", path, {"omit": (path,)}, {}
         else:
-            yield "format", top, weaker_format(case), {}
+            yield weaker_format(case, top)
     elif key in EFFORT_FIELDS:
         yield from _effort(each, case)
     elif top in THINKING_FIELDS:
@@ -161,7 +175,10 @@ def _effort_by_value(case: Case) -> Iterator[Found]:
     """An effort that is quoted, where the words speak of reasoning or list other levels."""
     path = next((path for path in _EFFORT_PATHS if isinstance(value_at(case.body, path), str)), "")
     wanted = value_at(case.body, path) if path else None
-    if not wanted or not re.search(rf"[\"'`]{re.escape(wanted)}[\"'`]", case.text):
+    quoted = (
+        rf"[\"'`]{re.escape(wanted)}[\"'`]|{_EFFORT_BEFORE}{re.escape(wanted)}\b" if wanted else ""
+    )
+    if not quoted or not re.search(quoted, case.text, re.IGNORECASE):
         return
     levels = [level for level in EFFORTS if level in values_of(case.text) and level != wanted]
     refused = REFUSING.search(case.text) or _INVALID.search(case.text)

@@ -18,7 +18,13 @@ _RANGE = re.compile(
     rf"|between (?P<low2>{_NUMBER}) and (?P<high2>{_NUMBER})"
     rf"|from (?P<low3>{_NUMBER}) to (?P<high3>{_NUMBER})"
     rf"|(?P<low4>{_NUMBER}) ?<=? ?\w+ ?<=? ?(?P<high4>{_NUMBER})"
+    rf"|>=? ?(?P<low5>{_NUMBER}) and <=? ?(?P<high5>{_NUMBER})"
 )
+_ONLY = re.compile(
+    rf"(?:\bonly|\b(?:must|should|can only|may only) be(?: set to| equal to| exactly)?)"
+    rf" (?P<only>{_NUMBER})(?![\w.]*\d|,? ?(?:-|to|and|or|if|<|>|when thinking|while thinking))"
+)
+_AT_LEAST = re.compile(rf"(?:greater than or equal to|>=|at least) (?P<low>{_NUMBER})")
 _AT_MOST = re.compile(
     rf"(?:less than or equal to|<=|at most|not exceed|maximum (?:of|is)|not be greater than) "
     rf"(?P<high>{_NUMBER})"
@@ -26,7 +32,9 @@ _AT_MOST = re.compile(
 _REQUESTED = re.compile(r"requested|you (?:asked|provided)", re.IGNORECASE)
 _STOPS = re.compile(r"\bstop(?:_sequences| sequences)?\b", re.IGNORECASE)
 _FEWER = re.compile(
-    r"(?:at most|maximum(?: length)?(?: of| is)?|up to|more than|max(?: of)?) (\d{1,3})\b", re.I
+    r"(?:at most|maximum(?: length| number of \w+)?(?: of| is)?|up to|more than|max(?: of)?"
+    r"|only supports?) (\d{1,3})\b",
+    re.I,
 )
 
 
@@ -61,11 +69,15 @@ def _largest(text: str, asked: Any) -> int | None:
     if isinstance(asked, bool) or not isinstance(asked, int):
         return None
     found = [
-        int(re.sub("[,_]", "", match["n"]))
+        int(re.sub("[,_]", "", match["n"])) - text.startswith(_NOT_ITSELF, match.end())
         for pattern in LIMITS
         for match in pattern.finditer(text)
     ]
     return max((number for number in found if 0 < number < asked), default=None)
+
+
+_NOT_ITSELF = " (exclusive)"
+"""What follows a limit that is not taken itself."""
 
 
 def _is_window(text: str, most: int) -> bool:
@@ -73,8 +85,8 @@ def _is_window(text: str, most: int) -> bool:
     number = re.escape(str(most))
     return (
         re.search(
-            rf"(?:max_model_len|max_total_tokens|n_ctx|context[_ ](?:window|length|size)"
-            rf"[^\d]{{0,30}})\s*[=:(]?\s*{number}",
+            rf"(?:max_model_len|max_total_tokens|max_seq_len|session_len|n_ctx"
+            rf"|context[_ ](?:window|length|size)[^\d]{{0,30}})\s*[=:(]?\s*{number}",
             text,
             re.IGNORECASE,
         )
@@ -100,7 +112,8 @@ def shared_window(case: Case) -> Iterator[Found]:
         return
     prompt = numbers.prompt
     if numbers.output is None:
-        if not _REQUESTED.search(case.text) or prompt <= asked:
+        summed = _REQUESTED.search(case.text) and not context_overflow.told_apart(case.text)
+        if not summed or prompt <= asked:
             return
         prompt -= asked
     room = numbers.limit - prompt
@@ -112,10 +125,9 @@ def told_range(sentence: str) -> tuple[float, float] | None:
     """The numbers that a sentence says are taken, both ends included."""
     found = _RANGE.search(sentence)
     if found is None:
-        most = _AT_MOST.search(sentence)
-        return None if most is None else (0.0, float(most["high"]))
-    lows = [found[name] for name in ("low", "low2", "low3", "low4") if found[name]]
-    highs = [found[name] for name in ("high", "high2", "high3", "high4") if found[name]]
+        return _one_bound(sentence)
+    lows = [found[name] for name in ("low", "low2", "low3", "low4", "low5") if found[name]]
+    highs = [found[name] for name in ("high", "high2", "high3", "high4", "high5") if found[name]]
     low, high = float(lows[0]), float(highs[0])
     step = (high - low) / 100
     if found["open"] == "(":
@@ -123,6 +135,18 @@ def told_range(sentence: str) -> tuple[float, float] | None:
     if found["shut"] == ")":
         high -= step
     return low, high
+
+
+def _one_bound(sentence: str) -> tuple[float, float] | None:
+    """A range of which a sentence tells one end, or one value that is the only one."""
+    only = _ONLY.search(sentence)
+    if only is not None:
+        return float(only["only"]), float(only["only"])
+    most = _AT_MOST.search(sentence)
+    if most is not None:
+        return 0.0, float(most["high"])
+    least = _AT_LEAST.search(sentence)
+    return None if least is None else (float(least["low"]), 2.0)
 
 
 def stops(case: Case) -> Iterator[Found]:

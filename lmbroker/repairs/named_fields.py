@@ -38,10 +38,19 @@ _OPAQUE = frozenset(
 _EVERYWHERE = frozenset({"content", "id", "name", "role", "text", "type"})
 """Keys that stand in too many places to be found without their path."""
 
+_ROLES = frozenset({"user", "assistant", "tool", "system", "developer", "message"})
+
+_CHOICES = frozenset({"any", "auto", "function", "none", "required", "tool"})
+"""Values of ``tool_choice``, some of which are another format's word for ours."""
+
+_CALLED = {"chat_template": "chat_template_kwargs", "think": "reasoning_effort"}
+"""What some call a field that the request has."""
+
 _PREFIXES = ("body", "request", "params", "parameters", "parameter", "root", "input", "$", "json")
 
 _NAME = re.compile(
-    r"(?P<quote>[\"'`*]{0,2})(?P<name>[A-Za-z_$][\w$]*(?:(?:\.|/|->|\[)['\"]?[\w$*]+['\"]?\]?)*)"
+    r"(?P<quote>[\"'`*]{0,2})(?P<name>[A-Za-z_$][A-Za-z0-9_$]*"
+    r"(?:(?:\.|/|->|\[)['\"]?[A-Za-z0-9_$*]+['\"]?\]?)*)"
     r"(?P<end>[\"'`*]{0,2})"
 )
 _POINTER = re.compile(r"(?:#/|(?<![\w/:])/)(?=[a-z_]+)")
@@ -49,14 +58,23 @@ _KIND = r"(?:parameter|param|argument|field|property|propertie|key|name|option|i
 _BEFORE = re.compile(
     rf"(?:{_KIND}(?:s|\(s\)|es)?(?: supplied| provided| found| passed| in (?:the )?request)?"
     r"[ :=(\[{'\"`]{1,6}|\bloc['\"]?: ?['\"\[(]+|parameter=|support(?:s|ed)?:? "
-    r"(?:the |a |any |custom |setting |this )?|accept (?:the |a |any )?)$",
+    r"(?:the |a |any |custom |setting |this )?|accept (?:the |a |any )?|参数[ :：]{1,2})$",
     re.IGNORECASE,
 )
 _AFTER = re.compile(
     rf"[\"'`*)\]]{{0,3}}(?: ?:| {_KIND}| (?:is|are|was|were|has|may|must|cannot|can't|does|do|value"
-    r"|specified|parameter|and|or|should|needs|out|outside|,)\b|=| \()",
+    r"|specified|parameter|and|or|should|needs|out|outside|,)\b|=| \(| ?参数)",
     re.IGNORECASE,
 )
+_UNKNOWN = re.compile(
+    rf"extra|additional|(?:unrecogni[sz]ed|unknown|unexpected) {_KIND}", re.IGNORECASE
+)
+"""What says that a field is not known, beside words for a body that does not parse."""
+
+_JOINT = re.compile(r"(?:,| and| or|, and|, or|、)\s*")
+"""What stands between the names of a list."""
+
+_TOLD_AT_END = re.compile(rf"\b{_KIND}s?\b[^:]*: $", re.IGNORECASE)
 _SENTENCE = re.compile(r"\n+|;\s|(?<=[.!?])\s+(?=[A-Z'\"`{(])")
 _UNDER_ITS_PATH = re.compile(r"^([\w.\[\]-]+)\n\s+(?=[A-Z])", re.MULTILINE)
 _LOC = re.compile(r"['\"]loc['\"]: ?([\[(][^\])]*[\])]|['\"][^'\"]*['\"])")
@@ -99,11 +117,14 @@ class Fields:
         steps = [step for step in _STEP.split(name) if step]
         while len(steps) > 1 and steps[0].lower() in _PREFIXES:
             del steps[0]
+        while len(steps) > 1 and steps[0].isdigit():
+            # The place in a list of messages that was checked by itself.
+            del steps[0]
         if not steps:
             return None
         if len(steps) > 1:
             return self._follow(steps)
-        for each in (steps[0], _snake(steps[0])):
+        for each in (steps[0], _snake(steps[0]), _CALLED.get(steps[0], "")):
             found = self._known.get(each)
             if found:
                 return min(found, key=lambda path: path.count("."))
@@ -134,10 +155,13 @@ class Fields:
         if path and isinstance(told, str) and told == steps[-1]:
             # The value in the place of the field: ``toolChoice.any``.
             return path
+        if path == "tool_choice" and steps[-1] in _CHOICES:
+            return path
         key = _snake(steps[-1])
         if key in _EVERYWHERE:
             return None
-        return next((each for each in self._known.get(key, ()) if each.startswith(steps[0])), None)
+        first = "messages" if steps[0] in _ROLES else steps[0]
+        return next((each for each in self._known.get(key, ()) if each.startswith(first)), None)
 
 
 def _snake(name: str) -> str:
@@ -176,7 +200,10 @@ def named(message: str, param: str | None, code: str | None, fields: Fields) -> 
 
 
 def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
-    if MALFORMED.search(sentence) and not re.search("extra|additional", sentence, re.IGNORECASE):
+    if MALFORMED.search(sentence) and not _UNKNOWN.search(sentence):
+        if "tool_choice" in sentence and isinstance(fields.body.get("tool_choice"), dict):
+            # A named tool in the place of a word: another way to choose may be taken.
+            yield Named("tool_choice", "unsupported", sentence)
         return
     refusing = REFUSING.search(sentence) is not None
     verdict: Verdict = "named"
@@ -195,9 +222,14 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
             yield Named(path, verdict, sentence)
         return
     end = _advice(sentence)
+    listed_until = -1
     for name in _NAME.finditer(sentence, 0, end):
         path = fields.find(name["name"].rstrip("."))
-        if path is not None and _stands_out(name, sentence):
+        if path is None:
+            continue
+        joined = listed_until >= 0 and _JOINT.fullmatch(sentence, listed_until, name.start())
+        if joined or _stands_out(name, sentence):
+            listed_until = name.end()
             yield Named(path, verdict, sentence)
 
 
@@ -218,6 +250,10 @@ def _stands_out(name: re.Match[str], sentence: str) -> bool:
     before = sentence[max(0, name.start() - 60) : name.start()]
     if _BEFORE.search(before):
         return True
+    if not sentence[name.end() :].strip(" .") and _TOLD_AT_END.search(before):
+        return True
+    if word == "temperature" and before.endswith(("invalid ", ", ", ": ")):
+        return _AFTER.match(sentence, name.end("name")) is not None
     return not before.strip(" \t'\"`([{") and _AFTER.match(sentence, name.end("name")) is not None
 
 

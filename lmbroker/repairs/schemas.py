@@ -11,6 +11,20 @@ from lmbroker.adapters.rejection_wordings import (
     SCHEMA_WORDS,
 )
 from lmbroker.repairs.case import Case, Found
+from lmbroker.repairs.shapes import weaker_format
+
+_GRAMMAR = re.compile(
+    r"(?:failed to|error|cannot|unable to) (?:parse|parsing|compile|build|initiali[sz]e)"
+    r"[\w ]{0,20} (?:grammar|samplers|json schema)",
+    re.IGNORECASE,
+)
+"""The grammar of all tools is not taken, and nothing says for what: their limits make it large."""
+
+_ENGINE = re.compile(r"\bgrammar\b|unimplemented keys|\bjson schema conversion\b", re.IGNORECASE)
+"""Words of an engine that makes a grammar of schemas, the answer's among them."""
+
+_SAY_NOTHING = frozenset({"title", "default", "example", "examples"})
+"""Keywords of which no grammar takes notice."""
 
 _BAD_SCHEMA = re.compile(r"invalid (?:json )?schema for (?:function|tool)", re.IGNORECASE)
 _PLAIN_WORDS = frozenset(
@@ -36,15 +50,15 @@ def schemas(case: Case) -> Iterator[Found]:
     text = case.text
     if not SCHEMA_WORDS.search(text) or not SCHEMA_REFUSED.search(text):
         return
-    if re.search(r"response_format|output_config", text):
+    if re.search(
+        r"response_format|output_config|\bfunction\.name\b|tools[.\[]\d+\]?[\w.]*\.name\b", text
+    ):
         return
     present = _keywords(case.body)
     named = {word for path in _AT.findall(text) if (word := path.rpartition(".")[2]) in _NAMED}
     if named:
         words = tuple(sorted(named))
         yield f"keywords {','.join(words)}", "tools[].parameters", _without(words), {}
-        return
-    if not present:
         return
     found = {word for word in _QUOTED.findall(text) if word in present}
     found |= {word for word in re.findall(r"\$[a-z]+", text) if word in present}
@@ -61,9 +75,14 @@ def schemas(case: Case) -> Iterator[Found]:
     if found:
         words = tuple(sorted(found))
         yield f"keywords {','.join(words)}", "tools[].parameters", _without(words), {}
-    elif _BAD_SCHEMA.search(text) and not re.search(r"missing|\btype\b", text):
+    elif _GRAMMAR.search(text) and present - _SAY_NOTHING:
+        words = tuple(sorted(present - _SAY_NOTHING))
+        yield "keywords", "tools[].parameters", _without(words), {}
+    elif _BAD_SCHEMA.search(text) and present and not re.search(r"missing|\btype\b", text):
         words = tuple(sorted(present))
         yield "keywords", "tools[].parameters", {}, _without(words)
+    elif _ENGINE.search(text) and (case.body.get("response_format") or {}).get("json_schema"):
+        yield weaker_format(case, "response_format")
 
 
 def _without(words: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmbroker.adapters.rejection_wordings import meanings
+from lmbroker.adapters.rejection_sentences import meanings
 from lmbroker.repairs.case import EFFORT_FIELDS, THINKING_FIELDS, Case, Found, forces
 
 _THINKING_TYPE = re.compile(r"[\"'`]?thinking\.type\.(\w+)[\"'`]? is not supported", re.IGNORECASE)
@@ -29,10 +29,12 @@ def shapes(case: Case) -> Iterator[Found]:
     format = _format(body)
     if format and "tools_with_format" in said and body.get("tools"):
         yield "format", format, {}, {"structured_outputs": False, "json_object": False}
-    elif format and "format" in said:
-        yield "format", format, weaker_format(case), {}
+    elif (format and "format" in said) or (format and _BARE_TYPE.match(case.text)):
+        yield weaker_format(case, format)
     if "strict" in said and _has_strict(body):
         yield "strict", "strict", {"strict_tools": False}, {}
+    elif "strict" in said and format:
+        yield weaker_format(case, format)
 
 
 def _order(case: Case, said: set[str]) -> Iterator[Found]:
@@ -49,9 +51,9 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
     later = any(instructions[place:] for place in (1,)) or instructions[:1] not in ([], [0])
     if "instructions_first" in said and later:
         yield "system", "system", {"system_first_only": True}, {}
-    elif "no_instructions" in said and instructions:
+    elif said & {"no_instructions", "instructions_first"} and instructions:
         change: dict[str, Any] = {"system_role": "user", "system_first_only": True}
-        yield "system", "system", change, {}
+        yield "no system", "system", change, {}
     if "after_tool" in said:
         yield "after_tool", "messages[].role", {"after_tool": "merge"}, {}
         if later:
@@ -66,16 +68,24 @@ def _call_ids(case: Case) -> Iterator[Found]:
     found = re.search(r"maximum length (?:of )?(\d{1,3})\b", case.text)
     if found is not None and 8 <= int(found[1]) <= 64:
         yield "call_ids", "tool_calls[].id", {"tool_id": rf"^[A-Za-z0-9_-]{{1,{found[1]}}}$"}, {}
-    elif "length of 9" in case.text or "length of exactly 9" in case.text:
+    elif re.search(r"(?:length of|exactly) (?:exactly )?9\b", case.text):
         yield "call_ids", "tool_calls[].id", {"tool_id": r"^[A-Za-z0-9]{9}$"}, {}
 
 
 def _media(case: Case, said: set[str]) -> Iterator[Found]:
     """Images and documents that the model or its server does not take: text in their place."""
+    if "strings_only" in said and _lists(case.body):
+        yield "content", "messages[].content", {"content_lists": False}, {}
+        said = said | {"attachments"}
     present = dict(_attachments(case.body))
-    if not present or not said & {"images", "documents", "attachments"}:
+    listed = _part_types(case.text) if present else set()
+    if _BARE_TYPE.match(case.text) and _format(case.body):
+        listed = set()
+    if not present or not (listed or said & {"images", "documents", "attachments"}):
         return
-    if "attachments" in said and not said & {"images", "documents"}:
+    if listed:
+        kinds = {kind for kind in present if not listed & _PART_TYPES[kind]} or set(present)
+    elif "attachments" in said and not said & {"images", "documents"}:
         kinds = set(present)
     else:
         kinds = {kind for kind in ("images", "documents") if kind in said and kind in present}
@@ -91,6 +101,42 @@ def _media(case: Case, said: set[str]) -> Iterator[Found]:
             yield "images", "images", {}, {"vision": False}
         else:
             yield "images", "images", {"vision": False}, {}
+
+
+_PART_TYPES = {
+    "images": frozenset({"image", "image_url", "input_image"}),
+    "documents": frozenset({"document", "file", "input_file"}),
+}
+"""What is attached -> the types of its parts."""
+
+_TYPE_OF_PART = re.compile(
+    r"(?:\bcontent\b|\btag\b|\bpart\b|^\W*type\b)[^\n]{0,160}?(?:allowed values|expected tags?"
+    r"|supported(?: types)?|(?:must|should|has to|have to|can only) be(?: one of| either)?"
+    r"|field that is(?: either)?|one of|expected(?: one of)?)\W{0,4}(?P<list>[^\n]{0,200})",
+    re.IGNORECASE,
+)
+
+
+_BARE_TYPE = re.compile(r"\W*type\W{1,3}input should be 'text'\W*$", re.IGNORECASE)
+"""A type without a path: that of the answer's format before that of a part (Cerebras)."""
+
+
+def _part_types(text: str) -> set[str]:
+    """The types of parts that the words list as taken; none where they list none."""
+    found = _TYPE_OF_PART.search(text)
+    if found is None:
+        return set()
+    listed = set(re.findall(r"['\"`](\w+)['\"`]", "'" + found["list"]))
+    listed |= set(re.findall(r"\b(text|image_url|file)\b", found["list"]))
+    return listed if "text" in listed else set()
+
+
+def _lists(body: Mapping[str, Any]) -> bool:
+    """Whether the content of a message is a list."""
+    messages = body.get("messages") or ()
+    return any(
+        isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages
+    )
 
 
 def _attachments(body: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
@@ -126,6 +172,8 @@ def _thoughts(case: Case, said: set[str]) -> Iterator[Found]:
     if "thinking" in said and _thinks(body):
         change: dict[str, Any] = {"reasoning_control": "none", "effort": (), "thinking_types": ()}
         yield "thinking", "thinking", change, {}
+    elif "must_think" in said:
+        yield "thinking", "thinking", {"thinking_default": "always"}, {}
     elif "stay_silent" in said:
         yield "thinking", "enable_thinking", {}, {"never_think": True}
     if "replay_missing" in said:
@@ -150,15 +198,19 @@ def _format(body: Mapping[str, Any]) -> str:
     return "output_config.format" if isinstance(config, dict) and "format" in config else ""
 
 
-def weaker_format(case: Case) -> dict[str, Any]:
+def weaker_format(case: Case, field: str) -> Found:
     """The next weaker way to ask for an answer's format: a schema, an object, an instruction."""
     format = case.body.get("response_format")
     kind = format.get("type") if isinstance(format, dict) else ""
-    if kind == "json_object" or re.search(r"json mode", case.text, re.IGNORECASE):
-        return {"json_object": False, "structured_outputs": False}
-    if re.search(r"json_object[^.\n]{0,40}(?:not|un)", case.text):
-        return {"structured_outputs": False, "json_object": False}
-    return {"structured_outputs": False}
+    if kind == "json_object" or _NO_FORMAT.search(case.text):
+        return "no format", field, {"json_object": False, "structured_outputs": False}, {}
+    return "format", field, {"structured_outputs": False}, {}
+
+
+_NO_FORMAT = re.compile(
+    r"json mode|json_object[^.\n]{0,40}(?:not|un)|not support stream|with stream", re.IGNORECASE
+)
+"""What refuses any format, not only that of a schema."""
 
 
 def _has_strict(body: Mapping[str, Any]) -> bool:

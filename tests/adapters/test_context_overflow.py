@@ -6,7 +6,7 @@ import pytest
 
 from lmbroker.adapters import error_bodies
 from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
-from lmbroker.adapters.context_overflow import Overflow, numbers, told
+from lmbroker.adapters.context_overflow import Overflow, numbers, told, told_apart
 from lmbroker.errors import ErrorInfo
 
 # message, prompt, requested output (None: the prompt alone is too long), limit
@@ -235,6 +235,38 @@ def test_case_83_the_numbers_are_told_in_anthropics_form(message, prompt, output
 @pytest.mark.parametrize(
     "message",
     [
+        "length of prompt_tokens (5000) must be less than max_seq_len (4096).",
+        "the number of input tokens 5000 cannot exceed the total tokens limit 4096 for this model",
+        "input tokens 5000 exceeds the model context length limit 4096",
+        "The input length exceeds the maximum: 5000 > 4096",
+        "the length of messages should be less than 4096 tokens, current 5000",
+        "the estimated number of tokens (5000) exceeded this model context window limit (4,096)",
+        "Prompt length 5000 is greater than max_seq_len 4096",
+        "Input too long: 5000 tokens over max context 4096",
+        "The prompt of 5000 tokens exceeds the max session length 4096",
+        "prompt tokens 5000 exceed the model maximum context 4096",
+    ],
+)
+def test_case_83_two_numbers_are_prompt_and_limit_in_whatever_sentence(message):
+    assert told(message)
+    assert numbers(message) == Overflow(prompt=5000, limit=4096)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "prompt is too long for the context window (request 20261129, error 400)",
+        "prompt is too long: 5000 tokens, context window 4096, limit 3000",
+        "prompt is too long: 100 of 99 words",
+    ],
+)
+def test_numbers_of_another_kind_are_no_counts(message):
+    assert numbers(message) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
         "Your input exceeds the context window of this model. Please adjust your input.",
         "the request exceeds the available context size, try increasing it",
         "Input is too long for requested model.",
@@ -262,6 +294,9 @@ def test_case_83_words_in_anthropics_form_stay():
 @pytest.mark.parametrize(
     "message",
     [
+        "too many tokens: max tokens must be less than or equal to 4096, the maximum output length",
+        "max_new_tokens must be <= 8192",
+        "max_tokens (32000) exceeds the maximum of 8192 output tokens",
         "max_tokens is too large: 200000. This model supports at most 128000 completion tokens.",
         "Unsupported parameter: 'max_tokens' is not supported with this model.",
         "messages.3: text content blocks must be non-empty",
@@ -302,6 +337,7 @@ def test_a_hostile_text_is_searched_in_no_time(piece):
     began = time.perf_counter()
     told(text)
     numbers(text)
+    told_apart(text)
     assert time.perf_counter() - began < 2
 
 

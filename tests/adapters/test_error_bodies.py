@@ -100,7 +100,10 @@ def test_case_85_the_words_of_a_provider_behind_openrouter_count():
     )
     body["error"]["metadata"]["raw"] = "it is temporarily rate-limited"
     info = backend_error(ADAPTERS["openai"], 429, {}, json.dumps(body).encode())
-    assert (info.kind, info.message) == ("rate_limit", "Provider returned error")
+    assert (info.kind, info.message) == (
+        "rate_limit",
+        "Provider returned error: it is temporarily rate-limited",
+    )
 
 
 def test_the_numbers_that_llama_cpp_gives_aside_are_told():

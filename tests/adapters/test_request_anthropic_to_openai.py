@@ -786,7 +786,7 @@ def test_case_97_reasoning_goes_back_to_deepseek() -> None:
     )
     out, header = translate(*conversation, model=DEEPSEEK)
     told = [m.get("reasoning_content") for m in out["messages"] if m["role"] == "assistant"]
-    assert told == ["first\n\nsecond", "", "", "end"]
+    assert told == ["first\n\nsecond", " ", " ", "end"]
     assert header == "messages[].content[].thinking"
     out, header = translate(*conversation)
     told = [m.get("reasoning_content") for m in out["messages"] if m["role"] == "assistant"]
@@ -1264,3 +1264,21 @@ def test_nothing_in_the_history_makes_a_later_turn_fail(block: JSON) -> None:
         assert "messages[].content[].type" in header
         longer, _ = translate(*conversation, HI, HELLO, overrides=takes_nothing)
         assert longer["messages"][: len(out["messages"])] == out["messages"]
+
+
+def test_where_content_may_not_be_a_list_its_texts_become_one() -> None:
+    texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": texts}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    turns = ({"role": "user", "content": texts}, {"role": "assistant", "content": [call]})
+    last = {"role": "user", "content": [result, *texts]}
+    out, _ = translate(*turns, last, system=texts, overrides={"content_lists": False})
+    said = [message["content"] for message in out["messages"] if message.get("content")]
+    assert all(isinstance(each, str) for each in said)
+    assert out["messages"][1]["content"] == "a\n\nb"
+    image = {"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}}
+    seen = {"role": "user", "content": [*texts, image]}
+    out, _ = translate(seen, overrides={"content_lists": False})
+    assert [part["type"] for part in out["messages"][0]["content"]] == ["text", "text", "image_url"]
+    out, _ = translate(seen, overrides={"content_lists": False, "vision": False})
+    assert isinstance(out["messages"][0]["content"], str)

@@ -1186,3 +1186,19 @@ def test_instructions_inside_the_conversation_leave_what_was_before_as_it_was(
         assert out["messages"][: len(before)] == before
         before = out["messages"]
         conversation.append(HI)
+
+
+def test_stop_words_that_the_backend_does_not_take() -> None:
+    out, header = translate(stop=["a", "b"], overrides={"stop_max": 1})
+    assert (out["stop_sequences"], header) == (["a"], "stop")
+    out, header = translate(stop=["a", "b"], overrides={"stop": False})
+    assert "stop_sequences" not in out and header == "stop"
+
+
+def test_a_tool_is_not_forced_beside_reasoning_where_both_are_refused() -> None:
+    asked = {"tools": [tool()], "tool_choice": "required", "model": UNKNOWN}
+    alone = {"forced_tools_with_reasoning": False}
+    out, header = translate(reasoning_effort="high", overrides=alone, **asked)
+    assert (out["tool_choice"], header) == ({"type": "auto"}, "tool_choice")
+    assert translate(overrides=alone, **asked)[0]["tool_choice"] == {"type": "any"}
+    assert translate(reasoning_effort="high", **asked)[0]["tool_choice"] == {"type": "any"}

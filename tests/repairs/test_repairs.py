@@ -365,7 +365,7 @@ SHAPES = [
     ("unsupported content[].type", {"vision": False, "pdf": False}),
     (
         "'messages.1' : one of these must be satisfied[('messages.1.content' : value must be a string)]",
-        {"vision": False, "pdf": False},
+        {"content_lists": False, "vision": False, "pdf": False},
     ),
     (
         "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",

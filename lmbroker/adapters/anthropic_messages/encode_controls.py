@@ -153,10 +153,15 @@ def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
 
 
 def encode_stop(blocks: Blocks) -> list[str]:
-    """Stop sequences; Anthropic refuses those of nothing but white space."""
-    kept = [text for text in blocks.request.stop if text.strip()]
-    if len(kept) < len(blocks.request.stop):
+    """Stop sequences; Anthropic refuses those of nothing but white space. Of more than the backend
+    takes, the first ones."""
+    stop, profile = blocks.request.stop, blocks.profile
+    kept = [text for text in stop if text.strip()] if profile.stop else []
+    if len(kept) < len(stop):
         blocks.drop("stop")
+    if profile.stop_max is not None and len(kept) > profile.stop_max:
+        blocks.change("stop")
+        kept = kept[: profile.stop_max]
     return kept
 
 

@@ -145,7 +145,8 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
         blocks.drop("tool_choice")
         choice = None
     forced = choice is not None and choice.mode in ("required", "named")
-    if choice is not None and forced and not profile.forced_tools:
+    taken = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(blocks))
+    if choice is not None and forced and not taken:
         if profile.forced_tools_fallback == "refuse":
             blocks.refuse("tool_choice", "the model cannot be made to call a tool")
         blocks.change("tool_choice")
@@ -161,6 +162,14 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
     if wire is not None and one_at_a_time and wire["type"] != "none":
         wire["disable_parallel_tool_use"] = True
     return Choice(wire=wire, forced=forced, instruction=instruction)
+
+
+def _thinks(blocks: Blocks) -> bool:
+    """Whether the client wants the model to reason."""
+    asked = blocks.request.reasoning
+    if asked is None or not blocks.profile.thinking_types:
+        return False
+    return asked.mode not in (None, "off") or asked.effort not in (None, "none")
 
 
 def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:

@@ -59,7 +59,16 @@ def encode_messages(parts: Parts) -> list[JSON]:
         else:
             written = [message for turn in turns for message in _later(parts, turn)]
         messages += written
-    return in_order(parts, messages)
+    messages = in_order(parts, messages)
+    return messages if parts.profile.content_lists else [_as_text(each) for each in messages]
+
+
+def _as_text(message: JSON) -> JSON:
+    """The message with one text in the place of several."""
+    content = message["content"]
+    if not isinstance(content, list) or any(part.get("type") != "text" for part in content):
+        return message
+    return {**message, "content": "\n\n".join(part["text"] for part in content)}
 
 
 def _instructions(parts: Parts) -> list[JSON]:

@@ -186,7 +186,7 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
     if profile.replay_required and calls and profile.reasoning_replay != "none":
         field = "reasoning_content" if origin else profile.reasoning_replay
         if message.keys().isdisjoint(_FIELDS):
-            message[field] = ""
+            message[field] = UNKNOWN
     if profile.signed_calls and calls:
         google = calls[0].get("extra_content", {}).get("google")
         if not isinstance(google, dict) or not google.get("thought_signature"):
@@ -194,6 +194,10 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
 
 
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+
+UNKNOWN = " "
+"""What stands for reasoning that a backend demands back and that nobody has: some take an empty
+text for none."""
 
 
 def path_of(part: ReasoningPart) -> str:
