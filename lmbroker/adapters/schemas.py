@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from lmbroker.unified import json_text
+
 JSON = dict[str, Any]
 
 MAX_DEPTH = 100
@@ -54,7 +56,7 @@ _HARMLESS = frozenset(
 _BEYOND_REGULAR = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]|\\k<")
 _DEFINITION = re.compile(r"#/(?:\$defs|definitions)/[^/]+")
 _COMBINERS = ("anyOf", "oneOf", "allOf")
-_SORTED = msgspec.json.Encoder(order="deterministic")
+_SORTED = msgspec.json.Encoder(enc_hook=json_text.unknown, order="deterministic")
 _NOT_STRICT = frozenset(
     {
         "allOf",
@@ -409,4 +411,4 @@ def _kept(key: str, value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text.encode(value).decode()

@@ -6,17 +6,16 @@ the slow road through the standard library and is written with ASCII escapes.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any, NoReturn
 
 import msgspec
 
 
 class Number(float):
-    """A number that no float can hold as it was written; it is written again as it came."""
+    """A number with the text in which it came, in which it is written again: what a float makes of
+    it is another number (twenty digits, 1e400) or another text (1.00, 1E5)."""
 
     text: str
 
@@ -27,21 +26,25 @@ class Number(float):
 
 
 def number(text: str) -> float:
-    """The number of a JSON text that is no integer; a ``Number`` where a float would be another."""
+    """The number of a JSON text that is no integer; a ``Number`` where a float would be written in
+    another way."""
     value = float(text)
-    if repr(value) == text:
+    if _USUAL.fullmatch(text) or (repr(value) == text and "e" not in text):
         return value
-    return value if Decimal(repr(value)) == Decimal(text) else Number(text)
+    return Number(text)
 
 
-def _unknown(value: Any) -> Decimal:
+def unknown(value: Any) -> msgspec.Raw:
+    """An encoder's hook that writes a ``Number`` as it came."""
     if isinstance(value, Number):
-        return Decimal(value.text)
+        return msgspec.Raw(value.text.encode())
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-_fast_decode = msgspec.json.Decoder().decode
-encode_text = msgspec.json.Encoder(enc_hook=_unknown, decimal_format="number").encode
+_USUAL = re.compile(r"-?[1-9][0-9]{0,5}\.[0-9]{0,7}[1-9]")
+"""Numbers that are written as a float is, seen without making one."""
+_fast_decode = msgspec.json.Decoder(float_hook=number).decode
+encode_text = msgspec.json.Encoder(enc_hook=unknown).encode
 """Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
 
 _EMPTY_BEFORE = re.compile(r"(?:\s*\{\s*\})+(?=\s*\{)")
@@ -54,7 +57,8 @@ INVALID_JSON = "INVALID_JSON"
 
 
 def decode(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError for anything else."""
+    """The value of a JSON text, its numbers as they were written. Raises ValueError for anything
+    else."""
     try:
         return _fast_decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):
@@ -62,7 +66,7 @@ def decode(data: bytes | str) -> Any:
     if isinstance(data, bytes):
         data = data.decode("utf-8", "surrogatepass")
     try:
-        return json.loads(data, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(data, parse_constant=_no_constant, parse_float=number)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -72,7 +76,7 @@ def encode(value: Any) -> bytes:
     try:
         return encode_text(value)
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _with_escapes(value).encode()
 
 
 def mended(body: bytes) -> bytes | None:
@@ -139,8 +143,10 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("number out of range")
-    return value
+def _with_escapes(value: Any) -> str:
+    if isinstance(value, dict):
+        members = (f"{json.dumps(key)}:{_with_escapes(each)}" for key, each in value.items())
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_with_escapes, value)) + "]"
+    return value.text if isinstance(value, Number) else json.dumps(value)

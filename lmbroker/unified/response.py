@@ -35,7 +35,9 @@ MOST = 2**53
 def count_of(value: Any) -> int | None:
     """A count of tokens that JSON tells, None where it is none: a boolean counts nothing. Nobody
     counts below zero or above ``MOST``."""
-    return min(max(0, int(value)), MOST) if type(value) in (int, float) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(min(max(0, value), MOST))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,12 +57,15 @@ def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
     return stepped
 
 
-def object_of(body: bytes, secrets: Iterable[Secret | None] = ()) -> dict[str, Any]:
-    """The JSON object of a backend's answer with status 200. Raises Broken; BackendRefused where it
-    tells an error in the place of an answer: the one place where that is seen. ``secrets`` are
-    masked in that."""
+def object_of(
+    body: bytes, secrets: Iterable[Secret | None] = (), *, exact: bool = False
+) -> dict[str, Any]:
+    """The JSON object of a backend's answer with status 200; ``exact``: with its numbers as they
+    were written. Raises Broken; BackendRefused where it tells an error in the place of an answer:
+    the one place where that is seen. ``secrets`` are masked in that."""
     try:
-        answer = envelope.decode(body.lstrip())
+        text = body.lstrip()
+        answer = envelope.decode_exactly(text)[0] if exact else envelope.decode(text)
     except Refused:
         refused(body)
         raise bad_answer(
@@ -88,7 +91,7 @@ def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -
     if reading is not None and json_text.mended(body) is not None:
         for path in envelope.decode_exactly(body.lstrip())[1]:
             reading.losses.change(path)
-    return backend.decode_response(object_of(body), reading)
+    return backend.decode_response(object_of(body, exact=True), reading)
 
 
 def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:

@@ -80,12 +80,12 @@ def test_arguments_that_are_no_object_are_wrapped_and_reported() -> None:
 
 def test_numbers_in_arguments_stay_as_they_are() -> None:
     text = (
-        '{"a":2512292042121000001,"b":12345678901234567890123,"c":1e400,"d":1.0,'
+        '{"a":2512292042121000001,"b":12345678901234567890123,"c":1e400,"d":1.00,'
         '"e":0.1000000000000000055511151231257827}'
     )
     out, losses = chat(HELLO, calling("c", arguments=text), answer("c"))
     sent = json_text.encode(out["messages"][1]["content"][0]["input"]).decode()
-    assert sent == text.replace("1e400", "1E+400")
+    assert sent == text
     assert losses.paths == ()
 
 

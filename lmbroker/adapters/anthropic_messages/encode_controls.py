@@ -1,7 +1,5 @@
 """Reasoning, sampling and output format -> Anthropic's (translation.md 2.1, 2.6, 2.7)."""
 
-import json
-
 import msgspec
 
 from lmbroker.adapters.anthropic_messages.encode_blocks import Blocks
@@ -9,6 +7,7 @@ from lmbroker.adapters.base import JSON
 from lmbroker.adapters.reasoning import budget_of, clip, effort_of, fit_budget
 from lmbroker.adapters.schemas import anthropic_subset
 from lmbroker.adapters.tool_schemas import completed
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import DocumentPart, ToolResultPart
 from lmbroker.unified.request import Reasoning
 
@@ -187,7 +186,7 @@ def encode_output(blocks: Blocks, prefilled: bool) -> tuple[JSON | None, str]:
                 schema = {**schema, "description": output.description}
             return {"type": "json_schema", "schema": schema}, ""
     blocks.change("output_schema")
-    text = json.dumps(output.schema, ensure_ascii=False, separators=(",", ":"))
+    text = json_text.encode(output.schema).decode()
     return None, f"{SCHEMA_LINE}\n{text}"
 
 

@@ -1,6 +1,5 @@
 """Tools and tool choice -> Anthropic's (translation.md 2.5)."""
 
-import json
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from lmbroker.adapters.schemas import (
     anthropic_subset,
 )
 from lmbroker.adapters.tool_schemas import completed_tool
+from lmbroker.unified import json_text
 from lmbroker.unified.request import Tool, ToolChoice
 
 MAX_STRICT = 20
@@ -125,7 +125,7 @@ def _with_grammar(blocks: Blocks, tool: Tool) -> str | None:
     text = grammar.get("definition") if isinstance(grammar, dict) else None
     syntax = grammar.get("syntax") if isinstance(grammar, dict) else None
     if not isinstance(text, str):
-        text = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
+        text = json_text.encode(held).decode()
     line = f"The input must follow this {syntax or 'given'} grammar:\n{text}"
     return f"{tool.description}\n\n{line}" if tool.description else line
 

@@ -15,9 +15,8 @@ What another encoder must know:
   backend of this dialect; other dialects read the parts.
 """
 
-import json
 from collections import deque
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -252,17 +251,10 @@ def parse_args(text: str) -> dict[str, Any] | None:
     if not text.strip():
         return {}
     try:
-        value = _ARGUMENTS.decode(text)
-    except (ValueError, RecursionError):
+        value = json_text.decode(text)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-_ARGUMENTS = json.JSONDecoder(parse_constant=_no_constant, parse_float=json_text.number)
 
 
 def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolResultPart:

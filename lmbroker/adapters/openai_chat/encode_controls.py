@@ -1,12 +1,12 @@
 """Sampling, limits and output format -> OpenAI's (translation.md 2.2 and 2.6)."""
 
-import json
 from hashlib import sha256
 
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.openai_chat.encode_parts import Parts
 from lmbroker.adapters.schemas import meets_openai_strict
 from lmbroker.adapters.tool_schemas import completed
+from lmbroker.unified import json_text
 
 JSON_LINE = "Answer with one valid JSON object and nothing else."
 SCHEMA_LINE = (
@@ -97,7 +97,7 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
     if not profile.structured_outputs:
         parts.change("output_schema")
         form = {"type": "json_object"} if profile.json_object else None
-        text = json.dumps(output.schema, ensure_ascii=False, separators=(",", ":"))
+        text = json_text.encode(output.schema).decode()
         return form, f"{SCHEMA_LINE}\n{text}"
     strict = output.strict is not False and meets_openai_strict(schema)
     if removed or (output.strict is not False and not strict):

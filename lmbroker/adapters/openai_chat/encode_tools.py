@@ -1,6 +1,5 @@
 """Tools and tool choice -> OpenAI's (translation.md 2.5)."""
 
-import json
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ from lmbroker.adapters.names import wire_name
 from lmbroker.adapters.openai_chat.encode_parts import Parts
 from lmbroker.adapters.schemas import meets_openai_strict
 from lmbroker.adapters.tool_schemas import completed_tool
+from lmbroker.unified import json_text
 from lmbroker.unified.parts import OpaquePart, ToolCallPart, ToolResultPart
 from lmbroker.unified.request import Tool, ToolChoice
 
@@ -111,7 +111,7 @@ def _description(parts: Parts, tool: Tool) -> str | None:
         return tool.description
     parts.lost(extra for extra in tool.extras if extra is not examples_of)
     parts.losses.change(examples_of.path)
-    lines = (json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in told)
+    lines = (json_text.encode(each).decode() for each in told)
     examples = "\n".join([EXAMPLES_LINE, *lines])
     return f"{tool.description}\n\n{examples}" if tool.description else examples
 
