@@ -128,8 +128,12 @@ def fold(events: Iterable[StreamEvent]) -> Response:
 
 def unfold(response: Response) -> list[StreamEvent]:
     """``response`` as the stream that would have told it."""
+    usage = response.usage
+    if usage is not None:
+        # What clients show from the first event on: the prompt, of which nothing is answered yet.
+        usage = msgspec.structs.replace(usage, output=0, reasoning=None)
     events: list[StreamEvent] = [
-        Start(response.id, response.model, None, response.created, response.tier)
+        Start(response.id, response.model, usage, response.created, response.tier)
     ]
     for index, part in enumerate(response.parts):
         events += _told(index, part)
