@@ -127,13 +127,21 @@ def tier_of(tier: str | None) -> str | None:
     return tier if tier in ("standard", "priority", "batch") else None
 
 
+_CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
+
+
 def merged(usage: JSON, update: Any) -> JSON:
     """``usage`` with the counters of a later event, which overwrite those told before; null tells
-    nothing, nor does a prompt of 0 tokens after a real one, and what is told with it. ``usage`` is
-    changed in place, lest many events that each tell something new cost more and more."""
+    nothing, nor does a prompt of 0 tokens after a real one, and what is told with it, unless all of
+    the prompt turns out to have gone through the cache. ``usage`` is changed in place, lest many
+    events that each tell something new cost more and more."""
     if not isinstance(update, Mapping):
         return usage
-    forgot = update.get("input_tokens") == 0 and bool(usage.get("input_tokens"))
+    forgot = (
+        update.get("input_tokens") == 0
+        and bool(usage.get("input_tokens"))
+        and not any(update.get(key) and update[key] != usage.get(key) for key in _CACHED)
+    )
     for key, value in update.items():
         if value is None or (forgot and value == 0 and key in NO_USAGE):
             continue
