@@ -169,11 +169,11 @@ def test_unfolded_answer_tells_each_part_in_one_piece() -> None:
             ToolCallPart(id="d", name="g", args={"a": 1}),
         ),
         stop=Stop(reason="tool_calls"),
-        usage=Usage(output=4),
+        usage=Usage(input=9, cache_read=3, output=4, reasoning=2),
         tier="standard",
     )
     assert unfold(response) == [
-        Start("x", "m", None, 179, "standard"),
+        Start("x", "m", Usage(input=9, cache_read=3), 179, "standard"),
         PartStart(0, ReasoningPart()),
         PartDelta(0, "reasoning", "Hm."),
         PartDelta(0, "signature", SIGNED),
@@ -193,5 +193,9 @@ def test_unfolded_answer_tells_each_part_in_one_piece() -> None:
         PartStop(4),
         PartStart(5, ToolCallPart(id="d", name="g", args={"a": 1})),
         PartStop(5),
-        Finish(Stop(reason="tool_calls"), Usage(output=4), "standard"),
+        Finish(
+            Stop(reason="tool_calls"),
+            Usage(input=9, cache_read=3, output=4, reasoning=2),
+            "standard",
+        ),
     ]

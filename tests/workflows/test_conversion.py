@@ -140,6 +140,15 @@ def test_case_78_body_for_a_client_who_wants_a_stream(client: str, backend: str)
     assert (found.stop, found.usage) == ("tool_calls", whole(client, backend).usage)
 
 
+def test_the_first_event_for_an_anthropic_client_tells_the_prompt_of_a_body() -> None:
+    found = conversion.unfold(
+        ADAPTERS["anthropic"], ADAPTERS["anthropic"], body_of("anthropic"), REPLY
+    )
+    usage = payloads(found.body)[0]["message"]["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (9, 3)
+    assert usage["output_tokens"] == 0
+
+
 @each
 def test_case_78_native_body_and_stream_say_the_same(dialect: str) -> None:
     adapter = ADAPTERS[dialect]
