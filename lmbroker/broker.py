@@ -135,7 +135,7 @@ class Broker:
                 # Otherwise the first target says why it has no such operation.
                 route = served
         if route.caps is not None and call.operation in CAPPED:
-            if len(call.body) < LARGE_ENVELOPE:
+            if not call.short_fields and len(call.body) < LARGE_ENVELOPE:
                 route.caps.check(call)
             else:
                 await self.offload.check(route.caps, call)
@@ -373,7 +373,10 @@ class Broker:
     ) -> Answer:
         if not 200 <= answer.status <= 299:
             body = await answer.body(ERROR_BODY_LIMIT)
-            refusal = workflow.failure(answer.status, answer.headers, body)
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            refusal = await self.offload.failure(
+                terms, workflow, answer.status, answer.headers, body
+            )
             refusal.headers = self._limits(call, alias, target, answer)
             raise refusal
         now = int(self.wall())

@@ -190,9 +190,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
     ``fields`` are its top-level values, each as its own JSON text, where somebody has looked at
-    them already. ``headers`` are the client's, names in lower case, first value each; none
-    reaches a backend but by an allow-list. ``alias`` is the ``model`` value of the body,
-    without the ``[1m]`` behind it that asks for the long context window (``long_context``).
+    them already; ``short_fields``: only the short ones of them. ``headers`` are the client's, names
+    in lower case, first value each; none reaches a backend but by an allow-list. ``alias`` is the
+    ``model`` value of the body, without the ``[1m]`` behind it that asks for the long context
+    window (``long_context``).
     """
 
     id: str
@@ -201,6 +202,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     alias: str
     body: bytes
     fields: Mapping[str, Any] | None = None
+    short_fields: bool = False
     stream: bool = False
     query: bytes = b""
     headers: Mapping[str, str] = {}

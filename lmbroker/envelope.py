@@ -40,6 +40,7 @@ _UNSAFE = re.compile(
 _LOOKALIKES = frozenset(map("".join, product(*zip("model", "MODEL", strict=True)))) - {"model"}
 
 _MODEL = b'"model"'
+_TOO_LONG = "\0"
 
 SHORT = 4096
 """Bytes of a body that is searched whole: from there on a walk over the top level is faster."""
@@ -49,6 +50,13 @@ REPEATED_KEYS = 100
 
 MODEL_LENGTH = 256
 """Longest model name that is looked at, in characters."""
+
+SHORT_VALUE = 64 * 1024
+"""Bytes of the longest value that is looked at alone: what routing, caps and the path of a call go
+by is shorter, and to take a longer one apart may hold all others up."""
+
+MANY_COLONS = 20_000
+"""Each key at the top level has one, and takes half a microsecond."""
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a body that is no JSON, that is no UTF-8, or that nests too deep."""
@@ -71,12 +79,21 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def value_of(fields: Mapping[str, Any], key: str) -> object:
-    """The decoded value of one of an envelope's fields, None where it is missing or not JSON."""
+    """The decoded value of one of an envelope's fields, None where it is missing, not JSON, or
+    longer than ``SHORT_VALUE``."""
     raw = fields.get(key)
+    if raw is None or len(memoryview(raw)) > SHORT_VALUE:
+        return None
     try:
-        return None if raw is None else _ANY.decode(raw)
+        return _ANY.decode(raw)
     except JSON_ERRORS:
         return None
+
+
+def is_slow(body: bytes) -> bool:
+    """Whether a look at the top level of ``body`` may take long for its length: it may have many
+    keys there, or halves of surrogate pairs that have to be mended."""
+    return body.count(b":") > MANY_COLONS or json_text.may_be_mended(body)
 
 
 def invalid_json() -> Refused:
@@ -185,7 +202,8 @@ def read(body: bytes) -> Envelope:
             code="missing_model",
         )
     try:
-        model = _ANY.decode(raw)
+        # A long one is no name, whatever it holds; each character takes 12 bytes at most.
+        model = _ANY.decode(raw) if len(memoryview(raw)) <= SHORT_VALUE else _TOO_LONG
     except JSON_ERRORS:
         # Not UTF-8: a value is not looked into before it is asked for.
         raise invalid_json() from None
@@ -351,6 +369,8 @@ def with_usage(body: bytes) -> bytes | None:
     if raw is None:
         close = body.rindex(b"}")
         return b"".join((body[:close], b',"stream_options":{"include_usage":true}', body[close:]))
+    if len(memoryview(raw)) > SHORT_VALUE:
+        return None
     try:
         options = _ANY.decode(raw)
     except JSON_ERRORS:

@@ -29,7 +29,7 @@ from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
 from lmbroker.keys import caller_of
 from lmbroker.metrics import exposition
-from lmbroker.offload import LARGE_ENVELOPE
+from lmbroker.offload import has_large_envelope
 from lmbroker.routing import unknown_model
 from lmbroker.signs_of_life import NO_SIGNS, Signs, SignsOfLife, told_late
 from lmbroker.web_resource import (
@@ -299,7 +299,7 @@ class Front:
         if coding is not None:
             body = await self._decoded(request, body, coding, limit)
         # A large body holds no other call up.
-        large = len(body) >= LARGE_ENVELOPE
+        large = has_large_envelope(body)
         if large:
             head = await self._broker.offload.envelope(body, config.limits)
         else:
@@ -321,6 +321,7 @@ class Front:
             alias=head.model,
             body=body,
             fields=head.fields,
+            short_fields=large,
             stream=head.stream and record.operation in ("chat", "completions"),
             query=request.uri.partition(b"?")[2],
             headers=headers,

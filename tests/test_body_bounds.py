@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import pytest_twisted
+from house import CONFIG, PATHS, ask
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +82,32 @@ def test_defaults_are_far_above_what_agents_send():
     messages = [{"role": "user", "content": [{"type": "text", "text": "a,b" * 20}]}] * 20_000
     tools = [{"name": f"t{each}", "input_schema": {"type": "object"}} for each in range(500)]
     assert refused({"model": "m", "messages": messages, "tools": tools}) is None
+
+
+LIMITS = {"top_level_keys": 9, "messages": 4, "tools": 3, "json_values": 60}
+TOO_MANY = {
+    "top_level_keys": {f"k{each}": 1 for each in range(9)},
+    "messages": {"messages": [{"role": "user", "content": "a"}] * 5},
+    "tools": {"tools": [{"type": "function", "function": {"name": "f"}}] * 4},
+    "json_values": {"metadata": {"a": [0] * 99, "b": "a" * 900}},
+}
+BOUNDED = "[limits]\n" + "".join(f"{key} = {most}\n" for key, most in LIMITS.items()) + CONFIG
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("key", LIMITS)
+@pytest_twisted.ensureDeferred
+async def test_a_client_is_told_which_limit_it_is(open_house, key, dialect):
+    house = await open_house(config=BOUNDED)
+    client = await house.post(PATHS[dialect], ask("o", **TOO_MANY[key]))
+    await client.has(b"limits.")
+    assert client.received.startswith(b"HTTP/1.1 400 ")
+    assert f"limits.{key} of this broker" in json.loads(client.body)["error"]["message"]
+    assert not house.backends_seen
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_within_the_limits_is_served(open_house):
+    house = await open_house(config=BOUNDED)
+    await house.post(PATHS["openai"], ask("o", metadata={"a": "a" * 900}))
+    assert await house.backend()

@@ -329,3 +329,14 @@ def test_numbers_are_read_as_they_were_written() -> None:
     assert json_text.encode(value) == (
         b'{"a":1E+400,"b":[12345678901234567890123,1.0,0.30000000000000000001,1.5]}'
     )
+
+
+def test_a_long_value_is_not_taken_apart():
+    long = [[]] * (envelope.SHORT_VALUE // 3)
+    body = json.dumps({"model": "m", "n": long, "stream_options": {"a": long}}).encode()
+    head = envelope.read(body)
+    assert head.value("n") is None
+    assert envelope.with_usage(body) is None
+    for model in (long, "a" * envelope.SHORT_VALUE):
+        with pytest.raises(Refused):
+            envelope.read(json.dumps({"model": model}).encode())

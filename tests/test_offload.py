@@ -17,7 +17,15 @@ from lmbroker.call import Backend, Call, Target
 from lmbroker.caps import Caps
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.limits import Limits
-from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms, helper, offload
+from lmbroker.offload import (
+    LARGE,
+    LARGE_ENVELOPE,
+    Offload,
+    Terms,
+    has_large_envelope,
+    helper,
+    offload,
+)
 from lmbroker.offload.jobs import encode
 from lmbroker.secret import Secret
 from lmbroker.workflows import estimate, meet
@@ -197,6 +205,27 @@ async def test_many_keys_are_work_although_they_are_passed(house_of_helpers):
     assert pool.results == ["ok"]
 
 
+def test_a_top_level_that_takes_long_is_for_a_helper_although_it_is_shorter():
+    keys = ask("m", **{f"k{number}": 1 for number in range(30_000)})
+    halves = ask("m", x=LONG, y="\ud83d")
+    assert all(LARGE < len(body) < LARGE_ENVELOPE for body in (keys, halves))
+    assert has_large_envelope(keys) and has_large_envelope(halves)
+    assert not has_large_envelope(ask("m", x=LONG, y="\n\u4e2d" * 9))
+    assert not has_large_envelope(ask("m", y="\ud83d"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_helper_has_read_is_passed_as_here(house):
+    """With many keys, of which the short fields of the envelope hold the first few."""
+    more = {f"k{number}": [number, 0] for number in range(900)} | {"x": LONG, "y": "\ud83d"}
+    body = ask("o", **more)
+    await house.post(PATHS["openai"], body)
+    line = await house.backend()
+    assert line.body == body.replace(b'"model": "o"', b'"model": "real-o"')
+    assert house.broker.offload._helpers
+    house.broker.offload.close()
+
+
 @pytest_twisted.ensureDeferred
 async def test_caps_and_estimates_are_as_here(house_of_helpers):
     offload, call = house_of_helpers(), REQUESTS["translated"].call
@@ -221,6 +250,34 @@ async def test_a_repair_is_found_as_here(house_of_helpers):
     assert msgspec.to_builtins(repair) == msgspec.to_builtins(expected)
 
 
+@pytest.mark.parametrize("way", ["passed", "translated", "other way"])
+@pytest.mark.parametrize("as_is", ["known-words", "as-is"])
+@pytest_twisted.ensureDeferred
+async def test_a_failure_is_told_as_here(house_of_helpers, way, as_is):
+    asked = REQUESTS[way]
+    place = msgspec.structs.replace(asked.target.backend, passthrough_errors=as_is)
+    msgspec.structs.force_setattr(place, "secrets", asked.target.backend.secrets)
+    asked = msgspec.structs.replace(
+        asked, target=msgspec.structs.replace(asked.target, backend=place)
+    )
+    pool, head = house_of_helpers(), {"retry-after": "7"}
+    for words in ("no sk-hidden-1", "maximum context length is 8 tokens, you requested 9 tokens"):
+        for body in (
+            json.dumps({"error": {"message": words}, "x": "a" * offload.LARGE_ERROR}).encode(),
+            words.encode() + b"<" * offload.LARGE_ERROR,
+        ):
+            here = met(asked).failure(400, head, body)
+            there = await pool.failure(asked, met(asked), 400, head, body)
+            assert (there.info, there.native, there.phase) == (here.info, here.native, here.phase)
+            assert b"hidden" not in (there.native or (0, b""))[1]
+    assert pool.results == ["problem"] * 4
+    small = await pool.failure(asked, met(asked), 400, head, b"{}")
+    assert (small.info, pool.results) == (
+        met(asked).failure(400, head, b"{}").info,
+        ["problem"] * 4,
+    )
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_is_refused_or_broken_is_so_in_the_same_words(house_of_helpers):
     offload = house_of_helpers()
@@ -237,7 +294,6 @@ async def test_what_is_refused_or_broken_is_so_in_the_same_words(house_of_helper
         with pytest.raises(type(here.value)) as there:
             await offload.answer("unary", passed, met(passed), body, 1)
         assert there.value.info == here.value.info
-        assert "hidden" not in there.value.info.message
 
 
 # The processes.
@@ -252,6 +308,29 @@ async def test_a_helper_that_dies_is_followed_by_another(house_of_helpers):
     os.kill(first, signal.SIGKILL)
     assert (await asked) == met(terms).outbound()
     assert pids(offload) != [first]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_helper_that_dies_before_it_is_ready_is_followed_by_another(house_of_helpers):
+    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    asked = Deferred.fromCoroutine(pool.outbound(terms, met(terms)))
+    os.kill(pids(pool)[0], signal.SIGKILL)
+    assert (await asked) == met(terms).outbound()
+    assert pids(pool), "it was not done here"
+
+
+@pytest_twisted.ensureDeferred
+async def test_that_no_helper_was_to_be_had_is_not_for_ever(house_of_helpers, monkeypatch):
+    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", "/bin/true")
+        await pool.outbound(terms, met(terms))
+        assert not pool._helpers
+    await pool.outbound(terms, met(terms))
+    assert not pool._helpers, "the next body does not wait for it again"
+    monkeypatch.setattr(pool, "_able_at", reactor.seconds())
+    await pool.outbound(terms, met(terms))
+    assert pool._helpers
 
 
 @pytest_twisted.ensureDeferred
@@ -356,6 +435,7 @@ async def test_a_helper_without_work_is_ended(house_of_helpers, monkeypatch):
     pool, terms = house_of_helpers(), REQUESTS["translated"]
     await pool.outbound(terms, met(terms))
     (pid,) = pids(pool)
+    os.kill(pid, signal.SIGSTOP)
     await deferLater(reactor, 0.3)
     assert not pool._helpers
     with pytest.raises(ProcessLookupError):

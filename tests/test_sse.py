@@ -402,3 +402,39 @@ def test_counting_the_values_of_a_text_that_does_not_end_is_linear():
     reader = Reader()
     reader.feed(b"data: " + TINY)
     assert reader.close() == []
+
+
+@pytest.mark.parametrize("line", [b":", b"data:1", b"x", b""])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_of_more_lines_than_anybody_means_is_too_much(line, end):
+    whole = (line + end) * 30_000 + b"data: 1" + end * 2
+    for size in (len(whole), 50_000):
+        reader = Reader()
+        feed = [whole[at : at + size] for at in range(0, len(whole), size)]
+        if line:
+            with pytest.raises(SSEError):
+                for piece in (*feed, b"data: 1\n\n"):
+                    reader.feed(piece)
+        else:
+            assert [frame.data for piece in feed for frame in reader.feed(piece)][:1] == [b"1"]
+    reader = Reader()
+    reader.feed((line or b":") * 1 + b"\n")
+    reader.feed(b":\n" * 30_000)
+    assert reader.close() == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_passed_event_of_as_many_lines_is_too_much(end):
+    boundary = Boundary()
+    whole = b"x" + (b"x" + end) * 300_000
+    with pytest.raises(SSEError):
+        for at in range(0, len(whole), 65536):
+            boundary.feed(whole[at : at + 65536])
+        boundary.feed(end + end)
+
+
+def test_as_many_lines_in_events_of_their_own_pass():
+    whole = b": ping\n\n" * 60_000 + b"data: 1\n\n"
+    for kind in (Reader, Boundary):
+        reader = kind()
+        assert all(reader.feed(whole[at : at + 65536]) for at in range(0, len(whole), 65536))

@@ -148,7 +148,8 @@ class Helper(ProcessProtocol):
 
     def wait(self) -> None:
         """There is nothing to do now."""
-        self._wait(IDLE_SECONDS, self.close)
+        # Not close: one that stands still would not see it.
+        self._wait(IDLE_SECONDS, self.kill)
 
     def close(self) -> None:
         """Let it end, which it does at once where it has nothing to do."""

@@ -22,7 +22,18 @@ LINE = 3
 PIECE = 4 * 1024 * 1024
 """Bytes that are copied at once: about two milliseconds."""
 
-Step = Literal["envelope", "caps", "estimate", "outbound", "repair", "unary", "fold", "unfold"]
+Step = Literal[
+    "envelope",
+    "caps",
+    "needs",
+    "estimate",
+    "outbound",
+    "repair",
+    "unary",
+    "fold",
+    "unfold",
+    "failure",
+]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,6 +47,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str = ""
     dialect: Dialect = "openai"
     omit_attribution: bool = False
+    passthrough_errors: Literal["known-words", "as-is"] = "known-words"
     model: str = ""
     secrets: tuple[str, ...] = ()
     mode: Mode = "default"
@@ -44,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: Limits | None = None
     caps: Caps | None = None
     error: ErrorInfo | None = None
+    status: int = 0
+    headers: dict[str, str] = {}
     now: int = 0
 
     def __repr__(self) -> str:

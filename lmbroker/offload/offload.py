@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from lmbroker.call import Call, Target
 from lmbroker.caps import Caps
-from lmbroker.envelope import Envelope
-from lmbroker.errors import Broken, BrokerError, ErrorInfo, Refused
+from lmbroker.envelope import Envelope, is_slow
+from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
 from lmbroker.losses import Mode
@@ -31,8 +31,18 @@ LARGE_ENVELOPE = 4 * 1024 * 1024
 """The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most, an
 honest one as well where it is long; to hand it over takes half as long."""
 
+LARGE_ERROR = 32 * 1024
+"""The same for the body of an error: each byte takes up to 0.3 µs, since it is searched for
+credentials in all their spellings."""
+
 MANY_KEYS = 1000
 """More keys at the top level of a large body go to a helper in any case: 3 µs each."""
+
+UNABLE_SECONDS = 60.0
+"""So long all is done here after no helper could be had: the reason may pass."""
+
+STARTS = 3
+"""So many helpers in a row may end before they are ready, until that is the reason."""
 
 LONG_JOB = 2 * 1024 * 1024
 """Bytes of a body from which on a job may take long. One helper is kept free of such, where there
@@ -66,6 +76,10 @@ class Offload:
         self._waiting: deque[Task] = deque()
         self._closed = False
         self._able: bool | None = None
+        self._able_at = 0.0
+        """When that is looked at again."""
+        self._failed_starts = 0
+        """In a row."""
 
     def close(self) -> None:
         """End the helpers; what they work at fails."""
@@ -123,6 +137,19 @@ class Offload:
         assert done.unary is not None
         return msgspec.structs.replace(done.unary, body=out)
 
+    async def failure(
+        self, terms: Terms, workflow: Workflow, status: int, headers: Mapping[str, str], body: bytes
+    ) -> BackendRefused:
+        """As ``workflow.failure``. Raises Broken."""
+        if len(body) < LARGE_ERROR:
+            return workflow.failure(status, headers, body)
+        job = _job("failure", terms, status=status, headers=dict(headers))
+        try:
+            await self._do(job, body)
+        except BackendRefused as error:
+            return error
+        raise AssertionError("a failure is none")
+
     # The helpers.
 
     async def _do(self, job: Job, body: bytes) -> tuple[Done, bytes]:
@@ -151,19 +178,23 @@ class Offload:
         """Whether there are helpers to be had."""
         if self._closed or not self._limits().helpers:
             return False
+        if self._able is False and self._reactor.seconds() >= self._able_at:
+            self._able = None
         if self._able is None:
             self._able = (
                 sys.platform == "linux"
                 and IReactorProcess.providedBy(self._reactor)
                 and IReactorFDSet.providedBy(self._reactor)
             )
+            self._failed_starts = 0
             if self._able and not _python():
                 self._unable("there is no Python to start")
         return bool(self._able)
 
     def _unable(self, reason: str) -> None:
-        """From now on do all here."""
+        """Do all here for a while."""
         self._able = False
+        self._able_at = self._reactor.seconds() + UNABLE_SECONDS
         self.log.warn(
             "No helper process can be had ({reason}): large bodies are worked at here, and hold "
             "other calls up",
@@ -223,8 +254,12 @@ class Offload:
     def gone(self, helper: Helper, task: Task | None) -> None:
         """It has ended, with ``task`` where it was at one."""
         self._helpers.remove(helper)
-        if not helper.ready and self._able and not self._closed:
-            self._unable("it did not start")
+        if helper.ready:
+            self._failed_starts = 0
+        elif self._able and not self._closed:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS:
+                self._unable("it did not start")
         if task is not None and not task.left:
             self._lost(helper, task)
         self._next()
@@ -245,6 +280,11 @@ class Offload:
             task.end(_too_complex(task.job, "memory"))
 
 
+def has_large_envelope(body: bytes) -> bool:
+    """Whether the look at the top level of ``body`` is for a helper."""
+    return len(body) >= LARGE_ENVELOPE or (len(body) >= LARGE and is_slow(body))
+
+
 def _python() -> bool:
     """Whether ``sys.executable`` is a Python that can import this."""
     frozen = getattr(sys, "frozen", False)
@@ -259,7 +299,7 @@ def _passes(terms: Terms, workflow: Workflow) -> bool:
 def _top_only(terms: Terms, workflow: Workflow, body: bytes) -> bool:
     """Whether it is a short look at its top level that a request needs."""
     few = len(terms.call.fields or ()) <= MANY_KEYS
-    short = len(body) < LARGE_ENVELOPE
+    short = len(body) < LARGE_ENVELOPE and not terms.call.short_fields
     return few and short and _passes(terms, workflow) and not _cut(terms, body)
 
 
@@ -282,6 +322,7 @@ def _job(step: Any, terms: Terms, **more: Any) -> Job:
         url=backend.url,
         dialect=backend.dialect,
         omit_attribution=backend.omit_attribution,
+        passthrough_errors=backend.passthrough_errors,
         model=terms.target.model,
         secrets=tuple(word for secret in backend.secrets for word in secret.words),
         mode=terms.mode,
@@ -300,7 +341,7 @@ def _busy() -> Refused:
 
 
 def _too_complex(job: Job, what: str) -> BrokerError:
-    if job.step in ("unary", "fold", "unfold"):
+    if job.step in ("unary", "fold", "unfold", "failure"):
         message = f"reading the backend's answer takes more {what} than it may"
         info = ErrorInfo(kind="bad_upstream", message=message, code="answer_too_complex")
         return Broken(info, phase="answer")

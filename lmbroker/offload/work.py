@@ -70,6 +70,8 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
         workflow.recall(job.asked)
         whole: Unary = getattr(workflow, job.step)(body, now=job.now)
         return Done(unary=msgspec.structs.replace(whole, body=b"")), whole.body
+    if job.step == "failure":
+        raise _workflow(job, job.call).failure(job.status, job.headers, body)
     call = msgspec.structs.replace(job.call, body=body)
     if job.step == "caps":
         assert job.caps is not None
@@ -92,6 +94,7 @@ def _workflow(job: Job, call: Call) -> Workflow:
         url=job.url,
         dialect=job.dialect,
         omit_attribution=job.omit_attribution,
+        passthrough_errors=job.passthrough_errors,
     )
     msgspec.structs.force_setattr(backend, "secrets", tuple(map(Secret, job.secrets)))
     target = Target(backend=backend, model=job.model)

@@ -48,9 +48,15 @@ encode_text = msgspec.json.Encoder(enc_hook=unknown).encode
 """Like ``encode``, but raises UnicodeEncodeError for lone surrogates: for hot paths."""
 
 _EMPTY_BEFORE = re.compile(r"(?:\s*\{\s*\})+(?=\s*\{)")
-_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-_NO_CHARACTER = rb"\ufffd"
+_ALONE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+_NO_CHARACTER = rb"\\ufffd"
+"""As ``re`` takes it."""
+_NO_BYTE = b"\xff"
+"""Stands in no UTF-8."""
 
 INVALID_JSON = "INVALID_JSON"
 """Key of the object that carries tool arguments which are no JSON object (Anthropic's advice)."""
@@ -79,33 +85,20 @@ def encode(value: Any) -> bytes:
         return _with_escapes(value).encode()
 
 
+def may_be_mended(body: bytes) -> bool:
+    """Whether ``body`` has half a surrogate pair as an escape, be it alone or not."""
+    return _HALF.search(body) is not None
+
+
 def mended(body: bytes) -> bytes | None:
     """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone, so that
     it can be read; all else is the same, and stands at the same place. None where there is none.
     """
-    if _HALF.search(body) is None:
+    if not may_be_mended(body) or _NO_BYTE in body:
         return None
-    pieces: list[bytes] = []
-    at = 0
-    high: tuple[int, int] | None = None
-    for found in _ESCAPE.finditer(body):
-        code = 0 if found[1] is None else int(found[1], 16)
-        if 0xDC00 <= code <= 0xDFFF and high is not None and high[1] == found.start():
-            high = None
-            continue
-        alone = high if high is not None else None
-        if alone is not None:
-            pieces += (body[at : alone[0]], _NO_CHARACTER)
-            at, high = alone[1], None
-        if 0xD800 <= code <= 0xDBFF:
-            high = found.span()
-        elif 0xDC00 <= code <= 0xDFFF:
-            pieces += (body[at : found.start()], _NO_CHARACTER)
-            at = found.end()
-    if high is not None:
-        pieces += (body[at : high[0]], _NO_CHARACTER)
-        at = high[1]
-    return b"".join((*pieces, body[at:])) if pieces else None
+    # Without escaped backslashes, each backslash begins an escape.
+    plain, count = _ALONE.subn(_NO_CHARACTER, body.replace(rb"\\", _NO_BYTE * 2))
+    return plain.replace(_NO_BYTE * 2, rb"\\") if count else None
 
 
 def arguments(text: str) -> dict[str, Any] | None:

@@ -118,3 +118,26 @@ def test_nothing_mends_what_is_broken() -> None:
     scanner = scanned("nonsense", "{}")
     assert scanner.broken
     assert not scanner.complete
+
+
+def test_a_long_piece_that_is_a_whole_object_is_not_scanned() -> None:
+    whole = json.dumps({"a": [[0]] * 60_000, "b": "[" * 100_000})
+    assert scanned(whole).complete
+    for more in ("x", "{}"):
+        assert scanned(whole, more).broken
+    assert not scanned(whole + " ").broken
+    assert scanned("[" + whole + "]").broken
+
+
+@pytest.mark.parametrize("begin", ["", '{"a": ['])
+def test_a_long_piece_of_more_values_than_anybody_means_breaks_the_object(begin: str) -> None:
+    tiny = "[]," * 50_000
+    assert scanned(begin or '{"b": [', tiny).broken
+    assert scanned(begin + ('{"b": [' if not begin else "") + tiny).broken
+
+
+def test_a_long_text_is_one_value() -> None:
+    text = json.dumps({"a": "[1, {}], " * 100_000})
+    pieces = text[:7], text[7:500_000], text[500_000:]
+    assert scanned(*pieces).complete
+    assert not scanned(*pieces[:2]).broken

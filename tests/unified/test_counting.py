@@ -1,11 +1,14 @@
 """Estimates of tokens: images as vendors document them, files, and what is no text."""
 
 import base64
+import re
 import struct
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmbroker.unified import counting
 from lmbroker.unified.counting import estimate_body, estimate_input
@@ -132,6 +135,20 @@ def test_data_of_a_body_is_no_text() -> None:
     data = b'{"data":"data:image/png;base64,' + b"QUJD" * 50_000 + b'"}'
     assert estimate_body(text) == counting.tokens_of_bytes(len(text)), "of which nothing is known"
     assert estimate_body(text + data) < estimate_body(text) + 900
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"a", b"=", b" ", b'"', b"\n"]),
+            st.sampled_from([1, 2, 1023, 1024, 1025, 2047, 2048, 2049, 5000]),
+        )
+    )
+)
+def test_runs_of_data_are_found_wherever_they_stand(pieces: list[tuple[bytes, int]]) -> None:
+    body = b"".join(letter * count for letter, count in pieces)
+    runs = [len(run[0]) for run in re.finditer(rb"[a=]{2048,}", body)]
+    assert list(counting._data_in(body)) == runs
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.)*+')
 _SHAPES = 16
 """So many shapes of chunks are looked into in one stream."""
 
+_LONG = 64 * 1024
+"""Bytes of an event whose shape is not looked at: there are few such."""
+
 _SHORT = 40
 """Bytes of an event that is no chunk, but for the longest terminator."""
 
@@ -134,7 +137,7 @@ class OpenAITap:
             or (b'"usage"' in block and _COUNTED.search(block))
         ):
             return True
-        if alone and self._shapes < _SHAPES:
+        if alone and size < _LONG and self._shapes < _SHAPES:
             self._note_shape(block)
         return False
 
