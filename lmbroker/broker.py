@@ -299,13 +299,19 @@ class Broker:
                 error.__traceback__ = None
                 told = error
                 repair = None
-                if not record.client_left and record.repairs < REPAIRS:
+                if not record.client_left:
                     if len(call.body) < LARGE:
                         repair = workflow.repair(error.info)
                     else:
                         terms = Terms(call, target, mode, overrides)
                         repair = await self.offload.repair(terms, workflow, error.info)
-                repair = repairs.add(repair, error.info.message, self.clock.seconds())
+                words, moment = error.info.message, self.clock.seconds()
+                if record.repairs == REPAIRS:
+                    if repairs.would_help(repair, words, moment) and mode != "strict":
+                        # The next call begins where this one ends: the client's own retry.
+                        error.info = msgspec.structs.replace(error.info, should_retry="true")
+                    raise
+                repair = repairs.add(repair, words, moment)
                 if repair is None or record.client_left:
                     raise
                 record.repairs += 1

@@ -175,6 +175,13 @@ class Repairs:
         self._changes = together(together(self._changes, repair.overrides), repair.once)
         return repair
 
+    def would_help(self, repair: Repair | None, words: str, now: float) -> bool:
+        """Whether the next call would get further than this one, which may not be repaired again:
+        what was learned holds, since the refusal came in other words than the one before, and
+        ``repair`` is one that was not tried."""
+        further = bool(self._open) and words != self._words
+        return self.add(repair, words, now) is not None and further
+
     def succeeded(self, now: float) -> None:
         """The try after the last repair got further: what it teaches is remembered."""
         for repair in self._open:

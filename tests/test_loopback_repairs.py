@@ -77,6 +77,8 @@ async def test_case_103_the_third_refusal_goes_to_the_client_and_the_first_two_a
         backend.transport.write(refusal(f"Unknown parameter: '{name}'."))
     await client.has(b"Unknown parameter: 'stop'.")
     assert " 400 " in client.head.split("\r\n")[0]
+    # The client's own retry begins with what was learned, and has two repairs of its own.
+    assert "x-should-retry: true" in client.head.lower()
     await house.post(PATHS["anthropic"], asked)
     sent = await body_of(backend, 4)
     assert not {"temperature", "reasoning_effort"}.intersection(sent)
@@ -92,6 +94,7 @@ async def test_case_103_a_repair_that_does_not_help_ends_with_the_backends_words
         await body_of(backend, number)
         backend.transport.write(refusal("temperature is not supported"))
     await client.has(b"temperature is not supported")
+    assert "x-should-retry: true" not in client.head.lower()
     assert len((await house.ended())[0].attempts) == 2
     # It was not that: nothing is remembered.
     await house.post(PATHS["anthropic"], ask("o", temperature=0.5))

@@ -62,6 +62,7 @@ def schemas(case: Case) -> Iterator[Found]:
         return
     found = {word for word in _QUOTED.findall(text) if word in present}
     found |= {word for word in re.findall(r"\$[a-z]+", text) if word in present}
+    found |= {word for word in re.findall(r"\b[a-z]+[A-Z]\w+", text) if word in present}
     if REGEX_WORDS.search(text):
         found |= {"pattern", "patternProperties"} & present
         found |= {"propertyNames"} & present

@@ -237,6 +237,12 @@ def test_turns_are_demanded_in_many_grammars(message):
     assert learned(message) == {"alternate_roles": True, "system_first_only": True}
 
 
+def test_turns_that_are_still_refused_have_tools_results_among_them():
+    known = msgspec.structs.replace(CAPABLE, alternate_roles=True, system_first_only=True)
+    found = taught("user and assistant roles should be alternating.", openai(), known)
+    assert found == ({"after_tool": "merge"}, {})
+
+
 def test_a_prefill_that_is_not_taken_is_known_by_the_last_role():
     body = openai(messages=[*PLAIN, {"role": "assistant", "content": "Sure"}])
     message = "Expected last role to be one of: [user, tool] but got assistant"
@@ -326,6 +332,10 @@ def test_ids_of_nine_characters():
     [
         ("tools[0].function.parameters.properties.a.format 参数非法", "format"),
         ("Invalid tool input_schema: unsupported keyword 'const'", "const"),
+        (
+            "The inputSchema of tools.0 has unsupported fields: [additionalProperties]. Remove them.",
+            "additionalProperties",
+        ),
         (
             "key '$schema' is not allowed in parameters of function f; see the tool schema",
             "$schema",
