@@ -84,6 +84,9 @@ def _kind(annotation: Any) -> str:
         return "an array of arrays, each of a name and two numbers"
     if get_origin(annotation) is tuple:
         return "an array of strings"
+    if bool in get_args(annotation):
+        words = [each for kind in get_args(annotation) for each in get_args(kind)]
+        return f"a boolean or {one_of(words)}"
     if annotation is bool:
         return "a boolean"
     if annotation is float:

@@ -91,8 +91,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     signed_calls: bool = False
     """The first call of each message of the model must have a thought signature (Gemini 3); one
     that another model made gets the filler that the vendor documents."""
-    think_tags: bool = False
-    """An answer may begin with its reasoning between ``<think>`` and ``</think>``."""
+    think_tags: bool | Literal["open"] = False
+    """An answer may begin with its reasoning between ``<think>`` and ``</think>``; ``open``: the
+    opening tag stands in the prompt, so that all before the closing one is reasoning."""
     counts_tokens: bool = True
     """The backend counts the tokens of a Messages request."""
     forced_tools_with_reasoning: bool = True

@@ -376,6 +376,7 @@ def test_mistakes_of_a_credential(reference, complaint):
         ("max_output = true", "max_output: found a boolean (True), expected an integer"),
         ("max_output = 0", "max_output: found an integer (0), expected 1 or more"),
         ("stop_max = -1", "stop_max: found an integer (-1), expected 0 or more"),
+        ("think_tags = 1", 'think_tags: found an integer (1), expected a boolean or one of "open"'),
         ("vision = 1", "vision: found an integer (1), expected a boolean"),
         ('vision = "yes"', "vision: found a string ('yes'), expected a boolean"),
         ('sampling = "some"', "sampling: found a string ('some'), expected one of \"full\""),

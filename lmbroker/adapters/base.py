@@ -5,7 +5,7 @@ to remember lives in its Decoder or Encoder, one of each per stream.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -49,11 +49,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What a decoder must know of the backend whose answer it reads.
 
     ``losses`` is told what the decoder cannot take in. ``think_tags``: the model writes its
-    reasoning between tags at the head of its text (``Profile.think_tags``).
+    reasoning between tags at the head of its text, or up to the closing one
+    (``Profile.think_tags``).
     """
 
     losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
-    think_tags: bool = False
+    think_tags: bool | Literal["open"] = False
 
 
 class Decoder(Protocol):

@@ -1,8 +1,10 @@
 """Reasoning that a model writes at the head of its text, between ``<think>`` and ``</think>``
 (MiniMax, older R1 servers, Qwen without a parser).
 
-Only the head of an answer is looked at: what stands between such tags further on is text. The
-work is linear however the text is cut.
+Only the head of an answer is looked at: what stands between such tags further on is text. Where
+the chat template has written the opening tag already (DeepSeek-R1, QwQ and Qwen's thinking models
+on servers without a reasoning parser), the answer begins inside its reasoning. The work is linear
+however the text is cut.
 """
 
 from typing import Literal
@@ -15,11 +17,13 @@ Piece = tuple[Kind, str]
 
 class ThinkTags:
     """Tells the reasoning of one answer from its text. ``feed`` takes the next piece of text and
-    gives what is known of it; ``close`` gives the rest."""
+    gives what is known of it; ``close`` gives the rest. ``opened``: the answer is reasoning up to
+    its first closing tag, whether it has an opening one or not."""
 
-    __slots__ = ("_held", "_start", "_where")
+    __slots__ = ("_held", "_opened", "_start", "_where")
 
-    def __init__(self) -> None:
+    def __init__(self, *, opened: bool = False) -> None:
+        self._opened = opened
         self._where: Literal["head", "inside", "behind", "text"] = "head"
         self._held: list[str] = []
         """At the head: all so far. Inside: what may be the beginning of the closing tag."""
@@ -43,7 +47,10 @@ class ThinkTags:
     def close(self) -> list[Piece]:
         """An answer that ends at its head is text, one that ends in its reasoning is that."""
         text, self._held = "".join(self._held), []
-        kind: Kind = "reasoning" if self._where == "inside" else "text"
+        inside = self._where == "inside"
+        if self._where == "head" and self._opened:
+            inside = not text.isspace()
+        kind: Kind = "reasoning" if inside else "text"
         self._where = "text"
         return [(kind, text)] if text else []
 
@@ -58,7 +65,7 @@ class ThinkTags:
                 return start[len(tag) :]
             if tag.startswith(start):
                 return ""
-        self._where = "text"
+        self._where = "inside" if self._opened else "text"
         whole, self._held = "".join(self._held), []
         return whole
 
@@ -83,9 +90,9 @@ def _overlap(text: str) -> int:
     return 0
 
 
-def told_apart(text: str) -> tuple[str, str]:
+def told_apart(text: str, *, opened: bool = False) -> tuple[str, str]:
     """The reasoning and the text of a whole answer."""
-    tags = ThinkTags()
+    tags = ThinkTags(opened=opened)
     pieces = [*tags.feed(text), *tags.close()]
     reasoning, said = (
         "".join(text for kind, text in pieces if kind == wanted) for wanted in ("reasoning", "text")

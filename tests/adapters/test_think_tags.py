@@ -9,6 +9,7 @@ from lmbroker.adapters.base import Reading, Reply
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.adapters.think_tags import ThinkTags, told_apart
 from lmbroker.unified.parts import ReasoningPart, Signature, TextPart
+from lmbroker.workflows import conversion
 from lmbroker.workflows.transforms import TranslatedStream
 
 CASES = [
@@ -32,8 +33,53 @@ CASES = [
 every = pytest.mark.parametrize(("text", "reasoning", "said"), CASES)
 
 
-def told(pieces: list[str]) -> tuple[str, str]:
-    tags = ThinkTags()
+OPENED = [
+    ("I should greet.</think>\n\nHello", "I should greet.", "Hello"),
+    ("\nHm.\n</think>\n\nHello\n", "\nHm.\n", "Hello\n"),
+    ("<think>Hm.</think>Hello", "Hm.", "Hello"),
+    ("</think>Hello", "", "Hello"),
+    ("a < b </thin </think>Say </think>.", "a < b </thin ", "Say </think>."),
+    ("never closed", "never closed", ""),
+    ("<thi", "<thi", ""),
+    ("  ", "", "  "),
+    ("", "", ""),
+]
+opened = pytest.mark.parametrize(("text", "reasoning", "said"), OPENED)
+
+
+@opened
+def test_an_answer_that_begins_inside_its_reasoning(text: str, reasoning: str, said: str) -> None:
+    assert told_apart(text, opened=True) == (reasoning, said)
+    for size in (1, 3, 7):
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert told(pieces, opened=True) == (reasoning, said)
+
+
+@opened
+def test_such_an_answer_streamed_and_whole(text: str, reasoning: str, said: str) -> None:
+    reading = Reading(think_tags="open")
+    deltas = [{"content": text[at : at + 3]} for at in range(0, len(text), 3)]
+    stream = o_stream({"role": "assistant", "content": ""}, *deltas, o_chunk(finish="stop"))
+    whole = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    for parts in (
+        ADAPTERS["openai"].decode_response(whole, reading).parts,
+        conversion.fold_stream(ADAPTERS["openai"], stream, reading).parts,
+    ):
+        thought = [part for part in parts if isinstance(part, ReasoningPart)]
+        assert "".join(part.text for part in thought) == reasoning
+        assert "".join(part.text for part in parts if isinstance(part, TextPart)) == said
+        for part in thought:
+            assert part.signature == Signature(origin="openai", field="think")
+
+
+def test_reasoning_of_an_answer_that_begins_inside_it_is_told_as_it_comes() -> None:
+    tags = ThinkTags(opened=True)
+    assert tags.feed("Hm") == [("reasoning", "Hm")]
+    assert tags.feed(", yes") == [("reasoning", ", yes")]
+
+
+def told(pieces: list[str], *, opened: bool = False) -> tuple[str, str]:
+    tags = ThinkTags(opened=opened)
     found = [piece for text in pieces for piece in tags.feed(text)] + tags.close()
     reasoning = "".join(text for kind, text in found if kind == "reasoning")
     return reasoning, "".join(text for kind, text in found if kind == "text")

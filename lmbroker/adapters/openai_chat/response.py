@@ -1,6 +1,6 @@
 """Whole OpenAI answers <-> the Unified Model (translation.md section 3)."""
 
-from typing import Any
+from typing import Any, Literal
 
 from lmbroker.adapters import error_bodies, stop_words
 from lmbroker.adapters.answer_ids import COMPLETION, answer_id, call_id, unrepeated
@@ -197,7 +197,7 @@ class _Message:
         return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}
 
 
-def _parts(message: JSON, *, think_tags: bool) -> list[Part]:
+def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
     content = message.get("content")
     if (
         isinstance(content, str)
@@ -217,7 +217,7 @@ def _parts(message: JSON, *, think_tags: bool) -> list[Part]:
         parts.append(ReasoningPart(signature=signature))
     text = "".join(spoken(message))
     if think_tags:
-        inside, text = told_apart(text)
+        inside, text = told_apart(text, opened=think_tags == "open")
         if inside:
             signature = Signature(origin="openai", field=THINK_TAGS)
             parts.append(ReasoningPart(text=inside, signature=signature))

@@ -121,7 +121,8 @@ class OpenAIDecoder:
         """Calls that were opened."""
         self._ids: set[str] = set()
         """Theirs."""
-        self._tags = ThinkTags() if self._reading.think_tags else None
+        tags = self._reading.think_tags
+        self._tags = ThinkTags(opened=tags == "open") if tags else None
         """Until the head of the text is over."""
         self._finish_besides: Any = None
         """Of another choice than the first."""
