@@ -22,16 +22,17 @@ from lmbroker import (
     routing,
     suitability,
 )
+from lmbroker.adapters.error_bodies import NOT_LET_IN
 from lmbroker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config import Config
 from lmbroker.conversations import conversation_of, hashed
 from lmbroker.course import Courses
-from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, Refused
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs
 from lmbroker.health import Health
-from lmbroker.keys import may_use
+from lmbroker.keys import may_use, own_key
 from lmbroker.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.listed_limits import ListedLimits
 from lmbroker.listing import Listing
@@ -48,6 +49,14 @@ from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import bad_answer, refused
 
 ERROR_BODY_LIMIT = 1024 * 1024
+
+
+_OWN_KEY_REFUSED = ErrorInfo(
+    kind="auth",
+    message="the backend does not take your API key",
+    status=401,
+    code="invalid_api_key",
+)
 
 
 CAPPED = ("chat", "completions")
@@ -281,6 +290,8 @@ class Broker:
     ) -> Answer:
         """One target. What it refuses and the broker may change is repaired and tried again, at
         most twice a call."""
+        if target.backend.clients_key:
+            target = self._with_own_key(target, call)
         mode = call.mode or alias.mode
         repairs = self._repairs(alias, target, now)
         told: BackendRefused | None = None
@@ -327,6 +338,12 @@ class Broker:
                 repairs.succeeded(self.clock.seconds())
                 return answer
 
+    def _with_own_key(self, target: Target, call: Call) -> Target:
+        """``target`` with the client's own key, for this call alone. Raises Refused."""
+        credential = own_key(self._config.keys, call.headers)
+        backend = msgspec.structs.replace(target.backend, credential=credential)
+        return msgspec.structs.replace(target, backend=backend)
+
     async def _try(
         self,
         call: Call,
@@ -350,6 +367,10 @@ class Broker:
             record.headers_at = self.clock.seconds()
             return await self._receive(call, record, alias, target, workflow, answer, overrides)
         except AttemptFailed as error:
+            error.clients_key = target.backend.clients_key
+            if error.clients_key and error.info.code == NOT_LET_IN.code:
+                # Told with status 200.
+                error.info = _OWN_KEY_REFUSED
             error.info = redact_error(error.info, target.backend.secrets)
             attempt.error = error.info.label
             raise

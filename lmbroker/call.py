@@ -51,6 +51,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     without ``?``. ``omit_attribution``: Claude Code's attribution line does not reach it in a
     request that is passed through. ``name`` is safe for logs and metric labels.
     ``credential_ref`` says where the credential came from (``env:NAME``), never what it is;
+    with ``clients_key`` each call brings its client's own;
     ``key_header`` is the header that carries it, "" for the usual one
     (``headers.credential_headers``). ``ca`` are the certificates
     to trust, as PEM, in the place of the system's; ``client_cert`` is our own for it with its
@@ -68,6 +69,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     credential: Secret | None = None
     credential_ref: str = ""
+    clients_key: bool = False
     exact_root: bool = False
     omit_attribution: bool = False
     query: str = ""

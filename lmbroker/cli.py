@@ -260,6 +260,7 @@ def _routes(config: Config) -> Iterator[tuple[str, ...]]:
         for target in alias.targets:
             backend = target.backend
             key = f"{backend.credential_ref} (set)" if backend.credential else "-"
+            key = "the client's own" if backend.clients_key else key
             row = (alias.name, backend.dialect, backend.name, backend.url, target.model, key)
             yield (*row, mode) if modes else row
 

@@ -17,6 +17,8 @@ from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret, Secret
 
 DIALECTS = ("openai", "anthropic")
+CLIENT = "client"
+"""In the place of a key: each client's own."""
 MANY = 1_000_000
 DAY = 86400
 """Seconds."""
@@ -205,14 +207,18 @@ class Backends:
             url, problem = parse_url(url, exact=exact)
             if problem:
                 table.complain(place, problem)
+        clients_key = references == [("api_key", CLIENT)]
+        if not clients_key and any(reference == CLIENT for _, reference in references):
+            table.complain("api_keys", f'"{CLIENT}" stands alone, as api_key')
         credentials = [
-            (self._secrets.credential(table, key, reference), reference)
+            (None if clients_key else self._secrets.credential(table, key, reference), reference)
             for key, reference in references
         ]
         if not url:
             return None
         secret = any(isinstance(value, Secret) for _, value in fields["headers"])
-        if (secret or any(credential for credential, _ in credentials)) and sends_in_clear(url):
+        keyed = clients_key or any(credential for credential, _ in credentials)
+        if (secret or keyed) and sends_in_clear(url):
             self._secrets.warnings.append(
                 f"{table.path(place)}: the key goes over the network in clear"
             )
@@ -231,6 +237,7 @@ class Backends:
                 dialect=dialect,
                 credential=credential,
                 credential_ref=_shown(reference),
+                clients_key=clients_key,
                 **fields,
             )
             for credential, reference in credentials or [(None, "")]
@@ -366,6 +373,6 @@ def _is_reference(text: str) -> bool:
 
 def _shown(reference: str) -> str:
     """``reference`` without the secret."""
-    if _is_reference(reference):
+    if _is_reference(reference) or reference == CLIENT:
         return reference
     return "literal" if reference else ""

@@ -29,6 +29,7 @@ from lmbroker.call import Backend, Record, Target
 from lmbroker.conversations import Homes
 from lmbroker.errors import AttemptFailed, BrokerError, Refused
 from lmbroker.health import Health, Place, Visit
+from lmbroker.keys import NO_OWN_KEY
 from lmbroker.retries import Budget, Failure
 from lmbroker.routing import Route, named
 
@@ -130,6 +131,9 @@ class Course:
                 self._health.attempted(self._visit, now, error, after)
             else:
                 self._health.closed(self._visit, now)
+        if self._failures and error.info.code == NO_OWN_KEY:
+            # The client hears what failed before: it has never asked for this target.
+            raise self._last()
         stop.failure = error
         self._failures.append(Failure(stop.target.backend.name, error, after))
         if self._record.client_left:

@@ -105,7 +105,10 @@ class Refused(BrokerError):
 
 
 class AttemptFailed(BrokerError):
-    """One attempt failed; ``phase`` says where (resolving, connecting, sending, waiting, ...)."""
+    """One attempt failed; ``phase`` says where (resolving, connecting, sending, waiting, ...).
+    ``clients_key``: it was made with the client's own key."""
+
+    clients_key = False
 
     def __init__(self, info: ErrorInfo, *, phase: str = "", sent: bool = True) -> None:
         super().__init__(info)

@@ -2,7 +2,9 @@
 
 A key comes as ``authorization: Bearer KEY``, ``x-api-key`` or ``api-key``, on either dialect;
 Anthropic's SDKs send the first or the second by their version, some clients both
-(translation.md, fact 2). The answer to a wrong key and to none is the same.
+(translation.md, fact 2). ``x-lmbroker-key: KEY`` is for the broker alone: where it is given, the
+others are not looked at, and may hold the client's own key for a backend. The answer to a wrong key
+and to none is the same.
 """
 
 import fnmatch
@@ -15,13 +17,21 @@ import msgspec
 
 from lmbroker.call import Caller
 from lmbroker.errors import Refused
+from lmbroker.secret import Secret
 
 HASH = re.compile(r"sha256:([0-9a-f]{64})")
 """How a configuration writes the hash of a key."""
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _KEY_HEADERS = ("x-api-key", "api-key")
+_BROKER_KEY = "x-lmbroker-key"
+_OWN_KEY = re.compile(r"[!-~]{1,8192}")
+"""What a client's own key may be for a backend: a token without spaces."""
 _ANYBODY = Caller()
+
+
+NO_OWN_KEY = "own_key_needed"
+"""Code of the error for a client who sends no key of its own where a backend takes nothing else."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +67,7 @@ def caller_of(
     """
     if not keys:
         return _ANYBODY
-    given = digest_of(_credential(headers, repeated))
+    given = digest_of(_broker_key(headers, repeated))
     found = None
     for key in keys:
         if hmac.compare_digest(key.digest, given):
@@ -65,6 +75,31 @@ def caller_of(
     if found is None:
         raise _unauthorised()
     return Caller(name=found.name, models=found.models)
+
+
+def own_key(keys: Sequence[Key], headers: Mapping[str, str]) -> Secret:
+    """The client's own key, for a backend that takes it: the value of ``x-api-key``, ``api-key`` or
+    ``authorization: Bearer``. Raises Refused where there is none, and where it is a key of the
+    broker's, whatever header that came in: no backend gets to see one.
+    """
+    try:
+        given = _credential(headers, ())
+    except Refused:
+        given = ""
+    if _OWN_KEY.fullmatch(given):
+        digest = digest_of(given)
+        ours = [key for key in keys if hmac.compare_digest(key.digest, digest)]
+        if not ours:
+            return Secret(given)
+    how = "send it as x-api-key or authorization: Bearer"
+    if keys:
+        how += f", and the broker's key as {_BROKER_KEY}"
+    raise Refused(
+        "auth",
+        f"this model takes your own API key for its backend: {how}",
+        code=NO_OWN_KEY,
+        should_retry="false",
+    )
 
 
 def may_use(caller: Caller, alias: str, asked: str = "") -> bool:
@@ -79,6 +114,14 @@ def may_use(caller: Caller, alias: str, asked: str = "") -> bool:
     if asked and alias.endswith("*") and asked.startswith(alias[:-1]):
         names.append(asked)
     return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in caller.models)
+
+
+def _broker_key(headers: Mapping[str, str], repeated: Container[str]) -> str:
+    if _BROKER_KEY not in headers:
+        return _credential(headers, repeated)
+    if _BROKER_KEY in repeated:
+        raise _unauthorised()
+    return headers[_BROKER_KEY].strip()
 
 
 def _credential(headers: Mapping[str, str], repeated: Container[str]) -> str:

@@ -67,6 +67,7 @@ class Listing:
             target.backend.name: _Known(target)
             for _, targets in models.patterns(aliases)
             for target in targets
+            if not target.backend.clients_key
         }
 
     async def all(self, caller: Caller) -> Mapping[str, Alias]:

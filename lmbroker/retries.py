@@ -10,6 +10,7 @@ never made twice unless the operator says so:
     the connection died before the headers came                    ``unsafe``       ``unsafe``
     we are out of descriptors                                      no               no
     401, 402, 403                                                  yes              no
+    401, 402, 403, 429 to the client's own key                     no               no
     the backend has no such operation (501, 405, or in words)      yes              no
     our own refusal of what this target cannot be told             yes              no
     anything named by ``fallback_on``                              yes              no
@@ -92,7 +93,8 @@ def blame(error: AttemptFailed) -> Blame:
     ``nobody``: it says nothing about the backend."""
     info = error.info
     if info.code == "backend_auth" or info.kind in _OF_THE_KEY:
-        return "key"
+        # What a client's own key may not do says nothing to anybody else.
+        return "nobody" if error.clients_key else "key"
     if isinstance(error, OutOfResources) or (info.code == "backend_busy" and not error.sent):
         return "nobody"
     return "call" if info.kind in _OF_THE_CALL else "target"
@@ -112,11 +114,13 @@ def elsewhere(error: BrokerError, rules: Retries) -> bool:
         # Our own refusal for this target's sake, or a backend that has no such operation: nothing
         # was worked on, and another may take it.
         return True
-    if isinstance(error, BackendRefused) and _unpaid(info):
+    words = {info.kind, info.code or "", str(info.status)}
+    if not rules.fallback_on.isdisjoint(words):
+        return True
+    if isinstance(error, BackendRefused) and _unpaid(info) and not error.clients_key:
         # Nothing was worked on, and the other target has a key of its own.
         return True
-    words = {info.kind, info.code or "", str(info.status)}
-    return not rules.fallback_on.isdisjoint(words) or _nothing_was_done(error, rules)
+    return _nothing_was_done(error, rules)
 
 
 def _unpaid(info: ErrorInfo) -> bool:
@@ -132,6 +136,9 @@ def again(error: BrokerError, rules: Retries) -> bool:
 def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
     if not isinstance(error, AttemptFailed) or isinstance(error, OutOfResources):
         # What we are short of, we are short of for every target.
+        return False
+    if error.clients_key and error.info.kind in _OF_THE_KEY:
+        # The client hears itself what its key may not do; nobody else's tries are spent on it.
         return False
     if not error.sent:
         return True

@@ -96,6 +96,7 @@ SIDEWAYS = {
     ("call", "unified"),
     ("course", "conversations"),
     ("suitability", "envelope"),
+    ("course", "keys"),
     ("conversations", "envelope"),
     ("call", "losses"),
     ("losses", "unified"),

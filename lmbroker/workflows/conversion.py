@@ -162,17 +162,24 @@ def unfold(client: Adapter, backend: Adapter, body: bytes, reply: Reply) -> Unar
 
 
 def backend_error(
-    backend: Adapter, status: int, headers: Mapping[str, str], body: bytes
+    backend: Adapter,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    clients_key: bool = False,
 ) -> ErrorInfo:
     """What an HTTP error of a backend means to the client.
 
     401 and 403, and whatever else says that a key is wrong, are about the broker's own
-    credential, never the client's: 502 in our words (translation.md 5.2). A redirect is never
+    credential: 502 in our words (translation.md 5.2), unless it was the client's own
+    (``clients_key``). A redirect is never
     followed. What the headers say about trying again is relayed in every case.
     """
     info = backend.decode_error(status, headers, body)
     ours: ErrorInfo | None = None
-    if status in (401, 403) or info.kind in ("auth", "permission"):
+    of_the_key = status in (401, 403) or info.kind in ("auth", "permission")
+    if of_the_key and not clients_key:
         ours = NOT_LET_IN
     elif not 400 <= status <= 599:
         ours = ErrorInfo(

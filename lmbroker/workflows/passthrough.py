@@ -116,7 +116,13 @@ class Passthrough:
         credential is told in our words, and that the context is too long in those that the
         clients of this dialect act on."""
         clean = redact(body, self._target.backend.secrets)
-        info = conversion.backend_error(self._adapter, status, headers, clean)
+        info = conversion.backend_error(
+            self._adapter,
+            status,
+            headers,
+            clean,
+            clients_key=self._target.backend.clients_key,
+        )
         value = None if info.kind == "bad_upstream" else _object(clean)
         native = None if value is None else (status, clean)
         if value is not None and info.kind == "context_length" and not self._as_it_is:

@@ -165,10 +165,12 @@ class Translation:
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        clean = redact(body, self._target.backend.secrets)
-        return BackendRefused(
-            conversion.backend_error(self._backend, status, headers, clean), phase="answer"
+        backend = self._target.backend
+        clean = redact(body, backend.secrets)
+        info = conversion.backend_error(
+            self._backend, status, headers, clean, clients_key=backend.clients_key
         )
+        return BackendRefused(info, phase="answer")
 
     def repair(self, error: ErrorInfo) -> Repair | None:
         body = self._body
