@@ -20,7 +20,9 @@ from lmbroker.config_table import NotTOML, Table, describe, read_toml
 from lmbroker.cors import ANY, origin_problem
 from lmbroker.endpoints import (
     CERTIFICATES,
+    PRACTICE,
     host_problem,
+    is_loopback,
     is_public,
     listen_on,
     parse_endpoint,
@@ -133,6 +135,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     root.done()
     if complaints:
         raise ConfigError(tuple(f"{name}: {_shown(complaint)}" for complaint in complaints))
+    secrets.warnings += _proxies_unused(environ, aliases)
     return Config(
         log_level=log_level,
         server=server,
@@ -146,6 +149,25 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
         holds_a_key=secrets.literal,
     )
+
+
+def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) -> list[str]:
+    """The warning for a proxy that the environment names, where no backend is reached through one
+    and some are not on this machine. What it names is not shown: a password may stand in it."""
+    named = [
+        name
+        for each in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+        for name in (each, each.lower())
+        if environ.get(name)
+    ]
+    backends = [target.backend for route in aliases.values() for target in route.targets]
+    away = [each for each in backends if each.url != PRACTICE and not is_loopback(each.host)]
+    if not named or not away or any(each.proxy is not None for each in backends):
+        return []
+    return [
+        f"the environment names a proxy ({', '.join(named)}), which the broker does not use: a "
+        'backend that is reached through one says so, with proxy = "http://HOST:PORT"'
+    ]
 
 
 def _shown(line: str) -> str:

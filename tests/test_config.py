@@ -1133,3 +1133,29 @@ def test_a_profile_at_a_target_is_checked_like_any_other():
     )
     assert any("models[0].target.profile.pdff" in line for line in lines)
     assert any("models[0].target.profile.vision" in line for line in lines)
+
+
+OUT = """
+[[backends]]
+name = "far"
+type = "openai"
+url = "URL"
+%s
+[[models]]
+alias = "m"
+targets = [{ backend = "far", model = "x" }]
+"""
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_that_nobody_uses_is_warned_of(name):
+    def warned(url="https://api.test", more="", value="http://user:hidden@proxy:3128"):
+        text = OUT.replace("URL", url) % more
+        return parse(text, name="c", environ={name: value}, read_file=lambda path: "").warnings
+
+    [warning] = warned()
+    assert name in warning and "does not use" in warning and "hidden" not in warning
+    assert warned(value="") == ()
+    assert warned("http://127.0.0.1:8000") == ()
+    assert warned("practice:") == ()
+    assert warned(more='proxy = "http://proxy:3128"') == ()
