@@ -40,7 +40,8 @@ class ProxyFailed(Exception):
         self.reason = reason
 
 
-_NOT_HTTP = ProxyFailed("proxy_bad_answer", "what it says is not HTTP")
+def _not_http() -> ProxyFailed:
+    return ProxyFailed("proxy_bad_answer", "what it says is not HTTP")
 
 
 @implementer(IStreamClientEndpoint)
@@ -151,7 +152,7 @@ class _Opening(Protocol):
             status = _STATUS.match(self._said, begin)
             begin = end.end()
             if status is None:
-                self._fail(_NOT_HTTP)
+                self._fail(_not_http())
             elif status[1] < b"200":
                 continue
             elif status[1] >= b"300":
@@ -163,7 +164,7 @@ class _Opening(Protocol):
                 self._stands()
             return
         if not b"HTTP/1.".startswith(self._said[:7]) or len(self._said) > SAID_LIMIT:
-            self._fail(_NOT_HTTP)
+            self._fail(_not_http())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._fail(ProxyFailed("proxy_failed", "it closed the connection"))

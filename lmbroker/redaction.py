@@ -8,6 +8,7 @@ one that a proxy in between adds) are known by their shape.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -101,6 +102,7 @@ def _masked(value: Any, secrets: Iterable[Secret | None], depth: int = 0) -> Any
     return {_masked(k, secrets): _masked(held, secrets, below) for k, held in value.items()}
 
 
+@lru_cache(maxsize=256)
 def _spellings(credential: str) -> re.Pattern[bytes]:
     """Finds ``credential`` as it is, in URLs, and in JSON at any depth."""
     pattern = "".join(map(_spelled, credential))

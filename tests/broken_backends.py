@@ -14,7 +14,12 @@ def fin(line):
 
 def rst(line):
     """A reset; what was written before it leaves first."""
-    reactor.callLater(0.02, line.transport.abortConnection)
+
+    def abort():
+        if line.lost is None:
+            line.transport.abortConnection()
+
+    reactor.callLater(0.02, abort)
 
 
 def write(*pieces, then=None):

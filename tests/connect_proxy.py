@@ -41,6 +41,7 @@ class Near(Protocol):
 
     def connectionLost(self, reason=None):
         self.lost = reason
+        self.proxy.over(self)
         if self.far is not None:
             _end(self.far, reason)
 
@@ -50,6 +51,9 @@ class Near(Protocol):
         made = connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), _Far(self))
 
         def stands(far):
+            if self.lost is not None:
+                far.transport.abortConnection()
+                return
             self.far = far
             self.transport.write(STANDS)
 
@@ -75,18 +79,25 @@ def answer(status, rest=b"", then=None):
 
 
 class ConnectProxy(Factory):
-    """``script`` gets each connection once its request is whole; ``seen`` are all of them."""
+    """``script`` gets each connection once its request is whole; ``seen`` are all of them, without
+    those that ended where it ``forgets``."""
 
     noisy = False
 
-    def __init__(self, script=Near.open):
+    def __init__(self, script=Near.open, *, forgets=False):
         self.script = script
+        self.forgets = forgets
         self.seen = []
 
     def buildProtocol(self, addr):
         near = Near(self)
         self.seen.append(near)
         return near
+
+    def over(self, near):
+        """A connection has ended."""
+        if self.forgets:
+            self.seen.remove(near)
 
     async def listen(self):
         self._port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self)
@@ -97,7 +108,7 @@ class ConnectProxy(Factory):
         return f"127.0.0.1:{self._port.getHost().port}"
 
     async def close(self):
-        for near in self.seen:
+        for near in list(self.seen):
             if near.lost is None:
                 near.transport.abortConnection()
         await self._port.stopListening()

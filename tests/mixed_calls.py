@@ -1,15 +1,23 @@
 """Mixed calls for the soak: what clients ask and how they leave, what backends do wrong, and how
 each call ended. All by a ``random.Random``, so that a seed gives the same calls again."""
 
+import gzip
 import json
 from collections import Counter
 from typing import NamedTuple
 
+from certificates import Authority
 from chaos import WHOLE
+from connect_proxy import ConnectProxy, Near, answer
 from house import EVENTS, PATHS, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    SSL4ServerEndpoint,
+    TCP4ServerEndpoint,
+    connectProtocol,
+)
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Cooperator, deferLater
@@ -65,16 +73,19 @@ targets = [{targets}]
 NARROW = "max_in_flight = 4\nqueue = 3\nqueue_timeout = 0.2"
 
 
-def config(practice_url, broken_url):
-    """Every fault of the practice backend and those of ``Broken``, in both dialects; alone, and
-    as the first of two targets."""
+def config(practice_url, broken):
+    """Every fault of the practice backend and those of ``Broken``, in both dialects; alone, as the
+    first of two targets, through a proxy and over TLS that asks for a certificate."""
     text = TIMEOUTS
     models = []
     for dialect, letter in (("openai", "o"), ("anthropic", "a")):
         for backend, url, more in (
             ("practice", practice_url, ""),
-            ("broken", broken_url, ""),
-            ("narrow", broken_url, NARROW),
+            ("broken", broken.url, ""),
+            ("narrow", broken.url, NARROW),
+            ("proxied", broken.url, broken.through_proxy),
+            ("secured", broken.secure_url, broken.certificates),
+            ("both", broken.secure_url, f"{broken.through_proxy}\n{broken.certificates}"),
         ):
             text += BACKEND.format(backend=backend, dialect=dialect, url=url, more=more)
         for name in PRACTICE_MODELS:
@@ -83,6 +94,8 @@ def config(practice_url, broken_url):
             models.append((f"{letter}-broken-{number}", [(f"broken-{dialect}", letter)]))
         for number in range(3):
             models.append((f"{letter}-narrow-{number}", [(f"narrow-{dialect}", letter)]))
+        for way in ("proxied", "secured", "both"):
+            models.append((f"{letter}-{way}", [(f"{way}-{dialect}", letter)]))
         for number in range(3):
             pair = [(f"broken-{dialect}", letter), ("practice-openai", "echo")]
             models.append((f"{letter}-pair-{number}", pair))
@@ -95,8 +108,8 @@ def config(practice_url, broken_url):
 
 
 class Broken(Protocol):
-    """A backend that does something else with each request, mostly wrong. Listen with
-    ``broken_site``."""
+    """A backend that does something else with each request, mostly wrong. ``BrokenBackends``
+    listens."""
 
     def __init__(self, random):
         self._random = random
@@ -120,19 +133,56 @@ class Broken(Protocol):
         self.transport.loseConnection()
 
     def reset(self):
-        reactor.callLater(0.01, self.transport.abortConnection)
+        def abort():
+            if self.transport.connected:
+                self.transport.abortConnection()
+
+        reactor.callLater(0.01, abort)
 
 
-def broken_site(random):
-    """A factory of ``Broken`` backends."""
+class BrokenBackends:
+    """``Broken`` at ``url``, at ``secure_url`` for clients with a certificate, and a proxy that
+    often gives no way. ``through_proxy`` and ``certificates`` are lines of a configuration."""
 
-    class Accept(Factory):
-        noisy = False
+    async def listen(self, random, folder):
+        class Accept(Factory):
+            noisy = False
 
-        def buildProtocol(self, addr):
-            return Broken(random)
+            def buildProtocol(self, addr):
+                return Broken(random)
 
-    return Accept()
+        authority = Authority()
+        (folder / "ca.pem").write_text(authority.pem)
+        cert, key = authority.files(folder)
+        self.certificates = f'ca = "{folder}/ca.pem"\nclient_cert = "{cert}"\nclient_key = "{key}"'
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        secure = SSL4ServerEndpoint(reactor, 0, authority.asking(), interface="127.0.0.1")
+        self._ports = [await each.listen(Accept()) for each in (plain, secure)]
+        self.url = f"http://127.0.0.1:{self._ports[0].getHost().port}"
+        self.secure_url = f"https://localhost:{self._ports[1].getHost().port}"
+
+        def something(near):
+            random.choice(PROXY_DEEDS)(near)
+
+        self._proxy = await ConnectProxy(something, forgets=True).listen()
+        self.through_proxy = f'proxy = "http://{self._proxy.address}"'
+        return self
+
+    async def close(self):
+        for port in self._ports:
+            await port.stopListening()
+        await self._proxy.close()
+
+
+PROXY_DEEDS = [
+    *[Near.open] * 12,
+    answer(b"502 Bad Gateway"),
+    answer(b"407 Proxy Authentication Required"),
+    answer(b"garbage"),
+    lambda near: near.transport.loseConnection(),
+    lambda near: near.transport.abortConnection(),
+    lambda near: None,
+]
 
 
 def _good(line, alias, stream):
@@ -214,6 +264,7 @@ class Plan(NamedTuple):
     leaves: int | None
     rudely: bool
     size: int
+    zipped: bool
 
 
 def plans(random, aliases, count):
@@ -226,6 +277,7 @@ def plans(random, aliases, count):
             leaves=random.choice([None] * 12 + [-1, 0, 1, 200, 700, 1500]),
             rudely=random.random() < 0.5,
             size=random.choice([10, 10, 10, 1000, 100_000]),
+            zipped=random.random() < 0.2,
         )
 
 
@@ -249,6 +301,10 @@ class Client(Protocol):
             }
         ).encode()
         head = f"POST {PATHS[plan.dialect]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        if plan.zipped:
+            body = gzip.compress(body)
+            head = head.partition("Content-Length")[0]
+            head += f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
         request = head.encode() + b"connection: close\r\n\r\n" + body
         if plan.leaves == -1:
             self.transport.write(request[: len(request) // 2])

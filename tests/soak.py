@@ -15,11 +15,10 @@ from random import Random
 from typing import NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
-from mixed_calls import broken_site, carry_out, config, plans
+from mixed_calls import BrokenBackends, carry_out, config, plans
 from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 
@@ -73,8 +72,8 @@ async def soak(options, folder):
     random = Random(options.seed)
     practice = PracticeBackend(reactor, pace=0.0)
     practice.start()
-    broken = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(broken_site(random))
-    text, aliases = config(practice.url, f"http://127.0.0.1:{broken.getHost().port}")
+    broken = await BrokenBackends().listen(random, folder)
+    text, aliases = config(practice.url, broken)
     daemon = await deferToThread(Daemon(folder, SERVER + text).wait)
     problems = []
     try:
@@ -99,7 +98,7 @@ async def soak(options, folder):
                 problems.append(f"round {number + 1}: threads {one.threads} -> {now.threads}")
     finally:
         code = daemon.stop()
-        await broken.stopListening()
+        await broken.close()
         await practice.stop()
     if code not in (0, -15):
         problems.append(f"the daemon ended with {code}")

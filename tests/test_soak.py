@@ -10,23 +10,25 @@ import pytest
 import pytest_twisted
 from chaos import own_site
 from house import House
-from mixed_calls import broken_site, carry_out, config, plans, settled
+from mixed_calls import BrokenBackends, carry_out, config, plans, settled
 from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from lmbroker import connections, relay
 from lmbroker.accesslog import access_fields
+from lmbroker.client import sessions
 from lmbroker.testing import PracticeBackend
 
 SEED = 20261125
 CALLS = 200
-ROUNDS = 5
+ROUNDS = 7
 LOCK = type(Lock())
 
 
 @pytest.fixture
 def quick_close(monkeypatch):
-    """Idle connections are closed soon, lest the test wait for them."""
+    """Idle connections are closed soon, lest the test wait for them; and what is kept of their
+    TLS is soon as much as it may be."""
+    monkeypatch.setattr(sessions, "EACH", 1)
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
     monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.2)
@@ -45,12 +47,12 @@ def held():
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_left_of_many_calls(quick_close):
+async def test_nothing_is_left_of_many_calls(quick_close, tmp_path):
     random = Random(SEED)
     practice = PracticeBackend(reactor, pace=0.0)
     practice.start()
-    broken = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(broken_site(random))
-    text, aliases = config(practice.url, f"http://127.0.0.1:{broken.getHost().port}")
+    broken = await BrokenBackends().listen(random, tmp_path)
+    text, aliases = config(practice.url, broken)
     house = await House().open(timeouts=None, config=text, site=own_site)
     rounds = []
     try:
@@ -67,10 +69,10 @@ async def test_nothing_is_left_of_many_calls(quick_close):
             rounds.append(held())
     finally:
         await house.close()
-        await broken.stopListening()
+        await broken.close()
         await practice.stop()
-    # Caches of what is new fill in the first rounds; then all is level.
-    before, after = rounds[2], rounds[-1]
+    # Caches and counters of what is new fill in the first rounds; then all is level.
+    before, after = rounds[4], rounds[-1]
     assert after[0] <= before[0], "descriptors"
     assert after[1] <= before[1], "timers"
     assert after[2] - before[2] < CALLS, "objects"
