@@ -326,9 +326,7 @@ def test_what_has_no_half_characters_is_not_mended() -> None:
 def test_numbers_are_read_as_they_were_written() -> None:
     body = b'{"a":1e400,"b":[12345678901234567890123,1.0,0.30000000000000000001,1.50]}'
     value, _ = envelope.decode_exactly(body)
-    assert json_text.encode(value) == (
-        b'{"a":1E+400,"b":[12345678901234567890123,1.0,0.30000000000000000001,1.5]}'
-    )
+    assert json_text.encode(value) == body
 
 
 def test_a_long_value_is_not_taken_apart():
