@@ -40,7 +40,8 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"system (?:message|role|prompt)s?\b[^.\n]{0,30} only[^.\n]{0,30}"
             r"(?:first|beginning|start|index 0)",
             r"(?:invalid|unsupported|unknown|illegal) (?:message )?role:? ['\"`]?system",
-            r"\brole ['\"`]?system['\"`]? (?:is )?(?:invalid|unsupported|not (?:supported|valid))",
+            r"\brole ['\"`]?system['\"`]? (?:is )?(?:invalid|unsupported"
+            r"|not (?:supported|valid|allowed))",
             r"unexpected role ['\"`]?system['\"`]?(?! after)",
             r"only (?:the )?first message (?:can|may|must)[^.\n]{0,30}system",
             r"(?:multiple|several|more than one|only one) system (?:message|prompt|role)s?",
@@ -65,7 +66,8 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "turns",
         any_of(
-            r"roles? must (?:strictly )?alternate",
+            r"roles? must (?:strictly )?alternate|\balternate roles\b",
+            r"consecutive messages (?:have|of|with|from) the same role",
             r"(?:should|must|have to|need to) (?:strictly )?alternate (?:between|with)",
             r"roles? (?:should|must|have to|need to)(?: strictly)? (?:be alternating|alternate)",
             r"\b(?:odd|even)\b[^.\n]{0,60}\b(?:must|should) be (?:an? )?['\"`]?(?:user|assistant)",
@@ -118,8 +120,9 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         any_of(
             r"(?:not|n't|is not) an? (?:multi-?modal|vision|visual)[ -]?(?:language )?model",
             r"\bnot an? vlm\b|not supported for (?:vision|images?)\b",
-            r"(?:multi-?modal|vision|image)(?: input| modality| content)* (?:is|are)"
-            r" not (?:enabled|available|supported)",
+            r"(?:multi-?modal|vision|image)(?: inputs?| modality| content| feature)* (?:is|are)"
+            r" (?:not (?:enabled|available|supported)|disabled)",
+            r"\bhas no (?:vision|image)|\bmodel (?:cannot|can not|can't) (?:read|see|view) images",
             r"(?:no|load an?) (?:multi-?modal|vision) projector",
             r"content types? ['\"`]?image(?:_url)?\b['\"`]? (?:is|are) (?:not|un)",
             r"(?:not|n't) support (?:the )?content type ['\"`]?image",
@@ -160,7 +163,8 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "strings_only",
         any_of(
-            r"content(?: field)? must be a string",
+            r"content(?: field)? must be a string|expected (?:an? )?string for content",
+            r"content['\"`]?:? (?:must be|should be|expected)(?: an?)? string\b",
             r"content\b[^\n]{0,40}\bstr type expected",
             r"content['\"`]? type\b[^\n]{0,40}\['str'\]",
             r"/content'?, ?'array' not in 'string'",
@@ -189,7 +193,8 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         any_of(
             r"does not support (?:extended )?(?:thinking|reasoning)(?! (?:level|effort value|mode "
             r"['\"`]))\b(?!\.)(?!_)",
-            r"(?<![.\w])(?:thinking|reasoning)(?: mode)? is not (?:supported|available|enabled)",
+            r"(?<![.\w])(?:thinking|reasoning)(?: mode| effort)? is not"
+            r" (?:supported|available|enabled)",
             r"not a (?:reasoning|thinking) model",
         ),
     ),
@@ -229,10 +234,12 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"tool_choice[`'\"]?(?:\.\w+)?(?![^.\n]{0,80}\brequired\b)[^.\n]{0,30}"
             r"(?:only|must be|仅支持|只支持)[^.\n]{0,24}['\"`]?\bauto\b",
             r"only named tools (?:are|is) (?:supported|allowed)",
+            r"tool_choice[^.\n]{0,8}(?:仅支持|只支持)\s?auto",
+            r"\brequired['\"`]? is not a? ?(?:valid|supported)[\w ]{0,12} tool_choice",
             r"(?:function[_ ]calling|tool)[_ ](?:config )?mode\W{1,4}any\b[^.\n]{0,20}not",
             r"(?:only|just) ['\"`]?auto['\"`]? (?:is|are)[^.\n]{0,20}(?:supported|allowed)"
             r"[^.\n]{0,30}tool",
-            r"(?:forced|forcing|required) (?:tool|function)[^.\n]{0,30}(?:not|n't|un)",
+            r"(?:forced|forcing|required) (?:an? )?(?:tool|function)[^.\n]{0,30}(?:not|n't|un)",
             r"(?:specifying functions|naming tools?)[^.\n]{0,40}tool_choice is not",
         ),
     ),
@@ -249,7 +256,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         any_of(
             r"reasoning_content`?[^.\n]{0,60}must be passed back",
             r"reasoning_content`? is missing",
-            r"missing (?:the )?`?reasoning_content",
+            r"missing (?:the |field )?`?reasoning_content|reasoning_content`? is required",
         ),
     ),
     (
@@ -266,10 +273,10 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "format",
         any_of(
             r"response[_ ]format[^.\n]{0,20}type is (?:unavailable|not)",
-            r"(?:structured outputs?|json[_ ]schema|guided (?:decoding|json)|response[_ ]format)"
+            r"(?:structured outputs?|json[_ ]schema|guided[_ ](?:decoding|json)|response[_ ]format)"
             r"[^.\n]{0,60}(?:not|n't)[\w ]{0,12} (?:supported|available|enabled|allowed)",
             r"(?:not|n't)[\w ]{0,12} support[\w ]{0,20} (?:structured outputs?|json[_ ]schema"
-            r"|guided (?:decoding|json)|['\"`]?response[_ ]format)",
+            r"|guided[_ ](?:decoding|json)|['\"`]?response[_ ]format)",
             r"(?:unsupported|unknown|invalid)[\w ]{0,12} response[_ ]format",
             r"invalid schema for response_format",
             r"(?:not|n't)[\w ]{0,12} support json mode|json mode is not",

@@ -41,6 +41,7 @@ REFUSING = any_of(
     r"\bincompatible with\b|\bconflicts? with\b|\bmutually exclusive\b|\bcannot specify both\b",
     r"\binvalid (?:parameter|argument|field|property|option|key|request parameter)s?\b",
     r"\bdid not match any variant\b|\bstring too long\b|不支持|不允许|无法识别",
+    r"\bdoes not exist on\b|\b(?:must|should|may) not (?:contain|include|have)\b",
     r"\bmay only be set\b|\bdeprecated for\b|非法|不合法|不受支持|无效",
     r"\bnot (?:an? )?(?:supported|valid|allowed|recogni[sz]ed|known|permitted|accepted)"
     r" (?:request )?(?:parameter|argument|field|property|option|key|keyword)",
@@ -112,6 +113,7 @@ LIMITS = tuple(
         rf"\blimit(?:ed)? (?:of|is|to|at|:)\s*{_N}",
         rf"\b(?:less than|below) {_N}",
         rf"{_N} or (?:less|fewer|lower|below)",
+        rf"超过(?:最大值|上限|限制)?\s*{_N}",
         rf"\bsupports? (?:only |a maximum of |a max of |at most )?{_N}",
         rf"\bmax_(?:model_len|tokens|output_tokens|completion_tokens|new_tokens)\s*[=:]\s*{_N}",
     )

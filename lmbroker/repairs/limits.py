@@ -111,6 +111,10 @@ def shared_window(case: Case) -> Iterator[Found]:
     if isinstance(asked, bool) or not isinstance(asked, int):
         return
     prompt = numbers.prompt
+    if numbers.output is None and prompt == asked:
+        # What is told is the window and what was asked for: of the prompt nothing.
+        yield "limit", field, {"context": numbers.limit}, _in_window(case, numbers.limit)
+        return
     if numbers.output is None:
         summed = _REQUESTED.search(case.text) and not context_overflow.told_apart(case.text)
         if not summed or prompt <= asked:

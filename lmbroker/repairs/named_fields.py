@@ -74,6 +74,7 @@ _UNKNOWN = re.compile(
 _JOINT = re.compile(r"(?:,| and| or|, and|, or|、)\s*")
 """What stands between the names of a list."""
 
+_KIND_BEHIND = re.compile(rf" {_KIND}\b", re.IGNORECASE)
 _TOLD_AT_END = re.compile(rf"\b{_KIND}s?\b[^:]*: $", re.IGNORECASE)
 _SENTENCE = re.compile(r"\n+|;\s|(?<=[.!?])\s+(?=[A-Z'\"`{(])")
 _UNDER_ITS_PATH = re.compile(r"^([\w.\[\]-]+)\n\s+(?=[A-Z])", re.MULTILINE)
@@ -161,6 +162,7 @@ class Fields:
         if key in _EVERYWHERE:
             return None
         first = "messages" if steps[0] in _ROLES else steps[0]
+        first = "tools" if steps[0] in ("custom", "function") else first
         return next((each for each in self._known.get(key, ()) if each.startswith(first)), None)
 
 
@@ -249,6 +251,8 @@ def _stands_out(name: re.Match[str], sentence: str) -> bool:
         return True
     before = sentence[max(0, name.start() - 60) : name.start()]
     if _BEFORE.search(before):
+        return True
+    if _KIND_BEHIND.match(sentence, name.end()):
         return True
     if not sentence[name.end() :].strip(" .") and _TOLD_AT_END.search(before):
         return True

@@ -34,7 +34,7 @@ _PLAIN_WORDS = frozenset(
 
 _FORMAT = re.compile(
     r"valid format|(?:unknown|unsupported) format|\.format\b|\bformat ['\"`(]"
-    r"|\bformat (?:is|value|keyword)",
+    r"|\bformat (?:is|value|keyword)|\bkeyword\b[^.\n]{0,30}\bformat\b",
     re.IGNORECASE,
 )
 _AT = re.compile(r"invalid value at '([\w.]+(?:\[\d+\][\w.]*)*?)(?:\[\d+\])?'", re.IGNORECASE)

@@ -58,9 +58,6 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
         yield "after_tool", "messages[].role", {"after_tool": "merge"}, {}
         if later:
             yield "system", "system", {"system_first_only": True}, {}
-    elif "turns" in said and case.profile.alternate_roles:
-        # A tool's result counts as a turn of the user.
-        yield "after_tool", "messages[].role", {"after_tool": "merge"}, {}
     elif "turns" in said:
         change = {"alternate_roles": True, "system_first_only": True}
         yield "roles", "messages[].role", change, {}

@@ -33,6 +33,8 @@ def learned(message, **body):
         ("No endpoints found that support the parameter 'seed'.", ("seed",)),
         ("temperature参数非法。请检查文档。", ("temperature",)),
         ("user 参数不合法", ("user",)),
+        ("Error: seed param is not supported yet", ("seed",)),
+        ("Property verbosity does not exist on the request", ("verbosity",)),
         ("不支持的参数 seed", ("seed",)),
     ],
 )
@@ -46,6 +48,7 @@ def test_a_field_is_named_in_many_grammars(message, names):
         "messages.1.reasoning_content: Extra inputs are not permitted",
         "1.assistant.reasoning_content\n  Extra inputs are not permitted [type=extra_forbidden]",
         "assistant.reasoning_content: Extra inputs are not permitted",
+        "an assistant message must not contain reasoning_content",
     ],
 )
 def test_a_field_of_a_message_is_found_whatever_its_path_begins_with(message):
@@ -80,6 +83,8 @@ def test_a_number_of_the_sampling_is_brought_to_what_is_taken(message, taken):
             4096,
         ),
         ("max_tokens 取值范围为 [1, 4095]", 4095),
+        ("max_tokens 不能超过 8192", 8192),
+        ("max_tokens超过最大值8192", 8192),
     ],
 )
 def test_a_limit_that_is_told_is_kept(message, most):
@@ -137,6 +142,9 @@ NAMED_TOOL = {"type": "function", "function": {"name": "f"}}
         ("The model doesn't support the toolConfig.toolChoice.any field. Remove it.", "required"),
         ("The model doesn't support the toolConfig.toolChoice.tool field.", NAMED_TOOL),
         ("tool_choice only supports none and auto", "required"),
+        ("tool_choice参数仅支持auto和none", "required"),
+        ("required is not a valid tool_choice", "required"),
+        ("Forcing a tool call is not supported by this model", "required"),
         ("tool_choice 仅支持 auto", "required"),
         ("function calling mode ANY is not supported for this model", "required"),
         ("No endpoints found that support the provided 'tool_choice' value.", "required"),
@@ -158,6 +166,7 @@ def test_a_forced_tool_is_refused_in_many_grammars(message, choice):
         ),
         ("type: Input should be 'text'", {"structured_outputs": False}),
         ("the model does not support output format.", {"structured_outputs": False}),
+        ("guided_json is not supported", {"structured_outputs": False}),
         (
             "response_format json_schema is enabled only for later api versions",
             {"structured_outputs": False},
@@ -194,6 +203,7 @@ def test_a_grammar_that_nothing_is_said_of_loses_the_limits_and_then_the_schema(
         "'pattern' lookahead is not supported in strict mode",
         "Schema is too complex for compilation.",
         "The compiled grammar is too large.",
+        "function.strict: unknown field",
         "Too many strict tools (40).",
     ],
 )
@@ -206,6 +216,7 @@ def test_strict_tools_are_refused_in_many_grammars(message):
     [
         "system messages must come before all other messages",
         "system messages must precede the conversation",
+        "message[4]: role system not allowed here",
         "system message is only allowed at index 0",
         "chat content has invalid message role: system",
         'messages.4: role "system" is not supported',
@@ -230,17 +241,13 @@ def test_where_no_instruction_is_taken_they_are_a_users(message):
     "message",
     [
         "user and assistant roles should be alternating.",
+        "Two consecutive messages have the same role",
+        "messages must alternate roles",
         "the role of a message with even index must be user or tool, odd index must be assistant",
     ],
 )
 def test_turns_are_demanded_in_many_grammars(message):
     assert learned(message) == {"alternate_roles": True, "system_first_only": True}
-
-
-def test_turns_that_are_still_refused_have_tools_results_among_them():
-    known = msgspec.structs.replace(CAPABLE, alternate_roles=True, system_first_only=True)
-    found = taught("user and assistant roles should be alternating.", openai(), known)
-    assert found == ({"after_tool": "merge"}, {})
 
 
 def test_a_prefill_that_is_not_taken_is_known_by_the_last_role():
@@ -260,6 +267,9 @@ TEXT_ONLY = {"content_lists": False, "vision": False, "pdf": False}
         "body.messages.0.content: str type expected",
         "body.messages.0.content: Input should be a valid string",
         "messages[0].content: invalid type: sequence, expected a string",
+        "content must be string, got array",
+        "expected string for content, received array",
+        "messages.0.content: Expected string, received array",
     ],
 )
 def test_where_content_must_be_a_text_it_becomes_one(message):
@@ -302,6 +312,10 @@ def test_types_of_parts_that_are_listed_stay(message, changes):
     [
         'model "m" not supported for vision',
         "Multimodal input is not enabled.",
+        "Multimodal inputs are not supported",
+        "Model has no vision capability",
+        "The model cannot read images",
+        "vision is disabled",
         "The model is not a VLM (Vision Language Model).",
         "Model m does not support content type 'image_url'.",
         "no multimodal projector loaded",
@@ -424,3 +438,37 @@ def test_what_no_repair_mends_is_passed_on(message):
 def test_stop_words_and_forced_tools_of_a_messages_request():
     found = taught("stop_sequences is not supported", anthropic(), CLAUDE)
     assert found == ({"stop": False}, {})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "reasoning_content is required for assistant messages with tool calls",
+        "missing field `reasoning_content`",
+    ],
+)
+def test_reasoning_that_is_demanded_back(message):
+    assert learned(message) == {"replay_required": True}
+
+
+def test_a_window_beside_the_limit_that_was_asked_for_is_kept():
+    message = "This model's context window is 16384 tokens, but you asked for max_tokens=32000"
+    assert learned(message) == {"context": 16384, "max_output": 16195}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "No tool named temperature is known",
+        "tools: at least one tool must be provided",
+        "Duplicate tool name 'f' is not allowed",
+        "unsupported country, region, or territory",
+        "prompt injection is not allowed",
+        "image is corrupt or truncated",
+        "too many images: maximum 100 allowed",
+        "stream disconnected: not supported by peer",
+        "invalid user token",
+    ],
+)
+def test_words_that_only_sound_like_a_refusal_are_passed_on(message):
+    assert taught(message, openai()) is None
