@@ -176,11 +176,12 @@ class Reader:
                 if event is not None and rest[:6] == b"data: " and b"\n" not in rest:
                     frames.append(Frame(event, rest[6:]))
                     continue
-            if block.count(b"\n") >= EVENT_LINES:
+            if not block:
+                continue
+            if len(block) >= EVENT_LINES and block.count(b"\n") >= EVENT_LINES:
                 self._too_long(frames)
                 break
-            if block:
-                self._parse(block, frames)
+            self._parse(block, frames)
         return frames
 
     def _parse(self, block: bytes, frames: list[Frame]) -> None:
