@@ -13,7 +13,9 @@ from typing import Any
 Family = tuple[str, dict[str, Any]]
 
 # Anthropic's pages on models, extended thinking, effort and structured outputs
+_SIGNED: dict[str, Any] = {"reasoning_replay": "none"}  # Claude answers 400 to any other
 _MANUAL: dict[str, Any] = {
+    **_SIGNED,
     "max_output": 64_000,
     "context": 200_000,
     "thinking_types": ("enabled", "disabled"),
@@ -23,6 +25,7 @@ _MANUAL: dict[str, Any] = {
     "prefill": "native",
 }
 _SIX: dict[str, Any] = {
+    **_SIGNED,
     "prefill": "no",
     "context": 1_000_000,
     "thinking_types": ("adaptive", "enabled", "disabled"),
@@ -31,6 +34,7 @@ _SIX: dict[str, Any] = {
     "temp_xor_top_p": True,
 }
 _LATER: dict[str, Any] = {
+    **_SIGNED,
     "prefill": "no",
     "max_output": 128_000,
     "context": 1_000_000,
@@ -85,6 +89,14 @@ ANTHROPIC: tuple[Family, ...] = (
     (r"claude-sonnet-4(-0)?", _MANUAL),
     (r"claude-3-7-sonnet", _MANUAL),
     (r"claude-3(-5)?-(opus|sonnet|haiku)", {**_MANUAL, "max_output": 8_192}),
+    (r"claude-", _SIGNED),
+    # DeepSeek's guide to its Messages API (a call's thinking must come back) and the same of
+    # Moonshot, MiniMax (interleaved thinking) and Zhipu; their servers sign nothing, or accept
+    # thinking without a signature.
+    (
+        r"deepseek|kimi|moonshot|minimax|glm|qwen",
+        {"reasoning_replay": "thinking"},
+    ),
 )
 
 _OPENAI: dict[str, Any] = {

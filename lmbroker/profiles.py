@@ -40,9 +40,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     template_switches: tuple[str, ...] = ("enable_thinking",)
     """What the chat template calls its switch for reasoning."""
     reasoning_replay: Literal[
-        "origin", "reasoning_content", "reasoning", "reasoning_details", "none"
+        "origin", "reasoning_content", "reasoning", "reasoning_details", "thinking", "none"
     ] = "none"
-    """The field in which past reasoning goes back; ``origin``: the one that it came in."""
+    """The field in which past reasoning goes back; ``origin``: the one that it came in. Where the
+    dialect has blocks, it says what is done with reasoning that nobody signed: ``origin`` sends
+    back what came unsigned from such a backend, ``thinking`` all."""
     replay_required: bool = False
     replay_signed: bool = True
     sampling: Literal["full", "no_thinking", "none"] = "full"
@@ -104,7 +106,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of a request whose numbers must lie between two others, both included."""
 
 
-UNKNOWN_ANTHROPIC = Profile()
+UNKNOWN_ANTHROPIC = Profile(reasoning_replay="origin")
 
 UNKNOWN_OPENAI = Profile(
     thinking_types=(),

@@ -39,8 +39,9 @@ def test_names_of_one_family(model: str, same: str) -> None:
 
 def test_a_version_is_a_whole_number() -> None:
     assert profile("anthropic", "claude-opus-5-5") != profile("anthropic", "claude-opus-5")
-    assert profile("anthropic", "claude-opus-5-9") == UNKNOWN_ANTHROPIC
-    assert profile("anthropic", "claude-opus-50") == UNKNOWN_ANTHROPIC
+    unknown_claude = profile("anthropic", "house-model", {"reasoning_replay": "none"})
+    assert profile("anthropic", "claude-opus-5-9") == unknown_claude
+    assert profile("anthropic", "claude-opus-50") == unknown_claude
     assert profile("openai", "gpt-5-2025-08-07") == profile("openai", "gpt-5")
     assert profile("openai", "gpt-5.1-2025-11-13") == profile("openai", "gpt-5.1")
 
@@ -90,7 +91,8 @@ def test_openai_families() -> None:
 
 
 def test_unknown_models_get_the_careful_profile() -> None:
-    assert profile("anthropic", "house-model") == UNKNOWN_ANTHROPIC == Profile()
+    assert profile("anthropic", "house-model") == UNKNOWN_ANTHROPIC
+    assert Profile(reasoning_replay="origin") == UNKNOWN_ANTHROPIC
     assert profile("openai", "house-model") == UNKNOWN_OPENAI
 
 

@@ -63,6 +63,8 @@ class Fields:
         value = self.left.pop(name, None)
         if value is None:
             return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong_type(self.at(name), "an integer", value)
         if least is not None and value < least:

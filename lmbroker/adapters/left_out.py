@@ -15,6 +15,12 @@ NO_PLACE = "an answer of this model cannot hold it"
 UNKNOWN_PART = "only its own provider can read it"
 NO_CONTAINER = "there is no container that could hold it"
 
+NO_RESULT = "[no result]"
+"""Stands where a call was never answered."""
+
+NO_CALL = "[result of a tool call that is not in this conversation]"
+"""Stands before a result that answers no call."""
+
 _LONGEST_NAME = 200
 """Characters of a file's name that are told."""
 

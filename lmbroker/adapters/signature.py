@@ -40,7 +40,17 @@ FOREIGN_FORMAT = "unknown"
 
 
 THINK_TAGS = "think"
-FIELDS = ("reasoning_content", "reasoning", "content", THINK_TAGS)
+_USUAL = "reasoning_content"
+"""The field that a token of plain text means where it names none."""
+
+FIELDS = (
+    _USUAL,
+    "reasoning",
+    "reasoning_text",
+    "thinking",
+    "content",
+    THINK_TAGS,
+)
 """The fields of a message in which backends send reasoning as text; ``content`` is a list with
 ``thinking`` pieces (Mistral's form), and ``think`` stands for tags at the head of the text."""
 
@@ -71,7 +81,8 @@ def to_wire(signature: Signature) -> str:
     if signature.origin == "anthropic":
         return signature.value
     held: Any = json.loads(signature.value) if signature.value else None
-    field = {"f": signature.field} if signature.field else {}
+    usual = signature.origin == "openai" and signature.field == _USUAL
+    field = {"f": signature.field} if signature.field and not usual else {}
     if signature.origin == "details":
         return seal({"k": "rd", "d": held, **field})
     if signature.origin == "blocks":
@@ -88,7 +99,9 @@ def from_wire(value: str) -> Signature:
     Anthropic's; a token that cannot be read counts as plain text reasoning, signed by nobody."""
     if not value.startswith(PREFIX):
         return Signature(origin="anthropic", value=value)
-    kind = unseal(value) or {"k": "rc"}
+    kind = unseal(value)
+    if kind is None:
+        return Signature(origin="openai")
     field = next((each for each in FIELDS if each == kind.get("f")), "")
     if kind["k"] == "rd" and isinstance(kind.get("d"), list):
         return Signature(origin="details", value=compact(kind["d"]), field=field)
@@ -106,7 +119,9 @@ def from_wire(value: str) -> Signature:
         return Signature(origin="anthropic", value=kind["s"])
     held = kind.get("o")
     return Signature(
-        origin="openai", value=compact(held) if isinstance(held, dict) else "", field=field
+        origin="openai",
+        value=compact(held) if isinstance(held, dict) else "",
+        field=field or _USUAL,
     )
 
 

@@ -57,6 +57,7 @@ _NO_CHARACTER = rb"\\ufffd"
 """As ``re`` takes it."""
 _NO_BYTE = b"\xff"
 """Stands in no UTF-8."""
+_HALVES = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 INVALID_JSON = "INVALID_JSON"
 """Key of the object that carries tool arguments which are no JSON object (Anthropic's advice)."""
@@ -99,6 +100,15 @@ def mended(body: bytes) -> bytes | None:
     # Without escaped backslashes, each backslash begins an escape.
     plain, count = _ALONE.subn(_NO_CHARACTER, body.replace(rb"\\", _NO_BYTE * 2))
     return plain.replace(_NO_BYTE * 2, rb"\\") if count else None
+
+
+def halves(text: str, *, after: bool) -> tuple[bool, bool]:
+    """Whether a piece of a text ends with the first half of a surrogate pair, whose other half may
+    be in the next piece, and whether a half stands alone. ``after``: the piece before ended so."""
+    joins = after and "\udc00" <= text[0] <= "\udfff"
+    ends = "\ud800" <= text[-1] <= "\udbff"
+    middle = text[int(joins) : len(text) - int(ends)]
+    return ends, (after and not joins) or _HALVES.search(middle) is not None
 
 
 def arguments(text: str) -> dict[str, Any] | None:

@@ -181,7 +181,7 @@ def test_case_47_usage(usage: Any, expected: Usage | None) -> None:
     assert decode_response(body(usage=usage)).usage == expected
 
 
-@pytest.mark.parametrize("answer", [{}, {"content": None}, {"content": "Hi"}, {"completion": "x"}])
+@pytest.mark.parametrize("answer", [{}, {"content": None}, {"content": ""}, {"completion": "x"}])
 def test_case_50_answer_without_content_is_none(answer: JSON) -> None:
     with pytest.raises(Broken) as caught:
         decode_response(answer)

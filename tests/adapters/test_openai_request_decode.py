@@ -155,7 +155,7 @@ def test_complaints_tell_the_type_and_never_the_value() -> None:
         ("min_p", 0.1, "drop"),
         ("reasoning_effort", "gigantic", "drop"),
         ("service_tier", "golden", "drop"),
-        ("response_format", {"type": "grammar"}, "refuse"),
+        ("response_format", {"type": "grammar"}, "refuse_soft"),
         ("tool_choice", "sometimes", "drop"),
     ],
 )

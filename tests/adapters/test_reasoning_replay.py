@@ -11,13 +11,17 @@ import pytest
 from streams import REPLY, run, translated
 
 from lmbroker.adapters.anthropic_messages import decode_request, response
+from lmbroker.adapters.anthropic_messages.encode_request import encode_request as encode_blocks
 from lmbroker.adapters.names import LONGEST_ID, carried_id, wire_id
+from lmbroker.adapters.openai_chat.decode_request import decode_request as decode_chat
 from lmbroker.adapters.openai_chat.encode_reasoning import FILLER
 from lmbroker.adapters.openai_chat.encode_request import encode_request
 from lmbroker.adapters.openai_chat.response import decode_response
+from lmbroker.adapters.signature import to_wire
 from lmbroker.losses import Losses
 from lmbroker.profiles import profile
 from lmbroker.sse import Reader
+from lmbroker.unified.parts import Signature
 
 JSON = dict[str, Any]
 
@@ -233,3 +237,43 @@ def test_what_is_carried_is_bounded() -> None:
     assert len(carried_id("x" * (LONGEST_ID + 1), r"^[A-Za-z0-9_-]{1,64}$")) < 40
     for odd in ("lmb1_", "lmb1_!", "lmb1_AAAA", "lmb1_" + "A" * 5):
         assert wire_id(odd, r"^[A-Za-z0-9_-]{1,64}$")
+
+
+UNSIGNED = {"index": 0, "type": "reasoning.text", "format": "anthropic-claude-v1", "text": "Hm."}
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "goes_back"),
+    [
+        ("deepseek-chat", {"reasoning_content": "Hm."}, True),
+        ("kimi-k2-thinking", {"reasoning_content": "Hm."}, True),
+        ("MiniMax-M2", {"reasoning_details": [UNSIGNED]}, True),
+        ("house-model", {"reasoning_details": [UNSIGNED]}, True),
+        ("house-model", {"reasoning_content": "Hm."}, False),
+        ("claude-sonnet-4-6", {"reasoning_details": [UNSIGNED]}, False),
+        ("claude-next", {"reasoning_content": "Hm."}, False),
+    ],
+)
+def test_unsigned_reasoning_goes_back_to_servers_that_sign_nothing(
+    model: str, field: JSON, goes_back: bool
+) -> None:
+    messages = [
+        HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [CALL], **field},
+        {"role": "tool", "tool_call_id": "c1", "content": "1"},
+    ]
+    losses = Losses()
+    request = decode_chat({"model": "m", "messages": messages})
+    out = encode_blocks(request, profile("anthropic", model), losses)
+    first = out["messages"][1]["content"][0]
+    assert (first == {"type": "thinking", "thinking": "Hm."}) == goes_back
+    assert losses.dropped == (() if goes_back else (f"messages[].{next(iter(field))}",))
+
+
+def test_reasoning_that_came_in_pieces_goes_back_as_one_text() -> None:
+    token = to_wire(Signature(origin="openai"))
+    thoughts = [{"type": "thinking", "thinking": text, "signature": token} for text in ("a", "b")]
+    said = {"role": "assistant", "content": [*thoughts, {"type": "text", "text": "x"}]}
+    body = {"model": "m", "max_tokens": 9, "messages": [HELLO, said, HELLO]}
+    out = encode_request(decode_request.decode_request(body), profile("openai", "m"), Losses())
+    assert out["messages"][1]["reasoning_content"] == "ab"

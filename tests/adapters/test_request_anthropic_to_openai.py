@@ -27,7 +27,7 @@ from lmbroker.adapters.signature import seal
 from lmbroker.errors import Refused
 from lmbroker.losses import Losses, Mode, listed
 from lmbroker.profiles import UNKNOWN_OPENAI, profile
-from lmbroker.unified.parts import AudioPart, Extra, TextPart, ToolCallPart
+from lmbroker.unified.parts import AudioPart, Extra, TextPart, ToolCallPart, ToolResultPart
 from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
 
 JSON = dict[str, Any]
@@ -218,7 +218,7 @@ def test_templates_that_want_turns_get_one_message_of_a_user_in_a_row() -> None:
 def test_case_28_results_come_first() -> None:
     out, header = translate(
         HELLO,
-        said(use("a"), use("b")),
+        said(use("a"), use("b"), use("c")),
         user(text("one"), result("a", "A"), text("two"), result("b", [text("x"), text("y")])),
         user(result("c", None)),
     )
@@ -786,16 +786,16 @@ def test_case_97_reasoning_goes_back_to_deepseek() -> None:
     )
     out, header = translate(*conversation, model=DEEPSEEK)
     told = [m.get("reasoning_content") for m in out["messages"] if m["role"] == "assistant"]
-    assert told == ["first\n\nsecond", " ", " ", "end"]
+    assert told == ["firstsecond", " ", " ", "end"]
     assert header == "messages[].content[].thinking"
     out, header = translate(*conversation)
     told = [m.get("reasoning_content") for m in out["messages"] if m["role"] == "assistant"]
-    assert told == ["first\n\nsecond", None, None, "end"]
+    assert told == ["firstsecond", None, None, "end"]
     assert header == "messages[].content[].thinking"
     out, header = translate(*conversation, overrides={"reasoning_replay": "none"})
     assert "reasoning" not in json.dumps(out) and header == "messages[].content[].thinking"
     out, _ = translate(*conversation, overrides={"reasoning_replay": "reasoning"})
-    assert out["messages"][1]["reasoning"] == "first\n\nsecond"
+    assert out["messages"][1]["reasoning"] == "firstsecond"
     assert "reasoning" not in out["messages"][3]
 
 
@@ -1014,6 +1014,7 @@ def test_what_comes_from_other_dialects_still() -> None:
                     ToolCallPart(id="b", name="f", args={"x": 1}, raw_args='{ "x":1}'),
                 ),
             ),
+            Turn(role="user", parts=(ToolResultPart(call_id="a"), ToolResultPart(call_id="b"))),
             Turn(role="user", parts=()),
         ),
         tools=(
@@ -1043,6 +1044,8 @@ def test_what_comes_from_other_dialects_still() -> None:
                 },
             ],
         },
+        {"role": "tool", "tool_call_id": "a", "content": ""},
+        {"role": "tool", "tool_call_id": "b", "content": ""},
         {"role": "user", "content": ""},
     ]
     assert [each["type"] for each in out["tools"]] == ["custom", "function"]

@@ -992,7 +992,7 @@ def test_names_refusals_and_tool_result_parts() -> None:
 
 
 def test_the_profile_of_an_unknown_model_is_the_default_one() -> None:
-    assert profile("anthropic", UNKNOWN) == Profile()
+    assert profile("anthropic", UNKNOWN) == Profile(reasoning_replay="origin")
 
 
 _words = st.sampled_from(["", " ", "a", "b c", "\U0001f600", "x " * 5])

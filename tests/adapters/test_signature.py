@@ -45,7 +45,8 @@ def test_what_is_no_token_is_none(value: str) -> None:
     "signature",
     [
         Signature(origin="anthropic", value="EqQB"),
-        Signature(origin="openai"),
+        Signature(origin="openai", field="reasoning_content"),
+        Signature(origin="openai", field="reasoning"),
         Signature(origin="details", value='[{"type":"reasoning.summary","summary":"\\u00e4"}]'),
         Signature(origin="responses", value='{"id":"rs_1","enc":"gAAA"}'),
     ],

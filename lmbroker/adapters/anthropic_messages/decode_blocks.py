@@ -75,11 +75,12 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
             if isinstance(text, str):
                 parts.append(TextPart(text=text))
                 continue
-        parts.append(_block(value, f"{path}[{number}]", place))
+        parts.append(read_block(value, f"{path}[{number}]", place))
     return tuple(parts)
 
 
-def _block(value: Any, path: str, place: str) -> Part:
+def read_block(value: Any, path: str, place: str) -> Part:
+    """The part of a block that stands at ``path``, in ``place``. Raises Refused."""
     block = Fields(value, path, ORIGIN)
     kind = block.need_text("type")
     if kind == "image_url" and place in _PLACES["image"]:

@@ -85,7 +85,7 @@ def _format(held: Fields, name: str, prefix: str, extras: list[Extra]) -> Output
         return None
     raw = dict(form.left)
     if form.need_text("type") != "json_schema":
-        extras.append(held.extra(name, raw, "refuse", prefix))
+        extras.append(held.extra(name, raw, "refuse_soft", prefix))
         return None
     schema = form.mapping("schema")
     if schema is None:

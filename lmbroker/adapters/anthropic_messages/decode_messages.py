@@ -7,9 +7,12 @@ turn a second time, as an extra of class ``none``, for a backend of this dialect
 
 from typing import Any
 
-from lmbroker.adapters.anthropic_messages.decode_blocks import decode_content
+from lmbroker.adapters.anthropic_messages.decode_blocks import decode_content, read_block
 from lmbroker.adapters.anthropic_messages.extra_fields import EFFORTS, ORIGIN, take_extras
+from lmbroker.adapters.anthropic_messages.odd_messages import mended
 from lmbroker.adapters.fields import Fields, bad_value, missing
+from lmbroker.adapters.odd_messages import Mending, called_else
+from lmbroker.errors import Refused
 from lmbroker.unified import json_text
 from lmbroker.unified.parts import Extra, TextPart, ToolCallPart, ToolResultPart
 from lmbroker.unified.request import Effort, Turn
@@ -40,8 +43,28 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
             if isinstance(text, str) and role in _ROLES:
                 turns.append(Turn(role=role, parts=(TextPart(text=text),), extras=(_came(text),)))
                 continue
-        turns.append(_turn(Fields(item, f"messages[{number}]", ORIGIN)))
+        path = f"messages[{number}]"
+        try:
+            turns.append(_turn(Fields(item, path, ORIGIN)))
+        except Refused:
+            last = number == len(items) - 1
+            if last and not (isinstance(item, dict) and called_else(item.get("role"), _ROLES)):
+                raise
+            turns.append(_odd_turn(item, path, last=last))
     return tuple(turns)
+
+
+def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:
+    """The turn of a message that is not what the format says; of the ``last`` one no more is
+    mended than the name of its role. Raises Refused."""
+    message = Mending(item, path, ORIGIN)
+    if last:
+        message.role(_ROLES)
+        return _turn(message.fields())
+    try:
+        return _turn(mended(message, read_block))
+    except Refused:
+        return _turn(message.nothing("user"))
 
 
 def later_effort(turns: tuple[Turn, ...]) -> Effort | None:

@@ -31,7 +31,9 @@ def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
 def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
     kind = tool.text("type")
     if kind == "function" and isinstance(tool.left.get("function"), dict):
-        return _foreign(tool)
+        return _foreign(tool, tool.need_inside("function"), "function.")
+    if kind == "function" and "parameters" in tool.left:  # the form of the Responses format
+        return _foreign(tool, tool, "")
     if kind not in (None, "custom"):
         mark = tool.any("cache_control")
         return Tool(
@@ -87,17 +89,19 @@ def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ..
     )
 
 
-def _foreign(tool: Fields) -> Tool:
-    """A tool in the Chat Completions format, which some clients send on this path."""
-    function = tool.need_inside("function")
+def _foreign(tool: Fields, function: Fields, prefix: str) -> Tool:
+    """A tool in one of OpenAI's formats, which some clients send on this path."""
+    cache = take_cache(tool)
     return Tool(
         kind="function",
         name=function.need_text("name"),
         description=function.text("description"),
         schema=function.mapping("parameters"),
         strict=function.boolean("strict"),
-        cache=take_cache(tool),
-        extras=(*tool.rest(), *function.rest("function.")),
+        cache=cache,
+        extras=function.rest(prefix)
+        if function is tool
+        else (*tool.rest(), *function.rest(prefix)),
     )
 
 

@@ -31,6 +31,7 @@ from lmbroker.unified.parts import (
     Part,
     PlainText,
     ReasoningPart,
+    Signature,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -159,17 +160,28 @@ class Blocks:
         return self.turn(part.parts) or ([] if self.native else None)
 
     def _reasoning(self, part: ReasoningPart) -> JSON | None:
-        """Only what Anthropic signed goes back; it answers 400 to any other reasoning."""
+        """What Anthropic signed goes back; it answers 400 to any other reasoning, which goes to
+        other servers of the dialect only."""
         signature = part.signature
         if not (self.profile.replay_signed or self.native):
             pass
         elif part.redacted is not None:
             if not part.redacted.startswith(PREFIX):
                 return {"type": "redacted_thinking", "data": part.redacted}
-        elif signature is not None and signature.origin == ORIGIN:
+        elif signature is not None and signature.origin == ORIGIN and signature.value:
             return {"type": "thinking", "thinking": part.text, "signature": signature.value}
+        elif part.text and self._replays_unsigned(signature):
+            return {"type": "thinking", "thinking": part.text}
         self.drop("reasoning_part")
         return None
+
+    def _replays_unsigned(self, signature: Signature | None) -> bool:
+        """Whether text that nobody signed goes back: to servers that speak the dialect and sign
+        nothing, some of which want it."""
+        way = self.profile.reasoning_replay
+        if signature is None or signature.origin == ORIGIN:
+            return way in ("origin", "thinking")
+        return way == "thinking" and signature.origin == "openai"
 
     def _image(self, part: ImagePart) -> JSON:
         source = part.source

@@ -8,13 +8,16 @@ but for the last one: so the next request of a conversation begins with the byte
 from collections.abc import Sequence
 
 from lmbroker.adapters.anthropic_messages.encode_blocks import ORIGIN, Blocks
+from lmbroker.adapters.anthropic_messages.pairing import pair
 from lmbroker.adapters.base import JSON
 from lmbroker.adapters.left_out import NO_AUDIO, left_out
-from lmbroker.unified.parts import TextPart
+from lmbroker.unified.parts import TextPart, ToolCallPart, ToolResultPart
 from lmbroker.unified.request import Request, Turn
 
 CONTINUE = "Continue."
 """Asks for a new answer where a model cannot go on with its last one."""
+
+_CALLING = (ToolCallPart, ToolResultPart)
 
 NOTHING = "."
 """Stands where Anthropic needs a user's word and the client gave none."""
@@ -34,8 +37,10 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
     system = blocks.turn(instructions)
     messages: list[JSON] = []
     turns: list[tuple[str, list[JSON]]] = []
+    calls = False
     for turn in request.turns:
         written = _written(blocks, turn)
+        calls = calls or any(type(part) in _CALLING for part in turn.parts)
         if written:
             turns.append((turn.role, written))
     followers = _followers([role for role, _ in turns])
@@ -45,6 +50,8 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
             _append(messages, "user", _as_user(written))
         else:
             _append(messages, role, written)
+    if calls:
+        messages = pair(blocks, messages)
     for message in messages:
         if message["role"] == "user" and len(message["content"]) > 1:
             message["content"].sort(key=lambda block: block["type"] != "tool_result")

@@ -23,6 +23,8 @@ from lmbroker.unified.response import Response, Usage
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     """A backend's answer. Raises Broken when it is an error or no message."""
     content = body.get("content")
+    if isinstance(content, str) and content and not body.get("error"):
+        content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         if body.get("error"):
             raise Broken(error_bodies.stream_error(body), phase="reading")

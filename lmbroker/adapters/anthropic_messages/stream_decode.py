@@ -2,9 +2,10 @@
 nearly speak the dialect: no signature key, counters only at the end, a block's content given
 whole with its start, ``message_start`` told twice, no ``message_stop``."""
 
+import re
 from typing import Any
 
-from lmbroker.adapters import error_bodies, stop_words, stream_errors
+from lmbroker.adapters import error_bodies, odd_frames, stop_words, stream_errors
 from lmbroker.adapters.anthropic_messages import ending
 from lmbroker.adapters.anthropic_messages.blocks import decode_block, decode_citation, text_at
 from lmbroker.adapters.base import Reading
@@ -33,6 +34,9 @@ _DELTAS: dict[str, tuple[str, Any, str]] = {
     "input_json_delta": ("tool_use", "args", "partial_json"),
 }
 """Type of a delta -> type of its block, kind of event, key of its text."""
+_OPENING = {"text_delta": "text", "thinking_delta": "thinking"}
+"""Type of a delta that may come without its block -> type of that."""
+_EMPTY = re.compile(r"\s*(?:\{\s*(?:\}\s*)?)?")
 _STOPS = ("stop_reason", "stop_sequence", "stop_details")
 
 
@@ -44,6 +48,7 @@ class AnthropicDecoder:
         "_called",
         "_closed",
         "_delta",
+        "_empty",
         "_ended",
         "_id",
         "_ids",
@@ -79,6 +84,9 @@ class AnthropicDecoder:
         self._pieces: dict[str, list[str]] = {}
         """What came in deltas for it: key of the text -> pieces."""
         self._called = False
+        self._empty: str | None = None
+        """The arguments of the open call so far, while they may be an empty object before the real
+        one; None once they are not."""
         self._ids: set[str] = set()
         """Of the calls so far."""
         self._usage: JSON = {}
@@ -97,7 +105,12 @@ class AnthropicDecoder:
             if data.strip() == b"[DONE]":
                 return []
             error = stream_errors.raw_error(frame.event, data)
-            return self._fail("an event that is no JSON") if error is None else self._broken(error)
+            if error is not None:
+                return self._broken(error)
+            frames = odd_frames.meant(frame, self._reading.losses)
+            if frames is None:
+                return self._fail("an event that is no JSON")
+            return [each for one in frames for each in self.feed(one)]
         if type(event) is not dict:
             error = stream_errors.raw_error(frame.event, data)
             return (
@@ -204,6 +217,7 @@ class AnthropicDecoder:
             self._called = True
             id = "" if part.id in self._ids else part.id
             self._ids.add(id)
+            self._empty = ""
             start = PartStart(index, ToolCallPart(id=id, name=part.name, args=part.args))
             return [start, PartDelta(index, "args", part.raw_args)] if part.raw_args else [start]
         return [PartStart(index, part)]  # type: ignore[arg-type]
@@ -214,7 +228,9 @@ class AnthropicDecoder:
             known = index is None or isinstance(index, int)
             if kind == "signature_delta" and known and index in self._closed:
                 return []
-            return self._fail("a delta for a block that is not open")
+            if self._kind or index in self._closed or kind not in _OPENING:
+                return self._fail("a delta for a block that is not open")
+            return self._unopened(index, delta)
         if not isinstance(kind, str):
             return []
         if kind in _DELTAS:
@@ -223,7 +239,11 @@ class AnthropicDecoder:
             if self._opaque is not None:
                 self._pieces.setdefault(key, []).append(text)
             elif self._kind == block:
+                if block == "tool_use":
+                    text = self._after_empty(text)
                 return [PartDelta(self._index, event, text)] if text else []
+            elif text and kind in _OPENING and self._kind in ("text", "thinking"):
+                return self._close() + self._unopened(index, delta)
             elif text:
                 return self._fail("a delta that does not fit its block")
         elif kind == "signature_delta":
@@ -236,6 +256,24 @@ class AnthropicDecoder:
             self._opaque.update((key, value) for key, value in delta.items() if key != "type")
         return []
 
+    def _unopened(self, index: Any, delta: JSON) -> list[StreamEvent]:
+        """A delta whose block was not told: some servers go from thinking to text in one block, or
+        begin with a delta."""
+        block = {"type": _OPENING[delta["type"]]}
+        events = self._block_start({"index": index, "content_block": block})
+        return events + self._block_delta(index, delta)
+
+    def _after_empty(self, text: str) -> str:
+        """Arguments without the empty object that stands before the real ones."""
+        if self._empty is None:
+            return text
+        held = self._empty + text
+        self._empty = held if _EMPTY.fullmatch(held) else None
+        if self._empty is not None:
+            return ""
+        found = _EMPTY.match(held)
+        return held[found.end() :] if found and held[found.end() :].startswith("{") else held
+
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
         """Of the open block: llama.cpp opens a block before it stops the one before, and tells
         that one's (empty) signature and its stop later."""
@@ -247,6 +285,9 @@ class AnthropicDecoder:
             return []
         if self._block is None or isinstance(self._block, int):
             self._closed.add(self._block)
+        if kind == "tool_use" and self._empty and self._opaque is None:
+            empty, self._empty = self._empty, None
+            return [PartDelta(self._index, "args", empty), PartStop(self._index)]
         if kind == "thinking":
             signature, self._signature = self._signature, ""
             if signature:

@@ -63,12 +63,17 @@ _KEYS = {
 }
 
 
+_PLACES = {"text": "choices[].delta.content", "reasoning": "choices[].delta.reasoning_content"}
+"""Kind of a delta -> where backends of the other dialect say it."""
+
+
 class AnthropicEncoder:
     """One stream for one client."""
 
     __slots__ = (
         "_calls",
         "_counted",
+        "_half",
         "_held",
         "_index",
         "_live",
@@ -101,6 +106,8 @@ class AnthropicEncoder:
         self._scanner = ObjectScanner()
         self._signature: Signature | None = None
         self._held: list[str] = []
+        self._half = False
+        """The last delta that was not plain ended inside a surrogate pair."""
 
     def feed(self, event: StreamEvent) -> bytes:
         """The bytes that tell ``event``, b"" where there is nothing to tell. Raises Broken for
@@ -129,6 +136,9 @@ class AnthropicEncoder:
         try:
             text = encode_text(value)
         except UnicodeEncodeError:
+            self._half, alone = json_text.halves(value, after=self._half)
+            if alone:
+                self._reply.losses.change(_PLACES.get(self._live, ARGUMENTS))
             text = encode(value)
         return b"".join((self._prefix, text, b"}}\n\n"))
 
@@ -229,6 +239,9 @@ class AnthropicEncoder:
 
     def _close(self) -> bytes:
         part, self._part = self._part, None
+        if self._half:
+            self._half = False
+            self._reply.losses.change(_PLACES.get(self._live, ARGUMENTS))
         self._live = ""
         if part is None:
             return b""

@@ -1,13 +1,15 @@
 """Choices of an answer to a request that asked for one: some backends (GitHub Copilot's Claude)
 tell a message in several, its text in the first and its calls in the second."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lmbroker.adapters import stop_words
-from lmbroker.adapters.openai_chat.content import spoken
+from lmbroker.adapters.openai_chat.content import calls_of, spoken
 from lmbroker.losses import AnswerLosses
 
 JSON = dict[str, Any]
+_INDICES = (int, str, type(None))
 
 
 def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
@@ -18,7 +20,7 @@ def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
         return first_choice(choices)
     first = next((choice for choice in found if not choice.get("index")), found[0])
     message: JSON = dict(message_of(first))
-    calls: list[Any] = list(message.get("tool_calls") or ())
+    calls: list[Any] = list(calls_of(message))
     said = bool(spoken(message))
     taken = [first]
     for choice in found:
@@ -30,8 +32,7 @@ def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
             continue
         taken.append(choice)
         said = said or bool(spoken(more))
-        more_calls = more.get("tool_calls")
-        calls += more_calls if isinstance(more_calls, list) else ()
+        calls += calls_of(more)
         for key, value in more.items():
             if value and not message.get(key):
                 message[key] = value
@@ -58,3 +59,23 @@ def message_of(choice: JSON) -> JSON:
 
 def _many(choices: Any) -> bool:
     return isinstance(choices, list) and len(choices) > 1
+
+
+def choice_at(choices: Any, main: Any) -> JSON | None:
+    """The choice of index ``main`` in a chunk, None where there is none."""
+    if type(choices) is list:
+        for choice in choices:
+            if type(choice) is dict and (choice.get("index") or 0) == main:
+                return choice
+    return None
+
+
+def other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
+    """The other choices of a chunk, whose index may be anything that a key may be."""
+    if type(choices) is not list:
+        return ()
+    return [
+        choice
+        for choice in choices
+        if type(choice) is dict and choice is not first and type(choice.get("index")) in _INDICES
+    ]

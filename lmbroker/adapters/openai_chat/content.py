@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from lmbroker.adapters.openai_chat import reasoning_details
+from lmbroker.adapters.openai_chat.reasoning_details import TEXT_FIELDS
 from lmbroker.adapters.signature import compact
 from lmbroker.losses import AnswerLosses
 from lmbroker.unified.json_text import encode
@@ -19,6 +20,8 @@ _HEARD = frozenset(
         "function_call",
         "reasoning_content",
         "reasoning",
+        "reasoning_text",
+        "thinking",
         "reasoning_details",
         "thinking_blocks",
         "extra_content",
@@ -41,9 +44,21 @@ def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
             losses.drop(f"choices[].{where}.{key}")
 
 
-def told_usage(chunk: JSON) -> Any:
-    """The usage that a chunk tells, None where it tells none; Groq has a place of its own."""
+def whole_message(choice: JSON) -> Any:
+    """What a choice of a stream says without a delta: a message (older gateways), or the text of a
+    plain completion."""
+    message, text = choice.get("message"), choice.get("text")
+    if message is None and text and isinstance(text, str):
+        return {"content": text}
+    return message
+
+
+def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
+    """The usage that a chunk tells, None where it tells none; Groq has a place of its own, and
+    Moonshot tells it in its ``choice``."""
     usage = chunk.get("usage")
+    if not usage and choice is not None and "usage" in choice:
+        usage = choice["usage"]
     if not usage and "x_groq" in chunk:
         extra = chunk["x_groq"]
         usage = extra.get("usage") if isinstance(extra, dict) else None
@@ -51,10 +66,10 @@ def told_usage(chunk: JSON) -> Any:
 
 
 def thought(said: JSON) -> list[str]:
-    """The reasoning text: ``reasoning_content``, else ``reasoning``, else what
-    ``reasoning_details`` or ``thinking_blocks`` let read, else Mistral's thinking pieces of a
-    content list."""
-    for key in ("reasoning_content", "reasoning"):
+    """The reasoning text: that of one of ``TEXT_FIELDS``, else what ``reasoning_details`` or
+    ``thinking_blocks`` let read, else the pieces of a content list that are reasoning (Mistral,
+    Databricks)."""
+    for key in TEXT_FIELDS:
         text = said.get(key)
         if text and isinstance(text, dict):
             text = _held_text(text)
@@ -74,8 +89,8 @@ def thought(said: JSON) -> list[str]:
     return [
         text
         for piece in content
-        if isinstance(piece, dict) and piece.get("type") == "thinking"
-        for text in _texts(piece.get("thinking"))
+        if isinstance(piece, dict) and piece.get("type") in ("thinking", "reasoning")
+        for text in _texts(piece.get("thinking") or piece.get("summary"))
     ]
 
 
@@ -85,7 +100,8 @@ def _held_text(held: JSON) -> Any:
     inner = held.get("reasoningText")
     if not isinstance(inner, dict):
         inner = held.get("reasoning_text")
-    return (inner if isinstance(inner, dict) else held).get("text")
+    said: JSON = inner if isinstance(inner, dict) else held
+    return said.get("text") or said.get("content")
 
 
 def spoken(said: JSON) -> list[str]:
@@ -94,8 +110,11 @@ def spoken(said: JSON) -> list[str]:
 
 
 def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
-    """What a call calls: a custom tool only if it is named, for Snowflake sends both."""
+    """What a call calls: a custom tool only if it is named, for Snowflake sends both. Some servers
+    tell name and arguments without an object around them."""
     custom, function = call.get("custom"), call.get("function")
+    if function is None and custom is None and ("name" in call or "arguments" in call):
+        return call, "function"
     if isinstance(custom, dict) and (custom.get("name") or not isinstance(function, dict)):
         return custom, "custom"
     return function if isinstance(function, dict) else {}, "function"
@@ -125,15 +144,27 @@ def arguments_text(function: JSON) -> str:
     return "" if value is None else encode(value).decode()
 
 
+_SPOKEN = ("text", "output_text", "summary_text", None)
+"""Types of pieces that are text."""
+
+
+def calls_of(said: JSON) -> list[Any]:
+    """The calls that a message or a delta tells; one alone may stand there without a list."""
+    calls = said.get("tool_calls")
+    return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
+
+
 def _texts(content: Any) -> list[str]:
     if isinstance(content, str):
         return [content] if content else []
+    if isinstance(content, dict):
+        content = [content]
     if not isinstance(content, list):
         return []
     texts = []
     for piece in content:
         text = piece.get("text") if isinstance(piece, dict) else piece
         kind = piece.get("type") if isinstance(piece, dict) else "text"
-        if text and isinstance(text, str) and kind in ("text", "output_text", None):
+        if text and isinstance(text, str) and kind in _SPOKEN:
             texts.append(text)
     return texts

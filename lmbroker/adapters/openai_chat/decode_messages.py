@@ -23,8 +23,11 @@ import msgspec
 from lmbroker.adapters.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.adapters.left_out import UNKNOWN_PART, left_out
 from lmbroker.adapters.media import data_url, is_pdf, is_text, parse_data_url
+from lmbroker.adapters.odd_messages import Mending, called_else
 from lmbroker.adapters.openai_chat.decode_reasoning import decode_reasoning, reasoning_chunk
 from lmbroker.adapters.openai_chat.foreign_blocks import read_block
+from lmbroker.adapters.openai_chat.odd_messages import ROLES, mended
+from lmbroker.errors import Refused
 from lmbroker.unified import json_text
 from lmbroker.unified.parts import (
     AudioPart,
@@ -61,7 +64,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
     system: list[TextPart] = []
     turns: list[Turn] = []
     results: list[ToolResultPart] = []
-    calls = _OpenCalls()
+    reader = _Reader(system, turns, results)
     for number, item in enumerate(items):
         if isinstance(item, dict) and len(item) == 2:
             # Most messages are a role and a plain text: they become here what they would below.
@@ -75,31 +78,67 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
                 if role in ("system", "developer") and not turns and not results:
                     system.append(TextPart(text=text, extras=_LEADING[role]))
                     continue
-        message = Fields(item, f"messages[{number}]", ORIGIN)
+        path = f"messages[{number}]"
+        try:
+            reader.take(Fields(item, path, ORIGIN), number)
+        except Refused:
+            last = number == len(items) - 1
+            if last and not (isinstance(item, dict) and called_else(item.get("role"), ROLES)):
+                raise
+            reader.take_odd(item, path, number, last=last)
+    if results:
+        _flush(results, turns)
+    return tuple(system), tuple(turns)
+
+
+class _Reader:
+    """Reads messages one by one into the lists that it was given."""
+
+    def __init__(
+        self, system: list[TextPart], turns: list[Turn], results: list[ToolResultPart]
+    ) -> None:
+        self._system = system
+        self._turns = turns
+        self._results = results
+        self._calls = _OpenCalls()
+
+    def take(self, message: Fields, number: int) -> None:
+        """Read one message. Raises Refused."""
         role = message.need_text("role")
         if role in ("tool", "function"):
-            results.append(_result(message, role, number, calls))
-            continue
-        if results:
-            _flush(results, turns)
+            self._results.append(_result(message, role, number, self._calls))
+            return
+        turns = self._turns
+        if self._results:
+            _flush(self._results, turns)
         if role in ("system", "developer"):
             if turns:
                 turns.append(_later_system(message, role))
             else:
-                system += _leading_system(message, role)
+                self._system += _leading_system(message, role)
         elif role == "user":
             turns.append(_user(message))
         elif role == "assistant":
             turn = _assistant(message, number)
             for part in turn.parts:
                 if isinstance(part, ToolCallPart):
-                    calls.add(part)
+                    self._calls.add(part)
             turns.append(turn)
         else:
             raise bad_value(message.at("role"), "there is no such role")
-    if results:
-        _flush(results, turns)
-    return tuple(system), tuple(turns)
+
+    def take_odd(self, item: Any, path: str, number: int, *, last: bool) -> None:
+        """Read a message that is not what the format says; of the ``last`` one no more is mended
+        than the name of its role. Raises Refused."""
+        message = Mending(item, path, ORIGIN)
+        if last:
+            message.role(ROLES)
+            self.take(message.fields(), number)
+            return
+        try:
+            self.take(mended(message, number, _part, self._calls.first), number)
+        except Refused:
+            self.take(message.nothing("user"), number)
 
 
 class _OpenCalls:
@@ -107,22 +146,25 @@ class _OpenCalls:
     kind name no id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[str]] = {}
+        self._waiting: dict[str | None, deque[str]] = {None: deque()}
+        """By the name of the tool, and all of them."""
         self._answered: set[str] = set()
 
     def add(self, call: ToolCallPart) -> None:
         self._waiting.setdefault(call.name, deque()).append(call.id)
+        self._waiting[None].append(call.id)
         self._answered.discard(call.id)
 
     def answer(self, id: str) -> None:
         self._answered.add(id)
 
-    def first(self, name: str) -> str | None:
-        """The first one of the tool ``name``, which is open no longer."""
+    def first(self, name: str | None) -> str | None:
+        """The first one of the tool ``name`` (None: of any), which is open no longer."""
         waiting = self._waiting.get(name)
         while waiting:
             id = waiting.popleft()
             if id not in self._answered:
+                self._answered.add(id)
                 return id
         return None
 
@@ -293,7 +335,7 @@ def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
     for number, value in enumerate(content):
         part = Fields(value, f"{message.at('content')}[{number}]", ORIGIN)
         kind = part.need_text("type")
-        if kind == "text":
+        if kind == "text" or (kind == "input_text" and isinstance(part.left.get("text"), str)):
             parts.append(_text(part))
             continue
         lost = part.extra("type", kind, "drop")
@@ -374,13 +416,16 @@ def _file(part: Fields) -> DocumentPart:
     file = part.need_inside("file")
     id, data, name = file.text("file_id"), file.text("file_data"), file.text("filename")
     cache, extras = _cache(part), list[Extra]()
-    source: FileRef | Base64
+    source: FileRef | Base64 | Url
     if id is not None:
         source = FileRef(id=id, origin=ORIGIN)
         if data is not None:
             extras.append(file.extra("file_data", data, "drop", "file."))
     elif data is None:
-        raise missing(file.at("file_data"))
+        url = file.text("file_url")
+        if url is None:
+            raise missing(file.at("file_data"))
+        source = Url(url=url)
     else:
         source = parse_data_url(data) or _bare(data, name)
         if data_url(source) != data:

@@ -69,7 +69,9 @@ def from_details(details: list[Any], path: str = "reasoning_details") -> list[Re
             signature = Signature(origin="anthropic", value=signed)
             parts.append(ReasoningPart(text=text, signature=signature, at=at))
         elif kind == "reasoning.text" and not signed and anthropic:
-            parts.append(ReasoningPart(text=text, signature=Signature(origin="openai"), at=at))
+            # Servers that only nearly speak Anthropic's dialect sign nothing.
+            origin = "openai" if form is None else "anthropic"
+            parts.append(ReasoningPart(text=text, signature=Signature(origin=origin), at=at))
         else:
             signature = Signature(origin="details", value=compact([entry]))
             parts.append(ReasoningPart(text=text, signature=signature, at=at))

@@ -333,10 +333,17 @@ def _output(fields: Fields, extras: list[Extra]) -> OutputFormat | None:
     if kind == "text":
         extras.append(fields.extra("response_format", raw, "none"))
         return None
+    schema = form.left.get("schema")
+    beside = isinstance(schema, dict) and "json_schema" not in form.left
+    if beside and kind in ("json_object", "json_schema"):
+        # llama.cpp, Ollama and Together take the schema here.
+        form.any("schema")
+        extras.append(fields.extra("response_format", raw, "none"))
+        return OutputFormat(kind="json_schema", schema=schema, extras=form.rest())
     if kind == "json_object":
         return OutputFormat(kind="json_object", extras=form.rest())
     if kind != "json_schema":
-        extras.append(fields.extra("response_format", raw, "refuse"))
+        extras.append(fields.extra("response_format", raw, "refuse_soft"))
         return None
     held = form.need_inside("json_schema")
     return OutputFormat(

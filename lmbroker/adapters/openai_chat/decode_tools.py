@@ -54,8 +54,11 @@ def _tool(tool: Fields) -> Tool:
     if mark is not None:
         ttl = mark.get("ttl")
         cache = Cache(ttl=ttl if ttl in ("5m", "1h") else None, raw={"cache_control": mark})
+    flat = kind not in tool.left and isinstance(tool.left.get("name"), str)
     if kind == "custom":
-        return _custom(tool, cache)
+        return _custom(tool, tool if flat else tool.need_inside("custom"), cache)
+    if flat and "function" not in tool.left:  # the form of the Responses format
+        return _function(tool, "", cache)
     return _function(tool.need_inside("function"), "function.", cache, tool)
 
 
@@ -73,15 +76,14 @@ def _function(
     )
 
 
-def _custom(tool: Fields, cache: Cache | None) -> Tool:
-    custom = tool.need_inside("custom")
+def _custom(tool: Fields, custom: Fields, cache: Cache | None) -> Tool:
     return Tool(
         kind="custom",
         name=custom.need_text("name"),
         description=custom.text("description"),
         grammar=custom.mapping("format"),
         cache=cache,
-        extras=(*tool.rest(), *custom.rest("custom.")),
+        extras=tool.rest() if custom is tool else (*tool.rest(), *custom.rest("custom.")),
     )
 
 
@@ -105,6 +107,11 @@ def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
     if choice.left.get("type") == "tool":
         return ToolChoice(mode="named", name=choice.need_text("name"), raw=value), kept
     kind = "function" if set(choice.left) == {"function"} else choice.need_text("type")
+    if kind in ("function", "custom") and isinstance(choice.left.get("name"), str):
+        name = choice.need_text("name")  # the form of the Responses format
+        if kind == "custom":
+            return ToolChoice(mode="named", name=name, kind="custom", raw=value), kept
+        return ToolChoice(mode="named", name=name, raw=value), kept
     if kind == "function":
         name = choice.need_inside(kind).need_text("name")
         return ToolChoice(mode="named", name=name, raw=value), kept
@@ -119,7 +126,7 @@ def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
 def _legacy_choice(body: Fields, value: Any) -> tuple[ToolChoice | None, list[Extra]]:
     if isinstance(value, str):
         if value not in ("auto", "none"):
-            return None, [body.extra("function_call", value, "refuse")]
+            return None, [body.extra("function_call", value, "drop")]
         return ToolChoice(mode="auto" if value == "auto" else "none", raw=value), []
     name = Fields(value, body.at("function_call"), ORIGIN).need_text("name")
     return ToolChoice(mode="named", name=name, raw=value), []

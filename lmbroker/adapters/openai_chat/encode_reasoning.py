@@ -170,7 +170,9 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
     replay = _Replay(parts, message)
     for part in thoughts:
         parts.lost(part.extras)
-        signature = part.signature or Signature(origin="openai")
+        signature = part.signature
+        if signature is None or (signature.origin == "anthropic" and not signature.value):
+            signature = Signature(origin="openai")
         if (
             part.redacted is not None
             or signature.origin not in _OURS

@@ -72,7 +72,14 @@ def decode_usage(usage: Any) -> Usage | None:
     prompt = count_of(usage.get("prompt_tokens"))
     completion = count_of(usage.get("completion_tokens"))
     if prompt is None and completion is None:
-        return None
+        completion = count_of(usage.get("output_tokens"))
+        prompt = count_of(usage.get("input_tokens"))
+        if prompt is None and completion is None:
+            return None
+        if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+            # Gateways in front of Claude that keep its names keep its counts apart, too.
+            apart = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
+            prompt = (prompt or 0) + sum(count_of(each) or 0 for each in apart)
     prompt, completion = prompt or 0, completion or 0
     inside = _details(usage, "prompt")
     cached = _first_count(inside, ("cached_tokens",)) or _first_count(usage, _CACHED)

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from lmbroker.adapters.base import JSON
+from lmbroker.adapters.left_out import NO_CALL, NO_RESULT
 from lmbroker.adapters.openai_chat.encode_parts import Parts, text
 
 FIRST = "."
@@ -24,7 +25,7 @@ _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
 def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     """``messages`` in an order that the backend takes; those that are joined are changed."""
     profile = parts.profile
-    messages = _results_first(messages)
+    messages = _paired(parts, messages)
     if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
         return messages
     order = _Order(parts)
@@ -33,21 +34,54 @@ def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     return [_one(group) for group in order.groups]
 
 
-def _results_first(messages: list[JSON]) -> list[JSON]:
-    """The answers to calls stand directly after them; what came between waits."""
+def _paired(parts: Parts, messages: list[JSON]) -> list[JSON]:
+    """The answers to calls stand directly after them, one for each; what came between waits. A
+    result that answers no call is a user's word, and a call that nobody answered has none."""
     out: list[JSON] = []
     waiting: list[JSON] = []
-    called = False
+    open_calls: dict[str, int] = {}
     for message in messages:
-        if message["role"] == "assistant":
-            out += waiting
-            waiting = []
-            called = "tool_calls" in message
-        elif called and message["role"] != "tool":
+        role = message["role"]
+        if role == "assistant":
+            out += _unanswered(parts, open_calls) + waiting
+            waiting, open_calls = [], {}
+            for call in message.get("tool_calls", ()):
+                open_calls[call["id"]] = open_calls.get(call["id"], 0) + 1
+        elif role == "tool":
+            id = message["tool_call_id"]
+            if not open_calls.get(id):
+                parts.change("messages[]")
+                message = _as_user(message)
+            elif open_calls[id] > 1:
+                open_calls[id] -= 1
+            else:
+                del open_calls[id]
+                out.append(message)
+                if not open_calls:
+                    out += waiting
+                    waiting = []
+                continue
+        if open_calls and message["role"] not in ("assistant", "tool"):
             waiting.append(message)
-            continue
-        out.append(message)
+        else:
+            out.append(message)
+    if messages and messages[-1]["role"] != "assistant":  # else the calls are the last word
+        out += _unanswered(parts, open_calls)
     return out + waiting
+
+
+def _unanswered(parts: Parts, open_calls: dict[str, int]) -> list[JSON]:
+    missing = [id for id, count in open_calls.items() for _ in range(count)]
+    if missing:
+        parts.change("messages[]")
+    return [{"role": "tool", "tool_call_id": id, "content": NO_RESULT} for id in missing]
+
+
+def _as_user(result: JSON) -> JSON:
+    content = result["content"]
+    if not isinstance(content, list):
+        return {"role": "user", "content": f"{NO_CALL}\n{content}" if content else NO_CALL}
+    return {"role": "user", "content": [text(NO_CALL), *content]}
 
 
 class _Order:

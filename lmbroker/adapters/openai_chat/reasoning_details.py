@@ -9,6 +9,10 @@ from lmbroker.unified.parts import ReasoningPart, Signature
 
 JSON = dict[str, Any]
 
+TEXT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""Fields in which backends send reasoning as text (the third is GitHub Copilot's, the last that of
+Ollama's own format); the first that says something counts."""
+
 _GROWING = ("reasoning.text", "reasoning.summary")
 """Types of entries that come in fragments; each of the others comes whole."""
 
@@ -144,7 +148,7 @@ def _objects(value: Any) -> list[JSON]:
 
 def _field_of(said: JSON) -> str:
     """The field in which the text of the reasoning stands, "" where there is none."""
-    for name in ("reasoning_content", "reasoning"):
+    for name in TEXT_FIELDS:
         if said.get(name) and isinstance(said[name], str | dict):
             return name
     content = said.get("content")

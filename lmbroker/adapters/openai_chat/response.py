@@ -11,6 +11,7 @@ from lmbroker.adapters.openai_chat.choices import first_choice, one_choice
 from lmbroker.adapters.openai_chat.content import (
     arguments_text,
     called,
+    calls_of,
     extra_signature,
     signed_content,
     spoken,
@@ -18,7 +19,7 @@ from lmbroker.adapters.openai_chat.content import (
     thought,
 )
 from lmbroker.adapters.openai_chat.custom_calls import custom_input
-from lmbroker.adapters.openai_chat.reasoning_details import Collected, entry, signs
+from lmbroker.adapters.openai_chat.reasoning_details import TEXT_FIELDS, Collected, entry, signs
 from lmbroker.adapters.signature import THINK_TAGS
 from lmbroker.adapters.think_tags import told_apart
 from lmbroker.errors import Broken, ErrorInfo
@@ -33,7 +34,7 @@ from lmbroker.unified.parts import (
 )
 from lmbroker.unified.response import Response, Usage
 
-_BESIDES = ("tool_calls", "function_call", "refusal", "reasoning_content", "reasoning")
+_BESIDES = ("tool_calls", "function_call", "refusal", *TEXT_FIELDS)
 _SIGNED = ("reasoning_details", "thinking_blocks", "extra_content")
 _SAYS = frozenset(("content", *_BESIDES))
 _SILENT = ("refusal", "max_tokens", "context_full")
@@ -167,6 +168,8 @@ class _Message:
         if self._annotations:
             message["annotations"] = self._annotations
         if self._calls and self._reply.legacy_functions:
+            if len(self._calls) > 1:
+                self._reply.losses.drop("content[].tool_use")
             message["function_call"] = self._calls[0]["function"]
         elif self._calls:
             message["tool_calls"] = self._calls
@@ -226,8 +229,8 @@ def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         parts.append(TextPart(text=refusal, refusal=True))
-    calls, number = message.get("tool_calls"), 0
-    for call in calls if isinstance(calls, list) else []:
+    number = 0
+    for call in calls_of(message):
         part = _decode_call(call)
         if part is None:
             continue

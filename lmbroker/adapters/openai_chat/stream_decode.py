@@ -13,20 +13,24 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from lmbroker.adapters import error_bodies, stop_words, stream_errors
+from lmbroker.adapters import error_bodies, odd_frames, stop_words, stream_errors
 from lmbroker.adapters.base import Reading
 from lmbroker.adapters.openai_chat import ending, reasoning_details
+from lmbroker.adapters.openai_chat.choices import choice_at, other_choices
 from lmbroker.adapters.openai_chat.content import (
     arguments_text,
     called,
+    calls_of,
     extra_signature,
     signed_content,
     spoken,
     tell_unheard,
     thought,
     told_usage,
+    whole_message,
 )
 from lmbroker.adapters.openai_chat.plain_chunk import plain_call, plain_reasoning, plain_text
+from lmbroker.adapters.openai_chat.reasoning_details import TEXT_FIELDS
 from lmbroker.adapters.openai_chat.waiting_part import OVER, REASONING, TEXTS, WaitingPart
 from lmbroker.adapters.signature import THINK_TAGS
 from lmbroker.adapters.think_tags import ThinkTags
@@ -63,9 +67,8 @@ _EMPTY = ErrorInfo(
     message="the backend sent a stream without an answer",
     code="bad_upstream_response",
 )
-_PLAIN = {"text": ("content",), "reasoning": ("reasoning_content", "reasoning")}
+_PLAIN = {"text": ("content",), "reasoning": TEXT_FIELDS}
 """Kind of a part -> where its text stands in a delta."""
-_INDICES = (int, str, type(None))
 
 
 class OpenAIDecoder:
@@ -82,6 +85,7 @@ class OpenAIDecoder:
         "_index",
         "_last_call",
         "_late",
+        "_main",
         "_matched",
         "_opened",
         "_plain",
@@ -112,6 +116,8 @@ class OpenAIDecoder:
         """It is an answer's text, and no chunk of it has said anything else yet."""
         self._quick_too = False
         """The same of reasoning, or of a call."""
+        self._main: Any = 0
+        """The index of the choice that counts: 0, or the first that is told."""
         self._started = False
         self._ended = False
         self._calls: dict[Any, WaitingPart] = {}
@@ -156,7 +162,10 @@ class OpenAIDecoder:
         try:
             chunk = decode(data)
         except ValueError:
-            return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
+            frames = odd_frames.meant(frame, self._reading.losses)
+            if frames is None:
+                return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
+            return [event for each in frames for event in self.feed(each)]
         if type(chunk) is not dict:
             if type(chunk) is list and chunk and type(chunk[0]) is dict and "error" in chunk[0]:
                 chunk = chunk[0]  # Gemini's errors stand in a list.
@@ -164,20 +173,25 @@ class OpenAIDecoder:
                 return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
         if frame.event == "error" or chunk.get("error"):
             return self._fail(error_bodies.stream_error(chunk))
-        usage = told_usage(chunk)
+        choices = chunk.get("choices")
+        choice = choice_at(choices, self._main)
+        usage = told_usage(chunk, choice)
         if usage is not None:
             self._usage = later(self._usage, ending.decode_usage(usage))
-        choices = chunk.get("choices")
-        choice = _first_choice(choices)
         others: Sequence[JSON] = ()
         if choice is None or len(choices) > 1:  # type: ignore[arg-type]
-            others = _other_choices(choices, choice)
+            others = other_choices(choices, choice)
             if choice is None:
                 if not others:
                     error = stream_errors.told_error(frame.event, chunk)
                     return [] if error is None else self._fail(error)
                 choice = {}
+                if not self._started:
+                    choice, *others = others
+                    self._main = choice.get("index")
         delta = choice.get("delta")
+        if type(delta) is not dict and not self._called and self._index < 0:
+            delta = whole_message(choice)
         finish = choice.get("finish_reason")
         if finish and not stop_words.word_of(finish):
             finish = None
@@ -250,11 +264,9 @@ class OpenAIDecoder:
         if refusal and isinstance(refusal, str):
             self._tail("refusal").pieces.append(refusal)
             self._refusal.append(refusal)
-        calls = delta.get("tool_calls")
-        if isinstance(calls, list):
-            for call in calls:
-                if isinstance(call, dict):
-                    self._call({**call, "index": (choice, call.get("index"))} if choice else call)
+        for call in calls_of(delta) if "tool_calls" in delta else ():
+            if isinstance(call, dict):
+                self._call({**call, "index": (choice, call.get("index"))} if choice else call)
         call = delta.get("function_call")
         if isinstance(call, dict):
             self._call({"index": "function_call", "function": call})
@@ -309,7 +321,16 @@ class OpenAIDecoder:
         the id within a call, but do not repeat its name.
         """
         call = self._last_call if index is None else self._calls.get(index)
-        if call is None or not id or call.id == id or (index is not None and not call.id):
+        if call is None and not id and not name:
+            # A piece of the last call under a number of its own (Nebius, Cerebras).
+            last = self._last_call
+            return None if last is None or not last.name or last.whole else last
+        if call is None:
+            return None
+        if not id and not call.id and name and call.name and name != call.name:
+            # Nothing but their names tells calls apart; this one may be over.
+            return call if call.pieces or call.told else None
+        if not id or call.id == id or (index is not None and not call.id):
             return call
         other = self._calls.get(("id", id))
         return other if other is not None or name else call
@@ -457,26 +478,6 @@ class OpenAIDecoder:
     def _fail(self, error: ErrorInfo) -> list[StreamEvent]:
         self._ended = True
         return [Error(error)]
-
-
-def _first_choice(choices: Any) -> JSON | None:
-    """The choice of index 0."""
-    if type(choices) is list:
-        for choice in choices:
-            if type(choice) is dict and not choice.get("index"):
-                return choice
-    return None
-
-
-def _other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
-    """The others, whose index may be anything that a key may be."""
-    if type(choices) is not list:
-        return ()
-    return [
-        choice
-        for choice in choices
-        if type(choice) is dict and choice is not first and type(choice.get("index")) in _INDICES
-    ]
 
 
 def _only_text(delta: JSON, keys: tuple[str, ...]) -> str:

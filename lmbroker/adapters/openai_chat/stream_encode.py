@@ -25,7 +25,7 @@ from lmbroker.adapters.openai_chat.reasoning_details import format_of
 from lmbroker.adapters.signature import to_wire
 from lmbroker.errors import ErrorInfo
 from lmbroker.unified import json_text
-from lmbroker.unified.json_text import encode, encode_text
+from lmbroker.unified.json_text import decode, encode, encode_text
 from lmbroker.unified.parts import (
     Citation,
     OpaquePart,
@@ -49,6 +49,8 @@ from lmbroker.unified.stream import (
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+_PLACES = {"text": "content[].text", "reasoning": "content[].thinking", "args": "content[].input"}
+"""Kind of a delta -> where backends of the other dialect say it."""
 
 
 class OpenAIEncoder:
@@ -65,6 +67,7 @@ class OpenAIEncoder:
         "_custom",
         "_entry",
         "_envelope",
+        "_half",
         "_half_at",
         "_head",
         "_live",
@@ -94,6 +97,8 @@ class OpenAIEncoder:
         self._part: Any = None
         self._chars = 0
         """Code points of content so far."""
+        self._half = ""
+        """Kind of the deltas of which the last that was not plain ended inside a surrogate pair."""
         self._half_at = -1
         """Half a character stood last when there were so many."""
         self._part_began = 0
@@ -143,14 +148,25 @@ class OpenAIEncoder:
             self._counted = event.usage
         return b""
 
+    def _encoded(self, kind: str, value: str) -> bytes:
+        try:
+            return encode_text(value)
+        except UnicodeEncodeError:
+            return self._half_character(kind, value)
+
     def _half_character(self, kind: str, value: str) -> bytes:
-        """Text that ends or begins inside a surrogate pair, which counts as one character."""
+        """Text that ends or begins inside a surrogate pair, which counts as one character; a
+        half that is alone is told."""
         if kind == "text":
             if "\udc00" <= value[0] <= "\udfff" and self._chars - len(value) == self._half_at:
                 self._chars -= 1
                 self._half_at = -1
             if "\ud800" <= value[-1] <= "\udbff":
                 self._half_at = self._chars
+        ends, alone = json_text.halves(value, after=self._half == kind)
+        self._half = kind if ends else ""
+        if alone:
+            self._reply.losses.change(_PLACES[kind])
         return encode(value)
 
     def _chunk(self, delta: dict[str, Any]) -> bytes:
@@ -218,6 +234,7 @@ class OpenAIEncoder:
         if reply.legacy_functions:
             if number:
                 self._part = None
+                reply.losses.drop("content[].tool_use")
                 return b""
             return self._chunk({"function_call": {"name": name, "arguments": ""}})
         self._call = {
@@ -250,6 +267,7 @@ class OpenAIEncoder:
         self._told = True
         if self._reply.hide_reasoning:
             return b""
+        value = decode(self._encoded("reasoning", value))
         shown = "\n\n" + value if self._reasoned else value
         self._reasoned = True
         entry = {**self._once(), "text": value}
@@ -276,11 +294,14 @@ class OpenAIEncoder:
         else:
             before = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % (self._calls - 1)
             self._ready("args", before, b"}}]}")
-        return b"".join((self._prefix, encode(value), self._suffix))
+        return b"".join((self._prefix, self._encoded("args", value), self._suffix))
 
     def _close(self) -> bytes:
         part, self._part = self._part, None
         self._live = ""
+        if self._half:
+            self._reply.losses.change(_PLACES[self._half])
+            self._half = ""
         if isinstance(part, TextPart):
             if part.refusal:  # it is no content
                 self._chars = self._part_began
