@@ -249,7 +249,7 @@ class _Replay:
             entry = {"type": "reasoning.text", "format": FOREIGN_FORMAT, "text": part.text}
             entries.append({"index": len(entries), **entry})
         elif part.text:
-            self._text(field, part.text, "\n\n")
+            self._text(field, part.text, "" if signature.field else "\n\n")
         elif signature.origin != "openai":
             self._parts.drop("reasoning_part")
             return
