@@ -25,6 +25,7 @@ from work import Action, growth, instructions
 from lmbroker import (
     body_bounds,
     content_coding,
+    conversations,
     cors,
     envelope,
     grammar,
@@ -44,16 +45,16 @@ from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.signature import unseal
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.caps import Caps
-from lmbroker.errors import BrokerError, ErrorInfo
-from lmbroker.keys import hash_of
+from lmbroker.errors import BrokerError, ErrorInfo, Refused
+from lmbroker.keys import hash_of, own_key
 from lmbroker.limits import Limits
-from lmbroker.losses import Losses, Mode
+from lmbroker.losses import Losses, Mode, located
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact, redact_error, redact_headers
 from lmbroker.secret import Secret
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import fold, unfold
-from lmbroker.workflows import Workflow, estimate, meet, taken_out
+from lmbroker.workflows import Workflow, conversion, estimate, meet, taken_out
 from lmbroker.workflows.contract import Transform
 
 BOUND = 2.5
@@ -400,6 +401,46 @@ def listed(n: int) -> Action:
     return action
 
 
+def kept_together(n: int) -> Action:
+    before = [{"role": "system", "content": "a"}] * n
+    messages = [*before, {"role": "user", "content": [{"type": "odd"}]}]
+    body = {
+        "model": "m",
+        "system": "a" * n,
+        "messages": messages,
+        "metadata": {"user_id": ["a"] * n},
+    }
+    given = {"x-other": "a", "authorization": "Bearer " + "k" * n}
+    call = Call(id="r", operation="chat", dialect="openai", alias="m", body=text_of(body))
+    named = Call(
+        id="r",
+        operation="chat",
+        dialect="openai",
+        alias="m",
+        body=b"{}",
+        headers={"session-id": "a" * n},
+    )
+    no = Refused("invalid_request", "no")
+
+    def action() -> None:
+        homes = conversations.Homes(most=n // 2)
+        for each in range(n):
+            found = conversations.hashed("m", f"{each}")
+            homes.home(found)
+            homes.settle(found, "m", "ab"[each % 2])
+        homes.full("m", ("a", "b"), (1.0, 1.0))
+        conversations.hashed("m", conversations.conversation_of(call))
+        conversations.hashed("m", conversations.conversation_of(named))
+        envelope.is_slow(call.body)
+        taken_out.may_concern(call.body, True)
+        own_key((), given)
+        located(no, ("messages[].content[].type", "odd"), body)
+        for text in (b"rate limit " * n, b"busy " * min(n, 800), text_of(["busy"] * n)):
+            quietly(conversion.refused, text)
+
+    return action
+
+
 def compressed(name: str, n: int) -> Action:
     pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.compress}[name]
     whole, many = pack(b"a" * 1000 * n), pack(b"a") * n
@@ -471,6 +512,7 @@ def cases() -> dict[str, Make]:
     found["lists and headers"] = listed
     found["attribution lines"] = signed
     found["completions"] = complete
+    found["conversations and keys"] = kept_together
     for dialect in DIALECTS:
         for name in ("texts", "arguments"):
             found[f"{dialect} grammar: {name}"] = functools.partial(checked, dialect, name)
@@ -541,7 +583,7 @@ CONFIGURED = frozenset(
     {
         *("config", "config_table", "config_struct", "config_backends", "config_models"),
         *("config_changes", "limits", "endpoints", "balancing", "breaker", "course", "health"),
-        *("learned_rejections", "retries", "routing", "secret", "errors"),
+        *("learned_rejections", "retries", "routing", "secret", "errors", "client_certificate"),
     }
 )
 """Modules that see the configuration, times and counts, and nothing of what anybody sent but
@@ -568,6 +610,8 @@ SMALL = frozenset(
         "call.overrides",
         "cors.origin_problem",
         "call.paths_of",
+        "call.shown",
+        "unified.unknown",
         "call.opened",
         "call.attempted",
         "call.closed",
