@@ -19,9 +19,17 @@ BYTES_EACH = 8
 default in 8 MB, which a helper process reads."""
 
 
+LEAST_EACH = 2
+"""Bytes that a key, a message or a tool takes at least, with its comma."""
+
+
 def check(body: bytes, fields: Mapping[str, Any], limits: Limits) -> None:
     """Raises Refused for a body with more of something than ``limits`` allow; ``fields`` are those
     of its envelope."""
+    size = len(body)
+    fewest = min(limits.top_level_keys, limits.messages, limits.tools)
+    if size < LEAST_EACH * fewest and size <= BYTES_EACH * limits.json_values:
+        return  # it has no room for so many of anything
     if len(fields) > limits.top_level_keys:
         raise _too_many("keys at its top level", "top_level_keys", limits.top_level_keys)
     for name, most in (("messages", limits.messages), ("tools", limits.tools)):

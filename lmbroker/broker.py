@@ -481,8 +481,8 @@ class Broker:
                 backend_id=None if backend_id is None else redact_header(backend_id, secrets),
                 backend=target.backend.name,
                 model=target.model,
-                dropped=listed(record.dropped),
-                changed=listed(record.changed),
+                dropped=listed(record.dropped) if record.dropped else "",
+                changed=listed(record.changed) if record.changed else "",
                 attempts=len(record.attempts),
             ),
         )

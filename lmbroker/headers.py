@@ -5,7 +5,6 @@ lower case throughout. Credentials are not made here; ``backends`` adds them las
 """
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -118,7 +117,7 @@ def credential_headers(backend: Backend) -> Pairs:
         return (bearer,) if backend.key_header == "authorization" else ((backend.key_header, key),)
     if key.startswith(_TOKEN):
         return (bearer,)
-    host = urlsplit(backend.url).hostname or ""
+    host = backend.host
     if backend.dialect != "anthropic":
         return (("api-key", key),) if host.endswith(_AZURE) else (bearer,)
     if host.endswith(_AZURE):

@@ -42,7 +42,8 @@ _SHAPES = re.compile(
 )
 """Bounded where a failed try could look far ahead: whoever writes the text may write much."""
 
-_PLAIN = re.compile(r"(?:req_)?[0-9][0-9A-Za-z]*+|req_[0-9a-f]++|[0-9a-f-]++")
+_PLAIN = re.compile(r"[0-9][0-9A-Za-z]*+|req_[0-9a-z][0-9A-Za-z]*+|[0-9a-f-]++")
+"""Usual ids and numbers. What has the shape of a key has other signs in it, or begins otherwise."""
 
 _WORDS = tuple(name for name in ErrorInfo.__struct_fields__ if name not in ("kind", "status"))
 """The fields of an error that others write."""

@@ -43,6 +43,11 @@ def error_instead(body: Any) -> ErrorInfo | None:
 
     Whatever holds a piece of an answer is one, even with an error beside it.
     """
+    if type(body) is dict:
+        for key in _ANSWERS:  # most bodies are answers
+            value = body.get(key)
+            if value and (type(value) is not list or _said(value[0])):
+                return None
     if isinstance(body, list) and len(body) == 1:
         body = body[0]  # Gemini's errors stand in a list.
     if isinstance(body, str):
@@ -90,6 +95,8 @@ def _said(choice: Any) -> bool:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         return bool(choice)
+    if message.get("content"):
+        return True
     return any(each for key, each in message.items() if key != "role")
 
 
