@@ -396,6 +396,36 @@ def _openai() -> Shapes:
             ]
         ),
         "a bad text": lambda n: _both([{"role": "user", "content": 7, "x": "a" * n}]),
+        "odd messages": lambda n: _both([{"role": "x" * 70, "content": "a"}, 7] * n + [user]),
+        "an odd message": lambda n: _both(
+            [
+                {"role": "user", "content": [{"type": "text"}, 7, "a", {"type": "image_url"}] * n},
+                user,
+            ]
+        ),
+        "odd calls": lambda n: _both(
+            [
+                user,
+                {**said, "tool_calls": [{"name": "f"}, 7, {"type": "x"}] * n},
+                *[{"role": "tool", "content": {"a": 1}}] * n,
+                user,
+            ]
+        ),
+        "odd reasoning": lambda n: _both(
+            [
+                {
+                    **said,
+                    "reasoning": [7] * n,
+                    "reasoning_details": [7] * n,
+                    "thinking_blocks": [7, {"type": "thinking", "thinking": "a"}] * n,
+                },
+                user,
+            ]
+        ),
+        "calls without results": lambda n: _both([user, {**said, "tool_calls": _o_calls(n)}, user]),
+        "results without calls": lambda n: _both(
+            [{"role": "tool", "tool_call_id": f"c{e}", "content": "a"} for e in range(n)] + [user]
+        ),
     }
     for name, text in TEXTS.items():
         shapes[f"text of {name}"] = lambda n, t=text: _ask(t(n))
@@ -615,6 +645,39 @@ def _anthropic() -> Shapes:
         ),
         "efforts": lambda n: _both([user], output_config={"effort": "max"}, x="a" * n),
         "betas": lambda n: _both([user], anthropic_beta=names(n), mcp_servers=[{}] * n),
+        "what nobody can read": lambda n: _both(
+            [{"role": "assistant", "tool_calls": [7] * n}] * 2 + [user]
+        ),
+        "odd messages": lambda n: _both([{"role": "x" * 70, "content": "a"}, 7] * n + [user]),
+        "an odd message": lambda n: _both(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "text"}, 7, "a", {"type": "image"}, {"type": "tool_use"}]
+                    * n,
+                },
+                user,
+            ]
+        ),
+        "odd results": lambda n: _both(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "content": [7, {"type": "tool_use"}, "a"]}]
+                    * n,
+                },
+                user,
+            ]
+        ),
+        "an odd result": lambda n: _both(
+            [{"role": "user", "content": [{"type": "tool_result", "content": [7, "a"] * n}]}, user]
+        ),
+        "calls without results": lambda n: _both(
+            [user, {"role": "assistant", "content": _a_uses(n)}, user]
+        ),
+        "results without calls": lambda n: _both(
+            [{"role": "user", "content": _a_results(n)}, user]
+        ),
     }
     for name, text in TEXTS.items():
         shapes[f"text of {name}"] = lambda n, t=text: _ask(t(n))
@@ -794,6 +857,35 @@ STREAMS: dict[str, Shapes] = {
                 for place, each in enumerate(_o_calls(n))
             ]
         ),
+        "events in one": lambda n: (
+            b"data: "
+            + b"\ndata: ".join([json.dumps(o_chunk({"content": "a"})).encode()] * n)
+            + b"\n\n"
+        ),
+        "repeated fields": lambda n: b"data: " * n + b"{\n\n",
+        "no text": lambda n: (
+            b'data: {"choices":[{"delta":{"content":"' + b"\xff" * n + b'"}}]}\n\n'
+        ),
+        "lone halves": lambda n: _o_deltas([{"content": "\ud83da\ude42" * n}] * 2),
+        "numbers of their own": lambda n: _o_deltas(
+            [
+                {
+                    "tool_calls": [
+                        {
+                            "index": e,
+                            **(
+                                {"id": "c", "function": {"name": "f", "arguments": "{"}}
+                                if not e
+                                else {"function": {"arguments": " "}}
+                            ),
+                        }
+                    ]
+                }
+                for e in range(n)
+            ]
+        ),
+        "a message": lambda n: _o_events([{"choices": [{"message": {"content": "a" * n}}]}] * 2),
+        "one call": lambda n: _o_deltas([{"tool_calls": {"name": "f", "arguments": "a"}}] * n),
         "think tags": lambda n: _o_deltas([{"content": each} for each in "<think>a</thin" * n]),
         "refusals": lambda n: _o_deltas([{"refusal": "a"}] * n),
         "reasoning details": lambda n: _o_deltas([{"reasoning_details": [_o_entry(0)]}] * n),
@@ -870,6 +962,16 @@ STREAMS: dict[str, Shapes] = {
         "arguments": lambda n: _a_stream(
             _a_block(
                 _USE, [{"type": "input_json_delta", "partial_json": c} for c in '{"a":1' + "1" * n]
+            )
+        ),
+        "blanks in an empty object": lambda n: _a_stream(
+            _a_block(_USE, [{"type": "input_json_delta", "partial_json": c} for c in "{" + " " * n])
+        ),
+        "deltas of the other kind": lambda n: _a_stream(
+            _a_block(
+                _TEXT,
+                [{"type": "text_delta", "text": "a"}, {"type": "thinking_delta", "thinking": "b"}]
+                * n,
             )
         ),
         "citations": lambda n: _a_stream(

@@ -3,12 +3,14 @@ them (translation.md 4.4). Nothing here is called for an event that is."""
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from lmbroker.losses import AnswerLosses
 from lmbroker.sse import Frame
 from lmbroker.unified import json_text
 
+_FIELDS = re.compile(rb"(?:data:\s*+)++")
 _SIGNS_OF_LIFE = ("ping", "keepalive", "keep-alive", "heartbeat")
 """Names of events that say nothing else, whatever their data."""
 
@@ -33,9 +35,8 @@ def meant(frame: Frame, losses: AnswerLosses) -> list[Frame] | None:
 
 def _bare(data: bytes) -> bytes:
     data = data.strip()
-    while data.startswith(b"data:"):
-        data = data[5:].lstrip()
-    return data
+    found = _FIELDS.match(data)
+    return data[found.end() :] if found else data
 
 
 def _is_json(data: bytes) -> bool:

@@ -36,7 +36,7 @@ _DELTAS: dict[str, tuple[str, Any, str]] = {
 """Type of a delta -> type of its block, kind of event, key of its text."""
 _OPENING = {"text_delta": "text", "thinking_delta": "thinking"}
 """Type of a delta that may come without its block -> type of that."""
-_EMPTY = re.compile(r"\s*(?:\{\s*(?:\}\s*)?)?")
+_EMPTY = re.compile(r"\s*\{\s*\}\s*(?=\{)")
 _STOPS = ("stop_reason", "stop_sequence", "stop_details")
 
 
@@ -50,6 +50,7 @@ class AnthropicDecoder:
         "_delta",
         "_empty",
         "_ended",
+        "_head",
         "_id",
         "_ids",
         "_index",
@@ -85,8 +86,10 @@ class AnthropicDecoder:
         """What came in deltas for it: key of the text -> pieces."""
         self._called = False
         self._empty: str | None = None
-        """The arguments of the open call so far, while they may be an empty object before the real
-        one; None once they are not."""
+        """The arguments of the open call so far without blanks, while they may be an empty object
+        before the real one; None once they are not."""
+        self._head: list[str] = []
+        """The same as they came."""
         self._ids: set[str] = set()
         """Of the calls so far."""
         self._usage: JSON = {}
@@ -217,7 +220,7 @@ class AnthropicDecoder:
             self._called = True
             id = "" if part.id in self._ids else part.id
             self._ids.add(id)
-            self._empty = ""
+            self._empty, self._head = "", []
             start = PartStart(index, ToolCallPart(id=id, name=part.name, args=part.args))
             return [start, PartDelta(index, "args", part.raw_args)] if part.raw_args else [start]
         return [PartStart(index, part)]  # type: ignore[arg-type]
@@ -267,12 +270,17 @@ class AnthropicDecoder:
         """Arguments without the empty object that stands before the real ones."""
         if self._empty is None:
             return text
-        held = self._empty + text
-        self._empty = held if _EMPTY.fullmatch(held) else None
-        if self._empty is not None:
+        signs = self._empty + text.strip()
+        if signs in ("", "{", "{}"):
+            self._empty = signs
+            self._head.append(text)
             return ""
-        found = _EMPTY.match(held)
-        return held[found.end() :] if found and held[found.end() :].startswith("{") else held
+        before, head = self._empty, "".join(self._head)
+        self._empty = None
+        if before == "{}" and signs[2:3] == "{":
+            return text
+        found = _EMPTY.match(head + text)
+        return (head + text)[found.end() :] if found else head + text
 
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
         """Of the open block: llama.cpp opens a block before it stops the one before, and tells
@@ -286,8 +294,9 @@ class AnthropicDecoder:
         if self._block is None or isinstance(self._block, int):
             self._closed.add(self._block)
         if kind == "tool_use" and self._empty and self._opaque is None:
-            empty, self._empty = self._empty, None
-            return [PartDelta(self._index, "args", empty), PartStop(self._index)]
+            self._empty = None
+            head = json_text.joined(self._head)
+            return [PartDelta(self._index, "args", head), PartStop(self._index)]
         if kind == "thinking":
             signature, self._signature = self._signature, ""
             if signature:
