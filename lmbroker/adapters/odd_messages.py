@@ -150,6 +150,10 @@ class Mending:
             self.tell_inside("content", "change")
             return [{"type": "text", "text": written(part)}]
         kind, words = part.get("type"), part.get("text")
+        if kind in (None, "text") and isinstance(words, int | float):
+            self.tell_inside("content", "change")
+            words = written(words)
+            part = {**part, "text": words}
         if kind in (None, "text") and isinstance(words, str | None) and "text" in part:
             said = {"type": "text", "text": words} if words else None
             return [] if said is None else [said if kind is None else _uncached(part)]

@@ -25,7 +25,7 @@ from lmbroker.unified.parts import (
 )
 from lmbroker.unified.response import Response, Stop, Usage
 
-PLAIN = Signature(origin="openai")
+PLAIN = Signature(origin="openai", field="reasoning_content")
 SIGNED = Signature(origin="anthropic", value="c2ln")
 
 

@@ -362,7 +362,8 @@ def test_reasoning_details_come_first_and_put_streamed_pieces_together() -> None
         text="Look up.", signature=Signature(origin="anthropic", value="EqQB")
     )
     assert second == ReasoningPart(redacted="opaque", at=(5, 1))
-    assert third == ReasoningPart(signature=Signature(origin="openai"))
+    usual = Signature(origin="openai", field="reasoning_content")
+    assert third == ReasoningPart(signature=usual)
     assert isinstance(fourth, ReasoningPart) and fourth.signature is not None
     assert (fourth.text, fourth.signature.origin) == ("s", "details")
     assert text == TextPart(text="x")
