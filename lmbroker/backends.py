@@ -17,6 +17,7 @@ from twisted.internet import defer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
+from twisted.web.client import ContentDecoderAgent, GzipDecoder
 from twisted.web.iweb import IResponse
 
 from lmbroker.call import Backend, Timeouts
@@ -254,15 +255,11 @@ class Backends:
         """``fresh``: not over a kept-alive connection; only where one of them had died."""
         fields = _fields(backend, outbound)
         exchange = self._client.exchange(backend, fields, timeouts.connect, fresh=fresh)
-        request = HTTPClient(exchange, NO_COOKIES).request(
+        request = _Client(exchange, NO_COOKIES).request(
             outbound.method,
             _url(backend.url, outbound.path, outbound.query, backend.exact_root, backend.query),
             headers=NO_HEADERS,
             data=Body(outbound.body) if outbound.method == "POST" else None,
-            allow_redirects=False,
-            cookies=NO_COOKIES,
-            unbuffered=True,
-            reactor=self._reactor,
         )
         deadlines = self._deadlines.get(timeouts.headers)
         if deadlines is None:
@@ -287,7 +284,7 @@ class Backends:
                 raise failure from None
         else:
             deadlines.end(request)
-            return BackendAnswer(response.original, exchange, self._reactor, timeouts)
+            return BackendAnswer(response, exchange, self._reactor, timeouts)
         return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _short(self) -> None:
@@ -332,6 +329,25 @@ class Backends:
         return Policy(trusted, own)
 
 
+class _Client(HTTPClient):
+    """treq's client without what a call to a backend has no use for: cookies, for which treq reads
+    each URL once more, redirects, buffering, and reading the URL and the headers anew."""
+
+    def request(  # type: ignore[override]
+        self, method: str, url: "_Ready", *, headers: Any, data: Body | None
+    ) -> "defer.Deferred[IResponse]":
+        """Send a request; fires with the response, its body decoded where it is gzipped."""
+        agent = ContentDecoderAgent(self._agent, _DECODERS)
+        address = url.to_text().encode("ascii")
+        answered: defer.Deferred[IResponse] = agent.request(
+            method.encode("ascii"), address, headers, data
+        )
+        return answered
+
+
+_DECODERS = [(b"gzip", GzipDecoder)]
+
+
 class _Ready(EncodedURL):
     """A URL that need not be read again for each request. ``text`` is it in full."""
 
@@ -345,7 +361,7 @@ class _Ready(EncodedURL):
 
 
 @lru_cache(maxsize=1024)
-def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> EncodedURL:
+def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_Ready":
     """Where an operation of a backend lives; its own query stands before the call's."""
     asked = query.decode("ascii", "replace")
     both = f"{own_query}&{asked}" if own_query and asked else own_query or asked
