@@ -319,3 +319,15 @@ def test_the_work_is_linear() -> None:
     odd = [{"role": "x", "content": "a"}] * 5_000
     out, _ = sent_to_anthropic(*many, *odd, *[calls(None)] * 5_000, LAST)
     assert out["messages"]
+
+
+def test_the_last_result_answers_the_open_call_where_it_names_none() -> None:
+    two = calls(CALL, {**CALL, "id": "d", "function": {"name": "g", "arguments": "{}"}})
+    named = {"role": "tool", "name": "g", "content": "1"}
+    out, losses = sent_to_anthropic(HELLO, two, named, {"role": "tool", "content": "2"})
+    told = [(block["tool_use_id"], block["content"]) for block in out["messages"][2]["content"]]
+    assert sorted(told) == [("c", "2"), ("d", "1")]
+    assert losses.changed == ("messages[].role",)
+    with pytest.raises(Refused) as caught:
+        sent_to_anthropic(HELLO, ANSWER, {"role": "tool", "content": "2"})
+    assert caught.value.info.param == "messages[2].tool_call_id"

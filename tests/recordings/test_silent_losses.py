@@ -143,6 +143,10 @@ SILENT = {
         "messages[].reasoning_details[].id",
         "messages[].reasoning_details[].index",
         "messages[].tool_calls[].index",
+        # What the rest of the conversation says where they are not there.
+        "messages[].content[].type",
+        "messages[].role",
+        "messages[].tool_call_id",
         # The broker's own.
         "model",
     },
@@ -179,6 +183,9 @@ SILENT = {
         "messages[].content[].tool",
         "messages[].content[].tool.name",
         "messages[].content[].tool.type",
+        # What the rest of the conversation says where they are not there.
+        "messages[].content[].type",
+        "messages[].role",
         # The broker's own.
         "model",
     },

@@ -26,7 +26,7 @@ from lmbroker.adapters.media import data_url, is_pdf, is_text, parse_data_url
 from lmbroker.adapters.odd_messages import Mending, called_else
 from lmbroker.adapters.openai_chat.decode_reasoning import decode_reasoning, reasoning_chunk
 from lmbroker.adapters.openai_chat.foreign_blocks import read_block
-from lmbroker.adapters.openai_chat.odd_messages import ROLES, mended
+from lmbroker.adapters.openai_chat.odd_messages import ROLES, answer_oldest, mended
 from lmbroker.errors import Refused
 from lmbroker.unified import json_text
 from lmbroker.unified.parts import (
@@ -83,12 +83,19 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
             reader.take(Fields(item, path, ORIGIN), number)
         except Refused:
             last = number == len(items) - 1
-            if last and not (isinstance(item, dict) and called_else(item.get("role"), ROLES)):
+            if last and not (isinstance(item, dict) and _plain_enough(item)):
                 raise
             reader.take_odd(item, path, number, last=last)
     if results:
         _flush(results, turns)
     return tuple(system), tuple(turns)
+
+
+def _plain_enough(item: dict[str, Any]) -> bool:
+    """Whether the last message, which cannot be read, needs no more than the usual name of its
+    role, or the id of a call that it answers."""
+    role = item.get("role")
+    return called_else(role, ROLES) or (role == "tool" and item.get("tool_call_id") is None)
 
 
 class _Reader:
@@ -129,10 +136,11 @@ class _Reader:
 
     def take_odd(self, item: Any, path: str, number: int, *, last: bool) -> None:
         """Read a message that is not what the format says; of the ``last`` one no more is mended
-        than the name of its role. Raises Refused."""
+        than the name of its role and the id of the call that it answers. Raises Refused."""
         message = Mending(item, path, ORIGIN)
         if last:
-            message.role(ROLES)
+            if message.role(ROLES) == "tool":
+                answer_oldest(message, self._calls.first)
             self.take(message.fields(), number)
             return
         try:

@@ -57,15 +57,25 @@ def _result(message: Mending, role: str, first_open: Callable[[str | None], str 
     if isinstance(id, int) and not isinstance(id, bool):
         message.change("tool_call_id", str(id))
     elif not isinstance(id, str):
-        found = first_open(name if isinstance(name, str) else None)
-        if found is None:
+        message.held.pop("tool_call_id", None)
+        answer_oldest(message, first_open)
+        if "tool_call_id" not in message.held:
             message.change("role", "user")
-            message.held.pop("tool_call_id", None)
             return "user"
-        message.held["tool_call_id"] = found
-        message.tell_inside("role", "change")
     message.held["role"] = "tool"
     return "tool"
+
+
+def answer_oldest(message: Mending, first_open: Callable[[str | None], str | None]) -> None:
+    """Give a result that names no call the id of the oldest one (of its tool, if it is named) that
+    is open; none where there is none."""
+    if message.held.get("tool_call_id") is not None:
+        return
+    name = message.held.get("name")
+    found = first_open(name if isinstance(name, str) else None)
+    if found is not None:
+        message.held["tool_call_id"] = found
+        message.tell_inside("role", "change")
 
 
 def _calls(message: Mending, number: int) -> None:
