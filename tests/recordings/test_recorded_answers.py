@@ -67,7 +67,10 @@ def test_recorded_error_keeps_its_words_and_sense(error_recording: Any) -> None:
     body = json_text.decode(error_recording.body)
     error = ERRORS[dialect].decode_error(status, {}, error_recording.body)
     assert error.kind in KINDS[status]
-    assert error.message == (body["error"]["message"] if "error" in body else body["detail"])
+    # What OpenRouter quotes of a provider's own words stands behind its own.
+    words = body["error"]["message"] if "error" in body else body["detail"]
+    quoted = (body["error"].get("metadata") or {}).get("raw") if "error" in body else None
+    assert error.message == (f"{words}: {quoted}" if isinstance(quoted, str) else words)
     told_status, told = ERRORS[OTHER[dialect]].encode_error(error, "req_1")
     assert told_status == status
     if error.kind == "context_length" and dialect == "openai":
