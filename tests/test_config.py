@@ -121,7 +121,7 @@ def test_a_whole_file():
     assert b.targets[0].backend.credential_ref == "file:/run/key"
     assert b.mode == "strict"
     assert profile("anthropic", "b", b.profile) == Profile(
-        effort=("low", "max"), max_output=1000, vision=False
+        effort=("low", "max"), max_output=1000, reasoning_replay="origin", vision=False
     )
     assert whole.warnings == ()
 

@@ -251,7 +251,9 @@ ORDER: list[Any] = [
     answers(st.one_of(strategies.said, strategies.refused, strategies.reasoning, strategies.calls))
 )
 def test_openai_stream_and_whole_answer_say_the_same(response: Response) -> None:
-    """A message has one order of its fields; a stream that keeps to it is the same answer."""
+    """A message has one order of its fields; a stream that keeps to it is the same answer. A
+    stream that ends inside the arguments of a call is an error, since agents run what is whole."""
+    assume(not any(isinstance(part, ToolCallPart) and _half(part) for part in response.parts))
     ordered = [part for fits in ORDER for part in response.parts if _first(part) is fits]
     unsaid = any(isinstance(part, ToolCallPart) for part in ordered)
     stop = response.stop
@@ -259,6 +261,11 @@ def test_openai_stream_and_whole_answer_say_the_same(response: Response) -> None
         stop = msgspec.structs.replace(stop, details=None)
     response = msgspec.structs.replace(response, parts=tuple(ordered), stop=stop)
     assert one_way(streamed("openai", response)) == one_way(whole("openai", response))
+
+
+def _half(call: ToolCallPart) -> bool:
+    raw = (call.raw_args or "").strip()
+    return raw.startswith("{") and json_text.arguments(raw) is None
 
 
 def _first(part: Any) -> Any:
