@@ -1,7 +1,7 @@
 """Writes the log from a thread of its own, so that a place that takes nothing stops nothing else.
 
-A terminal on which somebody has pressed Ctrl-S, a pipe whose reader stands still, a disk that
-hangs: each makes a write wait. Here only the thread waits. What comes meanwhile is kept up to a
+A terminal on which somebody has pressed Ctrl-S, or a pipe whose reader stands still, makes a write
+wait. Here only the thread waits. A regular file takes its lines at once, without the thread. What comes meanwhile is kept up to a
 bound, then dropped and counted; when the place takes text again, a line tells how many are missing,
 where they would have stood.
 """
@@ -46,8 +46,11 @@ class LogWriter:
     gap: Callable[[int], bytes] | None = None
     dropped: Callable[[int], object] | None = None
 
-    def __init__(self, sink: Sink, limit: int = BUFFER_BYTES) -> None:
+    def __init__(self, sink: Sink, limit: int = BUFFER_BYTES, *, direct: bool = False) -> None:
+        """``direct``: ``sink`` is a regular file, which takes what it is given at once: a line is
+        written before ``write`` returns, as long as nothing waits."""
         self._sink = sink
+        self._direct = direct
         self._limit = limit
         self._lock = threading.Lock()
         self._some = threading.Event()
@@ -66,6 +69,8 @@ class LogWriter:
         """Take whole lines; never waits, but in a process that ends (``settle``)."""
         lost = 0
         with self._lock:
+            if self._direct and self._at_once(lines):
+                return
             if self._held + len(lines) > self._limit:
                 lost = lines.count(b"\n")
                 self._miss(lost, self._waiting.append, -1)
@@ -78,6 +83,19 @@ class LogWriter:
             self._some.set()
         if self._until is not None:
             self._wait(self._until)
+
+    def _at_once(self, lines: bytes) -> bool:
+        """Write ``lines`` here and now, if the thread has nothing to do; whether that is done."""
+        if self._thread is None or self._busy or self._waiting or self._held or self._jobs:
+            return False
+        if self._torn:
+            return False
+        try:
+            self._sink.write(lines)
+        except Exception:
+            self._torn = True
+            return False
+        return True
 
     def do(self, job: Callable[[], None]) -> None:
         """Call ``job`` in the thread, before what comes now is written: whatever touches the

@@ -143,7 +143,7 @@ def _stream(options: Options, several: bool) -> Any:
 def _writer(stream: Any, reactor: Any) -> LogWriter:
     """What writes to ``stream`` while ``reactor`` runs. A file is begun anew on SIGUSR1, as with
     twistd's own log."""
-    writer = LogWriter(stream)
+    writer = LogWriter(stream, direct=not isinstance(stream, Lines) or stream.regular)
     reactor.callWhenRunning(writer.start)
     # twistd ends the process by the signal that it got: nothing comes after this.
     reactor.addSystemEventTrigger("after", "shutdown", writer.settle)

@@ -172,3 +172,28 @@ def test_the_line_about_what_is_missing_is_one_of_ours(place):
     assert counted == [1]
     assert (line["level"], line["logger"], line["worker"]) == ("warning", "lmbroker.log_writer", 3)
     assert line["message"].startswith("1 lines of the log are missing here")
+
+
+def test_a_regular_file_has_each_line_before_the_next_thing_happens(place):
+    writer = LogWriter(place, direct=True)
+    writer.write(b"early\n")
+    assert place.written == []
+    writer.start()
+    until(lambda: not writer._busy)
+    for number in range(5):
+        writer.write(b"%d\n" % number)
+        assert place.lines == [b"early", *(b"%d" % each for each in range(number + 1))]
+
+
+def test_a_regular_file_that_is_full_loses_no_order(place):
+    writer = LogWriter(place, direct=True)
+    writer.gap = b"%d missing\n".__mod__
+    writer.start()
+    until(lambda: not writer._busy)
+    place.broken = OSError(28, "No space left on device")
+    writer.write(b"lost\n")
+    until(lambda: not writer._held and not writer._busy)
+    place.broken = None
+    writer.write(b"next\n")
+    until(lambda: len(place.lines) >= 3)
+    assert place.lines == [b"", b"1 missing", b"next"]

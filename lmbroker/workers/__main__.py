@@ -35,7 +35,7 @@ def main() -> None:
         observer = namedAny(beginning.logger)()
     else:
         lines.share(beginning.lock)
-        writer = LogWriter(lines)
+        writer = LogWriter(lines, direct=lines.regular)
         writer.start()
         atexit.register(writer.settle)
         observer = JSONLog(writer, config.log_level, worker=beginning.place)

@@ -32,9 +32,14 @@ class Lines:
         self._lock: int | None = None
         self.descriptor = descriptor
 
+    @property
+    def regular(self) -> bool:
+        """Whether it is a regular file, which makes no write wait."""
+        return stat.S_ISREG(os.fstat(self.descriptor).st_mode)
+
     def share(self, lock: str) -> None:
         """Others write from now on, too."""
-        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+        if not self.regular:
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
