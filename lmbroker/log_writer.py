@@ -1,9 +1,9 @@
 """Writes the log from a thread of its own, so that a place that takes nothing stops nothing else.
 
 A terminal on which somebody has pressed Ctrl-S, or a pipe whose reader stands still, makes a write
-wait. Here only the thread waits. A regular file takes its lines at once, without the thread. What comes meanwhile is kept up to a
-bound, then dropped and counted; when the place takes text again, a line tells how many are missing,
-where they would have stood.
+wait. Here only the thread waits. What comes meanwhile is kept up to a bound, then dropped and
+counted; when the place takes text again, a line tells how many are missing, where they would have
+stood. A regular file takes its lines at once, without the thread.
 """
 
 import threading
