@@ -17,12 +17,12 @@ from twisted.logger import Logger
 from lmbroker import (
     headers,
     learned_rejections,
-    rate_limit_headers,
     retries,
     routing,
     suitability,
 )
 from lmbroker.adapters.error_bodies import NOT_LET_IN
+from lmbroker.answer_headers import answer_headers, limit_headers
 from lmbroker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.backends import BackendAnswer, Sender
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
@@ -30,19 +30,18 @@ from lmbroker.config import Config
 from lmbroker.conversations import conversation_of, hashed
 from lmbroker.course import Courses
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.headers import Pairs
 from lmbroker.health import Health
 from lmbroker.keys import may_use, own_key
 from lmbroker.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.listed_limits import ListedLimits
 from lmbroker.listing import Listing
-from lmbroker.losses import listed
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.profiles import profile
-from lmbroker.redaction import redact_error, redact_header, redact_headers
+from lmbroker.redaction import redact_error
 from lmbroker.relay import Relay
 from lmbroker.request_paths import shown
 from lmbroker.routing import Route
+from lmbroker.token_ratios import TokenRatios
 from lmbroker.whole_bodies import Room
 from lmbroker.workflows import estimate, meet
 from lmbroker.workflows.contract import Unary, Workflow
@@ -88,6 +87,7 @@ class Broker:
         self.clock = clock
         self.wall = wall
         self._learned = LearnedRejections()
+        self._ratios = TokenRatios()
         self.listed = ListedLimits()
         self.listing = Listing(config.index, backends, clock, self.listed)
         self._answers = Room(config.limits.answers)
@@ -125,6 +125,11 @@ class Broker:
         if record.client_left:
             record.outcome = "client_left"
         self._courses.closed(record)
+        usage = record.usage
+        if record.estimated and usage is not None and not usage.estimated:
+            counted = usage.input + usage.cache_read + usage.cache_write
+            target = record.attempts[-1].target
+            self._ratios.learn(target, counted=counted, estimated=record.estimated)
         for observer in self._observers:
             observer.closed(record)
 
@@ -198,7 +203,8 @@ class Broker:
             large = len(call.body) >= LARGE
             # What we cannot read, its backend may: nothing is known of its length then.
             with contextlib.suppress(Refused):
-                needs.tokens = await self.offload.estimate(call) if large else estimate(call)
+                tokens = await self.offload.estimate(call) if large else estimate(call)
+                needs.tokens = self._ratios.scaled(tokens, targets[0][0])
         return [suitability.lacking(needs, *each) for each in targets]
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
@@ -216,6 +222,7 @@ class Broker:
                 self._learned.learn(target, learned_rejections.NO_COUNT, self.clock.seconds())
         large = len(call.body) >= LARGE
         tokens = await self.offload.estimate(call) if large else estimate(call)
+        tokens = self._ratios.scaled(tokens, routing.named(route.targets[0], call.alias))
         body = msgspec.json.encode({"input_tokens": tokens})
         head = (
             ("content-type", "application/json"),
@@ -298,6 +305,7 @@ class Broker:
         while True:
             overrides = repairs.overrides
             workflow = meet(call, target, mode=mode, overrides=overrides)
+            workflow.ratio = self._ratios.of(target)
             try:
                 answer = await self._try(call, record, alias, target, workflow, overrides)
             except Refused:
@@ -404,20 +412,24 @@ class Broker:
             refusal = await self.offload.failure(
                 terms, workflow, answer.status, answer.headers, body
             )
-            refusal.headers = self._limits(call, alias, target, answer)
+            refusal.headers = limit_headers(call, alias, target, answer, self.wall())
             raise refusal
         now = int(self.wall())
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
             relay = await self._begin(workflow, answer, target.timeouts, now)
-            head = (*STREAM_HEADERS, *self._headers(call, record, alias, target, workflow, answer))
+            record.estimated = workflow.estimated
+            head = (
+                *STREAM_HEADERS,
+                *answer_headers(call, record, alias, target, answer, self.wall()),
+            )
             return StreamAnswer(200, head, relay, record)
         if answer.content_type and not streamed and workflow.opaque(answer.content_type):
             body = await answer.body()
             head = (
                 ("content-type", answer.content_type),
                 *headers.about_bytes(answer.headers),
-                *self._headers(call, record, alias, target, workflow, answer),
+                *answer_headers(call, record, alias, target, answer, self.wall()),
             )
             return WholeAnswer(200, head, body, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
@@ -445,7 +457,7 @@ class Broker:
         record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
-            *self._headers(call, record, alias, target, workflow, answer),
+            *answer_headers(call, record, alias, target, answer, self.wall()),
         )
         return WholeAnswer(200, head, whole.body, record, answer.held)
 
@@ -460,39 +472,3 @@ class Broker:
         if transform.phase == "failed" and transform.error is not None and relay.silent:
             raise BackendRefused(transform.error, phase="first_event")
         return relay
-
-    def _headers(
-        self,
-        call: Call,
-        record: Record,
-        alias: Alias,
-        target: Target,
-        workflow: Workflow,
-        answer: BackendAnswer,
-    ) -> Pairs:
-        secrets = target.backend.secrets
-        backend_id = headers.backend_request_id(answer.headers)
-        return (
-            *redact_headers(headers.from_backend(answer.headers), secrets),
-            *(self._limits(call, alias, target, answer) if alias.expose_limits else ()),
-            *headers.identity(
-                call.dialect,
-                call.id,
-                backend_id=None if backend_id is None else redact_header(backend_id, secrets),
-                backend=target.backend.name,
-                model=target.model,
-                dropped=listed(record.dropped) if record.dropped else "",
-                changed=listed(record.changed) if record.changed else "",
-                attempts=len(record.attempts),
-            ),
-        )
-
-    def _limits(self, call: Call, alias: Alias, target: Target, answer: BackendAnswer) -> Pairs:
-        limits = rate_limit_headers.for_client(
-            answer.headers,
-            target.backend.dialect,
-            call.dialect,
-            expose_limits=alias.expose_limits,
-            now=self.wall(),
-        )
-        return redact_headers(limits, target.backend.secrets)

@@ -246,6 +246,7 @@ class Record(msgspec.Struct, kw_only=True):
     first_event_at: float | None = None
     closed_at: float | None = None
     usage: Usage | None = None
+    estimated: int = 0
     stop: str = ""
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()

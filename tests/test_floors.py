@@ -53,6 +53,7 @@ FLOORS = {
         "caps",
         "suitability",
         "conversations",
+        "token_ratios",
         "config_changes",
     ],
     4: [
@@ -74,7 +75,7 @@ FLOORS = {
         "whole_bodies",
         "pieces",
     ],
-    5: ["descriptors", "answers", "broker", "web_resource", "listing"],
+    5: ["descriptors", "answers", "answer_headers", "broker", "web_resource", "listing"],
     6: [
         "web",
         "checks",
@@ -163,6 +164,7 @@ SIDEWAYS = {
     ("models", "workflows"),
     ("broker", "listing"),
     ("broker", "answers"),
+    ("broker", "answer_headers"),
     ("course", "routing"),
     ("course", "health"),
 }

@@ -335,9 +335,11 @@ async def test_that_no_helper_was_to_be_had_is_not_for_ever(house_of_helpers, mo
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_ends_its_helpers_is_refused(house_of_helpers):
-    offload, terms = house_of_helpers(), REQUESTS["translated"]
-    await offload.outbound(terms, met(terms))
-    asked = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
+    offload, short = house_of_helpers(), REQUESTS["translated"]
+    await offload.outbound(short, met(short))
+    # Long enough for the helper to be at it when it is killed.
+    long = terms(ask("m", messages=[{"role": "user", "content": "a"}] * 60_000))
+    asked = Deferred.fromCoroutine(offload.outbound(long, met(long)))
     for _ in range(2):
         while not offload._helpers or not offload._helpers[0].ready:
             await deferLater(reactor, 0.001)
@@ -348,7 +350,7 @@ async def test_a_body_that_ends_its_helpers_is_refused(house_of_helpers):
         await asked
     assert refused.value.info.code == "request_too_complex"
     assert offload.results == ["ok", "died"]
-    assert (await offload.outbound(terms, met(terms))).path == "/messages"
+    assert (await offload.outbound(short, met(short))).path == "/messages"
 
 
 @pytest_twisted.ensureDeferred

@@ -112,6 +112,13 @@ class Workflow(Protocol):
     """How one call goes to one target. ``outbound`` raises Refused before anything is sent."""
 
     name: WorkflowName
+    ratio: float
+    """What the backend counts for each token that we estimate; set by the broker."""
+
+    @property
+    def estimated(self) -> int:
+        """The input tokens of a request by our own estimate, 0 where nobody made one."""
+        ...
 
     @property
     def dropped(self) -> tuple[str, ...]: ...

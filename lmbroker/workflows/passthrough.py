@@ -30,6 +30,8 @@ class Passthrough:
     name: WorkflowName = "passthrough"
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    ratio = 1.0
+    estimated = 0
 
     def __init__(
         self, call: Call, target: Target, adapter: Adapter, *, ask_usage: bool = False

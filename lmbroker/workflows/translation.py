@@ -47,6 +47,7 @@ class Translation:
     """See ``contract.Workflow``."""
 
     name: WorkflowName = "translation"
+    ratio = 1.0
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class Translation:
             dropped=self._losses.dropped,
             changed=self._losses.changed,
             reply=self._reply(0, AnswerLosses()),
-            tokens=self._estimate_input(),
+            tokens=self._unscaled(),
         )
 
     def recall(self, asked: Asked) -> None:
@@ -202,7 +203,14 @@ class Translation:
             if request.max_tokens is not None:
                 self._losses.change(request.path("max_tokens"))
 
+    @property
+    def estimated(self) -> int:
+        return self._tokens or 0
+
     def _estimate_input(self) -> int:
+        return round(self._unscaled() * self.ratio)
+
+    def _unscaled(self) -> int:
         if self._tokens is None:
             self._tokens = estimate_input(self._asked(), self._target.model)
         return self._tokens
