@@ -583,6 +583,7 @@ CONFIGURED = frozenset(
     {
         *("config", "config_table", "config_struct", "config_backends", "config_models"),
         *("config_changes", "limits", "endpoints", "balancing", "breaker", "course", "health"),
+        "token_ratios",
         *("learned_rejections", "retries", "routing", "secret", "errors", "client_certificate"),
     }
 )
@@ -605,6 +606,7 @@ SMALL = frozenset(
         "suitability.lacking",
         "suitability.may_be_too_long",
         "unified.claude_image",
+        "workflows.estimated",
         "workflows.of_an_answer",
         "workflows.opaque",
         "call.overrides",
