@@ -51,7 +51,7 @@ serve: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= lmbroker --config $(CONFIG)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-real: $(VENV)/.real
 	$(BIN)/python -m pytest tests/real
