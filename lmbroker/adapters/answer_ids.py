@@ -36,6 +36,9 @@ def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -
 
 def unrepeated(parts: Iterable[Part]) -> list[Part]:
     """``parts``, without an id where a call repeats that of another one of its answer."""
+    parts = list(parts)
+    if len(parts) < 2:
+        return parts
     seen: set[str] = set()
     out: list[Part] = []
     for part in parts:

@@ -93,6 +93,9 @@ def word_of(said: object) -> str:
 def meaning(said: object) -> StopReason | None:
     """What the backend's word means: None for an answer that failed, ``other`` for a word that
     says nothing. A backend that says no word at all has ended its answer."""
+    reason = _REASONS.get(said) if isinstance(said, str) else None
+    if reason is not None:
+        return reason
     word = word_of(said)
     if not word:
         return "end"

@@ -41,7 +41,7 @@ def unknown(value: Any) -> msgspec.Raw:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-_USUAL = re.compile(r"-?[1-9][0-9]{0,5}\.[0-9]{0,7}[1-9]")
+_USUAL = re.compile(r"-?(?:[1-9][0-9]{0,5}\.[0-9]{0,7}|0\.[0-9]{0,3})[1-9]")
 """Numbers that are written as a float is, seen without making one."""
 _fast_decode = msgspec.json.Decoder(float_hook=number).decode
 encode_text = msgspec.json.Encoder(enc_hook=unknown).encode
@@ -88,7 +88,7 @@ def encode(value: Any) -> bytes:
 
 def may_be_mended(body: bytes) -> bool:
     """Whether ``body`` has half a surrogate pair as an escape, be it alone or not."""
-    return _HALF.search(body) is not None
+    return body.find(b"\\") >= 0 and _HALF.search(body) is not None
 
 
 def mended(body: bytes) -> bytes | None:

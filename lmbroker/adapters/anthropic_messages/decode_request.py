@@ -92,7 +92,6 @@ def decode_request(body: JSON) -> Request:
     system, told = decode_system(fields)
     extras += told
     turns = decode_messages(messages)
-    paths = dict(PATHS)
     level = later_effort(turns)
     if fields.left.keys() <= _PLAIN and level is None:
         return Request(
@@ -108,6 +107,7 @@ def decode_request(body: JSON) -> Request:
             extras=tuple(extras),
             paths=_PLAIN_PATHS,
         )
+    paths = dict(PATHS)
     tools = fields.items("tools")
     if tools is not None and not tools:
         extras.append(fields.extra("tools", tools, "none"))

@@ -80,8 +80,9 @@ def _as_user(written: list[JSON]) -> list[JSON]:
 def _written(blocks: Blocks, turn: Turn) -> list[JSON]:
     if turn.name is not None:
         blocks.drop("name")
-    if turn.extras:
-        blocks.extras({}, turn.extras)
+    if not turn.extras:
+        return blocks.turn(turn.parts)
+    blocks.extras({}, turn.extras)
     written = blocks.turn(turn.parts)
     if any(extra.name == "audio" and extra.origin != ORIGIN for extra in turn.extras):
         written.insert(0, {"type": "text", "text": left_out("audio", NO_AUDIO)})

@@ -15,6 +15,8 @@ _INDICES = (int, str, type(None))
 def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
     """The choices as one: what the first one (that of index 0, where there is one) does not say is
     taken from the others. Another text is another answer, which is dropped."""
+    if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+        return choices[0]
     found = [choice for choice in choices if isinstance(choice, dict)] if _many(choices) else []
     if not found:
         return first_choice(choices)

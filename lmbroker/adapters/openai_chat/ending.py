@@ -81,10 +81,12 @@ def decode_usage(usage: Any) -> Usage | None:
             apart = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
             prompt = (prompt or 0) + sum(count_of(each) or 0 for each in apart)
     prompt, completion = prompt or 0, completion or 0
-    inside = _details(usage, "prompt")
-    cached = _first_count(inside, ("cached_tokens",)) or _first_count(usage, _CACHED)
-    written = _first_count(inside, _WRITTEN) or _first_count(usage, _WRITTEN)
-    outside = _details(usage, "completion")
+    inside = _details(usage, "prompt_tokens_details", "prompt_token_details")
+    cached = written = 0
+    if any(inside.values()) or not _OF_CACHES.isdisjoint(usage):
+        cached = _first_count(inside, ("cached_tokens",)) or _first_count(usage, _CACHED)
+        written = _first_count(inside, _WRITTEN) or _first_count(usage, _WRITTEN)
+    outside = _details(usage, "completion_tokens_details", "completion_token_details")
     reasoning = count_of(outside.get("reasoning_tokens"))
     if reasoning is None and "reasoning_tokens" in usage:
         reasoning = count_of(usage["reasoning_tokens"])
@@ -126,9 +128,12 @@ _WRITTEN = (
 """Where OpenAI, LiteLLM, vLLM and gateways in front of Claude say what was written."""
 
 
-def _details(usage: JSON, side: str) -> JSON:
-    """What ``prompt`` or ``completion`` is made of; Writer spells it without the plural."""
-    details = usage.get(f"{side}_tokens_details") or usage.get(f"{side}_token_details")
+_OF_CACHES = frozenset((*_CACHED, *_WRITTEN))
+
+
+def _details(usage: JSON, name: str, other: str) -> JSON:
+    """What the prompt or the completion is made of; Writer spells it without the plural."""
+    details = usage.get(name) or usage.get(other)
     return details if isinstance(details, dict) else {}
 
 

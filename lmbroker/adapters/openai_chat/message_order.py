@@ -43,8 +43,9 @@ def _paired(parts: Parts, messages: list[JSON]) -> list[JSON]:
     for message in messages:
         role = message["role"]
         if role == "assistant":
-            out += _unanswered(parts, open_calls) + waiting
-            waiting, open_calls = [], {}
+            if open_calls:
+                out += _unanswered(parts, open_calls) + waiting
+                waiting, open_calls = [], {}
             for call in message.get("tool_calls", ()):
                 open_calls[call["id"]] = open_calls.get(call["id"], 0) + 1
         elif role == "tool":
@@ -65,15 +66,14 @@ def _paired(parts: Parts, messages: list[JSON]) -> list[JSON]:
             waiting.append(message)
         else:
             out.append(message)
-    if messages and messages[-1]["role"] != "assistant":  # else the calls are the last word
+    if open_calls and messages[-1]["role"] != "assistant":  # else the calls are the last word
         out += _unanswered(parts, open_calls)
     return out + waiting
 
 
 def _unanswered(parts: Parts, open_calls: dict[str, int]) -> list[JSON]:
     missing = [id for id, count in open_calls.items() for _ in range(count)]
-    if missing:
-        parts.change("messages[]")
+    parts.change("messages[]")
     return [{"role": "tool", "tool_call_id": id, "content": NO_RESULT} for id in missing]
 
 

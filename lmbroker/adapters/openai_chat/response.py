@@ -51,7 +51,8 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     choice = one_choice(body.get("choices"), reading.losses)
     finish, message = choice.get("finish_reason"), choice.get("message")
     message = message if isinstance(message, dict) else {}
-    if stop_words.meaning(finish) not in _SILENT and _SAYS.isdisjoint(message):
+    means = stop_words.meaning(finish)
+    if means not in _SILENT and _SAYS.isdisjoint(message):
         if body.get("error"):
             raise Broken(error_bodies.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
@@ -67,7 +68,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         refusal=refusal if isinstance(refusal, str) else "",
         matched=choice.get("stop_reason") or choice.get("matched_stop"),
     )
-    if stop_words.meaning(finish) == "other":
+    if means == "other":
         reading.losses.change("choices[].finish_reason")
     id, model, created = body.get("id"), body.get("model"), body.get("created")
     return Response(
