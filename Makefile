@@ -1,4 +1,5 @@
 # make serve   start the broker on http://localhost:8080
+# make quick   the tests that need no process, no socket and no recordings: under a minute
 # make test    all tests, what they need included
 # make check   lint and types
 # make bench   how fast it is, beside nginx; bench/README.md tells what BENCH= and BENCH_PYTHONS= take
@@ -20,7 +21,7 @@ CONFIG ?= etc/config.toml
 SECONDS ?= 60
 SEED ?= 1
 
-.PHONY: serve test test-real test-claude-code fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
+.PHONY: serve quick test test-real test-claude-code fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +50,10 @@ $(VENV)/.check: pyproject.toml $(VENV)/.test
 
 serve: $(VENV)/.installed
 	$(BIN)/twistd -n --pidfile= lmbroker --config $(CONFIG)
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/recordings \
+		-m "not process and not sockets and not recordings"
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

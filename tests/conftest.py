@@ -1,4 +1,5 @@
-"""Fixtures for all tests: the running daemon, and a guard against what pytest-twisted lets pass."""
+"""Fixtures for all tests, and two guards: no failure of Twisted stays unheard, and no test lacks a
+marker that it needs."""
 
 import gc
 import signal
@@ -6,10 +7,40 @@ import signal
 import pytest
 import pytest_twisted
 from door_in_memory import Door
+from markers import Needed, given
 from ports import free_port
 from running import Daemon, practice_config
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
+
+needed = Needed()
+needed.watch()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in given(item.path, item.fixturenames):
+            item.add_marker(name)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item):
+    needed.names.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item):
+    result = yield
+    missing = {name for name in needed.names if item.get_closest_marker(name) is None}
+    assert missing == set(), "the test lacks these markers"
+    return result
+
+
+@pytest.fixture
+def needed_markers():
+    """The markers that the test has been found to need so far."""
+    return needed.names
 
 
 @pytest.fixture
@@ -94,9 +125,10 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
-def nothing_fails_unheard():
+def nothing_fails_unheard(request):
     """No failure may be logged in this process, and no Deferred may fail without anybody
-    listening: pytest-twisted lets both pass."""
+    listening: pytest-twisted lets both pass. Deferreds tell when they are collected, which takes
+    more time than most tests; tests that are marked ``pure`` make none."""
     failures = []
 
     def observe(event):
@@ -105,9 +137,10 @@ def nothing_fails_unheard():
 
     globalLogPublisher.addObserver(observe)
     yield failures
-    gc.collect()
-    # What outlives one test need not be looked through after every other one.
-    gc.freeze()
+    if request.node.get_closest_marker("pure") is None:
+        gc.collect()
+        # What outlives one test need not be looked through after every other one.
+        gc.freeze()
     globalLogPublisher.removeObserver(observe)
     assert [failure.getTraceback() for failure in failures] == []
 

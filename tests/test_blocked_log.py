@@ -18,6 +18,8 @@ import time
 import pytest
 from ports import free_port
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 CONFIG = """
 log_level = "info"
 [server]

@@ -523,6 +523,7 @@ def events():
     globalLogPublisher.removeObserver(seen.append)
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_no_event_and_no_record_carries_a_secret(tmp_path, parrot, events):
     config = configuration(tmp_path, parrot.port).replace("PORT", "8080")

@@ -435,6 +435,7 @@ def test_help(run, arguments):
     assert ending.value.code == 0
 
 
+@pytest.mark.process
 def test_the_installed_command(tmp_path):
     """Its entry point exists, and it does without Twisted."""
     program = (
@@ -449,6 +450,7 @@ def test_the_installed_command(tmp_path):
     assert (done.returncode, done.stdout) == (0, f"lmbroker {__version__}\n"), done.stderr
 
 
+@pytest.mark.process
 def test_whoever_reads_may_leave(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text('[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "http://b" }\n')
@@ -465,6 +467,7 @@ def test_whoever_reads_may_leave(tmp_path):
     process.stderr.close()
 
 
+@pytest.mark.process
 def test_a_stream_is_translated_as_it_comes():
     """The first event leaves before the last one is here."""
     process = subprocess.Popen(

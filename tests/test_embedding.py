@@ -15,6 +15,8 @@ from twisted.internet.threads import deferToThread
 
 from lmbroker.testing import PracticeBackend
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "embedding.md"
 
 

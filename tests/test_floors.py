@@ -250,6 +250,7 @@ def test_no_dialect_knows_another():
             assert other < step or (other == step and known == dialect), f"{module}: {name}"
 
 
+@pytest.mark.process
 def test_lower_floors_know_no_twisted():
     modules = [dotted(path) for path in SOURCES if floor_of(room(dotted(path))) <= 3]
     program = (

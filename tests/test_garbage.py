@@ -11,6 +11,8 @@ import sys
 import pytest
 from ports import free_port
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 SCRIPT = """
 import gc, http.client, json, sys
 from lmbroker.reactor import install

@@ -181,6 +181,7 @@ async def asked(door, backend):
     return answer.status
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("limit", [None, 20])
 async def test_no_call_fails_while_keys_change_under_many(door, path, limit):
@@ -196,6 +197,7 @@ async def test_no_call_fails_while_keys_change_under_many(door, path, limit):
     assert door.refused > 0
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_of_the_key_that_is_still_there_is_one(door, path):
     door.key = "another"
@@ -204,6 +206,7 @@ async def test_a_refusal_of_the_key_that_is_still_there_is_one(door, path):
     assert door.refused == 1
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_a_file_system_that_hangs_costs_a_call_a_moment(door, path, monkeypatch):
     """And no thread more than one."""

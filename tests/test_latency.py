@@ -134,6 +134,7 @@ def backing():
     thread.join()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "way", "tables"),
     [
@@ -163,6 +164,8 @@ def test_the_practice_backend(run, arguments, way, tables):
     assert told[-1].startswith("tokens, as the backend counted them: ")
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_both_ways_ask_the_backend_for_the_same_in_turns_and_no_more_often_than_said(run, backing):
     config = ONE.replace("PORT", str(backing.server_port))
     environ = {"BACKEND_KEY": KEY, "CLIENT_KEY": "lmb-of-a-client"}
@@ -180,6 +183,8 @@ def test_both_ways_ask_the_backend_for_the_same_in_turns_and_no_more_often_than_
     assert KEY not in out and "lmb-of-a-client" not in out
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_a_backend_that_fails_is_not_asked_again_and_no_secret_is_told(run, backing):
     backing.status = 400
     backing.answer = {"error": {"message": f"the key {KEY} has no access", "type": "x"}}
@@ -193,6 +198,7 @@ def test_a_backend_that_fails_is_not_asked_again_and_no_secret_is_told(run, back
     ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("alias", "said"),
     [
@@ -206,6 +212,7 @@ def test_a_call_that_fails(run, alias, said):
     assert out.splitlines()[-2:] == [f"a call to the backend failed: {said}", "given up"]
 
 
+@pytest.mark.process
 def test_a_name_that_leads_nowhere(run):
     code, out, err = run(PRACTICE, "--alias", "nobody")
     assert (code, out) == (1, "")
@@ -217,6 +224,7 @@ def test_a_mistake_in_the_configuration(capsys):
     assert capsys.readouterr().err == "/nowhere.toml: cannot be read: No such file or directory\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -234,6 +242,7 @@ def test_what_is_not_polite_is_no_option(run, arguments):
     assert err.startswith("usage: ")
 
 
+@pytest.mark.process
 def test_an_interrupt_ends_it(start):
     process = start(PRACTICE, "--alias", "o")
     while process.stdout.readline() != "\n":

@@ -48,9 +48,7 @@ dialects = st.sampled_from(DIALECTS)
 """Given, not parametrized: pytest-twisted wraps the test of one law once per parameter."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def nothing_fails_unheard() -> None:
-    """Nothing here knows Twisted."""
+pytestmark = pytest.mark.pure
 
 
 # What a dialect can say.

@@ -139,6 +139,8 @@ async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
 # While the request is being sent.
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @LEAVES
 @BOTH_ENDS

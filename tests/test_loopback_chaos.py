@@ -333,6 +333,8 @@ async def test_an_idle_connection_that_says_something_is_not_used(house):
 # An answer while we still upload.
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("end", [fin, None])
@@ -367,6 +369,8 @@ async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, 
         await cut(backend)
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_a_backend_that_reads_nothing_is_given_up(house):
     client = await house.post(PATHS["openai"], ask("o", padding="x" * (12 * MIB)))

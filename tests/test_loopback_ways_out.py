@@ -182,6 +182,8 @@ async def test_each_version_of_tls_shows_the_certificate(open_house, authority, 
     assert shown is not None
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="there is no tinyproxy here")
 @pytest.mark.parametrize("secure", [False, True])

@@ -30,6 +30,8 @@ from lmbroker.offload.jobs import encode
 from lmbroker.secret import Secret
 from lmbroker.workflows import estimate, meet
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 LONG = "word and word, " * (LARGE // 15 + 1)
 LIMITS = Limits(helpers=1)
 

@@ -389,6 +389,8 @@ def code_of(process):
     return code if code >= 0 else 128 - code
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_the_exit_codes_of_signals(tmp_path, port, processes, name):
     told = dict(rows("code"))
@@ -400,6 +402,8 @@ def test_the_exit_codes_of_signals(tmp_path, port, processes, name):
     assert f"by {name}" in told[str(code)]
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_the_exit_code_of_mistakes(tmp_path, processes):
     told = dict(rows("code"))["1"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -416,6 +420,8 @@ def test_the_exit_code_of_mistakes(tmp_path, processes):
     assert "Traceback" not in (tmp_path / "out").read_text()
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_sigusr1_begins_a_log_file_anew(tmp_path, port, processes):
     log = tmp_path / "lmbroker.log"
     process = start(tmp_path, f"tcp:{port}:interface=127.0.0.1", arguments=["--logfile", str(log)])
@@ -434,6 +440,8 @@ def test_sigusr1_begins_a_log_file_anew(tmp_path, port, processes):
     assert all(map(json.loads, log.read_text().splitlines()))
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_the_tls_endpoint_of_the_page(tmp_path, port, processes):
     listen = next(parsed(text).server.listen[0] for text in blocks("toml") if "ssl:" in text)
     listen = listen.replace("8443", str(port)).replace("/etc/lmbroker", str(tmp_path))
@@ -501,6 +509,8 @@ def activated(tmp_path, processes, monkeypatch):
     listening.close()
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_a_restart_on_a_socket_of_systemd_refuses_nobody(activated):
     port, run = activated
     first = run()
@@ -514,6 +524,8 @@ def test_a_restart_on_a_socket_of_systemd_refuses_nobody(activated):
     waiting.close()
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_several_processes_serve_one_socket(activated):
     port, run = activated
     one, other = run(), run()
@@ -586,6 +598,7 @@ def test_the_unit_starts_what_the_page_says():
         assert text.sections() == ["Unit", path.suffix[1:].capitalize(), "Install"]
 
 
+@pytest.mark.process
 def test_systemd_takes_the_units(tmp_path):
     """Where systemd is installed; the tests above read the files themselves."""
     analyze = shutil.which("systemd-analyze")
@@ -630,6 +643,8 @@ def test_the_image_runs_twistd_itself_and_not_as_root():
     assert not [word for word, _ in instructions() if word in ("ADD", "ARG", "VOLUME")]
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_the_image_looks_after_its_health(tmp_path, port, processes):
     options, _, command = dict(last_stage())["HEALTHCHECK"].partition(" CMD ")
     assert "--interval=" in options and "--timeout=" in options
@@ -660,6 +675,7 @@ def ignored(path):
     return verdict
 
 
+@pytest.mark.process
 def test_the_image_is_built_from_the_sources_and_nothing_else(tmp_path):
     copied = [
         source

@@ -52,6 +52,7 @@ def python(wheel, tmp_path_factory):
     return call
 
 
+@pytest.mark.process
 def test_the_wheel_holds_the_package_and_the_plugin_and_no_more(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     outside = {name for name in names if not name.startswith("lmbroker")}
@@ -60,6 +61,7 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_no_more(wheel):
     assert not [name for name in names if name.endswith(("dropin.cache", ".pyc"))]
 
 
+@pytest.mark.process
 def test_twistd_of_an_installed_wheel_knows_lmbroker(python):
     where = python("-c", "import lmbroker; print(lmbroker.__file__)").strip()
     assert where.startswith(str(python.site))
@@ -69,6 +71,7 @@ def test_twistd_of_an_installed_wheel_knows_lmbroker(python):
     assert "config" in python("-c", RUN_TWISTD, "lmbroker", "--help")
 
 
+@pytest.mark.process
 def test_twistd_of_the_checkout_knows_lmbroker():
     assert "lmbroker" in run(sys.executable, "-c", RUN_TWISTD, "--help", cwd="/")
 

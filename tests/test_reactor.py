@@ -18,6 +18,8 @@ from twisted.logger import globalLogPublisher
 
 from lmbroker.reactor import TurnReactor, time_by_monotonic_clock
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 
 class Peer(Protocol):
     """Keeps what happens to it; ``on_data`` is what a test wants done with bytes."""

@@ -273,6 +273,8 @@ socket.getaddrinfo = getaddrinfo
 """
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest.mark.parametrize("engine", ["lean", "stock"])
 def test_a_stop_waits_for_no_look_up(tmp_path, engine):
     models = "".join(

@@ -89,6 +89,8 @@ def two(tmp_path):
         each.stop()
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_nginx_with_the_configuration_of_the_page(tmp_path, two):
     """Where nginx is installed: it takes the configuration, and both brokers serve."""
     nginx = shutil.which("nginx")

@@ -211,6 +211,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -234,6 +235,7 @@ async def test_no_request_can_name_a_backend(house_and_trap, dialect, alias):
     assert client.head.startswith("http/1.1 200") and trap.visits == 0
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -316,6 +318,7 @@ def test_a_body_that_nests_without_end_is_refused(opening):
         assert refused.value.info.code == "invalid_json"
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_models_that_nobody_configured_are_one_series(house_and_trap):
     house, _ = house_and_trap

@@ -18,6 +18,8 @@ from lmbroker.accesslog import access_fields
 from lmbroker.client import sessions
 from lmbroker.testing import PracticeBackend
 
+pytestmark = pytest.mark.sockets
+
 SEED = 20261125
 CALLS = 200
 ROUNDS = 7

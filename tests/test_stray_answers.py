@@ -21,6 +21,8 @@ from lmbroker.backends import Backends
 from lmbroker.call import Backend, Timeouts
 from lmbroker.workflows.contract import Outbound
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 ROUNDS = 40
 FOREIGN = b"somebody else's"
 TIMEOUTS = Timeouts(connect=2, headers=2, idle=2, total=4)

@@ -11,6 +11,8 @@ import pytest
 from lmbroker import __version__
 from lmbroker.cli import main
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 
 GOOD = """

@@ -28,6 +28,8 @@ from lmbroker.testing import PracticeBackend
 from lmbroker.testing.example import example
 from lmbroker.testing.script import chunks, fragments
 
+pytestmark = [pytest.mark.process, pytest.mark.sockets]
+
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TEXT = "The quick brown fox \N{FOX FACE} jumps over\n the lazy\u2028dog"
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}

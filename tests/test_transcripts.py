@@ -24,10 +24,7 @@ TRANSCRIPTS = Path(__file__).parent / "transcripts"
 TO_OPENAI = Reply(model="claude", created=1795000000, stream_usage=True, request_id="req_lmb_0001")
 TO_ANTHROPIC = Reply(model="fast", request_id="req_lmb_0001")
 
-
-@pytest.fixture(autouse=True)
-def nothing_fails_unheard() -> None:
-    """Nothing here knows Twisted."""
+pytestmark = pytest.mark.pure
 
 
 def names(way: str) -> list[str]:

@@ -487,18 +487,22 @@ def twistd(tmp_path):
     return run
 
 
+@pytest.mark.process
 def test_a_mistake_in_the_configuration_ends_the_start(twistd):
     done = twistd(CONFIG.replace("workers = 2", "workers = 0"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "server.workers: found an integer (0), expected an integer from 1 to 64" in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("told", ["0", "65", "two", "-1", "1.5", "\u0662"])
 def test_a_mistake_in_the_option_ends_the_start(twistd, told):
     done = twistd(CONFIG.replace("PORT", "0"), f"--workers={told}")
     assert (done.returncode, done.stderr) == (1, "--workers: expected an integer from 1 to 64\n")
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 @pytest.mark.parametrize("nodaemon", [["-n", "--pidfile=pid"], ["--pidfile=pid", "--logfile=log"]])
 def test_a_port_in_use_ends_the_start(twistd, tmp_path, nodaemon):
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -510,6 +514,7 @@ def test_a_port_in_use_ends_the_start(twistd, tmp_path, nodaemon):
     soon(lambda: not (tmp_path / "pid").exists())
 
 
+@pytest.mark.process
 def test_workers_that_cannot_start_end_the_start(twistd, tmp_path):
     """What only a worker trips over; here, a log of somebody else's."""
     (tmp_path / "elsewhere.py").write_text(
@@ -526,6 +531,8 @@ def test_workers_that_cannot_start_end_the_start(twistd, tmp_path):
     assert not (tmp_path / "pid").exists()
 
 
+@pytest.mark.process
+@pytest.mark.sockets
 def test_a_daemon_in_the_background(tmp_path, port):
     config = CONFIG.replace("DRAIN", "1").replace("PORT", str(port))
     (tmp_path / "c.toml").write_text(config)

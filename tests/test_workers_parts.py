@@ -119,6 +119,7 @@ def test_what_is_long_goes_as_a_file():
 # Listeners.
 
 
+@pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 async def test_a_connection_that_nobody_takes_waits_and_with_it_all_others():
     taken, willing = [], False
@@ -398,6 +399,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.process
 def test_a_place_counts_on_where_a_killed_process_stopped(tally):
     registry = CollectorRegistry()
     MultiProcessCollector(registry, tally.folder)
@@ -421,6 +423,7 @@ def test_a_place_counts_on_where_a_killed_process_stopped(tally):
     assert len(os.listdir(tally.folder)) == 2 * len(KINDS)
 
 
+@pytest.mark.process
 def test_cpu_seconds_of_the_ended_are_counted_once(tally):
     burn = "import time\nwhile time.process_time() < 0.3: pass\ninput()"
     worker = subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE)
@@ -452,6 +455,7 @@ for number in range(200):
 """
 
 
+@pytest.mark.process
 def test_lines_of_several_processes_stay_whole_in_a_pipe(tmp_path):
     reading, writing = os.pipe()
     said = [

@@ -20,6 +20,8 @@ from lmbroker.client.sessions import Sessions
 from lmbroker.errors import Unreachable
 from lmbroker.secret import Secret
 
+pytestmark = pytest.mark.sockets
+
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n%s\r\n{}"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

@@ -29,12 +29,6 @@ target = {{ url = "{backend}", model = "tiny" }}
 """
 
 
-@pytest.fixture(autouse=True)
-def nothing_fails_unheard() -> None:
-    """Nothing of Twisted runs in this process; the guard's garbage collection would be most of
-    the time."""
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("real")

@@ -4,22 +4,17 @@ Both lots lie beside the project. *Captures* were made by driving each client ag
 backend; ``LMBROKER_CAPTURES`` says where they are, ``../shared/clients/captured`` is the default.
 One file is one case: its requests in order. Long texts stand there as ``<<filler:N>>`` (N
 characters), and a body that repeats that of an earlier request of the case as
-``{"_same_as": number of that request}``. *Recordings* are those of ``conftest``, one request per
-folder.
+``{"_same_as": number of that request}``. *Recordings* are one request per folder.
 
 Do not change the bodies that these functions give: later calls give the same ones.
 """
 
 import json
-import os
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-BESIDE = Path(__file__).resolve().parents[3] / "shared"
-CAPTURES = Path(os.environ.get("LMBROKER_CAPTURES", BESIDE / "clients" / "captured"))
-RECORDINGS = Path(os.environ.get("LMBROKER_RECORDINGS", BESIDE / "recordings"))
+from beside import CAPTURES, RECORDINGS
 
 _FILLER = re.compile(r"<<filler:(\d+)>>")
 _TEXT = "All work and no play makes Jack a dull boy. "

@@ -9,7 +9,6 @@ one's makes of our translation must be the same.
 """
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beside import RECORDINGS
 
-ROOT = Path(__file__).resolve().parents[2]
-RECORDINGS = Path(os.environ.get("LMBROKER_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 ENDPOINTS = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
 
 
@@ -81,11 +79,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 reason=f"no recordings at {RECORDINGS}; set LMBROKER_RECORDINGS"
             )
             metafunc.parametrize(name, [pytest.param(None, marks=skip)], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def nothing_fails_unheard() -> None:
-    """Nothing here knows Twisted; the guard's garbage collection would be most of the time."""
 
 
 @pytest.fixture

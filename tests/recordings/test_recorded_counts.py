@@ -1,7 +1,6 @@
 """Estimates of prompts against what Anthropic and OpenAI counted of the same requests."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from beside import RECORDINGS
 
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.sse import Reader
@@ -25,8 +25,6 @@ from lmbroker.unified.parts import (
 )
 from lmbroker.unified.request import Request
 
-ROOT = Path(__file__).resolve().parents[2]
-RECORDINGS = Path(os.environ.get("LMBROKER_RECORDINGS", ROOT.parent / "shared" / "recordings"))
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 LEAST = 20
 """Tokens of a prompt that is worth a comparison."""

@@ -2,11 +2,10 @@
 """What a refusal teaches: which words lead to which change of the profile, and which to none."""
 
 import json
-import os
-from pathlib import Path
 
 import msgspec
 import pytest
+from beside import FIELD
 from bodies import anthropic, openai
 
 from lmbroker.adapters.catalog import ADAPTERS
@@ -606,7 +605,6 @@ def test_an_error_without_end_is_read_in_bounded_time():
 
 # What real servers said, where the file is there.
 
-FIELD = Path(os.environ.get("LMBROKER_FIELD", Path(__file__).parents[3] / "shared" / "field"))
 REFUSALS = FIELD / "refusals.jsonl"
 
 REPAIRED = frozenset(
@@ -668,6 +666,7 @@ def _dialect(refusal):
     return told or ("anthropic" if any(w in refusal["server"] for w in anthropics) else "openai")
 
 
+@pytest.mark.recordings
 @pytest.mark.skipif(not REFUSALS.exists(), reason=f"no real refusals at {REFUSALS}")
 def test_case_103_what_real_servers_refuse_is_repaired_where_it_may_be():
     wrong = []

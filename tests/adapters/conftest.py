@@ -1,8 +1,0 @@
-"""Adapters are pure: bytes and values in, bytes and values out."""
-
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def nothing_fails_unheard() -> None:
-    """Nothing here knows Twisted; the guard's garbage collection would be most of the time."""
