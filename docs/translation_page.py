@@ -11,9 +11,8 @@ from typing import Any
 
 from lmbroker.adapters.anthropic_messages.errors import KINDS as ANTHROPIC_KINDS
 from lmbroker.adapters.openai_chat.errors import KINDS as OPENAI_KINDS
-from lmbroker.call import Backend, Call, Target
+from lmbroker.call import Backend, Call, Mode, Target
 from lmbroker.errors import Refused
-from lmbroker.losses import Mode
 from lmbroker.workflows import meet
 
 PAGE = Path(__file__).with_name("translation.md")

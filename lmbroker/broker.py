@@ -37,9 +37,8 @@ from lmbroker.listed_limits import ListedLimits
 from lmbroker.listing import Listing
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
 from lmbroker.profiles import profile
-from lmbroker.redaction import redact_error
+from lmbroker.redaction import redact_error, shown
 from lmbroker.relay import Relay
-from lmbroker.request_paths import shown
 from lmbroker.routing import Route
 from lmbroker.token_ratios import TokenRatios
 from lmbroker.whole_bodies import Room

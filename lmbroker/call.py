@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lmbroker.losses import Mode
 from lmbroker.secret import FileSecret, Secret
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
 Dialect = Literal["openai", "anthropic"]
 WorkflowName = Literal["passthrough", "translation"]
+Mode = Literal["default", "strict", "lenient"]
+"""How much may be lost in translation before a request is refused (translation.md 0.2)."""
 
 Outcome = Literal["complete", "stream_error", "refused", "backend_error", "client_left", "failed"]
 """How a call ended: ``complete`` (the client got a whole answer), ``stream_error`` (a stream that

@@ -17,14 +17,15 @@ from lmbroker.config_backends import DAY, Backends, ReadFile, Secrets
 from lmbroker.config_models import NOT_IN_RETRIES, Models
 from lmbroker.config_struct import read_struct
 from lmbroker.config_table import NotTOML, Table, describe, read_toml
-from lmbroker.cors import ANY, origin_problem
 from lmbroker.endpoints import (
+    ANY_ORIGIN,
     CERTIFICATES,
     PRACTICE,
     host_problem,
     is_loopback,
     is_public,
     listen_on,
+    origin_problem,
     parse_endpoint,
 )
 from lmbroker.keys import HASH, Key, digest_of
@@ -255,7 +256,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         problem = origin_problem(origin)
         if problem:
             table.complain(f"cors_origins[{number}]", f"found {describe(origin)}, {problem}")
-    if ANY in origins and not keyed:
+    if ANY_ORIGIN in origins and not keyed:
         secrets.warnings.append(
             f"{table.path('cors_origins')}: every web page that a browser opens here may "
             "use the broker, and no client needs a key"

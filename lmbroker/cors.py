@@ -7,9 +7,10 @@ page an answer only where the answer allows the page's origin.
 import re
 from collections.abc import Mapping, Sequence
 
+from lmbroker.endpoints import ANY_ORIGIN
+
 Pairs = tuple[tuple[str, str], ...]
 
-ANY = "*"
 MAX_AGE = "600"
 """Seconds for which a browser may remember the answer to a preflight."""
 
@@ -21,16 +22,8 @@ EXPOSED = (
 )
 """Headers of an answer that a page may read besides the few that it always may."""
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _ASKED_BYTES = 4096
-
-
-def origin_problem(origin: str) -> str:
-    """What is wrong with an origin of the configuration, "" where nothing is."""
-    if origin == ANY or _ORIGIN.fullmatch(origin):
-        return ""
-    return 'expected an origin such as "https://app.example.com", without a path, or "*"'
 
 
 def allowed(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
@@ -39,8 +32,8 @@ def allowed(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
     origin = headers.get("origin")
     if origin is None:
         return ()
-    if ANY in origins:
-        told: Pairs = (("access-control-allow-origin", ANY),)
+    if ANY_ORIGIN in origins:
+        told: Pairs = (("access-control-allow-origin", ANY_ORIGIN),)
     elif origin in origins:
         told = (("access-control-allow-origin", origin), ("vary", "origin"))
     else:

@@ -245,3 +245,16 @@ def backend_name(url: str, taken: Container[str]) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+ANY_ORIGIN = "*"
+"""The word for web pages of all origins."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
+
+
+def origin_problem(origin: str) -> str:
+    """What is wrong with an origin of the configuration, "" where nothing is."""
+    if origin == ANY_ORIGIN or _ORIGIN.fullmatch(origin):
+        return ""
+    return 'expected an origin such as "https://app.example.com", without a path, or "*"'

@@ -39,7 +39,7 @@ from lmbroker.secret import Secret
 from lmbroker.unified import json_text
 from lmbroker.unified.parts import TextPart
 from lmbroker.unified.request import Request, Turn
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Workflow
 

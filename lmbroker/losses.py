@@ -7,12 +7,11 @@ is called; C° is refused unless the mode is ``lenient``; in mode ``strict`` eve
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from lmbroker.call import Mode
 from lmbroker.errors import Refused
 from lmbroker.unified.parts import Extra
-
-Mode = Literal["default", "strict", "lenient"]
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The name of a type that a refusal repeats: anything else may be what a client wants nobody to

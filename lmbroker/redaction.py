@@ -118,3 +118,15 @@ def _spelled(character: str) -> str:
         plain = rf"\\{{0,{ESCAPES}}}{plain}"
     code = ord(character)
     return rf"(?:{plain}|(?i:\\{{1,{ESCAPES}}}u{code:04x}|%{code:02x}))"
+
+
+SHOWN = 100
+"""How many characters of a client's path a message or a log line shows."""
+
+
+def shown(path: str) -> str:
+    """A client's ``path`` or word for a message or a log line: without what is not printable, with
+    what has the shape of a key masked, and bounded."""
+    path = redact(path.encode("utf-8", "replace")).decode("utf-8", "replace")
+    text = path if path.isprintable() else "".join(c if c.isprintable() else "?" for c in path)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

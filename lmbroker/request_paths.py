@@ -8,7 +8,7 @@ up. What can mean one thing only is served; the error for everything else names 
 import re
 from typing import Literal
 
-from lmbroker.redaction import redact
+from lmbroker.redaction import shown
 
 Cause = Literal["version_twice", "version_missing", "operation_twice", "unknown"]
 """Why a path is unknown, for logs and metric labels."""
@@ -23,9 +23,6 @@ OPERATIONS = (
     "/responses",
 )
 """The operations that live below ``/v1``, whether or not the broker serves them."""
-
-SHOWN = 100
-"""How many characters of a client's path a message or a log line shows."""
 
 _HEAD = re.compile(r"/*(?:v1(?:/+|$))*")
 _ENDS = tuple(sorted(OPERATIONS, key=len, reverse=True))
@@ -68,14 +65,6 @@ def problem(path: str) -> str:
             "for clients of OpenAI's format, and without /v1 for clients of Anthropic's"
         )
     return text
-
-
-def shown(path: str) -> str:
-    """A client's ``path`` or word for a message or a log line: without what is not printable, with
-    what has the shape of a key masked, and bounded."""
-    path = redact(path.encode("utf-8", "replace")).decode("utf-8", "replace")
-    text = path if path.isprintable() else "".join(c if c.isprintable() else "?" for c in path)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _operation(path: str) -> str:

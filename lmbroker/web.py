@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from lmbroker import body_bounds, content_coding, models, request_paths
+from lmbroker import body_bounds, content_coding, models, redaction, request_paths
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker import Broker
@@ -177,8 +177,8 @@ class Front:
         self.unknown_path(why)
         self.log.info(
             "Unknown path {method} {path} ({why})",
-            method=request_paths.shown(request.method.decode("latin-1")),
-            path=request_paths.shown(path),
+            method=redaction.shown(request.method.decode("latin-1")),
+            path=redaction.shown(path),
             why=why.replace("_", " "),
             fields={"client": getattr(request.getClientAddress(), "host", "")},
         )

@@ -20,8 +20,9 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, StopReason, Usage
+from lmbroker.unified.response import Response, Stop, StopReason
 from lmbroker.unified.stream import Error, PartDelta, Ping, StreamEvent, UsageUpdate
+from lmbroker.usage import Usage
 
 PIECES = [
     *("Hello", " ", "\n", "ü", "🙂", "👩🏽\u200d🚀", "\u2028", "\x85", "\x00", '"', "\\"),

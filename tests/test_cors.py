@@ -2,7 +2,8 @@
 
 import pytest
 
-from lmbroker.cors import allowed, origin_problem, preflight
+from lmbroker.cors import allowed, preflight
+from lmbroker.endpoints import origin_problem
 
 PAGE = "http://localhost:5173"
 ASKED = {

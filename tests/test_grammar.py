@@ -21,7 +21,7 @@ from lmbroker.grammar import (
 from lmbroker.sse import Frame, Reader
 from lmbroker.unified import parts
 from lmbroker.unified.fold import unfold
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -33,6 +33,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 WIRE = Path(__file__).parent / "wire"
 SAMPLES = sorted(f"{path.parent.name}/{path.stem}" for path in WIRE.glob("*/*.sse"))

@@ -30,8 +30,9 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
 from lmbroker.unified.stream import Error, StreamEvent
+from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 
 REPLY = Reply(model="alias", created=1795000000, request_id="req_1", stop=STOP_STRINGS)

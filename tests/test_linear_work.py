@@ -43,12 +43,12 @@ from lmbroker.adapters.attribution import without_attribution
 from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.adapters.json_scan import ObjectScanner
 from lmbroker.adapters.signature import unseal
-from lmbroker.call import Backend, Call, Dialect, Target
+from lmbroker.call import Backend, Call, Dialect, Mode, Target
 from lmbroker.caps import Caps
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.keys import hash_of, own_key
 from lmbroker.limits import Limits
-from lmbroker.losses import Losses, Mode, located
+from lmbroker.losses import Losses, located
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact, redact_error, redact_headers
 from lmbroker.secret import Secret
@@ -610,7 +610,7 @@ SMALL = frozenset(
         "workflows.of_an_answer",
         "workflows.opaque",
         "call.overrides",
-        "cors.origin_problem",
+        "endpoints.origin_problem",
         "call.paths_of",
         "call.shown",
         "unified.unknown",

@@ -42,7 +42,7 @@ from lmbroker.limits import Limits
 from lmbroker.metrics import Metrics, Refusals
 from lmbroker.retries import Retries
 from lmbroker.turns import Turns
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 from lmbroker.web import Front
 
 ROOT = Path(__file__).resolve().parents[1]

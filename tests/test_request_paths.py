@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.request_paths import OPERATIONS, SHOWN, cause, meant, problem
+from lmbroker.redaction import SHOWN
+from lmbroker.request_paths import OPERATIONS, cause, meant, problem
 
 SLIPS = [
     ("/chat/completions", "/v1/chat/completions"),

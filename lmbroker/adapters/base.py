@@ -14,8 +14,9 @@ from lmbroker.losses import AnswerLosses, Losses
 from lmbroker.profiles import Profile
 from lmbroker.sse import Frame
 from lmbroker.unified.request import Request
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
 from lmbroker.unified.stream import StreamEvent
+from lmbroker.usage import Usage
 
 JSON = dict[str, Any]
 

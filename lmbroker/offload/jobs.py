@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from lmbroker.call import Call, Dialect
+from lmbroker.call import Call, Dialect, Mode
 from lmbroker.caps import Caps
 from lmbroker.errors import ErrorInfo
 from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
-from lmbroker.losses import AnswerLosses, Mode
+from lmbroker.losses import AnswerLosses
 from lmbroker.workflows.contract import Asked, Outbound, Unary
 
 LINE = 3

@@ -10,13 +10,12 @@ import msgspec
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess
 from twisted.logger import Logger
 
-from lmbroker.call import Call, Target
+from lmbroker.call import Call, Mode, Target
 from lmbroker.caps import Caps
 from lmbroker.envelope import Envelope, is_slow
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
-from lmbroker.losses import Mode
 from lmbroker.offload.helper import Helper, Task
 from lmbroker.offload.jobs import Done, Job
 from lmbroker.offload.work import raised, work

@@ -29,7 +29,7 @@ from lmbroker.unified.parts import (
     ToolResultPart,
 )
 from lmbroker.unified.request import Request
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 
 BYTES_PER_TOKEN = 3.6
 """Bytes of UTF-8 that a token of an answer stands for: code and arguments, mostly."""

@@ -18,7 +18,7 @@ import msgspec
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified import json_text
 from lmbroker.unified.parts import Citation, Part, ReasoningPart, Signature, TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -29,6 +29,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 TRUNCATED = ErrorInfo(
     kind="truncated",

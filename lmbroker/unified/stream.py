@@ -20,7 +20,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Stop, Usage
+from lmbroker.unified.response import Stop
+from lmbroker.usage import Usage
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -6,9 +6,8 @@ from typing import Any
 
 from lmbroker import envelope
 from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.call import Call, Target
+from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import Refused
-from lmbroker.losses import Mode
 from lmbroker.profiles import profile
 from lmbroker.unified.counting import estimate_input
 from lmbroker.workflows.completions import Completions

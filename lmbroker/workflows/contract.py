@@ -11,7 +11,7 @@ from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
 from lmbroker.learned_rejections import Repair
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 
 Phase = Literal["waiting", "open", "stopped", "complete", "failed"]
 GOING: tuple[Phase, ...] = ("waiting", "open", "stopped")

@@ -23,8 +23,9 @@ from lmbroker.unified.counting import tokens_of_bytes
 from lmbroker.unified.fold import Folder
 from lmbroker.unified.fold import unfold as events_of
 from lmbroker.unified.parts import ReasoningPart, TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
 from lmbroker.unified.stream import Error
+from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Unary
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"

@@ -5,10 +5,10 @@ import msgspec
 from lmbroker import envelope
 from lmbroker.adapters import openai_embeddings
 from lmbroker.adapters.base import Adapter
-from lmbroker.call import Call, Target
+from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import ErrorInfo
 from lmbroker.learned_rejections import Repair
-from lmbroker.losses import Losses, Mode
+from lmbroker.losses import Losses
 from lmbroker.profiles import Profile
 from lmbroker.repairs import repair_of
 from lmbroker.unified import json_text

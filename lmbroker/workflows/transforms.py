@@ -9,7 +9,6 @@ from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
 from lmbroker.unified.counting import so_far, tokens_of_bytes
-from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -19,6 +18,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 from lmbroker.workflows.contract import GOING, Phase
 
 TOO_LONG = ErrorInfo(

@@ -13,10 +13,10 @@ import msgspec
 from lmbroker import envelope, headers
 from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
 from lmbroker.adapters.names import renamed, wire_name
-from lmbroker.call import Call, Target, WorkflowName, path_of
+from lmbroker.call import Call, Mode, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.learned_rejections import Repair
-from lmbroker.losses import AnswerLosses, Losses, Mode, located
+from lmbroker.losses import AnswerLosses, Losses, located
 from lmbroker.profiles import profile
 from lmbroker.redaction import redact
 from lmbroker.repairs import repair_of

@@ -14,8 +14,9 @@ from lmbroker.adapters.anthropic_messages import errors
 from lmbroker.adapters.anthropic_messages.decode_request import decode_request
 from lmbroker.adapters.anthropic_messages.encode_request import encode_request
 from lmbroker.adapters.signature import seal
+from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, Mode
+from lmbroker.losses import Losses
 from lmbroker.profiles import Profile
 from lmbroker.unified.parts import (
     Base64,

@@ -23,7 +23,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
+from lmbroker.usage import Usage
 
 PLAIN = Signature(origin="openai", field="reasoning_content")
 SIGNED = Signature(origin="anthropic", value="c2ln")

@@ -36,7 +36,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -47,6 +47,7 @@ from lmbroker.unified.stream import (
     Start,
     StreamEvent,
 )
+from lmbroker.usage import Usage
 
 WIRE = Path(__file__).parents[1] / "wire" / "anthropic"
 ENDED = [a_ending(), A_END]

@@ -27,7 +27,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Stop, Usage
+from lmbroker.unified.response import Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -36,6 +36,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 START = Start("chatcmpl-7", "gpt")
 END = Finish(Stop(reason="end"), Usage(input=9, output=4))

@@ -28,7 +28,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
+from lmbroker.usage import Usage
 
 PLAIN = Signature(origin="openai")
 

@@ -17,7 +17,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED, fold
 from lmbroker.unified.parts import Part, ReasoningPart, Signature, TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -28,6 +28,7 @@ from lmbroker.unified.stream import (
     Start,
     StreamEvent,
 )
+from lmbroker.usage import Usage
 
 WIRE = Path(__file__).parents[1] / "wire" / "openai"
 ROLE = {"role": "assistant", "content": ""}

@@ -19,7 +19,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Stop, Usage
+from lmbroker.unified.response import Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -28,6 +28,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 START = Start("msg_7", "claude")
 END = Finish(Stop(reason="end"), Usage(input=9, output=4))

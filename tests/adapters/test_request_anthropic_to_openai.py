@@ -24,8 +24,9 @@ from lmbroker.adapters.names import renamed
 from lmbroker.adapters.openai_chat.encode_messages import BILLING
 from lmbroker.adapters.openai_chat.encode_request import encode_request
 from lmbroker.adapters.signature import seal
+from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, Mode, listed
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import UNKNOWN_OPENAI, profile
 from lmbroker.unified.parts import AudioPart, Extra, TextPart, ToolCallPart, ToolResultPart
 from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn

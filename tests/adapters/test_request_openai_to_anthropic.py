@@ -21,8 +21,9 @@ from sdk_types import accept
 from lmbroker.adapters.anthropic_messages.encode_request import encode_request
 from lmbroker.adapters.openai_chat.decode_request import decode_request
 from lmbroker.adapters.signature import seal
+from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, Mode, listed
+from lmbroker.losses import Losses, listed
 from lmbroker.profiles import Profile, profile
 from lmbroker.unified.parts import (
     Cache,

@@ -17,7 +17,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -29,6 +29,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 START = Start("x", "m")
 END = Finish(Stop(reason="end"))

@@ -16,7 +16,7 @@ from streams import (
 from streams import passed as passed_stream
 
 from lmbroker.adapters.anthropic_messages.ending import decode_usage
-from lmbroker.unified.response import Usage, later
+from lmbroker.usage import Usage, later
 
 
 def test_counts_grow_and_the_last_one_wins() -> None:

@@ -27,7 +27,7 @@ from streams import (
 )
 
 from lmbroker.sse import Reader
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 
 OTHER = {"openai": "anthropic", "anthropic": "openai"}

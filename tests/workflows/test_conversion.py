@@ -37,7 +37,8 @@ from lmbroker.sse import EVENT_LIMIT
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED, fold
 from lmbroker.unified.parts import TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Stop, Usage
+from lmbroker.unified.response import Response, Stop
+from lmbroker.usage import Usage
 from lmbroker.workflows import conversion
 
 ROLE = {"role": "assistant", "content": ""}

@@ -40,7 +40,7 @@ from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import EVENT_LIMIT, Reader
 from lmbroker.unified.fold import TRUNCATED
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 from lmbroker.workflows.transforms import (
     EARLY_BYTES,

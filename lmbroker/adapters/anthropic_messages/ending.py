@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmbroker.adapters import stop_words
-from lmbroker.unified.response import Stop, StopReason, Usage, count_of
+from lmbroker.unified.response import Stop, StopReason
+from lmbroker.usage import Usage, count_of
 
 JSON = dict[str, Any]
 

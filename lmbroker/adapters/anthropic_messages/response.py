@@ -17,7 +17,8 @@ from lmbroker.adapters.base import JSON, Reading, Reply
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.unified.json_text import INVALID_JSON
 from lmbroker.unified.parts import OpaquePart, Part, ReasoningPart, TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
+from lmbroker.usage import Usage
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:

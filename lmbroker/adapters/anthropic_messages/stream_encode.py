@@ -33,7 +33,6 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -45,6 +44,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 BAD_ARGUMENTS = ErrorInfo(
     kind="bad_upstream",

@@ -11,7 +11,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Reader, split
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED
-from lmbroker.unified.response import Usage
+from lmbroker.usage import Usage
 
 TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _ENVELOPE = len(

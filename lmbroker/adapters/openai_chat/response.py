@@ -32,7 +32,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Usage
+from lmbroker.unified.response import Response
+from lmbroker.usage import Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", *TEXT_FIELDS)
 _SIGNED = ("reasoning_details", "thinking_blocks", "extra_content")

@@ -39,7 +39,6 @@ from lmbroker.sse import Frame
 from lmbroker.unified.fold import TRUNCATED
 from lmbroker.unified.json_text import decode, joined
 from lmbroker.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
-from lmbroker.unified.response import Usage, later
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -50,6 +49,7 @@ from lmbroker.unified.stream import (
     Start,
     StreamEvent,
 )
+from lmbroker.usage import Usage, later
 
 JSON = dict[str, Any]
 _MALFORMED = ErrorInfo(

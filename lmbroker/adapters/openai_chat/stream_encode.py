@@ -34,7 +34,6 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Usage
 from lmbroker.unified.stream import (
     Error,
     Finish,
@@ -46,6 +45,7 @@ from lmbroker.unified.stream import (
     StreamEvent,
     UsageUpdate,
 )
+from lmbroker.usage import Usage
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"

@@ -16,7 +16,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Reader, split
 from lmbroker.unified import json_text
 from lmbroker.unified.fold import TRUNCATED
-from lmbroker.unified.response import Usage, later
+from lmbroker.usage import Usage, later
 
 JSON = dict[str, Any]
 DONE = b"[DONE]"
