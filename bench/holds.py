@@ -60,7 +60,7 @@ class Watched:
 
 def serve(backend: int, limits: str) -> None:
     """Serve on a free port, which is printed, until stdin is closed."""
-    from lmbroker.reactor import install
+    from lmbroker.daemon.reactor import install
 
     install()
     from twisted.internet import reactor as running
@@ -68,12 +68,12 @@ def serve(backend: int, limits: str) -> None:
     from twisted.internet.stdio import StandardIO
     from twisted.web.resource import Resource
 
-    from lmbroker.backends import Backends
-    from lmbroker.broker import Broker
-    from lmbroker.config import parse
-    from lmbroker.daemon import GC_THRESHOLDS
-    from lmbroker.site import Site
-    from lmbroker.web import Front
+    from lmbroker.backends.sending import Backends
+    from lmbroker.broker.broker import Broker
+    from lmbroker.config.config import parse
+    from lmbroker.daemon.service import GC_THRESHOLDS
+    from lmbroker.server.http import Site
+    from lmbroker.server.routes import Front
 
     reactor: Any = running
     text = CONFIG % (limits, backend, backend)

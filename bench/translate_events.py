@@ -14,10 +14,10 @@ import msgspec
 
 from bench.samples import Kind, Samples
 from lmbroker import envelope
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Backend, Call, Dialect, Target
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Transform, Workflow
 

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lmbroker.adapters.anthropic_messages.errors import KINDS as ANTHROPIC_KINDS
-from lmbroker.adapters.openai_chat.errors import KINDS as OPENAI_KINDS
 from lmbroker.call import Backend, Call, Mode, Target
 from lmbroker.errors import Refused
+from lmbroker.translation.dialects.anthropic_messages.errors import KINDS as ANTHROPIC_KINDS
+from lmbroker.translation.dialects.openai_chat.errors import KINDS as OPENAI_KINDS
 from lmbroker.workflows import meet
 
 PAGE = Path(__file__).with_name("translation.md")

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from lmbroker import json_text
 from lmbroker.errors import Refused
-from lmbroker.unified import json_text
-from lmbroker.unified.json_text import mended
+from lmbroker.json_text import mended
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()

@@ -13,12 +13,12 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from lmbroker import __version__
-from lmbroker.config import MOST_WORKERS, Config, ConfigError
-from lmbroker.configfile import Source, load_source
-from lmbroker.jsonlog import JSONLog
-from lmbroker.log_writer import LogWriter
-from lmbroker.reactor import install, time_by_monotonic_clock
-from lmbroker.workers.log import Lines, SharedFile
+from lmbroker.config.config import MOST_WORKERS, Config, ConfigError
+from lmbroker.config.file import Source, load_source
+from lmbroker.daemon.reactor import install, time_by_monotonic_clock
+from lmbroker.daemon.workers.log import Lines, SharedFile
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.log_writer import LogWriter
 
 
 class Options(usage.Options):
@@ -80,8 +80,8 @@ def makeService(options: Options) -> service.IService:
     """The service that twistd runs."""
     from twisted.internet import reactor
 
-    from lmbroker.descriptors import raise_limit
-    from lmbroker.listening import CannotListen
+    from lmbroker.daemon.listening import CannotListen
+    from lmbroker.server.descriptors import raise_limit
 
     time_by_monotonic_clock(reactor)
     raise_limit(options.loaded)
@@ -92,7 +92,7 @@ def makeService(options: Options) -> service.IService:
     try:
         if several:
             return _parent(options, reactor, stream, writer, log)
-        from lmbroker.daemon import BrokerService
+        from lmbroker.daemon.service import BrokerService
 
         return BrokerService(options.loaded, reactor, log, options.read)
     except CannotListen as failure:
@@ -103,7 +103,7 @@ def makeService(options: Options) -> service.IService:
 def _parent(
     options: Options, reactor: Any, stream: Any, writer: LogWriter | None, log: JSONLog | None
 ) -> service.IService:
-    from lmbroker.workers.parent import ParentService
+    from lmbroker.daemon.workers.parent import ParentService
 
     twistd: Any = options.parent or {}
     logger = twistd.get("logger")

@@ -13,7 +13,7 @@ from typing import Any
 
 from streams import o_call, o_chunk, o_usage
 
-from lmbroker.adapters.signature import seal
+from lmbroker.translation.shared.signature import seal
 
 JSON = dict[str, Any]
 Shapes = dict[str, Callable[[int], Any]]

@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from lmbroker.accesslog import access_fields
 from lmbroker.call import Timeouts
-from lmbroker.site import Limits, Site
+from lmbroker.observers.access_log import access_fields
+from lmbroker.server.http import Limits, Site
 
 QUICK = Timeouts(connect=0.4, headers=0.4, first_event=0.4, idle=0.3, total=0.8, commit=5, ping=5)
 """Long enough for a busy machine, short enough for many tests."""

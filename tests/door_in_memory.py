@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from lmbroker.site import Limits, Site
+from lmbroker.server.http import Limits, Site
 
 REMOTE = "203.0.113.7"
 

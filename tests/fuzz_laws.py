@@ -7,16 +7,15 @@ from zlib import crc32
 
 import msgspec
 
-from lmbroker import envelope
-from lmbroker.adapters.base import Reply
-from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker import envelope, json_text
 from lmbroker.call import Backend, Call, Target
-from lmbroker.config import ConfigError, parse
+from lmbroker.config.config import ConfigError, parse
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
-from lmbroker.grammar import anthropic_checker, openai_checker
 from lmbroker.redaction import MASK
 from lmbroker.sse import EVENT_LIMIT, Boundary, Frame, Reader, SSEError, last_words, split
-from lmbroker.unified import json_text
+from lmbroker.testing.grammar import anthropic_checker, openai_checker
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import conversion, estimate, meet
 from lmbroker.workflows.transforms import PassedStream, TranslatedStream
 

@@ -13,12 +13,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.web.server import Site
 
-from lmbroker.backends import Backends
-from lmbroker.broker import Broker
+from lmbroker.backends.sending import Backends
+from lmbroker.broker.broker import Broker
 from lmbroker.call import Timeouts
-from lmbroker.config import parse
-from lmbroker.metrics import Metrics
-from lmbroker.web import Front
+from lmbroker.config.config import parse
+from lmbroker.observers.metrics import Metrics
+from lmbroker.server.routes import Front
 
 CONFIG = """
 [[models]]

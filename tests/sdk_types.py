@@ -12,7 +12,7 @@ import pytest
 import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
 
-from lmbroker.adapters.fields import Fields
+from lmbroker.translation.shared.fields import Fields
 
 JSON = dict[str, Any]
 

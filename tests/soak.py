@@ -22,7 +22,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 
-from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS
+from lmbroker.backends.connections import CLOSE_SECONDS, IDLE_SECONDS
 from lmbroker.testing import PracticeBackend
 
 GROWTH = 4 * 1024

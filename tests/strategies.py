@@ -6,12 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lmbroker.adapters.anthropic_messages.blocks import decode_citation
-from lmbroker.adapters.signature import compact
+from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
-from lmbroker.unified import json_text
-from lmbroker.unified.fold import unfold
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.anthropic_messages.blocks import decode_citation
+from lmbroker.translation.shared.signature import compact
+from lmbroker.translation.unified.fold import unfold
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -20,8 +20,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop, StopReason
-from lmbroker.unified.stream import Error, PartDelta, Ping, StreamEvent, UsageUpdate
+from lmbroker.translation.unified.response import Response, Stop, StopReason
+from lmbroker.translation.unified.stream import Error, PartDelta, Ping, StreamEvent, UsageUpdate
 from lmbroker.usage import Usage
 
 PIECES = [

@@ -13,14 +13,20 @@ from openai._models import construct_type
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk, ParsedChatCompletion
 
-from lmbroker.adapters.base import Reply
-from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker import json_text
 from lmbroker.errors import Broken
-from lmbroker.grammar import EventChecker, anthropic_checker, openai_checker
 from lmbroker.sse import DONE, Reader
-from lmbroker.unified import json_text
-from lmbroker.unified.parts import Citation, ReasoningPart, Signature, TextPart, ToolCallPart
-from lmbroker.unified.stream import Error, PartDelta, PartStart, PartStop, StreamEvent
+from lmbroker.testing.grammar import EventChecker, anthropic_checker, openai_checker
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.parts import (
+    Citation,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.translation.unified.stream import Error, PartDelta, PartStart, PartStop, StreamEvent
 from lmbroker.workflows.contract import Transform
 from lmbroker.workflows.transforms import PassedStream, TranslatedStream
 

@@ -12,13 +12,13 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from lmbroker import retries
-from lmbroker.backends import Backends
+from lmbroker.backends.connections import CLOSE_SECONDS, IDLE_SECONDS, STALE_SECONDS
+from lmbroker.backends.sending import Backends
 from lmbroker.call import Backend, Timeouts
-from lmbroker.connections import CLOSE_SECONDS, IDLE_SECONDS, STALE_SECONDS
-from lmbroker.endpoints import api_root
+from lmbroker.config.endpoints import api_root
 from lmbroker.errors import Broken, OutOfResources, TimedOut, Unreachable
 from lmbroker.headers import credential_headers
+from lmbroker.routing.aliases import retries
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 

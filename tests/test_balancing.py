@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.balancing import Load, distance, order
+from lmbroker.routing.balancing import Load, distance, order
 
 STRATEGIES = ("ordered", "weighted", "least-busy", "fastest")
 

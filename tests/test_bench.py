@@ -106,7 +106,7 @@ def test_nginx_is_measured_where_the_others_are_compared_with_it(paths, wanted):
 
 @pytest.mark.parametrize(("engine", "workers"), [("lean", 1), ("stock", 2)])
 def test_the_broker_takes_the_configuration_that_is_written_for_it(tmp_path, engine, workers):
-    from lmbroker.configfile import load
+    from lmbroker.config.file import load
 
     command = lmbroker(engine, workers=workers).command(tmp_path, 8080, 9001)
     config = load(command[-1])

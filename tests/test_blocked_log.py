@@ -36,7 +36,10 @@ alias = "slow"
 type = "openai"
 target = { url = "practice:", model = "slow-20" }
 """
-SMALL = "from lmbroker.log_writer import LogWriter; LogWriter.__init__.__defaults__ = (10_000,)\n"
+SMALL = (
+    "from lmbroker.observers.log_writer import LogWriter\n"
+    "LogWriter.__init__.__defaults__ = (10_000,)\n"
+)
 """A smaller buffer, so that a test need not fill a large one."""
 
 CALLS = 160

@@ -40,13 +40,13 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
 from lmbroker import envelope
-from lmbroker.accesslog import AccessLog, access_fields
 from lmbroker.call import Attempt, Call, Timeouts
-from lmbroker.cli import main
-from lmbroker.config import parse
+from lmbroker.commands.cli import main
+from lmbroker.config.config import parse
 from lmbroker.errors import Refused
-from lmbroker.jsonlog import JSONLog
-from lmbroker.keys import hash_of
+from lmbroker.observers.access_log import AccessLog, access_fields
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.routing.keys import hash_of
 from lmbroker.secret import Secret
 from lmbroker.workflows import meet
 

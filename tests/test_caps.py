@@ -8,8 +8,8 @@ from house import CONFIG, PATHS, ask, unary
 
 from lmbroker import envelope
 from lmbroker.call import Call
-from lmbroker.caps import Caps
 from lmbroker.errors import Refused
+from lmbroker.routing.request_limits import Caps
 
 HOUSE = {"config": "[limits]\nmax_tokens = 100\nn = 2\n" + CONFIG}
 OPENAI = (

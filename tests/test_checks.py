@@ -6,9 +6,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from lmbroker.broker import Broker
-from lmbroker.checks import JITTER, SECONDS, Checks
-from lmbroker.config import ConfigError, parse
+from lmbroker.broker.broker import Broker
+from lmbroker.broker.health_checks import JITTER, SECONDS, Checks
+from lmbroker.config.config import ConfigError, parse
 from lmbroker.errors import ErrorInfo, Unreachable
 
 CONFIG = """

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from lmbroker import __version__
-from lmbroker.cli import main
-from lmbroker.keys import hash_of
-from lmbroker.profiles import Profile
+from lmbroker.commands.cli import main
+from lmbroker.routing.keys import hash_of
+from lmbroker.translation.profiles.profile import Profile
 
 CONFIG = """
 [server]
@@ -454,7 +454,7 @@ def test_the_installed_command(tmp_path):
 def test_whoever_reads_may_leave(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text('[[models]]\nalias = "m"\ntype = "openai"\ntarget = { url = "http://b" }\n')
-    program = "import sys; from lmbroker.cli import main; sys.exit(main())"
+    program = "import sys; from lmbroker.commands.cli import main; sys.exit(main())"
     arguments = ["explain", "--config", config, "--alias", "m", "--no-request"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
@@ -472,7 +472,7 @@ def test_a_stream_is_translated_as_it_comes():
     """The first event leaves before the last one is here."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from lmbroker.cli import main; main()", "translate"),
+            *(sys.executable, "-c", "from lmbroker.commands.cli import main; main()", "translate"),
             *("--from", "openai", "--to", "anthropic", "--stream"),
         ],
         stdin=subprocess.PIPE,

@@ -16,12 +16,12 @@ import anthropic
 import openai
 import pytest
 
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import ErrorInfo, Refused
 from lmbroker.headers import from_error
-from lmbroker.keys import Key, caller_of, digest_of
+from lmbroker.routing.keys import Key, caller_of, digest_of
 from lmbroker.sse import Reader
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import estimate, meet
 
 DIALECTS = ("openai", "anthropic")

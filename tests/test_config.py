@@ -8,18 +8,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lmbroker import config_models, configfile, envelope
-from lmbroker.breaker import BreakerRules
+from lmbroker import envelope
 from lmbroker.call import Timeouts
-from lmbroker.caps import Caps
-from lmbroker.config import ConfigError, parse
-from lmbroker.config_table import Table
-from lmbroker.configfile import load
-from lmbroker.keys import digest_of, hash_of
+from lmbroker.config.config import ConfigError, file, models, parse
+from lmbroker.config.file import load
+from lmbroker.config.table import Table
 from lmbroker.limits import BODIES, Limits
-from lmbroker.profiles import Profile, profile
-from lmbroker.retries import Retries
-from lmbroker.web import Front
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.keys import digest_of, hash_of
+from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.retries import Retries
+from lmbroker.server.routes import Front
+from lmbroker.translation.profiles.profile import Profile, profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
@@ -271,7 +271,7 @@ def test_a_file_that_goes_while_it_is_read(tmp_path, monkeypatch):
         path.unlink()
         return parse(*arguments, **named)
 
-    monkeypatch.setattr(configfile, "parse", parsed)
+    monkeypatch.setattr(file, "parse", parsed)
     assert load(str(path)).aliases
 
 
@@ -467,7 +467,7 @@ def test_a_byte_order_mark_does_not_count(tmp_path):
 
 
 def test_names_are_as_long_as_clients_may_ask_for():
-    assert config_models.NAME_LENGTH == envelope.MODEL_LENGTH
+    assert models.NAME_LENGTH == envelope.MODEL_LENGTH
 
 
 # Whatever stands in the file.
@@ -912,7 +912,7 @@ def test_every_example_of_the_documentation_loads():
 
 def test_the_table_of_urls_in_the_documentation_is_true():
     from lmbroker.call import path_of
-    from lmbroker.endpoints import parse_url
+    from lmbroker.config.endpoints import parse_url
 
     rows = re.findall(r"(?m)^\| ((?:`https?:[^`]+`(?:, )?)+) \| `([^`]+)` \|", DOCS)
     assert len(rows) >= 5

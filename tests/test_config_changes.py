@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import fields
 
-from lmbroker.config import Server, parse
-from lmbroker.config_changes import _SERVER, SHOWN, changes
-from lmbroker.keys import hash_of
+from lmbroker.config.changes import _SERVER, SHOWN, changes
+from lmbroker.config.config import Server, parse
+from lmbroker.routing.keys import hash_of
 
 TEXT = """
 [server]

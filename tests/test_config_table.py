@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.config_table import SHOWN, NotTOML, Table, describe, read_toml
+from lmbroker.config.table import SHOWN, NotTOML, Table, describe, read_toml
 
 
 def asked(value, ask, path=""):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from certificates import Authority
 
-from lmbroker import cli
-from lmbroker.config import ConfigError, parse
-from lmbroker.config_changes import changes
+from lmbroker.commands import cli
+from lmbroker.config.changes import changes
+from lmbroker.config.config import ConfigError, parse
 
 TEXT = """
 [[backends]]

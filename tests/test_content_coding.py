@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.content_coding import FREE, MOST_MEMBERS, RATIO, codings, decoded
 from lmbroker.errors import Refused
+from lmbroker.server.content_coding import FREE, MOST_MEMBERS, RATIO, codings, decoded
 
 LIMIT = 8 * 1024 * 1024
 

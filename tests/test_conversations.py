@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmbroker.call import Call
-from lmbroker.conversations import SESSION_HEADERS, Homes, conversation_of, hashed
+from lmbroker.routing.conversations import SESSION_HEADERS, Homes, conversation_of, hashed
 
 SYSTEM = {"role": "system", "content": "You are brief."}
 USER = {"role": "user", "content": "hello"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lmbroker.cors import allowed, preflight
-from lmbroker.endpoints import origin_problem
+from lmbroker.config.endpoints import origin_problem
+from lmbroker.server.cors import allowed, preflight
 
 PAGE = "http://localhost:5173"
 ASKED = {

@@ -4,9 +4,7 @@ import random
 
 import pytest
 
-from lmbroker.breaker import BreakerRules
 from lmbroker.call import Backend, Record, Target
-from lmbroker.course import Courses
 from lmbroker.errors import (
     BackendRefused,
     Broken,
@@ -16,9 +14,11 @@ from lmbroker.errors import (
     TimedOut,
     Unreachable,
 )
-from lmbroker.health import Health
-from lmbroker.retries import Retries
-from lmbroker.routing import Route
+from lmbroker.routing.aliases import Route
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.failover import Courses
+from lmbroker.routing.retries import Retries
+from lmbroker.routing.target_health import Health
 
 
 def refused():

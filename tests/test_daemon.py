@@ -12,8 +12,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
 
-from lmbroker.config import parse
-from lmbroker.daemon import BrokerService, with_practice
+from lmbroker.config.config import parse
+from lmbroker.daemon.service import BrokerService, with_practice
 
 CONFIG = """
 log_level = "info"

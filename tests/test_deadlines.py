@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from lmbroker.deadlines import Deadlines
+from lmbroker.backends.deadlines import Deadlines
 
 
 class Scene:

@@ -13,8 +13,8 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
-from lmbroker import descriptors
-from lmbroker.config import parse
+from lmbroker.config.config import parse
+from lmbroker.server import descriptors
 
 CONFIG = """
 log_level = "info"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 
-from lmbroker.endpoints import (
+from lmbroker.config.endpoints import (
     ENDPOINTS,
     PRACTICE,
     api_root,

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker import envelope
+from lmbroker import envelope, json_text
 from lmbroker.errors import Refused
-from lmbroker.unified import json_text
 
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(['"model":', "model"])

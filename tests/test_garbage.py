@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
 SCRIPT = """
 import gc, http.client, json, sys
-from lmbroker.reactor import install
+from lmbroker.daemon.reactor import install
 install()
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
-from lmbroker.config import parse
-from lmbroker.daemon import BrokerService
-from lmbroker.jsonlog import JSONLog
+from lmbroker.config.config import parse
+from lmbroker.daemon.service import BrokerService
+from lmbroker.observers.json_log import JSONLog
 
 port, path, alias, stream = json.loads(sys.argv[1])
 text = f'''

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.task import Clock
 
-from lmbroker.gate import Full, Gate
+from lmbroker.backends.concurrency_limit import Full, Gate
 
 
 class Scene:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.grammar import (
+from lmbroker.sse import Frame, Reader
+from lmbroker.testing.grammar import (
     ANTHROPIC,
     EVENTS,
     OPENAI,
@@ -18,11 +19,10 @@ from lmbroker.grammar import (
     anthropic_checker,
     openai_checker,
 )
-from lmbroker.sse import Frame, Reader
-from lmbroker.unified import parts
-from lmbroker.unified.fold import unfold
-from lmbroker.unified.response import Response, Stop
-from lmbroker.unified.stream import (
+from lmbroker.translation.unified import parts
+from lmbroker.translation.unified.fold import unfold
+from lmbroker.translation.unified.response import Response, Stop
+from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Ticket, Window
 from lmbroker.call import Backend, Target
 from lmbroker.errors import AttemptFailed, BackendRefused, Broken, ErrorInfo, Unreachable
-from lmbroker.health import RATE_LIMIT_REST, STALE, Health
+from lmbroker.routing.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Ticket, Window
+from lmbroker.routing.target_health import RATE_LIMIT_REST, STALE, Health
 
 RULES = BreakerRules(failures=3, rate=0.5, least=10, window=60, open=15, open_lasting=300)
 TARGET = Target(backend=Backend(name="b", url="http://b", dialect="openai"), model="m")

@@ -13,11 +13,11 @@ from twisted.logger import globalLogPublisher
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from lmbroker import key_files
-from lmbroker.backends import Backends
+from lmbroker.backends import key_files
+from lmbroker.backends.key_files import KeyFiles
+from lmbroker.backends.sending import Backends
 from lmbroker.call import Backend, Timeouts
 from lmbroker.headers import credential_headers
-from lmbroker.key_files import KeyFiles
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret
 from lmbroker.workflows.contract import Outbound
@@ -46,7 +46,9 @@ def logged():
     events = []
     globalLogPublisher.addObserver(events.append)
     yield lambda: [
-        e["log_format"] for e in events if e["log_namespace"] == "lmbroker.key_files.KeyFiles"
+        e["log_format"]
+        for e in events
+        if e["log_namespace"] == "lmbroker.backends.key_files.KeyFiles"
     ]
     globalLogPublisher.removeObserver(events.append)
 

@@ -4,7 +4,7 @@ import pytest
 
 from lmbroker.call import Caller
 from lmbroker.errors import Refused
-from lmbroker.keys import HASH, Key, caller_of, digest_of, hash_of, may_use
+from lmbroker.routing.keys import HASH, Key, caller_of, digest_of, hash_of, may_use
 
 ALICE = Key(name="alice", digest=digest_of("lmb-alice"))
 BOB = Key(name="bob", digest=digest_of("lmb-bob"), models=("claude-*", "fast"))

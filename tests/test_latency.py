@@ -10,9 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lmbroker.call import Backend, Target
-from lmbroker.cli import main
-from lmbroker.latency import MAX_TOKENS, Plan, Timing, announced, quantile, report, surely_between
-from lmbroker.routing import Route
+from lmbroker.commands.bench import (
+    MAX_TOKENS,
+    Plan,
+    Timing,
+    announced,
+    quantile,
+    report,
+    surely_between,
+)
+from lmbroker.commands.cli import main
+from lmbroker.routing.aliases import Route
 
 PRACTICE = """
 [[models]]
@@ -72,7 +80,7 @@ def start(tmp_path):
         command = [
             sys.executable,
             "-c",
-            "import sys; from lmbroker.cli import main; sys.exit(main())",
+            "import sys; from lmbroker.commands.cli import main; sys.exit(main())",
         ]
         return subprocess.Popen(
             [*command, "bench", "--config", str(path), *arguments],

@@ -13,25 +13,25 @@ from hypothesis import strategies as st
 from strategies import STOP_STRINGS, answers, cut_bytes, cuts, responses, sequences, spoilt
 from streams import check, completion, passed, read, run, told, translated
 
-from lmbroker.adapters.answer_ids import COMPLETION, MESSAGE, answer_id, call_id
-from lmbroker.adapters.base import Reply
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.json_scan import ObjectScanner
-from lmbroker.adapters.openai_chat.decode_reasoning import from_details
-from lmbroker.adapters.signature import to_wire
+from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Reader
-from lmbroker.unified import json_text
-from lmbroker.unified.fold import fold, unfold
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.decode_reasoning import from_details
+from lmbroker.translation.shared.answer_ids import COMPLETION, MESSAGE, answer_id, call_id
+from lmbroker.translation.shared.json_scan import ObjectScanner
+from lmbroker.translation.shared.signature import to_wire
+from lmbroker.translation.unified.fold import fold, unfold
+from lmbroker.translation.unified.parts import (
     OpaquePart,
     ReasoningPart,
     Signature,
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response
-from lmbroker.unified.stream import Error, StreamEvent
+from lmbroker.translation.unified.response import Response
+from lmbroker.translation.unified.stream import Error, StreamEvent
 from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 

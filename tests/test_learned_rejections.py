@@ -3,7 +3,7 @@
 import msgspec
 
 from lmbroker.call import Backend, Target
-from lmbroker.learned_rejections import (
+from lmbroker.workflows.learned_rejections import (
     MODELS,
     PER_MODEL,
     SECONDS,

@@ -8,7 +8,7 @@ from house import EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 
 from lmbroker.limits import Limits
-from lmbroker.site import Site
+from lmbroker.server.http import Site
 
 pytestmark = pytest.mark.usefixtures("engine")
 

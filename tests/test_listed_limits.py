@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lmbroker.call import Backend, Target
-from lmbroker.learned_rejections import LearnedRejections, Repair, Repairs
-from lmbroker.listed_limits import MODELS, ListedLimits, limits
+from lmbroker.workflows.learned_rejections import LearnedRejections, Repair, Repairs
+from lmbroker.workflows.listed_limits import MODELS, ListedLimits, limits
 
 TARGET = Target(backend=Backend(name="b", url="http://b", dialect="openai"), model="m")
 

@@ -6,11 +6,18 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from lmbroker.broker.model_listing import (
+    AGAIN_SECONDS,
+    FRESH_SECONDS,
+    LIST_BYTES,
+    PAGES,
+    SECONDS,
+    Listing,
+)
 from lmbroker.call import Backend, Caller, Target
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.listing import AGAIN_SECONDS, FRESH_SECONDS, LIST_BYTES, PAGES, SECONDS, Listing
-from lmbroker.models import MODELS_OF_A_BACKEND
-from lmbroker.routing import Aliases, Route
+from lmbroker.routing.aliases import Aliases, Route
+from lmbroker.workflows.model_list import MODELS_OF_A_BACKEND
 
 
 class Answer:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from lmbroker.jsonlog import JSONLog
-from lmbroker.log_writer import BATCH_BYTES, LogWriter
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.log_writer import BATCH_BYTES, LogWriter
 
 
 class Place:
@@ -137,7 +137,7 @@ def test_the_end_of_the_process_waits_for_what_is_left_but_not_for_ever(place, m
     assert place.lines == [b"not started"]
     writer.write(b"one more\n")
     assert place.lines[-1] == b"one more"
-    monkeypatch.setattr("lmbroker.log_writer.LAST_SECONDS", 0.1)
+    monkeypatch.setattr("lmbroker.observers.log_writer.LAST_SECONDS", 0.1)
     stuck = writer_to(place)
     place.open.clear()
     stuck.write(b"never\n")
@@ -170,7 +170,11 @@ def test_the_line_about_what_is_missing_is_one_of_ours(place):
     until(lambda: place.lines)
     line = json.loads(place.lines[0])
     assert counted == [1]
-    assert (line["level"], line["logger"], line["worker"]) == ("warning", "lmbroker.log_writer", 3)
+    assert (line["level"], line["logger"], line["worker"]) == (
+        "warning",
+        "lmbroker.observers.log_writer",
+        3,
+    )
     assert line["message"].startswith("1 lines of the log are missing here")
 
 

@@ -17,7 +17,7 @@ from house import (
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from lmbroker.accesslog import access_fields
+from lmbroker.observers.access_log import access_fields
 
 ODD = (
     b' {"messages":[{"role":"user","content":"say \\"model\\": \\"x\\""}],  "n":1,\n'

@@ -9,12 +9,12 @@ from house import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from lmbroker.accesslog import access_fields
-from lmbroker.broker import Broker
-from lmbroker.config import parse
-from lmbroker.keys import hash_of
-from lmbroker.site import Limits, Site
-from lmbroker.web import Front
+from lmbroker.broker.broker import Broker
+from lmbroker.config.config import parse
+from lmbroker.observers.access_log import access_fields
+from lmbroker.routing.keys import hash_of
+from lmbroker.server.http import Limits, Site
+from lmbroker.server.routes import Front
 
 KEYED = f"""
 [[keys]]

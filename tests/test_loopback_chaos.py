@@ -99,8 +99,8 @@ from house import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from lmbroker.broker.relay import LINGER_SECONDS
 from lmbroker.call import Timeouts
-from lmbroker.relay import LINGER_SECONDS
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])

@@ -5,7 +5,7 @@ import pytest_twisted
 from house import CONFIG, PATHS, ask
 from twisted.internet import reactor
 
-from lmbroker.site import Site
+from lmbroker.server.http import Site
 
 PAGE = "http://localhost:5173"
 OPEN = f'[server]\ncors_origins = ["{PAGE}"]\n' + CONFIG

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from lmbroker import listing
+from lmbroker.broker.broker import model_listing
 from lmbroker.testing import PracticeBackend
 
 SCRIPTED = """
@@ -104,7 +104,7 @@ async def test_a_new_configuration_asks_anew(open_house):
 
 @pytest_twisted.ensureDeferred
 async def test_a_silent_backend_is_left_in_time(open_house, monkeypatch):
-    monkeypatch.setattr(listing, "SECONDS", 0.05)
+    monkeypatch.setattr(model_listing, "SECONDS", 0.05)
     house = await open_house(config=SCRIPTED.replace("DIALECT", "openai"))
     client = await house.get("/v1/models")
     line = await asked(house)

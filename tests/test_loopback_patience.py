@@ -18,8 +18,8 @@ from house import (
     unary,
 )
 
-from lmbroker.accesslog import access_fields
 from lmbroker.call import Timeouts
+from lmbroker.observers.access_log import access_fields
 
 QUICK = Timeouts(connect=2, headers=2, first_event=2, idle=1, total=4, commit=0.1, ping=0.1)
 CLAUDE = CONFIG.replace("real-a", "claude-opus-4-6")

@@ -8,7 +8,7 @@ from house import A_END, A_EVENT, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from lmbroker.accesslog import access_fields
+from lmbroker.observers.access_log import access_fields
 from lmbroker.testing import PracticeBackend
 
 BACKENDS = """

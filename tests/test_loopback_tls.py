@@ -28,9 +28,10 @@ from twisted.internet.ssl import AcceptableCiphers, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 
-from lmbroker import connections, models
+from lmbroker.backends.peer import PROBE_SECONDS
+from lmbroker.backends.sending import connections
 from lmbroker.errors import Unreachable
-from lmbroker.peer import PROBE_SECONDS
+from lmbroker.workflows import model_list
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 
@@ -115,7 +116,7 @@ async def test_what_is_asked_besides_calls_tells_the_reason_once(
     target = house.broker.config.alias("o").targets[0]
     for _ in range(3):
         with pytest.raises(Unreachable):
-            await house._backends.get(target.backend, models.request("openai"), target.timeouts)
+            await house._backends.get(target.backend, model_list.request("openai"), target.timeouts)
     assert sum("secure connection" in message for message in messages) == 1
 
 

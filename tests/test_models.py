@@ -4,11 +4,11 @@ import pytest
 from anthropic.types import ModelInfo
 from openai.types import Model
 
-from lmbroker import models
 from lmbroker.call import Alias, Backend, Caller, Target
 from lmbroker.errors import Refused
-from lmbroker.retries import Retries
-from lmbroker.routing import Aliases, Route
+from lmbroker.routing.aliases import Aliases, Route
+from lmbroker.routing.retries import Retries
+from lmbroker.workflows import model_list
 
 NAMES = ["a", "b", "vendor/c:d", "e"]
 
@@ -22,14 +22,14 @@ ALIASES = {name: alias(name) for name in NAMES}
 
 
 def test_case_93_both_sdks_read_an_entry():
-    entry = models.entry(alias("vendor/c:d"), 1795000000)
+    entry = model_list.entry(alias("vendor/c:d"), 1795000000)
     assert Model.model_validate(entry).id == "vendor/c:d"
     assert ModelInfo.model_validate(entry).created_at.year == 2026
     assert (entry["max_input_tokens"], entry["max_tokens"]) == (None, None)
 
 
 def test_limits_are_those_of_the_profile():
-    entry = models.entry(alias("big", "claude-opus-5-5", max_output=1000), 0)
+    entry = model_list.entry(alias("big", "claude-opus-5-5", max_output=1000), 0)
     assert (entry["max_input_tokens"], entry["max_tokens"]) == (1_000_000, 1000)
 
 
@@ -46,7 +46,7 @@ def test_limits_are_those_of_the_profile():
     ],
 )
 def test_case_93_pages(query, ids, more):
-    page = models.page(ALIASES, 0, query)
+    page = model_list.page(ALIASES, 0, query)
     assert [entry["id"] for entry in page["data"]] == ids
     assert page["has_more"] is more
     assert (page["first_id"], page["last_id"]) == (ids[0], ids[-1])
@@ -55,25 +55,25 @@ def test_case_93_pages(query, ids, more):
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "", "9" * 5000, "²"])
 def test_a_bad_limit_is_refused(limit):
     with pytest.raises(Refused) as refusal:
-        models.page(ALIASES, 0, {"limit": limit})
+        model_list.page(ALIASES, 0, {"limit": limit})
     assert refusal.value.info.param == "limit"
 
 
 def test_no_models():
-    assert models.page({}, 0, {})["first_id"] is None
+    assert model_list.page({}, 0, {})["first_id"] is None
 
 
 # What backends are asked, and what they list.
 
 
 def test_each_dialect_is_asked_in_its_own_way():
-    asked = models.request("openai")
+    asked = model_list.request("openai")
     assert (asked.method, asked.path, asked.query, asked.body) == ("GET", "/models", b"", b"")
     assert {name for name, _ in asked.headers} == {"accept", "user-agent"}
-    asked = models.request("anthropic")
+    asked = model_list.request("anthropic")
     assert asked.query == b"limit=1000"
     assert ("anthropic-version", "2023-06-01") in asked.headers
-    assert models.request("anthropic", "a/b&c").query == b"limit=1000&after_id=a%2Fb%26c"
+    assert model_list.request("anthropic", "a/b&c").query == b"limit=1000&after_id=a%2Fb%26c"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_each_dialect_is_asked_in_its_own_way():
     ],
 )
 def test_reading_a_list(body, dialect, read):
-    assert models.decode(body, dialect) == read
+    assert model_list.decode(body, dialect) == read
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_reading_a_list(body, dialect, read):
 )
 def test_what_is_no_list(body):
     with pytest.raises(ValueError, match="no list of models"):
-        models.decode(body, "openai")
+        model_list.decode(body, "openai")
 
 
 # What clients may ask for.
@@ -122,7 +122,7 @@ def route(name, *targets, fallback_on=()):
 
 
 def offered(routes, lists, *, default="", caller=Caller()):
-    return list(models.offered(Aliases(routes, default), lists, caller))
+    return list(model_list.offered(Aliases(routes, default), lists, caller))
 
 
 CLAUDES = ("claude-opus", "gpt-4", "claude-haiku")
@@ -146,10 +146,10 @@ def test_a_model_is_told_once_and_by_the_alias_that_a_call_for_it_goes_by():
 
 
 def test_an_entry_knows_the_limits_of_the_model_behind_the_pattern():
-    found = models.offered(Aliases([route("*", ("b", "*"))]), {"b": ("gpt-4.1",)}, Caller())
-    entry = models.entry(found["gpt-4.1"], 0)
+    found = model_list.offered(Aliases([route("*", ("b", "*"))]), {"b": ("gpt-4.1",)}, Caller())
+    entry = model_list.entry(found["gpt-4.1"], 0)
     assert entry["id"] == "gpt-4.1"
-    assert entry["max_input_tokens"] == models.entry(alias_of("gpt-4.1"), 0)["max_input_tokens"]
+    assert entry["max_input_tokens"] == model_list.entry(alias_of("gpt-4.1"), 0)["max_input_tokens"]
     assert entry["max_input_tokens"] is not None
 
 

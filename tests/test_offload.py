@@ -14,7 +14,6 @@ from twisted.internet.task import Clock, deferLater
 
 from lmbroker import envelope
 from lmbroker.call import Backend, Call, Target
-from lmbroker.caps import Caps
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.limits import Limits
 from lmbroker.offload import (
@@ -27,6 +26,7 @@ from lmbroker.offload import (
     offload,
 )
 from lmbroker.offload.jobs import encode
+from lmbroker.routing.request_limits import Caps
 from lmbroker.secret import Secret
 from lmbroker.workflows import estimate, meet
 

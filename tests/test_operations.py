@@ -31,19 +31,19 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.accesslog import AccessLog, access_fields
-from lmbroker.adapters.anthropic_messages.ending import decode_usage as anthropic_usage
-from lmbroker.adapters.openai_chat.ending import decode_usage as openai_usage
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
-from lmbroker.config import DRAIN, LOG_LEVELS, Config, parse
-from lmbroker.daemon import LAST_WORDS_SECONDS
-from lmbroker.jsonlog import JSONLog
+from lmbroker.config.config import DRAIN, LOG_LEVELS, Config, parse
+from lmbroker.daemon.service import LAST_WORDS_SECONDS
 from lmbroker.limits import Limits
-from lmbroker.metrics import Metrics, Refusals
-from lmbroker.retries import Retries
-from lmbroker.turns import Turns
+from lmbroker.observers.access_log import AccessLog, access_fields
+from lmbroker.observers.batching import Turns
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.routing.retries import Retries
+from lmbroker.server.routes import Front
+from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
+from lmbroker.translation.dialects.openai_chat.ending import decode_usage as openai_usage
 from lmbroker.usage import Usage
-from lmbroker.web import Front
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()

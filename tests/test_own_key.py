@@ -13,10 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
-from lmbroker.broker import Broker
+from lmbroker.broker.broker import Broker
 from lmbroker.call import Call, Caller
-from lmbroker.config import ConfigError, parse
-from lmbroker.error_answers import call_error_answer
+from lmbroker.config.config import ConfigError, parse
 from lmbroker.errors import (
     BackendRefused,
     Broken,
@@ -27,8 +26,9 @@ from lmbroker.errors import (
     Unreachable,
 )
 from lmbroker.headers import credential_headers
-from lmbroker.keys import Key, caller_of, digest_of, own_key
-from lmbroker.metrics import Metrics
+from lmbroker.observers.metrics import Metrics
+from lmbroker.routing.keys import Key, caller_of, digest_of, own_key
+from lmbroker.server.error_answers import call_error_answer
 
 OWN = "own-key-of-the-client-Zz93"
 KEYS = (Key(name="k", digest=digest_of("broker-key")),)

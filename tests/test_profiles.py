@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lmbroker.profile_families import ANTHROPIC, OPENAI
-from lmbroker.profile_hosts import HOSTS
-from lmbroker.profiles import (
+from lmbroker.translation.profiles.families import ANTHROPIC, OPENAI
+from lmbroker.translation.profiles.hosts import HOSTS
+from lmbroker.translation.profiles.profile import (
     UNKNOWN_ANTHROPIC,
     UNKNOWN_OPENAI,
     Profile,

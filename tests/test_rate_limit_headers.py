@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.rate_limit_headers import duration, duration_text, for_client
+from lmbroker.translation.rate_limit_headers import duration, duration_text, for_client
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC).timestamp()
 

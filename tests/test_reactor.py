@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import globalLogPublisher
 
-from lmbroker.reactor import TurnReactor, time_by_monotonic_clock
+from lmbroker.daemon.reactor import TurnReactor, time_by_monotonic_clock
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
@@ -344,7 +344,7 @@ def test_timers_go_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_is_installed_only_where_there_is_no_reactor_yet() -> None:
     script = (
-        "import sys; from lmbroker.reactor import install, TurnReactor\n"
+        "import sys; from lmbroker.daemon.reactor import install, TurnReactor\n"
         "print(install(), install())\n"
         "from twisted.internet import reactor; print(type(reactor) is TurnReactor)"
     )

@@ -8,9 +8,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from lmbroker.broker.relay import LINGER_BYTES, LINGER_SECONDS, Relay
 from lmbroker.call import Timeouts
 from lmbroker.errors import ErrorInfo
-from lmbroker.relay import LINGER_BYTES, LINGER_SECONDS, Relay
 
 TIMEOUTS = Timeouts(idle=30, ping=10)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.redaction import SHOWN
-from lmbroker.request_paths import OPERATIONS, cause, meant, problem
+from lmbroker.server.request_paths import OPERATIONS, cause, meant, problem
 
 SLIPS = [
     ("/chat/completions", "/v1/chat/completions"),

@@ -18,8 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyObject
 
-from lmbroker import resolver
-from lmbroker.resolver import (
+from lmbroker.backends.resolver import (
     FOUND_SECONDS,
     NOT_FOUND_SECONDS,
     RACE_SECONDS,
@@ -27,6 +26,7 @@ from lmbroker.resolver import (
     Names,
     ThreadedResolver,
 )
+from lmbroker.backends.sending import resolver
 
 FIRST, SECOND = IPv4Address("TCP", "10.0.0.1", 0), IPv6Address("TCP", "::1", 0)
 

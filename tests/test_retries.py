@@ -13,7 +13,7 @@ from lmbroker.errors import (
     TimedOut,
     Unreachable,
 )
-from lmbroker.retries import (
+from lmbroker.routing.retries import (
     Budget,
     Failure,
     Retries,

@@ -8,13 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.breaker import BreakerRules
 from lmbroker.call import Backend, Call, Caller, Record, Target
-from lmbroker.course import Courses
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Unreachable
-from lmbroker.health import Health
-from lmbroker.retries import Retries
-from lmbroker.routing import (
+from lmbroker.routing.aliases import (
     Aliases,
     Route,
     asked_for,
@@ -25,6 +21,10 @@ from lmbroker.routing import (
     sticky_key,
     unknown_model,
 )
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.failover import Courses
+from lmbroker.routing.retries import Retries
+from lmbroker.routing.target_health import Health
 
 
 def backend(name, dialect="openai", ref=""):

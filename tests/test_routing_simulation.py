@@ -8,14 +8,14 @@ from collections import Counter
 
 import pytest
 
-from lmbroker.breaker import BreakerRules
 from lmbroker.call import Backend, Record, Target
-from lmbroker.conversations import hashed
-from lmbroker.course import Courses
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Unreachable
-from lmbroker.health import Health
-from lmbroker.retries import Retries
-from lmbroker.routing import Route
+from lmbroker.routing.aliases import Route
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.conversations import hashed
+from lmbroker.routing.failover import Courses
+from lmbroker.routing.retries import Retries
+from lmbroker.routing.target_health import Health
 
 STRATEGIES = ("ordered", "weighted", "least-busy", "fastest")
 RULES = BreakerRules()

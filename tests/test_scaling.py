@@ -13,10 +13,10 @@ from ports import free_port
 from running import PRACTICE_CONFIG, Daemon
 
 from lmbroker.call import Timeouts
-from lmbroker.config import DRAIN, MOST_WORKERS
-from lmbroker.daemon import LAST_WORDS_SECONDS
+from lmbroker.config.config import DRAIN, MOST_WORKERS
+from lmbroker.daemon.service import LAST_WORDS_SECONDS
+from lmbroker.daemon.workers import parent, place
 from lmbroker.limits import Limits
-from lmbroker.workers import parent, place
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text()
 SECONDS = 10

@@ -21,9 +21,9 @@ from twisted.internet.protocol import Factory, Protocol
 
 from lmbroker import envelope
 from lmbroker.errors import Refused
-from lmbroker.keys import Key, caller_of, digest_of
+from lmbroker.routing.keys import Key, caller_of, digest_of
 from lmbroker.secret import Secret
-from lmbroker.web import Front
+from lmbroker.server.routes import Front
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lmbroker").rglob("*.py"))

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from lmbroker.call import Timeouts
-from lmbroker.signs_of_life import NO_SIGNS, SignsOfLife, told_late
+from lmbroker.server.keep_alive_pings import NO_SIGNS, SignsOfLife, told_late
 
 
 class Scene:

@@ -17,12 +17,12 @@ from twisted.protocols import tls
 from twisted.web import http, server
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.site import Limits, Site
-from lmbroker.site.channel import EARLY_BYTES, Channel, Chunks
-from lmbroker.site.lean_channel import LeanChannel
-from lmbroker.site.lean_request import LeanRequest
-from lmbroker.site.request import Request
-from lmbroker.site.site import TURNED_AWAY
+from lmbroker.server.http import Limits, Site
+from lmbroker.server.http.channel import EARLY_BYTES, Channel, Chunks
+from lmbroker.server.http.lean_channel import LeanChannel
+from lmbroker.server.http.lean_request import LeanRequest
+from lmbroker.server.http.request import Request
+from lmbroker.server.http.site import TURNED_AWAY
 
 pytestmark = pytest.mark.usefixtures("engine")
 

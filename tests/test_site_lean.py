@@ -9,9 +9,9 @@ from twisted.web import server
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from lmbroker.site import Site
-from lmbroker.site.channel import Channel
-from lmbroker.site.lean_request import LeanRequest
+from lmbroker.server.http import Site
+from lmbroker.server.http.channel import Channel
+from lmbroker.server.http.lean_request import LeanRequest
 
 ENGINES = ("lean", "stock")
 

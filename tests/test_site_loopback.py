@@ -31,12 +31,12 @@ from twisted.internet.threads import deferToThread
 from twisted.web import server
 from twisted.web.resource import Resource
 
+from lmbroker.backends.peer import PROBE_SECONDS
 from lmbroker.call import Record
-from lmbroker.config import Server
-from lmbroker.peer import PROBE_SECONDS
-from lmbroker.site import Limits, Site
-from lmbroker.site.transport import outstanding
-from lmbroker.web import Front
+from lmbroker.config.config import Server
+from lmbroker.server.http import Limits, Site
+from lmbroker.server.http.transport import outstanding
+from lmbroker.server.routes import Front
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -16,8 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from lmbroker import connections
-from lmbroker.backends import Backends
+from lmbroker.backends.sending import Backends, connections
 from lmbroker.call import Backend, Timeouts
 from lmbroker.workflows.contract import Outbound
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmbroker.call import Backend, Call, Target
-from lmbroker.suitability import BYTES_PER_TOKEN, Needs, lacking, may_be_too_long
+from lmbroker.routing.suitability import BYTES_PER_TOKEN, Needs, lacking, may_be_too_long
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 A_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lmbroker import __version__
-from lmbroker.cli import main
+from lmbroker.commands.cli import main
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets]
 

@@ -7,7 +7,7 @@ import pytest_twisted
 from house import chunk, sse_head
 
 from lmbroker.call import Backend, Target
-from lmbroker.token_ratios import FEWEST, LEAST, MODELS, MOST, TokenRatios
+from lmbroker.workflows.token_ratios import FEWEST, LEAST, MODELS, MOST, TokenRatios
 
 
 def target(model="m", name="b"):

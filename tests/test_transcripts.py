@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lmbroker.adapters.anthropic_messages import response as anthropic_response
-from lmbroker.adapters.base import Reply
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.openai_chat import response as openai_response
-from lmbroker.grammar import anthropic_checker, openai_checker
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import profile
 from lmbroker.sse import Reader
+from lmbroker.testing.grammar import anthropic_checker, openai_checker
+from lmbroker.translation.dialects.anthropic_messages import response as anthropic_response
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat import response as openai_response
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import profile
 from lmbroker.workflows.transforms import TranslatedStream
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"

@@ -11,11 +11,11 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from lmbroker.backends.pieces import PIECE, Pieces
+from lmbroker.backends.whole_bodies import Collector, Room
 from lmbroker.errors import Refused
 from lmbroker.limits import Limits
-from lmbroker.pieces import PIECE, Pieces
-from lmbroker.site import Site
-from lmbroker.whole_bodies import Collector, Room
+from lmbroker.server.http import Site
 
 MOST = 600_000
 BOUNDED = CONFIG + f"\n[limits]\nanswers = {MOST}\nhelpers = 0\n"

@@ -10,12 +10,12 @@ import pytest
 from twisted.internet import task
 from twisted.logger import Logger, LogLevel
 
-from lmbroker.config import parse
-from lmbroker.configfile import Source
-from lmbroker.workers import handover
-from lmbroker.workers.log import SharedFile
-from lmbroker.workers.parent import ParentService
-from lmbroker.workers.place import ENDED
+from lmbroker.config.config import parse
+from lmbroker.config.file import Source
+from lmbroker.daemon.workers import handover
+from lmbroker.daemon.workers.log import SharedFile
+from lmbroker.daemon.workers.parent import ParentService
+from lmbroker.daemon.workers.place import ENDED
 
 SOURCE = Source(name="c.toml", text="", files={})
 OLD, NEW = "tcp:1:interface=127.0.0.1", "tcp:2:interface=127.0.0.1"

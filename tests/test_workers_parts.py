@@ -17,19 +17,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
-from lmbroker.config import ConfigError
-from lmbroker.configfile import Source, load_source
-from lmbroker.line import Line, Message, pair
-from lmbroker.log_writer import LogWriter
-from lmbroker.metrics import Metrics, Refusals
-from lmbroker.workers import handover, place
-from lmbroker.workers.accepting import Accepting
-from lmbroker.workers.beginning import read, write
-from lmbroker.workers.handover import Handover
-from lmbroker.workers.log import Lines, SharedFile
-from lmbroker.workers.place import Place
-from lmbroker.workers.tally import KINDS, Tally, merged
-from lmbroker.workers.worker import Worker, _Door
+from lmbroker.config.config import ConfigError
+from lmbroker.config.file import Source, load_source
+from lmbroker.daemon.workers import handover, place
+from lmbroker.daemon.workers.accepting import Accepting
+from lmbroker.daemon.workers.beginning import read, write
+from lmbroker.daemon.workers.handover import Handover
+from lmbroker.daemon.workers.log import Lines, SharedFile
+from lmbroker.daemon.workers.place import Place
+from lmbroker.daemon.workers.tally import KINDS, Tally, merged
+from lmbroker.daemon.workers.worker import Worker, _Door
+from lmbroker.observers.log_writer import LogWriter
+from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.offload.channel import Line, Message, pair
 
 # The line.
 
@@ -385,7 +385,7 @@ def test_all_that_is_counted_can_be_counted_as_one():
 COUNT = """
 import os, signal, sys
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from lmbroker.workers.tally import count_at
+from lmbroker.daemon.workers.tally import count_at
 count_at(sys.argv[1], int(sys.argv[2]))
 registry = CollectorRegistry()
 counted = Counter("a", "-", ("label",), registry=registry).labels("x")
@@ -447,7 +447,7 @@ def test_cpu_seconds_of_the_ended_are_counted_once(tally):
 
 SAY = """
 import sys
-from lmbroker.workers.log import Lines
+from lmbroker.daemon.workers.log import Lines
 lines = Lines(1)
 lines.share(sys.argv[1])
 for number in range(200):

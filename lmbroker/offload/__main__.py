@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 
-from lmbroker.line import Message, send, take
+from lmbroker.offload.channel import Message, send, take
 from lmbroker.offload.jobs import LINE, Done, decode_job, encode, filled, read
 from lmbroker.offload.work import fault, out_of_memory, work
 

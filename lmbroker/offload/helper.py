@@ -10,7 +10,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmbroker.line import Line, Message, pair
+from lmbroker.offload.channel import Line, Message, pair
 from lmbroker.offload.jobs import (
     LINE,
     Done,

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 from lmbroker.call import Call, Dialect, Mode
-from lmbroker.caps import Caps
 from lmbroker.errors import ErrorInfo
-from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
-from lmbroker.losses import AnswerLosses
+from lmbroker.routing.request_limits import Caps
+from lmbroker.translation.losses import AnswerLosses
 from lmbroker.workflows.contract import Asked, Outbound, Unary
+from lmbroker.workflows.learned_rejections import Repair
 
 LINE = 3
 """The descriptor of a helper's end of its line."""

@@ -11,16 +11,16 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorProcess
 from twisted.logger import Logger
 
 from lmbroker.call import Call, Mode, Target
-from lmbroker.caps import Caps
 from lmbroker.envelope import Envelope, is_slow
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
-from lmbroker.learned_rejections import Repair
 from lmbroker.limits import Limits
 from lmbroker.offload.helper import Helper, Task
 from lmbroker.offload.jobs import Done, Job
 from lmbroker.offload.work import raised, work
+from lmbroker.routing.request_limits import Caps
 from lmbroker.workflows import taken_out
 from lmbroker.workflows.contract import Outbound, Unary, Workflow
+from lmbroker.workflows.learned_rejections import Repair
 
 LARGE = 256 * 1024
 """Bytes from which a body is translated, and an answer read, by a helper. One that is made to be

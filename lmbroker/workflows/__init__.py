@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmbroker import envelope
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import Refused
-from lmbroker.profiles import profile
-from lmbroker.unified.counting import estimate_input
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.unified.counting import estimate_input
 from lmbroker.workflows.completions import Completions
 from lmbroker.workflows.contract import Workflow
 from lmbroker.workflows.embeddings import Embeddings

@@ -5,13 +5,13 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from lmbroker.adapters import openai_embeddings
-from lmbroker.adapters.base import Reply
 from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
-from lmbroker.learned_rejections import Repair
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.openai_chat.embeddings import Asked as AskedEmbeddings
 from lmbroker.usage import Usage
+from lmbroker.workflows.learned_rejections import Repair
 
 Phase = Literal["waiting", "open", "stopped", "complete", "failed"]
 GOING: tuple[Phase, ...] = ("waiting", "open", "stopped")
@@ -46,7 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     hide_usage: bool = False
     choices: int = 1
-    embeddings: openai_embeddings.Asked | None = None
+    embeddings: AskedEmbeddings | None = None
 
 
 class Unary(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,21 +10,20 @@ from typing import Any, ParamSpec
 
 import msgspec
 
-from lmbroker import envelope
-from lmbroker.adapters import stream_errors
-from lmbroker.adapters.base import Adapter, Reading, Reply
-from lmbroker.adapters.error_bodies import NOT_LET_IN
+from lmbroker import envelope, json_text
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
 from lmbroker.redaction import redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Reader, SSEError
-from lmbroker.unified import json_text
-from lmbroker.unified.counting import tokens_of_bytes
-from lmbroker.unified.fold import Folder
-from lmbroker.unified.fold import unfold as events_of
-from lmbroker.unified.parts import ReasoningPart, TextPart, ToolCallPart
-from lmbroker.unified.response import Response
-from lmbroker.unified.stream import Error
+from lmbroker.translation.dialects.base import Adapter, Reading, Reply
+from lmbroker.translation.refusals import stream_errors
+from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
+from lmbroker.translation.unified.counting import tokens_of_bytes
+from lmbroker.translation.unified.fold import Folder
+from lmbroker.translation.unified.fold import unfold as events_of
+from lmbroker.translation.unified.parts import ReasoningPart, TextPart, ToolCallPart
+from lmbroker.translation.unified.response import Response
+from lmbroker.translation.unified.stream import Error
 from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Unary
 

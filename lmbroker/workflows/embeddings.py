@@ -2,19 +2,18 @@
 
 import msgspec
 
-from lmbroker import envelope
-from lmbroker.adapters import openai_embeddings
-from lmbroker.adapters.base import Adapter
+from lmbroker import envelope, json_text
 from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import ErrorInfo
-from lmbroker.learned_rejections import Repair
-from lmbroker.losses import Losses
-from lmbroker.profiles import Profile
-from lmbroker.repairs import repair_of
-from lmbroker.unified import json_text
+from lmbroker.translation.dialects.base import Adapter
+from lmbroker.translation.dialects.openai_chat import embeddings
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Unary
+from lmbroker.workflows.learned_rejections import Repair
 from lmbroker.workflows.passthrough import Passthrough
+from lmbroker.workflows.repairs import repair_of
 
 NEEDED = frozenset({"model", "input"})
 """Without them it would be no request for embeddings."""
@@ -29,7 +28,7 @@ class Embeddings(Passthrough):
         self, call: Call, target: Target, adapter: Adapter, profile: Profile, mode: Mode
     ) -> None:
         super().__init__(call, target, adapter)
-        self._wanted: openai_embeddings.Asked | None = None
+        self._wanted: embeddings.Asked | None = None
         self._profile = profile
         self._matryoshka = profile.matryoshka
         self._losses = Losses(mode, model=call.alias, dialect=adapter.dialect)
@@ -79,9 +78,9 @@ class Embeddings(Passthrough):
         if self._checked().opaque:
             return Unary(body=body)
         answer = conversion.object_of(body)
-        mended = openai_embeddings.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
+        mended = embeddings.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
         usage, _ = self._adapter.gist(mended or answer)
-        if usage is not None and not openai_embeddings.counted(answer):
+        if usage is not None and not embeddings.counted(answer):
             usage = msgspec.structs.replace(usage, estimated=True)
         return Unary(body=body if mended is None else json_text.encode(mended), usage=usage)
 
@@ -92,8 +91,8 @@ class Embeddings(Passthrough):
         """No embeddings are streamed."""
         return self.unary(body, now=now)
 
-    def _checked(self) -> openai_embeddings.Asked:
+    def _checked(self) -> embeddings.Asked:
         """What was asked for. Raises Refused."""
         if self._wanted is None:
-            self._wanted = openai_embeddings.check_request(envelope.decode(self._call.body))
+            self._wanted = embeddings.check_request(envelope.decode(self._call.body))
         return self._wanted

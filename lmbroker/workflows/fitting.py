@@ -3,9 +3,9 @@ numbers others must lie."""
 
 from typing import Any
 
-from lmbroker.losses import Losses
-from lmbroker.profiles import Profile
-from lmbroker.unified.request import Request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.unified.request import Request
 
 _FIELDS = {
     "chat_template_kwargs": "reasoning",

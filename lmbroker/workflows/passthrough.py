@@ -8,16 +8,15 @@ asked (a stream for a unary call or the reverse), and for the errors that are ou
 from collections.abc import Mapping
 from typing import Any
 
-from lmbroker import envelope, headers
-from lmbroker.adapters.base import Adapter, Reply
+from lmbroker import envelope, headers, json_text
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
-from lmbroker.learned_rejections import Repair
 from lmbroker.redaction import redact
-from lmbroker.unified import json_text
-from lmbroker.unified.counting import estimate_body
+from lmbroker.translation.dialects.base import Adapter, Reply
+from lmbroker.translation.unified.counting import estimate_body
 from lmbroker.workflows import conversion, taken_out
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
+from lmbroker.workflows.learned_rejections import Repair
 from lmbroker.workflows.transforms import PassedStream
 
 OVERFLOW_STATUS = 400

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from lmbroker import envelope
-from lmbroker.adapters.attribution import MARK, without_attribution
-from lmbroker.adapters.signature import PREFIX
-from lmbroker.unified import json_text
+from lmbroker import envelope, json_text
+from lmbroker.translation.shared.attribution import MARK, without_attribution
+from lmbroker.translation.shared.signature import PREFIX
 
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder()

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable
 
-from lmbroker.adapters.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.losses import AnswerLosses, in_answer, listed
 from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
 from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
-from lmbroker.unified.counting import so_far, tokens_of_bytes
-from lmbroker.unified.stream import (
+from lmbroker.translation.dialects.base import Adapter, Decoder, Encoder, Tap
+from lmbroker.translation.losses import AnswerLosses, in_answer, listed
+from lmbroker.translation.unified.counting import so_far, tokens_of_bytes
+from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,

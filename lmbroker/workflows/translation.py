@@ -10,25 +10,24 @@ from typing import Any
 
 import msgspec
 
-from lmbroker import envelope, headers
-from lmbroker.adapters.base import JSON, Adapter, Reading, Reply
-from lmbroker.adapters.names import renamed, wire_name
+from lmbroker import envelope, headers, json_text
 from lmbroker.call import Call, Mode, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
-from lmbroker.learned_rejections import Repair
-from lmbroker.losses import AnswerLosses, Losses, located
-from lmbroker.profiles import profile
 from lmbroker.redaction import redact
-from lmbroker.repairs import repair_of
-from lmbroker.repairs.case import LIMIT_FIELDS
-from lmbroker.repairs.limits import LEAST_ROOM
-from lmbroker.unified import json_text
-from lmbroker.unified.counting import estimate_input
-from lmbroker.unified.parts import ToolCallPart
-from lmbroker.unified.request import Request
+from lmbroker.translation.dialects.base import JSON, Adapter, Reading, Reply
+from lmbroker.translation.losses import AnswerLosses, Losses, located
+from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.shared.names import renamed, wire_name
+from lmbroker.translation.unified.counting import estimate_input
+from lmbroker.translation.unified.parts import ToolCallPart
+from lmbroker.translation.unified.request import Request
 from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.fitting import fit
+from lmbroker.workflows.learned_rejections import Repair
+from lmbroker.workflows.repairs import repair_of
+from lmbroker.workflows.repairs.case import LIMIT_FIELDS
+from lmbroker.workflows.repairs.limits import LEAST_ROOM
 from lmbroker.workflows.transforms import TranslatedStream
 
 SPARE = 64

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.anthropic_messages import errors
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request
-from lmbroker.adapters.signature import seal
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses
-from lmbroker.profiles import Profile
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.anthropic_messages import errors
+from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.anthropic_messages.encode_request import encode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.shared.signature import seal
+from lmbroker.translation.unified.parts import (
     Base64,
     Cache,
     DocumentPart,
@@ -34,7 +34,7 @@ from lmbroker.unified.parts import (
     ToolResultPart,
     Url,
 )
-from lmbroker.unified.request import (
+from lmbroker.translation.unified.request import (
     CachePolicy,
     OutputFormat,
     Reasoning,

@@ -13,13 +13,13 @@ from anthropic.types.beta import message_count_tokens_params as beta_count_token
 from anthropic.types.beta import message_create_params as beta_create_params
 from sdk_types import Samples, Unknown
 
-from lmbroker.adapters.anthropic_messages import extra_fields
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request
-from lmbroker.adapters.fields import Fields
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses
-from lmbroker.profiles import Profile
+from lmbroker.translation.dialects.anthropic_messages import extra_fields
+from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.anthropic_messages.encode_request import encode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.shared.fields import Fields
 
 JSON = dict[str, Any]
 
@@ -92,7 +92,7 @@ def test_every_class_is_that_of_a_key_that_exists(monkeypatch: pytest.MonkeyPatc
         return take(fields, kind, prefix)
 
     for module in ("blocks", "controls", "messages", "request", "tools"):
-        name = f"lmbroker.adapters.anthropic_messages.decode_{module}.take_extras"
+        name = f"lmbroker.translation.dialects.anthropic_messages.decode_{module}.take_extras"
         monkeypatch.setattr(name, spy)
     for sample in SAMPLES.of(BETA):
         try:

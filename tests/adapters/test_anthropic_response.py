@@ -10,11 +10,15 @@ import pytest
 from anthropic.types import Message
 from streams import JSON, REPLY
 
-from lmbroker.adapters.anthropic_messages.ending import decode_usage, encode_usage
-from lmbroker.adapters.anthropic_messages.response import decode_response, encode_response, gist
-from lmbroker.adapters.signature import seal
 from lmbroker.errors import Broken
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage, encode_usage
+from lmbroker.translation.dialects.anthropic_messages.response import (
+    decode_response,
+    encode_response,
+    gist,
+)
+from lmbroker.translation.shared.signature import seal
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -23,7 +27,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop
+from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.usage import Usage
 
 PLAIN = Signature(origin="openai", field="reasoning_content")

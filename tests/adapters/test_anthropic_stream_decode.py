@@ -23,11 +23,11 @@ from streams import (
     decoded,
 )
 
-from lmbroker.adapters.anthropic_messages.stream_decode import AnthropicDecoder
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
-from lmbroker.unified.fold import TRUNCATED, fold
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
+from lmbroker.translation.unified.fold import TRUNCATED, fold
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -36,8 +36,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop
-from lmbroker.unified.stream import (
+from lmbroker.translation.unified.response import Response, Stop
+from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 from streams import JSON, REPLY, events, message, payloads, told
 
-from lmbroker.adapters.anthropic_messages.stream_encode import (
+from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import (
     BAD_ARGUMENTS,
     COMMENT,
     PING,
     AnthropicEncoder,
 )
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.signature import seal, unseal
-from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.shared.signature import seal, unseal
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     ReasoningPart,
@@ -27,15 +27,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Stop
-from lmbroker.unified.stream import (
-    Error,
-    Finish,
-    Ping,
-    Start,
-    StreamEvent,
-    UsageUpdate,
-)
+from lmbroker.translation.unified.response import Stop
+from lmbroker.translation.unified.stream import Error, Finish, Ping, Start, StreamEvent, UsageUpdate
 from lmbroker.usage import Usage
 
 START = Start("chatcmpl-7", "gpt")

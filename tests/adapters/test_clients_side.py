@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request as from_anthropic
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request as to_anthropic
-from lmbroker.adapters.openai_chat.decode_request import decode_request as from_openai
-from lmbroker.adapters.openai_chat.encode_request import encode_request as to_openai
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
-from lmbroker.unified import json_text
+from lmbroker import json_text
+from lmbroker.translation.dialects.anthropic_messages.decode_request import (
+    decode_request as from_anthropic,
+)
+from lmbroker.translation.dialects.anthropic_messages.encode_request import (
+    encode_request as to_anthropic,
+)
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request as from_openai
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request as to_openai
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
 
 JSON = dict[str, Any]
 HELLO = {"role": "user", "content": "Hello"}

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from lmbroker.adapters import error_bodies
-from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
-from lmbroker.adapters.context_overflow import Overflow, numbers, told, told_apart
 from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
+from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals.context_overflow import Overflow, numbers, told, told_apart
 
 # message, prompt, requested output (None: the prompt alone is too long), limit
 WORDINGS = [

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters import error_bodies
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.error_bodies import Said, kind_of, limited, read, read_value, stream_error
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals.error_bodies import (
+    Said,
+    kind_of,
+    limited,
+    read,
+    read_value,
+    stream_error,
+)
 from lmbroker.workflows.conversion import backend_error
 
 

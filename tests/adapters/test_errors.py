@@ -11,16 +11,16 @@ import msgspec
 import openai
 import pytest
 
-from lmbroker import envelope, headers, routing
-from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.fields import Fields, bad_value, missing
-from lmbroker.adapters.openai_chat import errors as openai_errors
+from lmbroker import envelope, headers, json_text
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
-from lmbroker.losses import Losses
+from lmbroker.routing.aliases import aliases
 from lmbroker.secret import Secret
-from lmbroker.unified import json_text
+from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat import errors as openai_errors
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.shared.fields import Fields, bad_value, missing
 from lmbroker.workflows.conversion import backend_error
 from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.translation import Translation
@@ -407,7 +407,7 @@ def refusal(act: Any, *arguments: Any) -> ErrorInfo:
 
 
 def unknown_model() -> ErrorInfo:
-    return routing.unknown_model("x").info
+    return aliases.unknown_model("x").info
 
 
 def not_carried() -> ErrorInfo:

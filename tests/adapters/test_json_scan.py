@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.json_scan import ObjectScanner
+from lmbroker.translation.shared.json_scan import ObjectScanner
 
 values = st.recursive(
     st.none()

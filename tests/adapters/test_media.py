@@ -4,8 +4,15 @@ import base64
 
 import pytest
 
-from lmbroker.adapters.media import data_url, image_type, is_pdf, is_text, parse_data_url, text_of
-from lmbroker.unified.parts import Base64
+from lmbroker.translation.shared.media import (
+    data_url,
+    image_type,
+    is_pdf,
+    is_text,
+    parse_data_url,
+    text_of,
+)
+from lmbroker.translation.unified.parts import Base64
 
 
 def b64(data: bytes) -> str:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
 
 JSON = dict[str, Any]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.names import renamed, wire_id, wire_name
+from lmbroker.translation.shared.names import renamed, wire_id, wire_name
 
 ANY = r"^[A-Za-z0-9_-]{1,64}$"
 SHORT = r"^[A-Za-z0-9]{9}$"

@@ -26,10 +26,10 @@ from streams import (
     translated,
 )
 
-from lmbroker.adapters.base import Reading
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.unified import json_text
-from lmbroker.unified.parts import TextPart, ToolCallPart
+from lmbroker import json_text
+from lmbroker.translation.dialects.base import Reading
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.parts import TextPart, ToolCallPart
 
 CALLS = o_chunk(finish="tool_calls")
 ARGS = {"file_path": "/a"}

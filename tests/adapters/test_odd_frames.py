@@ -7,15 +7,15 @@ import msgspec
 import pytest
 from streams import JSON, REPLY, check, cuts, message, run, translated
 
-from lmbroker.adapters.base import Reading
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.openai_chat.ending import decode_usage
-from lmbroker.adapters.openai_chat.response import decode_response
-from lmbroker.losses import AnswerLosses
 from lmbroker.sse import Frame
-from lmbroker.unified.parts import ReasoningPart, TextPart, ToolCallPart
-from lmbroker.unified.response import Stop
-from lmbroker.unified.stream import Error, Finish, PartDelta, PartStart, PartStop, Start
+from lmbroker.translation.dialects.base import Reading
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.ending import decode_usage
+from lmbroker.translation.dialects.openai_chat.response import decode_response
+from lmbroker.translation.losses import AnswerLosses
+from lmbroker.translation.unified.parts import ReasoningPart, TextPart, ToolCallPart
+from lmbroker.translation.unified.response import Stop
+from lmbroker.translation.unified.stream import Error, Finish, PartDelta, PartStart, PartStop, Start
 
 
 def chunk(delta: Any = None, finish: str | None = None, **more: Any) -> JSON:

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request as decode_anthropic
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request as to_anthropic
-from lmbroker.adapters.openai_chat.decode_request import decode_request as decode_openai
-from lmbroker.adapters.openai_chat.encode_request import encode_request as to_openai
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
-from lmbroker.unified.request import Request
+from lmbroker.translation.dialects.anthropic_messages.decode_request import (
+    decode_request as decode_anthropic,
+)
+from lmbroker.translation.dialects.anthropic_messages.encode_request import (
+    encode_request as to_anthropic,
+)
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request as decode_openai
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request as to_openai
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.unified.request import Request
 
 JSON = dict[str, Any]
 HELLO = {"role": "user", "content": "Hello"}

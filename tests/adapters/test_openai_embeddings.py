@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.openai_embeddings import (
+from lmbroker import json_text
+from lmbroker.call import Backend, Call, Target
+from lmbroker.errors import Broken, Refused
+from lmbroker.translation.dialects.openai_chat.embeddings import (
     INPUTS,
     LARGEST,
     Asked,
@@ -17,9 +20,6 @@ from lmbroker.adapters.openai_embeddings import (
     counted,
     mend_answer,
 )
-from lmbroker.call import Backend, Call, Target
-from lmbroker.errors import Broken, Refused
-from lmbroker.unified import json_text
 from lmbroker.workflows import meet
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.openai_chat.decode_request import decode_request
 from lmbroker.errors import ErrorInfo, Refused
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.unified.parts import (
     AudioPart,
     Base64,
     DocumentPart,
@@ -24,7 +24,13 @@ from lmbroker.unified.parts import (
     ToolResultPart,
     Url,
 )
-from lmbroker.unified.request import CachePolicy, OutputFormat, Reasoning, Request, ToolChoice
+from lmbroker.translation.unified.request import (
+    CachePolicy,
+    OutputFormat,
+    Reasoning,
+    Request,
+    ToolChoice,
+)
 
 HELLO = {"role": "user", "content": "Hello"}
 

@@ -16,10 +16,10 @@ from openai.types.chat.completion_create_params import (
 )
 from sdk_types import Samples, Unknown
 
-from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.losses import Losses
-from lmbroker.profiles import UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
 
 SAMPLES = Samples(
     needed={"FileFile": {"file_data"}},

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.losses import Losses
-from lmbroker.profiles import UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
 
 JSON = dict[str, Any]
 

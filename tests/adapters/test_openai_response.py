@@ -15,11 +15,15 @@ from openai.types.chat import ChatCompletion
 from strategies import refused, said, stop_of, stops
 from streams import JSON, REPLY, o_chunk, o_usage
 
-from lmbroker.adapters.openai_chat.ending import decode_usage, encode_usage
-from lmbroker.adapters.openai_chat.response import decode_response, encode_response, gist
-from lmbroker.adapters.openai_chat.tap import OpenAITap
 from lmbroker.errors import Broken
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.openai_chat.ending import decode_usage, encode_usage
+from lmbroker.translation.dialects.openai_chat.response import (
+    decode_response,
+    encode_response,
+    gist,
+)
+from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -28,7 +32,7 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop
+from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.usage import Usage
 
 PLAIN = Signature(origin="openai")

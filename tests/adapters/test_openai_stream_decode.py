@@ -11,14 +11,20 @@ from typing import Any
 import pytest
 from streams import JSON, decoded, o_call, o_chunk, o_stream, o_usage, read
 
-from lmbroker.adapters.openai_chat import stream_decode
-from lmbroker.adapters.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Frame
-from lmbroker.unified.fold import TRUNCATED, fold
-from lmbroker.unified.parts import Part, ReasoningPart, Signature, TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Stop
-from lmbroker.unified.stream import (
+from lmbroker.translation.dialects.openai_chat import stream_decode
+from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
+from lmbroker.translation.unified.fold import TRUNCATED, fold
+from lmbroker.translation.unified.parts import (
+    Part,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.translation.unified.response import Response, Stop
+from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,

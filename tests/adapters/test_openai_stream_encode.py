@@ -10,7 +10,7 @@ import pytest
 from streams import JSON, REPLY, completion, deltas, events, payloads, told
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.unified.parts import (
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -19,15 +19,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Stop
-from lmbroker.unified.stream import (
-    Error,
-    Finish,
-    Ping,
-    Start,
-    StreamEvent,
-    UsageUpdate,
-)
+from lmbroker.translation.unified.response import Stop
+from lmbroker.translation.unified.stream import Error, Finish, Ping, Start, StreamEvent, UsageUpdate
 from lmbroker.usage import Usage
 
 START = Start("msg_7", "claude")

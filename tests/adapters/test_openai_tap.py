@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.openai_chat import tap as tap_module
-from lmbroker.adapters.openai_chat.tap import OpenAITap
+from lmbroker.translation.dialects.openai_chat import tap as tap_module
+from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
 
 JSON = dict[str, Any]
 TEXTS = (

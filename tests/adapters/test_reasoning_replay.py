@@ -10,18 +10,20 @@ import msgspec
 import pytest
 from streams import REPLY, run, translated
 
-from lmbroker.adapters.anthropic_messages import decode_request, response
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request as encode_blocks
-from lmbroker.adapters.names import LONGEST_ID, carried_id, wire_id
-from lmbroker.adapters.openai_chat.decode_request import decode_request as decode_chat
-from lmbroker.adapters.openai_chat.encode_reasoning import FILLER
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.adapters.openai_chat.response import decode_response
-from lmbroker.adapters.signature import to_wire
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
 from lmbroker.sse import Reader
-from lmbroker.unified.parts import Signature
+from lmbroker.translation.dialects.anthropic_messages import decode_request, response
+from lmbroker.translation.dialects.anthropic_messages.encode_request import (
+    encode_request as encode_blocks,
+)
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request as decode_chat
+from lmbroker.translation.dialects.openai_chat.encode_reasoning import FILLER
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.dialects.openai_chat.response import decode_response
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.shared.names import LONGEST_ID, carried_id, wire_id
+from lmbroker.translation.shared.signature import to_wire
+from lmbroker.translation.unified.parts import Signature
 
 JSON = dict[str, Any]
 

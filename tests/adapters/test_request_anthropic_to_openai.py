@@ -19,17 +19,23 @@ from openai.types.chat.completion_create_params import (
 )
 from sdk_types import accept
 
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request
-from lmbroker.adapters.names import renamed
-from lmbroker.adapters.openai_chat.encode_messages import BILLING
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.adapters.signature import seal
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import UNKNOWN_OPENAI, profile
-from lmbroker.unified.parts import AudioPart, Extra, TextPart, ToolCallPart, ToolResultPart
-from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
+from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.encode_messages import BILLING
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI, profile
+from lmbroker.translation.shared.names import renamed
+from lmbroker.translation.shared.signature import seal
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    Extra,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from lmbroker.translation.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
 
 JSON = dict[str, Any]
 

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sdk_types import accept
 
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request
-from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.adapters.signature import seal
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import Profile, profile
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.anthropic_messages.encode_request import encode_request
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import Profile, profile
+from lmbroker.translation.shared.signature import seal
+from lmbroker.translation.unified.parts import (
     Cache,
     Extra,
     OpaquePart,
@@ -34,7 +34,14 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.request import Reasoning, Request, Sampling, Tool, ToolChoice, Turn
+from lmbroker.translation.unified.request import (
+    Reasoning,
+    Request,
+    Sampling,
+    Tool,
+    ToolChoice,
+    Turn,
+)
 
 JSON = dict[str, Any]
 

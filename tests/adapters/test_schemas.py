@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.schemas import anthropic_subset, meets_openai_strict, object_schema
+from lmbroker.translation.shared.schemas import anthropic_subset, meets_openai_strict, object_schema
 
 JSON = dict[str, Any]
 TEXT = {"type": "string"}

@@ -10,9 +10,10 @@ from anthropic.types.beta import BetaRawMessageStreamEvent, BetaStopReason
 from anthropic.types.beta_error import BetaError
 from openai.types.chat import ChatCompletionMessage, chat_completion, chat_completion_chunk
 
-from lmbroker.adapters import error_bodies, stop_words
-from lmbroker.adapters.anthropic_messages.stream_decode import _HANDLERS
-from lmbroker.adapters.openai_chat import content
+from lmbroker.translation.dialects.anthropic_messages.stream_decode import _HANDLERS
+from lmbroker.translation.dialects.openai_chat import content
+from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.shared import stop_words
 
 
 def literals(hint: Any) -> set[str]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.signature import from_wire, seal, to_wire, unseal
-from lmbroker.unified.parts import Signature
+from lmbroker.translation.shared.signature import from_wire, seal, to_wire, unseal
+from lmbroker.translation.unified.parts import Signature
 
 
 def test_the_token_of_plain_text_reasoning() -> None:

@@ -19,12 +19,12 @@ from streams import (
     translated,
 )
 
-from lmbroker.adapters import stop_words
-from lmbroker.adapters.anthropic_messages.ending import decode_stop as anthropic_stop
-from lmbroker.adapters.base import Reading
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.openai_chat.ending import decode_stop as openai_stop
 from lmbroker.errors import Broken
+from lmbroker.translation.dialects.anthropic_messages.ending import decode_stop as anthropic_stop
+from lmbroker.translation.dialects.base import Reading
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.ending import decode_stop as openai_stop
+from lmbroker.translation.shared import stop_words
 
 CUT = [
     "length",

@@ -5,10 +5,10 @@ import random
 import pytest
 from streams import a_stream, check, cuts, message, o_chunk, o_stream, run  # noqa: F401
 
-from lmbroker.adapters.base import Reading, Reply
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.think_tags import ThinkTags, told_apart
-from lmbroker.unified.parts import ReasoningPart, Signature, TextPart
+from lmbroker.translation.dialects.base import Reading, Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.shared.think_tags import ThinkTags, told_apart
+from lmbroker.translation.unified.parts import ReasoningPart, Signature, TextPart
 from lmbroker.workflows import conversion
 from lmbroker.workflows.transforms import TranslatedStream
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.anthropic_messages.decode_request import decode_request
-from lmbroker.adapters.openai_chat.encode_request import encode_request
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import profile
 
 JSON = dict[str, Any]
 

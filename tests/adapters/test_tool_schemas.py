@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.schemas import MAX_DEPTH
-from lmbroker.adapters.tool_schemas import completed, completed_tool
+from lmbroker.translation.shared.schemas import MAX_DEPTH
+from lmbroker.translation.shared.tool_schemas import completed, completed_tool
 
 JSON = dict[str, Any]
 

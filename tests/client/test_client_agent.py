@@ -11,9 +11,9 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface.verify import verifyObject
 
+from lmbroker.backends.client.agent import Lean
+from lmbroker.backends.connections import Body
 from lmbroker.call import Backend
-from lmbroker.client.agent import Lean
-from lmbroker.connections import Body
 
 
 class Endpoints:

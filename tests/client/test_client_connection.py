@@ -23,11 +23,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface.verify import verifyObject
 
-from lmbroker.client.connection import HEADERS, Connection
-from lmbroker.client.failures import StaleConnection
-from lmbroker.client.pool import Pool
-from lmbroker.client.response import Received, Response
-from lmbroker.connections import (
+from lmbroker.backends.client.connection import HEADERS, Connection
+from lmbroker.backends.client.failures import StaleConnection
+from lmbroker.backends.client.pool import Pool
+from lmbroker.backends.client.response import Received, Response
+from lmbroker.backends.connections import (
     CLOSE_SECONDS,
     HEADER_LIMIT,
     IDLE_CONNECTIONS,

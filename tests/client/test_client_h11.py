@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from lmbroker.client.connection import Connection
-from lmbroker.client.pool import Pool
-from lmbroker.client.response import Response
+from lmbroker.backends.client.connection import Connection
+from lmbroker.backends.client.pool import Pool
+from lmbroker.backends.client.response import Response
 
 KEY = (b"http", b"x", 80, "b", "")
 

@@ -12,13 +12,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 
-from lmbroker import models
-from lmbroker.backends import Backends
+from lmbroker.backends.client import sessions
+from lmbroker.backends.client.sessions import Sessions
+from lmbroker.backends.sending import Backends
 from lmbroker.call import Backend, Timeouts
-from lmbroker.client import sessions
-from lmbroker.client.sessions import Sessions
 from lmbroker.errors import Unreachable
 from lmbroker.secret import Secret
+from lmbroker.workflows import model_list
 
 pytestmark = pytest.mark.sockets
 
@@ -123,7 +123,7 @@ def backend(server, pki, name="b", own="", **options):
 
 async def ask(backends, backend, *, let_go=False):
     """One call; it returns when its connection has ended."""
-    answer = await backends.get(backend, models.request("openai"), Timeouts())
+    answer = await backends.get(backend, model_list.request("openai"), Timeouts())
     assert await answer.body() == b"{}"
     if let_go:
         backends._client.make_room()

@@ -27,8 +27,8 @@ from questions import (
     is_call,
 )
 
-from lmbroker.grammar import anthropic_checker, openai_checker
 from lmbroker.sse import Frame, Reader
+from lmbroker.testing.grammar import anthropic_checker, openai_checker
 
 OPENAI = "real-openai"
 ANTHROPIC = "real-anthropic"

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.anthropic_messages import errors as anthropic_errors
-from lmbroker.adapters.anthropic_messages import response as anthropic_response
-from lmbroker.adapters.base import Reply
-from lmbroker.adapters.openai_chat import errors as openai_errors
-from lmbroker.adapters.openai_chat import response as openai_response
+from lmbroker import json_text
 from lmbroker.errors import Broken
-from lmbroker.unified import json_text
-from lmbroker.unified.fold import fold, unfold
+from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
+from lmbroker.translation.dialects.anthropic_messages import response as anthropic_response
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.openai_chat import errors as openai_errors
+from lmbroker.translation.dialects.openai_chat import response as openai_response
+from lmbroker.translation.unified.fold import fold, unfold
 
 REPLY = Reply(model="alias", created=1795000000, request_id="req_1")
 ANSWERS = {"openai": openai_response, "anthropic": anthropic_response}

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from beside import RECORDINGS
 
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.sse import Reader
-from lmbroker.unified.counting import estimate_input
-from lmbroker.unified.parts import (
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.counting import estimate_input
+from lmbroker.translation.unified.parts import (
     AudioPart,
     DocumentPart,
     ImagePart,
@@ -23,7 +23,7 @@ from lmbroker.unified.parts import (
     ToolCallPart,
     ToolResultPart,
 )
-from lmbroker.unified.request import Request
+from lmbroker.translation.unified.request import Request
 
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 LEAST = 20

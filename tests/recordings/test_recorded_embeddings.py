@@ -11,10 +11,10 @@ import openai.types
 import pytest
 from captures import RECORDINGS, captured
 
-from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker import json_text
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Broken, Refused
-from lmbroker.unified import json_text
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import meet
 from lmbroker.workflows.conversion import backend_error
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from captures import captured, recorded
 
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.losses import Losses
-from lmbroker.profiles import Profile
-from lmbroker.unified.parts import Extra, ToolResultPart
-from lmbroker.unified.request import Request
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.unified.parts import Extra, ToolResultPart
+from lmbroker.translation.unified.request import Request
 
 JSON = dict[str, Any]
 

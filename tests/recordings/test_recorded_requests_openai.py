@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from captures import captured, recorded
 
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.losses import Losses
-from lmbroker.profiles import UNKNOWN_OPENAI
-from lmbroker.unified.parts import ToolCallPart, ToolResultPart
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
+from lmbroker.translation.unified.parts import ToolCallPart, ToolResultPart
 
 JSON = dict[str, Any]
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import jiter
 
-from lmbroker.adapters.anthropic_messages.stream_decode import AnthropicDecoder
-from lmbroker.adapters.anthropic_messages.stream_encode import AnthropicEncoder
-from lmbroker.adapters.base import Decoder, Encoder, Reply
-from lmbroker.adapters.openai_chat.stream_decode import OpenAIDecoder
-from lmbroker.adapters.openai_chat.stream_encode import OpenAIEncoder
-from lmbroker.grammar import EventChecker, anthropic_checker, openai_checker
 from lmbroker.sse import Reader
-from lmbroker.unified.stream import Error, Finish, StreamEvent
+from lmbroker.testing.grammar import EventChecker, anthropic_checker, openai_checker
+from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
+from lmbroker.translation.dialects.base import Decoder, Encoder, Reply
+from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
+from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
+from lmbroker.translation.unified.stream import Error, Finish, StreamEvent
 
 REPLY = Reply(model="alias", created=1795000000, request_id="req_1")
 

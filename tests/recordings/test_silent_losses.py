@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from captures import captured, recorded
 
-from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker import json_text
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
-from lmbroker.unified import json_text
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
 
 JSON = dict[str, Any]
 

@@ -17,10 +17,10 @@ from openai.types.chat.completion_create_params import (
 )
 from sdk_types import accept
 
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import Refused
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import profile
 
 JSON = dict[str, Any]
 

@@ -8,12 +8,12 @@ import pytest
 from beside import FIELD
 from bodies import anthropic, openai
 
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.adapters.error_bodies import Said, kind_of, limited
 from lmbroker.errors import ErrorInfo
-from lmbroker.profiles import UNKNOWN_ANTHROPIC, UNKNOWN_OPENAI
-from lmbroker.repairs import repair_of
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.profiles.profile import UNKNOWN_ANTHROPIC, UNKNOWN_OPENAI
+from lmbroker.translation.refusals.error_bodies import Said, kind_of, limited
 from lmbroker.workflows.conversion import backend_error
+from lmbroker.workflows.repairs import repair_of
 
 CAPABLE = msgspec.structs.replace(
     UNKNOWN_OPENAI,

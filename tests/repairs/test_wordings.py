@@ -6,9 +6,9 @@ import pytest
 from bodies import anthropic, openai
 from test_repairs import CAPABLE, CLAUDE, taught
 
-from lmbroker.adapters.catalog import ADAPTERS
-from lmbroker.repairs import repair_of
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.conversion import backend_error
+from lmbroker.workflows.repairs import repair_of
 
 PLAIN = [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}]
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.unified import counting
-from lmbroker.unified.counting import estimate_body, estimate_input
-from lmbroker.unified.parts import (
+from lmbroker.translation.unified import counting
+from lmbroker.translation.unified.counting import estimate_body, estimate_input
+from lmbroker.translation.unified.parts import (
     AudioPart,
     Base64,
     DocumentPart,
@@ -23,7 +23,7 @@ from lmbroker.unified.parts import (
     ToolResultPart,
     Url,
 )
-from lmbroker.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
+from lmbroker.translation.unified.request import OutputFormat, Request, Tool, ToolChoice, Turn
 
 CLAUDE, NEW, GPT = "claude-sonnet-4-5", "claude-opus-5-5", "gpt-5"
 

@@ -7,8 +7,8 @@ import pytest
 from streams import events
 
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.unified.fold import TRUNCATED, Folder, fold, unfold
-from lmbroker.unified.parts import (
+from lmbroker.translation.unified.fold import TRUNCATED, Folder, fold, unfold
+from lmbroker.translation.unified.parts import (
     Citation,
     OpaquePart,
     Part,
@@ -17,8 +17,8 @@ from lmbroker.unified.parts import (
     TextPart,
     ToolCallPart,
 )
-from lmbroker.unified.response import Response, Stop
-from lmbroker.unified.stream import (
+from lmbroker.translation.unified.response import Response, Stop
+from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,

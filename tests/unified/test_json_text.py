@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import objects, texts
 
-from lmbroker.unified import json_text
+from lmbroker import json_text
 
 
 @given(objects)

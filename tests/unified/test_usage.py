@@ -15,7 +15,7 @@ from streams import (
 )
 from streams import passed as passed_stream
 
-from lmbroker.adapters.anthropic_messages.ending import decode_usage
+from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage
 from lmbroker.usage import Usage, later
 
 

@@ -22,7 +22,7 @@ from streams import (
 
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.errors import Refused
-from lmbroker.losses import AnswerLosses
+from lmbroker.translation.losses import AnswerLosses
 from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Workflow
 

@@ -31,13 +31,13 @@ from streams import (
     translated,
 )
 
-from lmbroker.adapters.catalog import ADAPTERS
+from lmbroker import json_text
 from lmbroker.errors import BackendRefused, Broken
 from lmbroker.sse import EVENT_LIMIT
-from lmbroker.unified import json_text
-from lmbroker.unified.fold import TRUNCATED, fold
-from lmbroker.unified.parts import TextPart, ToolCallPart
-from lmbroker.unified.response import Response, Stop
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.fold import TRUNCATED, fold
+from lmbroker.translation.unified.parts import TextPart, ToolCallPart
+from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.usage import Usage
 from lmbroker.workflows import conversion
 

@@ -7,7 +7,7 @@ import pytest
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken
-from lmbroker.retries import Retries, elsewhere
+from lmbroker.routing.retries import Retries, elsewhere
 from lmbroker.workflows import meet
 
 WAYS = [

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.losses import Losses
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import profile
 from lmbroker.workflows.fitting import fit
 
 

@@ -23,12 +23,12 @@ from streams import (
     translated,
 )
 
-from lmbroker.adapters.anthropic_messages.encode_request import encode_request
-from lmbroker.adapters.anthropic_messages.response import decode_response
-from lmbroker.adapters.openai_chat.decode_request import decode_request
-from lmbroker.adapters.openai_chat.response import encode_response
-from lmbroker.losses import Losses, listed
-from lmbroker.profiles import profile
+from lmbroker.translation.dialects.anthropic_messages.encode_request import encode_request
+from lmbroker.translation.dialects.anthropic_messages.response import decode_response
+from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
+from lmbroker.translation.dialects.openai_chat.response import encode_response
+from lmbroker.translation.losses import Losses, listed
+from lmbroker.translation.profiles.profile import profile
 
 MODEL = "claude-opus-5-5"
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.adapters.signature import seal
 from lmbroker.call import Backend, Call, Target
+from lmbroker.translation.shared.signature import seal
 from lmbroker.workflows import meet
 from lmbroker.workflows.taken_out import without_attribution_line, without_own_thinking
 

@@ -35,11 +35,11 @@ from streams import (
     translated,
 )
 
-from lmbroker.adapters.anthropic_messages.stream_encode import BAD_ARGUMENTS
-from lmbroker.adapters.catalog import ADAPTERS
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import EVENT_LIMIT, Reader
-from lmbroker.unified.fold import TRUNCATED
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import BAD_ARGUMENTS
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 from lmbroker.workflows.transforms import (

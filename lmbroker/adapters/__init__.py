@@ -1,1 +1,0 @@
-"""One apartment per dialect, all with the same floor plan: wire format <-> Unified Model."""

@@ -1,0 +1,169 @@
+"""The ``IAgent`` of one request, which treq calls."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.web.client import URI
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from lmbroker.backends.client.connection import Connection
+from lmbroker.backends.client.pool import Key, Pool
+from lmbroker.backends.client.response import Response
+from lmbroker.backends.connections import Dropped, EndpointTo
+from lmbroker.backends.pieces import PIECE
+from lmbroker.call import Backend
+
+_CONTROLS = dict.fromkeys((*range(32), 127), " ")
+
+_DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
+
+
+def _unheard(backend: str, why: str) -> None: ...
+
+
+class Lean:
+    """Sends requests. Holds the idle connections; ``dropped`` hears of those given up."""
+
+    def __init__(self, reactor: Any, endpoint_to: EndpointTo, dropped: Dropped = _unheard) -> None:
+        self._pool = Pool(reactor, dropped)
+        self._endpoint_to = endpoint_to
+
+    def exchange(
+        self,
+        backend: Backend,
+        fields: Mapping[str, str],
+        connect_timeout: float,
+        *,
+        fresh: bool,
+    ) -> "Exchange":
+        """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
+        used before."""
+        return Exchange(self._pool, self._endpoint_to, backend, fields, connect_timeout, fresh)
+
+    def make_room(self) -> None:
+        """Let go of the idle connections: their descriptors are needed."""
+        self._pool.make_room()
+
+    def close(self) -> "Deferred[Any]":
+        """Close the idle connections; fires when they are."""
+        return self._pool.close_all()
+
+
+@implementer(IAgent)
+class Exchange:
+    """The ``IAgent`` of one request to one backend.
+
+    It knows the request's headers. Those that ``request`` is given are treq's own wishes, and go
+    nowhere: cookies in either direction, compression. Until the head of the response is here it
+    is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
+    whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
+    ``reused``: its connection was used before.
+    """
+
+    __slots__ = (
+        "_backend",
+        "_connect_timeout",
+        "_endpoint_to",
+        "_fields",
+        "_fresh",
+        "_pool",
+        "_response",
+        "reused",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        endpoint_to: EndpointTo,
+        backend: Backend,
+        fields: Mapping[str, str],
+        connect_timeout: float,
+        fresh: bool,
+    ) -> None:
+        self.reused = False
+        self._pool = pool
+        self._endpoint_to = endpoint_to
+        self._backend = backend
+        self._fields = fields
+        self._connect_timeout = connect_timeout
+        self._fresh = fresh
+        self._response = Response()
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "Deferred[IResponse]":
+        backend = self._backend
+        keep = backend.keepalive
+        proxy = backend.proxy.shown if backend.proxy is not None else ""
+        target, before, key = _target(uri, backend.name, backend.ca, backend.client_cert, proxy)
+        body: Any = bodyProducer
+        content = b"" if body is None else body.content
+        length = b"" if body is None else b"Content-Length: %d\r\n" % len(content)
+        close = b"" if keep else b"Connection: close\r\n"
+        rest = content if len(content) > PIECE else b""
+        head = (method, before, _lines(self._fields), close, length, b"\r\n")
+        request = b"".join(head if rest else (*head, content))
+        connection = None if self._fresh or not keep else self._pool.take(key)
+        if connection is None:
+            endpoint = self._endpoint_to(backend, target, self._connect_timeout)
+            made: Deferred[Any] = endpoint.connect(_Opening(self._pool, key))
+            return made.addCallbacks(
+                Connection.send, _not_made, (request, keep, self._response, rest)
+            )
+        self.reused = True
+        return connection.send(request, keep, self._response, rest)
+
+    def abort(self) -> None:
+        """Close the connection now, unless the response has ended."""
+        self._response.stopProducing()
+
+
+def _not_made(reason: Failure) -> Failure:
+    """Who asked for it has left."""
+    return Failure(CancelledError()) if reason.check(ConnectingCancelledError) else reason
+
+
+def _lines(fields: Mapping[str, str]) -> bytes:
+    """Header lines; values with a blank in the place of each control character."""
+    if not "".join(fields.values()).isprintable():
+        fields = {name: value.translate(_CONTROLS) for name, value in fields.items()}
+    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode()
+
+
+class _Opening(Factory):
+    """Makes the connection of one attempt to connect."""
+
+    noisy = False
+
+    def __init__(self, pool: Pool, key: Key) -> None:
+        self._pool = pool
+        self._key = key
+
+    def buildProtocol(self, addr: Any) -> Connection:
+        return Connection(self._pool, self._key)
+
+
+@lru_cache(maxsize=1024)
+def _target(
+    uri: bytes, backend: str, ca: str, client_cert: str, proxy: str
+) -> tuple[URI, bytes, Key]:
+    """Where a URI leads, what a request to it begins with but for its method, and to whom its
+    connections belong."""
+    target = URI.fromBytes(uri)
+    host = b"[%b]" % target.host if b":" in target.host else target.host
+    if (target.scheme, target.port) not in _DEFAULT_PORTS:
+        host = b"%b:%d" % (host, target.port)
+    line = b" %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n" % (target.originForm, host)
+    key = (target.scheme, target.host, target.port, backend, ca, client_cert, proxy)
+    return target, line, key

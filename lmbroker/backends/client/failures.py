@@ -1,0 +1,112 @@
+"""Which of our errors a failure of a client is: ours and Twisted's fail alike."""
+
+import re
+from typing import Any
+
+from OpenSSL.SSL import Error as OpenSSLError
+from service_identity import VerificationError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+
+from lmbroker.backends.connections import TooLong
+from lmbroker.backends.proxy_tunnel import ProxyFailed
+from lmbroker.backends.resolver import SHORTAGES
+from lmbroker.errors import Broken, ErrorInfo, OutOfResources, TimedOut, Unreachable
+
+_ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerationFailed)
+
+
+_CERTIFICATE_REFUSED = re.compile(r"alert (?:.*certificate|unknown ca|access denied)")
+"""What OpenSSL says of the alerts of a server that did not like our certificate (RFC 8446, 6.2). A
+server of TLS 1.2 says no more than "handshake failure" where there was none."""
+
+
+class StaleConnection(Exception):
+    """A kept-alive connection died before the backend can have begun to work on our request."""
+
+
+def _cause(error: Exception) -> Any:
+    """What is inside Twisted's wrappings."""
+    reasons: list[Any] = [error]
+    while isinstance(reasons[0], _ANSWER_LOST):
+        reasons = [reason.value for reason in reasons[0].reasons] or [None]
+    return reasons[0]
+
+
+def reason_of(error: Exception) -> str:
+    """Why a handshake failed, as OpenSSL or service_identity say it."""
+    cause = _cause(error)
+    if isinstance(cause, VerificationError):
+        return "the certificate is for another name"
+    said = cause.args[0] if cause.args else ""
+    if isinstance(said, list):
+        said = "; ".join(str(entry[-1]) for entry in said)
+    return str(said) or type(cause).__name__
+
+
+def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
+    """Which of ours a failure of a request is. ``late``: it was given up for the time that it
+    took; ``reused``: its connection was used before."""
+    if late:
+        return TimedOut(slow("the backend sent no answer in time", "timeout_headers"))
+    if isinstance(error, StaleConnection):
+        return error
+    if isinstance(error, ResponseFailed) and error.reasons[0].check(TooLong):
+        return broken("the backend's response headers are too large", "bad_response")
+    if isinstance(error, ProxyFailed):
+        return _of_the_proxy(error)
+    cause = _cause(error)
+    if isinstance(cause, DNSLookupError):
+        return Unreachable(unreachable("the backend's host name was not found", "dns"))
+    if isinstance(cause, TimeoutError):
+        return TimedOut(
+            slow("connecting to the backend took too long", "timeout_connect"), sent=False
+        )
+    if isinstance(cause, ConnectionRefusedError):
+        return Unreachable(unreachable("the backend refused the connection", "refused"))
+    if isinstance(cause, ConnectError) and cause.osError in SHORTAGES:
+        return OutOfResources()
+    if isinstance(cause, ConnectError):
+        return Unreachable(unreachable("the backend cannot be reached", "unreachable"))
+    if isinstance(cause, OpenSSLError | VerificationError) and not reused:
+        message = "a secure connection to the backend failed"
+        if _CERTIFICATE_REFUSED.search(reason_of(error)):
+            message = "the backend did not accept the broker's client certificate, or got none"
+        return Unreachable(unreachable(message, "tls"), phase="tls")
+    if isinstance(error, _ANSWER_LOST) and _of_the_network(cause, reused):
+        return broken("the backend closed the connection", "closed_before_headers")
+    return broken("the backend's answer is not valid HTTP", "bad_response")
+
+
+def _of_the_proxy(error: ProxyFailed) -> Exception:
+    message = f"there is no way through the proxy to the backend: {error.reason}"
+    if error.code == "timeout_connect":
+        return TimedOut(slow(message, error.code), phase="proxy", sent=False)
+    return Unreachable(unreachable(message, error.code), phase="proxy")
+
+
+def _of_the_network(cause: Any, reused: bool) -> bool:
+    """Of a connection that had been used before, TLS fails only when it ends."""
+    return reused or type(cause).__module__.startswith("twisted.internet")
+
+
+def broken(message: str, code: str) -> Broken:
+    return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code))
+
+
+def slow(message: str, code: str) -> ErrorInfo:
+    return ErrorInfo(kind="timeout", message=message, code=code)
+
+
+def unreachable(message: str, code: str) -> ErrorInfo:
+    return ErrorInfo(kind="unreachable", message=message, code=code)

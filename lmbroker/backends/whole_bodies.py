@@ -1,0 +1,128 @@
+"""Whole answers in memory: collected from backends, within bounds."""
+
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+
+from lmbroker.backends.client.failures import broken, slow
+from lmbroker.call import Timeouts
+from lmbroker.errors import AttemptFailed, BrokerError, Refused, TimedOut
+
+
+class Room:
+    """Room for so many bytes of all answers together."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+
+class Held:
+    """What one answer takes of the room, for as long as anybody keeps this."""
+
+    __slots__ = ("_room", "_size")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size = 0
+
+    def more(self, size: int) -> bool:
+        """Take so many bytes more; False where they are not there."""
+        self._size += size
+        self._room.taken += size
+        return self._room.taken <= self._room.most
+
+    def __del__(self) -> None:
+        self._room.taken -= self._size
+
+
+class Collector(Protocol):
+    """Collects a body of at most ``limit`` bytes; silence and a body that never ends are errors,
+    and so is a want of ``room``."""
+
+    def __init__(self, limit: int, room: Room | None = None) -> None:
+        self.outcome: bytes | BrokerError | None = None
+        """The body, or why there is none; None while it comes."""
+        self.held = None if room is None else Held(room)
+        self._done: Deferred[None] | None = None
+        self._body = BytesIO()
+        self._size = 0
+        self._limit = limit
+        self._idle = 0.0
+        self._timers: tuple[Any, ...] = ()
+
+    def watch(self, clock: Any, timeouts: Timeouts) -> "Deferred[None]":
+        """From now on mind the time: most bodies are whole with the first read. Fires when there
+        is an outcome."""
+        self._idle = timeouts.idle
+        self._timers = (
+            clock.callLater(timeouts.idle, self._silent),
+            clock.callLater(timeouts.total, self._too_long),
+        )
+        self._done = Deferred()
+        return self._done
+
+    def body(self) -> bytes:
+        """Raises the outcome where it is no body."""
+        if isinstance(self.outcome, bytes):
+            return self.outcome
+        assert self.outcome is not None
+        raise self.outcome
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._timers and self._timers[0].active():
+            self._timers[0].reset(self._idle)
+        if self.outcome is not None:
+            return
+        self._size += len(data)
+        if self._size > self._limit:
+            self._end(oversized())
+        elif self.held is not None and not self.held.more(len(data)):
+            self._end(_no_room())
+        else:
+            self._body.write(data)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        if reason.check(ResponseDone, PotentialDataLoss):
+            # No copy: the buffer itself, cut to its size.
+            self._end(self._body.getvalue())
+        else:
+            self._end(broken("the backend closed the connection in its answer", "truncated"))
+
+    def _silent(self) -> None:
+        self._end(TimedOut(slow("the backend stopped in its answer", "timeout_idle")))
+
+    def _too_long(self) -> None:
+        self._end(TimedOut(slow("the backend's answer took too long", "timeout_total")))
+
+    def _end(self, outcome: bytes | BrokerError) -> None:
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        if self.outcome is None:
+            self.outcome = outcome
+            self._body = BytesIO()
+            if not isinstance(outcome, bytes):
+                # At once: the error and where it was raised hold each other, and this.
+                self.held = None
+            if self._done is not None:
+                self._done.callback(None)
+
+
+def oversized() -> AttemptFailed:
+    """The error of an answer above its limit."""
+    return broken("the backend's answer is too large", "oversized")
+
+
+def _no_room() -> Refused:
+    return Refused(
+        "overloaded",
+        "the broker has as many answers in memory as it may",
+        code="too_many_answers",
+        retry_after="1",
+    )

@@ -1,0 +1,45 @@
+"""The headers of an answer that a client sees: what the backend said, and who answered."""
+
+from lmbroker import headers
+from lmbroker.backends.sending import BackendAnswer
+from lmbroker.call import Alias, Call, Record, Target
+from lmbroker.headers import Pairs
+from lmbroker.redaction import redact_header, redact_headers
+from lmbroker.translation import rate_limit_headers
+from lmbroker.translation.losses import listed
+
+
+def answer_headers(
+    call: Call, record: Record, alias: Alias, target: Target, answer: BackendAnswer, now: float
+) -> Pairs:
+    """All but content type and length; ``now`` is in unix seconds."""
+    secrets = target.backend.secrets
+    backend_id = headers.backend_request_id(answer.headers)
+    return (
+        *redact_headers(headers.from_backend(answer.headers), secrets),
+        *(limit_headers(call, alias, target, answer, now) if alias.expose_limits else ()),
+        *headers.identity(
+            call.dialect,
+            call.id,
+            backend_id=None if backend_id is None else redact_header(backend_id, secrets),
+            backend=target.backend.name,
+            model=target.model,
+            dropped=listed(record.dropped) if record.dropped else "",
+            changed=listed(record.changed) if record.changed else "",
+            attempts=len(record.attempts),
+        ),
+    )
+
+
+def limit_headers(
+    call: Call, alias: Alias, target: Target, answer: BackendAnswer, now: float
+) -> Pairs:
+    """What a backend tells of its rate limits, as far as clients of ``alias`` may see it."""
+    limits = rate_limit_headers.for_client(
+        answer.headers,
+        target.backend.dialect,
+        call.dialect,
+        expose_limits=alias.expose_limits,
+        now=now,
+    )
+    return redact_headers(limits, target.backend.secrets)

@@ -1,0 +1,97 @@
+"""What goes back to a client: an answer that is whole, or one that is still coming."""
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IConsumer
+
+from lmbroker.backends.pieces import PIECE, Pieces
+from lmbroker.backends.whole_bodies import Held
+from lmbroker.broker.relay import Relay
+from lmbroker.call import Record
+from lmbroker.errors import ErrorInfo
+from lmbroker.headers import Pairs
+from lmbroker.translation.losses import in_answer
+from lmbroker.workflows.contract import Transform, Unary
+from lmbroker.workflows.conversion import EVENT_STREAM
+
+STREAM_HEADERS: Pairs = (
+    ("content-type", EVENT_STREAM),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)
+
+
+class Answer(Protocol):
+    """What goes back: status and headers at once, the body through ``deliver``."""
+
+    status: int
+    headers: Pairs
+
+    async def deliver(self, consumer: IConsumer) -> None: ...
+
+    def fail(self, error: ErrorInfo) -> None:
+        """End it now, with ``error`` where it is not whole yet."""
+        ...
+
+
+class WholeAnswer:
+    """An answer whose body is known."""
+
+    def __init__(
+        self, status: int, headers: Pairs, body: bytes, record: Record, held: Held | None = None
+    ) -> None:
+        """``held`` is kept as long as this is."""
+        self.status = status
+        self.headers = (*headers, ("content-length", str(len(body))))
+        self._body = body
+        self._held = held
+        self._record = record
+
+    async def deliver(self, consumer: IConsumer) -> None:
+        if len(self._body) > PIECE:
+            await Pieces(self._body, consumer).done
+        else:
+            consumer.write(self._body)
+        self._record.outcome = "complete"
+        self._record.bytes_out = len(self._body)
+
+    def fail(self, error: ErrorInfo) -> None:
+        """It is whole already."""
+
+
+class StreamAnswer:
+    """An answer that is still coming."""
+
+    def __init__(self, status: int, headers: Pairs, relay: Relay, record: Record) -> None:
+        self.status = status
+        self.headers = headers
+        self._relay = relay
+        self._record = record
+
+    def fail(self, error: ErrorInfo) -> None:
+        self._relay.fail(error)
+
+    async def deliver(self, consumer: IConsumer) -> None:
+        relay, record = self._relay, self._record
+        transform = relay.transform
+        try:
+            await relay.deliver(consumer)
+        finally:
+            record.bytes_out = relay.bytes_out
+            record.first_event_at = record.first_event_at or relay.first_event_at
+            note_losses(record, transform)
+            record.usage = transform.usage
+            record.stop = transform.stop
+        if transform.phase == "complete":
+            record.outcome = "complete"
+        else:
+            record.outcome = "stream_error"
+            if transform.error is not None:
+                record.code = transform.error.label
+
+
+def note_losses(record: Record, answer: Unary | Transform) -> None:
+    """Add what the answer lost to what the request lost."""
+    if answer.dropped or answer.changed:
+        record.dropped = (*record.dropped, *in_answer(answer.dropped))
+        record.changed = (*record.changed, *in_answer(answer.changed))

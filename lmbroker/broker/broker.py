@@ -1,0 +1,468 @@
+"""The hall: one method per operation; attempts and fallbacks end here.
+
+The point of no return is a ``return``: an operation may try several backends, but only before
+it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is told in-band.
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from lmbroker import headers
+from lmbroker.backends.sending import BackendAnswer, Sender
+from lmbroker.backends.whole_bodies import Room
+from lmbroker.broker.answer_headers import answer_headers, limit_headers
+from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
+from lmbroker.broker.model_listing import Listing
+from lmbroker.broker.relay import Relay
+from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
+from lmbroker.config.config import Config
+from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
+from lmbroker.redaction import redact_error, shown
+from lmbroker.routing import aliases, retries, suitability
+from lmbroker.routing.aliases import Route
+from lmbroker.routing.conversations import conversation_of, hashed
+from lmbroker.routing.failover import Courses
+from lmbroker.routing.keys import may_use, own_key
+from lmbroker.routing.target_health import Health
+from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
+from lmbroker.workflows import estimate, learned_rejections, meet
+from lmbroker.workflows.contract import Unary, Workflow
+from lmbroker.workflows.conversion import bad_answer, refused
+from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
+from lmbroker.workflows.listed_limits import ListedLimits
+from lmbroker.workflows.token_ratios import TokenRatios
+
+ERROR_BODY_LIMIT = 1024 * 1024
+
+
+_OWN_KEY_REFUSED = ErrorInfo(
+    kind="auth",
+    message="the backend does not take your API key",
+    status=401,
+    code="invalid_api_key",
+)
+
+
+CAPPED = ("chat", "completions")
+"""The operations that ask for tokens and for a number of answers."""
+
+
+class Broker:
+    """Answers calls. ``config`` may be replaced at any time: a call keeps what it began with.
+    ``listing`` knows the models.
+
+    ``clock`` is the reactor's (``IReactorTime``); ``wall`` gives unix seconds.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        backends: Sender,
+        observers: Sequence[Observer],
+        clock: Any,
+        wall: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._courses = Courses(Health(config.breaker), chance)
+        self._config = config
+        self._backends = backends
+        self._observers = tuple(observers)
+        self.clock = clock
+        self.wall = wall
+        self._learned = LearnedRejections()
+        self._ratios = TokenRatios()
+        self.listed = ListedLimits()
+        self.listing = Listing(config.index, backends, clock, self.listed)
+        self._answers = Room(config.limits.answers)
+        self.offload = Offload(clock, lambda: self._config.limits)
+
+    @property
+    def config(self) -> Config:
+        """What new calls go by."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._config = config
+        self._courses.health.rules = config.breaker
+        self._answers.most = config.limits.answers
+        self._courses.keep(config.aliases.values())
+        self.listing = Listing(config.index, self._backends, self.clock, self.listed)
+
+    # The memory of a call.
+
+    def open(self, call_id: str, operation: Any, dialect: Any) -> Record:
+        """Begin a call's record and tell the observers."""
+        record = Record(
+            id=call_id, operation=operation, dialect=dialect, opened_at=self.clock.seconds()
+        )
+        for observer in self._observers:
+            observer.opened(record)
+        return record
+
+    def close(self, record: Record) -> None:
+        """End a call's record and tell the observers; at most once."""
+        if record.closed_at is not None:
+            return
+        record.closed_at = self.clock.seconds()
+        if record.client_left:
+            record.outcome = "client_left"
+        self._courses.closed(record)
+        usage = record.usage
+        if record.estimated and usage is not None and not usage.estimated:
+            counted = usage.input + usage.cache_read + usage.cache_write
+            target = record.attempts[-1].target
+            self._ratios.learn(target, counted=counted, estimated=record.estimated)
+        for observer in self._observers:
+            observer.closed(record)
+
+    # The operations.
+
+    async def chat(self, call: Call, record: Record) -> Answer:
+        """Answer a call: one attempt after the other, as far as the rules of the alias go. What
+        happens before this returns may happen again elsewhere; nothing does afterwards.
+
+        Raises Refused or AttemptFailed, CancelledError when the client left.
+        """
+        call = aliases.asked_plainly(call, self._config.index)
+        route = self._route(call, record)
+        if call.operation != "chat":
+            served = aliases.serving(route, call.operation)
+            if served.targets:
+                # Otherwise the first target says why it has no such operation.
+                route = served
+        if route.caps is not None and call.operation in CAPPED:
+            if not call.short_fields and len(call.body) < LARGE_ENVELOPE:
+                route.caps.check(call)
+            else:
+                await self.offload.check(route.caps, call)
+        return await self._answer(call, record, route)
+
+    async def _answer(self, call: Call, record: Record, route: Route) -> Answer:
+        """The answer of one of the route's targets; raises as ``chat``."""
+        key, conversation = "", b""
+        if route.sticky:
+            key = aliases.sticky_key(route, call)
+        elif route.sticky is None and (len(route.targets) > 1 or route.keys):
+            found = conversation_of(call)
+            conversation = hashed(route.name, found) if found else b""
+        now = self.clock.seconds()
+        lacking: Sequence[str] = ()
+        if len(route.targets) > 1 and call.operation == "chat":
+            lacking = await self._lacking(call, route, now)
+        course = self._courses.begin(
+            record, route, call.alias, now, key=key, conversation=conversation, lacking=lacking
+        )
+        while True:
+            target = course.target(now)
+            try:
+                answer = await self._attempt(call, record, route, target, now)
+            except BrokerError as error:
+                # The course keeps it, but not what was there when it was raised: the call's body.
+                error.__traceback__ = None
+                pause = course.failed(error, self.clock.seconds(), self.wall())
+            else:
+                course.answered(self.clock.seconds())
+                return answer
+            finally:
+                if self._courses.health.changes:
+                    self._tell_changes()
+            call = headers.for_another_backend(call)
+            if pause:
+                await deferLater(self.clock, pause)
+            now = self.clock.seconds()
+
+    embeddings = chat
+
+    async def _lacking(self, call: Call, route: Route, now: float) -> Sequence[str]:
+        """What each target of ``route`` cannot take of ``call``, "" for those that suit it."""
+        needs = suitability.Needs(call)
+        targets = []
+        for each in route.targets:
+            target = aliases.named(each, call.alias)
+            learned = self._learned.overrides(target, now)
+            targets.append((target, {**learned, **route.overrides(target)}))
+        if any(suitability.may_be_too_long(needs, *each) for each in targets):
+            large = len(call.body) >= LARGE
+            # What we cannot read, its backend may: nothing is known of its length then.
+            with contextlib.suppress(Refused):
+                tokens = await self.offload.estimate(call) if large else estimate(call)
+                needs.tokens = self._ratios.scaled(tokens, targets[0][0])
+        return [suitability.lacking(needs, *each) for each in targets]
+
+    async def count_tokens(self, call: Call, record: Record) -> Answer:
+        """Count the tokens of a request: by a backend that can, estimated otherwise
+        (translation.md 7.3); raises as ``chat``."""
+        call = aliases.asked_plainly(call, self._config.index)
+        route = self._route(call, record)
+        while (counting := self._counting(route, call)).targets:
+            try:
+                return await self._answer(call, record, counting)
+            except AttemptFailed as error:
+                if not learned_rejections.counts_nothing(error):
+                    raise
+                target = record.attempts[-1].target
+                self._learned.learn(target, learned_rejections.NO_COUNT, self.clock.seconds())
+        large = len(call.body) >= LARGE
+        tokens = await self.offload.estimate(call) if large else estimate(call)
+        tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.alias))
+        body = msgspec.json.encode({"input_tokens": tokens})
+        head = (
+            ("content-type", "application/json"),
+            ("x-lmbroker-estimated", "true"),
+            *headers.identity(call.dialect, call.id, backend=route.targets[0].backend.name),
+        )
+        return WholeAnswer(200, head, body, record)
+
+    def _counting(self, route: Route, call: Call) -> Route:
+        """``route`` with those of its targets only that count tokens, as far as is known."""
+        now = self.clock.seconds()
+
+        def counts(target: Target) -> bool:
+            target = aliases.named(target, call.alias)
+            repairs = self._repairs(route, target, now)
+            backend = target.backend
+            known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
+            return known.counts_tokens and not self._learned.counts_nothing(target, now)
+
+        return aliases.only(route, counts)
+
+    def _repairs(self, alias: Alias, target: Target, now: float) -> Repairs:
+        listed = self.listed.overrides(target)
+        return Repairs(self._learned, target, alias.overrides(target), now, listed)
+
+    def _route(self, call: Call, record: Record) -> Route:
+        """Where the call's model name leads. Raises Refused where that is nowhere, or where its
+        caller may not go."""
+        route = self._config.alias(call.alias)
+        if route is not None:
+            record.alias = route.name
+            if may_use(call.caller, route.name, call.alias):
+                return route
+        self.log.info(
+            "Unknown model {model} ({why})",
+            model=shown(call.alias),
+            why="not for this key" if route is not None else "no alias has this name",
+            fields={"request_id": call.id, "caller": call.caller.name},
+        )
+        raise aliases.unknown_model(call.alias)
+
+    def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:
+        """A backend was checked (``checks``): it answered, or it failed."""
+        targets = [
+            target
+            for route in self.config.aliases.values()
+            for target in route.targets
+            if target.backend.name == backend
+        ]
+        after = None if failure is None else retries.retry_after(failure.info, self.wall())
+        self._courses.health.checked(targets, began, self.clock.seconds(), failure, after)
+        self._tell_changes()
+
+    def _tell_changes(self) -> None:
+        """Log what has become of the targets' health."""
+        changes = self._courses.health.changes
+        while changes:
+            change = changes.popleft()
+            emit = self.log.warn if change.after == "open" else self.log.info
+            emit(
+                "Backend {backend} model {model}{operation}{key}: {state} ({reason})",
+                backend=change.backend,
+                model=change.model,
+                operation="" if change.operation == "chat" else f" {change.operation}",
+                key=f" key {change.key}" if change.key else "",
+                state=change.after.replace("_", " "),
+                reason=change.reason or "-",
+            )
+
+    async def _attempt(
+        self, call: Call, record: Record, alias: Alias, target: Target, now: float
+    ) -> Answer:
+        """One target. What it refuses and the broker may change is repaired and tried again, at
+        most twice a call."""
+        if target.backend.clients_key:
+            target = self._with_own_key(target, call)
+        mode = call.mode or alias.mode
+        repairs = self._repairs(alias, target, now)
+        told: BackendRefused | None = None
+        while True:
+            overrides = repairs.overrides
+            workflow = meet(call, target, mode=mode, overrides=overrides)
+            workflow.ratio = self._ratios.of(target)
+            try:
+                answer = await self._try(call, record, alias, target, workflow, overrides)
+            except Refused:
+                if told is None:
+                    raise
+                # What was repaired may not be left out: the backend's words say more.
+                raise told from None
+            except BackendRefused as error:
+                # Not what was there when it was raised: this call's body.
+                error.__traceback__ = None
+                told = error
+                repair = None
+                if not record.client_left:
+                    if len(call.body) < LARGE:
+                        repair = workflow.repair(error.info)
+                    else:
+                        terms = Terms(call, target, mode, overrides)
+                        repair = await self.offload.repair(terms, workflow, error.info)
+                words, moment = error.info.message, self.clock.seconds()
+                if record.repairs == REPAIRS:
+                    if repairs.would_help(repair, words, moment) and mode != "strict":
+                        # The next call begins where this one ends: the client's own retry.
+                        error.info = msgspec.structs.replace(error.info, should_retry="true")
+                    raise
+                repair = repairs.add(repair, words, moment)
+                if repair is None or record.client_left:
+                    raise
+                record.repairs += 1
+                record.learned = (*record.learned, *repair.parameters)
+                self.log.info(
+                    "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
+                    backend=target.backend.name,
+                    parameters=", ".join(repair.parameters),
+                    model=target.model,
+                    kinds=", ".join(sorted(repair.kinds)),
+                )
+            else:
+                repairs.succeeded(self.clock.seconds())
+                return answer
+
+    def _with_own_key(self, target: Target, call: Call) -> Target:
+        """``target`` with the client's own key, for this call alone. Raises Refused."""
+        credential = own_key(self._config.keys, call.headers)
+        backend = msgspec.structs.replace(target.backend, credential=credential)
+        return msgspec.structs.replace(target, backend=backend)
+
+    async def _try(
+        self,
+        call: Call,
+        record: Record,
+        alias: Alias,
+        target: Target,
+        workflow: Workflow,
+        overrides: Mapping[str, Any],
+    ) -> Answer:
+        if len(call.body) < LARGE:
+            outbound = workflow.outbound()
+        else:
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            outbound = await self.offload.outbound(terms, workflow)
+        record.dropped, record.changed = workflow.dropped, workflow.changed
+        attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
+        record.attempts.append(attempt)
+        try:
+            answer = await self._backends.send(target.backend, outbound, target.timeouts)
+            attempt.status = answer.status
+            record.headers_at = self.clock.seconds()
+            return await self._receive(call, record, alias, target, workflow, answer, overrides)
+        except AttemptFailed as error:
+            error.clients_key = target.backend.clients_key
+            if error.clients_key and error.info.code == NOT_LET_IN.code:
+                # Told with status 200.
+                error.info = _OWN_KEY_REFUSED
+            error.info = redact_error(error.info, target.backend.secrets)
+            attempt.error = error.info.label
+            raise
+        except BrokerError as error:
+            attempt.error = error.info.label
+            raise
+        except CancelledError:
+            attempt.error = "cancelled"
+            raise
+        except Exception:
+            attempt.error = "internal_error"
+            raise
+        finally:
+            attempt.ended = self.clock.seconds()
+            for observer in self._observers:
+                observer.attempted(record, attempt)
+
+    async def _receive(
+        self,
+        call: Call,
+        record: Record,
+        alias: Alias,
+        target: Target,
+        workflow: Workflow,
+        answer: BackendAnswer,
+        overrides: Mapping[str, Any],
+    ) -> Answer:
+        if not 200 <= answer.status <= 299:
+            body = await answer.body(ERROR_BODY_LIMIT)
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            refusal = await self.offload.failure(
+                terms, workflow, answer.status, answer.headers, body
+            )
+            refusal.headers = limit_headers(call, alias, target, answer, self.wall())
+            raise refusal
+        now = int(self.wall())
+        streamed = answer.content_type == "text/event-stream"
+        if streamed and call.stream:
+            relay = await self._begin(workflow, answer, target.timeouts, now)
+            record.estimated = workflow.estimated
+            head = (
+                *STREAM_HEADERS,
+                *answer_headers(call, record, alias, target, answer, self.wall()),
+            )
+            return StreamAnswer(200, head, relay, record)
+        if answer.content_type and not streamed and workflow.opaque(answer.content_type):
+            body = await answer.body()
+            head = (
+                ("content-type", answer.content_type),
+                *headers.about_bytes(answer.headers),
+                *answer_headers(call, record, alias, target, answer, self.wall()),
+            )
+            return WholeAnswer(200, head, body, record)
+        if not streamed and "json" not in answer.content_type and answer.content_type:
+            if answer.content_type == "text/plain":
+                refused(await answer.body(ERROR_BODY_LIMIT))
+            answer.abort()
+            raise bad_answer(
+                "the backend answered with neither JSON nor an event stream", "wrong_content_type"
+            )
+        body = await answer.body(room=self._answers)
+        whole: Unary
+        if len(body) >= LARGE:
+            step: Literal["unary", "fold", "unfold"]
+            step = "unfold" if call.stream else "fold" if streamed else "unary"
+            terms = Terms(call, target, call.mode or alias.mode, overrides)
+            whole = await self.offload.answer(step, terms, workflow, body, now)
+        elif call.stream:
+            whole = workflow.unfold(body, now=now)
+        elif streamed:
+            whole = workflow.fold(body, now=now)
+        else:
+            whole = workflow.unary(body, now=now)
+        record.usage, record.stop = whole.usage, whole.stop
+        note_losses(record, whole)
+        record.first_event_at = self.clock.seconds()
+        head = (
+            ("content-type", whole.content_type),
+            *answer_headers(call, record, alias, target, answer, self.wall()),
+        )
+        return WholeAnswer(200, head, whole.body, record, answer.held)
+
+    async def _begin(
+        self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int
+    ) -> Relay:
+        """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
+        transform = workflow.transform(now=now)
+        relay = Relay(answer, transform, self.clock, timeouts)
+        answer.deliver(relay)
+        await relay.begun
+        if transform.phase == "failed" and transform.error is not None and relay.silent:
+            raise BackendRefused(transform.error, phase="first_event")
+        return relay

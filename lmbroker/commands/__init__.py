@@ -1,0 +1,1 @@
+"""The ``lmbroker`` command: one module for each of its subcommands."""

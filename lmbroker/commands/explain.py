@@ -1,0 +1,146 @@
+"""``lmbroker explain``: where a call would go and what the backend would get. Calls nobody."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from lmbroker import envelope, headers
+from lmbroker.call import Backend, Call, Operation, Target
+from lmbroker.config.config import Config
+from lmbroker.config.endpoints import operation_url
+from lmbroker.errors import Refused
+from lmbroker.routing import aliases, suitability
+from lmbroker.routing.aliases import Route
+from lmbroker.translation.profiles.profile import Source, told
+from lmbroker.workflows import estimate, meet
+
+_SOURCES = {"target": "configured at the target"}
+
+LEARNED = (
+    "what backends refuse, a running broker learns for an hour, but for what is configured here: "
+    "see `learned` in its access log, and the metric lmbroker_learned_total{backend,parameter}"
+)
+
+_WHY = {
+    "ordered": "in this order; the next one is for when those before it are not free",
+    "weighted": "drawn by weight",
+    "least-busy": "the one with the fewest calls under way for its weight first",
+    "fastest": "of two drawn by chance, the one where a call would wait less",
+}
+
+
+def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
+    """Lines for people. ``name`` is what a client asks for; ``body`` its request, None for no
+    request at all. Raises Refused for what the broker would refuse itself."""
+    route = config.alias(name)
+    if route is None:
+        raise aliases.unknown_model(name)
+    operation: Operation = "chat"
+    yield f"{name!r} leads to the alias {route.name!r}"
+    yield f"targets, {_WHY[route.strategy]}:"
+    for at, target in enumerate(route.targets):
+        yield f"  {at + 1}. {_target(route, at, aliases.named(target, name), dialect)}"
+    if route.sticky:
+        yield f"calls stay together by {', '.join(route.sticky)}"
+    elif route.sticky is None and (len(route.targets) > 1 or route.keys):
+        yield "the turns of a conversation stay together"
+    yield LEARNED
+    rules = route.retries
+    yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"
+    if route.caps is not None:
+        caps = msgspec.structs.asdict(route.caps).items()
+        yield "at most " + ", ".join(f"{name} {cap}" for name, cap in caps if cap is not None)
+    for at, target in enumerate(route.targets):
+        yield f"profile at {at + 1}.:"
+        yield from (f"  {line}" for line in _profile(route, aliases.named(target, name)))
+    if body is not None:
+        yield from _passed_over(route, name, dialect, body)
+        yield ""
+        yield from _sent(route, name, dialect, operation, body)
+
+
+def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator[str]:
+    """Which targets are tried last for this request, and why."""
+    if len(route.targets) == 1:
+        return
+    call = Call(id="offline", operation="chat", dialect=dialect, alias=name, body=body)
+    needs = suitability.Needs(call, estimate(call))
+    for at, target in enumerate(route.targets):
+        lack = suitability.lacking(needs, aliases.named(target, name), route.overrides(target))
+        if lack:
+            yield f"{at + 1}. is tried last for this request: {lack}"
+
+
+def _target(route: Route, at: int, target: Target, dialect: str) -> str:
+    backend = target.backend
+    way = "passed through" if backend.dialect == dialect else "translated"
+    weight = f", weight {route.weight(at):g}" if route.weights else ""
+    keys = [each.credential_ref for each in route.keyed(backend) if each.credential_ref]
+    told = f", keys {', '.join(keys)}" if keys else ", no key"
+    return (
+        f"{backend.name} ({backend.dialect}, {backend.url}) model {target.model}: "
+        f"{way}{weight}{told}"
+    )
+
+
+def _profile(route: Route, target: Target) -> Iterator[str]:
+    """The profile in force, and where each value comes from; what calls have taught a running
+    broker is not known here."""
+    backend = target.backend
+    layers: tuple[tuple[Source, Mapping[str, Any]], ...] = (
+        ("configured", route.profile),
+        ("target", target.profile),
+    )
+    for field, value, source in told(backend.dialect, target.model, backend.host, layers):
+        yield f"{field} = {_value(value)} ({_SOURCES.get(source, source)})"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _sent(
+    route: Route, name: str, dialect: Any, operation: Operation, body: bytes
+) -> Iterator[str]:
+    head = envelope.read(body)
+    target = aliases.named(route.targets[0], name)
+    call = Call(
+        id="offline",
+        operation=operation,
+        dialect=dialect,
+        alias=head.model,
+        body=body,
+        fields=head.fields,
+        stream=head.stream,
+    )
+    if route.caps is not None:
+        route.caps.check(call)
+    workflow = meet(call, target, mode=route.mode, overrides=route.overrides(target))
+    try:
+        outbound = workflow.outbound()
+    except Refused as refusal:
+        yield f"the first target would not be called: {refusal.info.message}"
+        return
+    yield f"the first target would get ({workflow.name}):"
+    for path in workflow.dropped:
+        yield f"  dropped: {path}"
+    for path in workflow.changed:
+        yield f"  changed: {path}"
+    backend = target.backend
+    url = operation_url(backend.url, outbound.path, backend.query, exact=backend.exact_root)
+    yield f"POST {url}"
+    for header, value in (*outbound.headers, *target.backend.headers, *_credential(target.backend)):
+        yield f"{header}: {value}"
+    yield ""
+    yield outbound.body.decode("utf-8", "replace")
+
+
+def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
+    """The headers that carry the credential, which itself does not show."""
+    for name, value in headers.credential_headers(backend):
+        before = "Bearer " if value.startswith("Bearer ") else ""
+        yield name, f"{before}{backend.credential}"

@@ -1,0 +1,378 @@
+"""The backends of the configuration file, named or inline: where they are, what they speak, and
+with which credentials."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+import msgspec
+
+from lmbroker.call import Backend, Proxy, Timeouts
+from lmbroker.config.client_certificate import Unusable, read_client_certificate
+from lmbroker.config.endpoints import backend_name, parse_proxy, parse_url, sends_in_clear
+from lmbroker.config.fields import read_fields
+from lmbroker.config.table import Table, describe
+from lmbroker.redaction import redact
+from lmbroker.secret import FileSecret, Secret
+
+DIALECTS = ("openai", "anthropic")
+CLIENT = "client"
+"""In the place of a key: each client's own."""
+MANY = 1_000_000
+DAY = 86400
+"""Seconds."""
+
+ReadFile = Callable[[str], str]
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+"""Names of environment variables that may be shown: what stands after ``env:`` by mistake may be
+a key."""
+_NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
+_NEARLY_IN_A_HEADER = re.compile(r"(?:[A-Za-z]+ +)?(?:\$|(?:env|file):)", re.IGNORECASE)
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_CREDENTIAL_HEADER = re.compile(
+    r"(?:^|-)(?:(?:proxy)?auth(?:orization|entication)?|tokens?|secrets?|passwords?|credentials?"
+    r"|cookies?)(?:-|$)|(?:^|-)(?:api|access|secret)?keys?$"
+)
+"""Headers whose value is a credential, by whole words of their name in lower case."""
+_QUERY_NAME = re.compile(r"[A-Za-z0-9._~$-]{1,64}")
+_OURS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "x-api-key",
+    }
+)
+"""Headers that the broker writes itself."""
+_KEY_HEADERS = ("authorization", "x-api-key")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Secrets:
+    """Resolves references to secrets, and reads the files that a configuration names.
+    ``literal``: a secret stood in the configuration itself."""
+
+    def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
+        self.warnings: list[str] = []
+        self.literal = False
+        self._environ = environ
+        self._read_file = read_file
+        self._in_files: dict[str, FileSecret] = {}
+
+    def credential(self, table: Table, key: str, reference: str) -> Secret | None:
+        """The secret that the value of ``key`` leads to; None after a complaint."""
+        if _is_reference(reference):
+            value = self._referred(table, key, reference)
+        elif _NEARLY_A_REFERENCE.match(reference):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the key itself')
+            value = ""
+        else:
+            value = self._literal(table, key, reference)
+        if not value.isascii() or not value.isprintable():
+            table.complain(key, "the key has characters that no HTTP header may hold")
+            value = ""
+        return self._secret(reference, value) if value else None
+
+    def password(self, table: Table, key: str, reference: str) -> Secret | None:
+        """The password that stands in the value of ``key``; None after a complaint."""
+        if _is_reference(reference):
+            value = self._referred(table, key, reference)
+        elif _NEARLY_A_REFERENCE.match(reference):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the password itself')
+            value = ""
+        else:
+            value = self._literal(table, key, unquote(reference))
+        if not value.isprintable():
+            table.complain(key, "the password has characters that none may have")
+            value = ""
+        return Secret(value) if value else None
+
+    def header(self, table: Table, key: str, written: str) -> str | Secret:
+        """The value of the header ``key``, a Secret where it came by reference or looks like a
+        credential; "" after a complaint."""
+        value = written
+        secret = True
+        if _is_reference(written):
+            value = self._referred(table, key, written)
+        elif _NEARLY_IN_A_HEADER.match(written):
+            table.complain(key, 'expected "env:NAME", "file:/path" or the value, and nothing else')
+            value = ""
+        elif _CREDENTIAL_HEADER.search(key.lower()) or redact(written.encode()) != written.encode():
+            value = self._literal(table, key, written)
+        else:
+            secret = False
+        if not value.isascii() or not value.isprintable():
+            table.complain(key, "the value has characters that no HTTP header may hold")
+            value = ""
+        return self._secret(written, value) if value and secret else value
+
+    def _secret(self, reference: str, value: str) -> Secret:
+        """One for each file, however many backends name it."""
+        kind, _, path = reference.partition(":")
+        if kind != "file":
+            return Secret(value)
+        return self._in_files.setdefault(path, FileSecret(value, path))
+
+    def _referred(self, table: Table, key: str, reference: str) -> str:
+        """What a reference leads to; "" after a complaint."""
+        kind, _, rest = reference.partition(":")
+        if kind == "file":
+            if rest.startswith("/"):
+                return self.file(table, key, rest).strip()
+            table.complain(key, 'expected an absolute path after "file:"')
+            return ""
+        value = self._environ.get(rest, "").strip()
+        if not value:
+            name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
+            table.complain(key, f"the environment variable {name} is not set")
+        return value
+
+    def _literal(self, table: Table, key: str, value: str) -> str:
+        self.literal = True
+        self.warnings.append(
+            f'{table.path(key)}: the key stands in the file itself; use "env:NAME" or "file:/path"'
+        )
+        return value
+
+    def file(self, table: Table, key: str, path: str) -> str:
+        """The text of a file; "" after a complaint."""
+        try:
+            text = self._read_file(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            table.complain(key, f"the file {path!r} cannot be read: {reason}")
+            return ""
+        if not text.strip():
+            table.complain(key, f"the file {path!r} is empty")
+        return text
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend as a configuration tells it. ``keyed`` has it once per key where it has several;
+    ``timeouts`` are its own, which a model may overrule."""
+
+    backend: Backend
+    keyed: tuple[Backend, ...] = ()
+    timeouts: Mapping[str, float] = {}
+
+
+class Backends:
+    """Reads backends; inline ones that are the same become one object."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._inline: dict[tuple[Any, ...], Placed] = {}
+        self.named: dict[str, Placed] = {}
+
+    def read(self, root: Table) -> None:
+        """The ``[[backends]]`` tables."""
+        for table in root.tables("backends") if root.has("backends") else ():
+            name = table.text("name", required=True)
+            if name and _NAME.fullmatch(name) is None:
+                table.complain(
+                    "name",
+                    f"found {describe(name)}, expected up to 64 letters, digits, dots, "
+                    "hyphens and underscores",
+                )
+            elif name in self.named:
+                table.complain("name", f"found {describe(name)}, which another backend has already")
+            dialect: Any = table.text("type", required=True, choices=DIALECTS)
+            placed = self._placed(table, dialect, name)
+            table.done()
+            if placed is not None and name:
+                self.named[name] = placed
+
+    def inline(self, table: Table, dialect: Any) -> Placed | None:
+        """The backend of a model's own ``target``; the caller asks ``table`` whether it is done."""
+        return self._placed(table, dialect, "")
+
+    def _placed(self, table: Table, dialect: Any, name: str) -> Placed | None:
+        exact = table.any("root") is not None
+        if exact and table.any("url") is not None:
+            table.complain("root", "cannot stand beside url: use the one or the other")
+        place = "root" if exact else "url"
+        url = table.text(place, required=True)
+        references = self._references(table)
+        fields = self._fields(table)
+        timeouts = read_fields(table.table("timeouts"), Timeouts)
+        if url:
+            url, problem = parse_url(url, exact=exact)
+            if problem:
+                table.complain(place, problem)
+        clients_key = references == [("api_key", CLIENT)]
+        if not clients_key and any(reference == CLIENT for _, reference in references):
+            table.complain("api_keys", f'"{CLIENT}" stands alone, as api_key')
+        credentials = [
+            (None if clients_key else self._secrets.credential(table, key, reference), reference)
+            for key, reference in references
+        ]
+        if not url:
+            return None
+        secret = any(isinstance(value, Secret) for _, value in fields["headers"])
+        keyed = clients_key or any(credential for credential, _ in credentials)
+        if (secret or keyed) and sends_in_clear(url):
+            self._secrets.warnings.append(
+                f"{table.path(place)}: the key goes over the network in clear"
+            )
+        # Secrets all print alike: the headers as they are written tell them apart.
+        told = (*map(str, fields.values()), repr(table.any("headers")))
+        told = (*told, repr(table.any("proxy")), repr(table.any("client_key")))
+        identity = (url, exact, dialect, *references, *told, *timeouts.items())
+        if not name and identity in self._inline:
+            return self._inline[identity]
+        taken = {*self.named, *(known.backend.name for known in self._inline.values())}
+        backends = tuple(
+            Backend(
+                name=name or backend_name(url, taken),
+                url=url,
+                exact_root=exact,
+                dialect=dialect,
+                credential=credential,
+                credential_ref=_shown(reference),
+                clients_key=clients_key,
+                **fields,
+            )
+            for credential, reference in credentials or [(None, "")]
+        )
+        placed = Placed(
+            backend=backends[0],
+            keyed=_told_apart(backends) if len(backends) > 1 else (),
+            timeouts=timeouts,
+        )
+        if not name:
+            self._inline[identity] = placed
+        return placed
+
+    def _references(self, table: Table) -> list[tuple[str, str]]:
+        """(key of the table, reference) of every credential."""
+        one = table.text("api_key", secret=True)
+        several = table.texts("api_keys", secret=True) or []
+        if one and several:
+            table.complain("api_keys", "cannot stand beside api_key: use the one or the other")
+        if one:
+            return [("api_key", one)]
+        return [(f"api_keys[{number}]", each) for number, each in enumerate(several)]
+
+    def _fields(self, table: Table) -> dict[str, Any]:
+        ca_file = table.text("ca")
+        ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
+        if ca and "-----BEGIN CERTIFICATE-----" not in ca:
+            table.complain("ca", f"the file {ca_file!r} holds no certificate")
+        return {
+            "ca": ca,
+            **self._client_certificate(table),
+            "proxy": self._proxy(table),
+            "max_in_flight": table.integer("max_in_flight", 0, least=1, most=MANY) or None,
+            "queue": table.integer("queue", 100, least=0, most=MANY),
+            "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
+            "keepalive": table.boolean("keepalive", True),
+            "omit_attribution": table.boolean("omit_attribution", False),
+            "check_interval": table.number("check_interval", 0, least=1, most=DAY) or None,
+            "headers": self._headers(table.table("headers")),
+            "query": _query(table.table("query")),
+            "key_header": _key_header(table),
+            "passthrough_errors": table.text(
+                "passthrough_errors", "known-words", choices=("known-words", "as-is")
+            ),
+        }
+
+    def _client_certificate(self, table: Table) -> dict[str, Any]:
+        """Our certificate for the backend and its key, as PEM. The key may stand with it."""
+        cert_file, key_file = table.text("client_cert"), table.text("client_key")
+        if key_file and not cert_file:
+            table.complain("client_key", "needs client_cert, the certificate that it belongs to")
+        if not cert_file:
+            return {}
+        certificates = self._secrets.file(table, "client_cert", cert_file)
+        key = self._secrets.file(table, "client_key", key_file) if key_file else certificates
+        if not certificates.strip() or not key.strip():
+            return {}
+        try:
+            read_client_certificate(certificates, key)
+        except Unusable as error:
+            table.complain(error.field, error.problem)
+            return {}
+        shown = "\n".join(_CERTIFICATE.findall(certificates))
+        return {"client_cert": shown, "client_key": Secret(key)}
+
+    def _proxy(self, table: Table) -> Proxy | None:
+        written = table.text("proxy", secret=True)
+        if not written:
+            return None
+        scheme, separator, rest = written.partition("://")
+        credentials, _, address = rest.rpartition("@")
+        host, port, problem = parse_proxy(f"{scheme}{separator}{address}")
+        user, _, reference = credentials.partition(":")
+        user = unquote(user)
+        if not user.isprintable() or ":" in user or (reference and not user):
+            problem = problem or "a proxy's user has a name without colons and control characters"
+        if problem:
+            table.complain("proxy", problem)
+            return None
+        password = self._secrets.password(table, "proxy", reference) if reference else None
+        return Proxy(host=host, port=port, user=user, password=password)
+
+    def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:
+        found: list[tuple[str, str | Secret]] = []
+        for name in table.names():
+            # It may be a credential, for a gateway in between.
+            written = table.text(name, secret=True)
+            plain = _HEADER.fullmatch(name) is not None
+            if not plain or name.lower() in _OURS:
+                hint = (
+                    "; the key of a backend is its api_key" if name.lower() in _KEY_HEADERS else ""
+                )
+                table.complain(name if plain else "?", f"no header that may be set here{hint}")
+            elif written:
+                found.append((name.lower(), self._secrets.header(table, name, written)))
+        return tuple(found)
+
+
+def _query(table: Table) -> str:
+    """The query that goes with each request, encoded."""
+    pairs = []
+    for name in table.names():
+        value = table.text(name)
+        if _QUERY_NAME.fullmatch(name) is None:
+            table.complain("?", f"found {describe(name)}, expected the name of a query parameter")
+        else:
+            pairs.append((name, value))
+    return urlencode(pairs, quote_via=quote)
+
+
+def _key_header(table: Table) -> str:
+    """The header that carries the key, in lower case; "" for the usual one."""
+    name = table.text("api_key_header").lower()
+    if name and (_HEADER.fullmatch(name) is None or (name in _OURS and name not in _KEY_HEADERS)):
+        table.complain("api_key_header", "expected the name of a header that may carry a key")
+        return ""
+    return name
+
+
+def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """Keys that stand in the file itself have no name of their own: they are numbered."""
+    return tuple(
+        msgspec.structs.replace(backend, credential_ref=f"literal {number}")
+        if backend.credential_ref == "literal"
+        else backend
+        for number, backend in enumerate(backends)
+    )
+
+
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:"))
+
+
+def _shown(reference: str) -> str:
+    """``reference`` without the secret."""
+    if _is_reference(reference) or reference == CLIENT:
+        return reference
+    return "literal" if reference else ""

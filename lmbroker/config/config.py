@@ -1,0 +1,298 @@
+"""TOML -> a frozen, typed ``Config``; every mistake is one line that names file, key path, what
+was found and what was expected. All mistakes of a file are told at once, no secret in any.
+
+Pure: the environment and the files that secrets come from are arguments.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from lmbroker.call import Timeouts
+from lmbroker.config.backends import DAY, Backends, ReadFile, Secrets
+from lmbroker.config.endpoints import (
+    ANY_ORIGIN,
+    CERTIFICATES,
+    PRACTICE,
+    host_problem,
+    is_loopback,
+    is_public,
+    listen_on,
+    origin_problem,
+    parse_endpoint,
+)
+from lmbroker.config.fields import read_struct
+from lmbroker.config.models import NOT_IN_RETRIES, Models
+from lmbroker.config.table import NotTOML, Table, describe, read_toml
+from lmbroker.limits import BODIES, Limits
+from lmbroker.redaction import redact
+from lmbroker.routing.aliases import Aliases, Route
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.keys import HASH, Key, digest_of
+from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.retries import Retries
+
+DRAIN = 30.0
+"""Seconds."""
+
+MOST_WORKERS = 64
+
+Engine = Literal["lean", "stock"]
+"""Our own HTTP layers, or Twisted's."""
+
+TIB = 1 << 40
+"""Bytes."""
+
+_PATH = re.compile(r"/[a-z0-9_/]{0,60}")
+"""Paths that may be shown: what stands where one belongs may be a key."""
+
+LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``complaints`` has one line per mistake."""
+
+    def __init__(self, complaints: tuple[str, ...]) -> None:
+        super().__init__("\n".join(complaints))
+        self.complaints = complaints
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
+    is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
+    although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
+    after the daemon was told to stop; ``drain_delay``: for so long before that it serves on as
+    before, but says that it is not ready. ``engine``: which HTTP layers carry the bytes.
+    ``workers``: how many processes serve. ``cors_origins``: whose web pages may call us."""
+
+    listen: tuple[str, ...]
+    metrics_listen: tuple[str, ...] = ()
+    open: bool = False
+    drain_timeout: float = DRAIN
+    drain_delay: float = 0.0
+    engine: Engine = "lean"
+    workers: int = 1
+    cors_origins: tuple[str, ...] = ()
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a configuration file says. ``warnings`` are what is legal but unwise.
+    ``holds_a_key``: a credential stands in the file itself."""
+
+    log_level: str
+    server: Server
+    aliases: Mapping[str, Route]
+    default: str = ""
+    """The alias of names that lead nowhere else."""
+    keys: tuple[Key, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    retries: Retries = Retries()
+    breaker: BreakerRules = BreakerRules()
+    warnings: tuple[str, ...] = ()
+    holds_a_key: bool = False
+    index: Any = None
+    """Made from the aliases."""
+
+    def __post_init__(self) -> None:
+        index = Aliases(self.aliases.values(), self.default)
+        msgspec.structs.force_setattr(self, "index", index)
+
+    def alias(self, name: str) -> Route | None:
+        """Where the model name of a client leads, None for one that nobody configured."""
+        found: Route | None = self.index.find(name)
+        return found
+
+
+def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
+    """The configuration that ``text`` holds; ``name`` is the file's name in complaints.
+
+    ``read_file`` gives the text of a file that the configuration names and may raise OSError or
+    ValueError. Raises ConfigError.
+    """
+    try:
+        raw = read_toml(text)
+    except NotTOML as error:
+        raise ConfigError((f"{name}: {error}",)) from None
+    complaints: list[str] = []
+    root = Table(raw, "", complaints)
+    secrets = Secrets(environ, read_file)
+    log_level = root.text("log_level", "info", choices=LOG_LEVELS)
+    keys = _keys(root, secrets)
+    server = _server(root.table("server"), secrets, bool(keys))
+    timeouts = read_struct(root.table("timeouts"), Timeouts)
+    limits = _limits(root.table("limits"))
+    retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
+    breaker = read_struct(root.table("breaker"), BreakerRules)
+    backends = Backends(secrets)
+    backends.read(root)
+    caps = Caps(max_tokens=limits.max_tokens, n=limits.n)
+    aliases = Models(backends, timeouts, retries, caps).read(root)
+    default = root.text("default")
+    if default and default not in aliases:
+        root.complain("default", f"found {describe(default)}, which no model has as its alias")
+    root.done()
+    if complaints:
+        raise ConfigError(tuple(f"{name}: {_shown(complaint)}" for complaint in complaints))
+    secrets.warnings += _proxies_unused(environ, aliases)
+    return Config(
+        log_level=log_level,
+        server=server,
+        aliases=aliases,
+        keys=keys,
+        timeouts=timeouts,
+        limits=limits,
+        retries=retries,
+        breaker=breaker,
+        default=default,
+        warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
+        holds_a_key=secrets.literal,
+    )
+
+
+def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) -> list[str]:
+    """The warning for a proxy that the environment names, where no backend is reached through one
+    and some are not on this machine. What it names is not shown: a password may stand in it."""
+    named = [
+        name
+        for each in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+        for name in (each, each.lower())
+        if environ.get(name)
+    ]
+    backends = [target.backend for route in aliases.values() for target in route.targets]
+    away = [each for each in backends if each.url != PRACTICE and not is_loopback(each.host)]
+    if not named or not away or any(each.proxy is not None for each in backends):
+        return []
+    return [
+        f"the environment names a proxy ({', '.join(named)}), which the broker does not use: a "
+        'backend that is reached through one says so, with proxy = "http://HOST:PORT"'
+    ]
+
+
+def _shown(line: str) -> str:
+    """``line`` without what looks like a credential: one may stand where none belongs."""
+    return redact(line.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
+    """The keys of clients; each has a name of its own, and is told by its hash or by a reference
+    to itself."""
+    found: dict[str, Key] = {}
+    for table in root.tables("keys") if root.has("keys") else ():
+        name = table.text("name", required=True)
+        digest = _digest(table, secrets)
+        models = table.texts("models")
+        table.done()
+        if name in found:
+            table.complain("name", f"found {describe(name)}, which another key has already")
+        if name and digest is not None:
+            found[name] = Key(name=name, digest=digest, models=tuple(models or ()))
+    return tuple(found.values())
+
+
+def _digest(table: Table, secrets: Secrets) -> bytes | None:
+    """The hash of a key, given as ``hash`` or made of the key that ``key`` refers to."""
+    written, reference = table.text("hash"), table.text("key", secret=True)
+    if bool(written) == bool(reference):
+        table.complain("hash", "expected either hash or key, and one of them")
+        return None
+    if written:
+        found = HASH.fullmatch(written)
+        if found is None:
+            table.complain("hash", 'expected "sha256:" and 64 hexadecimal digits')
+        return bytes.fromhex(found[1]) if found else None
+    secret = secrets.credential(table, "key", reference)
+    return None if secret is None else digest_of(secret.reveal())
+
+
+def _limits(table: Table) -> Limits:
+    by_path: dict[str, int] = {}
+    paths = table.table("body_by_path")
+    for path in paths.names():
+        if _PATH.fullmatch(path) and any(known.startswith(path) for known in BODIES):
+            by_path[path] = paths.integer(path, 1, least=1, most=TIB)
+        else:
+            place = path if _PATH.fullmatch(path) else "?"
+            paths.complain(place, f"expected the beginning of one of {', '.join(BODIES)}")
+    # The longest first, since the first that fits wins.
+    longest = sorted(by_path.items(), key=lambda pair: -len(pair[0]))
+    limits = read_struct(table, Limits, ("body_by_path",))
+    return msgspec.structs.replace(limits, body_by_path=tuple(longest))
+
+
+def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
+    host = table.text("host", "127.0.0.1")
+    port = table.integer("port", 8080, least=1, most=65535)
+    listen = table.texts("listen")
+    if listen is not None and (table.has("host") or table.has("port")):
+        table.complain("listen", "cannot stand beside host or port: use the one or the other")
+    problem = host_problem(host)
+    public: dict[str, str] = {}
+    if problem:
+        table.complain("host", f"found {describe(host)}, {problem}")
+    elif listen is None:
+        listen = [listen_on(host, port)]
+        public = _public(table, secrets, {"host": listen[0]})
+    else:
+        names = [f"listen[{number}]" for number in range(len(listen))]
+        public = _public(table, secrets, dict(zip(names, listen, strict=True)))
+    metrics = table.texts("metrics_listen") or []
+    names = [f"metrics_listen[{number}]" for number in range(len(metrics))]
+    aside = dict(zip(names, metrics, strict=True))
+    for name, reach in _public(table, secrets, aside).items():
+        secrets.warnings.append(f"{table.path(name)}: {reach}, and /metrics needs no key")
+    for name, endpoint in aside.items():
+        if endpoint in (listen or ()):
+            table.complain(name, "clients are served there already")
+    opened = table.boolean("open", False)
+    drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
+    delay = table.number("drain_delay", 0, least=0, most=DAY)
+    engine: Any = table.text("engine", "lean", choices=get_args(Engine))
+    workers = table.integer("workers", 1, least=1, most=MOST_WORKERS)
+    origins = table.texts("cors_origins") or []
+    for number, origin in enumerate(origins):
+        problem = origin_problem(origin)
+        if problem:
+            table.complain(f"cors_origins[{number}]", f"found {describe(origin)}, {problem}")
+    if ANY_ORIGIN in origins and not keyed:
+        secrets.warnings.append(
+            f"{table.path('cors_origins')}: every web page that a browser opens here may "
+            "use the broker, and no client needs a key"
+        )
+    for name, reach in public.items() if not keyed else ():
+        problem = f"{reach}, and no client needs a key"
+        if opened:
+            secrets.warnings.append(f"{table.path(name)}: {problem}")
+        else:
+            table.complain(name, f"{problem}: add [[keys]], or open = true to [server]")
+    table.done()
+    return Server(
+        listen=tuple(listen or ()),
+        metrics_listen=tuple(metrics),
+        open=opened,
+        drain_timeout=drain,
+        drain_delay=delay,
+        engine=engine,
+        workers=workers,
+        cors_origins=tuple(origins),
+    )
+
+
+def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dict[str, str]:
+    """Checks endpoints, each by its key: those that other machines reach, and the words for it."""
+    found = {}
+    for key, endpoint in endpoints.items():
+        arguments, problem = parse_endpoint(endpoint)
+        if problem:
+            table.complain(key, f"found {describe(endpoint)}: {problem}")
+            continue
+        for argument in CERTIFICATES:
+            if argument in arguments:
+                secrets.file(table, key, arguments[argument])
+        if is_public(arguments):
+            # Where systemd listens, its unit says.
+            may = "may reach" if arguments["kind"] == "systemd" else "reach"
+            found[key] = f"other machines {may} it"
+    return found

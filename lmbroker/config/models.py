@@ -1,0 +1,164 @@
+"""The models of the configuration file: aliases, where they lead, and by which rules."""
+
+from typing import Any, get_args
+
+import msgspec
+
+from lmbroker.call import Target, Timeouts
+from lmbroker.config.backends import DIALECTS, MANY, Backends, Placed
+from lmbroker.config.fields import read_fields
+from lmbroker.config.table import Table, describe
+from lmbroker.routing.aliases import Route
+from lmbroker.routing.balancing import Strategy
+from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.retries import Retries
+from lmbroker.translation.profiles.profile import Profile
+
+MODES = ("default", "strict", "lenient")
+
+NAME_LENGTH = 256
+"""Longest alias or model name, in characters: what a client may ask for (``envelope``)."""
+
+NOT_IN_RETRIES = ("unsafe", "fallback_on")
+"""Rules of retries that have keys of their own, beside the table."""
+
+_STICKY = ("caller", "header:", "body:")
+
+
+_Read = tuple[Placed, str, float, dict[str, Any]]
+"""A target as it was read: its backend, the model's name, its weight, its own profile."""
+
+
+class Models:
+    """Reads the models. ``timeouts``, ``retries`` and ``caps`` are what holds where none says
+    otherwise."""
+
+    def __init__(
+        self, backends: Backends, timeouts: Timeouts, retries: Retries, caps: Caps
+    ) -> None:
+        self._backends = backends
+        self._timeouts = timeouts
+        self._retries = retries
+        self._caps = caps
+        self._alias_paths: dict[str, str] = {}
+
+    def read(self, root: Table) -> dict[str, Route]:
+        routes = [self._model(table) for table in root.tables("models")]
+        return {route.name: route for route in routes if route is not None}
+
+    def _model(self, table: Table) -> Route | None:
+        name = self._alias(table)
+        mode: Any = table.text("mode", "default", choices=MODES)
+        profile = read_fields(table.table("profile"), Profile)
+        timeouts = read_fields(table.table("timeouts"), Timeouts)
+        expose_limits = table.boolean("expose_limits", False)
+        strategy: Any = table.text("strategy", "ordered", choices=get_args(Strategy))
+        sticky = self._sticky(table)
+        retries = self._rules(table)
+        caps = msgspec.structs.replace(self._caps, **read_fields(table.table("limits"), Caps))
+        several = table.has("targets")
+        read = self._several(table, name) if several else self._single(table, name)
+        table.done()
+        if not name or not read:
+            return None
+        targets = [
+            Target(
+                backend=placed.backend,
+                model=model,
+                timeouts=msgspec.structs.replace(self._timeouts, **{**placed.timeouts, **timeouts}),
+                profile=own,
+            )
+            for placed, model, _, own in read
+        ]
+        return Route(
+            name=name,
+            targets=tuple(targets),
+            weights=tuple(weight for _, _, weight, _ in read) if several else (),
+            keys={placed.backend.name: placed.keyed for placed, *_ in read if placed.keyed},
+            mode=mode,
+            profile=profile,
+            expose_limits=expose_limits,
+            strategy=strategy,
+            sticky=sticky,
+            retries=retries,
+            caps=None if caps == Caps() else caps,
+        )
+
+    def _alias(self, table: Table) -> str:
+        name = _name(table, "alias", required=True)
+        used = self._alias_paths.setdefault(name, table.path("alias"))
+        if name and used != table.path("alias"):
+            table.complain("alias", f"found {describe(name)}, which is {used} already")
+        if "*" in name[:-1]:
+            table.complain("alias", f"found {describe(name)}: a * may stand at the end only")
+        return name
+
+    def _single(self, table: Table, alias: str) -> list[_Read]:
+        """The one target of a model that names its backend itself."""
+        dialect: Any = table.text("type", required=True, choices=DIALECTS)
+        held = table.table("target", required=True)
+        model = _name(held, "model", alias)
+        profile = read_fields(held.table("profile"), Profile)
+        placed = self._backends.inline(held, dialect)
+        held.done()
+        return [(placed, model, 1.0, profile)] if placed is not None and model else []
+
+    def _several(self, table: Table, alias: str) -> list[_Read]:
+        if table.has("target"):
+            table.complain("targets", "cannot stand beside target: use the one or the other")
+            table.any("target")
+        if table.has("type"):
+            table.complain("type", "the type of named backends stands with them")
+            table.any("type")
+        found = []
+        for target in table.tables("targets"):
+            name = target.text("backend", required=True)
+            model = _name(target, "model", alias)
+            weight = target.number("weight", 1, least=0, most=MANY)
+            profile = read_fields(target.table("profile"), Profile)
+            target.done()
+            placed = self._backends.named.get(name)
+            if placed is None and name:
+                known = ", ".join(self._backends.named) or "none"
+                target.complain(
+                    "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
+                )
+            if placed is not None and model:
+                found.append((placed, model, weight, profile))
+        return found
+
+    def _sticky(self, table: Table) -> tuple[str, ...] | None:
+        if table.any("sticky") is False:
+            return ()
+        places = table.texts("sticky")
+        if places is None:
+            return None
+        for number, place in enumerate(places):
+            kind, colon, name = place.partition(":")
+            if kind + colon not in _STICKY or bool(colon) != bool(name):
+                table.complain(
+                    f"sticky[{number}]",
+                    f'found {describe(place)}, expected "caller", "header:NAME" or "body:NAME"',
+                )
+        return tuple(places)
+
+    def _rules(self, table: Table) -> Retries:
+        own = read_fields(table.table("retries"), Retries, NOT_IN_RETRIES)
+        return msgspec.structs.replace(
+            self._retries,
+            **own,
+            unsafe=table.boolean("retry_unsafe", False),
+            fallback_on=frozenset(table.texts("fallback_on") or ()),
+        )
+
+
+def _name(table: Table, key: str, default: str = "", *, required: bool = False) -> str:
+    """A model's name that can stand in a request and in a header."""
+    name = table.text(key, default, required=required)
+    if len(name) > NAME_LENGTH or not name.isprintable():
+        table.complain(
+            key,
+            f"found {describe(name)}, expected at most {NAME_LENGTH} characters, all of them "
+            "visible",
+        )
+    return name

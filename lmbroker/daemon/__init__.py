@@ -1,0 +1,1 @@
+"""The daemon: the service that listens, reloads and drains, its reactor and its workers."""

@@ -1,0 +1,334 @@
+"""The daemon as a service: listeners, signals, drain and reload.
+
+SIGHUP reads the configuration anew and swaps it if it is without a mistake; calls in flight end
+under the one that they began with. SIGTERM (and SIGINT) stops accepting, lets answers in flight
+end for ``server.drain_timeout`` seconds, then ends them with an error in their own format; a
+second one ends at once.
+"""
+
+import gc
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from twisted.application import service
+from twisted.application.service import IService, IServiceCollection
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.logger import ILogObserver, Logger
+
+from lmbroker import __version__
+from lmbroker.backends.resolver import ThreadedResolver
+from lmbroker.backends.sending import Backends
+from lmbroker.broker.broker import Broker
+from lmbroker.broker.health_checks import Checks
+from lmbroker.call import Backend
+from lmbroker.config.changes import changes
+from lmbroker.config.config import Config, ConfigError
+from lmbroker.config.endpoints import PRACTICE
+from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen, problem_of
+from lmbroker.daemon.reloads import Reloads, away
+from lmbroker.errors import ErrorInfo
+from lmbroker.observers.access_log import AccessLog
+from lmbroker.observers.batching import Turns
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.routing.aliases import Route
+from lmbroker.server import descriptors
+from lmbroker.server.descriptors import Shortage
+from lmbroker.server.http import Site
+from lmbroker.server.routes import Front
+from lmbroker.testing import PracticeBackend
+
+ASIDE = (b"/metrics", b"/health", b"/ready")
+"""What the listeners of ``server.metrics_listen`` show."""
+
+GC_THRESHOLDS = (50_000, 20, 20)
+"""Fewer and later collections than Python's (700, 10, 10): a call makes few cycles."""
+
+LAST_WORDS_SECONDS = 2.0
+"""How long clients have to take the error that ends their answer, before they are cut off."""
+
+HURRIED_SECONDS = 0.2
+"""The same after a second signal."""
+
+SHUTTING_DOWN = ErrorInfo(
+    kind="overloaded",
+    message="the broker is shutting down",
+    code="server_is_overloaded",
+    retry_after="1",
+)
+
+
+class Surroundings(NamedTuple):
+    """Where a broker runs: in a process of its own, or as a worker among others."""
+
+    listen: Callable[[str, Any, Any, Shortage], IService] = listen
+    """(endpoint, factory, reactor, shortage) -> what brings connections to the factory."""
+    shown: CollectorRegistry | None = None
+    """What ``/metrics`` shows; None for what is counted here."""
+    led: bool = False
+    """Another process takes the signals, reads the configuration and tells of both in the log."""
+
+
+class BrokerService(service.MultiService):
+    """The daemon. ``read`` gives the configuration anew, for reloads; it raises ConfigError.
+    ``observer`` is the log whose level a reload may change."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        observer: JSONLog | None,
+        read: Callable[[], Config],
+        around: Surroundings = Surroundings(),
+    ) -> None:
+        super().__init__()
+        self._observer = observer
+        self._reactor = reactor
+        self._read = read
+        self._around = around
+        self._waiting: Deferred[None] | None = None
+        self._hurried = False
+        self._reloads = Reloads(self._reload, lambda: bool(self.running))
+        registry = CollectorRegistry()
+        if around.shown is None:
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=registry)
+        self._practice: PracticeBackend | None = None
+        self._config = config
+        metrics = Metrics(registry)
+        self.backends = Backends(reactor, dropped=metrics.dropped)
+        self.shortage = Shortage(reactor, metrics.out_of_descriptors.inc)
+        access_log = AccessLog(observer.tell if observer is not None else None)
+        if observer is not None:
+            observer.count_dropped(metrics.log_lines_dropped.inc)
+        self._turns = Turns((metrics, access_log))
+        self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)
+        self.broker.offload.ended = metrics.offloaded
+        self._checks = Checks(self.broker, self.backends, metrics.checked)
+        self._registry = around.shown or registry
+        self._front = Front(self.broker, settle=self._turns.tell)
+        self._front.unknown_path = metrics.unknown_path
+        self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
+        self._site.refused = Refusals(registry)
+        self._aside = Front(self.broker, self._registry, self._turns.tell)
+        # With connections of its own: clients cannot crowd out who looks after us.
+        self._aside_site = Site(
+            self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
+        )
+        self._site.shortage = self._aside_site.shortage = self.shortage
+        self._site.descriptors = self._aside_site.descriptors = descriptors.for_clients()
+        self._show(config)
+        self._listeners = Listeners(self, self._listener, config)
+
+    def _show(self, config: Config) -> None:
+        """Show the metrics to clients where they have no listener of their own."""
+        self._front.registry = None if config.server.metrics_listen else self._registry
+
+    def _listener(self, endpoint: str, aside: bool) -> service.IService:
+        site = self._aside_site if aside else self._site
+        return self._around.listen(endpoint, site, self._reactor, self.shortage)
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            # twistd takes its log observer from the application.
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
+
+    # Starting.
+
+    def privilegedStartService(self) -> None:
+        # First of all: without a handler the signal ends the process.
+        if not self._around.led:
+            self._on_signal(signal.SIGHUP, self.reload)
+        self.broker.config = self._practiced(self._config)
+        service.Service.privilegedStartService(self)
+        try:
+            self._listeners.begin()
+        except CannotListen:
+            # Whoever waits for the daemon's start looks at the log next.
+            if self._observer is not None:
+                self._observer.settle()
+            raise
+
+    def _practiced(self, config: Config) -> Config:
+        """``config`` with the practice backend running where it is named."""
+        named = any(
+            target.backend.url == PRACTICE
+            for alias in config.aliases.values()
+            for target in alias.targets
+        )
+        if not named:
+            return config
+        if self._practice is None:
+            self._practice = PracticeBackend(self._reactor)
+            self._practice.start()
+        return with_practice(config, self._practice.url)
+
+    def startService(self) -> None:
+        if IReactorPluggableNameResolver.providedBy(self._reactor):
+            self._reactor.installNameResolver(ThreadedResolver(self._reactor))
+        super().startService()
+        self._turns.gather(self._reactor)
+        self._checks.start()
+        # What the start has made stays to the end: looking through it again and again costs
+        # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        if self._around.led:
+            return
+        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "LMBroker {version} serves {count} models on {listen}",
+            version=__version__,
+            count=len(self._config.aliases),
+            listen=", ".join(self._config.server.listen),
+        )
+
+    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    # Reloading.
+
+    def reload(self) -> None:
+        """Take over the configuration as it is now; the old one stays on any mistake, and once
+        the daemon stops."""
+        self._reloads.ask()
+
+    async def _reload(self) -> None:
+        try:
+            config = await away(self._reactor, self._read)
+            changed = await away(self._reactor, changes, self._config, config)
+            if not self.running:
+                return
+            added = self.listen_more(config)
+        except (ConfigError, CannotListen) as error:
+            self.log.error(
+                "The configuration was not reloaded: {problem}", problem=problem_of(error)
+            )
+            return
+        self.take(config, added)
+        for warning in (*config.warnings, *descriptors.warnings(config)):
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "The configuration was reloaded: {count} models on {listen}; {changes}",
+            count=len(config.aliases),
+            listen=", ".join(config.server.listen),
+            changes=changed,
+        )
+
+    def listen_more(self, config: Config) -> dict[Endpoint, IService]:
+        """Listen on what ``config`` has besides, for ``take``. Raises CannotListen, and then
+        nothing has changed."""
+        return self._listeners.more(config)
+
+    def leave(self, added: dict[Endpoint, IService]) -> None:
+        """In the place of ``take``: let go of what ``listen_more`` listens on."""
+        self._listeners.drop(added)
+
+    def take(self, config: Config, added: dict[Endpoint, IService]) -> None:
+        """Serve by ``config`` from now on."""
+        self._listeners.keep(config, added)
+        self._config = config
+        self.broker.config = self._practiced(config)
+        self._checks.start()
+        self._site.limits = self._aside_site.limits = config.limits
+        self._show(config)
+        if self._observer is not None:
+            self._observer.level = config.log_level
+
+    # Stopping.
+
+    def stopService(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.not_ready()
+        self._checks.stop()
+        for number in (signal.SIGTERM, signal.SIGINT) if not self._around.led else ():
+            self._on_signal(number, self.hurry)
+        delay = self._config.server.drain_delay
+        if delay and not self._around.led:
+            self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=delay)
+            await self._within(Deferred(), delay)
+        await super().stopService()
+        emptied = self._site.drain()
+        self._aside_site.drain()
+        if self._site.connections:
+            self.log.info(
+                "Draining {count} connections for up to {seconds} s",
+                count=self._site.connections,
+                seconds=self._config.server.drain_timeout,
+            )
+        if not await self._within(emptied, self._config.server.drain_timeout):
+            self._front.end(SHUTTING_DOWN)
+            if not await self._within(self._site.drain(), LAST_WORDS_SECONDS):
+                self._site.abort()
+        self._aside_site.abort()
+        self.broker.offload.close()
+        try:
+            await self.backends.close()
+            if self._practice is not None:
+                await self._practice.stop()
+        finally:
+            self._turns.settle()
+
+    async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
+        """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""
+        waiting: Deferred[None] = Deferred()
+
+        def arrived(_: None) -> None:
+            if not waiting.called:
+                waiting.callback(None)
+
+        done.addCallback(arrived)
+        self._waiting = waiting
+        if self._hurried:
+            seconds = min(seconds, HURRIED_SECONDS)
+        timer = self._reactor.callLater(seconds, waiting.cancel)
+        try:
+            await waiting
+        except CancelledError:
+            return False
+        finally:
+            if timer.active():
+                timer.cancel()
+        return True
+
+    def not_ready(self) -> None:
+        """Tell load balancers that no more calls are wanted, and serve on."""
+        self._front.draining = self._aside.draining = True
+
+    def hurry(self) -> None:
+        """End at once; after ``stopService``."""
+        self.log.warn("Told to stop once more: ending at once")
+        self._hurried = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+def with_practice(config: Config, url: str) -> Config:
+    """``config`` with the practice backend's real address in the place of ``practice:``."""
+
+    def real(backend: Backend) -> Backend:
+        return msgspec.structs.replace(backend, url=url) if backend.url == PRACTICE else backend
+
+    def routed(route: Route) -> Route:
+        targets = [
+            msgspec.structs.replace(target, backend=real(target.backend))
+            for target in route.targets
+        ]
+        keys = {name: tuple(map(real, keyed)) for name, keyed in route.keys.items()}
+        return msgspec.structs.replace(route, targets=tuple(targets), keys=keys)
+
+    return msgspec.structs.replace(
+        config, aliases={name: routed(alias) for name, alias in config.aliases.items()}
+    )

@@ -1,0 +1,142 @@
+"""The parent's listeners: they accept connections, and leave them to somebody else."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import ServerFactory
+from zope.interface import implementer
+
+from lmbroker.config.endpoints import with_backlog
+from lmbroker.server.descriptors import Shortage, is_shortage
+
+AT_ONCE = 64
+"""Connections that are accepted in one turn."""
+
+PAUSE_SECONDS = 0.1
+"""How long nothing is accepted after the system gave no more files."""
+
+Hand = Callable[[str, socket.socket], bool]
+"""Takes an endpoint and a connection that came there; False where nobody takes it now."""
+
+
+class Accepting(service.Service):
+    """Listens on ``endpoint``, in all as Twisted would, and lets ``hand`` take what comes.
+
+    Raises what Twisted raises for an endpoint that cannot be.
+    """
+
+    def __init__(
+        self, endpoint: str, reactor: Any, hand: Hand, shortage: Shortage | None = None
+    ) -> None:
+        self._name = endpoint
+        self._reactor = reactor
+        self._hand = hand
+        self._shortage = shortage or Shortage(reactor)
+        self._endpoint = serverFromString(reactor, with_backlog(endpoint))
+        self._port: Any = None
+        self._acceptor: _Acceptor | None = None
+
+    def privilegedStartService(self) -> None:
+        found: list[Any] = []
+        self._endpoint.listen(ServerFactory()).addBoth(found.append)
+        [port] = found
+        if not hasattr(port, "stopListening"):
+            port.raiseException()
+        self._port = port
+        # It only holds the socket.
+        port.stopReading()
+        self._acceptor = _Acceptor(port, self._name, self._reactor, self._hand, self._shortage)
+
+    def startService(self) -> None:
+        super().startService()
+        if self._port is None:
+            self.privilegedStartService()
+
+    def stopService(self) -> Any:
+        super().stopService()
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            return self._port.stopListening()
+        return None
+
+    def go_on(self) -> None:
+        """Somebody takes connections again."""
+        if self._acceptor is not None:
+            self._acceptor.go_on()
+
+
+@implementer(IReadDescriptor)
+class _Acceptor:
+    """Accepts on the socket of a port. A connection that nobody takes is kept, and no other is
+    accepted: those wait in the system's queue."""
+
+    def __init__(self, port: Any, name: str, reactor: Any, hand: Hand, shortage: Shortage) -> None:
+        self._port = port
+        self._socket = port.socket
+        self._name = name
+        self._reactor = reactor
+        self._hand = hand
+        self._shortage = shortage
+        self._kept: socket.socket | None = None
+        self._retry: Any = None
+        self._stopped = False
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return int(self._socket.fileno())
+
+    def logPrefix(self) -> str:
+        return self._name
+
+    def connectionLost(self, reason: Any) -> None:
+        self.stop()
+
+    def doRead(self) -> None:
+        for _ in range(AT_ONCE):
+            if self._kept is not None:
+                return
+            try:
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                return
+            except (ConnectionError, InterruptedError):
+                continue
+            except OSError as error:
+                if is_shortage(error):
+                    self._shortage.told()
+                self._pause()
+                return
+            self._give(connection)
+
+    def _give(self, connection: socket.socket) -> None:
+        if self._hand(self._name, connection):
+            connection.close()
+        else:
+            self._kept = connection
+            self._pause()
+
+    def _pause(self) -> None:
+        self._reactor.removeReader(self)
+        if self._retry is None or not self._retry.active():
+            self._retry = self._reactor.callLater(PAUSE_SECONDS, self.go_on)
+
+    def go_on(self) -> None:
+        if self._stopped:
+            return
+        self._reactor.addReader(self)
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            self._give(kept)
+
+    def stop(self) -> None:
+        """Accept nothing more; what nobody has taken is closed."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._reactor.removeReader(self)
+        if self._kept is not None:
+            self._kept.close()

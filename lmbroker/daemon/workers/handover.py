@@ -1,0 +1,86 @@
+"""One configuration on its way into all workers: they all prepare, then they all take it over."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lmbroker.config.file import Source
+from lmbroker.daemon.workers.beginning import write
+from lmbroker.daemon.workers.place import Place
+
+PREPARE_SECONDS = 10.0
+"""How long those workers that are prepared wait for the others."""
+
+
+class Handover:
+    """Asks ``places`` to prepare for what ``source`` says. ``done`` is called later, with the
+    first problem that there was or ""; it answers with ``commit`` or ``abort``. Raises OSError
+    where the system has no file for what they are told; then nobody prepares."""
+
+    def __init__(
+        self, source: Source, places: Iterable[Place], reactor: Any, done: Callable[[str], None]
+    ) -> None:
+        self._source = source
+        self._asked = set(places)
+        self._waiting = set(self._asked)
+        self._reactor = reactor
+        self._done = done
+        self._problem = ""
+        try:
+            self._send("prepare", self._asked)
+        except OSError:
+            self.abort()
+            raise
+        self._timer = reactor.callLater(PREPARE_SECONDS, self._late)
+        self._look()
+
+    def answered(self, place: Place, problem: str) -> None:
+        """A worker is prepared, or it refuses."""
+        if place in self._waiting:
+            self._problem = self._problem or problem
+            self._waiting.remove(place)
+            self._look()
+
+    def gone(self, place: Place) -> None:
+        """A worker has ended; who comes in its place knows the configuration that holds then."""
+        self._asked.discard(place)
+        self.answered(place, "")
+
+    def commit(self, places: Iterable[Place]) -> None:
+        """Let ``places`` take it over, also those who came meanwhile. Raises OSError, and then
+        nobody has; ``abort`` comes next."""
+        late = set(places) - self._asked
+        self._asked |= late
+        self._send("prepare", late)
+        for place in self._asked:
+            place.tell("commit")
+
+    def abort(self) -> None:
+        for place in self._asked:
+            place.tell("abort")
+
+    def _send(self, kind: str, places: Iterable[Place]) -> None:
+        file = write(self._source)
+        try:
+            for place in places:
+                place.tell(kind, file)
+        finally:
+            os.close(file)
+
+    def _late(self) -> None:
+        """Nobody waits for ever for one that is busy, and no reload is given up for it: it gets no
+        connections until it has done what it was told."""
+        if self._waiting == self._asked and not self._problem:
+            self._timer = self._reactor.callLater(PREPARE_SECONDS, self._late)
+            return
+        for place in self._waiting:
+            place.late, place.takes = True, False
+        self._waiting.clear()
+        self._look()
+
+    def _look(self) -> None:
+        if self._waiting:
+            return
+        if self._timer.active():
+            self._timer.cancel()
+        self._reactor.callLater(0, self._done, self._problem)

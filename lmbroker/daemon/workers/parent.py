@@ -1,0 +1,374 @@
+"""The parent of the workers as a service: it listens, reads the configuration, takes the signals,
+and sees to it that there are as many workers as there should be."""
+
+import atexit
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.application import service
+from twisted.application.service import IService, IServiceCollection
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import ILogObserver, Logger
+
+from lmbroker import __version__
+from lmbroker.config.changes import changes
+from lmbroker.config.config import Config, ConfigError
+from lmbroker.config.file import Source
+from lmbroker.daemon.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
+from lmbroker.daemon.reloads import Reloads, away
+from lmbroker.daemon.workers.accepting import Accepting
+from lmbroker.daemon.workers.beginning import Beginning
+from lmbroker.daemon.workers.handover import Handover
+from lmbroker.daemon.workers.log import Log, SharedFile
+from lmbroker.daemon.workers.place import ENDED, Place
+from lmbroker.daemon.workers.tally import Tally
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.log_writer import LogWriter
+from lmbroker.server import descriptors
+
+LATE_SECONDS = 10.0
+"""So much longer than they should, workers may take to end; then they are killed."""
+
+HURRIED_SECONDS = 5.0
+"""The same after a second signal."""
+
+LOOK_SECONDS = 1.0
+"""How often the length of the log file is looked at."""
+
+Loaded = tuple[Config, Source]
+
+
+class ParentService(service.MultiService):
+    """The service of ``count`` workers. ``read`` gives the configuration anew, for reloads; it
+    raises ConfigError. ``observer`` writes to ``stream`` by ``writer``; all three are None, and
+    ``logger`` names a factory of observers, where the log is somebody else's. ``reactor_name`` is
+    one of twistd's, where it was given one."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        reactor: Any,
+        read: Callable[[], Loaded],
+        count: int,
+        *,
+        observer: JSONLog | None,
+        stream: Log | None,
+        writer: LogWriter | None = None,
+        logger: str = "",
+        reactor_name: str = "",
+    ) -> None:
+        super().__init__()
+        self.tally: Tally
+        self.stream = stream
+        self._writer = writer
+        self._config, self._source = loaded
+        self._reactor = reactor
+        self._read = read
+        self._observer = observer
+        self._logger = logger
+        self._reactor_name = reactor_name
+        self._places = [Place(number, self, reactor) for number in range(1, count + 1)]
+        self._turn = 0
+        self._shortage = descriptors.Shortage(reactor)
+        self._listeners = Listeners(self, self._listener, self._config)
+        self._looking: LoopingCall | None = None
+        self._handover: Handover | None = None
+        self._reloads = Reloads(self._reload, lambda: bool(self.running))
+        self._served = False
+        self._given_up = False
+        self._emptied: Deferred[None] | None = None
+        self._delayed: Deferred[None] | None = None
+
+    def _listener(self, endpoint: str, aside: bool) -> IService:
+        return Accepting(endpoint, self._reactor, self._hand, self._shortage)
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            # twistd takes its log observer from the application.
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
+
+    # Starting.
+
+    def privilegedStartService(self) -> None:
+        # First of all: without a handler the signal ends the process.
+        self._on_signal(signal.SIGHUP, self.reload)
+        service.Service.privilegedStartService(self)
+        try:
+            self._listeners.begin()
+        except CannotListen:
+            # Whoever waits for the daemon's start looks at the log next.
+            if self._observer is not None:
+                self._observer.settle()
+            raise
+
+    def startService(self) -> None:
+        super().startService()
+        # Here, not before: twistd has changed the user that it was told to be.
+        try:
+            self.tally = Tally()
+        except OSError as error:
+            failure = CannotStart(f"no folder can be made for the counts: {error.strerror}")
+            failure.tell()
+            raise failure from None
+        if self.stream is not None:
+            self.stream.share(self._lock)
+        if isinstance(self.stream, SharedFile) and self._writer is not None:
+            self.stream.begun = self._begun
+            # In the thread that writes: a disk may hang.
+            self._looking = LoopingCall(self._writer.do, partial(self._look, self.stream))
+            self._looking.clock = self._reactor
+            self._looking.start(LOOK_SECONDS)
+        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
+            self.log.warn("{warning}", warning=warning)
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        for place in self._places:
+            place.start()
+
+    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    @property
+    def _lock(self) -> str:
+        """The file whose lock a process holds that writes to the log."""
+        return os.path.join(self.tally.folder, "log.lock")
+
+    def _look(self, file: SharedFile) -> None:
+        try:
+            file.look()
+        except OSError as error:
+            self.log.error("The log file cannot be begun anew: {why}", why=error.strerror)
+
+    def _begun(self, descriptor: int) -> None:
+        """From the thread that writes the log."""
+        self._reactor.callFromThread(self._tell_begun, os.dup(descriptor))
+
+    def _tell_begun(self, descriptor: int) -> None:
+        for place in self._places:
+            place.tell("log", descriptor)
+        os.close(descriptor)
+
+    # Connections.
+
+    def _hand(self, endpoint: str, connection: socket.socket) -> bool:
+        """Give a connection to the worker whose turn it is, or to the next that can take it."""
+        server = self._config.server
+        if endpoint not in server.listen and endpoint not in server.metrics_listen:
+            # A reload has brought it, and is under way: the workers go by the old configuration.
+            return False
+        count = len(self._places)
+        for step in range(count):
+            turn = (self._turn + step) % count
+            if self._places[turn].hand(endpoint, connection.fileno()):
+                self._turn = (turn + 1) % count
+                return True
+        return False
+
+    # For the places.
+
+    def beginning(self, place: int) -> Beginning:
+        """What a worker is told first."""
+        return Beginning(
+            place=place,
+            folder=self.tally.folder,
+            lock=self._lock,
+            source=self._source,
+            logger=self._logger,
+            reactor=self._reactor_name,
+        )
+
+    def began(self) -> None:
+        """There are other processes than before."""
+        try:
+            self.tally.living([os.getpid(), *(place.pid for place in self._living())])
+        except OSError as error:
+            # Then the process figures are wrong for a while, and nothing else is.
+            self.log.error("The tally cannot be written: {why}", why=error.strerror)
+
+    def serves(self) -> None:
+        """One more worker serves."""
+        for listener in self:
+            listener.go_on()
+        if self._served or not all(place.takes for place in self._places):
+            return
+        self._served = True
+        self.log.info(
+            "LMBroker {version} serves {count} models on {listen} with {workers} workers",
+            version=__version__,
+            count=len(self._config.aliases),
+            listen=", ".join(self._config.server.listen),
+            workers=len(self._places),
+        )
+
+    def answered(self, place: Place, problem: str) -> None:
+        """A worker has prepared for a configuration, or refuses it."""
+        if self._handover is not None:
+            self._handover.answered(place, problem)
+        if place.late:
+            # The others did not wait for it, and serve by that configuration already.
+            if problem:
+                place.late = False
+                self.log.error(
+                    "Worker {number} cannot go along with the others and begins anew: {problem}",
+                    number=place.number,
+                    problem=problem,
+                )
+                place.tell("drain")
+            else:
+                place.caught_up()
+                self.serves()
+
+    def ended(self, place: Place, how: str, problem: str) -> None:
+        """A worker's process has ended."""
+        self.began()
+        if self._handover is not None:
+            self._handover.gone(place)
+        if self._emptied is not None:
+            if not self._living() and not self._emptied.called:
+                self._emptied.callback(None)
+        elif not self._served:
+            self._give_up(problem or f"worker {place.number} {how}")
+        else:
+            emit = self.log.info if how == ENDED and not problem else self.log.error
+            emit(
+                "Worker {number} {how}; another begins in {seconds:g} s",
+                number=place.number,
+                how=f"could not start: {problem}" if problem else how,
+                seconds=place.restart(),
+            )
+
+    def _give_up(self, problem: str) -> None:
+        """End the start: what stops one worker stops all."""
+        if self._given_up:
+            return
+        self._given_up = True
+        self.log.critical("{problem}", problem=problem)
+        print(f"lmbroker: {problem}", file=sys.__stderr__)
+        # twistd has no exit code for what fails once the reactor runs. Registered last, this is
+        # called first.
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    def _living(self) -> list[Place]:
+        return [place for place in self._places if place.pid]
+
+    # Reloading.
+
+    def reload(self) -> None:
+        """Let all workers take over the configuration as it is now; on any mistake the old one
+        stays in all of them, and so it does once the parent stops."""
+        self._reloads.ask()
+
+    async def _reload(self) -> None:
+        try:
+            config, source = await away(self._reactor, self._read)
+            changed = await away(self._reactor, changes, self._config, config)
+            if not self.running:
+                return
+            added = self._listeners.more(config)
+        except (ConfigError, CannotListen) as error:
+            self._not_reloaded(problem_of(error))
+            return
+        prepared: Deferred[str] = Deferred()
+        try:
+            handover = Handover(source, self._living(), self._reactor, prepared.callback)
+        except OSError as error:
+            self._listeners.drop(added)
+            self._not_reloaded(_untold(error))
+            return
+        self._handover = handover
+        problem = await prepared
+        self._handover = None
+        if not problem:
+            try:
+                handover.commit(self._living())
+            except OSError as error:
+                problem = _untold(error)
+        if problem:
+            handover.abort()
+            self._listeners.drop(added)
+            self._not_reloaded(problem)
+        else:
+            self._take(config, source, added, changed)
+
+    def _take(
+        self, config: Config, source: Source, added: dict[Endpoint, IService], changed: str
+    ) -> None:
+        self._listeners.keep(config, added)
+        self._config, self._source = config, source
+        if self._observer is not None:
+            self._observer.level = config.log_level
+        for warning in (*config.warnings, *descriptors.warnings(config)):
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "The configuration was reloaded: {count} models on {listen}; {changes}",
+            count=len(config.aliases),
+            listen=", ".join(config.server.listen),
+            changes=changed,
+        )
+
+    def _not_reloaded(self, problem: str) -> None:
+        self.log.error("The configuration was not reloaded: {problem}", problem=problem)
+
+    # Stopping.
+
+    def stopService(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._on_signal(number, self._hurry)
+        self._emptied = Deferred()
+        await self._delay(self._config.server.drain_delay)
+        await super().stopService()
+        for place in self._places:
+            place.stop()
+        if self._living():
+            self._kill_in(self._config.server.drain_timeout + LATE_SECONDS)
+            await self._emptied
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
+        self.tally.remove()
+
+    async def _delay(self, seconds: float) -> None:
+        """Let the workers serve on for a while although they say that they are not ready."""
+        if not seconds:
+            return
+        self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=seconds)
+        for place in self._places:
+            place.tell("unready")
+        self._delayed = Deferred()
+        timer = self._reactor.callLater(seconds, self._delayed.callback, None)
+        try:
+            await self._delayed
+        except CancelledError:
+            timer.cancel()  # somebody is in a hurry
+
+    def _hurry(self) -> None:
+        if self._delayed is not None:
+            self._delayed.cancel()
+        for place in self._places:
+            place.tell("hurry")
+        self._kill_in(HURRIED_SECONDS)
+
+    def _kill_in(self, seconds: float) -> None:
+        self._reactor.callLater(seconds, self._kill)
+
+    def _kill(self) -> None:
+        for place in self._living():
+            self.log.error("Worker {number} did not end in time", number=place.number)
+            place.kill()
+
+
+def _untold(error: OSError) -> str:
+    return f"the workers cannot be told: {error.strerror}"

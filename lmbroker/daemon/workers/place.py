@@ -1,0 +1,186 @@
+"""A place among the workers, and the process that is there."""
+
+import os
+import signal
+import sys
+from typing import Any, Protocol
+
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+
+from lmbroker.daemon.workers.beginning import LINE, Beginning, write
+from lmbroker.daemon.workers.log import Log
+from lmbroker.daemon.workers.tally import Tally
+from lmbroker.offload.channel import Line, Message, pair
+
+STEADY_SECONDS = 10.0
+"""A worker that was there for so long did not die of its start."""
+
+LEAVE_SECONDS = 1.0
+"""A worker that wants to end gets no more connections; after so long it is let go."""
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds before the next worker is started where one after the other died of its start. The
+first of them is followed at once, then the pause doubles."""
+
+
+SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What tells of sockets of systemd, which are the parent's (sd_listen_fds(3))."""
+
+ENDED = "has ended"
+"""How a process ends that wanted to."""
+
+
+class Parent(Protocol):
+    """What a place needs of the parent."""
+
+    stream: Log | None
+    tally: Tally
+
+    def beginning(self, place: int) -> Beginning: ...
+
+    def began(self) -> None: ...
+
+    def serves(self) -> None: ...
+
+    def answered(self, place: "Place", problem: str) -> None: ...
+
+    def ended(self, place: "Place", how: str, problem: str) -> None: ...
+
+
+class Place(ProcessProtocol):
+    """``number`` counts from 1. ``pid`` is 0 while there is no process. ``takes``: its worker
+    serves, and wants connections. ``late``: it is to prepare for a configuration by which the
+    others serve already."""
+
+    def __init__(self, number: int, parent: Parent, reactor: Any) -> None:
+        self.number = number
+        self.pid = 0
+        self.takes = False
+        self.late = False
+        self._parent = parent
+        self._reactor = reactor
+        self._line: Line | None = None
+        self._process: Any = None
+        self._problem = ""
+        self._failures = 0
+        self._began = 0.0
+        self._waiting: Any = None
+        self._stopping = False
+        self._left = False
+
+    def start(self) -> None:
+        """Start a process here."""
+        self._waiting = None
+        self._problem = ""
+        self._left = self.late = False
+        self._began = self._reactor.seconds()
+        try:
+            self._start()
+        except OSError as error:
+            self._hang_up()
+            self._parent.ended(self, f"was not started: {error.strerror}", "")
+
+    def _start(self) -> None:
+        self._parent.tally.begin(self.number)
+        ours, theirs = pair()
+        self._line = Line(ours, self._reactor, self._heard, self._hung_up)
+        file = write(self._parent.beginning(self.number))
+        self._line.tell("begin", file=file)
+        os.close(file)
+        if self._parent.stream is not None:
+            self._line.tell("log", file=self._parent.stream.descriptor)
+        environ = {name: os.environ[name] for name in os.environ if name not in SYSTEMD}
+        environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+        command = [sys.executable, "-P", "-m", "lmbroker.workers"]
+        with theirs:
+            files = {0: 0, 1: 1, 2: 2, LINE: theirs.fileno()}
+            self._process = self._reactor.spawnProcess(
+                self, command[0], command, environ, childFDs=files
+            )
+        self.pid = self._process.pid
+        self._parent.began()
+
+    def restart(self) -> float:
+        """Start another process; in how many seconds."""
+        if self._left or self._reactor.seconds() - self._began > STEADY_SECONDS:
+            self._failures = 0
+        pause = 0.0
+        if self._failures:
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 1))
+        self._failures += not self._left
+        self._waiting = self._reactor.callLater(pause, self.start)
+        return pause
+
+    def hand(self, endpoint: str, descriptor: int) -> bool:
+        """Whether the worker takes a connection."""
+        if not self.takes or self._line is None:
+            return False
+        return self._line.hand("serve", endpoint, descriptor)
+
+    def caught_up(self) -> None:
+        """It has done what the others did before it."""
+        self.late = False
+        self.takes = not self._stopping and not self._left
+
+    def tell(self, kind: str, file: int | None = None) -> None:
+        """Tell the worker, if there is one."""
+        if self._line is not None:
+            self._line.tell(kind, file=file)
+
+    def stop(self) -> None:
+        """Let the worker drain, and begin no other."""
+        self._stopping = True
+        self.takes = False
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        self.tell("drain")
+
+    def kill(self) -> None:
+        self._process.signalProcess("KILL")
+
+    # From the worker.
+
+    def _heard(self, message: Message, file: int | None) -> None:
+        if message.kind == "serving":
+            self.takes = not self._stopping
+            self._parent.serves()
+        elif message.kind in ("prepared", "refused"):
+            self._parent.answered(self, message.text)
+        elif message.kind == "leaving":
+            self.takes = False
+            self._left = True
+            # On what it was handed last, the request may still be on its way.
+            if self._line is not None:
+                self._reactor.callLater(LEAVE_SECONDS, self._line.tell, "drain")
+        elif message.kind == "failed":
+            self._problem = message.text
+
+    def _hung_up(self) -> None:
+        self.takes = False
+
+    def _hang_up(self) -> None:
+        self.takes = False
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def processEnded(self, reason: Any) -> None:
+        if self._line is not None:
+            # Its last words may still be on the line.
+            self._line.doRead()
+        self._hang_up()
+        self.pid = 0
+        self._parent.tally.end(self.number)
+        self._parent.ended(self, _how(reason.value), self._problem)
+
+
+def _how(error: Exception) -> str:
+    """How a process has ended."""
+    if not isinstance(error, ProcessTerminated):
+        return ENDED
+    if error.signal is not None:
+        return f"was ended by {signal.Signals(error.signal).name}"
+    return f"ended with exit code {error.exitCode}"

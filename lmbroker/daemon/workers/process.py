@@ -1,0 +1,68 @@
+"""A worker's process: ``python -m lmbroker.workers``, started by the parent, with its end of the
+line as descriptor 3. What the parent says first decides what is imported next."""
+
+import atexit
+import signal
+import socket
+from typing import Any
+
+from twisted.logger import globalLogBeginner
+from twisted.python.reflect import namedAny
+
+from lmbroker.daemon.workers.beginning import LINE, Beginning, read
+from lmbroker.daemon.workers.log import Lines
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.log_writer import LogWriter
+from lmbroker.offload.channel import Message, take
+
+
+def main() -> None:
+    """Serve until the end."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
+        # They are for the parent, which sends on what concerns us; a terminal sends to all.
+        signal.signal(number, signal.SIG_IGN)
+    end = socket.socket(fileno=LINE)
+    try:
+        beginning = read(_file(take(end)), Beginning)
+        lines = None if beginning.logger else Lines(_file(take(end)))
+    except EOFError:
+        return
+    config = beginning.source.config()
+    _install(beginning.reactor, config.server.engine)
+    observer: Any
+    writer: LogWriter | None = None
+    if lines is None:
+        observer = namedAny(beginning.logger)()
+    else:
+        lines.share(beginning.lock)
+        writer = LogWriter(lines, direct=lines.regular)
+        writer.start()
+        atexit.register(writer.settle)
+        observer = JSONLog(writer, config.log_level, worker=beginning.place)
+    globalLogBeginner.beginLoggingTo([observer])
+    from twisted.internet import reactor
+
+    from lmbroker.daemon.reactor import time_by_monotonic_clock
+    from lmbroker.daemon.workers.worker import Worker
+
+    time_by_monotonic_clock(reactor)
+    Worker(beginning, config, end, lines, writer, observer, reactor).run()
+
+
+def _file(told: tuple[Message, int | None]) -> int:
+    file = told[1]
+    if file is None:
+        raise EOFError
+    return file
+
+
+def _install(reactor: str, engine: str) -> None:
+    """The reactor that the parent runs on."""
+    if reactor:
+        from twisted.application.reactors import installReactor
+
+        installReactor(reactor)
+    elif engine == "lean":
+        from lmbroker.daemon.reactor import install
+
+        install()

@@ -1,0 +1,235 @@
+"""A worker: the broker, with its connections brought along the line. It does what it is told
+there. When the line ends, so did the parent: the worker drains and ends as well.
+"""
+
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import ILogObserver, Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from lmbroker.config.config import Config
+from lmbroker.config.endpoints import parse_endpoint
+from lmbroker.config.file import Source
+from lmbroker.daemon.listening import only_strong, problem_of
+from lmbroker.daemon.reloads import away
+from lmbroker.daemon.service import BrokerService, Surroundings
+from lmbroker.daemon.workers import tally
+from lmbroker.daemon.workers.beginning import Beginning, read
+from lmbroker.daemon.workers.log import Lines
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.observers.log_writer import LogWriter
+from lmbroker.offload.channel import Line, Message
+from lmbroker.server.descriptors import Shortage, is_shortage, refuse
+
+
+class Worker:
+    """The broker of a worker, and its line to the parent."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        beginning: Beginning,
+        config: Config,
+        end: socket.socket,
+        lines: Lines | None,
+        writer: LogWriter | None,
+        observer: ILogObserver,
+        reactor: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._lines = lines
+        self._writer = writer
+        self._folder = beginning.folder
+        self._factories: dict[str, Any] = {}
+        self._next: tuple[Any, Any] | None = None
+        self._steps = DeferredLock()
+        self._leaving = False
+        self._ending = False
+        self._orphaned = False
+        self._line = Line(end, reactor, self._heard, self._gone)
+        tally.count_at(beginning.folder, beginning.place)
+        self._source = beginning.source
+        self._config = config
+        self._observer = observer if isinstance(observer, JSONLog) else None
+        self._broker: BrokerService | None = None
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
+        self._reactor.callWhenRunning(self._begin)
+        self._reactor.run(installSignalHandlers=False)
+        if self._writer is not None:
+            self._writer.settle()
+        if self._orphaned:
+            # Nobody else tidies up.
+            tally.remove(self._folder)
+
+    def _begin(self) -> None:
+        try:
+            broker = BrokerService(
+                self._config,
+                self._reactor,
+                self._observer,
+                self._source.config,
+                Surroundings(self._door, tally.merged(self._folder), led=True),
+            )
+            broker.privilegedStartService()
+            broker.startService()
+        except (Exception, SystemExit) as error:
+            self._line.tell("failed", problem_of(error))
+            self._end()
+            return
+        self._broker = broker
+        self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
+        self._line.tell("serving")
+
+    def _door(
+        self, endpoint: str, factory: Any, reactor: Any, shortage: Shortage
+    ) -> service.IService:
+        """An endpoint at which the parent listens for us."""
+        return _Door(self._factories, endpoint, _wrapped(endpoint, factory))
+
+    # The line.
+
+    def _heard(self, message: Message, file: int | None) -> None:
+        act: Callable[[Message, int], None] = getattr(self, f"_on_{message.kind}")
+        try:
+            act(message, -1 if file is None else file)
+        except Exception:
+            # The line must hold: it says who lives.
+            self.log.failure("A message of the parent was not understood")
+
+    def _on_serve(self, message: Message, file: int) -> None:
+        factory = self._factories.get(message.text)
+        if file < 0:
+            # The system had no descriptor for it here: it is closed.
+            self._short()
+            return
+        connection = socket.socket(fileno=file)
+        connection.setblocking(False)
+        with connection:
+            if factory is None:
+                return
+            try:
+                self._reactor.adoptStreamConnection(file, connection.family, factory)
+            except OSError as error:
+                # Else it is closed already.
+                if is_shortage(error):
+                    self._short()
+                    secure = isinstance(factory, TLSMemoryBIOFactory)
+                    refuse(connection, secure=secure)
+
+    def _short(self) -> None:
+        if self._broker is not None:
+            self._broker.shortage.told()
+
+    # What a message begins may take its time: the next one waits for it.
+
+    def _on_prepare(self, message: Message, file: int) -> None:
+        self._steps.run(lambda: Deferred.fromCoroutine(self._prepare(file)))
+
+    async def _prepare(self, file: int) -> None:
+        try:
+            config = await away(self._reactor, read(file, Source).config)
+            broker = self._broker
+            self._next = (config, broker.listen_more(config)) if broker is not None else None
+        except Exception as error:
+            self._line.tell("refused", problem_of(error))
+        else:
+            self._line.tell("prepared")
+
+    def _on_commit(self, message: Message, file: int) -> None:
+        self._steps.run(self._commit)
+
+    def _commit(self) -> None:
+        taken, self._next = self._next, None
+        if taken is not None and self._broker is not None:
+            self._broker.take(*taken)
+
+    def _on_abort(self, message: Message, file: int) -> None:
+        self._steps.run(self._abort)
+
+    def _abort(self) -> None:
+        taken, self._next = self._next, None
+        if taken is not None and self._broker is not None:
+            self._broker.leave(taken[1])
+
+    def _on_log(self, message: Message, file: int) -> None:
+        # Without the file where the system gave us none: then the old one must do.
+        if self._lines is not None and self._writer is not None and file >= 0:
+            self._writer.do(partial(self._lines.move, file))
+
+    def _on_drain(self, message: Message, file: int) -> None:
+        self._end()
+
+    def _on_unready(self, message: Message, file: int) -> None:
+        if self._broker is not None:
+            self._broker.not_ready()
+
+    def _on_hurry(self, message: Message, file: int) -> None:
+        if self._broker is not None:
+            self._broker.hurry()
+
+    def _gone(self) -> None:
+        self._orphaned = True
+        self._end()
+
+    def _leave(self) -> None:
+        """Somebody wants this process to end: once the parent has sent what is on its way."""
+        if not self._leaving:
+            self._leaving = True
+            self._line.tell("leaving")
+
+    def _end(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._reactor.stop()
+
+
+class _Door(service.Service):
+    """While it runs, connections that came to ``endpoint`` are ``factory``'s."""
+
+    def __init__(self, factories: dict[str, Any], endpoint: str, factory: Any) -> None:
+        self._factories = factories
+        self._endpoint = endpoint
+        self._factory = factory
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._factories[self._endpoint] = self._factory
+
+    def startService(self) -> None:
+        super().startService()
+        if self._endpoint not in self._factories:
+            self.privilegedStartService()
+
+    def stopService(self) -> None:
+        super().stopService()
+        # The endpoint may be another's by now.
+        if self._factories.get(self._endpoint) is self._factory:
+            del self._factories[self._endpoint]
+
+
+class _Wrapping:
+    """A reactor that listens nowhere, and returns the factory that would have listened."""
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> Any:
+        return TLSMemoryBIOFactory(only_strong(contextFactory), False, factory)
+
+
+def _wrapped(endpoint: str, factory: Any) -> Any:
+    """``factory`` as ``endpoint`` would have it, with TLS where it says so."""
+    if parse_endpoint(endpoint)[0].get("kind") != "ssl":
+        return factory
+    found: list[Any] = []
+    listening = serverFromString(_Wrapping(), endpoint)
+    listening.listen(factory).addCallback(found.append)
+    return found[0]

@@ -1,0 +1,166 @@
+"""An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
+the contents."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+from lmbroker.call import Attempt, Record
+from lmbroker.headers import HEADER_TEXT
+from lmbroker.observers.json_log import HEAD, Line
+from lmbroker.translation.losses import listed
+
+MOST_TRIED = 20
+"""Attempts that one access line tells of."""
+
+Tell = Callable[[Sequence[Line]], None]
+
+
+LOGGER = "lmbroker.accesslog.AccessLog"
+"""The name of the logger of access lines, by which readers of logs tell them from others. It stays
+what it is, wherever this module stands."""
+
+
+class AccessLog:
+    """Tells each ended call as one line with a fixed list of fields: to ``tell``, or to Twisted's
+    log where that is somebody else's. See ``turns.Watcher``."""
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        self._tell = tell
+        self.log = Logger(namespace=LOGGER)
+
+    def opened(self, record: Record) -> None: ...
+
+    def attempted(self, record: Record, attempt: Attempt) -> None: ...
+
+    def closed(self, record: Record) -> None:
+        self.ended((), (record,))
+
+    def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
+        if self._tell is not None:
+            self._tell([access_line(record) for record in records])
+            return
+        for record in records:
+            emit = self.log.error if record.outcome == "failed" else self.log.info
+            emit(
+                "{operation} {alias} {outcome} {status}",
+                operation=record.operation,
+                alias=record.alias or "-",
+                outcome=record.outcome,
+                status=record.status,
+                fields=access_fields(record),
+            )
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt as the access line tells it: where, how it ended, how many milliseconds it
+    took. ``code`` is absent where it went well, ``status`` where no answer came."""
+
+    backend: str
+    model: str
+    status: int = 0
+    code: str = ""
+    ms: float | None = None
+
+
+class AccessLine(Line, kw_only=True, omit_defaults=True):
+    """What the access line says, in the order in which it says it; nothing stands for what is not
+    known. Durations are in milliseconds since the call arrived."""
+
+    request_id: str
+    operation: str
+    alias: str | None = None
+    caller: str
+    backend: str | None = None
+    model: str | None = None
+    dialects: str | None = None
+    workflow: str | None = None
+    stream: bool
+    status: int
+    outcome: str | None = None
+    code: str | None = None
+    attempts: int
+    tried: list[Tried] | None = None
+    ms_headers: float | None = None
+    ms_first_event: float | None = None
+    ms: float | None = None
+    bytes_in: int
+    bytes_out: int
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    tokens_estimated: bool | None = None
+    stop: str | None = None
+    dropped: str | None = None
+    changed: str | None = None
+    learned: str | None = None
+
+
+def access_line(record: Record) -> AccessLine:
+    """The access line of an ended call."""
+    began = record.opened_at
+    line = AccessLine(
+        level="error" if record.outcome == "failed" else "info",
+        logger=LOGGER,
+        message=f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}",
+        request_id=record.id,
+        operation=record.operation,
+        alias=record.alias or None,
+        caller=record.caller,
+        stream=record.stream,
+        status=record.status,
+        outcome=record.outcome,
+        code=record.code or None,
+        attempts=len(record.attempts),
+        ms_headers=_ms(began, record.headers_at),
+        ms_first_event=_ms(began, record.first_event_at),
+        ms=_ms(began, record.closed_at),
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        stop=record.stop or None,
+    )
+    if record.attempts:
+        attempt = record.attempts[-1]
+        backend = attempt.target.backend
+        line.backend = backend.name
+        line.model = attempt.target.model
+        line.dialects = f"{record.dialect}->{backend.dialect}"
+        line.workflow = attempt.workflow
+        if attempt.error or len(record.attempts) > 1:
+            line.tried = [_tried(each) for each in record.attempts[:MOST_TRIED]]
+    usage = record.usage
+    if usage is not None:
+        line.tokens_in = usage.input + usage.cache_read + usage.cache_write
+        line.tokens_cached = usage.cache_read
+        line.tokens_out = usage.output
+        line.tokens_estimated = usage.estimated or None
+    if record.dropped:
+        # Names that clients made up: as many, and as long, as in the header that tells them.
+        line.dropped = listed(record.dropped)[:HEADER_TEXT]
+    if record.changed:
+        line.changed = listed(record.changed)[:HEADER_TEXT]
+    if record.learned:
+        line.learned = ",".join(record.learned)
+    return line
+
+
+def _tried(attempt: Attempt) -> Tried:
+    return Tried(
+        backend=attempt.target.backend.name,
+        model=attempt.target.model,
+        status=attempt.status,
+        code=attempt.error,
+        ms=_ms(attempt.started, attempt.ended),
+    )
+
+
+def access_fields(record: Record) -> dict[str, Any]:
+    """The same, for whoever wants a dict, without what every line begins with."""
+    fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
+    return {name: value for name, value in fields.items() if name not in HEAD}
+
+
+def _ms(began: float, moment: float | None) -> float | None:
+    return None if moment is None else round((moment - began) * 1000, 3)

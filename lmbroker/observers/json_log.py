@@ -1,0 +1,162 @@
+"""Twisted's log as JSON, one object a line.
+
+Only what is named here is written: time, level, logger, the formatted message, and the
+``fields`` of an event that brings some. Twisted's own JSON observer writes every keyword of an
+event, contents included; this one cannot. Of a failure only the type and the place are told.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from zope.interface import implementer
+
+from lmbroker.observers.log_writer import LogWriter
+
+_LEVELS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "warning": LogLevel.warn,
+    "error": LogLevel.error,
+    "critical": LogLevel.critical,
+}
+_NAMES = {"warn": "warning"}
+_encode = msgspec.json.Encoder().encode
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What every line begins with; ``time`` is when it is written."""
+
+    time: str = ""
+    level: str
+    logger: str
+    message: str
+
+
+MISSING = "{count} lines of the log are missing here: nothing took them in time"
+
+HEAD = frozenset(Line.__struct_fields__)
+
+
+class Stream(Protocol):
+    """Takes text."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> None: ...
+
+
+@implementer(ILogObserver)
+class JSONLog:
+    """Writes events of at least ``level`` to ``stream``; ``level`` may be changed at any time.
+    ``worker`` is the number of the worker that says them, where there are several."""
+
+    def __init__(self, stream: Stream | LogWriter, level: str, worker: int | None = None) -> None:
+        self._stream = stream
+        self._write = self._write_text
+        if isinstance(stream, LogWriter):
+            self._write = stream.write
+            stream.gap = self._gap
+        self._worker = worker
+        self._end = b"}\n" if worker is None else b',"worker":%d}\n' % worker
+        self._second = (-1, "")
+        self.level = level
+
+    @property
+    def level(self) -> str:
+        return self._level
+
+    @level.setter
+    def level(self, name: str) -> None:
+        self._level = name
+        self._threshold = _LEVELS[name]
+        self._told = {each for each, level in _LEVELS.items() if level >= self._threshold}
+
+    def __call__(self, event: Any) -> None:
+        level = event.get("log_level") or LogLevel.info
+        if level is LogLevel.info and event.get("log_namespace", "").startswith("twisted."):
+            # Factories that start and stop, once per connection.
+            level = LogLevel.debug
+        if level < self._threshold:
+            return
+        line: dict[str, Any] = {
+            "time": self._rfc3339(event.get("log_time", time.time())),
+            "level": _NAMES.get(level.name, level.name),
+            "logger": event.get("log_namespace", "-"),
+            "message": _message(event),
+        }
+        failure = event.get("log_failure") or event.get("failure")
+        if failure is not None:
+            line["error"] = failure.type.__name__
+            if not line["message"]:
+                line["message"] = "Unhandled error"
+            line["where"] = _where(failure)
+        fields = event.get("fields")
+        if fields:
+            line.update(fields)
+        if self._worker is not None:
+            line["worker"] = self._worker
+        self._write(_encode(line) + b"\n")
+
+    def tell(self, lines: Sequence[Line]) -> None:
+        """Write lines past Twisted's log, whose ways cost more than all the rest of a line that
+        is written with every call, and at once: so does a write."""
+        now = self._rfc3339(time.time())
+        written = []
+        for line in lines:
+            if line.level in self._told:
+                line.time = now
+                written.append(_encode(line)[:-1] + self._end)
+        if written:
+            self._write(b"".join(written))
+
+    def count_dropped(self, count: Callable[[int], object]) -> None:
+        """Let ``count`` know of lines that were dropped since nothing took them."""
+        if isinstance(self._stream, LogWriter):
+            self._stream.dropped = count
+
+    def settle(self) -> None:
+        """The process ends: wait for a bounded time until all is written."""
+        if isinstance(self._stream, LogWriter):
+            self._stream.settle()
+
+    def _gap(self, count: int) -> bytes:
+        line = Line(
+            time=self._rfc3339(time.time()),
+            level="warning",
+            logger=LogWriter.__module__,
+            message=MISSING.format(count=count),
+        )
+        return _encode(line)[:-1] + self._end
+
+    def _write_text(self, lines: bytes) -> None:
+        assert not isinstance(self._stream, LogWriter)
+        self._stream.write(lines.decode("utf-8"))
+        self._stream.flush()
+
+    def _rfc3339(self, seconds: float) -> str:
+        whole = int(seconds)
+        known, until_second = self._second
+        if whole != known:
+            until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+            # At once: the thread that writes the log comes here, too.
+            self._second = whole, until_second
+        return f"{until_second}.{int(seconds % 1 * 1000):03d}Z"
+
+
+def _message(event: Any) -> str:
+    """The event's words; the text of an old ``log.err`` is a whole traceback, values included."""
+    return event.get("why") or "" if event.get("failure") else formatEvent(event)
+
+
+def _where(failure: Any) -> str:
+    """The innermost place of a failure as ``file:line in function``: no values, no message."""
+    frames = traceback.extract_tb(failure.getTracebackObject())
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"

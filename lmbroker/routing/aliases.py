@@ -1,0 +1,193 @@
+"""Alias -> targets: which alias a name leads to, and what may be sent where. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.call import Alias, Backend, Call, Operation, Target, path_of
+from lmbroker.errors import Refused
+from lmbroker.routing.balancing import Strategy
+from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.retries import Retries
+
+ANY = "*"
+"""At the end of an alias: any name that begins so. As a target's model: the name asked for."""
+
+MODEL = "{model}"
+"""In a target's model: here stands the name asked for."""
+
+
+class Route(Alias, frozen=True, kw_only=True):
+    """An alias with the rules by which its targets are chosen.
+
+    ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
+    that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
+    names where the key comes from whose calls stay together, see ``sticky_key``; None: the turns
+    of a conversation stay together, () for nothing does. ``caps``: what
+    a call may ask for at most.
+    """
+
+    strategy: Strategy = "ordered"
+    weights: tuple[float, ...] = ()
+    keys: Mapping[str, tuple[Backend, ...]] = {}
+    sticky: tuple[str, ...] | None = None
+    retries: Retries = Retries()
+    caps: Caps | None = None
+
+    def weight(self, at: int) -> float:
+        """The weight of the target at this position."""
+        return self.weights[at] if self.weights else 1.0
+
+    def keyed(self, backend: Backend) -> tuple[Backend, ...]:
+        """``backend`` once per key that it has."""
+        return self.keys.get(backend.name) or (backend,)
+
+
+LONG_CONTEXT = "[1m]"
+"""Behind a model's name: with the long context window. Claude Code writes it so."""
+
+
+class Aliases:
+    """All aliases of a configuration, as names are looked up in them.
+
+    ``default`` is the alias for names that lead nowhere else, "" for none. Raises ValueError for
+    two aliases of one name and for a default that is none.
+    """
+
+    def __init__(self, routes: Iterable[Route], default: str = "") -> None:
+        self.exact: dict[str, Route] = {}
+        for route in routes:
+            if route.name in self.exact:
+                raise ValueError(f"two aliases are called {route.name!r}")
+            self.exact[route.name] = route
+        if default and default not in self.exact:
+            raise ValueError(f"the default alias {default!r} does not exist")
+        prefixes = [(name.removesuffix(ANY), route) for name, route in self.exact.items()]
+        self.prefixes = tuple(
+            sorted(
+                ((prefix, route) for prefix, route in prefixes if prefix != route.name),
+                key=lambda pair: -len(pair[0]),
+            )
+        )
+        self.default = self.exact.get(default)
+
+    def find(self, name: str) -> Route | None:
+        """The alias that a model name leads to, None where that is nowhere.
+
+        The alias of that very name wins, then that of the name without ``[1m]``, then the longest
+        beginning (``claude-*``), ``*`` last of them, then the default.
+        """
+        route = self.exact.get(name)
+        if route is not None:
+            return route
+        if name.endswith(LONG_CONTEXT):
+            return self.find(name[: -len(LONG_CONTEXT)])
+        for prefix, route in self.prefixes:
+            if name.startswith(prefix):
+                return route
+        return self.default
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Aliases) and (self.exact, self.default) == (
+            other.exact,
+            other.default,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def asked_plainly(call: Call, aliases: Aliases) -> Call:
+    """``call`` with the model's name alone, where ``[1m]`` stands behind it and is no part of an
+    alias; what that means is remembered."""
+    if not call.alias.endswith(LONG_CONTEXT) or call.alias in aliases.exact:
+        return call
+    name = call.alias[: -len(LONG_CONTEXT)]
+    return msgspec.structs.replace(call, alias=name, long_context=True) if name else call
+
+
+def named(target: Target, asked: str) -> Target:
+    """``target`` with its model's name as the backend shall see it, where ``asked`` is the name
+    that the client asked for."""
+    if target.model == ANY:
+        return msgspec.structs.replace(target, model=asked)
+    if MODEL in target.model:
+        return msgspec.structs.replace(target, model=target.model.replace(MODEL, asked))
+    return target
+
+
+def keeps_names(target: Target) -> bool:
+    """Whether each name that is asked for is a name of its own at the backend."""
+    return target.model == ANY or target.model.count(MODEL) == 1
+
+
+def asked_for(target: Target, model: str) -> str | None:
+    """The reverse of ``named``, for a target that keeps names: what to ask for so that the
+    backend sees ``model``; None where there is nothing."""
+    if target.model == ANY:
+        return model
+    before, _, after = target.model.partition(MODEL)
+    fits = model.startswith(before) and model.endswith(after)
+    asked = model[len(before) : len(model) - len(after)] if fits else ""
+    return asked or None
+
+
+def serving(route: Route, operation: Operation) -> Route:
+    """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
+    if operation == "chat":
+        return route  # they all have it
+    return only(route, lambda target: _has(target, operation))
+
+
+def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
+    """``route`` with those of its targets only that ``kept_by`` wants, maybe none."""
+    kept = [at for at, target in enumerate(route.targets) if kept_by(target)]
+    if len(kept) == len(route.targets):
+        return route
+    return msgspec.structs.replace(
+        route,
+        targets=tuple(route.targets[at] for at in kept),
+        weights=tuple(route.weight(at) for at in kept),
+    )
+
+
+def _has(target: Target, operation: Operation) -> bool:
+    try:
+        path_of(operation, target.backend.dialect)
+    except KeyError:
+        return False
+    return True
+
+
+def sticky_key(route: Route, call: Call) -> str:
+    """The value whose calls stay together, "" where there is none.
+
+    Each of ``route.sticky`` names one place, the first that has a value wins: ``caller``,
+    ``header:NAME``, or ``body:NAME`` for a string in the body (``body:metadata.user_id`` for one
+    inside an object). It is hashed, never logged or sent.
+    """
+    for place in route.sticky or ():
+        kind, _, name = place.partition(":")
+        value: object = None
+        if kind == "caller":
+            value = call.caller.name
+        elif kind == "header":
+            value = call.headers.get(name.lower())
+        elif kind == "body":
+            top, *steps = name.split(".")
+            value = envelope.read(call.body).value(top)
+            for step in steps:
+                value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, str) and value:
+            return f"{place}={value}"
+    return ""
+
+
+def unknown_model(name: str) -> Refused:
+    """The answer to a model name that leads nowhere."""
+    return Refused(
+        "not_found",
+        f"model {name!r} does not exist or is not available to this key",
+        param="model",
+        code="model_not_found",
+    )

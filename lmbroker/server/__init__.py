@@ -1,0 +1,1 @@
+"""The clients' side: routes, incoming requests and error answers; ``http/`` holds connections."""

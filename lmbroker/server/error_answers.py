@@ -1,0 +1,93 @@
+"""The HTTP answer that tells an error to a client for whom no call was opened yet: in whose
+dialect, under which id, with which headers."""
+
+import os
+from collections.abc import Container
+from http import HTTPStatus
+from random import Random
+
+import msgspec
+
+from lmbroker import json_text
+from lmbroker.call import Dialect
+from lmbroker.errors import ErrorInfo
+from lmbroker.headers import REQUEST_ID, Pairs, from_error
+from lmbroker.translation.dialects.catalog import ADAPTERS
+
+REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
+"""The words behind each status. Twisted knows none that came after RFC 2616."""
+
+_OPENAI = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"})
+
+
+def family(path: str, headers: Container[str] = ()) -> Dialect:
+    """Whose errors a path speaks, also one that does not exist. ``headers`` holds the lower-case
+    names of the request's headers: where the path is nobody's own, a client that names Anthropic's
+    version reads Anthropic's errors."""
+    if path in _OPENAI:
+        return "openai"
+    if path.startswith(("/v1/messages", "/api/")) or "anthropic-version" in headers:
+        return "anthropic"
+    return "openai"
+
+
+_ids = Random()  # an id must be another than all before it; it may be foreseen
+os.register_at_fork(after_in_child=_ids.seed)
+
+
+def new_id() -> str:
+    """A fresh request id."""
+    return f"req_{_ids.getrandbits(96):024x}"
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole HTTP answer. ``headers`` hold content type and length, request id and the words on
+    trying again."""
+
+    status: int
+    request_id: str
+    headers: Pairs
+    body: bytes
+
+
+_STATUS = {"unsupported_content_encoding": 415}
+"""Statuses that follow from what was wrong, by the error's code, and not from its kind."""
+
+
+def error_answer(
+    path: str, headers: Container[str], info: ErrorInfo, status: int | None = None
+) -> ErrorAnswer:
+    """The answer with ``info`` to a request that is no call, in the dialect of its ``path``;
+    ``status`` where it does not follow from the error."""
+    return call_error_answer(family(path, headers), info, new_id(), status=status)
+
+
+def call_error_answer(
+    dialect: Dialect,
+    info: ErrorInfo,
+    request_id: str,
+    *,
+    status: int | None = None,
+    native: tuple[int, bytes] | None = None,
+    more: Pairs = (),
+) -> ErrorAnswer:
+    """The answer with ``info`` to a client of ``dialect``. ``native`` is (status, body) where a
+    backend's own words are passed on, ``more`` are further headers."""
+    told, value = ADAPTERS[dialect].encode_error(info, request_id)
+    body = json_text.encode(value)
+    told = status or _STATUS.get(info.code or "", told)
+    if native is not None:
+        told, body = native
+    return ErrorAnswer(
+        status=told,
+        request_id=request_id,
+        headers=(
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            (REQUEST_ID[dialect], info.backend_request_id or request_id),
+            ("x-lmbroker-request-id", request_id),
+            *from_error(info, native=native is not None),
+            *more,
+        ),
+        body=body,
+    )

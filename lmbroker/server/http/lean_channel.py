@@ -1,0 +1,143 @@
+"""A connection of the lean engine: the usual request is read at once, all others as ever.
+
+Clients send the head of a request in one piece, and nearly all of them the plainest one: HTTP/1.1,
+a path, a Host, a Content-Length or no body, nothing about the connection, no header twice. Such a
+head is known by one regular expression and read by another. Whatever else comes, also a head that
+is late, too large or wrong, is left to ``Channel``, from that byte to the end of the connection. So
+what is refused, and how, is decided in one place, and what is taken here two parsers cannot read in
+two ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
+"""
+
+import re
+from typing import Any
+
+from lmbroker.server.http import framing
+from lmbroker.server.http.channel import NEVER, Channel
+from lmbroker.server.http.lean_request import LeanRequest
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+
+_HEAD = re.compile(
+    rb"(TOKEN) (/[!-~]*+) HTTP/1\.1((?:\r\nTOKEN:[\t -~\x80-\xff]*+)+)\r\n\r\n".replace(
+        b"TOKEN", _TOKEN
+    )
+)
+"""Method, target and header lines, of which each begins with its CR LF."""
+
+_FIELD = re.compile(r"\r\n([^:]+):[\t ]*((?:[^\r]*[^\r\t ])?)")
+"""Name and value, in what ``_HEAD`` has found."""
+
+_UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
+"""Headers that want something done."""
+
+_KEPT = (None, "keep-alive", "Keep-Alive")
+"""What a client may say in Connection without meaning anything by it."""
+
+
+class LeanChannel(Channel):
+    """``Channel`` with a short way through it; the module's docstring says for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usual = True
+        """Nothing has come yet but usual requests."""
+        self._missing = 0
+        """Bytes of the body that are still to come."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Stock: splits lines off, one after the other, whatever comes."""
+        phase = self.phase
+        if phase == "serving":
+            self._early(data)
+        elif not self._usual:
+            super().dataReceived(data)
+        elif phase == "body":
+            self._more(data)
+        elif phase != "waiting" or not self._take(data):
+            self._usual = False
+            super().dataReceived(data)
+
+    def _take(self, data: bytes) -> bool:
+        """Begin with a usual request. False: it is none, and nothing was done."""
+        found = _HEAD.match(data)
+        if found is None:
+            return False
+        method, target, lines = found.groups()
+        fields = _FIELD.findall(lines.decode("latin-1"))
+        received: dict[str, str] = {}
+        for name, value in fields:
+            received[name.lower()] = value
+        limits = self.site.limits
+        length = framing.plain_length(received.get("content-length"))
+        path = target.partition(b"?")[0]
+        limit = limits.body_limit(path.decode("ascii"))
+        end = found.end()
+        if (
+            end > limits.line + 4
+            or end > limits.header_bytes + 2
+            or len(fields) > limits.header_count
+            or len(fields) > len(received)
+            or "host" not in received
+            or received.get("connection") not in _KEPT
+            or not len(data) - end <= length <= limit
+            or not _UNUSUAL.isdisjoint(received)
+            or self._waitingForTransport
+            or self._turned_away is not None
+            or self.site.draining
+        ):
+            return False
+        self._request_line = data[: found.start(3)]
+        self._body_limit = limit
+        self._body_bytes = self._early_bytes = 0
+        request = LeanRequest(self)
+        request.method, request.uri, request.path = method, target, path
+        request.received = received
+        self.requests.append(request)
+        if length > len(data) - end:
+            self._missing = length
+            self.phase = "body"
+            self.deadline = self._in(limits.body_seconds)
+            self._more(data[end:])
+        elif self.hold(length):
+            request.body = data[end:]
+            self._serve(request)
+        return True
+
+    def _more(self, data: bytes) -> None:
+        """Of the body; the request is served when nothing of it is missing."""
+        request = self.requests[0]
+        behind = data[self._missing :]
+        if behind:
+            data = data[: self._missing]
+        self._missing -= len(data)
+        if data:
+            request.handleContentChunk(data)
+        if behind:
+            self._early(behind)
+        if not self._missing and self.phase != "closing":
+            # Trims the buffer to its size; a read() of all of it is then no copy.
+            request.content.getvalue()
+            request.content.seek(0)
+            self._serve(request)
+
+    def _serve(self, request: LeanRequest) -> None:
+        """It is whole."""
+        self.phase = "serving"
+        self.deadline = NEVER
+        self._handlingRequest = True
+        request.process()
+
+    def requestDone(self, request: Any) -> None:
+        """Stock: makes sure that it reads on, and reads what it held back: here it never stopped
+        reading, and holds nothing."""
+        if not self._usual or self.phase != "serving" or not self.persistent:
+            super().requestDone(request)
+            return
+        site = self.site
+        site.body_bytes -= self._body_bytes
+        self._body_bytes = 0
+        del self.requests[0]
+        self.phase = "waiting"
+        self.deadline = site.reactor.seconds() + site.limits.idle_seconds
+        self._request_line = b""
+        self._handlingRequest = False

@@ -1,0 +1,108 @@
+# mypy: disable-error-code="no-untyped-call"
+# (twisted.web has no annotations on most of its methods)
+"""A request of our site: its body in memory, every error as JSON."""
+
+from io import BytesIO
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.server.error_answers import error_answer
+
+FAULT = ErrorInfo(kind="server", message="the broker failed to serve this request")
+NO_PATH = ErrorInfo(
+    kind="not_found",
+    message="the request's target must be a path: this is not a proxy",
+    code="unknown_url",
+)
+METHODS = "GET, HEAD, POST"
+NO_METHOD = ErrorInfo(
+    kind="invalid_request",
+    message=f"this target takes no such method; paths take {METHODS}",
+    code="method_not_allowed",
+)
+
+
+class Request(server.Request):
+    """Twisted's, with the differences that are named above each method."""
+
+    defaultContentType = b"application/json"
+    log = Logger()
+    channel: Any
+    content: Any
+
+    def gotLength(self, length: int | None) -> None:
+        """Stock: a temporary file for any chunked body and for any of 100 kB."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Stock: takes whatever comes."""
+        if self.channel.hold(len(data)):
+            self.content.write(data)
+
+    def grow(self, size: int) -> bool:
+        """Count ``size`` more bytes of its decoded body; False where there is no room."""
+        return self.channel is None or bool(self.channel.grow(size))
+
+    def let_go(self) -> None:
+        """Its body is in memory no more: it counts no longer."""
+        if self.channel is not None:
+            self.channel.release()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # Trims the buffer to its size; a read() of all of it is then no copy.
+        self.content.getvalue()
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        """Stock: ``OPTIONS *`` is 200, and ``CONNECT host:443`` or ``GET http://...`` look for
+        a resource under a mangled path."""
+        if self.path.startswith(b"/"):
+            super().process()
+            return
+        self.setHeader(b"date", datetimeToString())
+        if self.path == b"*" or self.method == b"CONNECT":
+            self.setHeader("allow", METHODS)
+            self._tell(NO_METHOD, 405)
+        else:
+            self._tell(NO_PATH)
+
+    def getRequestHostname(self) -> bytes:
+        """Stock: from the Host header, on which nothing here may depend."""
+        return b"localhost"
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Stock: an HTML page, also behind what was written already, and a clean end of it."""
+        self.log.failure("A resource failed", failure=reason)
+        channel = getattr(self, "channel", None)
+        if channel is None or self.finished:
+            return reason
+        if self.startedWriting:
+            channel.abort()
+            return reason
+        if self.producer:
+            self.unregisterProducer()
+        self.responseHeaders = Headers()
+        self.cookies.clear()
+        self.setHeader(b"date", datetimeToString())
+        if not channel.persistent:
+            self.setHeader(b"connection", b"close")
+        self._tell(FAULT)
+        return reason
+
+    def _tell(self, info: ErrorInfo, status: int | None = None) -> None:
+        path = self.path.decode("latin-1")
+        names = {
+            name.decode("latin-1").lower() for name, _ in self.requestHeaders.getAllRawHeaders()
+        }
+        answer = error_answer(path, names, info, status)
+        self.setResponseCode(answer.status)
+        for name, value in answer.headers:
+            self.setHeader(name, value)
+        self.write(answer.body)
+        self.finish()

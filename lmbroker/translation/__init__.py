@@ -1,0 +1,1 @@
+"""Translation between the formats of clients and backends, through the Unified Model. Pure."""

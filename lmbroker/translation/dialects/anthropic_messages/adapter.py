@@ -1,0 +1,44 @@
+"""The Anthropic Messages dialect, as the rest of the house sees it."""
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.anthropic_messages import (
+    decode_request,
+    encode_request,
+    errors,
+    response,
+    stream_encode,
+)
+from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
+from lmbroker.translation.dialects.anthropic_messages.tap import AnthropicTap
+from lmbroker.translation.dialects.base import Decoder, Encoder, Reading, Reply, Tap
+
+
+class AnthropicMessages:
+    """See ``base.Adapter``; each method's rules stand in the module that it comes from."""
+
+    dialect = "anthropic"
+
+    decode_request = staticmethod(decode_request.decode_request)
+    encode_request = staticmethod(encode_request.encode_request)
+    decode_response = staticmethod(response.decode_response)
+    gist = staticmethod(response.gist)
+    encode_response = staticmethod(response.encode_response)
+    decode_error = staticmethod(errors.decode_error)
+    encode_error = staticmethod(errors.encode_error)
+    overflow_told = staticmethod(errors.overflow_told)
+
+    def decoder(self, reading: Reading | None = None) -> Decoder:
+        return AnthropicDecoder(reading)
+
+    def encoder(self, reply: Reply) -> Encoder:
+        return AnthropicEncoder(reply)
+
+    def tap(self, choices: int = 1) -> Tap:
+        return AnthropicTap()
+
+    def ping(self, started: bool) -> bytes:
+        return stream_encode.PING if started else stream_encode.COMMENT
+
+    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        return stream_encode.stream_error(error, request_id)

@@ -1,0 +1,326 @@
+"""Parts -> content blocks (translation.md 2.3, 2.8, 4.6)."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lmbroker.translation.dialects.base import JSON
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.shared.left_out import (
+    ELSEWHERE,
+    NO_AUDIO,
+    NO_FORMAT,
+    NO_IMAGES,
+    NO_PDF,
+    UNKNOWN_PART,
+    UNKNOWN_SOURCE,
+    left_out,
+)
+from lmbroker.translation.shared.media import IMAGE_TYPES, image_type, is_pdf, is_text, text_of
+from lmbroker.translation.shared.names import wire_id, wire_name
+from lmbroker.translation.shared.signature import PREFIX
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    Base64,
+    Cache,
+    DocumentPart,
+    Extra,
+    FileRef,
+    ImagePart,
+    Part,
+    PlainText,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Url,
+)
+from lmbroker.translation.unified.request import Request
+
+ORIGIN = "anthropic"
+
+LONG_TTLS = ("1h", "12h")
+"""Cache lifetimes that become an hour; all others are the default, five minutes."""
+
+
+class Blocks:
+    """Writes the parts of one request.
+
+    ``native``: the request came in this dialect; its parts go back as they came, whatever the
+    model can do. ``marked``: there are cache marks that may be too many.
+    """
+
+    def __init__(self, request: Request, profile: Profile, losses: Losses) -> None:
+        self.request = request
+        self.profile = profile
+        self.losses = losses
+        self.native = request.dialect == ORIGIN
+        self.marked = False
+
+    def drop(self, field: str) -> None:
+        self.losses.drop(self.request.path(field))
+
+    def change(self, field: str) -> None:
+        self.losses.change(self.request.path(field))
+
+    def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
+        """The block in the place of something that the model cannot take."""
+        said = what if field == "part" else field
+        self.losses.drop(self.request.path(field), reason, said=said)
+        return {"type": "text", "text": left_out(what, reason, name)}
+
+    def refuse(self, field: str, reason: str) -> None:
+        self.losses.refuse(self.request.path(field), reason)
+
+    def turn(self, parts: Sequence[Part]) -> list[JSON]:
+        """The blocks of one turn; parts that this dialect would refuse as empty are left out."""
+        for part in parts:
+            if isinstance(part, ReasoningPart) and part.at is not None:
+                parts = _placed(parts)
+                break
+        return list(filter(None, map(self.part, parts)))
+
+    def part(self, part: Part) -> JSON | None:
+        block: JSON | None
+        if isinstance(part, TextPart):
+            block = self.text(part)
+        elif isinstance(part, ToolCallPart):
+            block = self._call(part)
+        elif isinstance(part, ToolResultPart):
+            block = self._result(part)
+        elif isinstance(part, ReasoningPart):
+            block = self._reasoning(part)
+        elif isinstance(part, ImagePart):
+            block = self._image(part)
+        elif isinstance(part, DocumentPart):
+            block = self._document(part)
+        elif isinstance(part, AudioPart):
+            block = self.left_out("audio", "audio", NO_AUDIO)
+        elif part.origin == ORIGIN:
+            return part.raw
+        else:
+            block = self.left_out("part", part.type, UNKNOWN_PART)
+        if block is not None:
+            cache = getattr(part, "cache", None)
+            if cache is not None:
+                self.mark(block, cache)
+            extras = getattr(part, "extras", ())
+            if extras:
+                self.extras(block, extras)
+        return block
+
+    def text(self, part: TextPart) -> JSON | None:
+        if part.refusal and not self.native:
+            self.change("refusal")
+        if not part.text.strip() and not self.native:
+            self.extras({}, part.extras)
+            return None
+        block: JSON = {"type": "text", "text": part.text}
+        if part.citations:
+            cited = [each.raw for each in part.citations if each.origin == ORIGIN]
+            if cited:
+                block["citations"] = cited
+            else:
+                self.drop("citations")
+        return block
+
+    def _call(self, part: ToolCallPart) -> JSON:
+        arguments: Any = part.args
+        if part.kind == "custom" and arguments is None:
+            arguments = {"input": part.raw_args or ""}
+        elif arguments is None:
+            arguments = {"INVALID_JSON": part.raw_args or ""}
+        if self.native:
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
+        return {
+            "type": "tool_use",
+            "id": wire_id(part.id, self.profile.tool_id),
+            "name": wire_name(part.name),
+            "input": arguments,
+        }
+
+    def _result(self, part: ToolResultPart) -> JSON:
+        id = part.call_id if self.native else wire_id(part.call_id, self.profile.tool_id)
+        block: JSON = {"type": "tool_result", "tool_use_id": id}
+        content = self._result_content(part)
+        if content is not None:
+            block["content"] = content
+        if part.is_error is not None:
+            block["is_error"] = part.is_error
+        return block
+
+    def _result_content(self, part: ToolResultPart) -> str | list[JSON] | None:
+        if part.parts is None:
+            return None
+        if part.as_text and (self.native or all(_plain(each) for each in part.parts)):
+            whole = "".join(each.text for each in part.parts if isinstance(each, TextPart))
+            return whole if whole.strip() or self.native else None
+        return self.turn(part.parts) or ([] if self.native else None)
+
+    def _reasoning(self, part: ReasoningPart) -> JSON | None:
+        """What Anthropic signed goes back; it answers 400 to any other reasoning, which goes to
+        other servers of the dialect only."""
+        signature = part.signature
+        if not (self.profile.replay_signed or self.native):
+            pass
+        elif part.redacted is not None:
+            if not part.redacted.startswith(PREFIX):
+                return {"type": "redacted_thinking", "data": part.redacted}
+        elif signature is not None and signature.origin == ORIGIN and signature.value:
+            return {"type": "thinking", "thinking": part.text, "signature": signature.value}
+        elif part.text and self._replays_unsigned(signature):
+            return {"type": "thinking", "thinking": part.text}
+        self.drop("reasoning_part")
+        return None
+
+    def _replays_unsigned(self, signature: Signature | None) -> bool:
+        """Whether text that nobody signed goes back: to servers that speak the dialect and sign
+        nothing, some of which want it."""
+        way = self.profile.reasoning_replay
+        if signature is None or signature.origin == ORIGIN:
+            return way in ("origin", "thinking")
+        return way == "thinking" and signature.origin == "openai"
+
+    def _image(self, part: ImagePart) -> JSON:
+        source = part.source
+        if self.native:
+            return {"type": "image", "source": _native_source(source)}
+        if not self.profile.vision:
+            return self.left_out("image", "image", NO_IMAGES)
+        if isinstance(source, FileRef):
+            if source.origin != ORIGIN:
+                return self.left_out("image", "image", ELSEWHERE)
+            return {"type": "image", "source": _native_source(source)}
+        if isinstance(source, Url):
+            if not source.url.startswith(("https://", "http://")):
+                return self.left_out("image", "image", UNKNOWN_SOURCE)
+            return {"type": "image", "source": _native_source(source)}
+        kind = image_type(source.data) or source.media_type
+        if kind not in IMAGE_TYPES:
+            return self.left_out("image", "image", NO_FORMAT)
+        data = {"type": "base64", "media_type": kind, "data": source.data}
+        return {"type": "image", "source": data}
+
+    def _document(self, part: DocumentPart) -> JSON:
+        source = self._document_source(part)
+        if isinstance(source, str):
+            what = "PDF" if source == NO_PDF else "document"
+            return self.left_out("document", what, source, part.title or part.filename)
+        block: JSON = {"type": "document", "source": source}
+        title = part.title
+        if title is None and not self.native:
+            title = part.filename
+        if title is not None:
+            block["title"] = title
+        if part.context is not None:
+            block["context"] = part.context
+        if part.citations_on:
+            block["citations"] = {"enabled": True}
+        return block
+
+    def _document_source(self, part: DocumentPart) -> JSON | str:
+        """The source of a document, or why it has to be left out."""
+        source = part.source
+        if isinstance(source, tuple):
+            return {"type": "content", "content": self.turn(source)}
+        if isinstance(source, PlainText):
+            return {"type": "text", "media_type": source.media_type, "data": source.text}
+        if isinstance(source, FileRef) and source.origin != ORIGIN:
+            return ELSEWHERE
+        if isinstance(source, Url | FileRef) or self.native:
+            return _native_source(source)
+        if is_pdf(source.data, source.media_type, part.filename):
+            if not self.profile.pdf:
+                return NO_PDF
+            return {"type": "base64", "media_type": "application/pdf", "data": source.data}
+        text = text_of(source.data) if is_text(source.media_type, part.filename) else None
+        if text is None:
+            return NO_FORMAT
+        return {"type": "text", "media_type": "text/plain", "data": text}
+
+    def mark(self, block: JSON, cache: Cache) -> None:
+        """A cache mark on ``block``; how many there may be is seen to when all are there."""
+        if self.native:
+            if isinstance(cache.raw, dict):
+                block["cache_control"] = cache.raw.get("cache_control", cache.raw)
+            else:
+                block["cache_control"] = ephemeral(cache.ttl)
+        elif self.profile.cache_breakpoints and block.get("type") not in _UNMARKED:
+            block["cache_control"] = ephemeral(cache.ttl)
+            self.marked = True
+
+    def extras(self, target: JSON, extras: Iterable[Extra]) -> None:
+        """What only this dialect understands goes back into ``target`` (a dotted name into the
+        object inside), all else is a loss."""
+        for extra in extras:
+            if extra.origin != ORIGIN:
+                if extra.loss != "none":
+                    self.losses.extras((extra,))
+                continue
+            held = target
+            *steps, name = extra.name.split(".")
+            for step in steps:
+                held = held.setdefault(step, {})
+            held[name] = extra.value
+
+
+def _native_source(source: Base64 | Url | FileRef) -> JSON:
+    if isinstance(source, Url):
+        return {"type": "url", "url": source.url}
+    if isinstance(source, FileRef):
+        return {"type": "file", "file_id": source.id}
+    return {"type": "base64", "media_type": source.media_type, "data": source.data}
+
+
+_UNMARKED = ("thinking", "redacted_thinking")
+
+
+def ephemeral(ttl: str | None) -> JSON:
+    return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
+
+
+def _plain(part: Part) -> bool:
+    return isinstance(part, TextPart) and part.cache is None and not part.extras
+
+
+def _placed(parts: Sequence[Part]) -> list[Part]:
+    """Reasoning that has a place goes there, splitting the text where it must; Anthropic
+    refuses reasoning that was reordered."""
+    waiting = deque(
+        part for part in parts if isinstance(part, ReasoningPart) and part.at is not None
+    )
+    placed: list[Part] = []
+    before = calls = 0
+
+    def due(limit: int) -> bool:
+        at = waiting[0].at if waiting else None
+        return at is not None and at[0] <= limit and at[1] <= calls
+
+    for part in parts:
+        if isinstance(part, ReasoningPart):
+            if part.at is None:
+                placed.append(part)
+            continue
+        while due(before):
+            placed.append(waiting.popleft())
+        if isinstance(part, TextPart):
+            start, end = before, before + len(part.text)
+            while due(end - 1):
+                at = (waiting[0].at or (0, 0))[0]
+                said = part.text[before - start : at - start]
+                placed.append(TextPart(text=said, refusal=part.refusal))
+                before = at
+                while due(before):
+                    placed.append(waiting.popleft())
+            placed.append(part if before == start else _tail(part, part.text[before - start :]))
+            before = end
+        else:
+            calls += isinstance(part, ToolCallPart)
+            placed.append(part)
+    return [*placed, *waiting]
+
+
+def _tail(part: TextPart, text: str) -> TextPart:
+    return TextPart(text=text, cache=part.cache, refusal=part.refusal, extras=part.extras)

@@ -1,0 +1,211 @@
+"""Tools and tool choice -> Anthropic's (translation.md 2.5)."""
+
+from typing import Any
+
+import msgspec
+
+from lmbroker import json_text
+from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
+from lmbroker.translation.dialects.base import JSON
+from lmbroker.translation.shared.names import wire_name
+from lmbroker.translation.shared.schemas import MAX_OPTIONAL, MAX_UNIONS, Subset, anthropic_subset
+from lmbroker.translation.shared.tool_schemas import completed_tool
+from lmbroker.translation.unified.request import Tool, ToolChoice
+
+MAX_STRICT = 20
+"""Strict tools that Anthropic takes in one request (vendor documentation)."""
+
+CUSTOM_SCHEMA: JSON = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+"""A tool that takes free text is a function of one text here."""
+
+WEB_SEARCH = "web_search_20250305"
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the tool choice. ``instruction`` stands in for a choice that the model
+    does not take; ``forced``: the model must call a tool."""
+
+    wire: JSON | None = None
+    forced: bool = False
+    instruction: str = ""
+
+
+def encode_tools(blocks: Blocks) -> list[JSON]:
+    """The tools; where the choice allows only some, only those."""
+    request, choice = blocks.request, blocks.request.tool_choice
+    named = None if choice is None or blocks.native else choice.allowed
+    allowed = None if named is None else frozenset(named)
+    tools = [
+        (place, tool)
+        for place, tool in enumerate(request.tools)
+        if (allowed is None or tool.name in allowed) and tool.standing != "inline"
+    ]
+    strict = {} if blocks.native else _strict(blocks, [tool for _, tool in tools])
+    written = (_tool(blocks, tool, place, strict) for place, tool in tools)
+    return [tool for tool in written if tool is not None]
+
+
+def _strict(blocks: Blocks, tools: list[Tool]) -> dict[int, Subset]:
+    """Schemas of the tools that stay strict, by the tool's identity. The limits hold for a
+    request: beyond them none is strict, so that adding a tool does not pick another one."""
+    wanted = [tool for tool in tools if tool.strict and tool.kind == "function"]
+    if not wanted:
+        return {}
+    found = {}
+    if blocks.profile.strict_tools and len(wanted) <= MAX_STRICT:
+        for tool in wanted:
+            schema = anthropic_subset(_schema(blocks, tool)[0])
+            if schema.schema is not None:
+                found[id(tool)] = schema
+    if sum(each.optional for each in found.values()) > MAX_OPTIONAL:
+        found = {}
+    if sum(each.unions for each in found.values()) > MAX_UNIONS:
+        found = {}
+    if len(found) < len(wanted):
+        blocks.drop("strict")
+    return found
+
+
+def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> JSON | None:
+    if tool.kind == "server":
+        if blocks.native and tool.raw is not None:
+            return tool.raw
+        reason = "the provider would have to run this tool"
+        blocks.losses.refuse(f"tools[{place}]", reason, soft=True)
+        return None
+    wire: JSON = {"name": tool.name if blocks.native else wire_name(tool.name)}
+    description = tool.description
+    schema: JSON
+    if tool.kind == "custom":
+        schema = CUSTOM_SCHEMA
+        description = _with_grammar(blocks, tool)
+    elif blocks.native:
+        schema = tool.schema if tool.schema is not None else {"type": "object"}
+    else:
+        schema, merged = _schema(blocks, tool)
+        narrowed = strict.get(id(tool))
+        if narrowed is not None and narrowed.schema is not None:
+            schema = narrowed.schema
+        if merged or (narrowed is not None and narrowed.moved):
+            blocks.change("tool")
+    if description is not None:
+        wire["description"] = description
+    wire["input_schema"] = schema
+    if id(tool) in strict or (blocks.native and tool.strict is not None):
+        wire["strict"] = tool.strict
+    if tool.deferred:
+        wire["defer_loading"] = True
+    if tool.cache is not None:
+        blocks.mark(wire, tool.cache)
+    if tool.extras:
+        blocks.extras(wire, tool.extras)
+    return wire
+
+
+def _schema(blocks: Blocks, tool: Tool) -> tuple[JSON, bool]:
+    return completed_tool(tool.schema, blocks.profile.omit_schema_keywords, filled=False)
+
+
+def _with_grammar(blocks: Blocks, tool: Tool) -> str | None:
+    """The grammar is told, not enforced."""
+    held: Any = tool.grammar
+    if not isinstance(held, dict) or held.get("type") in (None, "text"):
+        return tool.description
+    blocks.change("grammar")
+    grammar = held.get("grammar")
+    text = grammar.get("definition") if isinstance(grammar, dict) else None
+    syntax = grammar.get("syntax") if isinstance(grammar, dict) else None
+    if not isinstance(text, str):
+        text = json_text.encode(held).decode()
+    line = f"The input must follow this {syntax or 'given'} grammar:\n{text}"
+    return f"{tool.description}\n\n{line}" if tool.description else line
+
+
+def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
+    """How tools are chosen; nothing where there are none."""
+    request, profile = blocks.request, blocks.profile
+    choice = request.tool_choice
+    if blocks.native:
+        return _native_choice(blocks)
+    if not tools:
+        return Choice()
+    one_at_a_time = request.parallel_tools is False
+    wire: JSON | None = None
+    instruction = ""
+    if choice is not None and choice.mode == "named" and _left_alone(blocks, choice, tools):
+        blocks.drop("tool_choice")
+        choice = None
+    forced = choice is not None and choice.mode in ("required", "named")
+    taken = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(blocks))
+    if choice is not None and forced and not taken:
+        if profile.forced_tools_fallback == "refuse":
+            blocks.refuse("tool_choice", "the model cannot be made to call a tool")
+        blocks.change("tool_choice")
+        instruction = _must(wire_name(choice.name) if choice.name is not None else None)
+        forced, wire = False, {"type": "auto"}
+    elif choice is not None and choice.mode == "named":
+        wire = {"type": "tool", "name": wire_name(choice.name or "")}
+    elif choice is not None:
+        kinds = {"auto": "auto", "none": "none", "required": "any"}
+        wire = {"type": kinds[choice.mode]}
+    elif one_at_a_time:
+        wire = {"type": "auto"}
+    if wire is not None and one_at_a_time and wire["type"] != "none":
+        wire["disable_parallel_tool_use"] = True
+    return Choice(wire=wire, forced=forced, instruction=instruction)
+
+
+def _thinks(blocks: Blocks) -> bool:
+    """Whether the client wants the model to reason."""
+    asked = blocks.request.reasoning
+    if asked is None or not blocks.profile.thinking_types:
+        return False
+    return asked.mode not in (None, "off") or asked.effort not in (None, "none")
+
+
+def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:
+    """Whether the tool that was chosen is one of those that were left out."""
+    name = choice.name or ""
+    if not any(tool.name == name for tool in blocks.request.tools):
+        return False
+    return all(tool["name"] != wire_name(name) for tool in tools)
+
+
+def _must(name: str | None) -> str:
+    if name is None:
+        return "You must call at least one of the available tools in your next answer."
+    return f"You must call the tool {name} in your next answer."
+
+
+def _native_choice(blocks: Blocks) -> Choice:
+    choice, parallel = blocks.request.tool_choice, blocks.request.parallel_tools
+    if choice is None:
+        return Choice()
+    if isinstance(choice.raw, dict):
+        return Choice(wire=choice.raw)
+    kinds = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
+    wire: JSON = {"type": kinds[choice.mode]}
+    if choice.mode == "named":
+        wire["name"] = choice.name
+    if parallel is not None:
+        wire["disable_parallel_tool_use"] = not parallel
+    return Choice(wire=wire)
+
+
+def encode_web_search(blocks: Blocks, options: Any) -> JSON:
+    """OpenAI's web search as Anthropic's; how much to read cannot be said."""
+    wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}
+    held = options if isinstance(options, dict) else {}
+    if held.get("search_context_size") is not None:
+        blocks.losses.drop("web_search_options.search_context_size")
+    place = held.get("user_location")
+    near = place.get("approximate") if isinstance(place, dict) else None
+    if isinstance(near, dict):
+        known = ("city", "region", "country", "timezone")
+        found = {key: near[key] for key in known if isinstance(near.get(key), str)}
+        wire["user_location"] = {"type": "approximate", **found}
+    return wire

@@ -1,0 +1,60 @@
+"""Calls and their results, as Anthropic wants them: each call is answered in the user's message
+after it, once, and nothing else is (translation.md 2.3).
+
+A client that shortened its conversation, or whose user broke in, has results without calls and
+calls without results; no later turn may fail for that.
+"""
+
+from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
+from lmbroker.translation.dialects.base import JSON
+from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
+
+
+def pair(blocks: Blocks, messages: list[JSON]) -> list[JSON]:
+    """``messages`` with an answer for each call (but those at the end, which are the client's last
+    word), and other results as texts."""
+    out: list[JSON] = []
+    open_calls: dict[str, int] = {}
+    for message in messages:
+        if message["role"] == "user":
+            _answers(blocks, message, open_calls)
+        elif open_calls:
+            out.append({"role": "user", "content": _unanswered(blocks, open_calls)})
+        open_calls = {}
+        out.append(message)
+        if message["role"] == "assistant":
+            for block in message["content"]:
+                if block["type"] == "tool_use":
+                    open_calls[block["id"]] = open_calls.get(block["id"], 0) + 1
+    return out
+
+
+def _answers(blocks: Blocks, message: JSON, open_calls: dict[str, int]) -> None:
+    """Keep in a user's message what answers ``open_calls``, and add what is missing."""
+    kept: list[JSON] = []
+    for block in message["content"]:
+        if block["type"] != "tool_result":
+            kept.append(block)
+        elif open_calls.get(block["tool_use_id"]):
+            kept.append(block)
+            open_calls[block["tool_use_id"]] -= 1
+        else:
+            blocks.change("messages[]")
+            kept += _as_text(block)
+    message["content"] = _unanswered(blocks, open_calls) + kept
+
+
+def _unanswered(blocks: Blocks, open_calls: dict[str, int]) -> list[JSON]:
+    missing = [id for id, count in open_calls.items() for _ in range(count)]
+    if missing:
+        blocks.change("messages[]")
+    return [{"type": "tool_result", "tool_use_id": id, "content": NO_RESULT} for id in missing]
+
+
+def _as_text(result: JSON) -> list[JSON]:
+    content = result.get("content") or []
+    said = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    written = [{"type": "text", "text": NO_CALL}, *said]
+    if "cache_control" in result:
+        written[-1] = {**written[-1], "cache_control": result["cache_control"]}
+    return written

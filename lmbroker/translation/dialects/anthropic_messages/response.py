@@ -1,0 +1,137 @@
+"""Whole Anthropic answers <-> the Unified Model (translation.md section 3)."""
+
+from typing import Any
+
+from lmbroker.errors import Broken, ErrorInfo
+from lmbroker.json_text import INVALID_JSON
+from lmbroker.translation.dialects.anthropic_messages.blocks import decode_block, text_at
+from lmbroker.translation.dialects.anthropic_messages.ending import (
+    decode_stop,
+    decode_usage,
+    encode_stop,
+    encode_usage,
+    tier_of,
+)
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import ARGUMENTS, signature_of
+from lmbroker.translation.dialects.base import JSON, Reading, Reply
+from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.shared import stop_words
+from lmbroker.translation.shared.answer_ids import MESSAGE, answer_id, call_id, unrepeated
+from lmbroker.translation.unified.parts import (
+    OpaquePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.translation.unified.response import Response
+from lmbroker.usage import Usage
+
+
+def decode_response(body: JSON, reading: Reading | None = None) -> Response:
+    """A backend's answer. Raises Broken when it is an error or no message."""
+    content = body.get("content")
+    if isinstance(content, str) and content and not body.get("error"):
+        content = [{"type": "text", "text": content}]
+    if not isinstance(content, list):
+        if body.get("error"):
+            raise Broken(error_bodies.stream_error(body), phase="reading")
+        raise Broken(
+            ErrorInfo(
+                kind="bad_upstream",
+                message="the backend's answer is not a message",
+                code="bad_upstream_response",
+            ),
+            phase="reading",
+        )
+    failed = stop_words.failure(body.get("stop_reason"))
+    if failed is not None:
+        raise Broken(failed, phase="reading")
+    parts: tuple[Part, ...] = tuple(unrepeated(filter(None, map(decode_block, content))))
+    usage = decode_usage(body.get("usage"))
+    stop = decode_stop(
+        body.get("stop_reason"),
+        body.get("stop_sequence"),
+        body.get("stop_details"),
+        calls=ToolCallPart in map(type, parts),
+    )
+    if stop_words.meaning(body.get("stop_reason")) == "other" and reading is not None:
+        reading.losses.change("stop_reason")
+    return Response(
+        id=text_at(body, "id"),
+        model=text_at(body, "model"),
+        parts=parts,
+        stop=stop,
+        usage=usage,
+        tier=usage.tier if usage else None,
+    )
+
+
+def gist(body: JSON) -> tuple[Usage | None, str]:
+    """Usage and stop reason of an answer that is passed through."""
+    usage, reason = decode_usage(body.get("usage"), billed=True), body.get("stop_reason")
+    if not reason:
+        return usage, ""
+    if reason == "end_turn":
+        return usage, "end"
+    return usage, decode_stop(reason, None, None, calls=False).reason
+
+
+def encode_response(response: Response, reply: Reply) -> JSON:
+    """The answer as the client gets it."""
+    content: list[JSON] = []
+    calls = 0
+    for part in response.parts:
+        if isinstance(part, ToolCallPart):
+            content.append(_call(part, reply, calls))
+            calls += 1
+        else:
+            block = _block(part, reply)
+            if block is not None:
+                content.append(block)
+    tier = tier_of(response.tier) if reply.wants_tier else None
+    return {
+        "id": answer_id(MESSAGE, response.id, reply.request_id),
+        "type": "message",
+        "role": "assistant",
+        "model": reply.model,
+        "content": content,
+        **encode_stop(response.stop, reply.stop),
+        "usage": encode_usage(response.usage or Usage(), tier),
+    }
+
+
+def _block(part: Part, reply: Reply) -> JSON | None:
+    """None for what only another vendor understands."""
+    if isinstance(part, TextPart):
+        block: JSON = {"type": "text", "text": part.text}
+        cited = part.citations and [c.raw for c in part.citations if c.origin == "anthropic"]
+        return {**block, "citations": cited} if cited else block
+    if isinstance(part, ReasoningPart):
+        if part.redacted is not None:
+            return {"type": "redacted_thinking", "data": part.redacted}
+        hidden = part.text if reply.hide_reasoning else ""
+        return {
+            "type": "thinking",
+            "thinking": "" if reply.hide_reasoning else part.text,
+            "signature": signature_of(part.signature, hidden),
+        }
+    if isinstance(part, OpaquePart) and part.origin == "anthropic":
+        return part.raw
+    return None
+
+
+def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:
+    args: Any = part.args
+    if part.kind == "custom":
+        args = {"input": part.raw_args or ""}
+    elif args is None:
+        args = {INVALID_JSON: part.raw_args} if part.raw_args else {}
+        if part.raw_args:
+            reply.losses.change(ARGUMENTS)
+    return {
+        "type": "tool_use",
+        "id": call_id(part.id, reply.request_id, number, reply.tool_id),
+        "name": reply.tool_names.get(part.name, part.name),
+        "input": args,
+    }

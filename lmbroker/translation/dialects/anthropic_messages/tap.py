@@ -1,0 +1,132 @@
+"""What the broker learns from a passed-through Anthropic stream: usage, stop reason, end.
+
+Only blocks that can hold something to learn are parsed: those with a message event or an error.
+"""
+
+from typing import Any
+
+from lmbroker import json_text
+from lmbroker.errors import ErrorInfo
+from lmbroker.sse import Reader, split
+from lmbroker.translation.dialects.anthropic_messages.ending import (
+    decode_stop,
+    decode_usage,
+    merged,
+)
+from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.unified.fold import TRUNCATED
+from lmbroker.usage import Usage
+
+TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_ENVELOPE = len(
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":""}}\n\n'
+)
+"""Bytes of an event besides its text."""
+
+
+_LINES = 3
+"""Line ends of an event that has a name, one line of data, and a blank line."""
+
+
+class AnthropicTap:
+    """See ``base.Tap``."""
+
+    __slots__ = (
+        "_bytes",
+        "_counts",
+        "_last",
+        "complete",
+        "error",
+        "heard",
+        "started",
+        "stop",
+        "stopped",
+    )
+
+    def __init__(self) -> None:
+        self.started = False
+        self.complete = False
+        self.heard = True
+        self._bytes = 0
+        """Of what was not looked at, and the last of it."""
+        self._last = b""
+        self.stopped = False
+        self.error: ErrorInfo | None = None
+        self.stop = ""
+        self._counts: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage | None:
+        return decode_usage(self._counts, billed=True)
+
+    @property
+    def told(self) -> int:
+        last = self._last
+        if not last:
+            return 0
+        texts = max(0, len(last) - last.count(b"data:") * _ENVELOPE)
+        return self._bytes * texts // len(last)
+
+    def see(self, block: bytes) -> int:
+        if not _worth_a_look(block):
+            self._last = block
+            self._bytes += len(block)
+            return len(block)
+        seen = 0
+        for event in split(block):
+            seen += len(event)
+            if not _worth_a_look(event):
+                self._last = event
+                self._bytes += len(event)
+                continue
+            for frame in Reader().feed(event):
+                if frame.data:
+                    self._frame(frame.event, frame.data)
+            if self.complete or self.error is not None:
+                break
+        return seen
+
+    def without_usage(self, block: bytes) -> bytes:
+        return block
+
+    def close(self) -> ErrorInfo | bytes:
+        return TERMINATOR if self.stopped else TRUNCATED
+
+    def _frame(self, name: str, data: bytes) -> None:
+        try:
+            event = json_text.decode(data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self.error, self.heard = stream_errors.raw_error(name, data), False
+            return
+        kind = event.get("type")
+        if kind == "message_start":
+            self.started = True
+            message = event.get("message")
+            if isinstance(message, dict):
+                self._counts = merged({}, message.get("usage"))
+        elif kind == "message_delta":
+            self._counts = merged(self._counts, event.get("usage"))
+            delta = event.get("delta")
+            if isinstance(delta, dict) and delta.get("stop_reason"):
+                reason = delta["stop_reason"]
+                self.stopped = True
+                self.stop = decode_stop(reason, None, None, calls=reason == "tool_use").reason
+        elif kind == "message_stop":
+            self.complete = True
+        elif kind == "error" or name == "error":
+            self.error, self.heard = error_bodies.stream_error(event), name == "error"
+        elif not isinstance(kind, str):
+            self.error, self.heard = stream_errors.told_error("", event), False
+
+
+def _worth_a_look(block: bytes) -> bool:
+    """Whether ``block`` may hold others than the events of content blocks. Every token passes here,
+    nearly always alone."""
+    if not block.startswith(b"event: content_block_"):
+        return True
+    if block.count(b"\n") == _LINES:
+        return False
+    return block.count(b"\n\nevent: content_block_") + 1 != block.count(b"\n\n")

@@ -1,0 +1,157 @@
+"""What every adapter offers: the contract between a dialect and the rest of the house.
+
+decode = wire -> model, encode = model -> wire. An adapter holds no state; what a stream needs
+to remember lives in its Decoder or Encoder, one of each per stream.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.sse import Frame
+from lmbroker.translation.losses import AnswerLosses, Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.unified.request import Request
+from lmbroker.translation.unified.response import Response
+from lmbroker.translation.unified.stream import StreamEvent
+from lmbroker.usage import Usage
+
+JSON = dict[str, Any]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What an encoder must know of the request whose answer it writes.
+
+    ``model`` is the name that the client asked for. ``created`` (unix seconds) is the broker's
+    clock when the backend's answer began. ``tool_names`` maps names as sent to the backend back
+    to the client's. ``custom_tools`` are names whose calls go back as custom calls.
+    ``request_id`` is the broker's id of the call. ``tool_id`` is the pattern of the ids that the
+    backend's model takes (``Profile.tool_id``); None: ids stay as they are.
+    ``losses`` is told what the encoder cannot say.
+    """
+
+    model: str
+    created: int = 0
+    request_id: str = ""
+    stream_usage: bool = True
+    legacy_functions: bool = False
+    wants_tier: bool = False
+    tool_names: Mapping[str, str] = {}
+    custom_tools: frozenset[str] = frozenset()
+    stop: tuple[str, ...] = ()
+    hide_reasoning: bool = False
+    tool_id: str | None = None
+    losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decoder must know of the backend whose answer it reads.
+
+    ``losses`` is told what the decoder cannot take in. ``think_tags``: the model writes its
+    reasoning between tags at the head of its text, or up to the closing one
+    (``Profile.think_tags``).
+    """
+
+    losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+    think_tags: bool | Literal["open"] = False
+
+
+class Decoder(Protocol):
+    """Backend stream -> events; one per stream.
+
+    ``feed`` never raises for what a backend sends: a bad frame becomes an ``Error`` event, and
+    after a terminal event it returns nothing. ``close`` says that the body ended (for whatever
+    reason) and gives the terminal event if none was seen. ``stopped``: the answer has told why it
+    stopped; counts may still come, and the end.
+    """
+
+    stopped: bool
+
+    def feed(self, frame: Frame) -> list[StreamEvent]: ...
+    def close(self) -> list[StreamEvent]: ...
+
+
+class Encoder(Protocol):
+    """Events -> client stream; one per stream. ``Error`` and ``Finish`` write their own ends.
+
+    ``feed`` raises ``errors.Broken`` for what the dialect cannot say and of which a part was
+    said already; an ``Error`` event with its info ends the stream then.
+    """
+
+    def feed(self, event: StreamEvent) -> bytes: ...
+
+
+class Adapter(Protocol):
+    """One dialect. ``decode_*`` raise ``errors.Refused`` (requests) or ``errors.Broken``
+    (responses) for what is not of the dialect; ``encode_request`` raises ``Refused`` for losses
+    of class C."""
+
+    dialect: str
+
+    def decode_request(self, body: JSON) -> Request: ...
+    def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON: ...
+    def decode_response(self, body: JSON, reading: Reading | None = None) -> Response: ...
+
+    def gist(self, body: JSON) -> tuple[Usage | None, str]:
+        """Usage and stop reason of an answer that is passed through; never raises."""
+        ...
+
+    def encode_response(self, response: Response, reply: Reply) -> JSON: ...
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo: ...
+    def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]: ...
+
+    def overflow_told(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+        """A backend's own body for a context overflow in the words that clients of this dialect
+        act on; None where it has them already."""
+        ...
+
+    def decoder(self, reading: Reading | None = None) -> Decoder: ...
+    def encoder(self, reply: Reply) -> Encoder: ...
+    def tap(self, choices: int = 1) -> "Tap": ...
+
+    def ping(self, started: bool) -> bytes:
+        """A sign of life inside a stream; ``started``: the dialect's first event was sent."""
+        ...
+
+    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        """The in-band error event that ends a broken stream."""
+        ...
+
+
+class Tap(Protocol):
+    """Looks aside at a passed-through stream of its dialect: whole events, bytes untouched.
+
+    ``started``: a real event was seen (no comment, ping, empty chunk or error). ``complete``:
+    the terminal event was seen. ``stopped``: the answer has told why it stopped. ``error``: the
+    backend sent an error event; ``heard``: clients of the dialect take it for one. ``told`` is
+    about how many bytes of text the answer has told.
+    """
+
+    started: bool
+    stopped: bool
+    complete: bool
+    error: ErrorInfo | None
+    heard: bool
+    stop: str
+
+    @property
+    def told(self) -> int: ...
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def see(self, block: bytes) -> int:
+        """Look at whole events; how many bytes of them belong to the stream: all, or those up
+        to the end of the terminal event or of an error."""
+        ...
+
+    def without_usage(self, block: bytes) -> bytes:
+        """``block`` without the events that only count tokens, for a client who did not ask."""
+        ...
+
+    def close(self) -> ErrorInfo | bytes:
+        """The body ended and no terminal event was seen: what is missing of it when the answer
+        is complete all the same, the error otherwise."""
+        ...

@@ -1,0 +1,44 @@
+"""The OpenAI Chat Completions dialect, as the rest of the house sees it."""
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.base import Decoder, Encoder, Reading, Reply, Tap
+from lmbroker.translation.dialects.openai_chat import (
+    decode_request,
+    encode_request,
+    errors,
+    response,
+    stream_encode,
+)
+from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
+from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
+from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
+
+
+class OpenAIChat:
+    """See ``base.Adapter``; each method's rules stand in the module that it comes from."""
+
+    dialect = "openai"
+
+    decode_request = staticmethod(decode_request.decode_request)
+    encode_request = staticmethod(encode_request.encode_request)
+    decode_response = staticmethod(response.decode_response)
+    gist = staticmethod(response.gist)
+    encode_response = staticmethod(response.encode_response)
+    decode_error = staticmethod(errors.decode_error)
+    encode_error = staticmethod(errors.encode_error)
+    overflow_told = staticmethod(errors.overflow_told)
+
+    def decoder(self, reading: Reading | None = None) -> Decoder:
+        return OpenAIDecoder(reading)
+
+    def encoder(self, reply: Reply) -> Encoder:
+        return OpenAIEncoder(reply)
+
+    def tap(self, choices: int = 1) -> Tap:
+        return OpenAITap(choices)
+
+    def ping(self, started: bool) -> bytes:
+        return stream_encode.PING
+
+    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        return stream_encode.stream_error(error)

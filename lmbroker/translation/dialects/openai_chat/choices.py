@@ -1,0 +1,83 @@
+"""Choices of an answer to a request that asked for one: some backends (GitHub Copilot's Claude)
+tell a message in several, its text in the first and its calls in the second."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lmbroker.translation.dialects.openai_chat.content import calls_of, spoken
+from lmbroker.translation.losses import AnswerLosses
+from lmbroker.translation.shared import stop_words
+
+JSON = dict[str, Any]
+_INDICES = (int, str, type(None))
+
+
+def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
+    """The choices as one: what the first one (that of index 0, where there is one) does not say is
+    taken from the others. Another text is another answer, which is dropped."""
+    if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+        return choices[0]
+    found = [choice for choice in choices if isinstance(choice, dict)] if _many(choices) else []
+    if not found:
+        return first_choice(choices)
+    first = next((choice for choice in found if not choice.get("index")), found[0])
+    message: JSON = dict(message_of(first))
+    calls: list[Any] = list(calls_of(message))
+    said = bool(spoken(message))
+    taken = [first]
+    for choice in found:
+        more = message_of(choice)
+        if choice is first:
+            continue
+        if said and spoken(more):
+            losses.drop("choices[]")
+            continue
+        taken.append(choice)
+        said = said or bool(spoken(more))
+        calls += calls_of(more)
+        for key, value in more.items():
+            if value and not message.get(key):
+                message[key] = value
+    if calls:
+        message["tool_calls"] = calls
+    words = [choice.get("finish_reason") for choice in taken]
+    cut = [word for word in words if stop_words.meaning(word) not in ("end", "tool_calls")]
+    finish = next(iter(cut or words))
+    return {**first, "message": message, "finish_reason": finish}
+
+
+def first_choice(choices: Any) -> JSON:
+    """The choice of index 0, else the first one, else nothing."""
+    found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    at_0 = [choice for choice in found if not choice.get("index")]
+    return next(iter(at_0 or found), {})
+
+
+def message_of(choice: JSON) -> JSON:
+    """What a choice says."""
+    message = choice.get("message")
+    return message if isinstance(message, dict) else {}
+
+
+def _many(choices: Any) -> bool:
+    return isinstance(choices, list) and len(choices) > 1
+
+
+def choice_at(choices: Any, main: Any) -> JSON | None:
+    """The choice of index ``main`` in a chunk, None where there is none."""
+    if type(choices) is list:
+        for choice in choices:
+            if type(choice) is dict and (choice.get("index") or 0) == main:
+                return choice
+    return None
+
+
+def other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
+    """The other choices of a chunk, whose index may be anything that a key may be."""
+    if type(choices) is not list:
+        return ()
+    return [
+        choice
+        for choice in choices
+        if type(choice) is dict and choice is not first and type(choice.get("index")) in _INDICES
+    ]

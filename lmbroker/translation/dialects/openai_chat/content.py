@@ -1,0 +1,170 @@
+"""What a message or a delta says, in all the forms that backends use (translation.md 4.4)."""
+
+from typing import Any, Literal
+
+from lmbroker.json_text import encode
+from lmbroker.translation.dialects.openai_chat import reasoning_details
+from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
+from lmbroker.translation.losses import AnswerLosses
+from lmbroker.translation.shared.signature import compact
+from lmbroker.translation.unified.parts import Signature
+
+JSON = dict[str, Any]
+
+
+_HEARD = frozenset(
+    (
+        "content",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_text",
+        "thinking",
+        "reasoning_details",
+        "thinking_blocks",
+        "extra_content",
+    )
+)
+"""What of a message or a delta is carried on, where it can be."""
+_NO_MEANING = frozenset(
+    ("role", "name", "id", "index", "type", "obfuscation", "prefix", "token_ids", "tool_call_id")
+)
+_KNOWN = _HEARD | _NO_MEANING
+
+
+def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
+    """Report what ``said``, the ``message`` or ``delta`` of a choice, says in fields that nobody
+    carries on."""
+    if _KNOWN.issuperset(said):
+        return
+    for key, value in said.items():
+        if key not in _KNOWN and value not in (None, "", [], {}, False):
+            losses.drop(f"choices[].{where}.{key}")
+
+
+def whole_message(choice: JSON) -> Any:
+    """What a choice of a stream says without a delta: a message (older gateways), or the text of a
+    plain completion."""
+    message, text = choice.get("message"), choice.get("text")
+    if message is None and text and isinstance(text, str):
+        return {"content": text}
+    return message
+
+
+def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
+    """The usage that a chunk tells, None where it tells none; Groq has a place of its own, and
+    Moonshot tells it in its ``choice``."""
+    usage = chunk.get("usage")
+    if not usage and choice is not None and "usage" in choice:
+        usage = choice["usage"]
+    if not usage and "x_groq" in chunk:
+        extra = chunk["x_groq"]
+        usage = extra.get("usage") if isinstance(extra, dict) else None
+    return usage
+
+
+def thought(said: JSON) -> list[str]:
+    """The reasoning text: that of one of ``TEXT_FIELDS``, else what ``reasoning_details`` or
+    ``thinking_blocks`` let read, else the pieces of a content list that are reasoning (Mistral,
+    Databricks)."""
+    for key in TEXT_FIELDS:
+        text = said.get(key)
+        if text and isinstance(text, dict):
+            text = _held_text(text)
+        if text and isinstance(text, str):
+            return [text]
+    entries = reasoning_details.entries_of(said)
+    if entries:
+        text = reasoning_details.text_of(entries)
+        return [text] if text else []
+    blocks = reasoning_details.blocks_of(said)
+    if blocks:
+        texts = [block.get("thinking") for block in blocks]
+        return [text for text in texts if text and isinstance(text, str)]
+    content = said.get("content")
+    if not isinstance(content, list):
+        return []
+    return [
+        text
+        for piece in content
+        if isinstance(piece, dict) and piece.get("type") in ("thinking", "reasoning")
+        for text in _texts(piece.get("thinking") or piece.get("summary"))
+    ]
+
+
+def _held_text(held: JSON) -> Any:
+    """The text of reasoning that is an object (gateways in front of Bedrock): its own, or that
+    of the object inside."""
+    inner = held.get("reasoningText")
+    if not isinstance(inner, dict):
+        inner = held.get("reasoning_text")
+    said: JSON = inner if isinstance(inner, dict) else held
+    return said.get("text") or said.get("content")
+
+
+def spoken(said: JSON) -> list[str]:
+    """The answer's text: ``content`` as a string or as a list of pieces."""
+    return _texts(said.get("content"))
+
+
+def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
+    """What a call calls: a custom tool only if it is named, for Snowflake sends both. Some servers
+    tell name and arguments without an object around them."""
+    custom, function = call.get("custom"), call.get("function")
+    if function is None and custom is None and ("name" in call or "arguments" in call):
+        return call, "function"
+    if isinstance(custom, dict) and (custom.get("name") or not isinstance(function, dict)):
+        return custom, "custom"
+    return function if isinstance(function, dict) else {}, "function"
+
+
+def signed_content(said: JSON) -> bool:
+    """Whether a message or a delta holds a signature that belongs to its text (Gemini's)."""
+    extra = said.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    return isinstance(google, dict) and bool(google.get("thought_signature"))
+
+
+def extra_signature(extra: JSON, call: tuple[str, int] | None = None) -> Signature:
+    """``extra_content`` of a message, or of the ``call`` with this id and number in its turn, as a
+    signature that brings it back."""
+    held = {"m": extra} if call is None else {"c": [[*call, extra]]}
+    return Signature(origin="extra", value=compact(held))
+
+
+def arguments_text(function: JSON) -> str:
+    """The arguments of a call, or the input of a custom one; an object is written as JSON."""
+    value = function.get("arguments")
+    if value is None:
+        value = function.get("input")
+    if isinstance(value, str):
+        return value
+    return "" if value is None else encode(value).decode()
+
+
+_SPOKEN = ("text", "output_text", "summary_text", None)
+"""Types of pieces that are text."""
+
+
+def calls_of(said: JSON) -> list[Any]:
+    """The calls that a message or a delta tells; one alone may stand there without a list."""
+    calls = said.get("tool_calls")
+    return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
+
+
+def _texts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content] if content else []
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        return []
+    texts = []
+    for piece in content:
+        text = piece.get("text") if isinstance(piece, dict) else piece
+        kind = piece.get("type") if isinstance(piece, dict) else "text"
+        if text and isinstance(text, str) and kind in _SPOKEN:
+            texts.append(text)
+    return texts

@@ -1,0 +1,489 @@
+"""Messages of a chat completion request -> turns (translation.md 2.3).
+
+What another encoder must know:
+
+- A run of ``tool`` and ``function`` messages is one user turn, one ToolResultPart each; what
+  else those messages say stands in the part's extras. Every other message is a turn of its own.
+- A leading system message's own keys stand on its first part as ``message.<key>``;
+  ``message.role`` is always there, so it also marks where a message begins.
+- Content that is one plain string and content that is one plain text part are the same parts; the
+  latter, and content that says nothing, is also an extra ``content`` of class ``none``.
+- A part that came from a field of its message (``refusal``, the legacy ``function_call``) has
+  an extra ``message.<field>``.
+- A reasoning part that stood in the content (Mistral's) has its whole self as extra ``part``.
+- Extras of class ``none`` that repeat a field (``reasoning_details``) hold it as it came, for a
+  backend of this dialect; other dialects read the parts.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from lmbroker import json_text
+from lmbroker.errors import Refused
+from lmbroker.translation.dialects.openai_chat.decode_reasoning import (
+    decode_reasoning,
+    reasoning_chunk,
+)
+from lmbroker.translation.dialects.openai_chat.foreign_blocks import read_block
+from lmbroker.translation.dialects.openai_chat.odd_messages import ROLES, answer_oldest, mended
+from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
+from lmbroker.translation.shared.left_out import UNKNOWN_PART, left_out
+from lmbroker.translation.shared.media import data_url, is_pdf, is_text, parse_data_url
+from lmbroker.translation.shared.odd_messages import Mending, called_else
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    Base64,
+    Cache,
+    DocumentPart,
+    Extra,
+    FileRef,
+    ImagePart,
+    OpaquePart,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Url,
+)
+from lmbroker.translation.unified.request import Turn
+
+ORIGIN = "openai"
+_TTLS = ("5m", "30m", "1h", "12h")
+_CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
+
+_LEADING = {
+    role: (
+        Extra(origin=ORIGIN, name="message.role", path="messages[].role", value=role, loss="none"),
+    )
+    for role in ("system", "developer")
+}
+"""The extras of a leading instruction that is a plain text and nothing else."""
+
+
+def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...]]:
+    """Leading instructions, and the turns after them. Raises Refused."""
+    system: list[TextPart] = []
+    turns: list[Turn] = []
+    results: list[ToolResultPart] = []
+    reader = _Reader(system, turns, results)
+    for number, item in enumerate(items):
+        if isinstance(item, dict) and len(item) == 2:
+            # Most messages are a role and a plain text: they become here what they would below.
+            role, text = item.get("role"), item.get("content")
+            if isinstance(text, str) and text:
+                if role in ("user", "assistant"):
+                    if results:
+                        _flush(results, turns)
+                    turns.append(Turn(role=role, parts=(TextPart(text=text),)))
+                    continue
+                if role in ("system", "developer") and not turns and not results:
+                    system.append(TextPart(text=text, extras=_LEADING[role]))
+                    continue
+        path = f"messages[{number}]"
+        try:
+            reader.take(Fields(item, path, ORIGIN), number)
+        except Refused:
+            last = number == len(items) - 1
+            if last and not (isinstance(item, dict) and _plain_enough(item)):
+                raise
+            reader.take_odd(item, path, number, last=last)
+    if results:
+        _flush(results, turns)
+    return tuple(system), tuple(turns)
+
+
+def _plain_enough(item: dict[str, Any]) -> bool:
+    """Whether the last message, which cannot be read, needs no more than the usual name of its
+    role, or the id of a call that it answers."""
+    role = item.get("role")
+    return called_else(role, ROLES) or (role == "tool" and item.get("tool_call_id") is None)
+
+
+class _Reader:
+    """Reads messages one by one into the lists that it was given."""
+
+    def __init__(
+        self, system: list[TextPart], turns: list[Turn], results: list[ToolResultPart]
+    ) -> None:
+        self._system = system
+        self._turns = turns
+        self._results = results
+        self._calls = _OpenCalls()
+
+    def take(self, message: Fields, number: int) -> None:
+        """Read one message. Raises Refused."""
+        role = message.need_text("role")
+        if role in ("tool", "function"):
+            self._results.append(_result(message, role, number, self._calls))
+            return
+        turns = self._turns
+        if self._results:
+            _flush(self._results, turns)
+        if role in ("system", "developer"):
+            if turns:
+                turns.append(_later_system(message, role))
+            else:
+                self._system += _leading_system(message, role)
+        elif role == "user":
+            turns.append(_user(message))
+        elif role == "assistant":
+            turn = _assistant(message, number)
+            for part in turn.parts:
+                if isinstance(part, ToolCallPart):
+                    self._calls.add(part)
+            turns.append(turn)
+        else:
+            raise bad_value(message.at("role"), "there is no such role")
+
+    def take_odd(self, item: Any, path: str, number: int, *, last: bool) -> None:
+        """Read a message that is not what the format says; of the ``last`` one no more is mended
+        than the name of its role and the id of the call that it answers. Raises Refused."""
+        message = Mending(item, path, ORIGIN)
+        if last:
+            if message.role(ROLES) == "tool":
+                answer_oldest(message, self._calls.first)
+            self.take(message.fields(), number)
+            return
+        try:
+            self.take(mended(message, number, _part, self._calls.first), number)
+        except Refused:
+            self.take(message.nothing("user"), number)
+
+
+class _OpenCalls:
+    """The calls that no result has answered yet, by the name of their tool: results of the old
+    kind name no id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str | None, deque[str]] = {None: deque()}
+        """By the name of the tool, and all of them."""
+        self._answered: set[str] = set()
+
+    def add(self, call: ToolCallPart) -> None:
+        self._waiting.setdefault(call.name, deque()).append(call.id)
+        self._waiting[None].append(call.id)
+        self._answered.discard(call.id)
+
+    def answer(self, id: str) -> None:
+        self._answered.add(id)
+
+    def first(self, name: str | None) -> str | None:
+        """The first one of the tool ``name`` (None: of any), which is open no longer."""
+        waiting = self._waiting.get(name)
+        while waiting:
+            id = waiting.popleft()
+            if id not in self._answered:
+                self._answered.add(id)
+                return id
+        return None
+
+
+def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
+    turns.append(Turn(role="user", parts=tuple(results)))
+    results.clear()
+
+
+def _leading_system(message: Fields, role: str) -> list[TextPart]:
+    parts, spelled = _texts(message)
+    parts, marks = _message_cache(message, parts or [TextPart(text="")])
+    name = message.text("name")
+    named = [] if name is None else [message.extra("name", name, "drop")]
+    role_is = message.extra("role", role, "none")
+    extras = (role_is, *spelled, *named, *marks, *message.rest())
+    own = tuple(
+        Extra(origin=e.origin, name=f"message.{e.name}", path=e.path, value=e.value, loss=e.loss)
+        for e in extras
+    )
+    first = parts[0]
+    return [_with_extras(first, own), *parts[1:]]
+
+
+def _with_extras(part: TextPart, extras: tuple[Extra, ...]) -> TextPart:
+    return msgspec.structs.replace(part, extras=(*extras, *part.extras))
+
+
+def _later_system(message: Fields, role: str) -> Turn:
+    texts, spelled = _texts(message)
+    parts, marks = _message_cache(message, texts)
+    name = message.text("name")
+    extras = [*spelled, *marks]
+    if role != "system":
+        extras.append(message.extra("role", role, "none"))
+    return Turn(role="system", parts=tuple(parts), name=name, extras=(*extras, *message.rest()))
+
+
+def _user(message: Fields) -> Turn:
+    content = message.any("content")
+    if content is None:
+        raise missing(message.at("content"))
+    held = _content(content, message.at("content"), "user")
+    parts, marks = _message_cache(message, held)
+    name = message.text("name")
+    extras = (*_spelled(message, content, held), *marks, *message.rest())
+    return Turn(role="user", parts=tuple(parts), name=name, extras=extras)
+
+
+def _assistant(message: Fields, number: int) -> Turn:
+    reasoning, extras = decode_reasoning(message)
+    parts: list[Part] = list(reasoning)
+    content = message.any("content")
+    if content is not None:
+        held = _content(content, message.at("content"), "assistant")
+        extras += _spelled(message, content, held)
+        parts += held
+    refusal = message.text("refusal")
+    if refusal is not None:
+        own = (message.extra("refusal", refusal, "none", "message."),)
+        parts.append(TextPart(text=refusal, refusal=True, extras=own))
+    calls = message.items("tool_calls")
+    for place, value in enumerate(calls or ()):
+        parts.append(_call(Fields(value, f"{message.at('tool_calls')}[{place}]", ORIGIN)))
+    if calls is not None and not calls:
+        extras.append(message.extra("tool_calls", calls, "none"))
+    legacy = message.inside("function_call")
+    if legacy is not None:
+        whole = message.extra("function_call", dict(legacy.left), "none", "message.")
+        parts.append(_function(legacy, f"call_fc_{number}", "function_call.", (whole,)))
+    audio = message.any("audio")
+    if audio is not None:
+        extras.append(message.extra("audio", audio, "drop"))
+    annotations = message.any("annotations")
+    if annotations is not None:
+        extras.append(message.extra("annotations", annotations, "none"))
+    marked, marks = _message_cache(message, parts)
+    name = message.text("name")
+    return Turn(
+        role="assistant", parts=tuple(marked), name=name, extras=(*extras, *marks, *message.rest())
+    )
+
+
+def _call(call: Fields) -> ToolCallPart:
+    id, kind = call.need_text("id"), call.text("type") or "function"
+    extras: list[Extra] = []
+    index = call.any("index")
+    if index is not None:
+        extras.append(call.extra("index", index, "none"))
+    if kind == "function":
+        return _function(call.need_inside("function"), id, "function.", (*extras, *call.rest()))
+    if kind != "custom":
+        raise bad_value(call.at("type"), "there is no such kind of tool call")
+    custom = call.need_inside("custom")
+    name, text = custom.need_text("name"), custom.text("input") or ""
+    return ToolCallPart(
+        id=id,
+        name=name,
+        raw_args=text,
+        kind="custom",
+        extras=(*extras, *call.rest(), *custom.rest("custom.")),
+    )
+
+
+def _function(
+    function: Fields, id: str, prefix: str, extras: tuple[Extra, ...] = ()
+) -> ToolCallPart:
+    name, value = function.need_text("name"), function.any("arguments")
+    if value is None:
+        value = {}
+    extras = (*extras, *function.rest(prefix))
+    if isinstance(value, dict):
+        return ToolCallPart(id=id, name=name, args=value, extras=extras)
+    if not isinstance(value, str):
+        raise wrong_type(function.at("arguments"), "a string", value)
+    whole = json_text.mended(value.encode(errors="replace")) if "\\u" in value else None
+    said = value if whole is None else whole.decode()
+    args = parse_args(said)
+    if args is None or whole is not None:
+        extras = (*extras, function.extra("arguments", value, "change", prefix))
+    return ToolCallPart(id=id, name=name, args=args, raw_args=said, extras=extras)
+
+
+def parse_args(text: str) -> dict[str, Any] | None:
+    """Arguments of a call: nothing is ``{}``, what is no JSON object is None."""
+    if not text.strip():
+        return {}
+    try:
+        value = json_text.decode(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolResultPart:
+    extras: list[Extra] = []
+    if role == "function":
+        name = message.need_text("name")
+        id = calls.first(name)
+        if id is None:
+            id = f"call_fc_{number}"
+        extras += [message.extra("role", role, "none"), message.extra("name", name, "none")]
+    else:
+        id = message.need_text("tool_call_id")
+        calls.answer(id)
+    content = message.any("content")
+    parts = None if content is None else _content(content, message.at("content"), "tool")
+    cache = _cache(message)
+    return ToolResultPart(
+        call_id=id,
+        parts=None if parts is None else tuple(parts),
+        as_text=isinstance(content, str),
+        cache=cache,
+        extras=(*extras, *message.rest()),
+    )
+
+
+def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
+    """The texts of an instruction, and its content where they do not tell how it came."""
+    content = message.any("content")
+    if content is None:
+        raise missing(message.at("content"))
+    if isinstance(content, str):
+        return [TextPart(text=content)], []
+    if not isinstance(content, list):
+        raise wrong_type(message.at("content"), "a string or an array", content)
+    parts = []
+    for number, value in enumerate(content):
+        part = Fields(value, f"{message.at('content')}[{number}]", ORIGIN)
+        kind = part.need_text("type")
+        if kind == "text" or (kind == "input_text" and isinstance(part.left.get("text"), str)):
+            parts.append(_text(part))
+            continue
+        lost = part.extra("type", kind, "drop")
+        parts.append(TextPart(text=left_out(kind, UNKNOWN_PART), extras=(lost,)))
+    return parts, _spelled(message, content, parts)
+
+
+def _content(content: Any, path: str, role: str) -> list[Any]:
+    if isinstance(content, str):
+        return [TextPart(text=content)] if content else []
+    if not isinstance(content, list):
+        raise wrong_type(path, "a string or an array", content)
+    return [_part(value, f"{path}[{number}]", role) for number, value in enumerate(content)]
+
+
+def _spelled(message: Fields, content: Any, parts: list[Any]) -> list[Extra]:
+    """The content as it came, where its parts do not tell: a list of one plain text, or
+    nothing."""
+    if parts:
+        plain = isinstance(parts[0], TextPart) and parts == [TextPart(text=parts[0].text)]
+        if isinstance(content, str) or not plain:
+            return []
+    return [message.extra("content", content, "none")]
+
+
+def _part(value: Any, path: str, role: str) -> Part:
+    part = Fields(value, path, ORIGIN)
+    kind = part.need_text("type")
+    if kind == "text":
+        return _text(part)
+    if kind == "image_url" and role != "assistant":
+        return _image(part)
+    if kind == "file" and role != "assistant":
+        return _file(part)
+    if kind == "input_audio" and role == "user":
+        audio = part.need_inside("input_audio")
+        return AudioPart(
+            format=audio.need_text("format"),
+            data=audio.need_text("data"),
+            extras=(*_marks(part, _cache(part)), *part.rest(), *audio.rest("input_audio.")),
+        )
+    if kind == "refusal" and role == "assistant":
+        text = part.need_text("refusal")
+        return TextPart(text=text, refusal=True, cache=_cache(part), extras=part.rest())
+    foreign = read_block(part, kind, role)
+    if foreign is not None:
+        return foreign
+    if kind == "thinking" and role == "assistant":
+        return reasoning_chunk(part, value)
+    return OpaquePart(origin=ORIGIN, type=kind, raw=value)
+
+
+def _text(part: Fields) -> TextPart:
+    text = part.need_text("text")
+    return TextPart(text=text, cache=_cache(part), extras=part.rest())
+
+
+def _image(part: Fields) -> ImagePart:
+    extras = []
+    bare = part.left.get("image_url")
+    if isinstance(bare, str):
+        part.left["image_url"] = {"url": bare}
+        extras.append(part.extra("image_url", bare, "none"))
+    image = part.need_inside("image_url")
+    url, detail = image.need_text("url"), image.text("detail")
+    source, cache = parse_data_url(url), _cache(part)
+    if bare != url and source is not None and data_url(source) != url:
+        extras.append(image.extra("url", url, "none", "image_url."))
+    return ImagePart(
+        source=source or Url(url=url),
+        detail=detail,
+        cache=cache,
+        extras=(*extras, *part.rest(), *image.rest("image_url.")),
+    )
+
+
+def _file(part: Fields) -> DocumentPart:
+    file = part.need_inside("file")
+    id, data, name = file.text("file_id"), file.text("file_data"), file.text("filename")
+    cache, extras = _cache(part), list[Extra]()
+    source: FileRef | Base64 | Url
+    if id is not None:
+        source = FileRef(id=id, origin=ORIGIN)
+        if data is not None:
+            extras.append(file.extra("file_data", data, "drop", "file."))
+    elif data is None:
+        url = file.text("file_url")
+        if url is None:
+            raise missing(file.at("file_data"))
+        source = Url(url=url)
+    else:
+        source = parse_data_url(data) or _bare(data, name)
+        if data_url(source) != data:
+            extras.append(file.extra("file_data", data, "none", "file."))
+    return DocumentPart(
+        source=source,
+        filename=name,
+        cache=cache,
+        extras=(*extras, *part.rest(), *file.rest("file.")),
+    )
+
+
+def _bare(data: str, name: str | None) -> Base64:
+    """Base64 without a label: a PDF, a text, or nobody knows what."""
+    if is_pdf(data, filename=name):
+        return Base64(media_type="application/pdf", data=data)
+    known = "text/plain" if is_text("", name) else "application/octet-stream"
+    return Base64(media_type=known, data=data)
+
+
+def _cache(held: Fields) -> Cache | None:
+    """The cache mark of a part, in either spelling; ``raw`` is what to write back."""
+    raw: dict[str, Any] = {}
+    ttl = None
+    for name in _CACHE_MARKS:
+        mark = held.mapping(name) if name in held.left else None
+        if mark is not None:
+            raw[name] = mark
+            ttl = mark.get("ttl") if ttl is None else ttl
+    if not raw:
+        return None
+    return Cache(ttl=ttl if ttl in _TTLS else None, raw=raw)
+
+
+def _marks(held: Fields, cache: Cache | None) -> list[Extra]:
+    """Cache marks of something that has no place for them."""
+    raw = cache.raw if cache is not None else {}
+    return [held.extra(name, value, "none") for name, value in raw.items()]
+
+
+def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
+    """A mark on a message stands for one on its last part."""
+    cache = _cache(message)
+    if cache is None:
+        return parts, []
+    extras = _marks(message, cache)
+    if not parts or getattr(parts[-1], "cache", extras) is not None:
+        return parts, extras
+    last = msgspec.structs.replace(parts[-1], cache=Cache(ttl=cache.ttl, raw={}))
+    return [*parts[:-1], last], extras

@@ -1,0 +1,91 @@
+"""Unified Model -> chat completion request (translation.md 2.2 to 2.8, 4.6).
+
+A request that came in this dialect is written as it came; for any other one the profile says
+what the model can do, and ``losses`` hears of everything that it cannot.
+"""
+
+from lmbroker.translation.dialects.base import JSON
+from lmbroker.translation.dialects.openai_chat.encode_controls import (
+    encode_limit,
+    encode_output,
+    encode_sampling,
+    encode_stop,
+    encode_tier,
+    encode_user,
+)
+from lmbroker.translation.dialects.openai_chat.encode_messages import (
+    add_instruction,
+    encode_messages,
+    end_conversation,
+    limit_cache_marks,
+)
+from lmbroker.translation.dialects.openai_chat.encode_native import encode_native
+from lmbroker.translation.dialects.openai_chat.encode_parts import ORIGIN, Parts
+from lmbroker.translation.dialects.openai_chat.encode_reasoning import encode_control
+from lmbroker.translation.dialects.openai_chat.encode_tools import encode_choice, encode_tools
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.unified.request import Request
+
+
+def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
+    """The body of ``POST /v1/chat/completions``; the request's model is written as it is.
+
+    Raises Refused for what cannot be carried and must not be dropped.
+    """
+    if request.dialect == ORIGIN:
+        return encode_native(request)
+    parts = Parts(request, profile, losses)
+    extended = _extensions(parts) if request.extras else {}
+    tools = encode_tools(parts) if request.tools else []
+    choice = encode_choice(parts, tools)
+    limit = encode_limit(parts)
+    control = encode_control(parts, tools=bool(tools))
+    sampling = encode_sampling(parts, control.on)
+    stop = encode_stop(parts) if request.stop else []
+    output, line = encode_output(parts) if request.output is not None else (None, "")
+    messages = encode_messages(parts)
+    continued = end_conversation(parts, messages)
+    for each in (choice.instruction, line):
+        if each:
+            add_instruction(parts, messages, each)
+    if parts.marked:
+        limit_cache_marks(parts, messages)
+
+    body: JSON = {"model": request.model, "messages": messages}
+    if tools:
+        body["tools"] = tools
+    body.update(choice.wire)
+    body.update(limit)
+    body.update(control.wire)
+    if output is not None:
+        body["response_format"] = output
+    body.update(sampling)
+    if stop:
+        body["stop"] = stop
+    if request.user_id is not None:
+        body.update(encode_user(parts))
+    if request.tier is not None:
+        body.update(encode_tier(parts))
+    body.update(continued)
+    if request.stream:
+        body["stream"] = True
+        if profile.stream_options:
+            body["stream_options"] = {"include_usage": True}
+    body.update(extended)
+    return body
+
+
+def _extensions(parts: Parts) -> JSON:
+    """The fields that have no place in the model: some backends take some of them, all else is
+    a loss."""
+    profile = parts.profile
+    taken: JSON = {}
+    for extra in parts.request.extras:
+        if extra.name in profile.ext:
+            taken[extra.name] = extra.value
+        elif extra.loss == "none":
+            continue
+        elif extra.name != "inference_geo" or extra.value not in profile.inference_geo:
+            parts.lost((extra,))
+    return taken

@@ -1,0 +1,181 @@
+"""The order of messages that backends and their chat templates insist on (translation.md 2.4).
+
+All of it goes from left to right and looks back only, within what lies between two answers of the
+model: so the next request of a conversation begins with the messages of this one.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+from lmbroker.translation.dialects.base import JSON
+from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
+from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
+
+FIRST = "."
+"""The user's word where a conversation begins with the model and must not."""
+
+BETWEEN = "Understood."
+"""The model's word that sets a user's message apart from what may not stand before it."""
+
+_JOINED = ("reasoning_content", "reasoning", "refusal")
+_LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
+
+
+def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
+    """``messages`` in an order that the backend takes; those that are joined are changed."""
+    profile = parts.profile
+    messages = _paired(parts, messages)
+    if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
+        return messages
+    order = _Order(parts)
+    for message in messages:
+        order.add(message)
+    return [_one(group) for group in order.groups]
+
+
+def _paired(parts: Parts, messages: list[JSON]) -> list[JSON]:
+    """The answers to calls stand directly after them, one for each; what came between waits. A
+    result that answers no call is a user's word, and a call that nobody answered has none."""
+    out: list[JSON] = []
+    waiting: list[JSON] = []
+    open_calls: dict[str, int] = {}
+    for message in messages:
+        role = message["role"]
+        if role == "assistant":
+            if open_calls:
+                out += _unanswered(parts, open_calls) + waiting
+                waiting, open_calls = [], {}
+            for call in message.get("tool_calls", ()):
+                open_calls[call["id"]] = open_calls.get(call["id"], 0) + 1
+        elif role == "tool":
+            id = message["tool_call_id"]
+            if not open_calls.get(id):
+                parts.change("messages[]")
+                message = _as_user(message)
+            elif open_calls[id] > 1:
+                open_calls[id] -= 1
+            else:
+                del open_calls[id]
+                out.append(message)
+                if not open_calls:
+                    out += waiting
+                    waiting = []
+                continue
+        if open_calls and message["role"] not in ("assistant", "tool"):
+            waiting.append(message)
+        else:
+            out.append(message)
+    if open_calls and messages[-1]["role"] != "assistant":  # else the calls are the last word
+        out += _unanswered(parts, open_calls)
+    return out + waiting
+
+
+def _unanswered(parts: Parts, open_calls: dict[str, int]) -> list[JSON]:
+    missing = [id for id, count in open_calls.items() for _ in range(count)]
+    parts.change("messages[]")
+    return [{"role": "tool", "tool_call_id": id, "content": NO_RESULT} for id in missing]
+
+
+def _as_user(result: JSON) -> JSON:
+    content = result["content"]
+    if not isinstance(content, list):
+        return {"role": "user", "content": f"{NO_CALL}\n{content}" if content else NO_CALL}
+    return {"role": "user", "content": [text(NO_CALL), *content]}
+
+
+class _Order:
+    """Collects messages in groups, each of which is to be one message.
+
+    ``_speaker`` is who spoke last, calls and their results aside; ``_earlier`` who spoke before the
+    last group.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.groups: list[list[JSON]] = []
+        self._parts = parts
+        self._strict = parts.profile.alternate_roles
+        self._after_tool = parts.profile.after_tool
+        self._speaker = self._earlier = ""
+
+    def add(self, message: JSON) -> None:
+        last = self.groups[-1][0]["role"] if self.groups else ""
+        if message["role"] == "user":
+            self._user(message, last)
+        elif message["role"] == "assistant":
+            self._assistant(message, last)
+        else:
+            self._new(message)
+
+    def _user(self, message: JSON, last: str) -> None:
+        if last == "user" and (self._strict or self._parts.profile.system_first_only):
+            self.groups[-1].append(message)
+            return
+        if last == "tool" and self._after_tool == "merge" and _only_text(message):
+            self._parts.change("tool_result")
+            self.groups[-1].append(message)
+            return
+        strictly = self._after_tool != "user" or (self._strict and self._speaker == "user")
+        if last == "tool" and strictly:
+            self._parts.change("mid_system")
+            self._new({"role": "assistant", "content": BETWEEN})
+        self._new(message)
+
+    def _assistant(self, message: JSON, last: str) -> None:
+        if not self._strict:
+            self._new(message)
+            return
+        if not self._speaker:
+            self._parts.change("first_assistant")
+            self._new({"role": "user", "content": FIRST})
+        if last == "assistant":
+            self.groups[-1].append(message)
+            if "tool_calls" in message:
+                self._speaker = self._earlier
+        else:
+            self._new(message)
+
+    def _new(self, message: JSON) -> None:
+        self.groups.append([message])
+        self._earlier = self._speaker
+        if message["role"] in ("user", "assistant") and "tool_calls" not in message:
+            self._speaker = message["role"]
+
+
+def _only_text(message: JSON) -> bool:
+    content = message["content"]
+    return isinstance(content, str) or all(part["type"] == "text" for part in content)
+
+
+def _one(group: list[JSON]) -> JSON:
+    """One message of several; the first one's role and further fields are kept."""
+    first, *rest = group
+    if not rest:
+        return first
+    first["content"] = _one_content([m["content"] for m in group if m["content"]])
+    for key in _JOINED:
+        said = [m[key] for m in group if m.get(key)]
+        if said:
+            first[key] = "\n\n".join(said)
+    for key in _LISTED:
+        held = [each for m in group for each in m.get(key) or ()]
+        if held:
+            first[key] = held
+    if not first["content"]:
+        first["content"] = None if "tool_calls" in first else ""
+    return first
+
+
+def _one_content(contents: Sequence[str | list[JSON]]) -> str | list[JSON]:
+    """Texts as paragraphs of one, up to the first that is more than a text."""
+    words = list(takewhile(lambda content: isinstance(content, str), contents))
+    start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
+    if len(words) == len(contents):
+        return start[0] if start else ""
+    every = [*start, *contents[len(words) :]]
+    return [part for content in every for part in listed(content)]
+
+
+def listed(content: str | list[JSON]) -> list[JSON]:
+    """``content`` as content parts."""
+    return [text(content)] if isinstance(content, str) else content

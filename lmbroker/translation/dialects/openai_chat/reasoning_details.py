@@ -1,0 +1,197 @@
+"""``reasoning_details``: the list in which OpenAI-dialect answers carry reasoning for replay
+(OpenRouter's form; translation.md 4.6)."""
+
+from typing import Any
+
+from lmbroker.json_text import joined
+from lmbroker.translation.shared.signature import ANTHROPIC_FORMAT, FOREIGN_FORMAT, compact, to_wire
+from lmbroker.translation.unified.parts import ReasoningPart, Signature
+
+JSON = dict[str, Any]
+
+TEXT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""Fields in which backends send reasoning as text (the third is GitHub Copilot's, the last that of
+Ollama's own format); the first that says something counts."""
+
+_GROWING = ("reasoning.text", "reasoning.summary")
+"""Types of entries that come in fragments; each of the others comes whole."""
+
+
+class _Fragments(list[str]):
+    """A text that is still coming."""
+
+
+class Collected:
+    """How one reasoning part came: in which field, and what the backend wants back with it,
+    fragments joined. All is kept verbatim, to be sent back as it came.
+    """
+
+    __slots__ = ("_blocks", "_entries", "_field", "_growing", "_held")
+
+    def __init__(self) -> None:
+        self._entries: list[JSON] = []
+        self._growing: dict[tuple[int, str], JSON] = {}
+        """Entries that may get more: index (position where there is none) and type -> entry."""
+        self._blocks: list[JSON] = []
+        self._held: JSON = {}
+        self._field = ""
+
+    def hear(self, said: JSON) -> bool:
+        """Take in what one message or delta says of reasoning. False where its text was told
+        before, in a field of its own: entries that come at the end repeat it."""
+        field = _field_of(said)
+        new = bool(field) or not self._field
+        self._field = self._field or field
+        held = said.get("reasoning_content")
+        if isinstance(held, dict):
+            _grow(self._held, held)
+        if "reasoning_details" in said:
+            self.add(entries_of(said))
+        if "thinking_blocks" in said:
+            for block in blocks_of(said):
+                self._block(block)
+        return new
+
+    def _block(self, block: JSON) -> None:
+        """Fragments of one block are joined; its signature ends it."""
+        last = self._blocks[-1] if self._blocks else None
+        if (
+            last is None
+            or last.get("type") != "thinking"
+            or block.get("type") != "thinking"
+            or last.get("signature")
+        ):
+            last = {}
+            self._blocks.append(last)
+        _grow(last, block)
+
+    def add(self, entries: list[JSON]) -> None:
+        """Take what one message or delta tells in."""
+        for position, entry in enumerate(entries):
+            self._add(position, entry)
+
+    def _add(self, position: int, entry: JSON) -> None:
+        index, kind = entry.get("index"), entry.get("type")
+        if kind not in _GROWING:
+            self._entries.append(entry)
+            return
+        key = (index if isinstance(index, int) else position, kind)
+        known = self._growing.get(key)
+        if known is None or (known.get("signature") and _text(entry)):
+            known = self._growing[key] = {}
+            self._entries.append(known)
+        for name, value in entry.items():
+            if name in ("text", "summary") and isinstance(value, str):
+                before = known.get(name)
+                if isinstance(before, _Fragments):
+                    before.append(value)
+                else:
+                    known[name] = _Fragments([value])
+            elif value is not None or name not in known:
+                known[name] = value
+
+    def signature(self) -> Signature:
+        """The proof that goes with the part: the entries, or that there was but plain text."""
+        if self._entries:
+            value = compact(list(map(_whole, self._entries)))
+            return Signature(origin="details", value=value, field=self._field)
+        if self._blocks:
+            value = compact(list(map(_whole, self._blocks)))
+            return Signature(origin="blocks", value=value, field=self._field)
+        held = compact(_whole(self._held)) if self._held else ""
+        # "" stands for it, as in tokens of earlier versions.
+        field = "" if self._field == "reasoning_content" else self._field
+        return Signature(origin="openai", value=held, field=field)
+
+
+def _grow(known: JSON, more: JSON) -> None:
+    """Add a fragment of an object: its texts go on, and so do those of the objects in it."""
+    for name, value in more.items():
+        before = known.get(name)
+        if name != "type" and isinstance(value, str):
+            if isinstance(before, _Fragments):
+                before.append(value)
+            else:
+                known[name] = _Fragments([value])
+        elif isinstance(value, dict) and isinstance(before, dict | None):
+            _grow(known.setdefault(name, {}), value)
+        elif value is not None or name not in known:
+            known[name] = value
+
+
+def _whole(known: JSON) -> JSON:
+    return {
+        name: joined(value)
+        if isinstance(value, _Fragments)
+        else _whole(value)
+        if isinstance(value, dict)
+        else value
+        for name, value in known.items()
+    }
+
+
+def entries_of(said: JSON) -> list[JSON]:
+    """The entries that a message or a delta tells."""
+    return _objects(said.get("reasoning_details"))
+
+
+def blocks_of(said: JSON) -> list[JSON]:
+    """The ``thinking_blocks`` that a message or a delta tells (LiteLLM's field)."""
+    return _objects(said.get("thinking_blocks"))
+
+
+def _objects(value: Any) -> list[JSON]:
+    if not value or not isinstance(value, list):
+        return []
+    return [each for each in value if isinstance(each, dict)]
+
+
+def _field_of(said: JSON) -> str:
+    """The field in which the text of the reasoning stands, "" where there is none."""
+    for name in TEXT_FIELDS:
+        if said.get(name) and isinstance(said[name], str | dict):
+            return name
+    content = said.get("content")
+    kinds = [piece.get("type") for piece in _objects(content)]
+    return "content" if "thinking" in kinds else ""
+
+
+def signs(said: JSON) -> bool:
+    """Whether a message or a delta tells what a backend wants back with its reasoning."""
+    return bool(entries_of(said) or blocks_of(said)) or isinstance(
+        said.get("reasoning_content"), dict
+    )
+
+
+def text_of(entries: list[JSON]) -> str:
+    """What can be read of them."""
+    return "".join(map(_text, entries))
+
+
+def _text(entry: JSON) -> str:
+    text = entry.get("text") or entry.get("summary")
+    return text if isinstance(text, str) else ""
+
+
+def format_of(part: ReasoningPart) -> str:
+    """Who must be able to read the part's signature. In a stream it is not there yet when the
+    part opens; no signature so far means Anthropic's, others say so at once."""
+    foreign = part.signature is not None and part.signature.origin != "anthropic"
+    return FOREIGN_FORMAT if foreign else ANTHROPIC_FORMAT
+
+
+def entry(index: int, part: ReasoningPart, at: str | None, *, hidden: bool) -> JSON | None:
+    """One whole part as an entry, None where nothing of it may or can be told."""
+    place = {"lmb_at": at} if at else {}
+    head = {"index": index, "type": "reasoning.text", "format": format_of(part), **place}
+    if part.redacted is not None:
+        return {**head, "type": "reasoning.encrypted", "data": part.redacted}
+    if hidden and part.text:
+        return None
+    if part.text:
+        head["text"] = part.text
+    if part.signature is not None:
+        head["signature"] = to_wire(part.signature)
+    elif not part.text:
+        return None
+    return head

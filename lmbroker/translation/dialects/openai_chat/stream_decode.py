@@ -1,0 +1,491 @@
+"""OpenAI chunks -> events (translation.md 4.4). One decoder for every backend that speaks, or
+nearly speaks, this dialect.
+
+Chunks may tell several things at once and in any order; events tell one part after the other.
+What comes is put into a queue of parts. The first of them is live: it is told as it comes. It is
+closed when others wait behind it and it is complete; a call is complete when its arguments are
+one whole JSON object. So calls that come one after the other stream, calls that interleave are
+put in sequence, and text never lands inside a call. What a call's arguments are worth is not
+judged here: they are text, and who needs them to be an object looks.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import decode, joined
+from lmbroker.sse import Frame
+from lmbroker.translation.dialects.base import Reading
+from lmbroker.translation.dialects.openai_chat import ending, reasoning_details
+from lmbroker.translation.dialects.openai_chat.choices import choice_at, other_choices
+from lmbroker.translation.dialects.openai_chat.content import (
+    arguments_text,
+    called,
+    calls_of,
+    extra_signature,
+    signed_content,
+    spoken,
+    tell_unheard,
+    thought,
+    told_usage,
+    whole_message,
+)
+from lmbroker.translation.dialects.openai_chat.plain_chunk import (
+    only_text,
+    plain_call,
+    plain_reasoning,
+    plain_text,
+)
+from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
+from lmbroker.translation.dialects.openai_chat.waiting_part import (
+    OVER,
+    REASONING,
+    TEXTS,
+    WaitingPart,
+)
+from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.shared import odd_frames, stop_words
+from lmbroker.translation.shared.signature import THINK_TAGS
+from lmbroker.translation.shared.think_tags import ThinkTags
+from lmbroker.translation.unified.fold import TRUNCATED
+from lmbroker.translation.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
+from lmbroker.translation.unified.stream import (
+    Error,
+    Finish,
+    PartDelta,
+    PartStart,
+    PartStop,
+    Ping,
+    Start,
+    StreamEvent,
+)
+from lmbroker.usage import Usage, later
+
+JSON = dict[str, Any]
+_MALFORMED = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent a stream event that is no chat completion chunk",
+    code="bad_upstream_response",
+)
+_LATE_ARGUMENTS = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent tool call arguments that go on after their end",
+    code="bad_upstream_response",
+)
+_EMPTY = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent a stream without an answer",
+    code="bad_upstream_response",
+)
+_PLAIN = {"text": ("content",), "reasoning": TEXT_FIELDS}
+"""Kind of a part -> where its text stands in a delta."""
+
+
+class OpenAIDecoder:
+    """One stream of one backend."""
+
+    __slots__ = (
+        "_called",
+        "_calls",
+        "_delta",
+        "_ended",
+        "_finish",
+        "_finish_besides",
+        "_ids",
+        "_index",
+        "_last_call",
+        "_late",
+        "_main",
+        "_matched",
+        "_opened",
+        "_plain",
+        "_queue",
+        "_quick",
+        "_quick_too",
+        "_reading",
+        "_refusal",
+        "_started",
+        "_tags",
+        "_tier",
+        "_usage",
+        "stopped",
+    )
+
+    def __init__(self, reading: Reading | None = None) -> None:
+        self._reading = reading or Reading()
+        self._queue: deque[WaitingPart] = deque()
+        self._index = -1
+        """Of the live part; it is open when ``_opened``."""
+        self._opened = False
+        self._delta: Any = ""
+        """Kind of the deltas of the live part."""
+        self._plain: tuple[str, ...] = ()
+        """The live part is open, alone, and text under one of these keys: the common chunk,
+        which says nothing else, needs no queue."""
+        self._quick = False
+        """It is an answer's text, and no chunk of it has said anything else yet."""
+        self._quick_too = False
+        """The same of reasoning, or of a call."""
+        self._main: Any = 0
+        """The index of the choice that counts: 0, or the first that is told."""
+        self._started = False
+        self._ended = False
+        self._calls: dict[Any, WaitingPart] = {}
+        """By index, where one is told, and by id."""
+        self._last_call: WaitingPart | None = None
+        self._called = 0
+        """Calls that were opened."""
+        self._ids: set[str] = set()
+        """Theirs."""
+        tags = self._reading.think_tags
+        self._tags = ThinkTags(opened=tags == "open") if tags else None
+        """Until the head of the text is over."""
+        self._finish_besides: Any = None
+        """Of another choice than the first."""
+        self._late = False
+        self._finish: Any = None
+        self.stopped = False
+        self._matched: Any = None
+        self._refusal: list[str] = []
+        self._usage: Usage | None = None
+        self._tier: str | None = None
+
+    def feed(self, frame: Frame) -> list[StreamEvent]:
+        """The events of one frame; nothing after the end. Never raises."""
+        if self._ended:
+            return []
+        data = frame.data
+        if not data:
+            return [Ping()] if self._started and data is None else []
+        if self._quick:
+            text = plain_text(data)
+            if text:
+                return [PartDelta(self._index, "text", text)]
+            self._quick = self._queue[0].plain = False
+        elif self._quick_too:
+            text = self._more(data)
+            if text:
+                return [PartDelta(self._index, self._delta, text)]
+            self._quick_too = self._queue[0].plain = False
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
+            return self._end()
+        try:
+            chunk = decode(data)
+        except ValueError:
+            frames = odd_frames.meant(frame, self._reading.losses)
+            if frames is None:
+                return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
+            return [event for each in frames for event in self.feed(each)]
+        if type(chunk) is not dict:
+            if type(chunk) is list and chunk and type(chunk[0]) is dict and "error" in chunk[0]:
+                chunk = chunk[0]  # Gemini's errors stand in a list.
+            else:
+                return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
+        if frame.event == "error" or chunk.get("error"):
+            return self._fail(error_bodies.stream_error(chunk))
+        choices = chunk.get("choices")
+        choice = choice_at(choices, self._main)
+        usage = told_usage(chunk, choice)
+        if usage is not None:
+            self._usage = later(self._usage, ending.decode_usage(usage))
+        others: Sequence[JSON] = ()
+        if choice is None or len(choices) > 1:  # type: ignore[arg-type]
+            others = other_choices(choices, choice)
+            if choice is None:
+                if not others:
+                    error = stream_errors.told_error(frame.event, chunk)
+                    return [] if error is None else self._fail(error)
+                choice = {}
+                if not self._started:
+                    choice, *others = others
+                    self._main = choice.get("index")
+        delta = choice.get("delta")
+        if type(delta) is not dict and not self._called and self._index < 0:
+            delta = whole_message(choice)
+        finish = choice.get("finish_reason")
+        if finish and not stop_words.word_of(finish):
+            finish = None
+        if self._plain and finish is None and type(delta) is dict:
+            text = only_text(delta, self._plain)
+            if text:
+                return [PartDelta(self._index, self._delta, text)]
+        if finish:
+            error = stop_words.failure(finish)
+            if error is not None:
+                return self._fail(error)
+            self._finish, self.stopped = finish, True
+            matched = choice.get("stop_reason") or choice.get("matched_stop")
+            self._matched = matched or self._matched
+            self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
+        events: list[StreamEvent] = []
+        if not self._started:
+            events.append(self._start(chunk))
+        if type(delta) is dict:
+            self._collect(delta)
+        for other in others:
+            delta = other.get("delta")
+            if type(delta) is dict:
+                self._collect(delta, other.get("index") or 0)
+            if stop_words.word_of(other.get("finish_reason")):
+                self._finish_besides = other["finish_reason"]
+        self._drain(events)
+        return events + self._fail(_LATE_ARGUMENTS) if self._late else events
+
+    def close(self) -> list[StreamEvent]:
+        """The body ended: without ``[DONE]`` it is whole if there was a finish reason."""
+        if self._ended:
+            return []
+        ended = self._finish or self._finish_besides
+        return self._end() if ended else self._fail(TRUNCATED)
+
+    def _start(self, chunk: JSON) -> Start:
+        self._started = True
+        id, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
+        self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
+        return Start(
+            str(id) if isinstance(id, str | int) else "",
+            model if isinstance(model, str) else "",
+            None,
+            created if isinstance(created, int) else None,
+            self._tier,
+        )
+
+    def _collect(self, delta: JSON, choice: Any = 0) -> None:
+        """Put what ``delta`` tells at the end of the queue. Calls of all choices are one message's
+        (``choices``); another choice's text is another answer, which is dropped."""
+        if choice and delta.get("content"):
+            self._reading.losses.drop("choices[]")
+            return
+        tell_unheard(delta, "delta", self._reading.losses)
+        reasoning = thought(delta)
+        if reasoning or reasoning_details.signs(delta):
+            part = self._tail("reasoning")
+            assert part.details is not None
+            if part.details.hear(delta):
+                part.pieces += reasoning
+        if "extra_content" in delta and signed_content(delta):
+            self._tail("extra").extra = delta["extra_content"]
+        text = spoken(delta)
+        if text and self._tags is not None:
+            self._say(self._tags.feed("".join(text)))
+        elif text:
+            self._tail("text").pieces += text
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            self._tail("refusal").pieces.append(refusal)
+            self._refusal.append(refusal)
+        for call in calls_of(delta) if "tool_calls" in delta else ():
+            if isinstance(call, dict):
+                self._call({**call, "index": (choice, call.get("index"))} if choice else call)
+        call = delta.get("function_call")
+        if isinstance(call, dict):
+            self._call({"index": "function_call", "function": call})
+
+    def _say(self, pieces: list[tuple[Any, str]]) -> None:
+        """Take the head of a text in, which may have reasoning between tags."""
+        for kind, text in pieces:
+            if kind == "text":
+                self._tags = None
+                self._tail("text").pieces.append(text)
+            else:
+                self._tail("tags").pieces.append(text)
+
+    def _tail(self, kind: str) -> WaitingPart:
+        if not self._queue or self._queue[-1].kind != kind:
+            self._queue.append(WaitingPart(kind))
+        return self._queue[-1]
+
+    def _call(self, fragment: JSON) -> None:
+        """Take a piece of a call in. First id and name win."""
+        id, index = fragment.get("id"), fragment.get("index")
+        id = str(id) if isinstance(id, str | int) else ""
+        if not isinstance(index, int | str | tuple):
+            index = None
+        function, kind = called(fragment)
+        name = function.get("name")
+        if not isinstance(name, str):
+            name = ""
+        text = arguments_text(function)
+        call = self._continued(index, id, name)
+        if call is None or (name and not id and call.whole and text and not text.isspace()):
+            call = WaitingPart(kind)
+            self._queue.append(call)
+        if index is not None:
+            self._calls[index] = call
+        if id:
+            self._calls["id", id] = call
+        self._last_call = call
+        call.id = call.id or id
+        call.name = call.name or name
+        if "extra_content" in fragment and isinstance(fragment["extra_content"], dict):
+            call.extra = fragment["extra_content"]
+        if text:
+            self._late = self._late or (call.closed and not text.isspace())
+            call.take(text)
+
+    def _continued(self, index: Any, id: str, name: str) -> WaitingPart | None:
+        """The call that a fragment continues, None for a new one.
+
+        Some backends tell no index, some use one index for all calls and tell them apart by id
+        (or not even so: then a named call begins where the one before is whole); others change
+        the id within a call, but do not repeat its name.
+        """
+        call = self._last_call if index is None else self._calls.get(index)
+        if call is None and not id and not name:
+            # A piece of the last call under a number of its own (Nebius, Cerebras).
+            last = self._last_call
+            return None if last is None or not last.name or last.whole else last
+        if call is None:
+            return None
+        if not id and not call.id and name and call.name and name != call.name:
+            # Nothing but their names tells calls apart; this one may be over.
+            return call if call.pieces or call.told else None
+        if not id or call.id == id or (index is not None and not call.id):
+            return call
+        other = self._calls.get(("id", id))
+        return other if other is not None or name else call
+
+    def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
+        """Tell what can be told; ``all``: the stream is over, nothing more will come."""
+        queue = self._queue
+        while queue:
+            live = queue[0]
+            if not self._opened and not self._open(live, events):
+                if not all:
+                    break
+                queue.popleft()
+                continue
+            self._tell(live, events)
+            if not all and (len(queue) == 1 or not live.complete):
+                break
+            self._stop(live, events)
+            queue.popleft()
+        self._plain = ()
+        self._quick = self._quick_too = False
+        if self._opened and len(queue) == 1:
+            live = queue[0]
+            self._plain, self._delta = _PLAIN.get(live.kind, ()), live.delta
+            if live.plain:
+                self._quick = live.kind == "text"
+                self._quick_too = live.kind == "reasoning" or live.running
+
+    def _more(self, data: bytes) -> str:
+        """The next piece of the live reasoning or arguments, "" where a chunk tells anything
+        else."""
+        live = self._queue[0]
+        if live.scanner is None:
+            return plain_reasoning(data)
+        piece = plain_call(data)
+        if piece is None:
+            return ""
+        index, id = piece.index, piece.id
+        known = self._last_call if index is None else self._calls.get(index)
+        if known is not live or (id and id != live.id):
+            return ""
+        text = piece.function.arguments
+        live.scanner.feed(text)
+        return text
+
+    def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
+        """False for a call whose name is not known yet."""
+        if part.kind in REASONING:
+            skeleton: Any = ReasoningPart(signature=Signature(origin="openai"))
+        elif part.kind == "text":
+            skeleton = TextPart(text="")
+        elif part.kind == "refusal":
+            skeleton = TextPart(text="", refusal=True)
+        elif part.kind == "extra":
+            skeleton = ReasoningPart(signature=extra_signature(part.extra))
+        elif not part.name:
+            return False
+        else:
+            if part.id in self._ids:
+                part.id = ""
+            self._ids.add(part.id)
+            self._tell_extra(part, events)
+            self._called += 1
+            kind: Any = part.kind
+            skeleton = ToolCallPart(id=part.id, name=part.name, kind=kind)
+        self._index += 1
+        self._opened = True
+        events.append(PartStart(self._index, skeleton))
+        return True
+
+    def _tell(self, part: WaitingPart, events: list[StreamEvent], *, last: bool = False) -> None:
+        """The text that has come since the last time. Blank arguments are none; ``last``: no more
+        will come of an empty object."""
+        if not part.pieces or (part.head != OVER and not last):
+            return
+        text = "".join(part.pieces)
+        if part.head == "":
+            return
+        part.pieces = []
+        part.told = True
+        events.append(PartDelta(self._index, part.delta, text))
+
+    def _stop(self, part: WaitingPart, events: list[StreamEvent]) -> None:
+        self._tell(part, events, last=True)
+        if part.kind == "tags":
+            signature = Signature(origin="openai", field=THINK_TAGS)
+            events.append(PartDelta(self._index, "signature", signature))
+        elif part.details is not None:
+            events.append(PartDelta(self._index, "signature", part.details.signature()))
+        elif part.kind == "extra":
+            events.append(PartDelta(self._index, "signature", extra_signature(part.extra)))
+        events.append(PartStop(self._index))
+        part.closed = True
+        self._opened = False
+        if part.kind not in TEXTS:
+            self._tell_extra(part, events, -1)
+
+    def _tell_extra(self, call: WaitingPart, events: list[StreamEvent], number: int = 0) -> None:
+        """What the backend wants back with a call is a part of its own, before the call where it
+        is known by then."""
+        if not call.extra:
+            return
+        signature = extra_signature(call.extra, (call.id, self._called + number))
+        call.extra = {}
+        self._index += 1
+        events += (
+            PartStart(self._index, ReasoningPart(signature=signature)),
+            PartDelta(self._index, "signature", signature),
+            PartStop(self._index),
+        )
+
+    def _end(self) -> list[StreamEvent]:
+        if not self._started:
+            return self._fail(_EMPTY)
+        self._finish = self._finish or self._finish_besides
+        if any(map(self._half, self._queue)):
+            return self._fail(stream_errors.HALF_CALL)
+        events: list[StreamEvent] = []
+        if self._tags is not None:
+            self._say(self._tags.close())
+        self._drain(events, all=True)
+        self._ended = True
+        stop = ending.decode_stop(
+            self._finish,
+            calls=self._called > 0,
+            refusal=joined(self._refusal),
+            matched=self._matched,
+        )
+        if stop_words.meaning(self._finish) == "other":
+            self._reading.losses.change("choices[].finish_reason")
+        events.append(Finish(stop, self._usage, self._tier))
+        return events
+
+    def _half(self, part: WaitingPart) -> bool:
+        """Whether ``part`` is a call that nobody may run, for its arguments go on. Those of an
+        answer that was cut off do, which its reason tells; what is no JSON at all is no half."""
+        if part.kind in TEXTS or part.whole:
+            return False
+        if not self._finish:
+            return part.scanner is None or not part.scanner.broken
+        scanner = part.scanner
+        half = scanner is not None and scanner.begun and not scanner.broken
+        return half and stop_words.meaning(self._finish) in ("end", "tool_calls")
+
+    def _fail(self, error: ErrorInfo) -> list[StreamEvent]:
+        self._ended = True
+        return [Error(error)]

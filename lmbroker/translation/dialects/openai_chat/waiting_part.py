@@ -1,0 +1,106 @@
+"""A part of a streamed answer that is being collected (translation.md 4.4, steps 2 to 4)."""
+
+import re
+from typing import Any
+
+from lmbroker.translation.dialects.openai_chat import reasoning_details
+from lmbroker.translation.shared.json_scan import ObjectScanner
+
+JSON = dict[str, Any]
+_DELTAS = {
+    "reasoning": "reasoning",
+    "text": "text",
+    "refusal": "text",
+    "function": "args",
+    "custom": "args",
+    "tags": "reasoning",
+    "extra": "",
+}
+"""Kind of a part -> kind of its deltas."""
+TEXTS = ("reasoning", "tags", "text", "refusal", "extra")
+REASONING = ("reasoning", "tags")
+OVER = "over"
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class WaitingPart:
+    """A part that is being collected; ``kind`` is reasoning, text, refusal, function, custom, tags
+    for reasoning at the head of the text, or extra for what a backend wants back with its text.
+
+    ``delta`` is the kind of its deltas. ``scanner`` watches the arguments of a function.
+    """
+
+    __slots__ = (
+        "closed",
+        "delta",
+        "details",
+        "extra",
+        "head",
+        "id",
+        "kind",
+        "name",
+        "pieces",
+        "plain",
+        "scanner",
+        "told",
+    )
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.extra: JSON = {}
+        """What the backend wants back with its call (or with its text, kind ``extra``)."""
+        self.delta: Any = _DELTAS[kind]
+        self.pieces: list[str] = []
+        self.id = ""
+        self.name = ""
+        self.plain = True
+        """No chunk of it has said anything besides, since it was alone."""
+        self.told = False
+        self.closed = False
+        self.scanner = ObjectScanner() if kind == "function" else None
+        self.details = reasoning_details.Collected() if kind in REASONING else None
+        self.head = "" if kind == "function" else OVER
+        """The arguments so far, where they may be an empty object before the real one."""
+
+    def take(self, text: str) -> None:
+        """Take more of the arguments in. An empty object before the real one is left out, which
+        gateways in front of Claude make of the empty input with which its calls begin."""
+        if self.head != OVER:
+            text = self._begin(text)
+        if text:
+            self.pieces.append(text)
+            if self.scanner is not None:
+                self.scanner.feed(text)
+
+    def _begin(self, text: str) -> str:
+        start = at = 0
+        while at < len(text):
+            blank = _BLANK.match(text, at)
+            at = blank.end() if blank else at
+            char = text[at : at + 1]
+            if (self.head, char) in (("", "{"), ("{", "}")):
+                self.head += char
+                at += 1
+            elif (self.head, char) == ("{}", "{"):
+                self.head, self.pieces, self.scanner = "", [], ObjectScanner()
+                start = at
+            elif char:
+                self.head = OVER
+                break
+        return text[start:]
+
+    @property
+    def running(self) -> bool:
+        """It is a call of a function whose arguments have begun."""
+        return self.scanner is not None and self.head == OVER
+
+    @property
+    def whole(self) -> bool:
+        """It is a call whose arguments are a whole object."""
+        return self.scanner is not None and self.scanner.complete
+
+    @property
+    def complete(self) -> bool:
+        """It may be closed if others wait. The input of a custom tool is free text, whose end
+        only the end of the stream tells."""
+        return self.kind in TEXTS or self.whole

@@ -1,0 +1,219 @@
+"""What could not be carried to the other dialect, where, and how loudly to say so.
+
+Classes (translation.md 0.2): B is dropped, and reported in ``x-lmbroker-dropped``, or changed
+(approximated), and reported in ``x-lmbroker-changed``; C is refused with a 400 before any backend
+is called; C° is refused unless the mode is ``lenient``; in mode ``strict`` every B is refused too.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lmbroker.call import Mode
+from lmbroker.errors import Refused
+from lmbroker.translation.unified.parts import Extra
+
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""The name of a type that a refusal repeats: anything else may be what a client wants nobody to
+read."""
+
+HEADER_NAMES = 20
+"""At most so many paths in the header, then ``+N``."""
+
+_INDEX = re.compile(r"\[\d+\]")
+_PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,96}")
+"""A path that may be told: a backend chooses the names of its fields."""
+_MOST = 64
+"""Paths that are kept of one answer."""
+
+
+def listed(paths: Sequence[str]) -> str:
+    """``paths`` in one text: the first of them, and how many more there are."""
+    text = ",".join(paths[:HEADER_NAMES])
+    return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
+
+
+def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
+    """``refusal`` with the indices of the first place in the client's ``body`` that ``refused``
+    (a path with ``[]``, and the word that stands there, "" for any) can mean."""
+    path, said = refused
+    found = _first(body, _STEP.findall(path), "", said)
+    if found is None:
+        return refusal
+    place, value = found
+    told = repr(place)
+    if isinstance(value, str) and path.endswith("].type") and _WORD.fullmatch(value):
+        told += f' "{value}"'
+    message = refusal.info.message.replace(repr(path), told, 1)
+    info = refusal.info
+    return Refused(info.kind, message, param=place, code=info.code, details=info.details)
+
+
+def _first(held: Any, steps: list[str], place: str, said: str) -> tuple[str, Any] | None:
+    """The first value that ``steps`` lead to, with its place. No path has more than a few steps."""
+    if not steps:
+        return (place, held) if not said or held == said or not isinstance(held, str) else None
+    step, rest = steps[0], steps[1:]
+    if step == "[]":
+        for number, each in enumerate(held if isinstance(held, list) else ()):
+            found = _first(each, rest, f"{place}[{number}]", said)
+            if found is not None:
+                return found
+        return None
+    if not isinstance(held, dict) or step not in held:
+        return None
+    return _first(held[step], rest, f"{place}.{step}" if place else step, said)
+
+
+_STEP = re.compile(r"[^.\[\]]+|\[\]")
+
+
+def in_answer(paths: Iterable[str]) -> tuple[str, ...]:
+    """``paths`` of an answer, told apart from those of a request."""
+    return tuple(f"answer.{path}" for path in paths)
+
+
+class Losses:
+    """Collects the losses of one request; one instance per attempt.
+
+    ``model`` and ``dialect`` are named in refusals: the alias that the client asked for and
+    the dialect that cannot carry the field.
+    """
+
+    def __init__(self, mode: Mode = "default", *, model: str = "", dialect: str = "") -> None:
+        self.mode = mode
+        self.model = model
+        self.dialect = dialect
+        self._paths: dict[str, None] = {}
+        self._dropped: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
+        self.refused: tuple[str, str] | None = None
+        """The path that was refused for being lost, and the client's word there."""
+
+    def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
+        """Take over what another process has found, in the place of what is known."""
+        self._dropped = dict.fromkeys(dropped)
+        self._changed = dict.fromkeys(changed)
+        self._paths = {**self._dropped, **self._changed}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of all that was dropped or changed, first seen first, no duplicates."""
+        return tuple(self._paths)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of what the backend does not get, first seen first."""
+        return tuple(self._dropped)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Paths of which the backend got something else than the client wrote, first seen first."""
+        return tuple(self._changed)
+
+    def drop(
+        self,
+        path: str,
+        reason: str = "cannot be carried over",
+        *,
+        said: str = "",
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Class B: report ``path`` (client's naming, indices as ``[]``); strict refuses.
+
+        ``said`` is the client's word there, where that is known. Raises Refused (with ``details``)
+        in mode strict.
+        """
+        if self.mode == "strict":
+            self.refused = (path, said)
+            raise self.refusal(path, reason, details)
+        self._paths.setdefault(path)
+        self._dropped.setdefault(path)
+
+    def change(
+        self,
+        path: str,
+        reason: str = "cannot be carried over as it is",
+        *,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Class B, approximated: report that the backend gets something else in the place of
+        ``path`` (client's naming, indices as ``[]``); strict refuses.
+
+        Raises Refused (with ``details``) in mode strict.
+        """
+        if self.mode == "strict":
+            raise self.refusal(path, reason, details)
+        self._paths.setdefault(path)
+        self._changed.setdefault(path)
+
+    def refuse(
+        self,
+        path: str,
+        reason: str = "",
+        *,
+        soft: bool = False,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they
+        are); in mode lenient a soft one is reported."""
+        if soft and self.mode == "lenient":
+            self.drop(_INDEX.sub("[]", path))
+            return
+        raise self.refusal(path, reason, details)
+
+    def extras(self, extras: Iterable[Extra]) -> None:
+        """Account for fields that only their own dialect understands."""
+        for extra in extras:
+            if extra.loss == "change":
+                self.change(extra.path, details=extra.details)
+            elif extra.loss == "drop":
+                self.drop(extra.path, details=extra.details)
+            elif extra.loss == "refuse":
+                self.refuse(extra.path, details=extra.details)
+            elif extra.loss == "refuse_soft":
+                self.refuse(extra.path, soft=True, details=extra.details)
+
+    def refusal(
+        self, path: str, reason: str = "", details: dict[str, Any] | None = None
+    ) -> Refused:
+        """The error that says that ``path`` cannot be served."""
+        where = f" of model {self.model!r}" if self.model else ""
+        kind = f" ({self.dialect})" if self.dialect else ""
+        text = f"{path!r} cannot be served by the backend{where}{kind}"
+        if reason:
+            text += f": {reason}"
+        return Refused(
+            "unsupported", text, param=path, code="unsupported_parameter", details=details
+        )
+
+
+class AnswerLosses:
+    """Collects what one answer loses on its way from the backend to the client.
+
+    Paths are in the backend's naming, with indices as ``[]`` (``choices[].message.audio``). An
+    answer is never refused for its losses. A path that could hold more than field names is told
+    as ``?``, since these paths reach logs and headers.
+    """
+
+    __slots__ = ("changed", "dropped")
+
+    def __init__(self) -> None:
+        self.dropped: tuple[str, ...] = ()
+        """Paths of what the client does not get, first seen first."""
+        self.changed: tuple[str, ...] = ()
+        """Paths of what the client gets in another form, first seen first."""
+
+    def drop(self, path: str) -> None:
+        """Report that the client does not get what stands at ``path``."""
+        self.dropped = _with(self.dropped, path)
+
+    def change(self, path: str) -> None:
+        """Report that the client gets something else in the place of ``path``."""
+        self.changed = _with(self.changed, path)
+
+
+def _with(paths: tuple[str, ...], path: str) -> tuple[str, ...]:
+    if _PATH.fullmatch(path) is None:
+        path = "?"
+    return paths if path in paths or len(paths) >= _MOST else (*paths, path)

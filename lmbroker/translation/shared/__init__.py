@@ -1,0 +1,1 @@
+"""What all dialects share: fields, names, schemas, media, reasoning, and odd shapes of them."""

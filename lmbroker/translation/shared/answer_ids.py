@@ -1,0 +1,59 @@
+"""Ids of answers and tool calls as they cross dialects (translation.md 3.1).
+
+A missing id is derived from the broker's id of the request: unique per call, and the same bytes
+for the same call whether it is streamed or not.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+import msgspec
+
+from lmbroker.translation.shared.names import carried_id
+from lmbroker.translation.unified.parts import Part, ToolCallPart
+
+COMPLETION = "chatcmpl-"
+MESSAGE = "msg_"
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def answer_id(prefix: str, id: str, request_id: str) -> str:
+    """``id`` with the other dialect's prefix swapped for ``prefix``; 24 base62 digits where the
+    backend gave none."""
+    rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE)
+    return prefix + (rest or _digits(request_id))
+
+
+def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -> str:
+    """The id of the answer's tool call ``number``, made up where the backend gave none.
+    ``tool_id`` is the pattern of the ids that the backend's model takes, None for an answer that
+    goes to the client as it is."""
+    if not id:
+        return "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
+    return id if tool_id is None else carried_id(id, tool_id)
+
+
+def unrepeated(parts: Iterable[Part]) -> list[Part]:
+    """``parts``, without an id where a call repeats that of another one of its answer."""
+    parts = list(parts)
+    if len(parts) < 2:
+        return parts
+    seen: set[str] = set()
+    out: list[Part] = []
+    for part in parts:
+        if isinstance(part, ToolCallPart):
+            if part.id in seen:
+                part = msgspec.structs.replace(part, id="")
+            seen.add(part.id)
+        out.append(part)
+    return out
+
+
+def _digits(text: str) -> str:
+    number = int.from_bytes(sha256(text.encode()).digest(), "big")
+    digits = []
+    for _ in range(24):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(digits)

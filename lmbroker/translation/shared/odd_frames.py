@@ -1,0 +1,89 @@
+"""Events of a stream whose data are not the JSON that they should be, as relays and servers write
+them (translation.md 4.4). Nothing here is called for an event that is."""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from lmbroker import json_text
+from lmbroker.sse import Frame
+from lmbroker.translation.losses import AnswerLosses
+
+_FIELDS = re.compile(rb"(?:data:\s*+)++")
+_SIGNS_OF_LIFE = ("ping", "keepalive", "keep-alive", "heartbeat")
+"""Names of events that say nothing else, whatever their data."""
+
+
+def meant(frame: Frame, losses: AnswerLosses) -> list[Frame] | None:
+    """The events that ``frame`` was to be, None where nobody knows.
+
+    These are read: events of which each line of data is one (a relay that ends events with one
+    line end), data with the field's name in front a second time, bytes that are no UTF-8 (U+FFFD
+    stands for them, which is told), and numbers that JSON does not know (null stands for them,
+    which is told, but nowhere in arguments of calls: what an agent runs is not guessed at).
+    """
+    data = frame.data or b""
+    if frame.event in _SIGNS_OF_LIFE:
+        return []
+    lines = [_bare(line) for line in data.split(b"\n") if line.strip()]
+    if len(lines) > 1 and all(line == b"[DONE]" or _is_json(line) for line in lines):
+        return [Frame(frame.event, line) for line in lines]
+    mended = _mended(_bare(data), losses)
+    return None if mended is None or mended == data else [Frame(frame.event, mended)]
+
+
+def _bare(data: bytes) -> bytes:
+    data = data.strip()
+    found = _FIELDS.match(data)
+    return data[found.end() :] if found else data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json_text.decode(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _mended(data: bytes, losses: AnswerLosses) -> bytes | None:
+    """``data`` as JSON or the end of a stream, None for anything else."""
+    if data == b"[DONE]" or _is_json(data):
+        return data
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace")
+    runs = '"arguments"' in text or '"input"' in text
+    try:
+        value = json.loads(text, parse_constant=_refused if runs else _nothing, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+    place = _place(value) if isinstance(value, dict) else ""
+    if not place:
+        return None
+    losses.change(place)
+    return json_text.encode(value)
+
+
+def _nothing(name: str) -> None:
+    return None
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    value = json_text.number(text)
+    if not math.isfinite(value):
+        raise ValueError("number out of range")
+    return value
+
+
+def _place(event: dict[str, Any]) -> str:
+    """The part of an event that holds an answer, "" where none does."""
+    return next(
+        (key for key in ("choices", "delta", "content_block", "message") if key in event), ""
+    )

@@ -1,0 +1,210 @@
+"""Messages of a conversation that are not what their format says, read for what they mean
+(translation.md 2.3).
+
+The last message is what is asked now: a mistake in it is told to the client, who can mend it. All
+before it is history, which the client cannot change any more: what means one thing only is read so,
+what cannot be read is left out, and both are reported. This module holds what both dialects share;
+nothing here is called for a message that is as it should be.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from lmbroker.errors import Refused
+from lmbroker.json_text import encode
+from lmbroker.translation.shared.fields import Fields
+from lmbroker.translation.shared.left_out import left_out
+from lmbroker.translation.unified.parts import Extra, LossClass
+
+JSON = dict[str, Any]
+
+MALFORMED = "it is not what the format says"
+
+_ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "tool_result": "tool",
+    "toolresult": "tool",
+    "observation": "tool",
+}
+"""What other formats and templates call the roles."""
+
+
+class Mended(Fields):
+    """A message with what was done to it."""
+
+    __slots__ = ("told",)
+
+    def __init__(self, value: JSON, path: str, origin: str, told: list[Extra]) -> None:
+        super().__init__(value, path, origin)
+        self.told = told
+
+    def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
+        """What was mended is told with the keys that nobody took."""
+        return (*self.told, *super().rest(prefix, loss))
+
+
+class Mending:
+    """One message while it is mended: ``held`` is what it becomes."""
+
+    def __init__(self, item: Any, path: str, origin: str) -> None:
+        self.came = Fields(item if isinstance(item, dict) else {}, path, origin)
+        self.held: JSON = dict(self.came.left)
+        self.told: list[Extra] = []
+        if not isinstance(item, dict):
+            self.held = {"role": "user", "content": written(item)}
+            self._tell("", "drop" if item is None else "change", item)
+
+    def change(self, name: str, value: Any) -> None:
+        """Put ``value`` in the place of what the client wrote."""
+        self._tell(name, "change", self.came.left.get(name))
+        self.held[name] = value
+
+    def drop(self, name: str) -> None:
+        """Leave a field out."""
+        self._tell(name, "drop", self.came.left.get(name))
+        self.held.pop(name, None)
+
+    def tell_inside(self, name: str, loss: LossClass) -> None:
+        """Report that something inside the field is changed or left out."""
+        self._tell(name, loss, self.came.left.get(name))
+
+    def _tell(self, name: str, loss: LossClass, value: Any) -> None:
+        if not name:
+            path = self.came.extra("", value, loss).path.rstrip(".")
+            self.told.append(Extra(origin="", name="message", path=path, value=value, loss=loss))
+        elif name in self.came.left and all(extra.name != name for extra in self.told):
+            self.told.append(self.came.extra(name, value, loss))
+
+    def text(self, name: str) -> None:
+        """A field that is to be a text: numbers become one, other values are left out."""
+        value = self.held.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self.change(name, str(value))
+        elif value is not None and not isinstance(value, str):
+            self.drop(name)
+
+    def kind(self, name: str, type: type) -> None:
+        """Leave a field out that is of another type."""
+        value = self.held.get(name)
+        if value is not None and not isinstance(value, type):
+            self.drop(name)
+
+    def role(self, known: tuple[str, ...]) -> str:
+        """The role, by its usual name; that of a user who says whose words they are where nobody
+        knows it."""
+        said = self.held.get("role")
+        if isinstance(said, str) and said in known:
+            return said
+        meant = usual_role(said)
+        if meant not in known:
+            meant = self._by_fields(known)
+            if isinstance(said, str) and meant == "user":
+                words = self.held.get("content")
+                marked = f"[{said[:64]}]\n"
+                if isinstance(words, str):
+                    self.held["content"] = marked + words
+        if "role" in self.came.left:
+            self.change("role", meant)
+        else:
+            self.held["role"] = meant
+            self._tell("", "change", None)
+        return meant
+
+    def _by_fields(self, known: tuple[str, ...]) -> str:
+        if "tool" in known and self.held.get("tool_call_id") is not None:
+            return "tool"
+        return "assistant" if self.held.get("tool_calls") else "user"
+
+    def content(self, read: Callable[[Any, str], Any], mend: Callable[[JSON], list[JSON]]) -> None:
+        """The content as a list of parts that ``read`` takes; ``mend`` gives what a part may mean
+        that it does not take."""
+        value = self.held.get("content")
+        if value is None or isinstance(value, str):
+            self.held["content"] = value or ""
+            return
+        if isinstance(value, dict) and (isinstance(value.get("type"), str) or "text" in value):
+            value = [value]
+        if not isinstance(value, list):
+            self.change("content", written(value))
+            return
+        parts = []
+        for number, part in enumerate(value):
+            parts += self._part(part, f"{self.came.at('content')}[{number}]", read, mend)
+        self.held["content"] = parts
+
+    def _part(
+        self,
+        part: Any,
+        path: str,
+        read: Callable[[Any, str], Any],
+        mend: Callable[[JSON], list[JSON]],
+    ) -> list[Any]:
+        if part is None or part == "":
+            return []
+        if isinstance(part, str):
+            return [{"type": "text", "text": part}]
+        if not isinstance(part, dict):
+            self.tell_inside("content", "change")
+            return [{"type": "text", "text": written(part)}]
+        kind, words = part.get("type"), part.get("text")
+        if kind in (None, "text") and isinstance(words, int | float):
+            self.tell_inside("content", "change")
+            words = written(words)
+            part = {**part, "text": words}
+        if kind in (None, "text") and isinstance(words, str | None) and "text" in part:
+            said = {"type": "text", "text": words} if words else None
+            return [] if said is None else [said if kind is None else _uncached(part)]
+        for tried in (part, *mend(part)):
+            try:
+                read(tried, path)
+            except Refused:
+                continue
+            if tried is not part:
+                self.tell_inside("content", "change")
+            return [tried]
+        self.tell_inside("content", "drop")
+        what = kind[:64] if isinstance(kind, str) and kind else "part"
+        return [{"type": "text", "text": left_out(what, MALFORMED)}]
+
+    def fields(self) -> Mended:
+        """The mended message."""
+        return Mended(self.held, self.came.path, self.came.origin, self.told)
+
+    def nothing(self, role: str) -> Mended:
+        """The message where even so it cannot be read."""
+        self.told = []
+        self._tell("", "drop", None)
+        said = {"role": role, "content": left_out("message", MALFORMED)}
+        return Mended(said, self.came.path, self.came.origin, self.told)
+
+
+def usual_role(said: Any) -> str:
+    """What a role is called here, "" for what is none."""
+    lower = said.lower() if isinstance(said, str) and len(said) < 64 else ""
+    return _ROLES.get(lower, lower)
+
+
+def called_else(said: Any, known: tuple[str, ...]) -> bool:
+    """Whether ``said`` is another name of a ``known`` role."""
+    return said not in known and usual_role(said) in known
+
+
+def written(value: Any) -> str:
+    """A value in the place of a text, as JSON; nothing for nothing."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else encode(value).decode()
+
+
+def _uncached(part: JSON) -> JSON:
+    """A text without a cache mark that is none, and whatever else may make it unreadable."""
+    mark, cited = part.get("cache_control"), part.get("citations")
+    kept = {k: v for k, v in part.items() if k not in ("cache_control", "citations")}
+    if isinstance(mark, dict):
+        kept["cache_control"] = mark
+    if isinstance(cited, list) and all(isinstance(each, dict) for each in cited):
+        kept["citations"] = cited
+    return kept

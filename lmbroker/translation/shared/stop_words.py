@@ -1,0 +1,121 @@
+"""What backends call the end of an answer: many vendors' words for a few meanings
+(translation.md 3.2).
+
+A word that nobody has listed is read by what it contains. What says nothing at all is ``other``,
+which is told to clients as cut off: an answer that was cut must never look finished, while one
+that was finished may be asked to go on.
+"""
+
+import re
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.translation.unified.response import StopReason
+
+_WORDS: dict[StopReason, str] = {
+    "end": (
+        "stop end end_turn eos eos_token eos_found end_of_sequence end_of_text endoftext complete"
+        " completed finish finished done normal natural success stop_sequence stop_token"
+        " stop_criteria_met"
+    ),
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
+    "max_tokens": (
+        "length max_tokens max_token max_length max_output_tokens max_completion_tokens"
+        " max_new_tokens token_limit output_limit time_limit repetition repetition_detected"
+        " repetition_truncation incomplete truncated budget_exceeded"
+    ),
+    "context_full": (
+        "model_context_window_exceeded context_window_exceeded context_length_exceeded"
+        " context_length context_window max_context_length model_length exceed_context_size"
+        " error_limit"
+    ),
+    "refusal": (
+        "content_filter content_filtered content_filter_error safety sensitive refusal recitation"
+        " blocklist prohibited_content spii image_safety guardrail_intervened moderation blocked"
+        " policy_violation error_toxic"
+    ),
+    "paused": "pause_turn pause",
+    "compaction": "compaction",
+}
+"""Anthropic's and OpenAI's words, and those of Azure, Bedrock, Cohere, DeepSeek, Gemini, Mistral,
+SGLang, TGI, vLLM, watsonx and Zhipu."""
+
+_REASONS: dict[str, StopReason] = {
+    word: reason for reason, words in _WORDS.items() for word in words.split()
+}
+
+_FAILED = frozenset(
+    (
+        "error",
+        "network_error",
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "insufficient_system_resource",
+        "failed",
+        "failure",
+        "server_error",
+        "internal_error",
+        "engine_error",
+        "malformed_function_call",
+        "unexpected_tool_call",
+        "preempted",
+        "disconnected",
+    )
+)
+"""Words of backends that broke their answer off."""
+
+_PARTS: tuple[tuple[re.Pattern[str], StopReason | None], ...] = (
+    (re.compile(r"error|abort|cancel|fail|network|unavailable|disconnect|malformed"), None),
+    (re.compile(r"filter|safety|sensitive|block|policy|prohibit|moderat|refus|risk"), "refusal"),
+    (re.compile(r"context"), "context_full"),
+    (re.compile(r"length|limit|max|exceed|trunc|timeout|time_out|repeti|budget"), "max_tokens"),
+    (re.compile(r"tool|function"), "tool_calls"),
+    (re.compile(r"(?:^|_)(?:stop|stopped|end|eos|done|complete|completed|finished)(?:_|$)"), "end"),
+)
+"""What a word that is not listed means by what it contains, the first that fits; None: the answer
+failed. The gravest meaning comes first."""
+
+NONE = ("", "null", "none", "not_finished", "finish_reason_unspecified")
+"""Words that say that there is no end yet."""
+
+
+def word_of(said: object) -> str:
+    """The backend's word in one spelling, "" where it says none."""
+    if not isinstance(said, str):
+        return ""
+    if said in _REASONS:
+        return said
+    word = said.strip().lower().replace("-", "_").replace(" ", "_")
+    return "" if word in NONE else word
+
+
+def meaning(said: object) -> StopReason | None:
+    """What the backend's word means: None for an answer that failed, ``other`` for a word that
+    says nothing. A backend that says no word at all has ended its answer."""
+    reason = _REASONS.get(said) if isinstance(said, str) else None
+    if reason is not None:
+        return reason
+    word = word_of(said)
+    if not word:
+        return "end"
+    reason = _REASONS.get(word)
+    if reason is not None:
+        return reason
+    if word in _FAILED:
+        return None
+    return next((means for part, means in _PARTS if part.search(word[:64])), "other")
+
+
+def failure(said: object) -> ErrorInfo | None:
+    """The error that the backend's word tells, None where it tells none."""
+    if meaning(said) is not None:
+        return None
+    word = word_of(said)
+    if "resource" in word or "unavailable" in word:
+        return ErrorInfo(
+            kind="overloaded",
+            message="the backend ran out of resources",
+            code="server_is_overloaded",
+        )
+    return ErrorInfo(kind="server", message="the backend broke its answer off with an error")
