@@ -18,7 +18,7 @@ from lmbroker.call import Backend, Timeouts
 from lmbroker.config.endpoints import api_root
 from lmbroker.errors import Broken, OutOfResources, TimedOut, Unreachable
 from lmbroker.headers import credential_headers
-from lmbroker.routing.aliases import retries
+from lmbroker.routing import retries
 from lmbroker.secret import Secret
 from lmbroker.workflows.contract import Outbound
 

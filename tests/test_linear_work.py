@@ -27,7 +27,7 @@ from lmbroker.call import Backend, Call, Dialect, Mode, Target
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact, redact_error, redact_headers
-from lmbroker.routing.aliases import conversations, suitability
+from lmbroker.routing import conversations, suitability
 from lmbroker.routing.keys import hash_of, own_key
 from lmbroker.routing.request_limits import Caps
 from lmbroker.secret import Secret

@@ -37,7 +37,7 @@ from house import A_EVENT, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from lmbroker.broker.broker import relay
+from lmbroker.broker import relay
 from lmbroker.call import Timeouts
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)

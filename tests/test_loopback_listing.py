@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from lmbroker.broker.broker import model_listing
+from lmbroker.broker import model_listing
 from lmbroker.testing import PracticeBackend
 
 SCRIPTED = """

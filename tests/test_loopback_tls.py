@@ -28,8 +28,8 @@ from twisted.internet.ssl import AcceptableCiphers, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 
+from lmbroker.backends import connections
 from lmbroker.backends.peer import PROBE_SECONDS
-from lmbroker.backends.sending import connections
 from lmbroker.errors import Unreachable
 from lmbroker.workflows import model_list
 

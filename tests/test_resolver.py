@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyObject
 
+from lmbroker.backends import resolver
 from lmbroker.backends.resolver import (
     FOUND_SECONDS,
     NOT_FOUND_SECONDS,
@@ -26,7 +27,6 @@ from lmbroker.backends.resolver import (
     Names,
     ThreadedResolver,
 )
-from lmbroker.backends.sending import resolver
 
 FIRST, SECOND = IPv4Address("TCP", "10.0.0.1", 0), IPv6Address("TCP", "::1", 0)
 

@@ -13,9 +13,9 @@ from house import House
 from mixed_calls import BrokenBackends, carry_out, config, plans, settled
 from twisted.internet import reactor
 
+from lmbroker.backends import connections
 from lmbroker.backends.client import sessions
-from lmbroker.backends.sending import connections
-from lmbroker.broker.broker import relay
+from lmbroker.broker import relay
 from lmbroker.observers.access_log import access_fields
 from lmbroker.testing import PracticeBackend
 

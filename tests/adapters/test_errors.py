@@ -14,7 +14,7 @@ import pytest
 from lmbroker import envelope, headers, json_text
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, ErrorInfo, Refused
-from lmbroker.routing.aliases import aliases
+from lmbroker.routing import aliases
 from lmbroker.secret import Secret
 from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
 from lmbroker.translation.dialects.catalog import ADAPTERS
