@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lmbroker import envelope
 from lmbroker.call import Timeouts
-from lmbroker.config.config import ConfigError, file, models, parse
+from lmbroker.config import file, models
+from lmbroker.config.config import ConfigError, parse
 from lmbroker.config.file import load
 from lmbroker.config.table import Table
 from lmbroker.limits import BODIES, Limits

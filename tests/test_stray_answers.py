@@ -16,7 +16,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from lmbroker.backends.sending import Backends, connections
+from lmbroker.backends import connections
+from lmbroker.backends.sending import Backends
 from lmbroker.call import Backend, Timeouts
 from lmbroker.workflows.contract import Outbound
 
