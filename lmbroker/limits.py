@@ -59,6 +59,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Answers in memory at once that are not streamed on as they come: from their first byte until
     their clients have them. Four of the largest, or thousands of usual ones."""
 
+    stream_event: int = 4 * MIB
+    """Longest event of a backend's stream: signatures, encrypted reasoning, whole arguments and
+    images of 3 MiB are shorter. It is taken apart in one go, which holds all other calls up for
+    10 ms where it is honest, and for 50 ms where it is made to be slow."""
+
     helpers: int = 2
     """Processes that work at large bodies, of requests and of answers, so that these hold no other
     call up: started when there is something to do, ended after half a minute without. One of

@@ -11,12 +11,13 @@ nothing here.
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NoReturn
 
 import msgspec
 
 EVENT_LIMIT = 8 * 1024 * 1024
-"""Longest event, in bytes: signatures, encrypted reasoning and whole arguments are long."""
+"""Longest event, in bytes, where nobody says another."""
 
 EVENT_VALUES = 100_000
 """Most values, strings and opening brackets of one event that is longer than LARGE_EVENT: to take
@@ -27,6 +28,9 @@ LARGE_EVENT = 256 * 1024
 
 EVENT_LINES = 20_000
 """Most lines of one event that is not in one of the usual forms: each takes a microsecond."""
+
+FEW_QUOTES = 10_000
+"""An event with fewer is looked at string by string."""
 
 _VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
 """What is counted; a string that does not end goes to the end."""
@@ -233,9 +237,16 @@ def is_dense(block: bytes | bytearray) -> bool:
     # Events in front of it, of the same chunk, may have some of these.
     if block.count(b"\n") + block.count(b"\r") >= 4 * EVENT_LINES + LARGE_EVENT // 4:
         return True
-    if block.count(b",") < EVENT_VALUES // 4:
+    few = EVENT_VALUES // 4
+    if block.count(b",") < few:
         return False
-    return any(count >= EVENT_VALUES for count, _ in enumerate(_VALUE.finditer(block), 1))
+    # Long texts have commas, too: those outside of strings count. Quotes inside them are escaped.
+    plain = block.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in block else block
+    if plain.count(b'"') < FEW_QUOTES:
+        outside = plain.split(b'"')[::2]
+        if sum(piece.count(b",") for piece in outside) < few:
+            return False
+    return sum(map(bool, islice(_VALUE.finditer(block), EVENT_VALUES))) == EVENT_VALUES
 
 
 class Boundary:
@@ -283,8 +294,10 @@ class Boundary:
             return b""
         whole = bytes(held[:end])
         del held[:end]
+        # It began in an earlier chunk, with which all that was before it has been returned.
+        if end > self._limit and len(next(split(whole)).rstrip(b"\r\n")) > self._limit:
+            raise SSEError
         if end > LARGE_EVENT and is_dense(whole):
-            # It began in an earlier chunk, with which all that was before it has been returned.
             raise SSEError
         self._has_cr = b"\r" in held
         return whole
@@ -332,7 +345,7 @@ def split(block: bytes) -> Iterator[bytes]:
 def last_words(tail: bytes) -> bytes:
     """The tail of a stream that has ended as a whole event: an unterminated last event counts if
     it is complete (see ``Reader.close``); b"" where it is not."""
-    reader = Reader()
+    reader = Reader(len(tail))
     if reader.feed(tail):
         return tail
     return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""

@@ -5,6 +5,7 @@ import json
 import pytest
 import pytest_twisted
 from house import (
+    CONFIG,
     EVENTS,
     O_END,
     O_EVENT,
@@ -75,6 +76,21 @@ async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(house, diale
     assert "content-length" not in client.head
     if alias == "a":
         assert record.usage.output == 5
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("alias", ["o", "a"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+async def test_how_long_an_event_may_be_is_configured(open_house, dialect, alias):
+    house = await open_house(config="[limits]\nstream_event = 10000\n" + CONFIG)
+    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await house.backend()
+    backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
+    await client.has(b"data: ")
+    backend.transport.write(chunk(b'data: {"a": "' + b"x" * 10_000))
+    await client.has(b"a stream event above the size limit")
+    (record,) = await house.ended()
+    assert (record.outcome, record.code) == ("stream_error", "bad_upstream_response")
 
 
 @pytest_twisted.ensureDeferred

@@ -459,7 +459,7 @@ class Broker:
         self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int
     ) -> Relay:
         """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
-        transform = workflow.transform(now=now)
+        transform = workflow.transform(now=now, longest=self._config.limits.stream_event)
         relay = Relay(answer, transform, self.clock, timeouts)
         answer.deliver(relay)
         await relay.begun

@@ -8,6 +8,7 @@ import msgspec
 from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
+from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai_chat.embeddings import Asked as AskedEmbeddings
 from lmbroker.usage import Usage
@@ -154,7 +155,9 @@ class Workflow(Protocol):
         """A JSON answer to a streamed call, as a stream. Raises Broken."""
         ...
 
-    def transform(self, *, now: int) -> Transform: ...
+    def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
+        """``longest``: most bytes of an event of the backend."""
+        ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """What an HTTP error of the backend means, and how it is told to the client."""

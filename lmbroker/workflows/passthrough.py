@@ -12,6 +12,7 @@ from lmbroker import envelope, headers, json_text
 from lmbroker.call import Call, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.redaction import redact
+from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import Adapter, Reply
 from lmbroker.translation.unified.counting import estimate_body
 from lmbroker.workflows import conversion, taken_out
@@ -101,7 +102,7 @@ class Passthrough:
     def unfold(self, body: bytes, *, now: int) -> Unary:
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 
-    def transform(self, *, now: int) -> Transform:
+    def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
         tap = self._adapter.tap(self._choices())
         return PassedStream(
             tap,
@@ -110,6 +111,7 @@ class Passthrough:
             hide_usage=self._hide_usage,
             secrets=self._target.backend.secrets,
             estimated_input=estimate_body(self._call.body),
+            longest=longest,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:

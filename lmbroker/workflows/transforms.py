@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.redaction import redact, redact_error
 from lmbroker.secret import Secret
-from lmbroker.sse import Boundary, Frame, Reader, SSEError, last_words
+from lmbroker.sse import EVENT_LIMIT, Boundary, Frame, Reader, SSEError, last_words
 from lmbroker.translation.dialects.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.translation.losses import AnswerLosses, in_answer, listed
 from lmbroker.translation.unified.counting import so_far, tokens_of_bytes
@@ -54,6 +54,7 @@ class TranslatedStream:
     ``estimate_input`` counts the request's tokens; it is asked where the backend does not tell them
     at once, and where its answer is not whole. ``secrets`` are masked in what
     the backend tells of an error. ``losses`` is what decoder and encoder tell of what they lose.
+    ``longest``: most bytes of an event.
     """
 
     __slots__ = (
@@ -82,13 +83,14 @@ class TranslatedStream:
         estimate_input: Callable[[], int],
         secrets: Secrets = (),
         losses: AnswerLosses | None = None,
+        longest: int = EVENT_LIMIT,
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
         self._usage: Usage | None = None
         self._begun = False
         self.stop = ""
-        self._reader = Reader()
+        self._reader = Reader(longest)
         self._decoder = decoder
         self._encoder = encoder
         self._client = client
@@ -218,7 +220,7 @@ class PassedStream:
     inside it. A tap looks aside for usage and the end.
 
     ``estimated_input`` are the request's tokens, for an answer that breaks off before the backend
-    has counted; what came of it is estimated by its bytes.
+    has counted; what came of it is estimated by its bytes. ``longest``: most bytes of an event.
     """
 
     dropped: tuple[str, ...] = ()
@@ -247,6 +249,7 @@ class PassedStream:
         hide_usage: bool = False,
         secrets: Secrets = (),
         estimated_input: int = 0,
+        longest: int = EVENT_LIMIT,
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
@@ -255,7 +258,7 @@ class PassedStream:
         self._secrets = secrets
         self._client = client
         self._request_id = request_id
-        self._boundary = Boundary()
+        self._boundary = Boundary(longest)
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._estimated_input = estimated_input
@@ -276,9 +279,10 @@ class PassedStream:
             return b""
         try:
             block = self._boundary.feed(chunk)
+            return self._pass(block) if block else b""
         except SSEError:
+            # Of an event that is looked into, the tap knows more.
             return self.fail(TOO_LONG)
-        return self._pass(block) if block else b""
 
     def close(self) -> bytes:
         if self.phase not in GOING:

@@ -14,6 +14,7 @@ from lmbroker import envelope, headers, json_text
 from lmbroker.call import Call, Mode, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.redaction import redact
+from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import JSON, Adapter, Reading, Reply
 from lmbroker.translation.losses import AnswerLosses, Losses, located
 from lmbroker.translation.profiles.profile import profile
@@ -150,7 +151,7 @@ class Translation:
         response = conversion.estimated(response, self._estimate_input)
         return conversion.encode_stream(self._client, response, self._reply(now, reading.losses))
 
-    def transform(self, *, now: int) -> Transform:
+    def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
         # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
         # the request for it.
         estimated = self._estimate_input()
@@ -162,6 +163,7 @@ class Translation:
             lambda: estimated,
             self._target.backend.secrets,
             reading.losses,
+            longest,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:

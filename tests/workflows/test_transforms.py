@@ -35,12 +35,14 @@ from streams import (
     translated,
 )
 
+from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import EVENT_LIMIT, Reader
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import BAD_ARGUMENTS
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
+from lmbroker.workflows import meet
 from lmbroker.workflows.contract import Transform
 from lmbroker.workflows.transforms import (
     EARLY_BYTES,
@@ -65,6 +67,7 @@ FIRST = {"openai": o_stream(ROLE, HELLO, done=False), "anthropic": a_stream(a_st
 REST = {"openai": o_stream(STOP), "anthropic": a_stream(*A_ENDED)}
 ERROR = {"openai": o_stream(O_ERROR, done=False), "anthropic": a_stream(A_ERROR)}
 END = {"openai": b"data: [DONE]\n\n", "anthropic": a_stream(A_END)}
+ASKED = b'{"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Go on."}]}'
 OTHER = {"openai": "anthropic", "anthropic": "openai"}
 WAYS = [("translated", "openai"), ("translated", "anthropic")]
 WAYS += [("passed", "openai"), ("passed", "anthropic")]
@@ -183,6 +186,45 @@ def test_event_above_the_limit_ends_the_stream(how: str, backend: str) -> None:
         out.append(transform.feed(b"x" * 2**20))
     assert (transform.phase, transform.error) == ("failed", TOO_LONG)
     legal(how, backend, b"".join(out))
+
+
+@every_way
+@pytest.mark.parametrize("before", [0, 5])
+def test_an_event_that_passes_the_limit_with_its_end_ends_the_stream(
+    how: str, backend: str, before: int
+) -> None:
+    transform = transform_of(how, backend)
+    transform.feed(FIRST[backend])
+    event = b'data: {"usage": 1, "a": "' + b"x" * EVENT_LIMIT + b'"}\n\n'
+    for piece in (event[:-9], event[-9:] + b": x\n\n" * before):
+        transform.feed(piece)
+    assert (transform.phase, transform.error) == ("failed", TOO_LONG)
+    assert transform.close() == b""
+
+
+@every_way
+def test_an_event_of_many_lines_that_has_to_be_looked_into_ends_the_stream(
+    how: str, backend: str
+) -> None:
+    transform = transform_of(how, backend)
+    transform.feed(FIRST[backend])
+    out = transform.feed(b": error\n" * 25_000 + b"\n")
+    assert (transform.phase, transform.error) == ("failed", TOO_LONG)
+    assert out == told_error(client_of(how, backend), TOO_LONG)
+
+
+@every_way
+def test_the_longest_event_may_be_another(how: str, backend: str) -> None:
+    call = Call(
+        id="req_1", operation="chat", dialect=client_of(how, backend), alias="m", body=ASKED
+    )
+    target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
+    event = b'data: {"a": "' + b"x" * 2000 + b'"}'
+    for longest, phase in ((len(event), "open"), (len(event) - 1, "failed")):
+        transform = meet(call, target).transform(now=0, longest=longest)
+        for piece in (FIRST[backend], event[:1500], event[1500:] + b"\n\n"):
+            transform.feed(piece)
+        assert transform.phase == phase
 
 
 @every_way

@@ -16,6 +16,7 @@ import msgspec
 _PLAIN = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))++')
 """The inside of a string, whole escapes included."""
 _SPACE = " \t\n\r"
+_NO_SPACE = re.compile(r"[^ \t\n\r]")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NUMBER_START = re.compile(
     r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+)?)?(?:(?<=[0-9])[eE][+-]?[0-9]*)?)?"
@@ -23,7 +24,9 @@ _NUMBER_START = re.compile(
 _NUMBER_CHARS = re.compile(r"[-+.eE0-9]+")
 _MORE_DIGITS = re.compile(r"(?<=[0-9]{2})[0-9]+")
 """What of a long number does not matter: whether it is one is seen without."""
+_DIGITS = re.compile(r"[0-9]+")
 _LONG_ATOM = 64
+"""Characters of a number, or of a word, that are looked at in one go."""
 _WORDS = ("true", "false", "null")
 _WORD_CHARS = re.compile(r"[a-z]+")
 LONG_PIECE = 64 * 1024
@@ -31,7 +34,7 @@ LONG_PIECE = 64 * 1024
 token of it."""
 MANY_VALUES = 40_000
 """A long piece that is no whole object has fewer values, strings and brackets."""
-MOST_VALUES = 200_000
+MOST_VALUES = 50_000
 """A whole object has fewer."""
 _VALUE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
 _HEX4 = re.compile(r"[0-9a-fA-F]{1,4}")
@@ -85,7 +88,8 @@ class ObjectScanner:
             elif self._atom:
                 at = self._continue_atom(text, at)
             elif text[at] in _SPACE:
-                at += 1
+                more = _NO_SPACE.search(text, at)
+                at = end if more is None else more.start()
             else:
                 self._token(text[at])
                 at += 1
@@ -93,9 +97,12 @@ class ObjectScanner:
     def _feed_long(self, text: str) -> bool:
         """Whether a long piece needs no scan: it is a whole object, or made of more values than
         anybody means."""
-        before = '"' + self._escape if self._in_string else ""
-        values = islice(_VALUE.finditer(before + text), MOST_VALUES)
-        count = sum(1 for _ in values)
+        count = text.count('"') // 2 + sum(map(text.count, "[{,"))
+        if count >= MANY_VALUES:
+            # Some of these may stand inside strings.
+            before = '"' + self._escape if self._in_string else ""
+            most = MANY_VALUES if self.begun else MOST_VALUES
+            count = sum(map(bool, islice(_VALUE.finditer(before + text), most)))
         if count < MOST_VALUES and not self.begun:
             with suppress(ValueError, RecursionError):
                 self.complete = isinstance(msgspec.json.decode(text), dict)
@@ -144,8 +151,13 @@ class ObjectScanner:
 
     def _continue_atom(self, text: str, at: int) -> int:
         """A number or a word, which end only where something else begins."""
+        if self._atom[-1].isdigit() and self._atom[-2:-1].isdigit():
+            # More digits change nothing any more.
+            digits = _DIGITS.match(text, at)
+            if digits is not None:
+                return digits.end()
         chars = _WORD_CHARS if self._atom[0].isalpha() else _NUMBER_CHARS
-        more = chars.match(text, at)
+        more = chars.match(text, at, at + _LONG_ATOM)
         if more is not None:
             self._atom += more.group()
             if not _may_become_atom(self._atom):

@@ -80,7 +80,7 @@ class AnthropicTap:
                 self._last = event
                 self._bytes += len(event)
                 continue
-            for frame in Reader().feed(event):
+            for frame in Reader(len(event)).feed(event):
                 if frame.data:
                     self._frame(frame.event, frame.data)
             if self.complete or self.error is not None:

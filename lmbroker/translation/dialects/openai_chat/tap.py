@@ -116,7 +116,7 @@ class OpenAITap:
                 self._bytes += size
                 seen += size
                 continue
-            for frame in Reader().feed(event):
+            for frame in Reader(size).feed(event):
                 if frame.data:
                     self._frame(frame.event, frame.data, len(event))
             if self.error is not None and event.strip().endswith(DONE):
@@ -161,7 +161,7 @@ class OpenAITap:
 
     def _last_error(self) -> ErrorInfo | None:
         """The error that the last event told, of a form that shows at a close look only."""
-        frames = [frame for frame in Reader().feed(self._last) if frame.data]
+        frames = [frame for frame in Reader(len(self._last)).feed(self._last) if frame.data]
         return stream_errors.error_in(frames[-1]) if frames else None
 
     def _frame(self, name: str, data: bytes, size: int) -> None:
@@ -227,7 +227,7 @@ def _ends_in_call(block: bytes) -> bool:
 
 def _only_counts(event: bytes) -> bool:
     """Whether an event is the chunk without choices that ``include_usage`` asks for."""
-    for frame in Reader().feed(event):
+    for frame in Reader(len(event)).feed(event):
         if frame.data is None:
             continue
         try:
