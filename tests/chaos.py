@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 
+import pytest
 from house import CONFIG, EVENTS, PATHS, House, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution
@@ -20,6 +21,19 @@ QUICK = Timeouts(connect=0.4, headers=0.4, first_event=0.4, idle=0.3, total=0.8,
 
 ENDS = [("openai", "o"), ("openai", "a"), ("anthropic", "o"), ("anthropic", "a")]
 """Client dialect, alias."""
+
+PAIRS = pytest.mark.parametrize(
+    ("engine", "dialect", "alias"),
+    [
+        ("lean", "openai", "o"),
+        ("lean", "openai", "a"),
+        ("stock", "anthropic", "a"),
+        ("stock", "anthropic", "o"),
+    ],
+    indirect=["engine"],
+)
+"""Each engine with a call that is passed through and one that is translated: enough where neither
+the client's dialect nor the engine has a part in what is tested."""
 
 NARROW = CONFIG.replace('"env:KEY"', '"env:KEY", max_in_flight = 1, queue = 9, queue_timeout = 3')
 """One call at a backend at a time: a place that is not given back blocks the next call."""

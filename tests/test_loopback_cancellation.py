@@ -7,8 +7,8 @@ import pytest
 import pytest_twisted
 from chaos import (
     CHAOS,
-    ENDS,
     NARROW,
+    PAIRS,
     QUICK,
     WHOLE,
     Resolver,
@@ -32,7 +32,6 @@ AT_ONCE = 0.1
 PATIENT = Timeouts(commit=0.05, ping=30)
 """No timer of ours ends a call here."""
 
-BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
 BIG = "x" * (24 * 1024 * 1024)
 """More than the kernel takes at once."""
@@ -71,7 +70,7 @@ def no_answer():
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_while_a_name_is_looked_up(open_house, no_answer, dialect, alias, rudely):
     house = await open_house(config=config_for("http://slow.example:PORT"))
     client = await house.post(PATHS[dialect], ask(alias))
@@ -85,7 +84,7 @@ async def test_while_a_name_is_looked_up(open_house, no_answer, dialect, alias, 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_while_connecting(open_house, dialect, alias, rudely):
     with crowded_port() as port:
         house = await open_house(config=config_for(f"http://127.0.0.1:{port}"))
@@ -118,7 +117,7 @@ async def test_in_the_handshake(open_house, rudely):
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
     first = await house.post(PATHS[dialect], ask(alias))
     backend = await house.backend()
@@ -143,7 +142,7 @@ async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_while_uploading(house, dialect, alias, rudely):
     body = ask(alias, messages=[{"role": "user", "content": BIG}])
     client = await house.post(PATHS[dialect], body)
@@ -186,7 +185,7 @@ PHASES = {
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("phase", PHASES)
 async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, phase, rudely):
     written, stream, seen = PHASES[phase]
@@ -210,7 +209,7 @@ async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, rudely):
     """We have stopped to read from the backend; the client leaves without having read on."""
     client = await house.post(PATHS[dialect], ask(alias, stream=True))
@@ -289,7 +288,7 @@ AGAIN = CONFIG.replace(
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_in_the_pause_before_another_attempt(open_house, dialect, alias, rudely):
     house = await open_house(config=AGAIN)
     client = await house.post(PATHS[dialect], ask(alias))
@@ -311,7 +310,7 @@ async def test_in_the_pause_before_another_attempt(open_house, dialect, alias, r
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-@BOTH_ENDS
+@PAIRS
 async def test_after_the_end(open_house, dialect, alias, rudely):
     house = await open_house(timeouts=QUICK)
     client = await house.post(PATHS[dialect], ask(alias, stream=True))

@@ -80,6 +80,7 @@ from broken_backends import (
 from chaos import (
     CHAOS,
     ENDS,
+    PAIRS,
     TYPES,
     WHOLE,
     Resolver,
@@ -99,7 +100,7 @@ from house import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from lmbroker.broker.relay import LINGER_SECONDS
+from lmbroker.broker import relay
 from lmbroker.call import Timeouts
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
@@ -143,7 +144,7 @@ async def test_a_name_that_leads_nowhere(open_house, dialect, alias):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 async def test_a_connection_that_is_not_made_in_time(open_house, crowded, dialect, alias):
     house = await open_house(
         timeouts=Timeouts(connect=0.2, headers=5), config=config_for(f"http://127.0.0.1:{crowded}")
@@ -206,7 +207,7 @@ NO_HEAD = {
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("fault", NO_HEAD)
 async def test_no_response_headers(house, dialect, alias, fault):
     script, status, code = NO_HEAD[fault]
@@ -223,7 +224,7 @@ async def test_no_response_headers(house, dialect, alias, fault):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 async def test_other_1xx_are_passed_over(house, dialect, alias):
     client = await house.post(PATHS[dialect], ask(alias))
     backend = await house.backend()
@@ -240,7 +241,7 @@ async def test_other_1xx_are_passed_over(house, dialect, alias):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("end", [fin, rst])
 async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(house, dialect, alias, end):
     await the_next_call_is_served(house, dialect, alias)
@@ -257,7 +258,7 @@ async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(house, d
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("end", [fin, rst])
 async def test_the_fresh_one_is_not_replaced_again(house, dialect, alias, end):
     await the_next_call_is_served(house, dialect, alias)
@@ -336,7 +337,7 @@ async def test_an_idle_connection_that_says_something_is_not_used(house):
 @pytest.mark.process
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("end", [fin, None])
 @pytest.mark.parametrize("parts", [1, 2])
 async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, alias, end, parts):
@@ -398,7 +399,7 @@ STATUSES = [
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("html", [False, True])
 @pytest.mark.parametrize(("line", "status", "code"), STATUSES)
 async def test_a_status_that_is_not_the_clients_business(
@@ -421,7 +422,7 @@ async def test_a_status_that_is_not_the_clients_business(
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("line", [b"99999 Odd", b"099 Odd", b"0 Odd"])
 async def test_a_status_that_is_none(house, dialect, alias, line):
     """A status has three digits, of which the first is no zero."""
@@ -589,7 +590,7 @@ async def test_a_backend_that_has_as_many_calls_as_it_may(open_house, dialect, a
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 async def test_who_waits_is_served_in_turn(open_house, dialect, alias):
     house = await open_house()
     clients = []
@@ -607,10 +608,11 @@ async def test_who_waits_is_served_in_turn(open_house, dialect, alias):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("ends", [True, False], ids=["ends", "hangs"])
-async def test_a_place_is_free_at_the_terminal_event(house, dialect, alias, ends):
+async def test_a_place_is_free_at_the_terminal_event(house, monkeypatch, dialect, alias, ends):
     """Not only when the backend has ended the body, for which it has a moment more."""
+    monkeypatch.setattr(relay, "LINGER_SECONDS", 0.6)
 
     def asked():
         return sum(each.received.count(b"POST ") for each in house.backends_seen)
@@ -623,13 +625,13 @@ async def test_a_place_is_free_at_the_terminal_event(house, dialect, alias, ends
     first.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])))
     await answered(client)
     second = await house.backend(2)
-    assert reactor.seconds() - began < 0.5 * LINGER_SECONDS
+    assert reactor.seconds() - began < 0.3
     assert first.lost is None, "its connection may still become free"
     second.transport.write(unary(WHOLE[alias]))
     await answered(waiting)
     if ends:
         first.transport.write(b"0\r\n\r\n")
-        await deferLater(reactor, LINGER_SECONDS + 0.2)
+        await deferLater(reactor, 0.8)
         assert first.lost is None
     else:
         await first.closed()

@@ -24,6 +24,7 @@ from broken_backends import (
 from chaos import (
     CHAOS,
     ENDS,
+    PAIRS,
     WHOLE,
     answered,
     cut,
@@ -88,7 +89,7 @@ UNARY = {
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("fault", UNARY)
 async def test_an_answer_that_cannot_be_used(house, dialect, alias, fault):
     script, status, code = UNARY[fault]
@@ -237,7 +238,7 @@ NO_EVENT = {
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("fault", NO_EVENT)
 async def test_a_stream_without_an_event(house, dialect, alias, fault):
     script, status, code = NO_EVENT[fault]
@@ -268,7 +269,7 @@ async def test_garbage_as_the_first_event(house, dialect, alias, garbage):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 async def test_a_flood_before_the_first_event_is_bounded(open_house, dialect, alias):
     """The client gets its answer begun rather than that we keep it all."""
     house = await open_house(timeouts=Timeouts(first_event=30, idle=30, total=0.8, commit=20))
@@ -352,7 +353,7 @@ async def test_a_stream_that_breaks(house, dialect, alias, fault):
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 async def test_a_stream_without_end(house, dialect, alias):
     client, backend = await first_event(house, dialect, alias)
     event = O_EVENT if alias == "o" else A_EVENT.partition(b"event: content_block_delta")[2]
@@ -439,7 +440,7 @@ async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
+@PAIRS
 @pytest.mark.parametrize("more", [b"", b": and more\n\n"])
 async def test_a_backend_that_does_not_end_after_its_end(house, monkeypatch, dialect, alias, more):
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.4)

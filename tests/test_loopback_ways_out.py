@@ -43,8 +43,6 @@ from lmbroker.call import Timeouts
 
 HOUSE = CHAOS
 
-pytestmark = pytest.mark.usefixtures("engine")
-
 LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
 TLS = pytest.mark.parametrize("version", [TLSVersion.TLSv1_2, TLSVersion.TLSv1_3])
 

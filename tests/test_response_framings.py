@@ -1,6 +1,8 @@
-"""How a backend may frame its answer, and how not: the same through either engine, whole and in
-pieces. ``tests/client/test_client_h11.py`` holds the parser beside h11, byte by byte; here it is
-seen what the broker's client gets, and whether the connection is used again."""
+"""How a backend may frame its answer, and how not, whole and in pieces.
+
+``tests/client/test_client_h11.py`` holds the parser beside h11, byte by byte; here it is seen what
+the broker's client gets, and whether the connection is used again.
+"""
 
 import pytest
 import pytest_twisted
@@ -10,8 +12,6 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 HOUSE = CHAOS
-
-pytestmark = pytest.mark.usefixtures("engine")
 
 BODY = WHOLE["o"]
 SIZE = len(BODY)

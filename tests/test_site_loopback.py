@@ -307,7 +307,7 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
     """Also behind the end of the answer: it is read for three times as long as a stall or a
     linger may take."""
     door = await port(
-        tls_endpoint() if secure else None, tls=secure, stall_seconds=1.5, linger_seconds=1.5
+        tls_endpoint() if secure else None, tls=secure, stall_seconds=0.8, linger_seconds=0.8
     )
 
     def client():
@@ -317,7 +317,7 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
         began = time.monotonic()
         while piece := asked.recv(MIB // 8):
             received += len(piece)
-            if time.monotonic() - began < 5:
+            if time.monotonic() - began < 2.6:
                 time.sleep(0.1)
         return received
 

@@ -1,7 +1,8 @@
-"""Work, counted and not timed: the instructions of Python that the core executes.
+"""Work, counted and not timed: the lines of Python that the core executes.
 
-Time says nothing on a busy machine; the number of instructions is the same each time. It leaves
-out what one instruction does in C, such as to search a list or to copy a text. That is seen as
+Time says nothing on a busy machine; the number of lines is the same each time. Each turn of a loop
+counts as one at least, that of a comprehension, too, which may stand in one line with the rest. It
+leaves out what one line does in C, such as to search a list or to copy a text. That is seen as
 processor time, which is no measure of work but grows like it: ``growth`` compares two sizes so
 far apart that noise cannot be taken for a square.
 """
@@ -21,8 +22,8 @@ CORE = str(Path(lmbroker.__file__).parent)
 Action = Callable[[], object]
 
 
-def instructions(action: Action) -> dict[CodeType, int]:
-    """How many instructions ``action`` executes, by the functions of the package that it reaches:
+def lines(action: Action) -> dict[CodeType, int]:
+    """How many lines ``action`` executes, by the functions of the package that it reaches:
     a square in one of them does not hide behind the work of all others."""
     counts: dict[CodeType, list[int]] = {}
     tracers: dict[CodeType, Any] = {}
@@ -35,8 +36,6 @@ def instructions(action: Action) -> dict[CodeType, int]:
                 return None
             counts[code] = [0]
             tracer = tracers[code] = _tracer(counts[code])
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
         return tracer
 
     before = sys.gettrace()
@@ -50,7 +49,7 @@ def instructions(action: Action) -> dict[CodeType, int]:
 
 def _tracer(count: list[int]) -> Any:
     def executed(frame: FrameType, event: str, _: Any) -> Any:
-        if event == "opcode":
+        if event == "line":
             count[0] += 1
         return executed
 
