@@ -523,7 +523,6 @@ def cases() -> dict[str, Make]:
 CASES = cases()
 
 
-@functools.cache
 def counted(name: str, times: int = 1) -> dict[CodeType, int]:
     """The work of a case, or of one so many times as large."""
     size = SIZE // 4 if " bytes: " in name else SIZE
