@@ -24,7 +24,7 @@ from lmbroker.broker.relay import Relay
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms, is_large
 from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
 from lmbroker.routing.aliases import Route
@@ -313,7 +313,7 @@ class Broker:
                 told = error
                 repair = None
                 if not record.client_left:
-                    if len(call.body) < LARGE:
+                    if not is_large(call.body, workflow):
                         repair = workflow.repair(error.info)
                     else:
                         terms = Terms(call, target, mode, overrides)
@@ -355,7 +355,7 @@ class Broker:
         workflow: Workflow,
         overrides: Mapping[str, Any],
     ) -> Answer:
-        if len(call.body) < LARGE:
+        if not is_large(call.body, workflow):
             outbound = workflow.outbound()
         else:
             terms = Terms(call, target, call.mode or alias.mode, overrides)
@@ -435,7 +435,7 @@ class Broker:
             )
         body = await answer.body(room=self._answers)
         whole: Unary
-        if len(body) >= LARGE:
+        if is_large(body, workflow):
             step: Literal["unary", "fold", "unfold"]
             step = "unfold" if call.stream else "fold" if streamed else "unary"
             terms = Terms(call, target, call.mode or alias.mode, overrides)

@@ -5,6 +5,13 @@ help. ``jobs`` says what is asked and answered, ``work`` does it, ``helper`` is 
 its owner sees it, ``offload`` gives each job to one, and ``__main__`` is what runs there.
 """
 
-from lmbroker.offload.offload import LARGE, LARGE_ENVELOPE, Offload, Terms, has_large_envelope
+from lmbroker.offload.offload import (
+    LARGE,
+    LARGE_ENVELOPE,
+    Offload,
+    Terms,
+    has_large_envelope,
+    is_large,
+)
 
-__all__ = ["LARGE", "LARGE_ENVELOPE", "Offload", "Terms", "has_large_envelope"]
+__all__ = ["LARGE", "LARGE_ENVELOPE", "Offload", "Terms", "has_large_envelope", "is_large"]

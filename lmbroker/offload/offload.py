@@ -26,6 +26,15 @@ LARGE = 256 * 1024
 """Bytes from which a body is translated, and an answer read, by a helper. One that is made to be
 slow takes 0.2 s for each MiB, an honest one up to 0.03 s; to hand it over takes 3 ms."""
 
+DENSE = 16 * 1024
+"""Bytes from which such a body goes to a helper for what it is made of."""
+
+MANY_OBJECTS = 3000
+"""Of these: each takes up to 6 µs."""
+
+MANY_COMMAS = 10_000
+"""More values than that stand between these: each takes up to 4 µs."""
+
 LARGE_ENVELOPE = 4 * 1024 * 1024
 """The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most, an
 honest one as well where it is long; to hand it over takes half as long."""
@@ -277,6 +286,17 @@ class Offload:
             self.ended("died")
             self.log.error("A large body ended two helper processes")
             task.end(_too_complex(task.job, "memory"))
+
+
+def is_large(body: bytes, workflow: Workflow) -> bool:
+    """Whether the work of ``workflow`` at a request, or at an answer, is for a helper: where the
+    body is long, or where it is translated and made of so many small values that it takes as
+    long."""
+    if len(body) < DENSE:
+        return False
+    if len(body) >= LARGE or workflow.name != "translation":
+        return len(body) >= LARGE
+    return body.count(b"{") > MANY_OBJECTS or body.count(b",") > MANY_COMMAS
 
 
 def has_large_envelope(body: bytes) -> bool:

@@ -20,6 +20,7 @@ from lmbroker.translation.dialects.openai_chat.decode_request import decode_requ
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request as to_openai
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.shared.odd_messages import MOST
 from lmbroker.translation.unified.request import Request
 
 JSON = dict[str, Any]
@@ -320,8 +321,8 @@ def test_no_history_of_the_messages_format_is_refused_and_what_is_reported_was_s
 
 def test_the_work_is_linear() -> None:
     many = [{"role": "user", "content": [{"type": "text"}] * 20_000}]
-    odd = [{"role": "x", "content": "a"}] * 5_000
-    out, _ = sent_to_anthropic(*many, *odd, *[calls(None)] * 5_000, LAST)
+    odd = [{"role": "x", "content": "a"}] * 1_400
+    out, _ = sent_to_anthropic(*many, *odd, *[calls(None)] * 1_400, LAST)
     assert out["messages"]
 
 
@@ -335,3 +336,11 @@ def test_the_last_result_answers_the_open_call_where_it_names_none() -> None:
     with pytest.raises(Refused) as caught:
         sent_to_anthropic(HELLO, ANSWER, {"role": "tool", "content": "2"})
     assert caught.value.info.param == "messages[2].tool_call_id"
+
+
+@pytest.mark.parametrize("sent", [sent_to_anthropic, sent_to_openai])
+def test_only_so_many_messages_are_mended(sent: Any) -> None:
+    sent(*[0] * MOST, LAST)
+    with pytest.raises(Refused) as refused:
+        sent(*[0] * (MOST + 1), LAST)
+    assert refused.value.info.param == f"messages[{MOST}]"

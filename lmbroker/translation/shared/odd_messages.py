@@ -18,6 +18,9 @@ from lmbroker.translation.unified.parts import Extra, LossClass
 
 JSON = dict[str, Any]
 
+MOST = 3000
+"""Messages of one request that are mended, ten microseconds each: the next one is refused."""
+
 MALFORMED = "it is not what the format says"
 
 _ROLES = {

@@ -20,7 +20,7 @@ from lmbroker.translation.dialects.anthropic_messages.extra_fields import (
 )
 from lmbroker.translation.dialects.anthropic_messages.odd_messages import mended
 from lmbroker.translation.shared.fields import Fields, bad_value, missing
-from lmbroker.translation.shared.odd_messages import Mending, called_else
+from lmbroker.translation.shared.odd_messages import MOST, Mending, called_else
 from lmbroker.translation.unified.parts import Extra, TextPart, ToolCallPart, ToolResultPart
 from lmbroker.translation.unified.request import Effort, Turn
 
@@ -43,6 +43,7 @@ def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
 def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
     """The turns. Raises Refused."""
     turns: list[Turn] = []
+    odd = 0
     for number, item in enumerate(items):
         if isinstance(item, dict) and len(item) == 2:
             # Most messages are a role and a plain text: they become here what they would below.
@@ -55,7 +56,9 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
             turns.append(_turn(Fields(item, path, ORIGIN)))
         except Refused:
             last = number == len(items) - 1
-            if last and not (isinstance(item, dict) and called_else(item.get("role"), _ROLES)):
+            renamed = isinstance(item, dict) and called_else(item.get("role"), _ROLES)
+            odd += 1
+            if odd > MOST or (last and not renamed):
                 raise
             turns.append(_odd_turn(item, path, last=last))
     return tuple(turns)

@@ -31,7 +31,7 @@ from lmbroker.translation.dialects.openai_chat.odd_messages import ROLES, answer
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.shared.left_out import UNKNOWN_PART, left_out
 from lmbroker.translation.shared.media import data_url, is_pdf, is_text, parse_data_url
-from lmbroker.translation.shared.odd_messages import Mending, called_else
+from lmbroker.translation.shared.odd_messages import MOST, Mending, called_else
 from lmbroker.translation.unified.parts import (
     AudioPart,
     Base64,
@@ -68,6 +68,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
     turns: list[Turn] = []
     results: list[ToolResultPart] = []
     reader = _Reader(system, turns, results)
+    odd = 0
     for number, item in enumerate(items):
         if isinstance(item, dict) and len(item) == 2:
             # Most messages are a role and a plain text: they become here what they would below.
@@ -86,7 +87,8 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
             reader.take(Fields(item, path, ORIGIN), number)
         except Refused:
             last = number == len(items) - 1
-            if last and not (isinstance(item, dict) and _plain_enough(item)):
+            odd += 1
+            if odd > MOST or (last and not (isinstance(item, dict) and _plain_enough(item))):
                 raise
             reader.take_odd(item, path, number, last=last)
     if results:
