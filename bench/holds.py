@@ -146,7 +146,7 @@ class Backend:
 
 
 def receive(connection: socket.socket) -> bytes:
-    """One message of HTTP with a length, b"" at the end."""
+    """One message of HTTP with a length or in chunks, b"" at the end."""
     data = bytearray()
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
@@ -162,6 +162,12 @@ def receive(connection: socket.socket) -> bytes:
             return b""
         parts.append(piece)
         missing -= len(piece)
+    if b"transfer-encoding: chunked" in head.lower():
+        while not parts[-1].endswith(b"0\r\n\r\n"):
+            piece = connection.recv(1 << 20)
+            if not piece:
+                return b""
+            parts.append(parts.pop()[-8:] + piece)
     return b"".join(parts)
 
 
@@ -215,6 +221,53 @@ def anthropic(text: str, **more: Any) -> bytes:
     )
 
 
+def events(*told: Any) -> bytes:
+    """A stream of these events."""
+    named = (f"event: {each['type']}\n" if "type" in each else "" for each in told)
+    body = b"".join(
+        name.encode() + b"data: " + dumped(each) + b"\n\n"
+        for name, each in zip(named, told, strict=True)
+    )
+    return whole(body).replace(b"application/json", b"text/event-stream", 1)
+
+
+def openai_events(delta: Any) -> bytes:
+    def chunk(delta: Any, reason: str | None = None) -> Any:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "real"} | {
+            "choices": [choice]
+        }
+
+    return events(chunk({"role": "assistant"}), chunk(delta), chunk({}, "stop"))
+
+
+def anthropic_events(block: Any, delta: Any) -> bytes:
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "real", "content": []}
+    return events(
+        {"type": "message_start", "message": message | {"stop_reason": None, "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    )
+
+
+def text_event(model: str, text: str) -> bytes:
+    if model == "o":
+        return openai_events({"content": text})
+    return anthropic_events({"type": "text", "text": ""}, {"type": "text_delta", "text": text})
+
+
+def arguments_event(model: str, text: str) -> bytes:
+    function = {"name": "f", "arguments": text}
+    if model == "o":
+        return openai_events({"tool_calls": [{"index": 0, "id": "c", "function": function}]})
+    block = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    return anthropic_events(block, {"type": "input_json_delta", "partial_json": text})
+
+
 LINE = "Please look at the file, and say why it fails.\n"
 
 
@@ -257,6 +310,9 @@ REQUESTS: dict[str, Callable[[str], bytes]] = {
     ),
     "30 MB, tiny turns": lambda model: request(model, [{"role": "user", "content": "a"}] * 850_000),
     "30 MB, brackets and an escaped key": lambda model: escaped(model, 30 * MB),
+    "250 kB, tiny tools": lambda model: request(
+        model, tools=[{"type": "function", "function": {"name": "a"}}] * 5000
+    ),
     "2,000,000 keys": lambda model: keys(model, 2_000_000),
 }
 ANSWERS: dict[str, dict[str, Callable[[], bytes]]] = {
@@ -272,6 +328,18 @@ ANSWERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "o": lambda: openai("a", x=[[]] * (14 * MB)),
         "a": lambda: anthropic("a", x=[[]] * (14 * MB)),
     },
+}
+
+
+STREAMS: dict[str, Callable[[str], bytes]] = {
+    "event of 4 MB, one text": lambda model: text_event(model, "é, " * MB),
+    "event of 4 MB, escapes": lambda model: text_event(model, '"\n' * MB),
+    "event of 4 MB, one argument": lambda model: arguments_event(
+        model, '{"a": "%s"}' % ("a" * 4 * MB)
+    ),
+    "event of 4 MB, tiny arguments": lambda model: arguments_event(
+        model, '{"a": [%s""]}' % ('"",' * (4 * MB // 5))
+    ),
 }
 
 
@@ -301,6 +369,9 @@ def measure(port: int, backend: Backend, only: str) -> None:
             cases.append((name, path, partial(made_for, model), None))
         for name, made in ANSWERS.items():
             cases.append((name, path, partial(request, model), made[model]))
+        for name, made_for in STREAMS.items():
+            streamed = partial(request, model, stream=True)
+            cases.append((name, path, streamed, partial(made_for, model)))
     print(f"{'':40}{'':12}{'ms of CPU':>10}{'ms':>8}{'whole, s':>10}  status")
     for name, path, make, answer in cases:
         if only not in f"{name} {path}":

@@ -306,6 +306,7 @@ async def test_a_helper_that_dies_is_followed_by_another(house_of_helpers):
     offload, terms = house_of_helpers(), REQUESTS["translated"]
     await offload.outbound(terms, met(terms))
     (first,) = pids(offload)
+    os.kill(first, signal.SIGSTOP)
     asked = Deferred.fromCoroutine(offload.outbound(terms, met(terms)))
     os.kill(first, signal.SIGKILL)
     assert (await asked) == met(terms).outbound()
