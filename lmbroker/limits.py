@@ -62,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stream_event: int = 4 * MIB
     """Longest event of a backend's stream: signatures, encrypted reasoning, whole arguments and
     images of 3 MiB are shorter. It is taken apart in one go, which holds all other calls up for
-    10 ms where it is honest, and for 50 ms where it is made to be slow."""
+    up to 10 ms for each MiB, and half as much again where it is made to be slow."""
 
     helpers: int = 2
     """Processes that work at large bodies, of requests and of answers, so that these hold no other

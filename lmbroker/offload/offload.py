@@ -33,7 +33,7 @@ MANY_OBJECTS = 3000
 """Of these: each takes up to 6 µs."""
 
 MANY_COMMAS = 10_000
-"""More values than that stand between these: each takes up to 4 µs."""
+"""Values stand between these, each of which takes up to 4.4 µs."""
 
 LARGE_ENVELOPE = 4 * 1024 * 1024
 """The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most, an
