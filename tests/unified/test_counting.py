@@ -56,6 +56,7 @@ def tokens(model: str, *parts: Any, **more: Any) -> int:
         ((10_000, 100), 56, 92, 765),
         ((2048, 4096), 1568, 4232, 1105),
         ((512, 512), 361, 361, 255),
+        ((513, 512), 361, 361, 425),
         ((1_000_000, 1), 56, 92, 765),
     ],
 )
@@ -128,6 +129,26 @@ def test_tools_bring_a_hidden_prompt() -> None:
     assert tokens(CLAUDE, tools=(tool, tool)) == one + 16 + 2
     assert tokens(CLAUDE, tools=(tool,), tool_choice=ToolChoice(mode="required")) == one + 90
     assert tokens(GPT, tools=(tool,)) == 10 + 2 + 1
+
+
+def test_the_words_of_tools_count_by_family() -> None:
+    def of(model: str, description: str) -> int:
+        tool = Tool(kind="function", name="abc", description=description, schema={})
+        return tokens(model, tools=(tool,))
+
+    assert of(CLAUDE, "x" * 3000) - of(CLAUDE, "") == 1000
+    assert of(GPT, "x" * 5400) - of(GPT, "") == 1000
+
+
+def test_the_text_of_answers_counts_by_its_bytes() -> None:
+    assert counting.tokens_of_bytes(3600) == 1000
+
+
+def test_the_size_of_an_image_is_found_behind_its_metadata() -> None:
+    metadata = (b"\xff\xe1\xff\xff" + bytes(0xFFFD)) * 3
+    frame = b"\xff\xc0" + struct.pack(">HBHH", 17, 8, 200, 200)
+    data = base64.b64encode(b"\xff\xd8" + metadata + frame + bytes(12)).decode()
+    assert tokens(CLAUDE, ImagePart(source=Base64(media_type="image/jpeg", data=data))) == 64
 
 
 def test_data_of_a_body_is_no_text() -> None:

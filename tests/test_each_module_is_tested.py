@@ -1,0 +1,132 @@
+"""Each module has a test file of its name, or is named here with the tests that hold it instead."""
+
+import pytest
+from markers import TESTS
+from test_layers import PACKAGE, SOURCES
+
+WIDER = "The test is of what several modules do together, and has the name of that."
+OUTSIDE = "Its work shows only in what a client, a backend or a shell sees."
+TYPES = "It holds types, constants or tables, and does nothing by itself."
+DIALECT = "A dialect is tested by what it reads and writes: requests, answers, streams, errors."
+
+ELSEWHERE = {
+    WIDER: {
+        "backends.client.failures": "test_client_connection",
+        "backends.client.pool": "test_client_connection test_stray_answers",
+        "backends.client.response": "test_client_connection test_client_h11",
+        "backends.concurrency_limit": "test_gate",
+        "backends.connections": "test_backends test_loopback_tls",
+        "backends.peer": "test_site_loopback test_loopback_tls",
+        "backends.pieces": "test_whole_bodies",
+        "backends.sending": "test_backends test_key_files",
+        "broker.health_checks": "test_checks",
+        "broker.model_listing": "test_listing test_loopback_listing",
+        "config.client_certificate": "test_config_ways_out",
+        "config.cipher_suites": "test_config test_loopback_tls",
+        "config.file": "test_config test_workers_parts",
+        "daemon.service": "test_daemon test_operations",
+        "daemon.workers": "test_workers test_workers_parts test_workers_parent test_workers_start",
+        "observers.access_log": "test_operations test_loopback_access",
+        "observers.batching": "test_operations",
+        "observers.json_log": "test_log_writer test_operations",
+        "observers.metrics": "test_operations",
+        "offload.channel": "test_workers_parts",
+        "offload.helper": "test_offload",
+        "offload.jobs": "test_offload",
+        "offload.work": "test_offload",
+        "routing.aliases": "test_routing",
+        "routing.breaker": "test_health",
+        "routing.failover": "test_course",
+        "routing.request_limits": "test_caps",
+        "routing.target_health": "test_health",
+        "secret": "test_redaction",
+        "server.http": "test_site test_site_lean test_site_loopback test_site_smuggling",
+        "server.keep_alive_pings": "test_signs_of_life",
+        "testing": "test_testing",
+        "translation.losses": "test_answer_losses test_silent_losses",
+        "translation.profiles.families": "test_profiles",
+        "translation.profiles.hosts": "test_profiles",
+        "translation.profiles.profile": "test_profiles",
+        "translation.refusals.sentences": "test_wordings",
+        "translation.refusals.stream_errors": "test_errors test_errors_with_200",
+        "translation.shared.answer_ids": "test_laws",
+        "translation.shared.attribution": "test_taken_out",
+        "translation.shared.call_ids": "test_clients_side",
+        "translation.shared.left_out": "test_request_anthropic_to_openai",
+        "translation.shared.readable": "test_request_anthropic_to_openai",
+        "translation.shared.reasoning": "test_reasoning_replay test_thinking_off",
+        "translation.unified.image_size": "test_counting",
+        "workflows.embeddings": "test_openai_embeddings",
+        "workflows.fitting": "test_fitting_reports",
+        "workflows.model_list": "test_models",
+        "workflows.passthrough": "test_transforms",
+        "workflows.repairs": "test_repairs test_wordings",
+        "workflows.translation": "test_conversion test_replay",
+    },
+    OUTSIDE: {
+        "backends.proxy_tunnel": "test_loopback_ways_out",
+        "broker.answer_headers": "test_loopback",
+        "broker.answers": "test_loopback",
+        "broker.broker": "test_loopback test_loopback_routing",
+        "commands.explain": "test_cli",
+        "daemon.listening": "test_daemon",
+        "daemon.reloads": "test_daemon",
+        "server.error_answers": "test_loopback",
+        "server.resource": "test_loopback test_embedding",
+        "server.routes": "test_loopback test_loopback_access",
+    },
+    TYPES: {
+        "backends.client.wire": "test_client_h11",
+        "call": "test_loopback",
+        "config.fields": "test_config",
+        "limits": "test_config test_body_bounds",
+        "translation.dialects.base": "test_laws",
+        "translation.dialects.catalog": "test_laws",
+        "translation.shared.fields": "test_anthropic_request_fields",
+        "translation.unified.parts": "test_fold",
+        "translation.unified.request": "test_counting",
+        "translation.unified.response": "test_fold",
+        "translation.unified.stream": "test_fold",
+        "workflows.contract": "test_transforms",
+    },
+    DIALECT: {
+        "translation.dialects.anthropic_messages": "test_anthropic_request_decode "
+        "test_request_openai_to_anthropic test_anthropic_response test_anthropic_stream_decode "
+        "test_anthropic_stream_encode test_errors",
+        "translation.dialects.openai_chat": "test_openai_request_decode test_openai_embeddings "
+        "test_request_anthropic_to_openai test_openai_response test_openai_stream_decode "
+        "test_openai_stream_encode test_errors test_openai_tap",
+    },
+}
+"""Reason -> module, or package of which that is so for all -> the tests instead."""
+
+LISTED = {name: tests.split() for group in ELSEWHERE.values() for name, tests in group.items()}
+TEST_FILES = {path.stem for path in TESTS.rglob("test_*.py")}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in SOURCES
+    if not path.stem.startswith("__")
+}
+
+
+def own_test(module: str) -> bool:
+    """Whether a test file has the name of ``module``, or of its package and it."""
+    steps = module.split(".")
+    return bool({f"test_{'_'.join(steps[-count:])}" for count in (1, 2)} & TEST_FILES)
+
+
+def listed(module: str) -> bool:
+    steps = module.split(".")
+    return any(".".join(steps[:count]) in LISTED for count in range(1, len(steps) + 1))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_its_test(module):
+    assert own_test(module) or listed(module)
+
+
+def test_the_list_is_true():
+    assert {name for tests in LISTED.values() for name in tests} - TEST_FILES == set()
+    packages = {name.rpartition(".")[0] for name in MODULES}
+    assert set(LISTED) - set(MODULES) - packages == set(), "is there no more"
+    assert [name for name in LISTED if name in MODULES and own_test(name)] == [], "has its own"
