@@ -258,7 +258,7 @@ async def test_a_dripping_client_meets_its_deadline(port):
 @pytest_twisted.ensureDeferred
 async def test_a_silent_connection_is_closed(port, secure):
     """With TLS: one that never shakes hands."""
-    door = await port(tls_endpoint() if secure else None, tls=secure, idle_seconds=1)
+    door = await port(tls_endpoint() if secure else None, tls=secure, idle_seconds=0.3)
     assert not await deferToThread(lambda: rest(door.dial(handshake=False)))
     await until(lambda: door.site.connections == 0)
 
@@ -331,7 +331,7 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
 
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_nobody_takes_does_not_keep_the_connection(port):
-    door = await port(linger_seconds=1)
+    door = await port(linger_seconds=0.3)
     ask = WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     await deferToThread(door.ask, ask)
     request = await door.request()
@@ -339,12 +339,12 @@ async def test_an_answer_that_nobody_takes_does_not_keep_the_connection(port):
     request.finish()
     began = reactor.seconds()
     await until(lambda: door.site.connections == 0)
-    assert 1 <= reactor.seconds() - began < 3
+    assert 0.3 <= reactor.seconds() - began < 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_tls_client_that_does_not_close_is_not_waited_for(port):
-    door = await port(tls_endpoint(), tls=True, linger_seconds=1)
+    door = await port(tls_endpoint(), tls=True, linger_seconds=0.3)
     data = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     await deferToThread(door.ask, data)
     await until(lambda: door.resource.requests)
@@ -481,7 +481,7 @@ async def test_draining_and_cutting(port):
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_left_behind(port):
-    door = await port(body=1000, idle_seconds=1, linger_seconds=1)
+    door = await port(body=1000, idle_seconds=0.4, linger_seconds=0.3)
 
     def clients():
         for data in (
