@@ -78,7 +78,7 @@ def _small(client: Dialect) -> bytes:
 
 
 def _workflow(client: Dialect, backend: Dialect, body: bytes) -> Workflow:
-    call = Call(id="req_1", operation="chat", dialect=client, alias="bench", body=body, stream=True)
+    call = Call(id="req_1", operation="chat", dialect=client, asked="bench", body=body, stream=True)
     place = Backend(name="bench", url="http://127.0.0.1/v1", dialect=backend)
     return meet(call, Target(backend=place, model="served"))
 

@@ -435,7 +435,7 @@ def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
         id="req",
         operation="chat",
         dialect=client,  # type: ignore[arg-type]
-        alias="alias",
+        asked="alias",
         body=json.dumps(body).encode(),
         stream=bool(body.get("stream")),
     )

@@ -194,7 +194,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
     ``fields`` are its top-level values, each as its own JSON text, where somebody has looked at
     them already; ``short_fields``: only the short ones of them. ``headers`` are the client's, names
-    in lower case, first value each; none reaches a backend but by an allow-list. ``alias`` is the
+    in lower case, first value each; none reaches a backend but by an allow-list. ``asked`` is the
     ``model`` value of the body, without the ``[1m]`` behind it that asks for the long context
     window (``long_context``).
     """
@@ -202,7 +202,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     operation: Operation
     dialect: Dialect
-    alias: str
+    asked: str
     body: bytes
     fields: Mapping[str, Any] | None = None
     short_fields: bool = False

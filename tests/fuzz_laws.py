@@ -110,7 +110,7 @@ def request(data: bytes) -> None:
             id="req_1",
             operation="chat",
             dialect=dialect,
-            alias=head.model,
+            asked=head.model,
             body=data,
             fields=chance.choice((None, head.fields)),
             stream=head.stream,
@@ -143,8 +143,8 @@ def passes(call: Call, model: str, chance: Random) -> None:
     after = meet(call, where).outbound().body
     assert raw(after) == {**before, "model": msgspec.json.encode(model)}
     assert len(after) - len(call.body) == len(raw(after)["model"]) - len(before["model"])
-    if msgspec.json.encode(call.alias) == before["model"]:
-        assert envelope.with_model(after, call.alias) == call.body
+    if msgspec.json.encode(call.asked) == before["model"]:
+        assert envelope.with_model(after, call.asked) == call.body
     workflow = meet(call, where, overrides={"ask_usage": True})
     asking = raw(workflow.outbound().body)
     options = asking.pop("stream_options", b"")
@@ -301,7 +301,7 @@ def error(data: bytes) -> None:
     headers = {"retry-after": "1", "request-id": "r"} if chance.random() < 0.5 else {}
     for client in DIALECTS:
         body = b'{"model":"a","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}'
-        call = Call(id="req_1", operation="chat", dialect=client, alias="a", body=body)
+        call = Call(id="req_1", operation="chat", dialect=client, asked="a", body=body)
         for backend in DIALECTS:
             workflow = meet(call, target(backend, chance.choice(MODELS)))
             workflow.outbound()

@@ -454,7 +454,7 @@ def test_a_call_on_its_way_does_not_print_what_it_carries(tmp_path, client, back
         id="req_1",
         operation="chat",
         dialect=client,
-        alias="m",
+        asked="m",
         body=body,
         query=f"key={CLIENT_HASHED}".encode(),
         headers={"authorization": f"Bearer {CLIENT_HASHED}", "x-api-key": CLIENT_PLAIN},
@@ -500,7 +500,7 @@ def test_a_value_of_a_wrong_kind_is_never_told(tmp_path, client, backend, mode):
             body = json.dumps(with_value(whole, path, wrong)).encode()
             try:
                 head = envelope.read(body)
-                call = Call(id="r", operation="chat", dialect=client, alias="m", body=body)
+                call = Call(id="r", operation="chat", dialect=client, asked="m", body=body)
                 workflow = meet(call, target, mode=mode)
                 workflow.outbound()
                 told.append(f"{workflow.dropped} {workflow.changed} {head!r}")

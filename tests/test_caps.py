@@ -24,7 +24,7 @@ def check(body, *, looked_at=True, **caps):
         id="r",
         operation="chat",
         dialect="openai",
-        alias=head.model,
+        asked=head.model,
         body=body,
         fields=head.fields if looked_at else None,
     )

@@ -45,7 +45,7 @@ def workflow(client, backend, body, *, model="m", stream=False, mode="default", 
     target = Target(backend=Backend(name="b", url="http://b", dialect=backend), model=model)
     raw = json.dumps({"model": "alias", **body}).encode()
     call = Call(
-        id="req_1", operation="chat", dialect=client, alias="alias", body=raw, stream=stream
+        id="req_1", operation="chat", dialect=client, asked="alias", body=raw, stream=stream
     )
     return meet(call, target, mode=mode, overrides=profile)
 
@@ -576,7 +576,7 @@ def test_tokens_are_counted_whatever_else_is_asked():
         id="r",
         operation="count_tokens",
         dialect="anthropic",
-        alias="m",
+        asked="m",
         body=json.dumps(body).encode(),
     )
     assert estimate(call) > 0

@@ -15,7 +15,7 @@ MORE = [{"role": "assistant", "content": "hi"}, {"role": "user", "content": "and
 def call(dialect="openai", headers=None, **body):
     text = json.dumps({"model": "m", **body}).encode()
     return Call(
-        id="r", operation="chat", dialect=dialect, alias="m", body=text, headers=headers or {}
+        id="r", operation="chat", dialect=dialect, asked="m", body=text, headers=headers or {}
     )
 
 

@@ -21,7 +21,7 @@ DENSE_BODIES = {
 
 def way(backend):
     place = Backend(name="b", url="http://b.test", dialect=backend)
-    call = Call(id="req_1", operation="chat", dialect="openai", alias="a", body=b"")
+    call = Call(id="req_1", operation="chat", dialect="openai", asked="a", body=b"")
     return meet(call, Target(backend=place, model="m"))
 
 

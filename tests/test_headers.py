@@ -37,7 +37,7 @@ SENT = {
 
 
 def call(dialect):
-    return Call(id="req_1", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=SENT)
+    return Call(id="req_1", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=SENT)
 
 
 def test_native_anthropic_keeps_its_own_headers_only():
@@ -88,7 +88,7 @@ KEYS = [
 @pytest.mark.parametrize("client", ["openai", "anthropic"])
 @pytest.mark.parametrize("backend", ["openai", "anthropic"])
 def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, sent):
-    asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=sent)
+    asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=sent)
     out = headers.to_backend(asked, backend, native=client == backend, stream=False)
     assert "client-key" not in repr(out)
     assert not {name for name, _ in out} & set(sent)
@@ -104,7 +104,7 @@ def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, se
     ],
 )
 def test_case_89_the_version_that_an_anthropic_backend_gets(client, given, version):
-    asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=given)
+    asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=given)
     sent = headers.to_backend(asked, "anthropic", native=client == "anthropic", stream=False)
     assert [value for name, value in sent if name == "anthropic-version"] == [version]
 
@@ -113,12 +113,12 @@ def test_case_89_betas_pass_verbatim_natively_and_stay_away_from_a_translated_ca
     betas = "claude-code-20250219, unheard-of-2026-01-01,,one"
     given = {"anthropic-beta": betas}
     for client in ("anthropic", "openai"):
-        asked = Call(id="r", operation="chat", dialect=client, alias="m", body=b"{}", headers=given)
+        asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=given)
         native = client == "anthropic"
         sent = dict(headers.to_backend(asked, "anthropic", native=native, stream=True))
         assert sent.get("anthropic-beta") == (betas if native else None)
     asked = Call(
-        id="r", operation="chat", dialect="anthropic", alias="m", body=b"{}", headers=given
+        id="r", operation="chat", dialect="anthropic", asked="m", body=b"{}", headers=given
     )
     assert "anthropic-beta" not in dict(
         headers.to_backend(asked, "openai", native=False, stream=True)
@@ -145,7 +145,7 @@ HOP_BY_HOP = [
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 def test_case_90_headers_of_the_hop_end_here(dialect):
     given = dict.fromkeys(HOP_BY_HOP, "x")
-    asked = Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+    asked = Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
     sent = {name for name, _ in headers.to_backend(asked, dialect, native=True, stream=False)}
     assert not sent & set(HOP_BY_HOP)
 
@@ -155,7 +155,7 @@ def test_case_90_headers_of_the_hop_end_here(dialect):
 )
 def test_case_90_what_connection_names_ends_here(dialect, name):
     given = {name: "x", "connection": f"close, {name.title()} "}
-    asked = Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+    asked = Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
     assert name not in dict(headers.to_backend(asked, dialect, native=True, stream=False))
 
 
@@ -163,7 +163,7 @@ def test_case_90_what_connection_names_ends_here(dialect, name):
 @pytest.mark.parametrize("said", ["", "keep-alive", "close", "x-none, keep-alive"])
 def test_a_connection_that_names_no_header_ends_none(dialect, said):
     asked, plain = (
-        Call(id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=given)
+        Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
         for given in (SENT | {"connection": said}, {**SENT, "connection": "x-secret-hop"})
     )
     ways = [headers.to_backend(each, dialect, native=True, stream=False) for each in (asked, plain)]
@@ -177,7 +177,7 @@ def test_the_user_agent_names_the_broker_alone():
 
 
 def test_a_missing_version_is_filled_in():
-    plain = Call(id="r", operation="chat", dialect="anthropic", alias="m", body=b"{}")
+    plain = Call(id="r", operation="chat", dialect="anthropic", asked="m", body=b"{}")
     sent = dict(headers.to_backend(plain, "anthropic", native=True, stream=False))
     assert sent["anthropic-version"] == "2023-06-01"
 

@@ -130,7 +130,7 @@ def target(dialect: Dialect) -> Target:
 def call_of(dialect: Dialect, body: bytes, **more: Any) -> Call:
     fields = envelope.read(body).fields
     return Call(
-        id="r", operation="chat", dialect=dialect, alias="m", body=body, fields=fields, **more
+        id="r", operation="chat", dialect=dialect, asked="m", body=body, fields=fields, **more
     )
 
 
@@ -387,7 +387,7 @@ def listed(n: int) -> Action:
             for other in DIALECTS:
                 rate_limit_headers.for_client(given, dialect, other, expose_limits=True, now=1.0)
             call = Call(
-                id="r", operation="chat", dialect=dialect, alias="m", body=b"{}", headers=named
+                id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=named
             )
             headers.to_backend(call, dialect, native=True, stream=True)
             headers.for_another_backend(call)
@@ -410,12 +410,12 @@ def kept_together(n: int) -> Action:
         "metadata": {"user_id": ["a"] * n},
     }
     given = {"x-other": "a", "authorization": "Bearer " + "k" * n}
-    call = Call(id="r", operation="chat", dialect="openai", alias="m", body=text_of(body))
+    call = Call(id="r", operation="chat", dialect="openai", asked="m", body=text_of(body))
     named = Call(
         id="r",
         operation="chat",
         dialect="openai",
-        alias="m",
+        asked="m",
         body=b"{}",
         headers={"session-id": "a" * n},
     )

@@ -65,7 +65,7 @@ def terms(
         id="call-1",
         operation=operation,
         dialect=dialect,
-        alias=head.model,
+        asked=head.model,
         body=body,
         fields=head.fields,
         stream=head.stream,

@@ -193,7 +193,7 @@ def test_no_other_backend_log_line_error_header_or_metric_ever_holds_it(
     try:
         body = ask("m")
         call = Call(
-            id="r", operation="chat", dialect=client, alias="m", body=body, headers=where,
+            id="r", operation="chat", dialect=client, asked="m", body=body, headers=where,
             caller=Caller(),
         )  # fmt: skip
         record = broker.open("r", "chat", client)

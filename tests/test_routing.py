@@ -147,7 +147,7 @@ def test_the_sticky_key_is_the_first_value_that_there_is(sticky, key):
         id="1",
         operation="chat",
         dialect="openai",
-        alias="m",
+        asked="m",
         body=b'{"model":"m","stream":true,"prompt_cache_key":"k"}',
         headers={"x-session": "s1"},
         caller=Caller(name="me"),
@@ -293,8 +293,8 @@ def test_a_name_with_the_long_context_behind_it_finds_its_alias() -> None:
         ("x[1m]", None, "x"),
         ("[1m]", None, "[1m]"),
     ):
-        call = Call(id="r", operation="chat", dialect="anthropic", alias=asked, body=b"")
+        call = Call(id="r", operation="chat", dialect="anthropic", asked=asked, body=b"")
         seen = asked_plainly(call, aliases)
-        assert aliases.find(asked) is aliases.find(seen.alias) is found
-        assert (seen.alias, seen.long_context) == (name, name != asked)
+        assert aliases.find(asked) is aliases.find(seen.asked) is found
+        assert (seen.asked, seen.long_context) == (name, name != asked)
     assert aliases.find("m" + "[1m]" * 63) is plain

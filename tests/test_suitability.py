@@ -16,7 +16,7 @@ A_PDF = {"type": "document", "source": {"type": "base64", "media_type": "applica
 def call(*parts, dialect="openai", **body):
     messages = [{"role": "user", "content": [{"type": "text", "text": "hi"}, *parts]}]
     text = json.dumps({"model": "m", "messages": messages, **body}).encode()
-    return Call(id="r", operation="chat", dialect=dialect, alias="m", body=text)
+    return Call(id="r", operation="chat", dialect=dialect, asked="m", body=text)
 
 
 def target(dialect="openai", model="house-model"):

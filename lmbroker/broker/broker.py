@@ -162,7 +162,7 @@ class Broker:
         if len(route.targets) > 1 and call.operation == "chat":
             lacking = await self._lacking(call, route, now)
         course = self._courses.begin(
-            record, route, call.alias, now, key=key, conversation=conversation, lacking=lacking
+            record, route, call.asked, now, key=key, conversation=conversation, lacking=lacking
         )
         while True:
             target = course.target(now)
@@ -190,7 +190,7 @@ class Broker:
         needs = suitability.Needs(call)
         targets = []
         for each in route.targets:
-            target = aliases.named(each, call.alias)
+            target = aliases.named(each, call.asked)
             learned = self._learned.overrides(target, now)
             targets.append((target, {**learned, **route.overrides(target)}))
         if any(suitability.may_be_too_long(needs, *each) for each in targets):
@@ -216,7 +216,7 @@ class Broker:
                 self._learned.learn(target, learned_rejections.NO_COUNT, self.clock.seconds())
         large = len(call.body) >= LARGE
         tokens = await self.offload.estimate(call) if large else estimate(call)
-        tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.alias))
+        tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.asked))
         body = msgspec.json.encode({"input_tokens": tokens})
         head = (
             ("content-type", "application/json"),
@@ -230,7 +230,7 @@ class Broker:
         now = self.clock.seconds()
 
         def counts(target: Target) -> bool:
-            target = aliases.named(target, call.alias)
+            target = aliases.named(target, call.asked)
             repairs = self._repairs(route, target, now)
             backend = target.backend
             known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
@@ -245,18 +245,18 @@ class Broker:
     def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, or where its
         caller may not go."""
-        route = self._config.alias(call.alias)
+        route = self._config.alias(call.asked)
         if route is not None:
             record.alias = route.name
-            if may_use(call.caller, route.name, call.alias):
+            if may_use(call.caller, route.name, call.asked):
                 return route
         self.log.info(
             "Unknown model {model} ({why})",
-            model=shown(call.alias),
+            model=shown(call.asked),
             why="not for this key" if route is not None else "no alias has this name",
             fields={"request_id": call.id, "caller": call.caller.name},
         )
-        raise aliases.unknown_model(call.alias)
+        raise aliases.unknown_model(call.asked)
 
     def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:
         """A backend was checked (``checks``): it answered, or it failed."""

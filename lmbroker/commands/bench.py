@@ -96,7 +96,7 @@ class _Way(msgspec.Struct, frozen=True, kw_only=True):
             id="bench",
             operation="chat",
             dialect=self.target.backend.dialect,
-            alias=self.target.model,
+            asked=self.target.model,
             body=self.body,
             stream=self.stream,
         )

@@ -363,14 +363,14 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
 
 def _call(client: Any, name: str, body: bytes, *, stream: bool) -> Call:
     return Call(
-        id="offline", operation="chat", dialect=client, alias=name, body=body, stream=stream
+        id="offline", operation="chat", dialect=client, asked=name, body=body, stream=stream
     )
 
 
 def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow:
     """The workflow that the broker would choose for ``call``."""
     target = alias.targets[0]
-    model = options.model or target.model or call.alias
+    model = options.model or target.model or call.asked
     target = msgspec.structs.replace(target, model=model)
     return meet(call, target, mode=options.mode or alias.mode, overrides=alias.overrides(target))
 

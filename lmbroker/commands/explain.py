@@ -65,7 +65,7 @@ def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator
     """Which targets are tried last for this request, and why."""
     if len(route.targets) == 1:
         return
-    call = Call(id="offline", operation="chat", dialect=dialect, alias=name, body=body)
+    call = Call(id="offline", operation="chat", dialect=dialect, asked=name, body=body)
     needs = suitability.Needs(call, estimate(call))
     for at, target in enumerate(route.targets):
         lack = suitability.lacking(needs, aliases.named(target, name), route.overrides(target))
@@ -112,7 +112,7 @@ def _sent(
         id="offline",
         operation=operation,
         dialect=dialect,
-        alias=head.model,
+        asked=head.model,
         body=body,
         fields=head.fields,
         stream=head.stream,

@@ -80,7 +80,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``unary`` come beside it. ``fields`` are the short ones of an envelope."""
 
     problem: Problem | None = None
-    alias: str = ""
+    model: str = ""
     stream: bool = False
     fields: dict[str, bytes] = {}
     tokens: int = 0

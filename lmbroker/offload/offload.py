@@ -102,7 +102,7 @@ class Offload:
         ``limits``. Raises Refused."""
         done, _ = await self._do(Job(step="envelope", limits=limits), body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
-        return Envelope(model=done.alias, stream=done.stream, fields=fields)
+        return Envelope(model=done.model, stream=done.stream, fields=fields)
 
     async def check(self, caps: Caps, call: Call) -> None:
         """As ``caps.check``. Raises Refused."""

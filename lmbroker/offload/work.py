@@ -62,7 +62,7 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
             if len(memoryview(raw)) <= SHORT_FIELD and len(name) <= SHORT_FIELD
         )
         fields = dict(islice(short, FIELDS))
-        return Done(alias=head.model, stream=head.stream, fields=fields), b""
+        return Done(model=head.model, stream=head.stream, fields=fields), b""
     assert job.call is not None
     if job.step in ("unary", "fold", "unfold"):
         assert job.asked is not None

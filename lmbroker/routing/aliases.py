@@ -100,10 +100,10 @@ class Aliases:
 def asked_plainly(call: Call, aliases: Aliases) -> Call:
     """``call`` with the model's name alone, where ``[1m]`` stands behind it and is no part of an
     alias; what that means is remembered."""
-    if not call.alias.endswith(LONG_CONTEXT) or call.alias in aliases.exact:
+    if not call.asked.endswith(LONG_CONTEXT) or call.asked in aliases.exact:
         return call
-    name = call.alias[: -len(LONG_CONTEXT)]
-    return msgspec.structs.replace(call, alias=name, long_context=True) if name else call
+    name = call.asked[: -len(LONG_CONTEXT)]
+    return msgspec.structs.replace(call, asked=name, long_context=True) if name else call
 
 
 def named(target: Target, asked: str) -> Target:

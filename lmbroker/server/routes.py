@@ -320,7 +320,7 @@ class Front:
             id=record.id,
             operation=record.operation,
             dialect=record.dialect,
-            alias=head.model,
+            asked=head.model,
             body=body,
             fields=head.fields,
             short_fields=large,
@@ -352,7 +352,7 @@ class Front:
 
     def _signs(self, request: Any, record: Record, call: Call) -> Signs:
         """For the client of a stream; when, says the first target of its alias."""
-        route = self._broker.config.alias(call.alias)
+        route = self._broker.config.alias(call.asked)
         if route is None or not route.targets:
             return NO_SIGNS
 

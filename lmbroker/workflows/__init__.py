@@ -27,7 +27,7 @@ def estimate(call: Call) -> int:
     what a backend could not be told (translation.md 7.3)."""
     body = envelope.decode(call.body)
     body.setdefault("max_tokens", 1)
-    return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.alias)
+    return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.asked)
 
 
 def meet(
@@ -44,7 +44,7 @@ def meet(
     if call.operation in _UNTRANSLATED and target.backend.dialect != call.dialect:
         raise Refused(
             "not_found",
-            f"model {call.alias!r} has no {call.operation}",
+            f"model {call.asked!r} has no {call.operation}",
             param="model",
             code="model_not_found",
         )

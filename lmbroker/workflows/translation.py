@@ -63,7 +63,7 @@ class Translation:
         self._target = target
         self._client = client
         self._backend = backend
-        self._losses = Losses(mode, model=call.alias, dialect=target.backend.dialect)
+        self._losses = Losses(mode, model=call.asked, dialect=target.backend.dialect)
         self._request: Request | None = None
         self._body: JSON | None = None
         self._told: Reply | None = None
@@ -237,7 +237,7 @@ class Translation:
                 wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
             )
         return Reply(
-            model=self._call.alias,
+            model=self._call.asked,
             created=now,
             request_id=self._call.id,
             stream_usage=request.stream_usage,

@@ -502,7 +502,7 @@ def workflow(client: str, backend: str) -> Any:
         backend=Backend(name="b", url="http://b", dialect=backend, credential=Secret(KEY)),
         model="m",
     )
-    call = Call(id=OURS, operation="chat", dialect=client, alias="m", body=ASKED)
+    call = Call(id=OURS, operation="chat", dialect=client, asked="m", body=ASKED)
     if client == backend:
         return Passthrough(call, target, ADAPTERS[client])
     return Translation(

@@ -336,7 +336,7 @@ def test_an_error_with_status_200_says_what_the_backend_said():
 def workflow(body, dialect="openai", **profile):
     target = Target(backend=Backend(name="b", url="http://b", dialect=dialect), model="real")
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    call = Call(id="r", operation="embeddings", dialect="openai", alias="m", body=raw)
+    call = Call(id="r", operation="embeddings", dialect="openai", asked="m", body=raw)
     return meet(call, target, overrides=profile)
 
 

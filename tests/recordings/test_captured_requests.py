@@ -32,7 +32,7 @@ def workflow(dialect: str, to: str, model: str, body: bytes) -> Any:
         id="req",
         operation="chat",
         dialect=dialect,  # type: ignore[arg-type]
-        alias=head.model,
+        asked=head.model,
         body=body,
         stream=head.stream,
     )

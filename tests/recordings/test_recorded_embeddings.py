@@ -54,7 +54,7 @@ def requested(folder: Path) -> bytes:
 def workflow(body: bytes) -> Any:
     alias = json.loads(body)["model"]
     target = Target(backend=Backend(name="b", url="http://b", dialect="openai"), model="real")
-    call = Call(id="r", operation="embeddings", dialect="openai", alias=alias, body=body)
+    call = Call(id="r", operation="embeddings", dialect="openai", asked=alias, body=body)
     return meet(call, target)
 
 

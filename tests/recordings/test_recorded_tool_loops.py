@@ -86,7 +86,7 @@ def body(model: str, *messages: JSON) -> bytes:
 
 def met(model: str, raw: bytes, *, streamed: bool) -> Any:
     call = Call(
-        id="r", operation="chat", dialect="anthropic", alias=model, body=raw, stream=streamed
+        id="r", operation="chat", dialect="anthropic", asked=model, body=raw, stream=streamed
     )
     backend = Backend(name="b", url="http://b", dialect="openai")
     return meet(call, Target(backend=backend, model=model))

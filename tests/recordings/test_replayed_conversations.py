@@ -39,7 +39,7 @@ def sent(body: JSON, backend: Any, **profile: Any) -> tuple[bytes, bytes, tuple[
         id="r",
         operation="chat",
         dialect="anthropic",
-        alias=body["model"],
+        asked=body["model"],
         body=raw,
         stream=bool(body.get("stream")),
         query=b"beta=true",

@@ -37,7 +37,7 @@ def way(client: Dialect, backend: Dialect, **overrides: Any) -> Workflow:
     """The workflow of a short request."""
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
     call = Call(
-        id="req_1", operation="chat", dialect=client, alias="m", body=msgspec.json.encode(body)
+        id="req_1", operation="chat", dialect=client, asked="m", body=msgspec.json.encode(body)
     )
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
     return meet(call, target, overrides=overrides or None)
@@ -107,7 +107,7 @@ def test_losses_hold_names_of_fields_only_and_not_many_of_them() -> None:
 
 def strictly(body: JSON, client: Dialect, backend: Dialect) -> str:
     """The words in which a request is refused in mode strict."""
-    call = Call(id="r", operation="chat", dialect=client, alias="m", body=msgspec.json.encode(body))
+    call = Call(id="r", operation="chat", dialect=client, asked="m", body=msgspec.json.encode(body))
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
     with pytest.raises(Refused) as caught:
         meet(call, target, mode="strict").outbound()

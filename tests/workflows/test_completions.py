@@ -21,7 +21,7 @@ USAGE = (
 def workflow(dialect="openai", **body):
     text = json.dumps({"model": "m", "prompt": "p", "stream": True, **body}).encode()
     call = Call(
-        id="r", operation="completions", dialect="openai", alias="m", body=text, stream=True
+        id="r", operation="completions", dialect="openai", asked="m", body=text, stream=True
     )
     target = Target(backend=Backend(name="b", url="http://b", dialect=dialect), model="real")
     return meet(call, target)

@@ -20,7 +20,7 @@ def deep(depth):
 def workflow(client, backend, body):
     fields = envelope.read(body).fields
     call = Call(
-        id="r", operation="chat", dialect=client, alias="m", body=body, fields=fields, stream=True
+        id="r", operation="chat", dialect=client, asked="m", body=body, fields=fields, stream=True
     )
     target = Target(backend=Backend(name="b", url="https://a/v1", dialect=backend), model="r")
     return meet(call, target, mode="lenient")

@@ -60,7 +60,7 @@ def answered(client, backend, stream, body, operation="chat"):
         id="r",
         operation=operation,
         dialect=client,
-        alias="m",
+        asked="m",
         body=json.dumps(request).encode(),
         stream=stream,
     )

@@ -31,7 +31,7 @@ QUOTED = json.dumps(ARGUMENTS)
 
 
 def workflow(client: Dialect, backend: Dialect, body: str) -> Workflow:
-    call = Call(id="r", operation="chat", dialect=client, alias="m", body=body.encode())
+    call = Call(id="r", operation="chat", dialect=client, asked="m", body=body.encode())
     place = Backend(name="b", url="http://127.0.0.1/v1", dialect=backend)
     return meet(call, Target(backend=place, model="served"))
 

@@ -124,7 +124,7 @@ def test_the_attribution_line_is_cut_out_of_instructions(
 
 def sent(body: JSON, **backend: Any) -> tuple[bytes, tuple[str, ...]]:
     raw = json.dumps(body).encode()
-    call = Call(id="r", operation="chat", dialect="anthropic", alias="m", body=raw)
+    call = Call(id="r", operation="chat", dialect="anthropic", asked="m", body=raw)
     target = Target(
         backend=Backend(name="b", url="http://b", dialect="anthropic", **backend), model="m"
     )

@@ -216,7 +216,7 @@ def test_an_event_of_many_lines_that_has_to_be_looked_into_ends_the_stream(
 @every_way
 def test_the_longest_event_may_be_another(how: str, backend: str) -> None:
     call = Call(
-        id="req_1", operation="chat", dialect=client_of(how, backend), alias="m", body=ASKED
+        id="req_1", operation="chat", dialect=client_of(how, backend), asked="m", body=ASKED
     )
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
     event = b'data: {"a": "' + b"x" * 2000 + b'"}'
