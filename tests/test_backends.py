@@ -557,7 +557,7 @@ class _Ending:
     def dataReceived(self, data): ...
 
     def connectionLost(self, reason):
-        self.answer.over()
+        self.answer.finished()
 
 
 class _Sink:

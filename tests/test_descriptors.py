@@ -175,8 +175,8 @@ def test_a_shortage_is_logged_now_and_then_and_counted_each_time():
     shortage = descriptors.Shortage(clock, counted.append)
     shortage.log = Logger(observer=events.append)
     for _ in range(5):
-        shortage.told(2)
+        shortage.report(2)
     clock.advance(descriptors.SILENT_SECONDS)
-    shortage.told()
+    shortage.report()
     assert sum(counted) == 11
     assert [event["count"] for event in events] == [2, 9]

@@ -27,13 +27,13 @@ close-delimited                                ..._answers.py
 compressed although nobody asked               ..._answers.py
 an error with status 200                       ..._answers.py
 stream without an event                        ..._answers.py; after signs of life:
-                                               test_loopback_signs_of_life.py
+                                               test_loopback_keep_alive_pings.py
 stream that breaks after its first event       ..._answers.py, and test_loopback.py:
                                                test_a_stream_that_breaks_ends_with_one_error_in_band
 an error event of the backend                  ..._answers.py; as the first event: test_loopback.py:
                                                test_case_68
 terminator lost, hang after it                 ..._answers.py
-too many calls at one backend                  here, and test_gate.py
+too many calls at one backend                  here, and test_concurrency_limit.py
 "next"                                         here, and test_loopback_routing.py
 
 client side                                    proved by

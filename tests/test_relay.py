@@ -62,10 +62,10 @@ class Answer:
     def abort(self):
         self.aborted += 1
 
-    def whole(self):
+    def release_slot(self):
         self.wholes += 1
 
-    def over(self):
+    def finished(self):
         self.ended += 1
 
 

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from lmbroker.backends.pieces import PIECE, Pieces
-from lmbroker.backends.whole_bodies import Collector, Room
+from lmbroker.backends.whole_bodies import AnswerMemory, Collector
 from lmbroker.errors import Refused
 from lmbroker.limits import Limits
 from lmbroker.server.http import Site
@@ -24,23 +24,23 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 
 def test_what_is_collected_takes_room_as_long_as_it_is_kept():
-    room = Room(10)
-    first, second = Collector(100, room), Collector(100, room)
+    memory = AnswerMemory(10)
+    first, second = Collector(100, memory), Collector(100, memory)
     first.dataReceived(b"12345678")
     second.dataReceived(b"12")
-    assert room.taken == 10
+    assert memory.used == 10
     second.dataReceived(b"3")
     with pytest.raises(Refused) as refused:
         second.body()
     assert (refused.value.info.kind, refused.value.info.code) == ("overloaded", "too_many_answers")
-    assert room.taken == 8
+    assert memory.used == 8
     first.connectionLost(Failure(ResponseDone()))
-    held = first.held
+    held = first.memory
     assert first.body() == b"12345678"
     del first
-    assert room.taken == 8
+    assert memory.used == 8
     del held
-    assert room.taken == 0
+    assert memory.used == 0
 
 
 def answer(size):
@@ -54,13 +54,13 @@ def answer(size):
 @pytest_twisted.ensureDeferred
 async def test_answers_in_memory_are_bounded_together(open_house, model):
     house = await open_house(config=BOUNDED)
-    room = house.broker._answers
+    memory = house.broker._answers
     whole = answer(400_000)
     first = await house.post(PATHS["openai"], ask(model))
     one = await house.backend(1)
     one.transport.write(whole[:-100])
     for _ in range(500):
-        if room.taken > len(whole) // 2:
+        if memory.used > len(whole) // 2:
             break
         await deferLater(reactor, 0.01)
     second = await house.post(PATHS["anthropic"], ask(model))
@@ -75,7 +75,7 @@ async def test_answers_in_memory_are_bounded_together(open_house, model):
     one.transport.write(whole[-100:])
     await house.ended(2)
     await first.until(lambda: len(first.body) == len(whole.partition(b"\r\n\r\n")[2]))
-    assert room.taken == 0
+    assert memory.used == 0
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -85,24 +85,24 @@ async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_house,
         return Site(resource, reactor, Limits())
 
     house = await open_house(config=BOUNDED.replace(str(MOST), "30000000"), site=site)
-    room = house.broker._answers
+    memory = house.broker._answers
     whole = answer(20_000_000)
     client = await house.post(PATHS["openai"], ask("o"))
     client.transport.pauseProducing()
     line = await house.backend()
     line.transport.write(whole)
     for _ in range(500):
-        if room.taken >= 20_000_000:
+        if memory.used >= 20_000_000:
             break
         await deferLater(reactor, 0.01)
     await deferLater(reactor, 0.3)
-    assert not house.records and room.taken >= 20_000_000
+    assert not house.records and memory.used >= 20_000_000
     if leaves:
         client.transport.abortConnection()
     else:
         client.transport.resumeProducing()
     (record,) = await house.ended()
-    assert (record.outcome, room.taken) == ("client_left" if leaves else "complete", 0)
+    assert (record.outcome, memory.used) == ("client_left" if leaves else "complete", 0)
     if not leaves:
         await client.until(lambda: len(client.received) > 20_000_000)
         assert client.received.endswith(whole.partition(b"\r\n\r\n")[2])

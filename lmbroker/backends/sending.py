@@ -20,15 +20,15 @@ from twisted.logger import Logger
 from twisted.web.client import ContentDecoderAgent, GzipDecoder
 from twisted.web.iweb import IResponse
 
-from lmbroker.backends.client.agent import Exchange, Lean
+from lmbroker.backends.client.agent import Exchange, LeanClient
 from lmbroker.backends.client.failures import StaleConnection, classified, reason_of, unreachable
-from lmbroker.backends.concurrency_limit import Gate
+from lmbroker.backends.concurrency_limit import ConcurrencyLimit
 from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints, Policy
 from lmbroker.backends.deadlines import Deadlines
 from lmbroker.backends.key_files import KeyFiles
 from lmbroker.backends.proxy_tunnel import ProxyFailed
 from lmbroker.backends.resolver import Names
-from lmbroker.backends.whole_bodies import Collector, Held, Room, oversized
+from lmbroker.backends.whole_bodies import AnswerMemory, Collector, MemoryShare, oversized
 from lmbroker.call import Backend, Timeouts
 from lmbroker.config.client_certificate import Unusable, read_client_certificate
 from lmbroker.config.endpoints import operation_url
@@ -76,24 +76,24 @@ class BackendAnswer:
         self._exchange = exchange
         self._clock = clock
         self._timeouts = timeouts
-        self._leave: Callable[[], None] | None = None
-        self.held: Held | None = None
+        self._release: Callable[[], None] | None = None
+        self.memory: MemoryShare | None = None
         """The share that the body has of its room, for as long as somebody keeps this."""
 
-    def hold(self, leave: Callable[[], None]) -> None:
-        """``leave`` gives the call's place at the backend back; it is called once it is over."""
-        self._leave = leave
+    def keep_slot(self, release: Callable[[], None]) -> None:
+        """``release`` gives the call's place at the backend back; it is called once it is over."""
+        self._release = release
 
-    def over(self) -> None:
+    def finished(self) -> None:
         """The backend is done with this call. Told by whoever reads the body, when it ends."""
-        if self._leave is not None:
-            self.whole()
+        if self._release is not None:
+            self.release_slot()
 
-    def whole(self) -> None:
+    def release_slot(self) -> None:
         """The answer is whole, though its body may go on: another call may have its place."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
     def deliver(self, protocol: TwistedProtocol) -> None:
         """Give the body to ``protocol``, chunk by chunk."""
@@ -102,26 +102,26 @@ class BackendAnswer:
     def abort(self) -> None:
         """Close the connection now, whatever is in flight."""
         self._exchange.abort()
-        self.over()
+        self.finished()
 
-    async def body(self, limit: int = UNARY_LIMIT, room: Room | None = None) -> bytes:
+    async def body(self, limit: int = UNARY_LIMIT, memory: AnswerMemory | None = None) -> bytes:
         """The whole body. Raises Broken (cut, above ``limit`` bytes), TimedOut, or Full where there
-        is no ``room``; what is taken of it is ``self.held``."""
+        is no ``room``; what is taken of it is ``self.memory``."""
         # Our own client has most of them at hand.
         take = getattr(self._response, "whole", None)
         body: bytes | None = take() if take is not None else None
         if body is None:
-            collector = Collector(limit, room)
+            collector = Collector(limit, memory)
             self.deliver(collector)
             try:
                 if collector.outcome is None:
                     await collector.watch(self._clock, self._timeouts)
                 body = collector.body()
-                self.held = collector.held
+                self.memory = collector.memory
             except BaseException:
                 self.abort()
                 raise
-        self.over()
+        self.finished()
         if len(body) > limit:
             raise oversized()
         return body
@@ -155,9 +155,9 @@ class Backends:
         self._reactor = reactor
         self._usual_policy = policy or Policy()
         endpoints = Endpoints(reactor, Names(reactor), self._policy)
-        self._client = Lean(reactor, endpoints.to, dropped)
+        self._client = LeanClient(reactor, endpoints.to, dropped)
         self._key_files = KeyFiles(reactor)
-        self._gates: dict[tuple[Any, ...], Gate] = {}
+        self._limits: dict[tuple[Any, ...], ConcurrencyLimit] = {}
         self._deadlines: dict[float, Deadlines] = {}
         self._no_way: dict[str, str] = {}
         self._told_short: float | None = None
@@ -176,7 +176,7 @@ class Backends:
         """
         if backend.max_in_flight is None:
             return self._keyed(backend, outbound, timeouts)
-        return self._in_turn(backend, backend.max_in_flight, outbound, timeouts)
+        return self._within_limit(backend, backend.max_in_flight, outbound, timeouts)
 
     def get(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
@@ -184,26 +184,26 @@ class Backends:
         """GET of a backend, beside its calls: takes no place from them. Raises as ``send``."""
         return self._keyed(backend, outbound, timeouts)
 
-    async def _in_turn(
+    async def _within_limit(
         self, backend: Backend, limit: int, outbound: Outbound, timeouts: Timeouts
     ) -> BackendAnswer:
         """With one of the backend's ``limit`` places, from now on until the answer is over."""
-        gate = self._gate(backend, limit)
-        leave = gate.at_once() or await gate.turn()
+        concurrency = self._limit_of(backend, limit)
+        release = concurrency.try_acquire() or await concurrency.acquire()
         try:
             answer = await self._keyed(backend, outbound, timeouts)
         except BaseException:
-            leave()
+            release()
             raise
-        answer.hold(leave)
+        answer.keep_slot(release)
         return answer
 
-    def _gate(self, backend: Backend, limit: int) -> Gate:
+    def _limit_of(self, backend: Backend, limit: int) -> ConcurrencyLimit:
         key = (backend.name, limit, backend.queue, backend.queue_timeout)
-        gate = self._gates.get(key)
-        if gate is None:
-            gate = self._gates[key] = Gate(self._reactor, *key[1:])
-        return gate
+        concurrency = self._limits.get(key)
+        if concurrency is None:
+            concurrency = self._limits[key] = ConcurrencyLimit(self._reactor, *key[1:])
+        return concurrency
 
     def _keyed(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts

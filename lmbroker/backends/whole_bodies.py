@@ -14,41 +14,42 @@ from lmbroker.call import Timeouts
 from lmbroker.errors import AttemptFailed, BrokerError, Refused, TimedOut
 
 
-class Room:
-    """Room for so many bytes of all answers together."""
+class AnswerMemory:
+    """The memory that all collected answers may take together: ``limit`` bytes, of which ``used``
+    are taken."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
 
 
-class Held:
-    """What one answer takes of the room, for as long as anybody keeps this."""
+class MemoryShare:
+    """The memory that one answer takes, for as long as a reference to this is kept."""
 
-    __slots__ = ("_room", "_size")
+    __slots__ = ("_memory", "_size")
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, memory: AnswerMemory) -> None:
+        self._memory = memory
         self._size = 0
 
-    def more(self, size: int) -> bool:
-        """Take so many bytes more; False where they are not there."""
+    def take(self, size: int) -> bool:
+        """Take ``size`` more bytes; returns False where all answers now take more than they may."""
         self._size += size
-        self._room.taken += size
-        return self._room.taken <= self._room.most
+        self._memory.used += size
+        return self._memory.used <= self._memory.limit
 
     def __del__(self) -> None:
-        self._room.taken -= self._size
+        self._memory.used -= self._size
 
 
 class Collector(Protocol):
     """Collects a body of at most ``limit`` bytes; silence and a body that never ends are errors,
-    and so is a want of ``room``."""
+    and so is a body for which ``memory`` has no bytes left."""
 
-    def __init__(self, limit: int, room: Room | None = None) -> None:
+    def __init__(self, limit: int, memory: AnswerMemory | None = None) -> None:
         self.outcome: bytes | BrokerError | None = None
         """The body, or why there is none; None while it comes."""
-        self.held = None if room is None else Held(room)
+        self.memory = None if memory is None else MemoryShare(memory)
         self._done: Deferred[None] | None = None
         self._body = BytesIO()
         self._size = 0
@@ -82,8 +83,8 @@ class Collector(Protocol):
         self._size += len(data)
         if self._size > self._limit:
             self._end(oversized())
-        elif self.held is not None and not self.held.more(len(data)):
-            self._end(_no_room())
+        elif self.memory is not None and not self.memory.take(len(data)):
+            self._end(_out_of_memory())
         else:
             self._body.write(data)
 
@@ -109,7 +110,7 @@ class Collector(Protocol):
             self._body = BytesIO()
             if not isinstance(outcome, bytes):
                 # At once: the error and where it was raised hold each other, and this.
-                self.held = None
+                self.memory = None
             if self._done is not None:
                 self._done.callback(None)
 
@@ -119,7 +120,7 @@ def oversized() -> AttemptFailed:
     return broken("the backend's answer is too large", "oversized")
 
 
-def _no_room() -> Refused:
+def _out_of_memory() -> Refused:
     return Refused(
         "overloaded",
         "the broker has as many answers in memory as it may",

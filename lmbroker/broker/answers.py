@@ -5,7 +5,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IConsumer
 
 from lmbroker.backends.pieces import PIECE, Pieces
-from lmbroker.backends.whole_bodies import Held
+from lmbroker.backends.whole_bodies import MemoryShare
 from lmbroker.broker.relay import Relay
 from lmbroker.call import Record
 from lmbroker.errors import ErrorInfo
@@ -38,13 +38,18 @@ class WholeAnswer:
     """An answer whose body is known."""
 
     def __init__(
-        self, status: int, headers: Pairs, body: bytes, record: Record, held: Held | None = None
+        self,
+        status: int,
+        headers: Pairs,
+        body: bytes,
+        record: Record,
+        memory: MemoryShare | None = None,
     ) -> None:
-        """``held`` is kept as long as this is."""
+        """``memory`` is what the body takes, for as long as this is kept."""
         self.status = status
         self.headers = (*headers, ("content-length", str(len(body))))
         self._body = body
-        self._held = held
+        self._memory = memory
         self._record = record
 
     async def deliver(self, consumer: IConsumer) -> None:

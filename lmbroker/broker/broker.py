@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from lmbroker import headers
 from lmbroker.backends.sending import BackendAnswer, Sender
-from lmbroker.backends.whole_bodies import Room
+from lmbroker.backends.whole_bodies import AnswerMemory
 from lmbroker.broker.answer_headers import answer_headers, limit_headers
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.broker.model_listing import Listing
@@ -84,7 +84,7 @@ class Broker:
         self._ratios = TokenRatios()
         self.listed = ListedLimits()
         self.listing = Listing(config.index, backends, clock, self.listed)
-        self._answers = Room(config.limits.answers)
+        self._answers = AnswerMemory(config.limits.answers)
         self.offload = Offload(clock, lambda: self._config.limits)
 
     @property
@@ -96,7 +96,7 @@ class Broker:
     def config(self, config: Config) -> None:
         self._config = config
         self._courses.health.rules = config.breaker
-        self._answers.most = config.limits.answers
+        self._answers.limit = config.limits.answers
         self._courses.keep(config.aliases.values())
         self.listing = Listing(config.index, self._backends, self.clock, self.listed)
 
@@ -433,7 +433,7 @@ class Broker:
             raise bad_answer(
                 "the backend answered with neither JSON nor an event stream", "wrong_content_type"
             )
-        body = await answer.body(room=self._answers)
+        body = await answer.body(memory=self._answers)
         whole: Unary
         if is_large(body, workflow):
             step: Literal["unary", "fold", "unfold"]
@@ -453,7 +453,7 @@ class Broker:
             ("content-type", whole.content_type),
             *answer_headers(call, record, alias, target, answer, self.wall()),
         )
-        return WholeAnswer(200, head, whole.body, record, answer.held)
+        return WholeAnswer(200, head, whole.body, record, answer.memory)
 
     async def _begin(
         self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int

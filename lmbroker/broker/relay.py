@@ -134,7 +134,7 @@ class Relay(Protocol):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self._body_over = True
-        self._answer.over()
+        self._answer.finished()
         if self._linger_timer is not None and self._linger_timer.active():
             self._linger_timer.cancel()
         if self.transform.phase in GOING and not self._aborted:
@@ -222,7 +222,7 @@ class Relay(Protocol):
             self._consumer.unregisterProducer()
         if not self._body_over:
             if self.transform.phase == "complete" and not self._aborted:
-                self._answer.whole()
+                self._answer.release_slot()
                 if self._paused:
                     self.resumeProducing()
                 self._linger_timer = self._clock.callLater(LINGER_SECONDS, self._abort)

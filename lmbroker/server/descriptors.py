@@ -99,7 +99,7 @@ class Shortage:
         self._untold = 0
         self._silent_until = float("-inf")
 
-    def told(self, count: int = 1) -> None:
+    def report(self, count: int = 1) -> None:
         """So many more."""
         self._count(count)
         self._untold += count
@@ -210,10 +210,10 @@ class Guard:
             if self._kept is None:
                 self._keep()
             if refused:
-                self._shortage.told(refused)
+                self._shortage.report(refused)
 
     def _pause(self) -> None:
-        self._shortage.told()
+        self._shortage.report()
         self._port.stopReading()
         self._reactor.callLater(PAUSE_SECONDS, self._go_on)
 

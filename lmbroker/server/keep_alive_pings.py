@@ -1,21 +1,26 @@
-"""Signs of life for the client of a stream whose answer has not begun.
+"""Keep-alive pings for the client of a stream whose answer has not begun.
 
-Such a call may wait for a place at a backend, in the pause before another attempt, for a backend's
+Such a call may wait for a slot at a backend, in the pause before another attempt, for a backend's
 headers, or for the first event. After a while its client gets the head of the answer, and from
-then on a comment now and then, so that neither it nor what stands between gives up. No event of an
-answer was sent yet, so the call may still be tried elsewhere; an error is told inside the stream.
+then on a comment now and then, so that neither the client nor a proxy before it times out. No event
+of an answer was sent yet, so the call may still be tried at another target; an error is then sent
+as an event of the stream.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
 
 from lmbroker.call import Timeouts
 from lmbroker.headers import Pairs
 
 
-def told_late(headers: Pairs) -> bytes:
-    """Comments that say who answers and what was lost on the way: the answer's headers of that
-    kind, for a client that had the head before they were known."""
+def late_headers(headers: Pairs) -> bytes:
+    """The ``x-lmbroker-*`` headers of an answer as comments of its stream.
+
+    They are for a client that got the head before the broker knew who answers and what was lost.
+    """
     lines = [
         f": {name}: {value}\n"
         for name, value in headers
@@ -24,70 +29,77 @@ def told_late(headers: Pairs) -> bytes:
     return "".join((*lines, "\n")).encode("ascii")
 
 
-class Signs(Protocol):
-    """``given``: the client has the head of its answer, and ``bytes_out`` of comments."""
+class Pings(Protocol):
+    """The keep-alive pings of one call."""
 
-    given: bool
+    begun: bool
+    """Whether the client has the head of its answer already."""
     bytes_out: int
+    """The number of bytes of comments that were sent."""
 
     def stop(self) -> None:
-        """The answer is here, or nobody waits for it any more."""
+        """Send no more pings: the answer is here, or nobody waits for it any more."""
         ...
 
-    def tell(self, comments: bytes) -> None:
-        """Say something besides; only where they were given."""
+    def send(self, comments: bytes) -> None:
+        """Send further comments; only after the pings have begun."""
         ...
 
 
-class SignsOfLife:
-    """Given from ``timeouts.commit`` seconds from now on, every ``timeouts.ping`` seconds, until
-    they are stopped. ``head`` sends the head of the answer, ``write`` the bytes of a sign."""
+class KeepAlivePings:
+    """Pings that begin ``timeouts.commit`` seconds from now and go out every ``timeouts.ping``.
+
+    ``head`` sends the head of the answer, ``write`` sends the bytes of a ``ping``.
+    """
 
     def __init__(
         self,
-        clock: Any,
+        clock: IReactorTime,
         timeouts: Timeouts,
-        sign: bytes,
+        ping: bytes,
         *,
         head: Callable[[], None],
         write: Callable[[bytes], None],
     ) -> None:
-        self.given = False
+        self.begun = False
         self.bytes_out = 0
         self._clock = clock
         self._pause = timeouts.ping
-        self._sign = sign
+        self._bytes = ping
         self._head = head
         self._write = write
         self._timer = clock.callLater(timeouts.commit, self._begin)
 
     def stop(self) -> None:
+        """Send no more pings; may be called repeatedly."""
         if self._timer.active():
             self._timer.cancel()
 
-    def _begin(self) -> None:
-        self.given = True
-        self._head()
-        self._give()
-
-    def _give(self) -> None:
-        self._timer = self._clock.callLater(self._pause, self._give)
-        self.tell(self._sign)
-
-    def tell(self, comments: bytes) -> None:
+    def send(self, comments: bytes) -> None:
+        """Send ``comments`` and count them."""
         self.bytes_out += len(comments)
         self._write(comments)
 
+    def _begin(self) -> None:
+        self.begun = True
+        self._head()
+        self._ping()
 
-class _NoSigns:
-    """For whoever awaits no stream."""
+    def _ping(self) -> None:
+        self._timer = self._clock.callLater(self._pause, self._ping)
+        self.send(self._bytes)
 
-    given = False
+
+class _NoPings:
+    """The pings of a call that is no stream: none."""
+
+    begun = False
     bytes_out = 0
 
     def stop(self) -> None: ...
 
-    def tell(self, comments: bytes) -> None: ...
+    def send(self, comments: bytes) -> None: ...
 
 
-NO_SIGNS: Signs = _NoSigns()
+NO_PINGS: Pings = _NoPings()
+"""The pings of a call that is no stream."""

@@ -31,7 +31,7 @@ from lmbroker.routing.aliases import unknown_model
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import content_coding, request_paths
 from lmbroker.server.error_answers import REASONS, call_error_answer, new_id
-from lmbroker.server.keep_alive_pings import NO_SIGNS, Signs, SignsOfLife, told_late
+from lmbroker.server.keep_alive_pings import NO_PINGS, KeepAlivePings, Pings, late_headers
 from lmbroker.server.resource import (
     RoutesResource,
     error_body,
@@ -238,11 +238,11 @@ class Front:
         try:
             call = await self._read(request, record)
             if call.stream:
-                live.signs = self._signs(request, record, call)
+                live.pings = self._pings(request, record, call)
             try:
                 answer = await operate(call, record)
             finally:
-                live.signs.stop()
+                live.pings.stop()
             # Nothing can be sent again from here on, and a stream may last for minutes.
             del call
             let_go = getattr(request, "let_go", None)
@@ -250,8 +250,8 @@ class Front:
                 let_go()
             live.answer = answer
             record.status = answer.status
-            if live.signs.given:
-                live.signs.tell(told_late(answer.headers))
+            if live.pings.begun:
+                live.pings.send(late_headers(answer.headers))
             else:
                 self._head(request, answer.status, answer.headers)
             await answer.deliver(request)
@@ -259,10 +259,10 @@ class Front:
             if live.ended is None:
                 record.client_left = True
             elif not record.client_left:
-                self._tell(request, record, live.ended, in_band=live.signs.given)
+                self._tell(request, record, live.ended, in_band=live.pings.begun)
         except BrokerError as error:
             if not record.client_left:
-                self._tell(request, record, error, in_band=live.signs.given)
+                self._tell(request, record, error, in_band=live.pings.begun)
         except Exception:
             self.log.failure("A call failed")
             record.outcome, record.code = "failed", "internal_error"
@@ -272,10 +272,10 @@ class Front:
                 # Not loseConnection: Klein finishes the request, which would look whole.
                 request.transport.abortConnection()
             else:
-                self._tell(request, record, BrokerError(_FAULT), in_band=live.signs.given)
+                self._tell(request, record, BrokerError(_FAULT), in_band=live.pings.begun)
                 record.outcome = "failed"
         finally:
-            record.bytes_out += live.signs.bytes_out
+            record.bytes_out += live.pings.bytes_out
             self._calls.discard(live)
             self._broker.close(record)
 
@@ -350,11 +350,11 @@ class Front:
         """Raises Refused where no valid key is told."""
         return caller_of(self._broker.config.keys, *received_headers(request))
 
-    def _signs(self, request: Any, record: Record, call: Call) -> Signs:
+    def _pings(self, request: Any, record: Record, call: Call) -> Pings:
         """For the client of a stream; when, says the first target of its alias."""
         route = self._broker.config.alias(call.asked)
         if route is None or not route.targets:
-            return NO_SIGNS
+            return NO_PINGS
 
         def head() -> None:
             # Nothing of the call: this is there for as long as its answer.
@@ -362,7 +362,7 @@ class Front:
             told = identity(record.dialect, record.id)
             self._head(request, 200, (*STREAM_HEADERS, *told))
 
-        return SignsOfLife(
+        return KeepAlivePings(
             self._broker.clock,
             route.targets[0].timeouts,
             ADAPTERS[call.dialect].ping(started=False),
@@ -414,7 +414,7 @@ class _Live(msgspec.Struct, eq=False):
     serving: "Deferred[None] | None" = None
     answer: Answer | None = None
     ended: Refused | None = None
-    signs: Signs = NO_SIGNS
+    pings: Pings = NO_PINGS
 
     def end(self, error: ErrorInfo) -> None:
         if self.answer is not None:

@@ -11,7 +11,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface.verify import verifyObject
 
-from lmbroker.backends.client.agent import Lean
+from lmbroker.backends.client.agent import LeanClient
 from lmbroker.backends.connections import Body
 from lmbroker.call import Backend
 
@@ -46,7 +46,7 @@ class Asker:
 
     def __init__(self):
         self.endpoints = Endpoints()
-        self.engine = Lean(Clock(), lambda backend, uri, seconds: self.endpoints.to(uri))
+        self.engine = LeanClient(Clock(), lambda backend, uri, seconds: self.endpoints.to(uri))
 
     def ask(self, url="http://127.0.0.1:8000/v1/chat", body=b"{}", fresh=False, more=(), **options):
         backend = Backend(name="b", url=url, dialect="openai", **options)

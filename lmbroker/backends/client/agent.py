@@ -28,7 +28,7 @@ _DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
 def _unheard(backend: str, why: str) -> None: ...
 
 
-class Lean:
+class LeanClient:
     """Sends requests. Holds the idle connections; ``dropped`` hears of those given up."""
 
     def __init__(self, reactor: Any, endpoint_to: EndpointTo, dropped: Dropped = _unheard) -> None:

@@ -107,7 +107,7 @@ class _Acceptor:
                 continue
             except OSError as error:
                 if is_shortage(error):
-                    self._shortage.told()
+                    self._shortage.report()
                 self._pause()
                 return
             self._give(connection)

@@ -129,7 +129,7 @@ class Worker:
 
     def _short(self) -> None:
         if self._broker is not None:
-            self._broker.shortage.told()
+            self._broker.shortage.report()
 
     # What a message begins may take its time: the next one waits for it.
 

@@ -98,7 +98,7 @@ class Site(server.Site):
         elif _descriptor(channel) >= self.descriptors:
             told = NONE_LEFT
             if self.shortage is not None:
-                self.shortage.told()
+                self.shortage.report()
         elif host and self._hosts[host] >= self.limits.connections_per_address:
             told = CROWD
         if told is None:

@@ -1,4 +1,4 @@
-"""Signs of life: a stream's client hears of us whatever its call waits for, and its call may still
+"""Keep-alive pings: a stream's client gets them whatever its call waits for, and its call may still
 go elsewhere, as long as no event of an answer was sent."""
 
 import json
@@ -237,11 +237,11 @@ async def test_what_was_lost_on_the_way_is_told_all_the_same(open_house):
     write(page(b"503 Busy"))(first)
     (await next_request(house)).transport.write(streamed("a"))
     await has_the_answer(client, "openai", "a")
-    told_late = (
+    late_headers = (
         b"\n\n: x-lmbroker-backend: second\n: x-lmbroker-model: two\n: x-lmbroker-dropped: seed\n"
         b": x-lmbroker-attempts: 2\n\ndata: "
     )
-    assert told_late in client.body
+    assert late_headers in client.body
     await the_record(house, client, attempts=2)
 
 
