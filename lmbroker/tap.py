@@ -36,8 +36,8 @@ class Options(usage.Options):
             self.loaded, self.source = self.read_source()
             self.count = self._count()
         except ConfigError as error:
-            for complaint in error.complaints:
-                print(complaint, file=sys.stderr)
+            for problem in error.problems:
+                print(problem, file=sys.stderr)
             raise SystemExit(1) from None
         if self.loaded.server.engine == "lean":
             # Before anything is imported that brings the stock reactor with it.
@@ -96,7 +96,7 @@ def makeService(options: Options) -> service.IService:
 
         return BrokerService(options.loaded, reactor, log, options.read)
     except CannotListen as failure:
-        failure.tell()
+        failure.print_problem()
         raise
 
 

@@ -332,10 +332,10 @@ def config(data: bytes) -> None:
     try:
         parse(text, name="fuzz.toml", environ={"KEY": "sk-secret"}, read_file=no_file)
     except ConfigError as mistakes:
-        assert mistakes.complaints
-        for complaint in mistakes.complaints:
-            assert len(complaint.splitlines()) == 1 and complaint.startswith("fuzz.toml")
-            assert "sk-secret" not in complaint
+        assert mistakes.problems
+        for problem in mistakes.problems:
+            assert len(problem.splitlines()) == 1 and problem.startswith("fuzz.toml")
+            assert "sk-secret" not in problem
 
 
 def no_file(path: str) -> str:

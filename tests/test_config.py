@@ -54,18 +54,18 @@ def read(text):
     return parse(text, name="etc/c.toml", environ=ENVIRON, read_file=read_file)
 
 
-def complaints(text):
+def problems(text):
     with pytest.raises(ConfigError) as error:
         read(text)
-    assert all(line.startswith("etc/c.toml: ") for line in error.value.complaints)
-    assert not any("\n" in line for line in error.value.complaints)
-    assert str(error.value) == "\n".join(error.value.complaints)
-    return [line.removeprefix("etc/c.toml: ") for line in error.value.complaints]
+    assert all(line.startswith("etc/c.toml: ") for line in error.value.problems)
+    assert not any("\n" in line for line in error.value.problems)
+    assert str(error.value) == "\n".join(error.value.problems)
+    return [line.removeprefix("etc/c.toml: ") for line in error.value.problems]
 
 
 def of_model(line):
-    """The complaints about a file whose one model has a ``line`` more."""
-    return complaints(MODEL + line)
+    """The problems about a file whose one model has a ``line`` more."""
+    return problems(MODEL + line)
 
 
 # What a file means.
@@ -280,7 +280,7 @@ def test_a_file_that_goes_while_it_is_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         ('log_level = "loud"', "log_level: found a string ('loud'), expected one of \"debug\""),
         ("log_level = 3", "log_level: found an integer (3), expected one of"),
@@ -305,13 +305,13 @@ def test_a_file_that_goes_while_it_is_read(tmp_path, monkeypatch):
         ('[sever]\nhost = "x"', 'sever: unknown key (did you mean "server"?)'),
     ],
 )
-def test_mistakes_of_the_top(text, complaint):
-    (told,) = complaints(text + MODEL)
-    assert told.startswith(complaint)
+def test_mistakes_of_the_top(text, problem):
+    (told,) = problems(text + MODEL)
+    assert told.startswith(problem)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "complaint"),
+    ("old", "new", "problem"),
     [
         ('alias = "m"', "", "models[0].alias: found nothing, expected a string"),
         ('alias = "m"', 'alias = ""', "models[0].alias: found an empty string, expected a string"),
@@ -330,26 +330,26 @@ def test_mistakes_of_the_top(text, complaint):
         ('"x"', r'"\n"', r"models[0].target.model: found a string ('\n'), expected at most"),
     ],
 )
-def test_mistakes_of_a_model(old, new, complaint):
-    (told,) = complaints(MODEL.replace(old, new))
-    assert told.startswith(complaint)
+def test_mistakes_of_a_model(old, new, problem):
+    (told,) = problems(MODEL.replace(old, new))
+    assert told.startswith(problem)
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "problem"),
     [
         ('mode = "lax"', "models[0].mode: found a string ('lax'), expected one of \"default\""),
         ('aliases = ["n"]', 'models[0].aliases: unknown key (did you mean "alias"?)'),
         ("profile = 1", "models[0].profile: found an integer, expected a table"),
     ],
 )
-def test_mistakes_beside_the_target(line, complaint):
+def test_mistakes_beside_the_target(line, problem):
     (told,) = of_model(line)
-    assert told.startswith(complaint)
+    assert told.startswith(problem)
 
 
 @pytest.mark.parametrize(
-    ("reference", "complaint"),
+    ("reference", "problem"),
     [
         ("env:NOBODY", "the environment variable 'NOBODY' is not set"),
         ("env:EMPTY", "the environment variable 'EMPTY' is not set"),
@@ -365,13 +365,13 @@ def test_mistakes_beside_the_target(line, complaint):
         ("clé", "the key has characters that no HTTP header may hold"),
     ],
 )
-def test_mistakes_of_a_credential(reference, complaint):
+def test_mistakes_of_a_credential(reference, problem):
     text = MODEL.replace('"x"', f'"x", api_key = "{reference}"')
-    assert complaints(text) == [f"models[0].target.api_key: {complaint}"]
+    assert problems(text) == [f"models[0].target.api_key: {problem}"]
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "problem"),
     [
         ('max_output = "x"', "max_output: found a string ('x'), expected an integer"),
         ("max_output = true", "max_output: found a boolean (True), expected an integer"),
@@ -390,28 +390,28 @@ def test_mistakes_of_a_credential(reference, complaint):
         ("max_ouput = 1", 'max_ouput: unknown key (did you mean "max_output"?)'),
     ],
 )
-def test_mistakes_of_a_profile(line, complaint):
+def test_mistakes_of_a_profile(line, problem):
     (told,) = of_model(f"[models.profile]\n{line}")
-    assert told.startswith(f"models[0].profile.{complaint}")
+    assert told.startswith(f"models[0].profile.{problem}")
 
 
 def test_no_models():
-    assert complaints("") == ["models: expected at least one [[models]] table"]
-    assert complaints("models = []") == ["models: expected at least one [[models]] table"]
-    assert complaints(MODEL.replace("models", "model")) == [
+    assert problems("") == ["models: expected at least one [[models]] table"]
+    assert problems("models = []") == ["models: expected at least one [[models]] table"]
+    assert problems(MODEL.replace("models", "model")) == [
         'model: unknown key (did you mean "models"?)'
     ]
 
 
 def test_an_alias_stands_once_also_where_the_first_is_broken():
-    assert complaints(MODEL.replace("https://host", "x") + MODEL) == [
+    assert problems(MODEL.replace("https://host", "x") + MODEL) == [
         'models[0].target.url: expected a URL that begins with "https://" or "http://"',
         "models[1].alias: found a string ('m'), which is models[0].alias already",
     ]
 
 
 def test_all_mistakes_are_told_at_once():
-    told = complaints(
+    told = problems(
         """
         log_level = "loud"
         [server]
@@ -441,7 +441,7 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_a_syntax_error_is_told_with_its_line():
-    (told,) = complaints(MODEL + "\nalias = \n")
+    (told,) = problems(MODEL + "\nalias = \n")
     assert told == "line 7: not valid TOML: invalid value"
 
 
@@ -458,7 +458,7 @@ def test_a_file_that_cannot_be_read(tmp_path, content, reason):
         path.write_bytes(content)
     with pytest.raises(ConfigError) as error:
         load(str(path))
-    assert error.value.complaints == (f"{path}: cannot be read: {reason}",)
+    assert error.value.problems == (f"{path}: cannot be read: {reason}",)
 
 
 def test_a_byte_order_mark_does_not_count(tmp_path):
@@ -504,8 +504,8 @@ def everything_said(text):
     try:
         found = parse(text, name="c", environ={"KEY": SECRET}, read_file=lambda path: SECRET + "\n")
     except ConfigError as error:
-        assert error.complaints
-        assert not any("\n" in line for line in error.complaints)
+        assert error.problems
+        assert not any("\n" in line for line in error.problems)
         return str(error)
     return repr(found)
 
@@ -660,7 +660,7 @@ def test_client_keys():
 
 
 @pytest.mark.parametrize(
-    ("table", "complaint"),
+    ("table", "problem"),
     [
         ('name = "a"', "hash: expected either hash or key, and one of them"),
         (
@@ -674,14 +674,14 @@ def test_client_keys():
         ('name = "a"\nkey = "env:KEY"\nmodel = ["x"]', 'model: unknown key (did you mean "models"'),
     ],
 )
-def test_mistakes_of_client_keys(table, complaint):
-    [line] = complaints("[[keys]]\n" + table + "\n" + MODEL)
-    assert line.startswith(f"keys[0].{complaint}")
+def test_mistakes_of_client_keys(table, problem):
+    [line] = problems("[[keys]]\n" + table + "\n" + MODEL)
+    assert line.startswith(f"keys[0].{problem}")
 
 
 def test_two_keys_of_one_name():
     text = '[[keys]]\nname = "a"\nkey = "env:KEY"\n' * 2
-    assert complaints(text + MODEL) == [
+    assert problems(text + MODEL) == [
         "keys[1].name: found a string ('a'), which another key has already"
     ]
 
@@ -697,7 +697,7 @@ def test_two_keys_of_one_name():
 )
 def test_other_machines_are_not_let_in_without_keys(server, at):
     text = f"[server]\n{server}\n"
-    assert complaints(text + MODEL) == [
+    assert problems(text + MODEL) == [
         f"server.{at} it, and no client needs a key: add [[keys]], or open = true to [server]"
     ]
     config = read(text + KEYS.replace("HASH", hash_of("lmb-bob")) + MODEL)
@@ -716,7 +716,7 @@ def test_a_listener_for_metrics():
 
 
 @pytest.mark.parametrize(
-    ("server", "complaint"),
+    ("server", "problem"),
     [
         (
             'metrics_listen = ["tcp"]',
@@ -732,8 +732,8 @@ def test_a_listener_for_metrics():
         ),
     ],
 )
-def test_mistakes_of_a_listener_for_metrics(server, complaint):
-    assert complaints(f"[server]\n{server}\n{MODEL}") == [complaint]
+def test_mistakes_of_a_listener_for_metrics(server, problem):
+    assert problems(f"[server]\n{server}\n{MODEL}") == [problem]
 
 
 # What a request may be.
@@ -748,7 +748,7 @@ def test_bodies_by_path_the_longest_first():
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "problem"),
     [
         ('"/v1/embeding" = 5', "/v1/embeding: expected the beginning of one of /v1/chat/comp"),
         ('"v1/embeddings" = 5', "?: expected the beginning of one of /v1/chat/completions"),
@@ -757,9 +757,9 @@ def test_bodies_by_path_the_longest_first():
         ('"/v1/messages" = "5"', "/v1/messages: found a string ('5'), expected an integer from"),
     ],
 )
-def test_mistakes_of_bodies_by_path(line, complaint):
-    [told] = complaints(f"[limits.body_by_path]\n{line}\n{MODEL}")
-    assert told.startswith(f"limits.body_by_path.{complaint}")
+def test_mistakes_of_bodies_by_path(line, problem):
+    [told] = problems(f"[limits.body_by_path]\n{line}\n{MODEL}")
+    assert told.startswith(f"limits.body_by_path.{problem}")
 
 
 def test_the_paths_that_take_a_body_are_those_of_the_door():
@@ -777,15 +777,15 @@ def test_caps_of_all_and_of_one_model():
 
 
 @pytest.mark.parametrize(
-    ("table", "complaint"),
+    ("table", "problem"),
     [
         ("max_tokens = 0", "max_tokens: found an integer (0), expected 1 or more"),
         ('n = "1"', "n: found a string ('1'), expected an integer"),
     ],
 )
-def test_mistakes_of_caps(table, complaint):
-    assert complaints(f"[limits]\n{table}\n{MODEL}") == [f"limits.{complaint}"]
-    assert of_model(f"limits = {{ {table} }}\n") == [f"models[0].limits.{complaint}"]
+def test_mistakes_of_caps(table, problem):
+    assert problems(f"[limits]\n{table}\n{MODEL}") == [f"limits.{problem}"]
+    assert of_model(f"limits = {{ {table} }}\n") == [f"models[0].limits.{problem}"]
     assert of_model("limits = { body = 5 }\n") == [
         "models[0].limits.body: unknown key (known here: max_tokens, n)"
     ]
@@ -803,7 +803,7 @@ def test_timeouts_of_all_and_of_one_model():
 
 
 @pytest.mark.parametrize(
-    ("table", "complaint"),
+    ("table", "problem"),
     [
         ("idle = 0", "timeouts.idle: found an integer (0), expected 1 or more"),
         ("idle = -0.5", "timeouts.idle: found a float (-0.5), expected more than 0"),
@@ -811,8 +811,8 @@ def test_timeouts_of_all_and_of_one_model():
         ("idel = 5", 'timeouts.idel: unknown key (did you mean "idle"?)'),
     ],
 )
-def test_mistakes_of_timeouts(table, complaint):
-    assert complaints("[timeouts]\n" + table + "\n" + MODEL) == [complaint]
+def test_mistakes_of_timeouts(table, problem):
+    assert problems("[timeouts]\n" + table + "\n" + MODEL) == [problem]
 
 
 # The documentation.
@@ -1002,7 +1002,7 @@ def test_headers_tell_backends_apart_by_their_reference():
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "problem"),
     [
         ("env:NO", "the environment variable 'NO' is not set"),
         ("env:EMPTY", "the environment variable 'EMPTY' is not set"),
@@ -1017,13 +1017,13 @@ def test_headers_tell_backends_apart_by_their_reference():
         ("schl\u00fcssel", "the value has characters that no HTTP header may hold"),
     ],
 )
-def test_mistakes_of_headers(value, complaint):
-    lines = complaints(HEADERS.replace("HEADER", f'x-a = "{value}"'))
-    assert lines == [f"models[0].target.headers.x-a: {complaint}"]
+def test_mistakes_of_headers(value, problem):
+    lines = problems(HEADERS.replace("HEADER", f'x-a = "{value}"'))
+    assert lines == [f"models[0].target.headers.x-a: {problem}"]
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         (
             NAMED + '[[models]]\nalias = "m"\ntargets = [{ backend = "c" }]\n',
@@ -1067,8 +1067,8 @@ def test_mistakes_of_headers(value, complaint):
         ),
     ],
 )
-def test_mistakes_of_several_targets(text, complaint):
-    assert complaints(text) == [complaint]
+def test_mistakes_of_several_targets(text, problem):
+    assert problems(text) == [problem]
 
 
 @pytest.mark.parametrize(
@@ -1124,7 +1124,7 @@ def test_a_profile_at_the_only_target():
 
 
 def test_a_profile_at_a_target_is_checked_like_any_other():
-    lines = complaints(
+    lines = problems(
         """
         [[models]]
         alias = "a"

@@ -1,4 +1,4 @@
-"""The text of a configuration as tables, and the words of its complaints."""
+"""The text of a configuration as tables, and the words of its problems."""
 
 import tomllib
 
@@ -10,12 +10,12 @@ from lmbroker.config.table import SHOWN, NotTOML, Table, describe, read_toml
 
 
 def asked(value, ask, path=""):
-    """What ``ask`` of a table gives, and the complaints."""
-    complaints = []
-    table = Table(value, path, complaints)
+    """What ``ask`` of a table gives, and the problems."""
+    problems = []
+    table = Table(value, path, problems)
     answer = ask(table)
     table.done()
-    return answer, complaints
+    return answer, problems
 
 
 # Reading.
@@ -113,7 +113,7 @@ def test_keys_of_the_right_type():
 
 
 @pytest.mark.parametrize(
-    ("value", "ask", "complaint"),
+    ("value", "ask", "problem"),
     [
         (5, lambda t: t.text("k"), "k: found an integer (5), expected a string"),
         (True, lambda t: t.text("k"), "k: found a boolean (True), expected a string"),
@@ -152,12 +152,12 @@ def test_keys_of_the_right_type():
         (["sk-x"], lambda t: t.tables("k"), "k[0]: found a string, expected a table"),
     ],
 )  # fmt: skip
-def test_a_wrong_type_is_told(value, ask, complaint):
-    assert asked({"k": value}, ask)[1] == [complaint]
+def test_a_wrong_type_is_told(value, ask, problem):
+    assert asked({"k": value}, ask)[1] == [problem]
 
 
 @pytest.mark.parametrize(
-    ("ask", "complaint"),
+    ("ask", "problem"),
     [
         (lambda t: t.text("k", required=True), "a.k: found nothing, expected a string"),
         (
@@ -168,8 +168,8 @@ def test_a_wrong_type_is_told(value, ask, complaint):
         (lambda t: t.tables("k"), "a.k: expected at least one [[k]] table"),
     ],
 )
-def test_what_is_missing_is_told(ask, complaint):
-    assert asked({}, ask, "a")[1] == [complaint]
+def test_what_is_missing_is_told(ask, problem):
+    assert asked({}, ask, "a")[1] == [problem]
 
 
 def test_a_missing_table_is_told_once():
@@ -193,9 +193,9 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one():
 
 
 def test_a_key_that_is_no_plain_word_is_not_shown():
-    _, complaints = asked({"api_key sk-1234": 1, "a\nb": 2}, lambda t: None, "models[0]")
+    _, problems = asked({"api_key sk-1234": 1, "a\nb": 2}, lambda t: None, "models[0]")
     assert (
-        complaints == ["models[0].?: unknown key, not a plain word: look for a misplaced quote"] * 2
+        problems == ["models[0].?: unknown key, not a plain word: look for a misplaced quote"] * 2
     )
 
 

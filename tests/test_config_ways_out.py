@@ -82,7 +82,7 @@ USER = "a proxy's user has a name without colons and control characters"
 
 
 @pytest.mark.parametrize(
-    ("written", "complaint"),
+    ("written", "problem"),
     [
         ("proxy:3128", WRITTEN),
         ("socks5://proxy:1", WRITTEN),
@@ -101,10 +101,10 @@ USER = "a proxy's user has a name without colons and control characters"
         ("http://me:s3%0acret@proxy:3128", "the password has characters that none may have"),
     ],
 )
-def test_mistakes_of_a_proxy(folder, written, complaint):
+def test_mistakes_of_a_proxy(folder, written, problem):
     with pytest.raises(ConfigError) as error:
         read(f'proxy = "{written}"', folder)
-    assert list(error.value.complaints) == [f"c: backends[0].proxy: {complaint}"]
+    assert list(error.value.problems) == [f"c: backends[0].proxy: {problem}"]
     assert "s3cret" not in str(error.value)
 
 
@@ -133,7 +133,7 @@ NO_KEY = "there is no private key, neither here nor in client_cert"
 
 
 @pytest.mark.parametrize(
-    ("cert", "key", "field", "complaint"),
+    ("cert", "key", "field", "problem"),
     [
         (None, "one.key", "client_key", "needs client_cert, the certificate that it belongs to"),
         ("one.pem", None, "client_key", NO_KEY),
@@ -148,14 +148,14 @@ NO_KEY = "there is no private key, neither here nor in client_cert"
         ("shut.pem", "shut.key", "client_key", "the key is encrypted: store it without a password"),
     ],
 )
-def test_mistakes_of_a_client_certificate(folder, cert, key, field, complaint):
+def test_mistakes_of_a_client_certificate(folder, cert, key, field, problem):
     lines = [(cert, f'client_cert = "DIR/{cert}"'), (key, f'client_key = "DIR/{key}"')]
     way = "\n".join(line for given, line in lines if given)
     with pytest.raises(ConfigError) as error:
         read(way, folder)
-    [told] = error.value.complaints
+    [told] = error.value.problems
     assert told.startswith(f"c: backends[0].{field}: ")
-    assert told.endswith(complaint.replace("DIR", str(folder)))
+    assert told.endswith(problem.replace("DIR", str(folder)))
 
 
 def test_backends_of_models_are_told_apart_by_their_ways(folder):

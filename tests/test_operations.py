@@ -36,7 +36,7 @@ from lmbroker.config.config import DRAIN, LOG_LEVELS, Config, parse
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
 from lmbroker.limits import Limits
 from lmbroker.observers.access_log import AccessLog, access_fields
-from lmbroker.observers.batching import Turns
+from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.routing.retries import Retries
@@ -153,30 +153,30 @@ def line_of(log_with, record=RECORD, level="info"):
 @pytest.mark.parametrize("outcome", ["complete", "failed"])
 def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome):
     record = msgspec.structs.replace(RECORD, outcome=outcome)
-    past = line_of(lambda log: AccessLog(log.tell), record)
+    past = line_of(lambda log: AccessLog(log.write_lines), record)
     assert past == line_of(lambda log: AccessLog(), record)
     assert [line["level"] for line in past] == ["error" if outcome == "failed" else "info"]
 
 
 def test_the_access_line_heeds_the_level():
-    assert line_of(lambda log: AccessLog(log.tell), level="warning") == []
+    assert line_of(lambda log: AccessLog(log.write_lines), level="warning") == []
 
 
 def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
     writes, clock = [], Clock()
     stream = SimpleNamespace(write=writes.append, flush=lambda: None)
     log = JSONLog(stream, "info")
-    turns = Turns([AccessLog(log.tell)])
+    batching = BatchingObserver([AccessLog(log.write_lines)])
 
     def closed(name):
-        turns.closed(msgspec.structs.replace(RECORD, id=name))
+        batching.closed(msgspec.structs.replace(RECORD, id=name))
 
     def told(text):
         lines = map(json.loads, text.splitlines())
         return [line.get("request_id", line["message"]) for line in lines]
 
     closed("at once")
-    turns.gather(clock)
+    batching.start(clock)
     closed("one")
     closed("two")
     assert list(map(told, writes)) == [["at once"]]
@@ -186,7 +186,7 @@ def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
     assert list(map(told, writes[1:])) == [["one", "two"], ["a mistake"]]
     clock.advance(0)
     closed("the last")
-    turns.settle()
+    batching.stop()
     closed("behind it")
     clock.advance(0)
     assert list(map(told, writes[3:])) == [["three"], ["the last"], ["behind it"]]
@@ -199,13 +199,13 @@ def test_a_turn_counts_as_its_calls_would_one_by_one():
     told = []
     for clock in (None, Clock()):
         registry = CollectorRegistry()
-        turns = Turns([Metrics(registry)])
+        batching = BatchingObserver([Metrics(registry)])
         if clock is not None:
-            turns.gather(clock)
+            batching.start(clock)
         for record, call in [*events, (other, "opened")]:
-            getattr(turns, call)(record)
-            turns.attempted(record, record.attempts[0])
-            turns.attempted(record, failed)
+            getattr(batching, call)(record)
+            batching.attempted(record, record.attempts[0])
+            batching.attempted(record, failed)
         if clock is not None:
             assert registry.get_sample_value("lmbroker_in_flight") == 4
             clock.advance(0)
@@ -218,12 +218,12 @@ def test_a_turn_counts_as_its_calls_would_one_by_one():
 
 def test_what_is_shown_has_all_that_has_ended():
     registry, clock = CollectorRegistry(), Clock()
-    turns = Turns([Metrics(registry)])
-    turns.gather(clock)
+    batching = BatchingObserver([Metrics(registry)])
+    batching.start(clock)
     broker = SimpleNamespace(wall=lambda: 0.0)
-    front = Front(broker, registry, turns.tell)
-    turns.opened(RECORD)
-    turns.closed(RECORD)
+    front = Front(broker, registry, batching.flush)
+    batching.opened(RECORD)
+    batching.closed(RECORD)
     request = SimpleNamespace(setHeader=lambda *pair: None)
     assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
 
@@ -246,7 +246,7 @@ def test_a_backend_that_counts_beyond_all_bounds_spoils_no_count_and_no_line(usa
     labels = {"alias": "a", "direction": "out"}
     assert registry.get_sample_value("lmbroker_tokens_total", labels) == 2**53 + 2
     record = msgspec.structs.replace(RECORD, usage=usage)
-    [line] = line_of(lambda log: AccessLog(log.tell), record=record)
+    [line] = line_of(lambda log: AccessLog(log.write_lines), record=record)
     assert line["tokens_out"] == 2**53
 
 
@@ -257,8 +257,8 @@ def test_an_observer_that_fails_takes_nothing_from_the_others(nothing_fails_unhe
 
     heard = []
     hears = SimpleNamespace(ended=lambda attempts, records: heard.append(records))
-    turns = Turns([Fails(), hears])
-    turns.closed(RECORD)
+    batching = BatchingObserver([Fails(), hears])
+    batching.closed(RECORD)
     assert heard == [[RECORD]]
     assert len(nothing_fails_unheard) == 1
     nothing_fails_unheard.clear()

@@ -15,7 +15,7 @@ from lmbroker.config.file import Source
 from lmbroker.daemon.workers import handover
 from lmbroker.daemon.workers.log import SharedFile
 from lmbroker.daemon.workers.parent import ParentService
-from lmbroker.daemon.workers.place import ENDED
+from lmbroker.daemon.workers.worker_handle import ENDED
 
 SOURCE = Source(name="c.toml", text="", files={})
 OLD, NEW = "tcp:1:interface=127.0.0.1", "tcp:2:interface=127.0.0.1"
@@ -47,7 +47,7 @@ class Stoppable(task.Clock):
 
 
 class Taking:
-    """A place that takes every connection, and notes what it is told but what is in ``full``."""
+    """A worker that takes every connection, and notes what it is told but what is in ``full``."""
 
     number = 1
     pid = 1000
@@ -66,7 +66,7 @@ class Taking:
         self.taken.append(endpoint)
         return True
 
-    def tell(self, kind, file=None):
+    def send(self, kind, file=None):
         if kind in self.full:
             raise NO_FILE
         self.told.append(kind)
@@ -95,7 +95,7 @@ def parent():
     )
     made.running = 1
     made.tally = Tally()
-    made._places = [Taking()]
+    made._workers = [Taking()]
     made.logged, made.dropped, made.added = [], [], object()
     made.log = Logger(observer=made.logged.append)
     made._listeners.more = lambda config: made.added
@@ -109,28 +109,28 @@ def said(parent):
 
 
 def test_a_new_endpoint_waits_until_all_serve_by_what_brought_it(parent):
-    [place] = parent._places
+    [worker] = parent._workers
     with socket.socket() as connection:
         assert parent._hand(OLD, connection)
         parent.reload()
         for endpoint in (NEW, ASIDE):
             assert not parent._hand(endpoint, connection)
-        assert place.told == ["prepare"]
-        parent.answered(place, "")
+        assert worker.told == ["prepare"]
+        parent.answered(worker, "")
         parent._reactor.advance(0)
-        assert place.told == ["prepare", "commit"]
+        assert worker.told == ["prepare", "commit"]
         for endpoint in (NEW, ASIDE):
             assert parent._hand(endpoint, connection)
-    assert place.taken == [OLD, NEW, ASIDE]
+    assert worker.taken == [OLD, NEW, ASIDE]
 
 
 def test_a_start_is_given_up_once_however_many_workers_fail(parent, monkeypatch):
     monkeypatch.setattr(atexit, "register", lambda *_: None)
     shown = io.StringIO()
     monkeypatch.setattr("sys.__stderr__", shown)
-    parent._places[0].pid = 0
+    parent._workers[0].pid = 0
     for _ in range(3):
-        parent.ended(parent._places[0], ENDED, "no such certificate")
+        parent.ended(parent._workers[0], ENDED, "no such certificate")
     assert parent._reactor.stopped == 1
     assert shown.getvalue() == "lmbroker: no such certificate\n"
     assert said(parent) == [(LogLevel.critical, "no such certificate")]
@@ -146,41 +146,41 @@ def test_a_start_is_given_up_once_however_many_workers_fail(parent, monkeypatch)
 )
 def test_only_who_wanted_to_end_is_no_error(parent, how, problem, level):
     parent._served = True
-    parent.ended(parent._places[0], how, problem)
+    parent.ended(parent._workers[0], how, problem)
     [event] = parent.logged
     assert event["log_level"] == level
     assert problem in event["how"]
 
 
 def test_a_worker_that_is_late_takes_connections_again_once_it_has_followed(parent):
-    [place] = parent._places
-    place.late, place.takes = True, False
-    parent.answered(place, "")
-    assert (place.late, place.takes) == (False, True)
+    [worker] = parent._workers
+    worker.late, worker.takes = True, False
+    parent.answered(worker, "")
+    assert (worker.late, worker.takes) == (False, True)
 
 
 def test_a_worker_that_cannot_follow_the_others_begins_anew(parent):
-    [place] = parent._places
-    place.late, place.takes = True, False
-    parent.answered(place, "no such file")
-    assert place.told == ["drain"] and not place.takes
+    [worker] = parent._workers
+    worker.late, worker.takes = True, False
+    parent.answered(worker, "no such file")
+    assert worker.told == ["drain"] and not worker.takes
     assert said(parent) == [(LogLevel.error, "no such file")]
 
 
 def test_many_reloads_are_one_at_a_time_and_the_last_counts(parent):
-    [place] = parent._places
+    [worker] = parent._workers
     for _ in range(20):
         parent.reload()
     for _ in range(20):
-        parent.answered(place, "")
+        parent.answered(worker, "")
         parent._reactor.advance(0)
-    assert place.told == ["prepare", "commit"] * 2
+    assert worker.told == ["prepare", "commit"] * 2
 
 
 def test_who_stops_does_not_reload(parent):
     parent.running = 0
     parent.reload()
-    assert parent._places[0].told == []
+    assert parent._workers[0].told == []
     assert parent._handover is None
 
 
@@ -193,22 +193,22 @@ def test_a_reload_that_cannot_be_told_changes_nothing(parent, monkeypatch, full)
     if full == "write":
         monkeypatch.setattr(handover, "write", no_file)
     else:
-        parent._places[0].full = (full,)
+        parent._workers[0].full = (full,)
     parent.reload()
     assert parent.dropped == [parent.added]
     assert said(parent) == [(LogLevel.error, "the workers cannot be told: Too many open files")]
-    assert parent._places[0].told == ["abort"]
+    assert parent._workers[0].told == ["abort"]
     assert parent._handover is None
     assert not parent._reactor.getDelayedCalls()
 
 
 def test_a_reload_whose_last_step_cannot_be_told_changes_nothing(parent, monkeypatch):
-    [place] = parent._places
+    [worker] = parent._workers
     parent.reload()
-    parent.answered(place, "")
+    parent.answered(worker, "")
     monkeypatch.setattr(handover, "write", no_file)
     parent._reactor.advance(0)
-    assert place.told == ["prepare", "abort"]
+    assert worker.told == ["prepare", "abort"]
     assert parent.dropped == [parent.added]
     assert parent._config.server.listen == listening(OLD).server.listen
     assert said(parent) == [(LogLevel.error, "the workers cannot be told: Too many open files")]

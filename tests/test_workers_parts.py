@@ -1,4 +1,4 @@
-"""The parts of several processes, one by one: the line, the places, the handover, the tally, the
+"""The parts of several processes, one by one: the line, the handles, the handover, the tally, the
 log."""
 
 import errno
@@ -19,14 +19,14 @@ from twisted.python.failure import Failure
 
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import Source, load_source
-from lmbroker.daemon.workers import handover, place
+from lmbroker.daemon.workers import handover, worker_handle
 from lmbroker.daemon.workers.accepting import Accepting
 from lmbroker.daemon.workers.beginning import read, write
 from lmbroker.daemon.workers.handover import Handover
 from lmbroker.daemon.workers.log import Lines, SharedFile
-from lmbroker.daemon.workers.place import Place
 from lmbroker.daemon.workers.tally import KINDS, Tally, merged
 from lmbroker.daemon.workers.worker import Worker, _Door
+from lmbroker.daemon.workers.worker_handle import WorkerHandle
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.offload.channel import Line, Message, pair
@@ -69,8 +69,8 @@ def ends():
 async def test_messages_arrive_whole_in_order_and_with_their_files(ends):
     one, other = ends
     reading, writing = os.pipe()
-    one.line.tell("first", "a" * 5000)
-    one.line.tell("second", file=writing)
+    one.line.send("first", "a" * 5000)
+    one.line.send("second", file=writing)
     os.close(writing)
     assert one.line.hand("third", "x", reading)
     os.close(reading)
@@ -91,7 +91,7 @@ async def test_a_line_that_is_full_keeps_orders_and_refuses_connections(ends):
         while one.line.hand("serve", "tcp:1", connection.fileno()):
             handed += 1
         assert handed > 100
-        one.line.tell("drain")
+        one.line.send("drain")
         # An order waits: no connection may go before it.
         assert not one.line.hand("serve", "tcp:1", connection.fileno())
     heard = await other.hears(handed + 1)
@@ -103,11 +103,11 @@ async def test_a_line_that_is_full_keeps_orders_and_refuses_connections(ends):
 @pytest_twisted.ensureDeferred
 async def test_each_end_hears_that_the_other_is_gone(ends):
     one, other = ends
-    one.line.tell("last words")
+    one.line.send("last words")
     one.line.close()
     await other.gone
     assert other.heard == [("last words", "", None)]
-    other.line.tell("too late")
+    other.line.send("too late")
     assert not other.line.hand("too", "late", 0)
 
 
@@ -148,7 +148,7 @@ async def test_a_connection_that_nobody_takes_waits_and_with_it_all_others():
     await listening.stopService()
 
 
-# Places.
+# Handles of workers.
 
 
 class Spawner(task.Clock):
@@ -180,12 +180,12 @@ class Parent:
         self.told = []
 
     def beginning(self, number):
-        return {"place": number}
+        return {"number": number}
 
     def began(self): ...
 
-    def ended(self, place, how, problem):
-        self.told.append((how, problem, place.restart()))
+    def ended(self, worker, how, problem):
+        self.told.append((how, problem, worker.restart()))
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypa
     for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_ADDRESS"):
         monkeypatch.setenv(name, "1")
     clock, parent = Spawner(), Parent(tally)
-    one = Place(1, parent, clock)
+    one = WorkerHandle(1, parent, clock)
     one.start()
     killed = Failure(ProcessTerminated(signal=9))
     pauses = []
@@ -213,7 +213,7 @@ def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypa
         assert one.pid
     assert pauses == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     assert parent.told[0][0] == "was ended by SIGKILL"
-    clock.advance(place.STEADY_SECONDS + 1)
+    clock.advance(worker_handle.STEADY_SECONDS + 1)
     one.processEnded(Failure(ProcessTerminated(exitCode=3)))
     assert parent.told[-1] == ("ended with exit code 3", "", 0)
     # The parent's sockets are not offered to workers; what a configuration may name is.
@@ -238,7 +238,7 @@ def test_a_process_that_the_system_does_not_start_is_tried_again(tally, monkeypa
 
     with monkeypatch.context() as context:
         context.setattr(clock, "spawnProcess", spawn, raising=False)
-        one = Place(1, parent, clock)
+        one = WorkerHandle(1, parent, clock)
         one.start()
         clock.advance(0)
     assert [told[0] for told in parent.told] == [
@@ -253,14 +253,14 @@ def test_a_process_that_the_system_does_not_start_is_tried_again(tally, monkeypa
 
 
 class Asked:
-    """A place that notes what it is told."""
+    """A worker that notes what it is told."""
 
     def __init__(self, number):
         self.number = number
         self.told = []
         self.late, self.takes = False, True
 
-    def tell(self, kind, file=None):
+    def send(self, kind, file=None):
         self.told.append((kind, None if file is None else read(os.dup(file), Source).text))
 
 
@@ -284,8 +284,8 @@ def test_all_prepare_before_one_takes_over():
     clock.advance(0)
     assert problems == [""]
     under_way.commit([one, two, late])
-    for place_ in (one, two, late):
-        assert place_.told == [PREPARE, ("commit", None)]
+    for worker in (one, two, late):
+        assert worker.told == [PREPARE, ("commit", None)]
     assert not clock.getDelayedCalls()
 
 
@@ -400,7 +400,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.process
-def test_a_place_counts_on_where_a_killed_process_stopped(tally):
+def test_a_worker_counts_on_where_a_killed_process_stopped(tally):
     registry = CollectorRegistry()
     MultiProcessCollector(registry, tally.folder)
 

@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        for complaint in error.complaints:
-            _tell(complaint)
+        for problem in error.problems:
+            _tell(problem)
     except BrokerError as error:
         _tell_error(error.info, "refused" if isinstance(error, Refused) else "error")
     except KeyboardInterrupt:

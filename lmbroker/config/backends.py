@@ -68,49 +68,49 @@ class Secrets:
         self._in_files: dict[str, FileSecret] = {}
 
     def credential(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The secret that the value of ``key`` leads to; None after a complaint."""
+        """The secret that the value of ``key`` leads to; None after a problem."""
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
-            table.complain(key, 'expected "env:NAME", "file:/path" or the key itself')
+            table.report(key, 'expected "env:NAME", "file:/path" or the key itself')
             value = ""
         else:
             value = self._literal(table, key, reference)
         if not value.isascii() or not value.isprintable():
-            table.complain(key, "the key has characters that no HTTP header may hold")
+            table.report(key, "the key has characters that no HTTP header may hold")
             value = ""
         return self._secret(reference, value) if value else None
 
     def password(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The password that stands in the value of ``key``; None after a complaint."""
+        """The password that stands in the value of ``key``; None after a problem."""
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
-            table.complain(key, 'expected "env:NAME", "file:/path" or the password itself')
+            table.report(key, 'expected "env:NAME", "file:/path" or the password itself')
             value = ""
         else:
             value = self._literal(table, key, unquote(reference))
         if not value.isprintable():
-            table.complain(key, "the password has characters that none may have")
+            table.report(key, "the password has characters that none may have")
             value = ""
         return Secret(value) if value else None
 
     def header(self, table: Table, key: str, written: str) -> str | Secret:
         """The value of the header ``key``, a Secret where it came by reference or looks like a
-        credential; "" after a complaint."""
+        credential; "" after a problem."""
         value = written
         secret = True
         if _is_reference(written):
             value = self._referred(table, key, written)
         elif _NEARLY_IN_A_HEADER.match(written):
-            table.complain(key, 'expected "env:NAME", "file:/path" or the value, and nothing else')
+            table.report(key, 'expected "env:NAME", "file:/path" or the value, and nothing else')
             value = ""
         elif _CREDENTIAL_HEADER.search(key.lower()) or redact(written.encode()) != written.encode():
             value = self._literal(table, key, written)
         else:
             secret = False
         if not value.isascii() or not value.isprintable():
-            table.complain(key, "the value has characters that no HTTP header may hold")
+            table.report(key, "the value has characters that no HTTP header may hold")
             value = ""
         return self._secret(written, value) if value and secret else value
 
@@ -122,17 +122,17 @@ class Secrets:
         return self._in_files.setdefault(path, FileSecret(value, path))
 
     def _referred(self, table: Table, key: str, reference: str) -> str:
-        """What a reference leads to; "" after a complaint."""
+        """What a reference leads to; "" after a problem."""
         kind, _, rest = reference.partition(":")
         if kind == "file":
             if rest.startswith("/"):
                 return self.file(table, key, rest).strip()
-            table.complain(key, 'expected an absolute path after "file:"')
+            table.report(key, 'expected an absolute path after "file:"')
             return ""
         value = self._environ.get(rest, "").strip()
         if not value:
             name = repr(rest) if _ENVIRONMENT_NAME.fullmatch(rest) else 'after "env:"'
-            table.complain(key, f"the environment variable {name} is not set")
+            table.report(key, f"the environment variable {name} is not set")
         return value
 
     def _literal(self, table: Table, key: str, value: str) -> str:
@@ -143,15 +143,15 @@ class Secrets:
         return value
 
     def file(self, table: Table, key: str, path: str) -> str:
-        """The text of a file; "" after a complaint."""
+        """The text of a file; "" after a problem."""
         try:
             text = self._read_file(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            table.complain(key, f"the file {path!r} cannot be read: {reason}")
+            table.report(key, f"the file {path!r} cannot be read: {reason}")
             return ""
         if not text.strip():
-            table.complain(key, f"the file {path!r} is empty")
+            table.report(key, f"the file {path!r} is empty")
         return text
 
 
@@ -177,13 +177,13 @@ class Backends:
         for table in root.tables("backends") if root.has("backends") else ():
             name = table.text("name", required=True)
             if name and _NAME.fullmatch(name) is None:
-                table.complain(
+                table.report(
                     "name",
                     f"found {describe(name)}, expected up to 64 letters, digits, dots, "
                     "hyphens and underscores",
                 )
             elif name in self.named:
-                table.complain("name", f"found {describe(name)}, which another backend has already")
+                table.report("name", f"found {describe(name)}, which another backend has already")
             dialect: Any = table.text("type", required=True, choices=DIALECTS)
             placed = self._placed(table, dialect, name)
             table.done()
@@ -197,7 +197,7 @@ class Backends:
     def _placed(self, table: Table, dialect: Any, name: str) -> Placed | None:
         exact = table.any("root") is not None
         if exact and table.any("url") is not None:
-            table.complain("root", "cannot stand beside url: use the one or the other")
+            table.report("root", "cannot stand beside url: use the one or the other")
         place = "root" if exact else "url"
         url = table.text(place, required=True)
         references = self._references(table)
@@ -206,10 +206,10 @@ class Backends:
         if url:
             url, problem = parse_url(url, exact=exact)
             if problem:
-                table.complain(place, problem)
+                table.report(place, problem)
         clients_key = references == [("api_key", CLIENT)]
         if not clients_key and any(reference == CLIENT for _, reference in references):
-            table.complain("api_keys", f'"{CLIENT}" stands alone, as api_key')
+            table.report("api_keys", f'"{CLIENT}" stands alone, as api_key')
         credentials = [
             (None if clients_key else self._secrets.credential(table, key, reference), reference)
             for key, reference in references
@@ -256,7 +256,7 @@ class Backends:
         one = table.text("api_key", secret=True)
         several = table.texts("api_keys", secret=True) or []
         if one and several:
-            table.complain("api_keys", "cannot stand beside api_key: use the one or the other")
+            table.report("api_keys", "cannot stand beside api_key: use the one or the other")
         if one:
             return [("api_key", one)]
         return [(f"api_keys[{number}]", each) for number, each in enumerate(several)]
@@ -265,7 +265,7 @@ class Backends:
         ca_file = table.text("ca")
         ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
         if ca and "-----BEGIN CERTIFICATE-----" not in ca:
-            table.complain("ca", f"the file {ca_file!r} holds no certificate")
+            table.report("ca", f"the file {ca_file!r} holds no certificate")
         return {
             "ca": ca,
             **self._client_certificate(table),
@@ -288,7 +288,7 @@ class Backends:
         """Our certificate for the backend and its key, as PEM. The key may stand with it."""
         cert_file, key_file = table.text("client_cert"), table.text("client_key")
         if key_file and not cert_file:
-            table.complain("client_key", "needs client_cert, the certificate that it belongs to")
+            table.report("client_key", "needs client_cert, the certificate that it belongs to")
         if not cert_file:
             return {}
         certificates = self._secrets.file(table, "client_cert", cert_file)
@@ -298,7 +298,7 @@ class Backends:
         try:
             read_client_certificate(certificates, key)
         except Unusable as error:
-            table.complain(error.field, error.problem)
+            table.report(error.field, error.problem)
             return {}
         shown = "\n".join(_CERTIFICATE.findall(certificates))
         return {"client_cert": shown, "client_key": Secret(key)}
@@ -315,7 +315,7 @@ class Backends:
         if not user.isprintable() or ":" in user or (reference and not user):
             problem = problem or "a proxy's user has a name without colons and control characters"
         if problem:
-            table.complain("proxy", problem)
+            table.report("proxy", problem)
             return None
         password = self._secrets.password(table, "proxy", reference) if reference else None
         return Proxy(host=host, port=port, user=user, password=password)
@@ -330,7 +330,7 @@ class Backends:
                 hint = (
                     "; the key of a backend is its api_key" if name.lower() in _KEY_HEADERS else ""
                 )
-                table.complain(name if plain else "?", f"no header that may be set here{hint}")
+                table.report(name if plain else "?", f"no header that may be set here{hint}")
             elif written:
                 found.append((name.lower(), self._secrets.header(table, name, written)))
         return tuple(found)
@@ -342,7 +342,7 @@ def _query(table: Table) -> str:
     for name in table.names():
         value = table.text(name)
         if _QUERY_NAME.fullmatch(name) is None:
-            table.complain("?", f"found {describe(name)}, expected the name of a query parameter")
+            table.report("?", f"found {describe(name)}, expected the name of a query parameter")
         else:
             pairs.append((name, value))
     return urlencode(pairs, quote_via=quote)
@@ -352,7 +352,7 @@ def _key_header(table: Table) -> str:
     """The header that carries the key, in lower case; "" for the usual one."""
     name = table.text("api_key_header").lower()
     if name and (_HEADER.fullmatch(name) is None or (name in _OURS and name not in _KEY_HEADERS)):
-        table.complain("api_key_header", "expected the name of a header that may carry a key")
+        table.report("api_key_header", "expected the name of a header that may carry a key")
         return ""
     return name
 

@@ -52,11 +52,11 @@ LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; ``complaints`` has one line per mistake."""
+    """The configuration cannot be used; ``problems`` has one line per mistake."""
 
-    def __init__(self, complaints: tuple[str, ...]) -> None:
-        super().__init__("\n".join(complaints))
-        self.complaints = complaints
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
-    """The configuration that ``text`` holds; ``name`` is the file's name in complaints.
+    """The configuration that ``text`` holds; ``name`` is the file's name in problems.
 
     ``read_file`` gives the text of a file that the configuration names and may raise OSError or
     ValueError. Raises ConfigError.
@@ -116,8 +116,8 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         raw = read_toml(text)
     except NotTOML as error:
         raise ConfigError((f"{name}: {error}",)) from None
-    complaints: list[str] = []
-    root = Table(raw, "", complaints)
+    problems: list[str] = []
+    root = Table(raw, "", problems)
     secrets = Secrets(environ, read_file)
     log_level = root.text("log_level", "info", choices=LOG_LEVELS)
     keys = _keys(root, secrets)
@@ -132,10 +132,10 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     aliases = Models(backends, timeouts, retries, caps).read(root)
     default = root.text("default")
     if default and default not in aliases:
-        root.complain("default", f"found {describe(default)}, which no model has as its alias")
+        root.report("default", f"found {describe(default)}, which no model has as its alias")
     root.done()
-    if complaints:
-        raise ConfigError(tuple(f"{name}: {_shown(complaint)}" for complaint in complaints))
+    if problems:
+        raise ConfigError(tuple(f"{name}: {_shown(problem)}" for problem in problems))
     secrets.warnings += _proxies_unused(environ, aliases)
     return Config(
         log_level=log_level,
@@ -186,7 +186,7 @@ def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
         models = table.texts("models")
         table.done()
         if name in found:
-            table.complain("name", f"found {describe(name)}, which another key has already")
+            table.report("name", f"found {describe(name)}, which another key has already")
         if name and digest is not None:
             found[name] = Key(name=name, digest=digest, models=tuple(models or ()))
     return tuple(found.values())
@@ -196,12 +196,12 @@ def _digest(table: Table, secrets: Secrets) -> bytes | None:
     """The hash of a key, given as ``hash`` or made of the key that ``key`` refers to."""
     written, reference = table.text("hash"), table.text("key", secret=True)
     if bool(written) == bool(reference):
-        table.complain("hash", "expected either hash or key, and one of them")
+        table.report("hash", "expected either hash or key, and one of them")
         return None
     if written:
         found = HASH.fullmatch(written)
         if found is None:
-            table.complain("hash", 'expected "sha256:" and 64 hexadecimal digits')
+            table.report("hash", 'expected "sha256:" and 64 hexadecimal digits')
         return bytes.fromhex(found[1]) if found else None
     secret = secrets.credential(table, "key", reference)
     return None if secret is None else digest_of(secret.reveal())
@@ -215,7 +215,7 @@ def _limits(table: Table) -> Limits:
             by_path[path] = paths.integer(path, 1, least=1, most=TIB)
         else:
             place = path if _PATH.fullmatch(path) else "?"
-            paths.complain(place, f"expected the beginning of one of {', '.join(BODIES)}")
+            paths.report(place, f"expected the beginning of one of {', '.join(BODIES)}")
     # The longest first, since the first that fits wins.
     longest = sorted(by_path.items(), key=lambda pair: -len(pair[0]))
     limits = read_struct(table, Limits, ("body_by_path",))
@@ -227,11 +227,11 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     port = table.integer("port", 8080, least=1, most=65535)
     listen = table.texts("listen")
     if listen is not None and (table.has("host") or table.has("port")):
-        table.complain("listen", "cannot stand beside host or port: use the one or the other")
+        table.report("listen", "cannot stand beside host or port: use the one or the other")
     problem = host_problem(host)
     public: dict[str, str] = {}
     if problem:
-        table.complain("host", f"found {describe(host)}, {problem}")
+        table.report("host", f"found {describe(host)}, {problem}")
     elif listen is None:
         listen = [listen_on(host, port)]
         public = _public(table, secrets, {"host": listen[0]})
@@ -245,7 +245,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         secrets.warnings.append(f"{table.path(name)}: {reach}, and /metrics needs no key")
     for name, endpoint in aside.items():
         if endpoint in (listen or ()):
-            table.complain(name, "clients are served there already")
+            table.report(name, "clients are served there already")
     opened = table.boolean("open", False)
     drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
     delay = table.number("drain_delay", 0, least=0, most=DAY)
@@ -255,7 +255,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     for number, origin in enumerate(origins):
         problem = origin_problem(origin)
         if problem:
-            table.complain(f"cors_origins[{number}]", f"found {describe(origin)}, {problem}")
+            table.report(f"cors_origins[{number}]", f"found {describe(origin)}, {problem}")
     if ANY_ORIGIN in origins and not keyed:
         secrets.warnings.append(
             f"{table.path('cors_origins')}: every web page that a browser opens here may "
@@ -266,7 +266,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         if opened:
             secrets.warnings.append(f"{table.path(name)}: {problem}")
         else:
-            table.complain(name, f"{problem}: add [[keys]], or open = true to [server]")
+            table.report(name, f"{problem}: add [[keys]], or open = true to [server]")
     table.done()
     return Server(
         listen=tuple(listen or ()),
@@ -286,7 +286,7 @@ def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dic
     for key, endpoint in endpoints.items():
         arguments, problem = parse_endpoint(endpoint)
         if problem:
-            table.complain(key, f"found {describe(endpoint)}: {problem}")
+            table.report(key, f"found {describe(endpoint)}: {problem}")
             continue
         for argument in CERTIFICATES:
             if argument in arguments:

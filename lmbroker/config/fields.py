@@ -41,11 +41,11 @@ def read_fields(
         try:
             out[field.name] = msgspec.convert(value, field.type)
         except msgspec.ValidationError:
-            table.complain(field.name, expected(describe(value), _kind(field.type)))
+            table.report(field.name, expected(describe(value), _kind(field.type)))
             continue
         problem = _problem(field.name, value)
         if problem:
-            table.complain(field.name, problem)
+            table.report(field.name, problem)
     table.done()
     return out
 

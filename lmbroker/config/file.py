@@ -10,7 +10,7 @@ from lmbroker.config.config import Config, ConfigError, parse
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """All that a configuration was read from but the environment, secrets included: the file's
-    ``name`` in complaints, its ``text``, and the texts of the files that it names."""
+    ``name`` in problems, its ``text``, and the texts of the files that it names."""
 
     name: str
     text: str
@@ -33,7 +33,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: str, *, shown: str | None = None) -> Config:
     """The checked configuration of a file.
 
-    ``shown`` is the file's name in complaints, by default ``path``. Raises ConfigError, also for
+    ``shown`` is the file's name in problems, by default ``path``. Raises ConfigError, also for
     a file that cannot be read.
     """
     return load_source(path, shown=shown)[0]

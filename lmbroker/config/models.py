@@ -88,9 +88,9 @@ class Models:
         name = _name(table, "alias", required=True)
         used = self._alias_paths.setdefault(name, table.path("alias"))
         if name and used != table.path("alias"):
-            table.complain("alias", f"found {describe(name)}, which is {used} already")
+            table.report("alias", f"found {describe(name)}, which is {used} already")
         if "*" in name[:-1]:
-            table.complain("alias", f"found {describe(name)}: a * may stand at the end only")
+            table.report("alias", f"found {describe(name)}: a * may stand at the end only")
         return name
 
     def _single(self, table: Table, alias: str) -> list[_Read]:
@@ -105,10 +105,10 @@ class Models:
 
     def _several(self, table: Table, alias: str) -> list[_Read]:
         if table.has("target"):
-            table.complain("targets", "cannot stand beside target: use the one or the other")
+            table.report("targets", "cannot stand beside target: use the one or the other")
             table.any("target")
         if table.has("type"):
-            table.complain("type", "the type of named backends stands with them")
+            table.report("type", "the type of named backends stands with them")
             table.any("type")
         found = []
         for target in table.tables("targets"):
@@ -120,7 +120,7 @@ class Models:
             placed = self._backends.named.get(name)
             if placed is None and name:
                 known = ", ".join(self._backends.named) or "none"
-                target.complain(
+                target.report(
                     "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
                 )
             if placed is not None and model:
@@ -136,7 +136,7 @@ class Models:
         for number, place in enumerate(places):
             kind, colon, name = place.partition(":")
             if kind + colon not in _STICKY or bool(colon) != bool(name):
-                table.complain(
+                table.report(
                     f"sticky[{number}]",
                     f'found {describe(place)}, expected "caller", "header:NAME" or "body:NAME"',
                 )
@@ -156,7 +156,7 @@ def _name(table: Table, key: str, default: str = "", *, required: bool = False) 
     """A model's name that can stand in a request and in a header."""
     name = table.text(key, default, required=required)
     if len(name) > NAME_LENGTH or not name.isprintable():
-        table.complain(
+        table.report(
             key,
             f"found {describe(name)}, expected at most {NAME_LENGTH} characters, all of them "
             "visible",

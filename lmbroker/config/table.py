@@ -1,7 +1,7 @@
 """The text of a configuration file as tables, and a table that asks for keys by type and
 complains by path.
 
-No complaint shows a value that may be a secret: only scalars stand in one, and only where a
+No problem shows a value that may be a secret: only scalars stand in one, and only where a
 scalar was expected; a key is shown where it is a plain word.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import toml
 
 SHOWN = 60
-"""Longest value in a complaint, in characters."""
+"""Longest value in a problem, in characters."""
 
 _TYPES = {
     str: "a string",
@@ -96,10 +96,10 @@ class Table:
     keys that nobody asked for, and about required ones that are missing. A key of a wrong type
     is complained about and answered with the default."""
 
-    def __init__(self, value: dict[str, Any], path: str, complaints: list[str]) -> None:
+    def __init__(self, value: dict[str, Any], path: str, problems: list[str]) -> None:
         self._value = value
         self._path = path
-        self._complaints = complaints
+        self._problems = problems
         self._asked: set[str] = set()
         self._missing: dict[str, str] = {}
 
@@ -107,9 +107,9 @@ class Table:
         """The path of ``key`` from the top of the file; tables of an array count from 0."""
         return f"{self._path}.{key}" if self._path else key
 
-    def complain(self, key: str, problem: str) -> None:
+    def report(self, key: str, problem: str) -> None:
         """Note a mistake at ``key``."""
-        self._complaints.append(f"{self.path(key)}: {problem}")
+        self._problems.append(f"{self.path(key)}: {problem}")
 
     def has(self, key: str) -> bool:
         """Whether the file has ``key`` here."""
@@ -143,7 +143,7 @@ class Table:
             found = describe(value)
         else:
             return value
-        self.complain(key, expected(found, one_of(choices)))
+        self.report(key, expected(found, one_of(choices)))
         return default
 
     def integer(self, key: str, default: int, *, least: int, most: int) -> int:
@@ -152,7 +152,7 @@ class Table:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            self.complain(key, expected(describe(value), f"an integer from {least} to {most}"))
+            self.report(key, expected(describe(value), f"an integer from {least} to {most}"))
             return default
         return value
 
@@ -164,14 +164,14 @@ class Table:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if numeric and least <= value <= most:
             return float(value)
-        self.complain(key, expected(describe(value), f"a number from {least:g} to {most:g}"))
+        self.report(key, expected(describe(value), f"a number from {least:g} to {most:g}"))
         return default
 
     def boolean(self, key: str, default: bool) -> bool:
         value = self.any(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        self.complain(key, expected(describe(value), "a boolean"))
+        self.report(key, expected(describe(value), "a boolean"))
         return default
 
     def names(self) -> tuple[str, ...]:
@@ -187,12 +187,12 @@ class Table:
         if not isinstance(value, list) or not value:
             found = _type_of(value) if secret else describe(value)
             found = "an empty array" if value == [] else found
-            self.complain(key, expected(found, "an array of strings"))
+            self.report(key, expected(found, "an array of strings"))
             return None
         for number, item in enumerate(value):
             if not isinstance(item, str):
                 found = _type_of(item) if secret else describe(item)
-                self.complain(f"{key}[{number}]", expected(found, "a string"))
+                self.report(f"{key}[{number}]", expected(found, "a string"))
         return [item for item in value if isinstance(item, str)]
 
     def table(self, key: str, *, required: bool = False) -> "Table":
@@ -202,9 +202,9 @@ class Table:
             self._missing[key] = expected("nothing", "a table")
             return _Silent(self.path(key))
         if value is not None and not isinstance(value, dict):
-            self.complain(key, expected(_type_of(value), "a table"))
+            self.report(key, expected(_type_of(value), "a table"))
             return _Silent(self.path(key))
-        return Table(value or {}, self.path(key), self._complaints)
+        return Table(value or {}, self.path(key), self._problems)
 
     def tables(self, key: str) -> list["Table"]:
         """The tables of an array; there must be one at least."""
@@ -213,34 +213,34 @@ class Table:
             self._missing[key] = f"expected at least one [[{key}]] table"
             return []
         if not isinstance(value, list):
-            self.complain(key, expected(_type_of(value), f"[[{key}]] tables"))
+            self.report(key, expected(_type_of(value), f"[[{key}]] tables"))
             return []
         out = []
         for number, item in enumerate(value):
             path = f"{key}[{number}]"
             if isinstance(item, dict):
-                out.append(Table(item, self.path(path), self._complaints))
+                out.append(Table(item, self.path(path), self._problems))
             else:
-                self.complain(path, expected(_type_of(item), "a table"))
+                self.report(path, expected(_type_of(item), "a table"))
         return out
 
     def done(self) -> None:
         """Complain about keys that nobody asked for and about required ones that are missing;
-        one complaint where the first is the second with a typo."""
+        one problem where the first is the second with a typo."""
         candidates = sorted(self._asked)
         for key in self._value:
             if key in candidates:
                 continue
             if not _PLAIN.fullmatch(key):
-                self.complain("?", "unknown key, not a plain word: look for a misplaced quote")
+                self.report("?", "unknown key, not a plain word: look for a misplaced quote")
                 continue
             near = difflib.get_close_matches(key, candidates, 1, 0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(candidates)}"
-            self.complain(key, f"unknown key ({hint})")
+            self.report(key, f"unknown key ({hint})")
             if near:
                 self._missing.pop(near[0], None)
         for key, problem in self._missing.items():
-            self.complain(key, problem)
+            self.report(key, problem)
 
 
 class _Silent(Table):

@@ -32,7 +32,7 @@ class CannotStart(SystemExit, Exception):
         super().__init__(problem)
         self.code = 1
 
-    def tell(self) -> None:
+    def print_problem(self) -> None:
         """Print the line where people look; twistd has made a log of ``sys.stderr``."""
         print(f"lmbroker: {self}", file=sys.__stderr__)
 
@@ -112,7 +112,7 @@ class Listeners:
             except (CannotListenError, OSError) as error:
                 failure = CannotListen(endpoint, error)
                 self.log.critical("{problem}", problem=str(failure))
-                failure.tell()
+                failure.print_problem()
                 raise failure from None
 
     def more(self, config: Config) -> dict[Endpoint, IService]:
@@ -167,4 +167,4 @@ def _listened(config: Config) -> list[Endpoint]:
 
 def problem_of(failure: Any) -> str:
     """Why a configuration was not taken over: the words of a ConfigError or a CannotListen."""
-    return "; ".join(getattr(failure, "complaints", ())) or str(failure)
+    return "; ".join(getattr(failure, "problems", ())) or str(failure)

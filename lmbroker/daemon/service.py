@@ -33,7 +33,7 @@ from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen,
 from lmbroker.daemon.reloads import Reloads, away
 from lmbroker.errors import ErrorInfo
 from lmbroker.observers.access_log import AccessLog
-from lmbroker.observers.batching import Turns
+from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.routing.aliases import Route
@@ -105,19 +105,19 @@ class BrokerService(service.MultiService):
         metrics = Metrics(registry)
         self.backends = Backends(reactor, dropped=metrics.dropped)
         self.shortage = Shortage(reactor, metrics.out_of_descriptors.inc)
-        access_log = AccessLog(observer.tell if observer is not None else None)
+        access_log = AccessLog(observer.write_lines if observer is not None else None)
         if observer is not None:
             observer.count_dropped(metrics.log_lines_dropped.inc)
-        self._turns = Turns((metrics, access_log))
-        self.broker = Broker(config, self.backends, (self._turns,), reactor, time.time)
+        self._batching = BatchingObserver((metrics, access_log))
+        self.broker = Broker(config, self.backends, (self._batching,), reactor, time.time)
         self.broker.offload.ended = metrics.offloaded
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
-        self._front = Front(self.broker, settle=self._turns.tell)
+        self._front = Front(self.broker, settle=self._batching.flush)
         self._front.unknown_path = metrics.unknown_path
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
-        self._aside = Front(self.broker, self._registry, self._turns.tell)
+        self._aside = Front(self.broker, self._registry, self._batching.flush)
         # With connections of its own: clients cannot crowd out who looks after us.
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
@@ -175,7 +175,7 @@ class BrokerService(service.MultiService):
         if IReactorPluggableNameResolver.providedBy(self._reactor):
             self._reactor.installNameResolver(ThreadedResolver(self._reactor))
         super().startService()
-        self._turns.gather(self._reactor)
+        self._batching.start(self._reactor)
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
@@ -279,7 +279,7 @@ class BrokerService(service.MultiService):
             if self._practice is not None:
                 await self._practice.stop()
         finally:
-            self._turns.settle()
+            self._batching.stop()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
         """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""

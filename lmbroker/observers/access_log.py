@@ -25,7 +25,7 @@ what it is, wherever this module stands."""
 
 class AccessLog:
     """Tells each ended call as one line with a fixed list of fields: to ``tell``, or to Twisted's
-    log where that is somebody else's. See ``turns.Watcher``."""
+    log where that is somebody else's. See ``batching.BatchObserver``."""
 
     def __init__(self, tell: Tell | None = None) -> None:
         self._tell = tell

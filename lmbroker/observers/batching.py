@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from lmbroker.call import Attempt, Observer, Record
 
 
-class Watcher(Observer, Protocol):
+class BatchObserver(Observer, Protocol):
     """An observer that can be told of several things at once."""
 
     def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
@@ -21,30 +21,30 @@ class Watcher(Observer, Protocol):
         ...
 
 
-class Turns:
-    """An observer that tells ``watchers`` once per turn what has ended in it; at once before
-    ``gather`` and after ``settle``. See ``call.Observer``."""
+class BatchingObserver:
+    """An observer that tells ``observers`` once per turn what has ended in it; at once before
+    ``start`` and after ``stop``. See ``call.Observer``."""
 
     log = Logger()
 
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = watchers
+    def __init__(self, observers: Sequence[BatchObserver]) -> None:
+        self._observers = observers
         self._reactor: Any = None
         self._due = False
         self._attempts: list[Attempt] = []
         self._records: list[Record] = []
 
-    def gather(self, reactor: Any) -> None:
+    def start(self, reactor: Any) -> None:
         """Tell at the end of each turn of ``reactor`` (IReactorTime) from now on."""
         self._reactor = reactor
 
-    def settle(self) -> None:
+    def stop(self) -> None:
         """There are no more turns."""
         self._reactor = None
-        self.tell()
+        self.flush()
 
     def opened(self, record: Record) -> None:
-        for each in self._watchers:
+        for each in self._observers:
             each.opened(record)
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
@@ -59,16 +59,16 @@ class Turns:
 
     def _soon(self) -> None:
         if self._reactor is None:
-            self.tell()
+            self.flush()
         else:
             self._due = True
-            self._reactor.callLater(0, self.tell)
+            self._reactor.callLater(0, self.flush)
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Tell now what waits."""
         attempts, records = self._attempts, self._records
         self._attempts, self._records, self._due = [], [], False
-        for each in self._watchers:
+        for each in self._observers:
             try:
                 each.ended(attempts, records)
             except Exception:

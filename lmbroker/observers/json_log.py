@@ -102,7 +102,7 @@ class JSONLog:
             line["worker"] = self._worker
         self._write(_encode(line) + b"\n")
 
-    def tell(self, lines: Sequence[Line]) -> None:
+    def write_lines(self, lines: Sequence[Line]) -> None:
         """Write lines past Twisted's log, whose ways cost more than all the rest of a line that
         is written with every call, and at once: so does a write."""
         now = self._rfc3339(time.time())

@@ -20,7 +20,7 @@ UNKNOWN = "other"
 
 
 class Metrics:
-    """Counts calls into ``registry``. See ``turns.Watcher``.
+    """Counts calls into ``registry``. See ``batching.BatchObserver``.
 
     What a metric keeps for its labels is looked up here: prometheus-client's own look-up takes a
     lock and makes each label a string anew. The labels are few, since they are configured.

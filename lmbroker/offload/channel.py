@@ -74,7 +74,7 @@ class Line:
         self._closed = False
         reactor.addReader(self)
 
-    def tell(self, kind: str, text: str = "", file: int | None = None) -> None:
+    def send(self, kind: str, text: str = "", file: int | None = None) -> None:
         """Send a message, later if it must be; ``file`` is the caller's to close."""
         data = _encode(Message(kind, text[:TEXT]))
         if self._closed or (not self._unsent and self._sent(data, file)):

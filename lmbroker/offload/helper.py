@@ -131,7 +131,7 @@ class Helper(ProcessProtocol):
             self._begin()
 
     def _send(self, file: int) -> None:
-        self._line.tell("job", file=file)
+        self._line.send("job", file=file)
         os.close(file)
 
     def _begin(self) -> None:

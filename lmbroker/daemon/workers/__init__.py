@@ -6,10 +6,10 @@ starts a worker anew when one has died. Everything else happens in the workers, 
 the broker of ``daemon`` with its connections brought by the parent.
 
   parent.py     the parent's service; accepting.py: its listeners
-  place.py      a place among the workers, and the process that is there
+  worker_handle.py  the parent's handle of one worker, which starts its process
   handover.py   one configuration on its way into all workers
-  line.py       messages between the two, with open files; beginning.py: the first of them
-  __main__.py   a worker's process; worker.py: what it does
+  beginning.py  the first message to a worker; offload/channel.py carries all of them
+  process.py    a worker's process; worker.py: what it does
   tally.py      what all workers count, as one
   log.py        one log for many processes
 """

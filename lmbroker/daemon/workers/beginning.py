@@ -12,11 +12,11 @@ LINE = 3
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told first. ``place`` counts from 1, ``folder`` is the tally's, ``lock``
+    """What a worker is told first. ``number`` counts from 1, ``folder`` is the tally's, ``lock``
     that of the log; ``logger`` names a factory of observers where the log is not ours; ``reactor``
     is one of twistd's."""
 
-    place: int
+    number: int
     folder: str
     lock: str
     source: Source

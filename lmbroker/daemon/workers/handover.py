@@ -6,22 +6,26 @@ from typing import Any
 
 from lmbroker.config.file import Source
 from lmbroker.daemon.workers.beginning import write
-from lmbroker.daemon.workers.place import Place
+from lmbroker.daemon.workers.worker_handle import WorkerHandle
 
 PREPARE_SECONDS = 10.0
 """How long those workers that are prepared wait for the others."""
 
 
 class Handover:
-    """Asks ``places`` to prepare for what ``source`` says. ``done`` is called later, with the
+    """Asks ``workers`` to prepare for what ``source`` says. ``done`` is called later, with the
     first problem that there was or ""; it answers with ``commit`` or ``abort``. Raises OSError
     where the system has no file for what they are told; then nobody prepares."""
 
     def __init__(
-        self, source: Source, places: Iterable[Place], reactor: Any, done: Callable[[str], None]
+        self,
+        source: Source,
+        workers: Iterable[WorkerHandle],
+        reactor: Any,
+        done: Callable[[str], None],
     ) -> None:
         self._source = source
-        self._asked = set(places)
+        self._asked = set(workers)
         self._waiting = set(self._asked)
         self._reactor = reactor
         self._done = done
@@ -34,36 +38,36 @@ class Handover:
         self._timer = reactor.callLater(PREPARE_SECONDS, self._late)
         self._look()
 
-    def answered(self, place: Place, problem: str) -> None:
+    def answered(self, worker: WorkerHandle, problem: str) -> None:
         """A worker is prepared, or it refuses."""
-        if place in self._waiting:
+        if worker in self._waiting:
             self._problem = self._problem or problem
-            self._waiting.remove(place)
+            self._waiting.remove(worker)
             self._look()
 
-    def gone(self, place: Place) -> None:
-        """A worker has ended; who comes in its place knows the configuration that holds then."""
-        self._asked.discard(place)
-        self.answered(place, "")
+    def gone(self, worker: WorkerHandle) -> None:
+        """A worker has ended; the one that replaces it knows the configuration that holds then."""
+        self._asked.discard(worker)
+        self.answered(worker, "")
 
-    def commit(self, places: Iterable[Place]) -> None:
-        """Let ``places`` take it over, also those who came meanwhile. Raises OSError, and then
+    def commit(self, workers: Iterable[WorkerHandle]) -> None:
+        """Let ``workers`` take it over, also those who came meanwhile. Raises OSError, and then
         nobody has; ``abort`` comes next."""
-        late = set(places) - self._asked
+        late = set(workers) - self._asked
         self._asked |= late
         self._send("prepare", late)
-        for place in self._asked:
-            place.tell("commit")
+        for worker in self._asked:
+            worker.send("commit")
 
     def abort(self) -> None:
-        for place in self._asked:
-            place.tell("abort")
+        for worker in self._asked:
+            worker.send("abort")
 
-    def _send(self, kind: str, places: Iterable[Place]) -> None:
+    def _send(self, kind: str, workers: Iterable[WorkerHandle]) -> None:
         file = write(self._source)
         try:
-            for place in places:
-                place.tell(kind, file)
+            for worker in workers:
+                worker.send(kind, file)
         finally:
             os.close(file)
 
@@ -73,8 +77,8 @@ class Handover:
         if self._waiting == self._asked and not self._problem:
             self._timer = self._reactor.callLater(PREPARE_SECONDS, self._late)
             return
-        for place in self._waiting:
-            place.late, place.takes = True, False
+        for worker in self._waiting:
+            worker.late, worker.takes = True, False
         self._waiting.clear()
         self._look()
 

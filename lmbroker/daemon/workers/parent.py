@@ -26,8 +26,8 @@ from lmbroker.daemon.workers.accepting import Accepting
 from lmbroker.daemon.workers.beginning import Beginning
 from lmbroker.daemon.workers.handover import Handover
 from lmbroker.daemon.workers.log import Log, SharedFile
-from lmbroker.daemon.workers.place import ENDED, Place
 from lmbroker.daemon.workers.tally import Tally
+from lmbroker.daemon.workers.worker_handle import ENDED, WorkerHandle
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.server import descriptors
@@ -75,7 +75,7 @@ class ParentService(service.MultiService):
         self._observer = observer
         self._logger = logger
         self._reactor_name = reactor_name
-        self._places = [Place(number, self, reactor) for number in range(1, count + 1)]
+        self._workers = [WorkerHandle(number, self, reactor) for number in range(1, count + 1)]
         self._turn = 0
         self._shortage = descriptors.Shortage(reactor)
         self._listeners = Listeners(self, self._listener, self._config)
@@ -117,7 +117,7 @@ class ParentService(service.MultiService):
             self.tally = Tally()
         except OSError as error:
             failure = CannotStart(f"no folder can be made for the counts: {error.strerror}")
-            failure.tell()
+            failure.print_problem()
             raise failure from None
         if self.stream is not None:
             self.stream.share(self._lock)
@@ -132,8 +132,8 @@ class ParentService(service.MultiService):
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
-        for place in self._places:
-            place.start()
+        for worker in self._workers:
+            worker.start()
 
     def _on_signal(self, number: int, act: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: self._reactor.callFromThread(act))
@@ -154,8 +154,8 @@ class ParentService(service.MultiService):
         self._reactor.callFromThread(self._tell_begun, os.dup(descriptor))
 
     def _tell_begun(self, descriptor: int) -> None:
-        for place in self._places:
-            place.tell("log", descriptor)
+        for worker in self._workers:
+            worker.send("log", descriptor)
         os.close(descriptor)
 
     # Connections.
@@ -166,20 +166,20 @@ class ParentService(service.MultiService):
         if endpoint not in server.listen and endpoint not in server.metrics_listen:
             # A reload has brought it, and is under way: the workers go by the old configuration.
             return False
-        count = len(self._places)
+        count = len(self._workers)
         for step in range(count):
             turn = (self._turn + step) % count
-            if self._places[turn].hand(endpoint, connection.fileno()):
+            if self._workers[turn].hand(endpoint, connection.fileno()):
                 self._turn = (turn + 1) % count
                 return True
         return False
 
-    # For the places.
+    # For the handles of the workers.
 
-    def beginning(self, place: int) -> Beginning:
+    def beginning(self, number: int) -> Beginning:
         """What a worker is told first."""
         return Beginning(
-            place=place,
+            number=number,
             folder=self.tally.folder,
             lock=self._lock,
             source=self._source,
@@ -190,7 +190,7 @@ class ParentService(service.MultiService):
     def began(self) -> None:
         """There are other processes than before."""
         try:
-            self.tally.living([os.getpid(), *(place.pid for place in self._living())])
+            self.tally.living([os.getpid(), *(worker.pid for worker in self._living())])
         except OSError as error:
             # Then the process figures are wrong for a while, and nothing else is.
             self.log.error("The tally cannot be written: {why}", why=error.strerror)
@@ -199,7 +199,7 @@ class ParentService(service.MultiService):
         """One more worker serves."""
         for listener in self:
             listener.go_on()
-        if self._served or not all(place.takes for place in self._places):
+        if self._served or not all(worker.takes for worker in self._workers):
             return
         self._served = True
         self.log.info(
@@ -207,44 +207,44 @@ class ParentService(service.MultiService):
             version=__version__,
             count=len(self._config.aliases),
             listen=", ".join(self._config.server.listen),
-            workers=len(self._places),
+            workers=len(self._workers),
         )
 
-    def answered(self, place: Place, problem: str) -> None:
+    def answered(self, worker: WorkerHandle, problem: str) -> None:
         """A worker has prepared for a configuration, or refuses it."""
         if self._handover is not None:
-            self._handover.answered(place, problem)
-        if place.late:
+            self._handover.answered(worker, problem)
+        if worker.late:
             # The others did not wait for it, and serve by that configuration already.
             if problem:
-                place.late = False
+                worker.late = False
                 self.log.error(
                     "Worker {number} cannot go along with the others and begins anew: {problem}",
-                    number=place.number,
+                    number=worker.number,
                     problem=problem,
                 )
-                place.tell("drain")
+                worker.send("drain")
             else:
-                place.caught_up()
+                worker.caught_up()
                 self.serves()
 
-    def ended(self, place: Place, how: str, problem: str) -> None:
+    def ended(self, worker: WorkerHandle, how: str, problem: str) -> None:
         """A worker's process has ended."""
         self.began()
         if self._handover is not None:
-            self._handover.gone(place)
+            self._handover.gone(worker)
         if self._emptied is not None:
             if not self._living() and not self._emptied.called:
                 self._emptied.callback(None)
         elif not self._served:
-            self._give_up(problem or f"worker {place.number} {how}")
+            self._give_up(problem or f"worker {worker.number} {how}")
         else:
             emit = self.log.info if how == ENDED and not problem else self.log.error
             emit(
                 "Worker {number} {how}; another begins in {seconds:g} s",
-                number=place.number,
+                number=worker.number,
                 how=f"could not start: {problem}" if problem else how,
-                seconds=place.restart(),
+                seconds=worker.restart(),
             )
 
     def _give_up(self, problem: str) -> None:
@@ -259,8 +259,8 @@ class ParentService(service.MultiService):
         atexit.register(os._exit, 1)
         self._reactor.stop()
 
-    def _living(self) -> list[Place]:
-        return [place for place in self._places if place.pid]
+    def _living(self) -> list[WorkerHandle]:
+        return [worker for worker in self._workers if worker.pid]
 
     # Reloading.
 
@@ -331,8 +331,8 @@ class ParentService(service.MultiService):
         self._emptied = Deferred()
         await self._delay(self._config.server.drain_delay)
         await super().stopService()
-        for place in self._places:
-            place.stop()
+        for worker in self._workers:
+            worker.stop()
         if self._living():
             self._kill_in(self._config.server.drain_timeout + LATE_SECONDS)
             await self._emptied
@@ -345,8 +345,8 @@ class ParentService(service.MultiService):
         if not seconds:
             return
         self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=seconds)
-        for place in self._places:
-            place.tell("unready")
+        for worker in self._workers:
+            worker.send("unready")
         self._delayed = Deferred()
         timer = self._reactor.callLater(seconds, self._delayed.callback, None)
         try:
@@ -357,17 +357,17 @@ class ParentService(service.MultiService):
     def _hurry(self) -> None:
         if self._delayed is not None:
             self._delayed.cancel()
-        for place in self._places:
-            place.tell("hurry")
+        for worker in self._workers:
+            worker.send("hurry")
         self._kill_in(HURRIED_SECONDS)
 
     def _kill_in(self, seconds: float) -> None:
         self._reactor.callLater(seconds, self._kill)
 
     def _kill(self) -> None:
-        for place in self._living():
-            self.log.error("Worker {number} did not end in time", number=place.number)
-            place.kill()
+        for worker in self._living():
+            self.log.error("Worker {number} did not end in time", number=worker.number)
+            worker.kill()
 
 
 def _untold(error: OSError) -> str:

@@ -38,7 +38,7 @@ def main() -> None:
         writer = LogWriter(lines, direct=lines.regular)
         writer.start()
         atexit.register(writer.settle)
-        observer = JSONLog(writer, config.log_level, worker=beginning.place)
+        observer = JSONLog(writer, config.log_level, worker=beginning.number)
     globalLogBeginner.beginLoggingTo([observer])
     from twisted.internet import reactor
 

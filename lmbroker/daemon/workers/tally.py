@@ -2,8 +2,8 @@
 
 They are ``prometheus_client``'s own. A count is in the file as soon as it is made (what a turn of
 the reactor has brought, at its end), so a worker that dies loses none but of that turn, and who
-asks waits for nobody. Each file belongs to a place among the workers, not to a process: who takes
-the place of a dead worker counts on where that one stopped.
+asks waits for nobody. Each file belongs to the number of a worker, not to a process: who takes
+the number of a dead worker counts on where that one stopped.
 """
 
 import os
@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.values import MultiProcessValue
 
 KINDS = ("counter", "histogram", "gauge_livesum")
-"""The files of a place. Gauges are those of the living."""
+"""The files of one worker. Gauges count only while it lives."""
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where ``prometheus_client`` looks for the folder."""
@@ -38,19 +38,19 @@ class Tally:
         self.folder = tempfile.mkdtemp(prefix="lmbroker-", dir=_memory())
         self._pids: tuple[int, ...] = ()
 
-    def begin(self, place: int) -> None:
-        """Make the files of a place where there are none yet, and let its gauges begin at 0."""
-        mark_process_dead(place, self.folder)
+    def begin(self, number: int) -> None:
+        """Make the files of a worker where there are none yet, and let its gauges begin at 0."""
+        mark_process_dead(number, self.folder)
         for kind in KINDS:
-            path = os.path.join(self.folder, f"{kind}_{place}.db")
+            path = os.path.join(self.folder, f"{kind}_{number}.db")
             if not os.path.exists(path):
                 # Whole at once: somebody may be reading.
                 MmapedDict(path + ".new").close()
                 os.rename(path + ".new", path)
 
-    def end(self, place: int) -> None:
-        """Nobody is at a place: its gauges are nothing, its counts stay."""
-        mark_process_dead(place, self.folder)
+    def end(self, number: int) -> None:
+        """Note that a worker has ended: its gauges go, its counts stay."""
+        mark_process_dead(number, self.folder)
 
     def living(self, pids: Sequence[int]) -> None:
         """Note which processes there are, the parent first."""
@@ -67,10 +67,10 @@ def remove(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def count_at(folder: str, place: int) -> None:
-    """Let all metrics that this process makes from now on count at a place of the tally."""
+def count_at(folder: str, number: int) -> None:
+    """Let all metrics that this process makes from now on count as the worker of this number."""
     os.environ[FOLDER] = folder
-    prometheus_client.values.ValueClass = MultiProcessValue(lambda: place)
+    prometheus_client.values.ValueClass = MultiProcessValue(lambda: number)
 
 
 def merged(folder: str) -> CollectorRegistry:

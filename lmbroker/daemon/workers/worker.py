@@ -55,7 +55,7 @@ class Worker:
         self._ending = False
         self._orphaned = False
         self._line = Line(end, reactor, self._heard, self._gone)
-        tally.count_at(beginning.folder, beginning.place)
+        tally.count_at(beginning.folder, beginning.number)
         self._source = beginning.source
         self._config = config
         self._observer = observer if isinstance(observer, JSONLog) else None
@@ -84,12 +84,12 @@ class Worker:
             broker.privilegedStartService()
             broker.startService()
         except (Exception, SystemExit) as error:
-            self._line.tell("failed", problem_of(error))
+            self._line.send("failed", problem_of(error))
             self._end()
             return
         self._broker = broker
         self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
-        self._line.tell("serving")
+        self._line.send("serving")
 
     def _door(
         self, endpoint: str, factory: Any, reactor: Any, shortage: Shortage
@@ -142,9 +142,9 @@ class Worker:
             broker = self._broker
             self._next = (config, broker.listen_more(config)) if broker is not None else None
         except Exception as error:
-            self._line.tell("refused", problem_of(error))
+            self._line.send("refused", problem_of(error))
         else:
-            self._line.tell("prepared")
+            self._line.send("prepared")
 
     def _on_commit(self, message: Message, file: int) -> None:
         self._steps.run(self._commit)
@@ -186,7 +186,7 @@ class Worker:
         """Somebody wants this process to end: once the parent has sent what is on its way."""
         if not self._leaving:
             self._leaving = True
-            self._line.tell("leaving")
+            self._line.send("leaving")
 
     def _end(self) -> None:
         if not self._ending:

@@ -1,4 +1,4 @@
-"""A place among the workers, and the process that is there."""
+"""The parent's handle of one worker: it starts the process, talks to it, and starts it again."""
 
 import os
 import signal
@@ -33,23 +33,23 @@ ENDED = "has ended"
 
 
 class Parent(Protocol):
-    """What a place needs of the parent."""
+    """What a handle needs of the parent."""
 
     stream: Log | None
     tally: Tally
 
-    def beginning(self, place: int) -> Beginning: ...
+    def beginning(self, number: int) -> Beginning: ...
 
     def began(self) -> None: ...
 
     def serves(self) -> None: ...
 
-    def answered(self, place: "Place", problem: str) -> None: ...
+    def answered(self, worker: "WorkerHandle", problem: str) -> None: ...
 
-    def ended(self, place: "Place", how: str, problem: str) -> None: ...
+    def ended(self, worker: "WorkerHandle", how: str, problem: str) -> None: ...
 
 
-class Place(ProcessProtocol):
+class WorkerHandle(ProcessProtocol):
     """``number`` counts from 1. ``pid`` is 0 while there is no process. ``takes``: its worker
     serves, and wants connections. ``late``: it is to prepare for a configuration by which the
     others serve already."""
@@ -87,10 +87,10 @@ class Place(ProcessProtocol):
         ours, theirs = pair()
         self._line = Line(ours, self._reactor, self._heard, self._hung_up)
         file = write(self._parent.beginning(self.number))
-        self._line.tell("begin", file=file)
+        self._line.send("begin", file=file)
         os.close(file)
         if self._parent.stream is not None:
-            self._line.tell("log", file=self._parent.stream.descriptor)
+            self._line.send("log", file=self._parent.stream.descriptor)
         environ = {name: os.environ[name] for name in os.environ if name not in SYSTEMD}
         environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         command = [sys.executable, "-P", "-m", "lmbroker.workers"]
@@ -124,10 +124,10 @@ class Place(ProcessProtocol):
         self.late = False
         self.takes = not self._stopping and not self._left
 
-    def tell(self, kind: str, file: int | None = None) -> None:
+    def send(self, kind: str, file: int | None = None) -> None:
         """Tell the worker, if there is one."""
         if self._line is not None:
-            self._line.tell(kind, file=file)
+            self._line.send(kind, file=file)
 
     def stop(self) -> None:
         """Let the worker drain, and begin no other."""
@@ -136,7 +136,7 @@ class Place(ProcessProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        self.tell("drain")
+        self.send("drain")
 
     def kill(self) -> None:
         self._process.signalProcess("KILL")
@@ -154,7 +154,7 @@ class Place(ProcessProtocol):
             self._left = True
             # On what it was handed last, the request may still be on its way.
             if self._line is not None:
-                self._reactor.callLater(LEAVE_SECONDS, self._line.tell, "drain")
+                self._reactor.callLater(LEAVE_SECONDS, self._line.send, "drain")
         elif message.kind == "failed":
             self._problem = message.text
 
