@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
+JSON = dict[str, Any]
+"""An object of a JSON text: its fields by name."""
+
 
 class Number(float):
     """A number with the text in which it came, in which it is written again: what a float makes of

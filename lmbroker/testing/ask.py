@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-JSON = dict[str, Any]
+from lmbroker.json_text import JSON
 
 RUN_BY_THE_PROVIDER = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor", "mcp")
 """Beginnings of the types of Anthropic tools that a client is never asked to run."""

@@ -8,7 +8,7 @@ lengths, common formats. ``pattern`` is not looked at.
 import math
 from typing import Any
 
-JSON = dict[str, Any]
+from lmbroker.json_text import JSON
 
 DEEP = 4
 """From this depth on a schema that contains itself is left as early as it lets one."""

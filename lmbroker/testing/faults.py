@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from lmbroker.testing.ask import JSON
+from lmbroker.json_text import JSON
 from lmbroker.testing.wire_anthropic import Anthropic
 from lmbroker.testing.wire_openai import OpenAI
 

@@ -22,15 +22,15 @@ go beyond the order are those which the client SDKs force on every writer: "fact
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from lmbroker import json_text
+from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Frame
 from lmbroker.translation.unified.parts import Citation, ReasoningPart, Signature
 from lmbroker.translation.unified.stream import PartDelta, PartStart, PartStop, StreamEvent
 
 Table = Mapping[str, Mapping[str, str]]
-JSON = dict[str, Any]
 T = TypeVar("T")
 Item = TypeVar("Item")
 

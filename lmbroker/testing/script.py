@@ -4,7 +4,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from lmbroker.testing.ask import JSON, Ask
+from lmbroker.json_text import JSON
+from lmbroker.testing.ask import Ask
 from lmbroker.testing.example import example
 
 WORDS_PER_EVENT = 3

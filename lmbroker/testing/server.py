@@ -16,8 +16,9 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from lmbroker.json_text import JSON
 from lmbroker.testing import faults
-from lmbroker.testing.ask import JSON, read_anthropic, read_completion, read_openai
+from lmbroker.testing.ask import read_anthropic, read_completion, read_openai
 from lmbroker.testing.faults import Scene
 from lmbroker.testing.play import Play
 from lmbroker.testing.script import answer

@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from lmbroker.testing.ask import JSON, Ask
+from lmbroker.json_text import JSON
+from lmbroker.testing.ask import Ask
 from lmbroker.testing.script import Said, chunks, fragments
 
 FINISH = {

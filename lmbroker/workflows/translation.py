@@ -13,9 +13,10 @@ import msgspec
 from lmbroker import envelope, headers, json_text
 from lmbroker.call import Call, Mode, Target, WorkflowName, path_of
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
+from lmbroker.json_text import JSON
 from lmbroker.redaction import redact
 from lmbroker.sse import EVENT_LIMIT
-from lmbroker.translation.dialects.base import JSON, Adapter, Reading, Reply
+from lmbroker.translation.dialects.base import Adapter, Reading, Reply
 from lmbroker.translation.losses import AnswerLosses, Losses, located
 from lmbroker.translation.profiles.profile import profile
 from lmbroker.translation.shared.names import renamed, wire_name

@@ -5,11 +5,12 @@ to remember lives in its Decoder or Encoder, one of each per stream.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses, Losses
 from lmbroker.translation.profiles.profile import Profile
@@ -17,8 +18,6 @@ from lmbroker.translation.unified.request import Request
 from lmbroker.translation.unified.response import Response
 from lmbroker.translation.unified.stream import StreamEvent
 from lmbroker.usage import Usage
-
-JSON = dict[str, Any]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

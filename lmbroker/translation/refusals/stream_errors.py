@@ -5,10 +5,9 @@ from typing import Any
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
 from lmbroker.translation.refusals import error_bodies
-
-JSON = dict[str, Any]
 
 HALF_CALL = ErrorInfo(
     kind="truncated",

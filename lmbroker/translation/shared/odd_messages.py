@@ -11,12 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lmbroker.errors import Refused
-from lmbroker.json_text import encode
+from lmbroker.json_text import JSON, encode
 from lmbroker.translation.shared.fields import Fields
 from lmbroker.translation.shared.left_out import left_out
 from lmbroker.translation.unified.parts import Extra, LossClass
-
-JSON = dict[str, Any]
 
 MOST = 3000
 """Messages of one request that are mended, ten microseconds each: the next one is refused."""

@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 
 from lmbroker import json_text
-
-JSON = dict[str, Any]
+from lmbroker.json_text import JSON
 
 MAX_DEPTH = 100
 """Schemas that nest deeper are treated as not expressible: ours is a recursive walk."""

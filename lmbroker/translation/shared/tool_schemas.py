@@ -13,9 +13,8 @@ changes the schemas that it is given.
 from collections.abc import Collection
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared.schemas import MAX_DEPTH, local, object_schema
-
-JSON = dict[str, Any]
 
 _ONE = frozenset(
     {

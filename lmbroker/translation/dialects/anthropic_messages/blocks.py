@@ -3,6 +3,7 @@
 from typing import Any
 
 from lmbroker import json_text
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared.signature import from_wire
 from lmbroker.translation.unified.parts import (
     Citation,
@@ -13,7 +14,6 @@ from lmbroker.translation.unified.parts import (
     ToolCallPart,
 )
 
-JSON = dict[str, Any]
 _CITATION_KINDS: dict[str, Any] = {
     "web_search_result_location": "url",
     "char_location": "char",

@@ -7,6 +7,7 @@ place; a key of a nested object that has no place of its own is dotted
 was spelled; a backend of this dialect writes extras last, over what it made itself.
 """
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.decode_controls import (
     decode_cache,
     decode_controls,
@@ -27,7 +28,6 @@ from lmbroker.translation.dialects.anthropic_messages.decode_tools import (
     decode_tools,
 )
 from lmbroker.translation.dialects.anthropic_messages.extra_fields import ORIGIN, take_extras
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.shared.fields import Fields, bad_value, missing
 from lmbroker.translation.unified.parts import Extra
 from lmbroker.translation.unified.request import Request

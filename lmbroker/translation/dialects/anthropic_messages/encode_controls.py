@@ -3,8 +3,8 @@
 import msgspec
 
 from lmbroker import json_text
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.shared.reasoning import budget_of, clip, effort_of, fit_budget
 from lmbroker.translation.shared.schemas import anthropic_subset
 from lmbroker.translation.shared.tool_schemas import completed

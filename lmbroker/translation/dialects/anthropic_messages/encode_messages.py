@@ -7,9 +7,9 @@ but for the last one: so the next request of a conversation begins with the byte
 
 from collections.abc import Sequence
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import ORIGIN, Blocks
 from lmbroker.translation.dialects.anthropic_messages.pairing import pair
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.shared.left_out import NO_AUDIO, left_out
 from lmbroker.translation.unified.parts import TextPart, ToolCallPart, ToolResultPart
 from lmbroker.translation.unified.request import Request, Turn

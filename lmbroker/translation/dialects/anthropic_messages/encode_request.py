@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import msgspec
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks, ephemeral
 from lmbroker.translation.dialects.anthropic_messages.encode_controls import (
     Thinking,
@@ -28,7 +29,6 @@ from lmbroker.translation.dialects.anthropic_messages.encode_tools import (
     encode_tools,
     encode_web_search,
 )
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.call_ids import told_apart

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from lmbroker import json_text
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.schemas import MAX_OPTIONAL, MAX_UNIONS, Subset, anthropic_subset
 from lmbroker.translation.shared.tool_schemas import completed_tool

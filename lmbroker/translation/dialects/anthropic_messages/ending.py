@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.response import Stop, StopReason
 from lmbroker.usage import Usage, count_of
-
-JSON = dict[str, Any]
 
 _STOP_REASONS: dict[StopReason, str] = {
     "end": "end_turn",

@@ -1,12 +1,10 @@
 """Errors of the Anthropic dialect, both ways (translation.md 5.1 and 5.2)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from lmbroker.errors import ErrorInfo, Kind
+from lmbroker.json_text import JSON
 from lmbroker.translation.refusals import context_overflow, error_bodies
-
-JSON = dict[str, Any]
 
 KINDS: dict[Kind, tuple[int, str]] = {
     "invalid_request": (400, "invalid_request_error"),

@@ -4,10 +4,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared.left_out import NO_CALL
 from lmbroker.translation.shared.odd_messages import Mended, Mending, written
-
-JSON = dict[str, Any]
 
 ROLES = ("user", "assistant", "system")
 

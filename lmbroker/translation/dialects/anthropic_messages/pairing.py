@@ -5,8 +5,8 @@ A client that shortened its conversation, or whose user broke in, has results wi
 calls without results; no later turn may fail for that.
 """
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
-from lmbroker.translation.dialects.base import JSON
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.json_text import INVALID_JSON
+from lmbroker.json_text import INVALID_JSON, JSON
 from lmbroker.translation.dialects.anthropic_messages.blocks import decode_block, text_at
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     decode_stop,
@@ -13,7 +13,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     tier_of,
 )
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import ARGUMENTS, signature_of
-from lmbroker.translation.dialects.base import JSON, Reading, Reply
+from lmbroker.translation.dialects.base import Reading, Reply
 from lmbroker.translation.refusals import error_bodies
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.shared.answer_ids import MESSAGE, answer_id, call_id, unrepeated

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
-from lmbroker.json_text import decode
+from lmbroker.json_text import JSON, decode
 from lmbroker.sse import Frame
 from lmbroker.translation.dialects.anthropic_messages import ending
 from lmbroker.translation.dialects.anthropic_messages.blocks import (
@@ -38,7 +38,6 @@ from lmbroker.translation.unified.stream import (
     StreamEvent,
 )
 
-JSON = dict[str, Any]
 _DELTAS: dict[str, tuple[str, Any, str]] = {
     "text_delta": ("text", "text", "text"),
     "thinking_delta": ("thinking", "reasoning", "thinking"),

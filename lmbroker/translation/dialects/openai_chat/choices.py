@@ -4,11 +4,11 @@ tell a message in several, its text in the first and its calls in the second."""
 from collections.abc import Sequence
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.content import calls_of, spoken
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared import stop_words
 
-JSON = dict[str, Any]
 _INDICES = (int, str, type(None))
 
 

@@ -2,15 +2,12 @@
 
 from typing import Any, Literal
 
-from lmbroker.json_text import encode
+from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai_chat import reasoning_details
 from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.signature import compact
 from lmbroker.translation.unified.parts import Signature
-
-JSON = dict[str, Any]
-
 
 _HEARD = frozenset(
     (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_args
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.decode_messages import decode_messages
 from lmbroker.translation.dialects.openai_chat.decode_reasoning import REASONING_FIELDS
 from lmbroker.translation.dialects.openai_chat.decode_tools import (

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.refusals import error_bodies
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.unified.counting import tokens_of_bytes

@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 from lmbroker import json_text
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts
 from lmbroker.translation.shared.schemas import meets_openai_strict
 from lmbroker.translation.shared.tool_schemas import completed

@@ -7,7 +7,7 @@ spelled. A dotted name belongs into an object that is there already.
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared.media import data_url
 from lmbroker.translation.unified.parts import (
     AudioPart,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.left_out import (

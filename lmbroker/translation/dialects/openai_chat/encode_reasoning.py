@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.names import carried_id, wire_id

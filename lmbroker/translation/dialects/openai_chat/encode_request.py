@@ -4,7 +4,7 @@ A request that came in this dialect is written as it came; for any other one the
 what the model can do, and ``losses`` hears of everything that it cannot.
 """
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_controls import (
     encode_limit,
     encode_output,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from lmbroker import json_text
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.schemas import meets_openai_strict

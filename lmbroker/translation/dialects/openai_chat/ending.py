@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.response import Stop, StopReason
 from lmbroker.usage import Usage, count_of
-
-JSON = dict[str, Any]
 
 CALLED = ("tool_calls", "function_call")
 """What a backend says when its answer calls something, today and formerly."""

@@ -1,12 +1,10 @@
 """Errors of the OpenAI dialect, both ways (translation.md 5.1 and 5.2)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from lmbroker.errors import ErrorInfo, Kind
+from lmbroker.json_text import JSON
 from lmbroker.translation.refusals import error_bodies
-
-JSON = dict[str, Any]
 
 CONTEXT_LENGTH = "context_length_exceeded"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from lmbroker.translation.dialects.base import JSON
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 

@@ -4,10 +4,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from lmbroker.json_text import arguments
+from lmbroker.json_text import JSON, arguments
 from lmbroker.translation.shared.odd_messages import Mended, Mending, written
-
-JSON = dict[str, Any]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEXTS = ("name", "refusal")

@@ -3,11 +3,9 @@
 
 from typing import Any
 
-from lmbroker.json_text import joined
+from lmbroker.json_text import JSON, joined
 from lmbroker.translation.shared.signature import ANTHROPIC_FORMAT, FOREIGN_FORMAT, compact, to_wire
 from lmbroker.translation.unified.parts import ReasoningPart, Signature
-
-JSON = dict[str, Any]
 
 TEXT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 """Fields in which backends send reasoning as text (the third is GitHub Copilot's, the last that of

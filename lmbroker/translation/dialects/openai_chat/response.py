@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.json_text import arguments, encode
-from lmbroker.translation.dialects.base import JSON, Reading, Reply
+from lmbroker.json_text import JSON, arguments, encode
+from lmbroker.translation.dialects.base import Reading, Reply
 from lmbroker.translation.dialects.openai_chat import ending
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
 from lmbroker.translation.dialects.openai_chat.choices import first_choice, one_choice

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.json_text import decode, joined
+from lmbroker.json_text import JSON, decode, joined
 from lmbroker.sse import Frame
 from lmbroker.translation.dialects.base import Reading
 from lmbroker.translation.dialects.openai_chat import ending, reasoning_details
@@ -62,7 +62,6 @@ from lmbroker.translation.unified.stream import (
 )
 from lmbroker.usage import Usage, later
 
-JSON = dict[str, Any]
 _MALFORMED = ErrorInfo(
     kind="bad_upstream",
     message="the backend sent a stream event that is no chat completion chunk",

@@ -7,10 +7,10 @@ without a finish reason ended inside a tool call.
 """
 
 import re
-from typing import Any
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.openai_chat.content import told_usage
 from lmbroker.translation.dialects.openai_chat.ending import CALLED, decode_stop, decode_usage
@@ -19,7 +19,6 @@ from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage, later
 
-JSON = dict[str, Any]
 DONE = b"[DONE]"
 TERMINATOR = b"data: [DONE]\n\n"
 _FINISHED = re.compile(rb'finish_reason"\s*:\s*[^\sn]')

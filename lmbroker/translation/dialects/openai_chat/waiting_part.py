@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
+from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat import reasoning_details
 from lmbroker.translation.shared.json_scan import ObjectScanner
 
-JSON = dict[str, Any]
 _DELTAS = {
     "reasoning": "reasoning",
     "text": "text",
