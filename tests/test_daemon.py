@@ -389,7 +389,7 @@ def test_the_door_stays_open_for_a_while_that_load_balancers_may_see(daemon, wir
     running = daemon(delay=60)
     assert wire.get(running.port, "/ready")[0] == 200
     running.process.send_signal(signal.SIGTERM)
-    wait_for(running, "the door stays open")
+    wait_for(running, "connections are accepted for")
     assert wire.get(running.port, "/ready")[0] == 503
     assert wire.stream(running.port).read().endswith(b"data: [DONE]\n\n")
     running.process.send_signal(signal.SIGTERM)

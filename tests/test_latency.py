@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lmbroker.call import Backend, Target
-from lmbroker.commands.bench import (
+from lmbroker.commands.cli import main
+from lmbroker.commands.latency import (
     MAX_TOKENS,
     Plan,
     Timing,
@@ -19,7 +20,6 @@ from lmbroker.commands.bench import (
     report,
     surely_between,
 )
-from lmbroker.commands.cli import main
 from lmbroker.routing.aliases import Route
 
 PRACTICE = """

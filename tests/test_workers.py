@@ -417,7 +417,7 @@ def connects(port):
 def test_the_door_of_all_workers_stays_open_for_a_while(several):
     service = several(config=CONFIG.replace("[server]", "[server]\ndrain_delay = 60"))
     service.signal(signal.SIGTERM)
-    logged(service.running, "the door stays open")
+    logged(service.running, "connections are accepted for")
     soon(lambda: service.get("/ready")[0] == 503)
     service.call()
     service.signal(signal.SIGTERM)

@@ -1,6 +1,8 @@
 """``lmbroker explain``: where a call would go and what the backend would get. Calls nobody."""
 
+import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ from lmbroker import envelope, headers
 from lmbroker.call import Backend, Call, Operation, Target
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import operation_url
+from lmbroker.config.file import load
 from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
@@ -29,6 +32,15 @@ _WHY = {
     "least-busy": "the one with the fewest calls under way for its weight first",
     "fastest": "of two drawn by chance, the one where a call would wait less",
 }
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the explanation, with a request from stdin where there is one; returns the exit code.
+    Raises ConfigError or Refused."""
+    body = None if sys.stdin.isatty() or options.no_request else sys.stdin.buffer.read()
+    for line in explain(load(options.config), options.alias, options.client, body or None):
+        print(line)
+    return 0
 
 
 def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:

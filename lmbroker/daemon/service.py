@@ -257,7 +257,9 @@ class BrokerService(service.MultiService):
             self._on_signal(number, self.hurry)
         delay = self._config.server.drain_delay
         if delay and not self._around.led:
-            self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=delay)
+            self.log.info(
+                "Not ready any more; connections are accepted for {seconds} s more", seconds=delay
+            )
             await self._within(Deferred(), delay)
         await super().stopService()
         emptied = self._site.drain()

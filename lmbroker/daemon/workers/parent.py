@@ -344,7 +344,9 @@ class ParentService(service.MultiService):
         """Let the workers serve on for a while although they say that they are not ready."""
         if not seconds:
             return
-        self.log.info("Not ready any more; the door stays open for {seconds} s", seconds=seconds)
+        self.log.info(
+            "Not ready any more; connections are accepted for {seconds} s more", seconds=seconds
+        )
         for worker in self._workers:
             worker.send("unready")
         self._delayed = Deferred()

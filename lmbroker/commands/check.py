@@ -1,0 +1,106 @@
+"""``lmbroker check``: reads a configuration and shows what it amounts to."""
+
+import argparse
+from collections.abc import Iterable, Iterator
+
+from lmbroker.call import paths_of
+from lmbroker.commands.output import report
+from lmbroker.config.config import Config
+from lmbroker.config.endpoints import PRACTICE, operation_url
+from lmbroker.config.file import load
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the warnings and what the configuration amounts to; returns the exit code. Raises
+    ConfigError."""
+    config = load(options.config)
+    for warning in config.warnings:
+        report(f"warning: {warning}")
+    for line in _aligned(_routes(config)):
+        print(line)
+    print()
+    urls = list(_operations(config))
+    for line in (*urls, "") if urls else ():
+        print(line)
+    for line in _connections_to_backends(config):
+        print(line)
+    for endpoint in config.server.listen:
+        print(f"listens on {endpoint}")
+    for endpoint in config.server.metrics_listen:
+        print(f"shows metrics on {endpoint}")
+    for line in _several_workers(config):
+        print(line)
+    return 0
+
+
+def _operations(config: Config) -> Iterator[str]:
+    """The full URL of each operation of each backend."""
+    backends = {
+        target.backend.name: target.backend
+        for alias in config.aliases.values()
+        for target in alias.targets
+        if target.backend.url != PRACTICE
+    }
+    rows = [
+        (
+            backend.name,
+            operation,
+            operation_url(backend.url, path, backend.query, exact=backend.exact_root),
+        )
+        for backend in backends.values()
+        for operation, path in paths_of(backend.dialect)
+    ]
+    return _aligned([("backend", "operation", "url"), *rows]) if rows else iter(())
+
+
+def _connections_to_backends(config: Config) -> Iterator[str]:
+    """The proxies on the way to backends, and the certificates that the broker shows there."""
+    backends = {
+        target.backend.name: target.backend
+        for alias in config.aliases.values()
+        for target in alias.targets
+    }
+    for backend in backends.values():
+        if backend.proxy is not None:
+            password = " (password set)" if backend.proxy.password is not None else ""
+            yield f"backend {backend.name} is reached through {backend.proxy.shown}{password}"
+        if backend.client_cert:
+            yield f"backend {backend.name} is shown a client certificate"
+
+
+def _several_workers(config: Config) -> Iterator[str]:
+    """What several workers mean for the bounds that each of them keeps by itself."""
+    count = config.server.workers
+    if count == 1:
+        return
+    yield f"{count} workers: limits and max_in_flight are those of each"
+    limited = {
+        target.backend.name: target.backend.max_in_flight
+        for alias in config.aliases.values()
+        for target in alias.targets
+        if target.backend.max_in_flight
+    }
+    for name, most in limited.items():
+        yield f"backend {name} gets up to {count * most} calls at once"
+
+
+def _routes(config: Config) -> Iterator[tuple[str, ...]]:
+    """The routing table, its head first; nothing of a secret but where it comes from. Modes
+    only where one differs."""
+    modes = {alias.mode for alias in config.aliases.values()} != {"default"}
+    yield ("alias", "type", "backend", "url", "model", "key", *(["mode"] if modes else []))
+    for alias in config.aliases.values():
+        mode = "" if alias.mode == "default" else alias.mode
+        for target in alias.targets:
+            backend = target.backend
+            key = f"{backend.credential_ref} (set)" if backend.credential else "-"
+            key = "the client's own" if backend.clients_key else key
+            row = (alias.name, backend.dialect, backend.name, backend.url, target.model, key)
+            yield (*row, mode) if modes else row
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()

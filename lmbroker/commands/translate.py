@@ -1,0 +1,126 @@
+"""``lmbroker translate``: translates a request or an answer, offline."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from lmbroker import envelope
+from lmbroker.call import Alias, Backend, Call, Target
+from lmbroker.commands.output import report, report_error, write
+from lmbroker.config.config import ConfigError
+from lmbroker.config.file import load
+from lmbroker.workflows import meet
+from lmbroker.workflows.contract import Workflow
+
+CHUNK = 64 * 1024
+"""Most bytes of a stream that are read at once."""
+
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
+"""The model's name in the first piece of an answer."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Translate what stands on stdin; returns the exit code. Raises ConfigError, or a BrokerError
+    for what cannot be translated."""
+    if options.source == options.goal:
+        report(f"{options.goal} to {options.goal} is passed through: only 'model' is rewritten")
+        return 0
+    client, backend = options.source, options.goal
+    if options.what != "request":
+        client, backend = backend, client
+    alias = _alias(options, backend)
+    if options.what == "request":
+        return _request(options, sys.stdin.buffer.read(), client, alias)
+    stdin: Any = sys.stdin.buffer
+    return _answer(options, iter(lambda: stdin.read1(CHUNK), b""), client, alias)
+
+
+def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
+    """The alias that was named; one of which nothing is known where none was."""
+    if (options.alias is None) != (options.config is None):
+        options.usage_error("--config and --alias need each other")
+    if options.alias is None:
+        backend = Backend(name=dialect, url="http://localhost/v1", dialect=dialect)
+        return Alias(name="", targets=(Target(backend=backend, model=""),))
+    alias = load(options.config).alias(options.alias)
+    if alias is None:
+        raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
+    spoken = [target.backend.dialect for target in alias.targets]
+    if dialect in spoken:
+        chosen = alias.targets[spoken.index(dialect)]
+        alias = msgspec.structs.replace(alias, targets=(chosen,), weights=())
+    else:
+        raise ConfigError(
+            (f"{options.config}: the backend of {alias.name!r} speaks {spoken[0]}, not {dialect}",)
+        )
+    return alias
+
+
+def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias) -> int:
+    head = envelope.read(body)
+    call = _call(client, head.model, body, stream=head.stream)
+    workflow = _workflow(options, call, alias)
+    translated = workflow.outbound().body
+    for path in workflow.dropped:
+        report(f"dropped: {path}")
+    for path in workflow.changed:
+        report(f"changed: {path}")
+    write(translated + b"\n")
+    return 0
+
+
+def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Alias) -> int:
+    """An answer belongs to a request; here to one that asks for nothing but the usage."""
+    first = next(chunks, b"")
+    found = _MODEL.search(first)
+    told = found[1].decode(errors="replace") if found else "model"
+    name = options.model or alias.name or told
+    stream = options.what == "stream"
+    asked = {"model": name, "messages": [{"role": "user", "content": "-"}], "stream": stream}
+    if client == "anthropic":
+        asked["max_tokens"] = 1
+    elif stream:
+        asked["stream_options"] = {"include_usage": True}
+    call = _call(client, name, msgspec.json.encode(asked), stream=stream)
+    workflow = _workflow(options, call, alias)
+    error = None
+    if stream:
+        transform = workflow.transform(now=0)
+        for chunk in chain((first,), chunks):
+            write(transform.feed(chunk))
+        write(transform.close())
+        usage, error = transform.usage, transform.error
+        lost: Any = transform
+    else:
+        whole = workflow.unary(first + b"".join(chunks), now=0)
+        write(whole.body + b"\n")
+        usage = whole.usage
+        lost = whole
+    for path in lost.dropped:
+        report(f"dropped: {path}")
+    for path in lost.changed:
+        report(f"changed: {path}")
+    if usage is not None and usage.estimated and error is None:
+        report("estimated: usage")
+    if error is not None:
+        report_error(error, "error")
+    return 1 if error is not None else 0
+
+
+def _call(client: Any, name: str, body: bytes, *, stream: bool) -> Call:
+    return Call(
+        id="offline", operation="chat", dialect=client, asked=name, body=body, stream=stream
+    )
+
+
+def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow:
+    """The workflow that the broker would choose for ``call``."""
+    target = alias.targets[0]
+    model = options.model or target.model or call.asked
+    target = msgspec.structs.replace(target, model=model)
+    return meet(call, target, mode=options.mode or alias.mode, overrides=alias.overrides(target))
