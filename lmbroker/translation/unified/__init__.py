@@ -1,1 +1,1 @@
-"""The Unified Model: the one language between dialects. It knows no wire format."""
+"""The Unified Model: the types that stand between the dialects. It knows no wire format."""

@@ -1,8 +1,8 @@
 """Estimates of token counts, for where no backend counts (translation.md 7.3).
 
-An estimate is always marked as one. It errs on no side on purpose: coding agents decide by
-these numbers when to compact a conversation. The constants are held by a test against the counts
-of recorded requests.
+An estimate is always marked as one. It is not rounded up or down for safety: coding agents decide
+by these numbers when to compact a conversation. A test compares the constants with the counts of
+recorded requests.
 """
 
 import base64
@@ -38,11 +38,15 @@ TEXT_BYTES = 4.2
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """What a family of models makes of a request, in tokens; fitted to recorded counts, and for
-    images what the vendors document. ``tools_bytes`` are the bytes of a tool's words that a token
-    stands for; ``tools`` is the hidden prompt that comes with the first tool, ``forced`` what a
-    forced tool adds; ``call`` is for each call and each result, ``schema`` for an output schema.
-    ``image`` is for one whose size is not readable."""
+    """Tokens that a family of models counts for the pieces of a request.
+
+    The numbers are fitted to recorded counts; those of images are what the vendors document.
+    ``tools_bytes`` are bytes of tool definitions per token; all other fields are tokens. ``tools``
+    is the hidden prompt that comes with the first tool, ``per_tool`` what each tool adds,
+    ``forced`` what a forced tool adds; ``message`` is for each turn, ``call`` for each call and
+    each result, ``schema`` for an output schema, ``image`` for an image of unknown size and
+    ``page`` for each page of a PDF.
+    """
 
     tools_bytes: float
     tools: int
@@ -77,7 +81,7 @@ OTHERS = Rates(
     image=765,
     page=1000,
 )
-"""OpenAI's, which other vendors are nearest to."""
+"""The rates of OpenAI's models, which those of other vendors are nearest to."""
 
 PATCH = 28
 """Pixels that a token of Claude's images is wide and high."""
@@ -100,8 +104,8 @@ _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
 
 def so_far(known: Usage | None, estimate_input: Callable[[], int], told: int) -> Usage:
-    """The counts of an answer that is not whole: what the backend told of them, and of ``told``
-    bytes of text what they are worth."""
+    """The token counts of an answer that was cut off: those that the backend sent, and at least
+    the estimate of ``told`` bytes of text for the output."""
     output = tokens_of_bytes(told)
     if known is None:
         return Usage(input=estimate_input(), output=output, estimated=True)
@@ -111,13 +115,13 @@ def so_far(known: Usage | None, estimate_input: Callable[[], int], told: int) ->
 
 
 def tokens_of_bytes(size: int) -> int:
-    """The tokens of ``size`` bytes of UTF-8 text."""
+    """The estimated tokens of ``size`` bytes of UTF-8 text, rounded up."""
     return math.ceil(size / BYTES_PER_TOKEN)
 
 
 def estimate_body(body: bytes) -> int:
-    """The tokens of a request of which only the bytes are at hand: long runs without any space are
-    data of images and files, and count as an image each."""
+    """The estimated input tokens of a request of which only the bytes are known. Long runs without
+    a space are base64 of images and files, and count as one image each."""
     size, images = len(body), 0
     if size > DATA_BYTES and b"base64" in body:
         for length in _data_in(body):
@@ -127,8 +131,9 @@ def estimate_body(body: bytes) -> int:
 
 
 def _data_in(body: bytes) -> Iterator[int]:
-    """The lengths of the runs of at least ``DATA_BYTES`` that may be base64. Each covers a whole
-    block of half that length: a search would look at each byte again and again."""
+    """Yield the lengths of the runs of at least ``DATA_BYTES`` that may be base64. Such a run
+    covers a whole block of half that length, so only blocks are examined: a regular expression
+    would scan each byte several times."""
     step = DATA_BYTES // 2
     run = 0
     before = b""
@@ -149,7 +154,7 @@ def _data_in(body: bytes) -> Iterator[int]:
 
 
 def estimate_input(request: Request, model: str = "") -> int:
-    """The input tokens of a whole request to ``model``."""
+    """The estimated input tokens of ``request`` when it is sent to ``model``."""
     name = model.lower()
     rates = CLAUDE if "claude" in name else OTHERS
     count = _Count(rates, NEW_CLAUDE_IMAGE if _NEW_CLAUDE.search(name) else CLAUDE_IMAGE)
@@ -168,7 +173,7 @@ def estimate_input(request: Request, model: str = "") -> int:
 
 
 class _Count:
-    """Adds up one request; sizes of texts are rounded once, at the end."""
+    """Adds up the tokens of one request; sizes of texts are rounded once, at the end."""
 
     def __init__(self, rates: Rates, image: tuple[int, int]) -> None:
         self.rates = rates

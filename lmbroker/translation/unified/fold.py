@@ -1,14 +1,14 @@
-"""Stream events -> answer and back.
+"""Stream events -> whole answer, and back.
 
 ``fold(unfold(r)) == r`` for every answer in *normal form*, and folding brings any stream there:
 
 * a text or reasoning part is one part however many deltas it came in; surrogate halves that
   met are one character;
-* a tool call that was told as text has ``raw_args`` and, where that text is a JSON object,
-  ``args``; one that was told as an object has ``args`` only; one that was told nothing has
+* a tool call whose arguments came as text has ``raw_args`` and, where that text is a JSON object,
+  ``args``; one whose arguments came as an object has ``args`` only; one without arguments has
   ``args == {}``;
 * where a part has a signature it stands once;
-* ``cache``, ``extras`` and ``at`` are words of requests; no stream carries them.
+* ``cache``, ``extras`` and ``at`` belong to requests; no stream carries them.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ TRUNCATED = ErrorInfo(
     message="upstream closed the stream before completing the response",
     code="upstream_stream_truncated",
 )
-"""What every broken-off stream says, to whomever it is told."""
+"""The error of every stream that ended before its terminal event, for clients and records."""
 
 
 class Folder:
@@ -60,7 +60,7 @@ class Folder:
         self._citations: list[Citation] = []
 
     def feed(self, event: StreamEvent) -> None:
-        """Take one event in. Raises Broken for ``Error``."""
+        """Add one event. Raises Broken for ``Error``."""
         if isinstance(event, PartDelta):
             if isinstance(event.value, str):
                 self._pieces.append(event.value)
@@ -99,7 +99,7 @@ class Folder:
         )
 
     def _close(self) -> None:
-        """The open part is whole."""
+        """Finish the open part and add it to the answer."""
         part = self._skeleton
         if part is None:
             return
@@ -127,7 +127,7 @@ class Folder:
 
 
 def fold(events: Iterable[StreamEvent]) -> Response:
-    """The answer that ``events`` tell. Raises Broken on ``Error`` or when the end is missing."""
+    """The answer that ``events`` make. Raises Broken on ``Error`` or when the end is missing."""
     folder = Folder()
     for event in events:
         folder.feed(event)
@@ -135,10 +135,10 @@ def fold(events: Iterable[StreamEvent]) -> Response:
 
 
 def unfold(response: Response) -> list[StreamEvent]:
-    """``response`` as the stream that would have told it."""
+    """The stream events that would have carried ``response``."""
     usage = response.usage
     if usage is not None:
-        # What clients show from the first event on: the prompt, of which nothing is answered yet.
+        # Clients show the counts of the first event at once: the prompt's, and no output yet.
         usage = msgspec.structs.replace(usage, output=0, reasoning=None)
     events: list[StreamEvent] = [
         Start(response.id, response.model, usage, response.created, response.tier)

@@ -13,7 +13,7 @@ LossClass = Literal["none", "change", "drop", "refuse", "refuse_soft"]
 
 
 class Extra(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that the Unified Model has no word for.
+    """A field that the Unified Model has no field for.
 
     ``origin`` is the dialect, ``name`` the key at its place, ``path`` the place in the client's
     naming (``messages[].name``). ``loss`` is what happens where it cannot be carried: ``none``
@@ -38,11 +38,15 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Base64(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that stand in the request itself: ``data`` is base64, ``media_type`` its MIME type."""
+
     media_type: str
     data: str
 
 
 class Url(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that the backend fetches from ``url``, or reads from it where it is a data URL."""
+
     url: str
 
 
@@ -54,12 +58,18 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlainText(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that is text: the text itself, not base64."""
+
     text: str
     media_type: str = "text/plain"
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
-    """``start`` and ``end`` count code points of the part's own text, where known."""
+    """A source of a text.
+
+    ``start`` and ``end`` are offsets into the part's own text in code points, where known. ``raw``
+    is the citation as the dialect ``origin`` wrote it.
+    """
 
     kind: Literal["url", "char", "page", "block", "search_result", "file", "other"]
     url: str | None = None
@@ -72,7 +82,7 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """Proof of who reasoned (translation.md 4.6); only ``origin`` can check it.
+    """Proof of which vendor reasoned (translation.md 4.6); only ``origin`` can check it.
 
     ``origin`` is ``anthropic`` or ``responses``, or what an OpenAI-compatible backend sent:
     ``openai`` (plain text; ``value`` is empty, or the JSON text of the object that the field
@@ -87,6 +97,12 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Text, or the text of a refusal where ``refusal`` is set.
+
+    ``citations`` are the sources of the text, in the order of the wire; ``cache`` is a prompt-cache
+    mark behind it.
+    """
+
     text: str
     citations: tuple[Citation, ...] = ()
     cache: Cache | None = None
@@ -95,6 +111,9 @@ class TextPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
+    """An image; ``detail`` is how closely OpenAI models look at it (``low``, ``high``,
+    ``auto``)."""
+
     source: Base64 | Url | FileRef
     detail: str | None = None
     cache: Cache | None = None
@@ -102,6 +121,12 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A document of any format, or one given as text and images (a tuple).
+
+    ``title`` and ``context`` are shown to the model; ``filename`` may stand for a missing title.
+    ``citations_on``: the client asked for citations of this document.
+    """
+
     source: "Base64 | Url | FileRef | PlainText | tuple[TextPart | ImagePart, ...]"
     title: str | None = None
     context: str | None = None
@@ -112,15 +137,17 @@ class DocumentPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudioPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Audio as base64 in ``data``; ``format`` is its encoding (``wav``, ``mp3``)."""
+
     format: str
     data: str
     extras: tuple[Extra, ...] = ()
 
 
 class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Thinking or reasoning; ``redacted`` set means opaque data and no text.
+    """Reasoning of a model: readable ``text``, or opaque data in ``redacted`` and no text.
 
-    ``at`` places a part that does not stand before everything else of its turn:
+    ``at`` is the place of a part that does not stand before everything else of its turn:
     (code points of text before it, tool calls before it).
     """
 
@@ -132,10 +159,11 @@ class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A call. ``args`` is the parsed object; None means that ``raw_args`` is no JSON object.
+    """A model's call of a tool.
 
-    ``raw_args`` is the text as it came (a dialect that has text gets it back), None where the
-    source had an object.
+    ``args`` is the parsed object; None means that ``raw_args`` is no JSON object. ``raw_args`` is
+    the text as it came, for dialects that write arguments as text; None where the source had an
+    object. ``id`` is "" where the backend gave none.
     """
 
     id: str
@@ -148,7 +176,10 @@ class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
-    """Something only its own dialect understands (server tools, compaction, search results)."""
+    """A block that only its own dialect understands (server tools, compaction, search results).
+
+    ``origin`` is that dialect, ``type`` the type of the block and ``raw`` the block itself.
+    """
 
     origin: str
     type: str
@@ -157,7 +188,11 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolResultPart(msgspec.Struct, frozen=True, kw_only=True):
-    """``parts`` None: the result had no content at all; ``as_text``: it came as a plain string."""
+    """What a tool answered to the call ``call_id``.
+
+    ``parts`` None: the result had no content at all. ``as_text``: it came as a plain string.
+    ``is_error`` None: the client did not say whether the tool failed.
+    """
 
     call_id: str
     parts: tuple["TextPart | ImagePart | DocumentPart | OpaquePart", ...] | None = None

@@ -1,11 +1,11 @@
-"""The Unified Model of a request: what a client asks, in no dialect's words.
+"""The Unified Model of a request: what a client asks, in the terms of no dialect.
 
 Everything here is immutable. Source of the shapes: translation.md section 1.
 
 ``paths`` maps a field of this model to the name that the client used for it, so that a loss
-can be told in the client's own words (``stop`` is ``stop_sequences`` to an Anthropic client).
-``extras`` hold what a dialect says and this model has no word for; the same dialect on the
-other end gets them back, any other end reports or refuses them by their ``loss``.
+is reported under that name (``stop`` is ``stop_sequences`` to an Anthropic client). ``extras`` hold
+the fields of a dialect that this model has none for; a backend of the same dialect gets them back,
+for any other they are reported or refused by their ``loss``.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ ReasoningMode = Literal["off", "between_tools", "adaptive", "budget"]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """Sampling parameters; None where the client did not set one."""
+
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -30,7 +32,12 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
-    """How much the model shall reason: by mode, by effort or by a token budget."""
+    """How much the model shall reason: by mode, by effort or by a token budget.
+
+    ``budget`` is the most tokens of reasoning. ``display`` says whether the client gets a summary
+    of the reasoning or none. ``replay_all``: the model is to see the reasoning of all earlier
+    turns.
+    """
 
     mode: ReasoningMode | None = None
     effort: Effort | None = None
@@ -40,6 +47,11 @@ class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON that the answer must be: any object, or a value of ``schema``.
+
+    ``name`` and ``description`` are shown to the model; ``strict`` False: the schema is advice.
+    """
+
     kind: Literal["json_object", "json_schema"]
     name: str | None = None
     description: str | None = None
@@ -49,9 +61,13 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that the client offers; of a ``server`` one, which the provider runs, ``raw`` says
-    how. ``standing``: the conversation has taken it back (``withdrawn``), or defined it
-    (``inline``)."""
+    """A tool that the client offers.
+
+    ``kind``: ``function`` takes an object that follows ``schema``; ``custom`` takes text, which
+    ``grammar`` may describe; ``server`` is run by the provider and stands in ``raw`` as it came.
+    ``deferred``: the model finds it by a search and need not know it from the start. ``standing``:
+    a message of the conversation has removed it (``withdrawn``) or defined it (``inline``).
+    """
 
     kind: Literal["function", "custom", "server"]
     name: str
@@ -67,6 +83,12 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the model must, may or must not call tools, and which.
+
+    ``name`` and ``kind`` are those of the tool of mode ``named``. ``allowed`` names the only tools
+    that may be called, None for all. ``raw`` is the choice as it came, for the same dialect.
+    """
+
     mode: Literal["auto", "none", "required", "named"]
     name: str | None = None
     kind: Literal["function", "custom"] = "function"
@@ -75,7 +97,11 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One speaker's contiguous parts; tool results live in a user turn."""
+    """One message of the conversation; tool results stand in a user turn.
+
+    ``name`` tells participants of one role apart. ``phase`` is what the model said of its own
+    message: a comment on its work, or the answer.
+    """
 
     role: Literal["user", "assistant", "system"]
     parts: tuple[Part, ...]
@@ -85,15 +111,27 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How the prompt is cached: ``auto`` where the vendor chooses the breakpoints.
+
+    ``ttl`` is the lifetime as the client wrote it, None for the vendor's default; ``raw`` is the
+    field as it came, for the same dialect.
+    """
+
     mode: Literal["auto", "explicit"]
     ttl: str | None = None
     raw: Any = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. ``system`` holds only leading instructions; later ones are system turns.
-    ``later_effort`` is the effort that the last of these asked for: it wins over the one in
-    ``reasoning``."""
+    """A client's request for a chat completion or a message.
+
+    ``dialect`` is the client's, ``model`` the name that it asked for. ``system`` holds only leading
+    instructions; later ones are system turns. ``later_effort`` is the effort that the last of these
+    asked for: it wins over the one in ``reasoning``. ``max_tokens`` limits the answer, in tokens.
+    ``stream_usage``: the stream is to end with a usage chunk. ``user_id`` is the client's own id of
+    the person who asks. ``legacy_functions``: tools came as ``functions``, so calls go back as
+    ``function_call``.
+    """
 
     dialect: str
     model: str
@@ -118,5 +156,5 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     paths: Mapping[str, str] = {}
 
     def path(self, field: str) -> str:
-        """The client's own name for ``field`` of this model."""
+        """The name that the client used for ``field`` of this model."""
         return self.paths.get(field, field)

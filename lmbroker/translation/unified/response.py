@@ -21,7 +21,11 @@ StopReason = Literal[
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it ended; ``raw`` is the backend's own word, ``details`` its explanation."""
+    """Why an answer ended.
+
+    ``sequence`` is the stop sequence that ended it. ``raw`` is the reason as the backend wrote it,
+    ``details`` its explanation.
+    """
 
     reason: StopReason
     sequence: str | None = None
@@ -30,6 +34,13 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend's whole answer.
+
+    ``id`` and ``model`` are as the backend gave them, "" where it gave none; ``created`` is unix
+    seconds; ``usage`` is None where the backend counted nothing; ``tier`` is the service tier that
+    served the request.
+    """
+
     id: str
     model: str
     created: int | None = None

@@ -2,7 +2,7 @@
 
 The law: ``Start (PartStart(i) PartDelta(i)* PartStop(i))* (Finish | Error)`` with i = 0, 1, 2, ...
 without gaps, at most one part open at a time, ``Ping`` and ``UsageUpdate`` anywhere between.
-``Error`` may stand anywhere and leaves an open part open. ``grammar.EventChecker`` holds it.
+``Error`` may stand anywhere and leaves an open part open. ``grammar.EventChecker`` checks it.
 
 Events are small and made for every token, hence positional structs.
 """
@@ -25,7 +25,8 @@ from lmbroker.usage import Usage
 
 
 class Start(msgspec.Struct, frozen=True):
-    """First event. ``id`` as the backend gave it, "" where it gave none."""
+    """The first event of a stream. ``id`` is as the backend gave it, "" where it gave none;
+    ``created`` is unix seconds."""
 
     id: str
     model: str
@@ -46,8 +47,11 @@ class PartStart(msgspec.Struct, frozen=True):
 
 
 class PartDelta(msgspec.Struct, frozen=True):
-    """``text``, ``reasoning`` and ``args`` carry a str, ``signature`` a Signature (once, whole),
-    ``citation`` a Citation, ``refusal`` a str of a refused answer's text."""
+    """More of the open part ``index``.
+
+    ``value`` is a str for ``text``, ``reasoning`` and ``args``, a Signature for ``signature`` (sent
+    once, whole), a Citation for ``citation``.
+    """
 
     index: int
     kind: Literal["text", "reasoning", "args", "signature", "citation"]
@@ -55,17 +59,19 @@ class PartDelta(msgspec.Struct, frozen=True):
 
 
 class PartStop(msgspec.Struct, frozen=True):
+    """The open part ``index`` is complete."""
+
     index: int
 
 
 class UsageUpdate(msgspec.Struct, frozen=True):
-    """Cumulative counts; the last one wins."""
+    """Token counts of the answer so far, cumulative: the last one counts."""
 
     usage: Usage
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """The backend lives but has nothing to say."""
+    """The backend is alive and has nothing to send."""
 
 
 class Finish(msgspec.Struct, frozen=True):
