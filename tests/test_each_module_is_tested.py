@@ -50,6 +50,7 @@ ELSEWHERE = {
         "translation.shared.answer_ids": "test_laws",
         "translation.shared.attribution": "test_taken_out",
         "translation.shared.call_ids": "test_clients_side",
+        "translation.shared.instructions": "test_request_anthropic_to_openai",
         "translation.shared.left_out": "test_request_anthropic_to_openai",
         "translation.shared.readable": "test_request_anthropic_to_openai",
         "translation.shared.reasoning": "test_reasoning_replay test_thinking_off",

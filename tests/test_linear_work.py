@@ -643,6 +643,7 @@ SMALL = frozenset(
         "translation.refusals.context_overflow.told_apart",
         "translation.refusals.wordings.any_of",
         "translation.shared.call_ids.told_apart",
+        "translation.shared.instructions.must_call",
         "translation.shared.reasoning.budget_of",
         "translation.shared.reasoning.clip",
         "translation.shared.reasoning.effort_of",

@@ -22,6 +22,7 @@ from lmbroker import body_bounds, redaction
 from lmbroker.broker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker.broker import Broker
 from lmbroker.call import Call, Caller, Dialect, Operation, Record
+from lmbroker.config.models import MODES
 from lmbroker.envelope import read
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
@@ -41,8 +42,6 @@ from lmbroker.server.resource import (
 )
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import model_list
-
-MODES = ("default", "strict", "lenient")
 
 LARGE_CODED = 16 * 1024
 """Compressed bodies from this length on are decoded in a thread: smaller ones expand to some

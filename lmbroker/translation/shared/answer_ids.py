@@ -9,20 +9,21 @@ from hashlib import sha256
 
 import msgspec
 
-from lmbroker.translation.shared.names import carried_id
+from lmbroker.translation.shared.names import base62, carried_id
 from lmbroker.translation.unified.parts import Part, ToolCallPart
 
 COMPLETION = "chatcmpl-"
 MESSAGE = "msg_"
 
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_MADE_UP_DIGITS = 24
+"""Base62 digits of an id that the broker makes up."""
 
 
 def answer_id(prefix: str, id: str, request_id: str) -> str:
     """``id`` with the other dialect's prefix swapped for ``prefix``; 24 base62 digits where the
     backend gave none."""
     rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE)
-    return prefix + (rest or _digits(request_id))
+    return prefix + (rest or base62(sha256(request_id.encode()).digest(), _MADE_UP_DIGITS))
 
 
 def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -> str:
@@ -48,12 +49,3 @@ def unrepeated(parts: Iterable[Part]) -> list[Part]:
             seen.add(part.id)
         out.append(part)
     return out
-
-
-def _digits(text: str) -> str:
-    number = int.from_bytes(sha256(text.encode()).digest(), "big")
-    digits = []
-    for _ in range(24):
-        number, digit = divmod(number, 62)
-        digits.append(_BASE62[digit])
-    return "".join(digits)

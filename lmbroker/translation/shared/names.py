@@ -81,18 +81,23 @@ def wire_id(id: str, pattern: str) -> str:
     long = f"call_{digest.hex()[:24]}"
     if re.search(pattern, long):
         return long
-    number = int.from_bytes(digest, "big")
-    digits = []
-    for _ in range(_SHORT_ID):
-        number, digit = divmod(number, len(_BASE62))
-        digits.append(_BASE62[digit])
-    return "".join(digits)
+    return base62(digest, _SHORT_ID)
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
     """The way back for names that ``wire_name`` changed: name as sent -> the client's name."""
     sent = ((wire_name(name), name) for name in names)
     return {wire: name for wire, name in sent if wire != name}
+
+
+def base62(digest: bytes, length: int) -> str:
+    """The last ``length`` base62 digits of ``digest`` read as one number, lowest digit first."""
+    number = int.from_bytes(digest, "big")
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(_BASE62))
+        digits.append(_BASE62[digit])
+    return "".join(digits)
 
 
 def _mark(pattern: str) -> bytes:

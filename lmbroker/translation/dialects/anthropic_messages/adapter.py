@@ -11,7 +11,6 @@ from lmbroker.translation.dialects.anthropic_messages import (
 from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.translation.dialects.anthropic_messages.tap import AnthropicTap
-from lmbroker.translation.dialects.base import Decoder, Encoder, Reading, Reply, Tap
 
 
 class AnthropicMessages:
@@ -27,15 +26,9 @@ class AnthropicMessages:
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
     overflow_told = staticmethod(errors.overflow_told)
-
-    def decoder(self, reading: Reading | None = None) -> Decoder:
-        return AnthropicDecoder(reading)
-
-    def encoder(self, reply: Reply) -> Encoder:
-        return AnthropicEncoder(reply)
-
-    def tap(self, choices: int = 1) -> Tap:
-        return AnthropicTap()
+    decoder = AnthropicDecoder
+    encoder = AnthropicEncoder
+    tap = AnthropicTap
 
     def ping(self, started: bool) -> bytes:
         return stream_encode.PING if started else stream_encode.COMMENT

@@ -2,19 +2,14 @@
 
 import msgspec
 
-from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
+from lmbroker.translation.shared.instructions import JSON_LINE, follow_schema
 from lmbroker.translation.shared.reasoning import budget_of, clip, effort_of, fit_budget
 from lmbroker.translation.shared.schemas import anthropic_subset
 from lmbroker.translation.shared.tool_schemas import completed
 from lmbroker.translation.unified.parts import DocumentPart, ToolResultPart
 from lmbroker.translation.unified.request import Reasoning
-
-JSON_LINE = "Answer with one valid JSON object and nothing else."
-SCHEMA_LINE = (
-    "Answer with one valid JSON value that conforms to this JSON schema, and nothing else:"
-)
 
 LEAST_TOP_P = 0.95
 """Least ``top_p`` that models up to 4.6 take while they think (vendor documentation)."""
@@ -186,8 +181,7 @@ def encode_output(blocks: Blocks, prefilled: bool) -> tuple[JSON | None, str]:
                 schema = {**schema, "description": output.description}
             return {"type": "json_schema", "schema": schema}, ""
     blocks.change("output_schema")
-    text = json_text.encode(output.schema).decode()
-    return None, f"{SCHEMA_LINE}\n{text}"
+    return None, follow_schema(output.schema)
 
 
 def _cites(blocks: Blocks) -> bool:

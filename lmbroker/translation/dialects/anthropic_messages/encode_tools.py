@@ -7,6 +7,7 @@ import msgspec
 from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
+from lmbroker.translation.shared.instructions import must_call
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.schemas import MAX_OPTIONAL, MAX_UNIONS, Subset, anthropic_subset
 from lmbroker.translation.shared.tool_schemas import completed_tool
@@ -145,7 +146,7 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
         if profile.forced_tools_fallback == "refuse":
             blocks.refuse("tool_choice", "the model cannot be made to call a tool")
         blocks.change("tool_choice")
-        instruction = _must(wire_name(choice.name) if choice.name is not None else None)
+        instruction = must_call(wire_name(choice.name) if choice.name is not None else None)
         forced, wire = False, {"type": "auto"}
     elif choice is not None and choice.mode == "named":
         wire = {"type": "tool", "name": wire_name(choice.name or "")}
@@ -173,12 +174,6 @@ def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:
     if not any(tool.name == name for tool in blocks.request.tools):
         return False
     return all(tool["name"] != wire_name(name) for tool in tools)
-
-
-def _must(name: str | None) -> str:
-    if name is None:
-        return "You must call at least one of the available tools in your next answer."
-    return f"You must call the tool {name} in your next answer."
 
 
 def _native_choice(blocks: Blocks) -> Choice:

@@ -30,7 +30,7 @@ _LINES = 3
 
 
 class AnthropicTap:
-    """See ``base.Tap``."""
+    """See ``base.Tap``. ``choices`` is always one in this dialect and is not looked at."""
 
     __slots__ = (
         "_bytes",
@@ -44,7 +44,7 @@ class AnthropicTap:
         "stopped",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int = 1) -> None:
         self.started = False
         self.complete = False
         self.heard = True

@@ -1,7 +1,6 @@
 """The OpenAI Chat Completions dialect, as the rest of the house sees it."""
 
 from lmbroker.errors import ErrorInfo
-from lmbroker.translation.dialects.base import Decoder, Encoder, Reading, Reply, Tap
 from lmbroker.translation.dialects.openai_chat import (
     decode_request,
     encode_request,
@@ -27,15 +26,9 @@ class OpenAIChat:
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
     overflow_told = staticmethod(errors.overflow_told)
-
-    def decoder(self, reading: Reading | None = None) -> Decoder:
-        return OpenAIDecoder(reading)
-
-    def encoder(self, reply: Reply) -> Encoder:
-        return OpenAIEncoder(reply)
-
-    def tap(self, choices: int = 1) -> Tap:
-        return OpenAITap(choices)
+    decoder = OpenAIDecoder
+    encoder = OpenAIEncoder
+    tap = OpenAITap
 
     def ping(self, started: bool) -> bytes:
         return stream_encode.PING

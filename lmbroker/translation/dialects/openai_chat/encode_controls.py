@@ -2,16 +2,11 @@
 
 from hashlib import sha256
 
-from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts
+from lmbroker.translation.shared.instructions import JSON_LINE, follow_schema
 from lmbroker.translation.shared.schemas import meets_openai_strict
 from lmbroker.translation.shared.tool_schemas import completed
-
-JSON_LINE = "Answer with one valid JSON object and nothing else."
-SCHEMA_LINE = (
-    "Answer with one valid JSON value that conforms to this JSON schema, and nothing else:"
-)
 
 FORMAT_NAME = "output"
 """Name of an output format that has none: OpenAI wants one."""
@@ -97,8 +92,7 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
     if not profile.structured_outputs:
         parts.change("output_schema")
         form = {"type": "json_object"} if profile.json_object else None
-        text = json_text.encode(output.schema).decode()
-        return form, f"{SCHEMA_LINE}\n{text}"
+        return form, follow_schema(output.schema)
     strict = output.strict is not False and meets_openai_strict(schema)
     if removed or (output.strict is not False and not strict):
         parts.change("output_schema")

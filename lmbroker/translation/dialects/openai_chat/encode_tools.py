@@ -7,6 +7,7 @@ import msgspec
 from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts
+from lmbroker.translation.shared.instructions import must_call
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.schemas import meets_openai_strict
 from lmbroker.translation.shared.tool_schemas import completed_tool
@@ -132,7 +133,7 @@ def encode_choice(parts: Parts, tools: list[JSON]) -> Choice:
         if profile.forced_tools_fallback == "refuse":
             parts.refuse("tool_choice", "the model cannot be made to call a tool")
         parts.change("tool_choice")
-        instruction = _must(wire_name(choice.name) if choice.name is not None else None)
+        instruction = must_call(wire_name(choice.name) if choice.name is not None else None)
     elif choice is not None and choice.mode == "named":
         kind, name = choice.kind, wire_name(choice.name or "")
         wire["tool_choice"] = {"type": kind, kind: {"name": name}}
@@ -157,9 +158,3 @@ def _thinks(parts: Parts) -> bool:
     if asked is None or parts.profile.never_think:
         return False
     return asked.mode not in (None, "off") or asked.effort not in (None, "none")
-
-
-def _must(name: str | None) -> str:
-    if name is None:
-        return "You must call at least one of the available tools in your next answer."
-    return f"You must call the tool {name} in your next answer."
