@@ -1,4 +1,4 @@
-"""What could not be carried to the other dialect, where, and how loudly to say so.
+"""What cannot be carried to the other dialect, and whether that is reported or refused.
 
 Classes (translation.md 0.2): B is dropped, and reported in ``x-lmbroker-dropped``, or changed
 (approximated), and reported in ``x-lmbroker-changed``; C is refused with a 400 before any backend
@@ -14,28 +14,30 @@ from lmbroker.errors import Refused
 from lmbroker.translation.unified.parts import Extra
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
-"""The name of a type that a refusal repeats: anything else may be what a client wants nobody to
-read."""
+"""The name of a type that a refusal may repeat: any other text may be confidential."""
 
 HEADER_NAMES = 20
 """At most so many paths in the header, then ``+N``."""
 
 _INDEX = re.compile(r"\[\d+\]")
 _PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,96}")
-"""A path that may be told: a backend chooses the names of its fields."""
+"""A path that may be reported: a backend chooses the names of its fields."""
 _MOST = 64
 """Paths that are kept of one answer."""
 
 
 def listed(paths: Sequence[str]) -> str:
-    """``paths`` in one text: the first of them, and how many more there are."""
+    """``paths`` as the value of a header: the first ``HEADER_NAMES``, and how many more there
+    are."""
     text = ",".join(paths[:HEADER_NAMES])
     return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
 
 def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
-    """``refusal`` with the indices of the first place in the client's ``body`` that ``refused``
-    (a path with ``[]``, and the word that stands there, "" for any) can mean."""
+    """``refusal`` with real indices in its path: those of the first matching place in ``body``.
+
+    ``refused`` is a path with ``[]`` and the text that stands there, "" for any.
+    """
     path, said = refused
     found = _first(body, _STEP.findall(path), "", said)
     if found is None:
@@ -69,7 +71,7 @@ _STEP = re.compile(r"[^.\[\]]+|\[\]")
 
 
 def in_answer(paths: Iterable[str]) -> tuple[str, ...]:
-    """``paths`` of an answer, told apart from those of a request."""
+    """``paths`` of an answer with the prefix ``answer.``, which those of a request lack."""
     return tuple(f"answer.{path}" for path in paths)
 
 
@@ -91,7 +93,7 @@ class Losses:
         """The path that was refused for being lost, and the client's word there."""
 
     def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
-        """Take over what another process has found, in the place of what is known."""
+        """Replace the losses with those that another process has found."""
         self._dropped = dict.fromkeys(dropped)
         self._changed = dict.fromkeys(changed)
         self._paths = {**self._dropped, **self._changed}

@@ -1,10 +1,10 @@
 """What a backend's model can do (translation.md 0.3).
 
-Encoders ask a profile instead of guessing from a model's name. ``profile`` resolves one: what is
+Encoders read a profile instead of guessing from a model's name. ``profile`` resolves one: what is
 known of the model's family, then of the host that serves it, then what the configuration says.
 
-A built-in row is a guess. It may choose between two ways of saying a thing, and it never takes a
-capability away: what a backend does not take, it says itself, and the broker learns it.
+A built-in row is a guess. It may choose between two ways to write a request, and it never takes a
+capability away: a backend refuses what it does not take, and the broker learns from the refusal.
 """
 
 import re
@@ -19,19 +19,30 @@ from lmbroker.translation.profiles.hosts import HOSTS
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Defaults are the conservative ones for an unknown model of an Anthropic backend;
-    ``UNKNOWN_OPENAI`` holds those of an OpenAI-compatible one."""
+    """The capabilities of one model at one backend.
+
+    The defaults are conservative ones for an unknown model of an Anthropic backend;
+    ``UNKNOWN_OPENAI`` holds those of an OpenAI-compatible one.
+    """
 
     max_output: int | None = None
+    """Most tokens of an answer; None where that is not known."""
     context: int | None = None
+    """Tokens of prompt and answer together; None where that is not known."""
     thinking_types: tuple[str, ...] = ("adaptive",)
+    """The values of ``thinking.type`` that the model takes; none for a model that cannot reason."""
     thinking_default: Literal["off", "on", "always"] = "off"
+    """Whether the model reasons when it is not asked: never, unless told not to, or always."""
     effort: tuple[str, ...] = ("low", "medium", "high")
+    """The levels of effort that the model takes."""
     default_effort: str | None = None
+    """The effort of a request that names none."""
     disabled_max_effort: str | None = None
+    """The highest effort that is taken while reasoning is off; None: any."""
     reasoning_control: Literal[
         "effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter", "none"
     ] = "effort"
+    """The fields in which the model is told how much to reason."""
     reasoning_off: tuple[
         Literal["effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter"], ...
     ] = ()
@@ -46,37 +57,65 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     dialect has blocks, it says what is done with reasoning that nobody signed: ``origin`` sends
     back what came unsigned from such a backend, ``thinking`` all."""
     replay_required: bool = False
+    """The backend refuses earlier turns without their reasoning."""
     replay_signed: bool = True
+    """Signed reasoning of earlier turns is sent back."""
     sampling: Literal["full", "no_thinking", "none"] = "full"
+    """Which sampling parameters the model takes: all, all while it does not reason, or none."""
     temp_xor_top_p: bool = False
+    """Only one of ``temperature`` and ``top_p`` may be set."""
     forced_tools: bool = True
+    """The model can be made to call a tool."""
     forced_tools_fallback: Literal["instruct", "refuse"] = "instruct"
+    """What a forced tool becomes elsewhere: an instruction, or a refusal."""
     prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "native"
+    """How the model is told to continue an answer that the client began."""
     mid_system: bool = False
+    """Instructions may stand inside the conversation."""
     system_first_only: bool = False
+    """There may be one system message only, at the start."""
     system_role: Literal["system", "developer", "user"] = "system"
+    """The role of instructions in Chat Completions."""
     structured_outputs: bool = True
+    """An answer can be made to follow a JSON schema."""
     json_object: bool = True
+    """An answer can be made to be a JSON object."""
     strict_tools: bool = True
+    """A tool may ask for strict adherence to its schema."""
     vision: bool = True
+    """The model takes images."""
     pdf: bool = True
+    """The model takes PDF files."""
     tool_result_images: bool = True
+    """A tool result may hold images and files."""
     cache_breakpoints: bool = True
+    """A content part may mark a cache breakpoint."""
     cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] = "prompt_cache_breakpoint"
     """The field of a content part that marks a cache breakpoint in Chat Completions."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    """The field of the limit on the answer's length in Chat Completions."""
     content_lists: bool = True
     """A message's content may be a list of parts; else several texts become one."""
     stop_max: int | None = None
+    """Most stop sequences; None: any number."""
     stop: bool = True
+    """The model takes stop sequences."""
     tool_max: int = 128
+    """Most tools of one request."""
     tool_id: str = r"^[A-Za-z0-9_-]{1,64}$"
+    """A regular expression for the ids of tool calls that the model takes."""
     ext: tuple[str, ...] = ()
+    """Fields beyond the dialect that the backend takes."""
     user_field: Literal["safety_identifier", "user", "none"] = "user"
+    """The field of the end user's id."""
     service_tier: bool = False
+    """The backend has service tiers."""
     stream_options: bool = True
+    """The backend takes ``stream_options``."""
     tools_with_reasoning: bool = True
+    """The model takes tools while it reasons."""
     map_fast: bool = False
+    """The tier ``fast`` exists."""
     server_tools: bool = False
     show_reasoning: bool = False
     inference_geo: tuple[str, ...] = ()
@@ -119,8 +158,8 @@ UNKNOWN_OPENAI = Profile(
     reasoning_replay="origin",
     counts_tokens=False,
 )
-"""Whoever serves an unknown model is told not to reason in the two ways that are obeyed most: by
-effort (the format's own), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
+"""An unknown model is told not to reason in the two ways that most servers obey: by effort (the
+format's own field), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
 
 Source = Literal["built in", "host", "configured", "target", "learned"]
 """Where a value of a profile comes from; ``configured`` stands at the alias."""
@@ -145,8 +184,10 @@ def profile(
 def told(
     dialect: str, model: str, host: str, layers: Iterable[tuple[Source, Mapping[str, Any]]] = ()
 ) -> Iterator[tuple[str, Any, Source]]:
-    """Each field of the profile in force, its value and where that comes from. A later one of
-    ``layers`` wins over an earlier one."""
+    """Yield each field of the profile in force with its value and the source of that value.
+
+    A later one of ``layers`` wins over an earlier one.
+    """
     by_host = _by_host(dialect, model, host)
     sources: dict[str, Source] = dict.fromkeys(by_host, "host")
     found = _by_family(dialect, model) | by_host
@@ -159,8 +200,8 @@ def told(
 
 
 def _fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` as values of fields. Whoever names the way to control reasoning means it for
-    turning it off, too."""
+    """``overrides`` as values of fields. A configured ``reasoning_control`` is also the way to turn
+    reasoning off."""
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
     if "reasoning_control" in fields:
         return {"reasoning_off": (), "template_switches": ("enable_thinking",), **fields}

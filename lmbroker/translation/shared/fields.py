@@ -1,7 +1,7 @@
-"""Reading a client's body key by key: every key is accounted for, every complaint has a path.
+"""Reading a client's body key by key: every key is accounted for, every error has a path.
 
-``null`` counts as absent. What nobody took is unknown, and becomes an ``Extra`` that the same
-dialect on the other end gets back. Complaints name a place and a type, never a value.
+``null`` counts as absent. A key that was not taken is unknown and becomes an ``Extra``, which a
+backend of the same dialect gets back. Errors name a place and a type, never a value.
 """
 
 import re
@@ -16,9 +16,11 @@ _INDEX = re.compile(r"\[\d+\]")
 
 
 class Fields:
-    """One object of a body at ``path`` ("" is the body itself).
+    """One JSON object at ``path`` of a body ("" is the body itself), whose keys are taken one by
+    one.
 
-    Raises Refused where the object is none, and on taking a key of the wrong type.
+    ``left`` holds the keys that were not taken yet. Raises Refused for a value that is no object,
+    and on taking a key of the wrong type.
     """
 
     __slots__ = ("left", "origin", "path")
@@ -37,15 +39,18 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def any(self, name: str) -> Any:
+        """Take the value of key ``name``, of whatever type; None where it is absent."""
         return self.left.pop(name, None)
 
     def text(self, name: str) -> str | None:
+        """Take a string, None where it is absent. Raises Refused for another type."""
         value = self.left.pop(name, None)
         if value is not None and not isinstance(value, str):
             raise wrong_type(self.at(name), "a string", value)
         return value
 
     def need_text(self, name: str) -> str:
+        """Take a string that must be there. Raises Refused."""
         value = self.left.pop(name, None)
         if value is None:
             raise missing(self.at(name))
@@ -54,12 +59,17 @@ class Fields:
         return value
 
     def boolean(self, name: str) -> bool | None:
+        """Take a boolean, None where it is absent. Raises Refused for another type."""
         value = self.left.pop(name, None)
         if value is not None and not isinstance(value, bool):
             raise wrong_type(self.at(name), "a boolean", value)
         return value
 
     def integer(self, name: str, least: int | None = None) -> int | None:
+        """Take an integer of at least ``least``, None where it is absent. Raises Refused.
+
+        ``2.0`` is an integer, as in JSON Schema.
+        """
         value = self.left.pop(name, None)
         if value is None:
             return None
@@ -72,6 +82,7 @@ class Fields:
         return value
 
     def number(self, name: str, least: float, most: float) -> float | None:
+        """Take a number from ``least`` to ``most``, None where it is absent. Raises Refused."""
         value = self.left.pop(name, None)
         if value is None:
             return None
@@ -82,31 +93,36 @@ class Fields:
         return value
 
     def items(self, name: str) -> list[Any] | None:
+        """Take a list, None where it is absent. Raises Refused for another type."""
         value = self.left.pop(name, None)
         if value is not None and not isinstance(value, list):
             raise wrong_type(self.at(name), "an array", value)
         return value
 
     def mapping(self, name: str) -> dict[str, Any] | None:
+        """Take an object as a dict, None where it is absent. Raises Refused for another type."""
         value = self.left.pop(name, None)
         if value is not None and not isinstance(value, dict):
             raise wrong_type(self.at(name), "an object", value)
         return value
 
     def inside(self, name: str) -> "Fields | None":
-        """The object under ``name``, to be read in its turn."""
+        """Take an object to be read in its turn, None where it is absent. Raises Refused."""
         value = self.left.pop(name, None)
         return None if value is None else Fields(value, self.at(name), self.origin)
 
     def need_inside(self, name: str) -> "Fields":
+        """Take an object that must be there, to be read in its turn. Raises Refused."""
         held = self.inside(name)
         if held is None:
             raise missing(self.at(name))
         return held
 
     def extra(self, name: str, value: Any, loss: LossClass, prefix: str = "") -> Extra:
-        """``value`` as the field that this model has no word for; ``prefix`` says under which
-        key of the object that gets the extra it belongs (``function.``)."""
+        """The extra for ``value``, which the Unified Model has no field for.
+
+        ``prefix`` is the key inside the object that gets the extra (``function.``).
+        """
         return Extra(
             origin=self.origin,
             name=prefix + name,
@@ -116,7 +132,7 @@ class Fields:
         )
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
-        """The keys that nobody took."""
+        """The keys that were not taken, as extras; none are left afterwards."""
         if not self.left:
             return ()
         left, self.left = self.left, {}
@@ -124,7 +140,7 @@ class Fields:
 
 
 def once(items: list[Any]) -> Iterator[tuple[int, Any]]:
-    """Each of ``items`` with its place, those that are equal to an earlier one left out."""
+    """Yield each of ``items`` with its index, without those that equal an earlier one."""
     if len(items) < 2:
         yield from enumerate(items)
         return
@@ -137,7 +153,7 @@ def once(items: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def missing(path: str) -> Refused:
-    """A required key is not there."""
+    """The refusal of a body that lacks the required key at ``path``."""
     return Refused(
         "invalid_request",
         f"Missing required parameter: '{path}'.",
@@ -147,7 +163,7 @@ def missing(path: str) -> Refused:
 
 
 def wrong_type(path: str, expected: str, value: Any) -> Refused:
-    """The value under ``path`` is of another type; only that type is told."""
+    """The refusal of a value of the wrong type; the message names its type only."""
     return Refused(
         "invalid_request",
         f"Invalid type for '{path or 'body'}': expected {expected}, got {_kind(value)}.",
@@ -157,7 +173,7 @@ def wrong_type(path: str, expected: str, value: Any) -> Refused:
 
 
 def bad_value(path: str, reason: str) -> Refused:
-    """The value under ``path`` is of the right type and cannot be."""
+    """The refusal of a value of the right type that is not allowed, for ``reason``."""
     return Refused(
         "invalid_request",
         f"Invalid value for '{path}': {reason}.",

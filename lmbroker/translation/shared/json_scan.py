@@ -1,4 +1,4 @@
-"""Watches a JSON object go by in pieces (translation.md 4.4 steps 4 and 6).
+"""A scanner for a JSON object that arrives in pieces (translation.md 4.4 steps 4 and 6).
 
 Tool arguments arrive as text, a few characters at a time. Two questions are asked of them while
 they come: is the object complete, so that the next call may follow; and can what came so far
@@ -23,15 +23,15 @@ _NUMBER_START = re.compile(
 )
 _NUMBER_CHARS = re.compile(r"[-+.eE0-9]+")
 _MORE_DIGITS = re.compile(r"(?<=[0-9]{2})[0-9]+")
-"""What of a long number does not matter: whether it is one is seen without."""
+"""Digits of a long number that its check does not need."""
 _DIGITS = re.compile(r"[0-9]+")
 _LONG_ATOM = 64
-"""Characters of a number, or of a word, that are looked at in one go."""
+"""Characters of a number or a word that are checked at once."""
 _WORDS = ("true", "false", "null")
 _WORD_CHARS = re.compile(r"[a-z]+")
 LONG_PIECE = 64 * 1024
-"""Characters of a piece that is looked at as a whole first: it takes half a microsecond to scan a
-token of it."""
+"""Characters from which a piece is first checked as a whole: to scan one token of it takes half a
+microsecond."""
 MANY_VALUES = 40_000
 """A long piece that is no whole object has fewer values, strings and brackets."""
 MOST_VALUES = 50_000
@@ -41,9 +41,9 @@ _HEX4 = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
 class ObjectScanner:
-    """``complete``: the object was closed. ``broken``: no object can come of this any more.
+    """Scans one JSON object that arrives in pieces.
 
-    ``feed`` takes the next piece; after ``broken`` it does nothing.
+    ``complete``: the object was closed. ``broken``: the text so far cannot become an object.
     """
 
     __slots__ = (
@@ -74,6 +74,7 @@ class ObjectScanner:
         return self._expect != "object"
 
     def feed(self, text: str) -> None:
+        """Scan the next piece of the text; does nothing once ``broken``."""
         if self.broken or (len(text) >= LONG_PIECE and self._feed_long(text)):
             return
         at = 0

@@ -16,9 +16,11 @@ Piece = tuple[Kind, str]
 
 
 class ThinkTags:
-    """Tells the reasoning of one answer from its text. ``feed`` takes the next piece of text and
-    gives what is known of it; ``close`` gives the rest. ``opened``: the answer is reasoning up to
-    its first closing tag, whether it has an opening one or not."""
+    """Separates the reasoning of one answer from its text.
+
+    ``opened``: the answer is reasoning up to its first closing tag, whether it has an opening one
+    or not.
+    """
 
     __slots__ = ("_held", "_opened", "_start", "_where")
 
@@ -31,6 +33,7 @@ class ThinkTags:
         """The head without the blanks before it."""
 
     def feed(self, text: str) -> list[Piece]:
+        """The pieces of reasoning and text that are known after ``text``."""
         pieces: list[Piece] = []
         if self._where == "head":
             text = self._head(text)
@@ -45,7 +48,7 @@ class ThinkTags:
         return pieces
 
     def close(self) -> list[Piece]:
-        """An answer that ends at its head is text, one that ends in its reasoning is that."""
+        """The rest: reasoning where the answer ended inside it, else text."""
         text, self._held = "".join(self._held), []
         inside = self._where == "inside"
         if self._where == "head" and self._opened:
@@ -55,8 +58,8 @@ class ThinkTags:
         return [(kind, text)] if text else []
 
     def _head(self, text: str) -> str:
-        """What of ``text`` stands behind the head, "" as long as it is not clear what that is. A
-        closing tag alone ends reasoning that was told elsewhere, or none."""
+        """What follows the head in ``text``, "" while the head is not complete. A closing tag alone
+        ends reasoning that came in another field, or none."""
         self._held.append(text)
         start = self._start = (self._start + text).lstrip()
         for tag, where in ((OPEN, "inside"), (CLOSE, "behind")):

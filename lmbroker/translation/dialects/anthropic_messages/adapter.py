@@ -1,4 +1,4 @@
-"""The Anthropic Messages dialect, as the rest of the house sees it."""
+"""The Anthropic Messages dialect as one adapter, for the catalog."""
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.anthropic_messages import (
@@ -14,7 +14,8 @@ from lmbroker.translation.dialects.anthropic_messages.tap import AnthropicTap
 
 
 class AnthropicMessages:
-    """See ``base.Adapter``; each method's rules stand in the module that it comes from."""
+    """The adapter of this dialect (``base.Adapter``); each method is documented in its own
+    module."""
 
     dialect = "anthropic"
 
@@ -31,7 +32,9 @@ class AnthropicMessages:
     tap = AnthropicTap
 
     def ping(self, started: bool) -> bytes:
+        """The bytes of a keep-alive ping: a ``ping`` event, before ``message_start`` a comment."""
         return stream_encode.PING if started else stream_encode.COMMENT
 
     def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        """The bytes of the error event that ends a broken stream."""
         return stream_encode.stream_error(error, request_id)

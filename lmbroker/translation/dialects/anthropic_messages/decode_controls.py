@@ -114,6 +114,7 @@ def _old_format(
 
 
 def decode_sampling(body: Fields) -> Sampling:
+    """The sampling parameters of a request. Raises Refused."""
     left = body.left
     return Sampling(
         temperature=body.number("temperature", 0, 1) if "temperature" in left else None,
@@ -123,6 +124,7 @@ def decode_sampling(body: Fields) -> Sampling:
 
 
 def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
+    """The stop sequences of a request, in its order. Raises Refused."""
     value = body.items("stop_sequences") if "stop_sequences" in body.left else None
     if value is None:
         return ()
@@ -135,6 +137,7 @@ def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
 
 
 def decode_user_id(body: Fields, extras: list[Extra]) -> str | None:
+    """The end user's id in ``metadata``, None where there is none. Raises Refused."""
     metadata = body.inside("metadata")
     if metadata is None:
         return None
@@ -160,6 +163,10 @@ def decode_tier(body: Fields, paths: dict[str, str], extras: list[Extra]) -> str
 
 
 def decode_cache(body: Fields) -> CachePolicy | None:
+    """The cache policy of a ``cache_control`` beside the messages, None where there is none.
+
+    Raises Refused.
+    """
     mark = body.mapping("cache_control")
     if mark is None:
         return None

@@ -46,7 +46,7 @@ LONG_TTLS = ("1h", "12h")
 
 
 class Blocks:
-    """Writes the parts of one request.
+    """Encodes the parts of one request as content blocks.
 
     ``native``: the request came in this dialect; its parts go back as they came, whatever the
     model can do. ``marked``: there are cache marks that may be too many.
@@ -60,18 +60,26 @@ class Blocks:
         self.marked = False
 
     def drop(self, field: str) -> None:
+        """Report that ``field`` of the Unified Model does not reach the backend.
+
+        Raises Refused in mode strict.
+        """
         self.losses.drop(self.request.path(field))
 
     def change(self, field: str) -> None:
+        """Report that the backend gets something else for ``field``. Raises Refused in mode
+        strict."""
         self.losses.change(self.request.path(field))
 
     def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
-        """The block in the place of something that the model cannot take."""
+        """The text block that stands for something that the model cannot take, which is
+        reported."""
         said = what if field == "part" else field
         self.losses.drop(self.request.path(field), reason, said=said)
         return {"type": "text", "text": left_out(what, reason, name)}
 
     def refuse(self, field: str, reason: str) -> None:
+        """Refuse the request for ``field``, whatever the mode. Raises Refused."""
         self.losses.refuse(self.request.path(field), reason)
 
     def turn(self, parts: Sequence[Part]) -> list[JSON]:
@@ -83,6 +91,7 @@ class Blocks:
         return list(filter(None, map(self.part, parts)))
 
     def part(self, part: Part) -> JSON | None:
+        """The block of ``part``, None for a part that this dialect would refuse as empty."""
         block: JSON | None
         if isinstance(part, TextPart):
             block = self.text(part)
@@ -112,6 +121,7 @@ class Blocks:
         return block
 
     def text(self, part: TextPart) -> JSON | None:
+        """The text block of ``part``, None for blank text of another dialect's client."""
         if part.refusal and not self.native:
             self.change("refusal")
         if not part.text.strip() and not self.native:
@@ -160,8 +170,11 @@ class Blocks:
         return self.turn(part.parts) or ([] if self.native else None)
 
     def _reasoning(self, part: ReasoningPart) -> JSON | None:
-        """What Anthropic signed goes back; it answers 400 to any other reasoning, which goes to
-        other servers of the dialect only."""
+        """The thinking block of ``part``, None where it is not sent back.
+
+        Anthropic takes what it signed itself and answers 400 to any other reasoning, which goes to
+        other servers of the dialect only.
+        """
         signature = part.signature
         if not (self.profile.replay_signed or self.native):
             pass
@@ -176,8 +189,8 @@ class Blocks:
         return None
 
     def _replays_unsigned(self, signature: Signature | None) -> bool:
-        """Whether text that nobody signed goes back: to servers that speak the dialect and sign
-        nothing, some of which want it."""
+        """Whether reasoning without a signature is sent back. Servers that speak the dialect and
+        sign nothing take it, and some require it."""
         way = self.profile.reasoning_replay
         if signature is None or signature.origin == ORIGIN:
             return way in ("origin", "thinking")
@@ -241,7 +254,8 @@ class Blocks:
         return {"type": "text", "media_type": "text/plain", "data": text}
 
     def mark(self, block: JSON, cache: Cache) -> None:
-        """A cache mark on ``block``; how many there may be is seen to when all are there."""
+        """Put a cache mark on ``block``; ``limit_cache_marks`` later removes those beyond the
+        limit."""
         if self.native:
             if isinstance(cache.raw, dict):
                 block["cache_control"] = cache.raw.get("cache_control", cache.raw)
@@ -252,8 +266,10 @@ class Blocks:
             self.marked = True
 
     def extras(self, target: JSON, extras: Iterable[Extra]) -> None:
-        """What only this dialect understands goes back into ``target`` (a dotted name into the
-        object inside), all else is a loss."""
+        """Write the extras of this dialect back into ``target``, and report all others as losses.
+
+        A dotted name goes into the object inside ``target``.
+        """
         for extra in extras:
             if extra.origin != ORIGIN:
                 if extra.loss != "none":
@@ -278,6 +294,7 @@ _UNMARKED = ("thinking", "redacted_thinking")
 
 
 def ephemeral(ttl: str | None) -> JSON:
+    """The ``cache_control`` object for a cache lifetime; None is the default of five minutes."""
     return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
 
 
@@ -286,8 +303,10 @@ def _plain(part: Part) -> bool:
 
 
 def _placed(parts: Sequence[Part]) -> list[Part]:
-    """Reasoning that has a place goes there, splitting the text where it must; Anthropic
-    refuses reasoning that was reordered."""
+    """``parts`` with each reasoning part that has a place (``at``) moved there.
+
+    A text is split where reasoning stood inside it: Anthropic refuses reasoning that was reordered.
+    """
     waiting = deque(
         part for part in parts if isinstance(part, ReasoningPart) and part.at is not None
     )

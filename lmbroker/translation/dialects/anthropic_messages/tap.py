@@ -1,6 +1,6 @@
 """What the broker learns from a passed-through Anthropic stream: usage, stop reason, end.
 
-Only blocks that can hold something to learn are parsed: those with a message event or an error.
+Only blocks that may hold usage, a stop reason, the end or an error are parsed.
 """
 
 from typing import Any
@@ -30,7 +30,8 @@ _LINES = 3
 
 
 class AnthropicTap:
-    """See ``base.Tap``. ``choices`` is always one in this dialect and is not looked at."""
+    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices`` is always one
+    in this dialect and is not looked at."""
 
     __slots__ = (
         "_bytes",
@@ -49,7 +50,7 @@ class AnthropicTap:
         self.complete = False
         self.heard = True
         self._bytes = 0
-        """Of what was not looked at, and the last of it."""
+        """Bytes of the blocks that were not parsed; ``_last`` is the last of them."""
         self._last = b""
         self.stopped = False
         self.error: ErrorInfo | None = None
@@ -58,10 +59,12 @@ class AnthropicTap:
 
     @property
     def usage(self) -> Usage | None:
+        """The token counts so far, None before the first."""
         return decode_usage(self._counts, billed=True)
 
     @property
     def told(self) -> int:
+        """About how many bytes of text the stream has carried."""
         last = self._last
         if not last:
             return 0
@@ -69,6 +72,7 @@ class AnthropicTap:
         return self._bytes * texts // len(last)
 
     def see(self, block: bytes) -> int:
+        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
         if not _worth_a_look(block):
             self._last = block
             self._bytes += len(block)
@@ -88,9 +92,12 @@ class AnthropicTap:
         return seen
 
     def without_usage(self, block: bytes) -> bytes:
+        """``block`` as it is: no event of this dialect only counts tokens."""
         return block
 
     def close(self) -> ErrorInfo | bytes:
+        """What completes a stream whose body ended: the terminator after a stop reason, else an
+        error."""
         return TERMINATOR if self.stopped else TRUNCATED
 
     def _frame(self, name: str, data: bytes) -> None:
@@ -123,8 +130,8 @@ class AnthropicTap:
 
 
 def _worth_a_look(block: bytes) -> bool:
-    """Whether ``block`` may hold others than the events of content blocks. Every token passes here,
-    nearly always alone."""
+    """Whether ``block`` may hold other events than those of content blocks. It is called for every
+    token, nearly always with one event."""
     if not block.startswith(b"event: content_block_"):
         return True
     if block.count(b"\n") == _LINES:

@@ -1,4 +1,4 @@
-"""The OpenAI Chat Completions dialect, as the rest of the house sees it."""
+"""The OpenAI Chat Completions dialect as one adapter, for the catalog."""
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.openai_chat import (
@@ -14,7 +14,8 @@ from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
 
 
 class OpenAIChat:
-    """See ``base.Adapter``; each method's rules stand in the module that it comes from."""
+    """The adapter of this dialect (``base.Adapter``); each method is documented in its own
+    module."""
 
     dialect = "openai"
 
@@ -31,7 +32,9 @@ class OpenAIChat:
     tap = OpenAITap
 
     def ping(self, started: bool) -> bytes:
+        """The bytes of a keep-alive ping inside a stream."""
         return stream_encode.PING
 
     def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+        """The bytes of the error event that ends a broken stream."""
         return stream_encode.stream_error(error)

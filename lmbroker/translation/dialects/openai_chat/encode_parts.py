@@ -53,8 +53,10 @@ PDF_NAME = "document.pdf"
 
 
 class Parts:
-    """Writes the parts of one request that came in another dialect. ``marked``: there are cache
-    marks that may be too many."""
+    """Encodes the parts of one request of another dialect as content parts.
+
+    ``marked``: cache marks were written, and there may be too many of them.
+    """
 
     def __init__(self, request: Request, profile: Profile, losses: Losses) -> None:
         self.request = request
@@ -63,28 +65,36 @@ class Parts:
         self.marked = False
 
     def drop(self, field: str) -> None:
+        """Report that ``field`` of the Unified Model does not reach the backend.
+
+        Raises Refused in mode strict.
+        """
         self.losses.drop(self.request.path(field))
 
     def change(self, field: str) -> None:
+        """Report that the backend gets something else for ``field``. Raises Refused in mode
+        strict."""
         self.losses.change(self.request.path(field))
 
     def left_out(
         self, field: str, what: str, reason: str, name: str | None = None, said: str = ""
     ) -> JSON:
-        """The text in the place of something that the backend cannot take."""
+        """The text that stands for something that the backend cannot take, which is reported."""
         self.losses.drop(
             self.request.path(field), reason, said=said or (what if field == "part" else field)
         )
         return text(left_out(what, reason, name))
 
     def refuse(self, field: str, reason: str) -> None:
+        """Refuse the request for ``field``, whatever the mode. Raises Refused."""
         self.losses.refuse(self.request.path(field), reason)
 
     def lost(self, extras: Iterable[Extra]) -> None:
-        """What only the client's dialect understands."""
+        """Report ``extras``, which only the client's dialect understands, as losses."""
         self.losses.extras(extras)
 
     def content(self, parts: Iterable[Part]) -> list[JSON]:
+        """The content parts of ``parts``, in their order."""
         return [written for part in parts for written in self.part(part)]
 
     def part(self, part: Part) -> list[JSON]:
@@ -173,7 +183,8 @@ class Parts:
         return self._told(part, (TextPart(text=content),))
 
     def _told(self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]) -> list[JSON]:
-        """A document as text between tags, its images in place."""
+        """The content parts of a document that is sent as text between tags, with its images in
+        their places."""
         self.change("document")
         title = part.title or part.filename
         named = "" if title is None else f' title="{title.replace(chr(34), "&quot;")}"'
@@ -193,8 +204,11 @@ class Parts:
         return [*out, text("\n".join([*lines, "</document>"]))]
 
     def _opaque(self, part: OpaquePart) -> list[JSON]:
-        """What can be read of a block that only its own vendor understands, else that it was
-        there; the summary of a conversation has a place of its own."""
+        """The text of a block that only its own vendor understands.
+
+        Where nothing of it can be read, a text says that it was left out. The summary of a
+        conversation is not written here.
+        """
         if part.type == "container_upload":
             return [self.left_out("part", "file", NO_CONTAINER, said=part.type)]
         said = readable(part)
@@ -210,7 +224,7 @@ class Parts:
 
 
 def plain(parts: Sequence[Part]) -> str | None:
-    """The words of what is one text and nothing besides, None for all else."""
+    """The text of ``parts`` where they are one text and nothing else, None otherwise."""
     if len(parts) != 1:
         return None
     part = parts[0]
@@ -220,11 +234,12 @@ def plain(parts: Sequence[Part]) -> str | None:
 
 
 def text(words: str) -> JSON:
+    """The content part of a text."""
     return {"type": "text", "text": words}
 
 
 def joined(content: list[JSON], separator: str) -> str | list[JSON]:
-    """Texts as one string; the content parts themselves where one of them is more than text."""
+    """``content`` as one string where all of it is plain text, else ``content`` itself."""
     for part in content:
         if part.keys() != _TEXT:
             return content

@@ -8,7 +8,7 @@ from lmbroker.translation.unified.response import Stop, StopReason
 from lmbroker.usage import Usage, count_of
 
 CALLED = ("tool_calls", "function_call")
-"""What a backend says when its answer calls something, today and formerly."""
+"""Finish reasons of an answer that calls tools: the current one and the legacy one."""
 
 _FINISH_REASONS: dict[StopReason, str] = {
     "end": "stop",
@@ -22,17 +22,19 @@ _FINISH_REASONS: dict[StopReason, str] = {
     "other": "length",
 }
 _CUT = ("max_tokens", "context_full")
-"""Why even a refusal may have no end."""
+"""Stop reasons that win over a refusal: it was cut off."""
 
 _TIERS = {"default": "standard"}
 _SERVICE_TIERS = {"standard": "default", "batch": "default"}
 
 
 def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = None) -> Stop:
-    """``finish`` is the backend's word, None where it gave none; ``matched`` what vLLM and
-    SGLang add: the stop string that was met, which counts if the client asked for it (the
-    encoder knows). An answer that failed (``stop_words.failure``) has no reason to stop: it counts
-    as ``other``."""
+    """The stop of an answer whose ``finish_reason`` is ``finish``, None where there was none.
+
+    ``matched`` is what vLLM and SGLang add: the stop string that was met, which counts if the
+    client asked for it (the encoder checks that). An answer that failed (``stop_words.failure``)
+    has no reason to stop: it counts as ``other``.
+    """
     raw = finish if isinstance(finish, str) else None
     reason = stop_words.meaning(finish) or "other"
     if refusal and reason not in _CUT:
@@ -49,23 +51,23 @@ def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = N
 
 
 def encode_stop(stop: Stop, *, legacy: bool) -> str:
-    """The finish_reason; ``legacy``: the client offered ``functions``."""
+    """The ``finish_reason`` for ``stop``; ``legacy``: the client offered ``functions``."""
     reason = _FINISH_REASONS[stop.reason]
     return "function_call" if legacy and reason == "tool_calls" else reason
 
 
 def explanation(stop: Stop) -> str:
-    """Why a refusal refused, "" where nobody said."""
+    """The explanation of a refusal, "" where there is none."""
     text = (stop.details or {}).get("explanation") if stop.reason == "refusal" else None
     return text if isinstance(text, str) else ""
 
 
 def decode_usage(usage: Any) -> Usage | None:
-    """None where no tokens were counted at all.
+    """The token counts of a ``usage`` object, None where it counts no tokens at all.
 
     OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning
-    out of ``completion_tokens``, and others (Mistral) sound out of ``prompt_tokens``, which shows
-    in the total. The parts of the prompt never exceed it, whatever a backend counts twice.
+    out of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total
+    shows both. The parts of the prompt never exceed it, whatever a backend counts twice.
     """
     if not isinstance(usage, dict):
         return None
@@ -148,6 +150,7 @@ def _first_count(counts: JSON, names: tuple[str, ...]) -> int:
 
 
 def encode_usage(usage: Usage) -> JSON:
+    """The ``usage`` object of an answer: OpenAI's prompt count includes cached tokens."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     body: JSON = {
         "prompt_tokens": prompt,
@@ -164,10 +167,12 @@ def encode_usage(usage: Usage) -> JSON:
 
 
 def decode_tier(tier: Any) -> str | None:
+    """The service tier in the terms of the Unified Model, None where ``tier`` is no text."""
     return _TIERS.get(tier, tier) if isinstance(tier, str) else None
 
 
 def encode_tier(tier: str | None) -> str | None:
+    """The service tier in OpenAI's terms, None for None."""
     return _SERVICE_TIERS.get(tier, tier) if tier else None
 
 

@@ -1,9 +1,9 @@
 """What the broker learns from a passed-through OpenAI stream: usage, stop reason, end.
 
-Only blocks that can hold something to learn are parsed: the first ones, and those in which a
-finish reason, usage, an error or the terminator shows. A chunk that differs from one of the others
-in its text alone is not even searched. The last of them is kept, for it shows whether a stream
-without a finish reason ended inside a tool call.
+Only some blocks are parsed: the first ones, and those in which a search finds a finish reason,
+usage, an error or the terminator. A chunk that differs from an earlier one in its text alone is not
+even searched. The last such chunk is kept: it shows whether a stream without a finish reason ended
+inside a tool call.
 """
 
 import re
@@ -39,7 +39,8 @@ _SHORT = 40
 
 
 class OpenAITap:
-    """See ``base.Tap``. ``choices``: how many the client asked for; each has its finish."""
+    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices``: how many the
+    client asked for; each has its finish."""
 
     __slots__ = (
         "_after",
@@ -65,13 +66,13 @@ class OpenAITap:
         self.complete = False
         self.heard = True
         self._bytes = 0
-        """Of what was not looked at."""
+        """Bytes of the blocks that were not parsed."""
         self._envelope = 0
         """Bytes of an event besides its text."""
         self._last = b""
         self._before = self._after = b"\n"
-        """What stood around the text of a chunk that had nothing to learn in it. Nearly all chunks
-        of a stream differ in their text alone, and need no other look."""
+        """The bytes before and after the text of a chunk that carries text only. Nearly all chunks
+        of a stream differ in their text alone and need no other check."""
         self._shapes = 0
         self.error: ErrorInfo | None = None
         self.usage: Usage | None = None
@@ -81,6 +82,7 @@ class OpenAITap:
 
     @property
     def told(self) -> int:
+        """About how many bytes of text the stream has carried."""
         last = self._last
         if not last:
             return 0
@@ -88,6 +90,7 @@ class OpenAITap:
         return self._bytes * texts // len(last)
 
     def see(self, block: bytes) -> int:
+        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
         size = len(block)
         if self.started and (
             (
@@ -142,8 +145,10 @@ class OpenAITap:
         return False
 
     def _note_shape(self, event: bytes) -> None:
-        """``event``, a single line, has nothing to learn in it, and neither have those that tell
-        another text between the same bytes."""
+        """Remember the bytes around the text of ``event``, a single line that carries text only.
+
+        Chunks with another text between the same bytes need no search.
+        """
         self._shapes += 1
         found = _PIECE.search(event, event.find(b'"delta"'))
         text = found and _TEXT.match(event, found.end())
@@ -151,15 +156,18 @@ class OpenAITap:
             self._before, self._after = event[: text.start()], event[text.end() :]
 
     def without_usage(self, block: bytes) -> bytes:
+        """``block`` without the chunks that only count tokens."""
         if b'"usage"' not in block:
             return block
         return b"".join(event for event in split(block) if not _only_counts(event))
 
     def close(self) -> ErrorInfo | bytes:
+        """What completes a stream whose body ended: the terminator after a stop reason, else an
+        error."""
         return TERMINATOR if self.stopped else self._last_error() or TRUNCATED
 
     def _last_error(self) -> ErrorInfo | None:
-        """The error that the last event told, of a form that shows at a close look only."""
+        """The error in the last event, of a form that no search finds, None where there is none."""
         frames = [frame for frame in Reader(len(self._last)).feed(self._last) if frame.data]
         return stream_errors.error_in(frames[-1]) if frames else None
 
