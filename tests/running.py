@@ -17,14 +17,23 @@ READY_SECONDS = 20
 class Daemon:
     """``twistd lmbroker`` in a process of its own, over a config written for it."""
 
-    def __init__(self, folder: Path, config: str, *, twistd=(), arguments=(), environ=None):
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        *,
+        python=sys.executable,
+        twistd=(),
+        arguments=(),
+        environ=None,
+    ):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = folder / "config.toml"
         self.config.write_text(config.replace("PORT", str(self.port)))
         self.out = folder / "stdout"
         run = "from twisted.scripts.twistd import run; run()"
-        command = [sys.executable, "-c", run, "-n", "--pidfile=", *twistd]
+        command = [python, "-c", run, "-n", "--pidfile=", *twistd]
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
                 [*command, "lmbroker", "--config", str(self.config), *arguments],

@@ -1,0 +1,106 @@
+"""Shows that two installations of LMBroker answer alike, byte for byte.
+
+    python tests/compare_installations.py --before OLD/bin/python --after NEW/bin/python
+
+Each of the two interpreters has LMBroker installed, of whatever age: nothing of it is imported
+here, only its programs are run. Both play the same samples (``installations/``): calls of clients
+of each dialect to backends of each, whole and streamed, right and with one thing wrong; recorded
+traffic where it is there; requests that are no calls; pages; runs of ``lmbroker``.
+
+What is compared: the bytes that the backend received, those that the client received, the log, and
+the output of the programs. Dates, times, ports and the ids that the broker makes up are taken out
+before. An installation of another commit: ``git archive COMMIT | tar x -C FOLDER``, then
+``pip install FOLDER`` in an environment of its own.
+
+Exit code 1 where there is a difference; each is told with the bytes around it.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from installations.player import Outcome, play
+from installations.programs import commands
+from installations.settings import settings
+
+ENVIRON = {"COLUMNS": "100", "OPENAI_KEY": "backend-key-o", "ANTHROPIC_KEY": "backend-key-a"}
+"""What the programs find in their environment: the width of their help, and backends' keys."""
+AROUND = 70
+"""Bytes that are shown on each side of the first difference."""
+
+
+class Difference(NamedTuple):
+    """What is not the same in one part of a sample's outcome."""
+
+    name: str
+    before: str
+    after: str
+
+
+def shown(data: bytes | None, at: int) -> str:
+    if data is None:
+        return "(nothing)"
+    begin = max(0, at - AROUND)
+    return f"{len(data)} bytes, from {begin}: {data[begin : at + AROUND]!r}"
+
+
+def first_difference(one: bytes, other: bytes) -> int:
+    for at, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return at
+    return min(len(one), len(other))
+
+
+def differences(before: Outcome, after: Outcome) -> Iterator[Difference]:
+    """What is different of a sample, part by part."""
+    for name in dict.fromkeys((*before.parts, *after.parts)):
+        if before.parts.get(name) == after.parts.get(name):
+            continue
+        one, other = before.part(name), after.part(name)
+        at = first_difference(one or b"", other or b"")
+        whole = f"{before.group}: {before.name}: {name}"
+        yield Difference(whole, shown(one, at), shown(other, at))
+
+
+def played(python: str) -> list[Outcome]:
+    """In a process of its own."""
+    # Not resolved: the interpreter of a virtual environment is a link, whose place counts.
+    return play(Path(python).absolute(), settings(), commands())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--before", metavar="PYTHON", required=True)
+    parser.add_argument("--after", metavar="PYTHON", required=True)
+    parser.add_argument("--most", type=int, default=100, help="differences that are shown")
+    options = parser.parse_args()
+    began = time.monotonic()
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
+    os.environ.update(ENVIRON)
+    with ProcessPoolExecutor(2) as processes:
+        before, after = processes.map(played, (options.before, options.after))
+    counts = Counter[str]()
+    found: list[Difference] = []
+    for one, other in zip(before, after, strict=True):
+        counts[one.group] += len(one.parts)
+        found += differences(one, other)
+    for each in found[: options.most]:
+        print(f"{each.name}\n  before: {each.before}\n  after:  {each.after}")
+    for group, count in counts.items():
+        print(f"{group}: {count:,} comparisons")
+    print(
+        f"{sum(counts.values()):,} comparisons of {len(before):,} samples, "
+        f"{len(found):,} differences, {time.monotonic() - began:.0f} s"
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
