@@ -18,7 +18,7 @@ from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import profile
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Transform, Workflow
 
 EVENTS = 100
@@ -80,7 +80,7 @@ def _small(client: Dialect) -> bytes:
 def _workflow(client: Dialect, backend: Dialect, body: bytes) -> Workflow:
     call = Call(id="req_1", operation="chat", dialect=client, asked="bench", body=body, stream=True)
     place = Backend(name="bench", url="http://127.0.0.1/v1", dialect=backend)
-    return meet(call, Target(backend=place, model="served"))
+    return workflow_for(call, Target(backend=place, model="served"))
 
 
 def _stream_us(workflow: Workflow, chunks: Sequence[bytes]) -> float:

@@ -13,7 +13,7 @@ from lmbroker.call import Backend, Call, Mode, Target
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.anthropic_messages.errors import KINDS as ANTHROPIC_KINDS
 from lmbroker.translation.dialects.openai_chat.errors import KINDS as OPENAI_KINDS
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 PAGE = Path(__file__).with_name("translation.md")
 SHOWN = 110
@@ -439,7 +439,7 @@ def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
         body=json.dumps(body).encode(),
         stream=bool(body.get("stream")),
     )
-    workflow = meet(call, Target(backend=backend, model=MODELS[other]), mode=mode)
+    workflow = workflow_for(call, Target(backend=backend, model=MODELS[other]), mode=mode)
     sent = json.loads(workflow.outbound().body)
     return sent, (workflow.changed, workflow.dropped)
 

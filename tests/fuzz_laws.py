@@ -16,7 +16,7 @@ from lmbroker.sse import EVENT_LIMIT, Boundary, Frame, Reader, SSEError, last_wo
 from lmbroker.testing.grammar import anthropic_checker, openai_checker
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.workflows import conversion, estimate, meet
+from lmbroker.workflows import conversion, estimate, workflow_for
 from lmbroker.workflows.transforms import PassedStream, TranslatedStream
 
 DIALECTS: tuple[Any, ...] = ("openai", "anthropic")
@@ -140,12 +140,12 @@ def counts(call: Call, model: str, chance: Random) -> None:
 def passes(call: Call, model: str, chance: Random) -> None:
     before = raw(call.body)
     where = target(call.dialect, model)
-    after = meet(call, where).outbound().body
+    after = workflow_for(call, where).outbound().body
     assert raw(after) == {**before, "model": msgspec.json.encode(model)}
     assert len(after) - len(call.body) == len(raw(after)["model"]) - len(before["model"])
     if msgspec.json.encode(call.asked) == before["model"]:
         assert envelope.with_model(after, call.asked) == call.body
-    workflow = meet(call, where, overrides={"ask_usage": True})
+    workflow = workflow_for(call, where, overrides={"ask_usage": True})
     asking = raw(workflow.outbound().body)
     options = asking.pop("stream_options", b"")
     if call.stream and call.dialect == "openai" and before.get("stream_options") == b"{}":
@@ -163,7 +163,7 @@ def raw(body: bytes) -> dict[str, bytes]:
 def translates(call: Call, model: str, chance: Random) -> None:
     other = "anthropic" if call.dialect == "openai" else "openai"
     mode: Any = chance.choice(("default", "strict", "lenient"))
-    workflow = meet(call, target(other, model), mode=mode)
+    workflow = workflow_for(call, target(other, model), mode=mode)
     outbound = workflow.outbound()
     told = json_text.decode(outbound.body)
     assert told["model"] == model
@@ -303,7 +303,7 @@ def error(data: bytes) -> None:
         body = b'{"model":"a","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}'
         call = Call(id="req_1", operation="chat", dialect=client, asked="a", body=body)
         for backend in DIALECTS:
-            workflow = meet(call, target(backend, chance.choice(MODELS)))
+            workflow = workflow_for(call, target(backend, chance.choice(MODELS)))
             workflow.outbound()
             failure = workflow.failure(status, headers, data)
             workflow.repair(failure.info)

@@ -48,7 +48,7 @@ from lmbroker.observers.access_log import AccessLog, access_fields
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.routing.keys import hash_of
 from lmbroker.secret import Secret
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 DIALECTS = ("openai", "anthropic")
 PARROT = (
@@ -459,7 +459,7 @@ def test_a_call_on_its_way_does_not_print_what_it_carries(tmp_path, client, back
         query=f"key={CLIENT_HASHED}".encode(),
         headers={"authorization": f"Bearer {CLIENT_HASHED}", "x-api-key": CLIENT_PLAIN},
     )
-    workflow = meet(call, target)
+    workflow = workflow_for(call, target)
     outbound = workflow.outbound()
     assert found(outbound.body, CONTENTS), "the canaries are in it"
     attempt = Attempt(target=target, workflow=workflow.name, started=0.0)
@@ -501,7 +501,7 @@ def test_a_value_of_a_wrong_kind_is_never_told(tmp_path, client, backend, mode):
             try:
                 head = envelope.read(body)
                 call = Call(id="r", operation="chat", dialect=client, asked="m", body=body)
-                workflow = meet(call, target, mode=mode)
+                workflow = workflow_for(call, target, mode=mode)
                 workflow.outbound()
                 told.append(f"{workflow.dropped} {workflow.changed} {head!r}")
             except Refused as refusal:

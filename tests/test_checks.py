@@ -88,7 +88,7 @@ class Watch:
 
     @property
     def standings(self):
-        health = self.broker._courses.health
+        health = self.broker._failovers.health
         return {(each.backend, each.model): each for each in health.snapshot(self.clock.seconds())}
 
     @property

@@ -22,7 +22,7 @@ from lmbroker.headers import from_error
 from lmbroker.routing.keys import Key, caller_of, digest_of
 from lmbroker.sse import Reader
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.workflows import estimate, meet
+from lmbroker.workflows import estimate, workflow_for
 
 DIALECTS = ("openai", "anthropic")
 ASK: Any = [{"role": "user", "content": "hi"}]
@@ -47,7 +47,7 @@ def workflow(client, backend, body, *, model="m", stream=False, mode="default", 
     call = Call(
         id="req_1", operation="chat", dialect=client, asked="alias", body=raw, stream=stream
     )
-    return meet(call, target, mode=mode, overrides=profile)
+    return workflow_for(call, target, mode=mode, overrides=profile)
 
 
 def outbound(client, backend, body, **more):

@@ -17,7 +17,7 @@ from lmbroker.config.table import Table
 from lmbroker.limits import BODIES, Limits
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import digest_of, hash_of
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.server.routes import Front
 from lmbroker.translation.profiles.profile import Profile, profile
@@ -770,10 +770,10 @@ def test_the_paths_that_take_a_body_are_those_of_the_door():
 def test_caps_of_all_and_of_one_model():
     own = MODEL.replace('"m"', '"own"') + "limits = { max_tokens = 20 }\n"
     config = read("[limits]\nmax_tokens = 10\nn = 1\n" + MODEL + own)
-    assert config.alias("m").caps == Caps(max_tokens=10, n=1)
-    assert config.alias("own").caps == Caps(max_tokens=20, n=1)
-    assert read(own).alias("own").caps == Caps(max_tokens=20)
-    assert read(MODEL).alias("m").caps is None
+    assert config.alias("m").request_limits == RequestLimits(max_tokens=10, n=1)
+    assert config.alias("own").request_limits == RequestLimits(max_tokens=20, n=1)
+    assert read(own).alias("own").request_limits == RequestLimits(max_tokens=20)
+    assert read(MODEL).alias("m").request_limits is None
 
 
 @pytest.mark.parametrize(

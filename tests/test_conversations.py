@@ -5,7 +5,12 @@ import json
 import pytest
 
 from lmbroker.call import Call
-from lmbroker.routing.conversations import SESSION_HEADERS, Homes, conversation_of, hashed
+from lmbroker.routing.conversations import (
+    SESSION_HEADERS,
+    ConversationTargets,
+    conversation_of,
+    hashed,
+)
 
 SYSTEM = {"role": "system", "content": "You are brief."}
 USER = {"role": "user", "content": "hello"}
@@ -57,32 +62,32 @@ def test_where_nothing_tells_there_is_none(body):
 
 
 def test_homes_are_remembered_and_bounded():
-    homes = Homes(most=3)
+    remembered = ConversationTargets(most=3)
     for number in range(5):
-        homes.settle(hashed("a", str(number)), "a", f"t{number % 2}")
-    assert [homes.home(hashed("a", str(number))) for number in range(5)] == [
+        remembered.remember(hashed("a", str(number)), "a", f"t{number % 2}")
+    assert [remembered.target_of(hashed("a", str(number))) for number in range(5)] == [
         "",
         "",
         "t0",
         "t1",
         "t0",
     ]
-    assert homes.full("a", ["t0", "t1"], [1, 1]) == [False, False]
+    assert remembered.full("a", ["t0", "t1"], [1, 1]) == [False, False]
 
 
 def test_a_target_with_more_than_its_share_is_full():
-    homes = Homes()
+    remembered = ConversationTargets()
     for number in range(100):
-        homes.settle(hashed("a", str(number)), "a", "t0" if number < 60 else "t1")
-    assert homes.full("a", ["t0", "t1"], [1, 1]) == [True, False]
-    assert homes.full("a", ["t0", "t1"], [2, 1]) == [False, True]
-    assert homes.full("b", ["t0", "t1"], [1, 1]) == [False, False]
+        remembered.remember(hashed("a", str(number)), "a", "t0" if number < 60 else "t1")
+    assert remembered.full("a", ["t0", "t1"], [1, 1]) == [True, False]
+    assert remembered.full("a", ["t0", "t1"], [2, 1]) == [False, True]
+    assert remembered.full("b", ["t0", "t1"], [1, 1]) == [False, False]
 
 
 def test_a_conversation_that_moves_is_counted_once():
-    homes = Homes()
+    remembered = ConversationTargets()
     for target in ("t0", "t1", "t0", "t1"):
-        homes.settle(b"c", "a", target)
-    assert homes.home(b"c") == "t1"
-    assert homes.full("a", ["t1", "t0"], [1, 1]) == [False, False]
+        remembered.remember(b"c", "a", target)
+    assert remembered.target_of(b"c") == "t1"
+    assert remembered.full("a", ["t1", "t0"], [1, 1]) == [False, False]
     assert hashed("a", "bc") != hashed("ab", "c")

@@ -9,7 +9,7 @@ from house import PATHS, ask, unary
 from lmbroker.call import Backend, Call, Target
 from lmbroker.offload import is_large
 from lmbroker.offload.offload import DENSE, LARGE
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
 PROSE = [{"role": "user", "content": "a word and another word, " * 1300}] * 5
@@ -22,7 +22,7 @@ DENSE_BODIES = {
 def way(backend):
     place = Backend(name="b", url="http://b.test", dialect=backend)
     call = Call(id="req_1", operation="chat", dialect="openai", asked="a", body=b"")
-    return meet(call, Target(backend=place, model="m"))
+    return workflow_for(call, Target(backend=place, model="m"))
 
 
 @pytest.mark.parametrize("body", DENSE_BODIES.values(), ids=DENSE_BODIES)

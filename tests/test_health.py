@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lmbroker.call import Backend, Target
 from lmbroker.errors import AttemptFailed, BackendRefused, Broken, ErrorInfo, Unreachable
-from lmbroker.routing.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Ticket, Window
+from lmbroker.routing.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Trial, Window
 from lmbroker.routing.target_health import RATE_LIMIT_REST, STALE, Health
 
 RULES = BreakerRules(failures=3, rate=0.5, least=10, window=60, open=15, open_lasting=300)
@@ -33,12 +33,12 @@ class Seen:
 
     def __init__(self):
         self.health = Health(RULES)
-        self.place = self.health.place(TARGET)
+        self.target = self.health.target(TARGET)
 
     def attempt(self, now, failure=None, *, ref="", took=0.0, after=None, outcome="complete"):
-        visit = self.health.opened(self.place, ref, now)
-        self.health.attempted(visit, now + took, failure, after)
-        self.health.closed(visit, now + took, outcome)
+        attempt = self.health.opened(self.target, ref, now)
+        self.health.attempted(attempt, now + took, failure, after)
+        self.health.closed(attempt, now + took, outcome)
 
     def open_it(self, now=0.0):
         for _ in range(RULES.failures):
@@ -47,10 +47,10 @@ class Seen:
 
     @property
     def state(self):
-        return self.place.breaker.state
+        return self.target.breaker.state
 
     def free(self, now, *refs):
-        return self.place.free(refs or ("",), now)
+        return self.target.free(refs or ("",), now)
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def test_failures_in_a_row_open_it_and_an_answer_between_starts_anew(seen):
     assert seen.state == "closed" and seen.free(1.0)
     seen.attempt(2.0, refused("server", 500))
     assert seen.state == "open" and not seen.free(2.0)
-    assert seen.place.breaker.reason == "3 failures in a row, last server"
+    assert seen.target.breaker.reason == "3 failures in a row, last server"
 
 
 def test_an_answer_to_what_began_before_a_row_of_failures_does_not_break_it(seen):
-    early = [seen.health.opened(seen.place, "", 0.0) for _ in range(9)]
+    early = [seen.health.opened(seen.target, "", 0.0) for _ in range(9)]
     for n in range(RULES.failures):
         assert seen.state == "closed"
         seen.attempt(1.0 + n, unreachable())
@@ -85,7 +85,7 @@ def test_a_share_of_failures_opens_it_though_never_many_in_a_row(seen):
     assert seen.state == "closed"
     seen.attempt(45.0, unreachable())
     assert seen.state == "open"
-    assert seen.place.breaker.reason == "5 of 10 attempts failed, last refused"
+    assert seen.target.breaker.reason == "5 of 10 attempts failed, last refused"
 
 
 def test_failures_of_long_ago_do_not_count(seen):
@@ -114,7 +114,7 @@ def test_one_probe_when_its_time_is_over(seen):
     seen.open_it()
     assert not seen.free(14.9)
     assert seen.free(15.0)
-    probe = seen.health.opened(seen.place, "", 15.0)
+    probe = seen.health.opened(seen.target, "", 15.0)
     assert seen.state == "half_open" and not seen.free(15.0) and not seen.free(1000.0)
     seen.health.attempted(probe, 17.0)
     assert seen.state == "closed" and seen.free(17.0)
@@ -124,30 +124,30 @@ def test_a_failed_probe_opens_it_for_as_long_again(seen):
     seen.open_it()
     seen.attempt(20.0, unreachable(), took=1.0)
     assert seen.state == "open" and not seen.free(35.9) and seen.free(36.0)
-    assert seen.place.breaker.reason == "the probe failed: refused"
+    assert seen.target.breaker.reason == "the probe failed: refused"
 
 
 def test_a_probe_whose_client_left_leaves_the_probe_to_the_next(seen):
     seen.open_it()
-    probe = seen.health.opened(seen.place, "", 20.0)
+    probe = seen.health.opened(seen.target, "", 20.0)
     seen.health.closed(probe, 21.0, "client_left")
     assert seen.state == "open" and seen.free(21.0)
-    assert seen.place.in_flight == seen.place.waiting == 0
+    assert seen.target.in_flight == seen.target.waiting == 0
 
 
 def test_what_began_before_a_change_says_nothing_after_it(seen):
-    early = [seen.health.opened(seen.place, "", 0.0) for _ in range(20)]
+    early = [seen.health.opened(seen.target, "", 0.0) for _ in range(20)]
     seen.open_it(1.0)
     seen.health.attempted(early[0], 2.0)
     assert seen.state == "open"
     seen.attempt(16.0)
     assert seen.state == "closed"
-    for visit in early[1:]:
-        seen.health.attempted(visit, 18.0, unreachable())
-    assert seen.state == "closed" and seen.place.in_flight == 1
+    for attempt in early[1:]:
+        seen.health.attempted(attempt, 18.0, unreachable())
+    assert seen.state == "closed" and seen.target.in_flight == 1
     seen.health.closed(early[0], 19.0, "complete")
-    assert seen.place.breaker.window.counts(19.0, 60.0) == (1, 0)
-    seen.health.attempted(seen.health.opened(seen.place, "", 10.0), 20.0, TLS)
+    assert seen.target.breaker.window.counts(19.0, 60.0) == (1, 0)
+    seen.health.attempted(seen.health.opened(seen.target, "", 10.0), 20.0, TLS)
     assert seen.state == "closed"
 
 
@@ -185,13 +185,13 @@ def test_streams_that_break_after_they_began_count_too(seen):
         assert seen.state == "closed"
         seen.attempt(float(n), outcome="stream_error")
     assert seen.state == "open"
-    assert seen.place.breaker.reason == "10 of 10 attempts failed, last stream_error"
+    assert seen.target.breaker.reason == "10 of 10 attempts failed, last stream_error"
 
 
 def test_an_answer_whose_client_left_counts_neither_way(seen):
     for n in range(100):
         seen.attempt(float(n % 7), outcome="client_left")
-    assert seen.place.breaker.window.counts(7.0, 60.0) == (0, 0)
+    assert seen.target.breaker.window.counts(7.0, 60.0) == (0, 0)
 
 
 # Rests.
@@ -201,7 +201,7 @@ def test_a_target_rests_as_long_as_it_asks_and_then_takes_all_calls(seen):
     seen.attempt(0.0, refused("overloaded", 503), after=4.0)
     assert seen.state == "closed" and not seen.free(3.9)
     assert seen.free(4.0)
-    seen.health.opened(seen.place, "", 4.0)
+    seen.health.opened(seen.target, "", 4.0)
     assert seen.free(4.0)
 
 
@@ -222,7 +222,7 @@ def test_nobody_rests_for_ever(seen):
 @pytest.mark.parametrize("failure", [AUTH, refused("billing", 402), refused("auth", 0)])
 def test_a_key_that_is_refused_is_out_at_once_and_no_other(seen, failure):
     seen.attempt(0.0, failure, ref="one")
-    assert seen.place.keys["one"].state == "open" and seen.state == "closed"
+    assert seen.target.keys["one"].state == "open" and seen.state == "closed"
     assert not seen.free(0.0, "one") and seen.free(0.0, "one", "two")
     assert seen.free(300.0, "one")
 
@@ -230,7 +230,7 @@ def test_a_key_that_is_refused_is_out_at_once_and_no_other(seen, failure):
 def test_a_key_above_its_rate_rests_as_long_as_it_is_told(seen):
     seen.attempt(0.0, refused("rate_limit", 429), ref="one", after=30.0)
     seen.attempt(0.0, refused("rate_limit", 429), ref="two")
-    assert seen.place.free_at(("one", "two")) == RATE_LIMIT_REST
+    assert seen.target.free_at(("one", "two")) == RATE_LIMIT_REST
     assert not seen.free(RATE_LIMIT_REST, "one") and seen.free(RATE_LIMIT_REST, "two")
     assert seen.free(30.0, "one")
     assert seen.state == "closed"
@@ -241,52 +241,52 @@ def test_the_probe_of_a_key_proves_it_or_not(seen):
     seen.attempt(300.0, AUTH, ref="one")
     assert not seen.free(599.0, "one")
     seen.attempt(600.0, unreachable(), ref="one")
-    assert seen.place.keys["one"].state == "open" and seen.free(600.0, "one")
-    seen.health.closed(seen.health.opened(seen.place, "one", 600.0), 600.5, "client_left")
-    assert seen.place.keys["one"].state == "open" and seen.free(600.5, "one")
+    assert seen.target.keys["one"].state == "open" and seen.free(600.0, "one")
+    seen.health.closed(seen.health.opened(seen.target, "one", 600.0), 600.5, "client_left")
+    assert seen.target.keys["one"].state == "open" and seen.free(600.5, "one")
     seen.attempt(601.0, refused("invalid_request", 400), ref="one")
-    assert seen.place.keys["one"].state == "closed"
+    assert seen.target.keys["one"].state == "closed"
 
 
 # Load and pace.
 
 
 def test_an_attempt_is_in_flight_until_its_answer_ends(seen):
-    visit = seen.health.opened(seen.place, "", 0.0)
-    assert (seen.place.in_flight, seen.place.waiting) == (1, 1)
-    seen.health.attempted(visit, 1.0)
-    assert (seen.place.in_flight, seen.place.waiting) == (1, 0)
+    attempt = seen.health.opened(seen.target, "", 0.0)
+    assert (seen.target.in_flight, seen.target.waiting) == (1, 1)
+    seen.health.attempted(attempt, 1.0)
+    assert (seen.target.in_flight, seen.target.waiting) == (1, 0)
     for _ in range(2):
-        seen.health.closed(visit, 9.0, "complete")
-        assert (seen.place.in_flight, seen.place.waiting) == (0, 0)
+        seen.health.closed(attempt, 9.0, "complete")
+        assert (seen.target.in_flight, seen.target.waiting) == (0, 0)
 
 
 def test_pace_is_a_peak_that_sinks_to_the_mean(seen):
     seen.attempt(0.0, took=1.0)
-    assert seen.place.first_event(1.0) == 1.0
+    assert seen.target.first_event(1.0) == 1.0
     seen.attempt(1.0, took=4.0)
-    assert seen.place.first_event(5.0) == 4.0
+    assert seen.target.first_event(5.0) == 4.0
     for n in range(60):
         seen.attempt(5.0 + n, took=1.0)
-    assert seen.place.first_event(65.0) == pytest.approx(1.0, abs=0.05)
-    assert seen.place.first_event(65.0 + STALE + 1) is None
+    assert seen.target.first_event(65.0) == pytest.approx(1.0, abs=0.05)
+    assert seen.target.first_event(65.0 + STALE + 1) is None
 
 
 def test_what_is_not_known_is_tried_by_one_call_at_a_time(seen):
-    assert seen.place.cost(0.0) == 0
-    visit = seen.health.opened(seen.place, "", 0.0)
-    assert seen.place.cost(0.0) > 1e5
-    seen.health.attempted(visit, 2.0)
-    assert seen.place.cost(2.0) == 4.0
-    seen.health.closed(visit, 3.0, "complete")
-    assert seen.place.cost(3.0) == 2.0
-    assert seen.place.cost(3.0 + STALE) == 0
+    assert seen.target.cost(0.0) == 0
+    attempt = seen.health.opened(seen.target, "", 0.0)
+    assert seen.target.cost(0.0) > 1e5
+    seen.health.attempted(attempt, 2.0)
+    assert seen.target.cost(2.0) == 4.0
+    seen.health.closed(attempt, 3.0, "complete")
+    assert seen.target.cost(3.0) == 2.0
+    assert seen.target.cost(3.0 + STALE) == 0
 
 
 def test_failures_measure_nothing(seen):
     seen.attempt(0.0, took=3.0)
     seen.attempt(3.0, unreachable(), took=0.001)
-    assert seen.place.first_event(4.0) == 3.0
+    assert seen.target.first_event(4.0) == 3.0
 
 
 # What is told.
@@ -295,7 +295,7 @@ def test_failures_measure_nothing(seen):
 def test_the_snapshot_tells_states_times_and_reasons(seen):
     seen.open_it(1.0)
     seen.attempt(2.0, AUTH, ref="env:KEY")
-    seen.health.opened(seen.place, "", 3.0)
+    seen.health.opened(seen.target, "", 3.0)
     target, key = seen.health.snapshot(4.0)
     assert (target.backend, target.model, target.key) == ("b", "m", "")
     assert (target.state, target.since, target.free_at) == ("closed", 2.0, 0.0)
@@ -322,8 +322,8 @@ def test_changes_are_kept_for_the_log(seen):
 def test_a_model_that_stands_for_any_is_one_place_whatever_is_asked_for():
     health = Health()
     backend = Backend(name="b", url="http://b", dialect="openai")
-    places = {id(health.place(Target(backend=backend, model="*"))) for _ in range(3)}
-    assert len(places) == 1
+    targets = {id(health.target(Target(backend=backend, model="*"))) for _ in range(3)}
+    assert len(targets) == 1
 
 
 @settings(deadline=None)
@@ -355,36 +355,36 @@ def test_a_breaker_makes_legal_changes_only_and_has_one_probe_at_a_time(steps):
     now, under_way, probes = 0.0, [], set()
     for event, number in steps:
         before = breaker.state
-        visit = under_way[number % len(under_way)] if under_way else None
+        attempt = under_way[number % len(under_way)] if under_way else None
         if event == "wait":
             now += number * 5.0
         elif event == "rest":
             breaker.rest(now, "asked", float(number))
         elif event == "begin":
             was_free = breaker.free(now)
-            ticket = Ticket(now)
-            breaker.began(ticket, now)
-            under_way.append(ticket)
+            trial = Trial(now)
+            breaker.began(trial, now)
+            under_way.append(trial)
             if before == "open" and breaker.state == "half_open":
                 assert was_free or breaker.free_at() > now
-                probes = {ticket}
+                probes = {trial}
                 assert not breaker.free(now)
-        elif visit is None:
+        elif attempt is None:
             continue
         elif event == "answer":
-            breaker.answered(visit, now)
+            breaker.answered(attempt, now)
         else:
-            under_way.remove(visit)
+            under_way.remove(attempt)
             if event == "complete":
-                breaker.completed(visit, now, RULES)
+                breaker.completed(attempt, now, RULES)
             elif event == "fail":
-                breaker.failed(visit, now, "reason", RULES)
+                breaker.failed(attempt, now, "reason", RULES)
             elif event == "fail lastingly":
-                breaker.failed_lastingly(visit, now, "reason", RULES)
+                breaker.failed_lastingly(attempt, now, "reason", RULES)
             elif event == "give up":
-                breaker.given_up(visit, now)
+                breaker.given_up(attempt, now)
         if before == "half_open" and breaker.state == "open" and event != "fail lastingly":
-            assert visit in probes
+            assert attempt in probes
         if breaker.state == "half_open":
             assert probes & set(under_way)
             assert not breaker.free(now)
@@ -408,26 +408,26 @@ def test_a_breaker_makes_legal_changes_only_and_has_one_probe_at_a_time(steps):
 )
 def test_when_all_calls_ended_nothing_is_left_in_flight(steps):
     health = Health(RULES)
-    place = health.place(TARGET)
-    now, visits = 0.0, []
+    target = health.target(TARGET)
+    now, attempts = 0.0, []
     for event, number, seconds in steps:
         now += seconds
         if event == "open":
-            visits.append(health.opened(place, "env:KEY", now))
+            attempts.append(health.opened(target, "env:KEY", now))
             continue
-        if not visits:
+        if not attempts:
             continue
-        visit = visits[number % len(visits)]
+        attempt = attempts[number % len(attempts)]
         failures = {"fail": Broken(BUSY.info), "busy": BUSY, "auth": AUTH, "answer": None}
         if event in failures:
-            health.attempted(visit, now, failures[event])
+            health.attempted(attempt, now, failures[event])
         else:
-            health.closed(visit, now, "complete" if event == "close" else "client_left")
-        assert 0 <= place.waiting <= place.in_flight <= len(visits)
-    for visit in visits:
-        health.closed(visit, now, "complete")
-    assert place.waiting == place.in_flight == 0
-    for breaker in (place.breaker, place.key("env:KEY")):
+            health.closed(attempt, now, "complete" if event == "close" else "client_left")
+        assert 0 <= target.waiting <= target.in_flight <= len(attempts)
+    for attempt in attempts:
+        health.closed(attempt, now, "complete")
+    assert target.waiting == target.in_flight == 0
+    for breaker in (target.breaker, target.key("env:KEY")):
         assert breaker.state != "half_open"
         assert breaker.free(max(now, breaker.free_at()))
 
@@ -444,9 +444,9 @@ def test_an_answered_check_takes_back_failed_ones_and_nothing_else(seen):
     seen.attempt(0.0, unreachable())
     for now in range(1, 20):
         check(seen, now, unreachable() if now % 2 else None)
-    assert seen.state == "closed" and seen.place.breaker.in_a_row == 2
+    assert seen.state == "closed" and seen.target.breaker.in_a_row == 2
     check(seen, 20.0)
-    assert seen.place.breaker.in_a_row == 1
+    assert seen.target.breaker.in_a_row == 1
     seen.attempt(21.0, unreachable())
     seen.attempt(22.0, unreachable())
     assert seen.state == "open"
@@ -459,7 +459,7 @@ def test_an_answered_call_ends_a_row_of_failed_checks(seen):
     for now in (4.0, 5.0):
         check(seen, now, unreachable())
     check(seen, 6.0)
-    assert seen.place.breaker.in_a_row == 0 and seen.state == "closed"
+    assert seen.target.breaker.in_a_row == 0 and seen.state == "closed"
 
 
 def test_checks_say_nothing_about_the_share_of_calls_that_fail(seen):
@@ -477,7 +477,7 @@ def test_no_call_goes_to_an_open_target_sooner_for_answered_checks(seen):
         check(seen, now)
         assert not seen.free(now)
     assert seen.free(115.0)
-    probe = seen.health.opened(seen.place, "", 115.0)
+    probe = seen.health.opened(seen.target, "", 115.0)
     check(seen, 116.0)
     check(seen, 117.0, unreachable())
     assert seen.state == "half_open"
@@ -503,7 +503,7 @@ def test_a_check_that_began_before_the_last_change_is_no_evidence(seen):
     seen.attempt(25.0)
     for _ in range(9):
         check(seen, 26.0, unreachable(), began=24.0)
-    assert seen.state == "closed" and seen.place.breaker.in_a_row == 0
+    assert seen.state == "closed" and seen.target.breaker.in_a_row == 0
 
 
 @given(
@@ -530,8 +530,8 @@ def test_with_checks_too_calls_that_fail_are_an_open_time_apart(events):
 
 def test_a_failed_check_is_about_every_operation():
     health = Health(RULES)
-    places = [health.place(TARGET, each) for each in ("chat", "embeddings")]
-    assert health.place(TARGET, "count_tokens") is places[0] is not places[1]
+    targets = [health.target(TARGET, each) for each in ("chat", "embeddings")]
+    assert health.target(TARGET, "count_tokens") is targets[0] is not targets[1]
     for now in (1.0, 2.0, 3.0):
         health.checked([TARGET], now, now, unreachable())
-    assert [each.breaker.state for each in places] == ["open", "open"]
+    assert [each.breaker.state for each in targets] == ["open", "open"]

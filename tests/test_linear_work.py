@@ -31,7 +31,7 @@ from lmbroker.limits import Limits
 from lmbroker.redaction import redact, redact_error, redact_headers
 from lmbroker.routing import conversations, suitability
 from lmbroker.routing.keys import hash_of, own_key
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.secret import Secret
 from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
@@ -50,9 +50,9 @@ from lmbroker.workflows import (
     conversion,
     estimate,
     listed_limits,
-    meet,
     model_list,
     taken_out,
+    workflow_for,
 )
 from lmbroker.workflows.contract import Transform
 
@@ -162,7 +162,7 @@ def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
         _ = needs.images, needs.pdfs, needs.server_tools
         for turn, (other, overrides) in enumerate(itertools.product(DIALECTS, PROFILES)):
             mode: Mode = "lenient" if overrides is PROFILES[0] else "default"
-            workflow = meet(call, target(other), mode=mode, overrides=overrides)
+            workflow = workflow_for(call, target(other), mode=mode, overrides=overrides)
             if quietly(workflow.outbound) is not None:
                 # To repair is most of the work: each refusal meets each profile once.
                 for message in REFUSALS[turn in (1, 2) :: 2]:
@@ -187,7 +187,9 @@ def workflows(backend: Dialect) -> Iterator[Workflow]:
             custom = {"type": "custom", "custom": {"name": "f"}}
             asked["tools"] = [custom]
         text = text_of(asked)
-        yield meet(call_of(client, text, stream=True), target(backend), overrides=PROFILES[1])
+        yield workflow_for(
+            call_of(client, text, stream=True), target(backend), overrides=PROFILES[1]
+        )
 
 
 def answer(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
@@ -324,7 +326,7 @@ def top_level(keys: Callable[[int], str], n: int) -> Action:
             quietly(envelope.with_usage, body)
             for limits in (Limits(), Limits(messages=1, tools=1, json_values=1)):
                 quietly(body_bounds.check, body, head.fields, limits)
-            quietly(Caps(n=1, max_tokens=5).check, call_of("openai", body))
+            quietly(RequestLimits(n=1, max_tokens=5).check, call_of("openai", body))
 
     return action
 
@@ -335,7 +337,7 @@ def embed(make: Callable[[int], Any], reply: Callable[[int], Any], n: int) -> Ac
 
     def action() -> None:
         call = msgspec.structs.replace(call_of("openai", body), operation="embeddings")
-        workflow = quietly(meet, call, target("openai"))
+        workflow = quietly(workflow_for, call, target("openai"))
         if workflow is not None and quietly(workflow.outbound) is not None:
             workflow.repair(ErrorInfo(kind="invalid_request", message=REFUSALS[1], status=400))
             workflow.recall(workflow.asked())
@@ -365,7 +367,7 @@ def complete(n: int) -> Action:
 
     def action() -> None:
         call = msgspec.structs.replace(call_of("openai", body), operation="completions")
-        workflow = meet(call, target("openai"))
+        workflow = workflow_for(call, target("openai"))
         workflow.outbound()
         quietly(workflow.unary, answered, now=1)
         quietly(workflow.fold, answered, now=1)
@@ -422,12 +424,12 @@ def kept_together(n: int) -> Action:
     no = Refused("invalid_request", "no")
 
     def action() -> None:
-        homes = conversations.Homes(most=n // 2)
+        remembered = conversations.ConversationTargets(most=n // 2)
         for each in range(n):
             found = conversations.hashed("m", f"{each}")
-            homes.home(found)
-            homes.settle(found, "m", "ab"[each % 2])
-        homes.full("m", ("a", "b"), (1.0, 1.0))
+            remembered.target_of(found)
+            remembered.remember(found, "m", "ab"[each % 2])
+        remembered.full("m", ("a", "b"), (1.0, 1.0))
         conversations.hashed("m", conversations.conversation_of(call))
         conversations.hashed("m", conversations.conversation_of(named))
         envelope.is_slow(call.body)

@@ -134,7 +134,7 @@ async def test_a_status_500_about_the_request_is_the_calls_fault(open_house, wor
         backend.transport.write(refusal(words, b"500 Internal Server Error"))
         await client.has(words.encode())
         assert " 400 " in client.head.split("\r\n")[0]
-    states = [each.state for each in house.broker._courses.health.snapshot(0.0)]
+    states = [each.state for each in house.broker._failovers.health.snapshot(0.0)]
     assert set(states) == {"closed"}
 
 

@@ -26,9 +26,9 @@ from lmbroker.offload import (
     offload,
 )
 from lmbroker.offload.jobs import encode
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.secret import Secret
-from lmbroker.workflows import estimate, meet
+from lmbroker.workflows import estimate, workflow_for
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
@@ -82,7 +82,7 @@ def terms(
 
 
 def met(terms):
-    return meet(terms.call, terms.target, mode=terms.mode, overrides=terms.overrides)
+    return workflow_for(terms.call, terms.target, mode=terms.mode, overrides=terms.overrides)
 
 
 TOOLS = [
@@ -232,9 +232,9 @@ async def test_what_a_helper_has_read_is_passed_as_here(house):
 async def test_caps_and_estimates_are_as_here(house_of_helpers):
     offload, call = house_of_helpers(), REQUESTS["translated"].call
     assert await offload.estimate(call) == estimate(call)
-    await offload.check(Caps(max_tokens=9), call)
+    await offload.check(RequestLimits(max_tokens=9), call)
     with pytest.raises(Refused) as refused:
-        await offload.check(Caps(max_tokens=8), call)
+        await offload.check(RequestLimits(max_tokens=8), call)
     assert refused.value.info.param == "max_tokens"
 
 

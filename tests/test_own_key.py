@@ -266,10 +266,10 @@ async def test_a_bad_key_is_told_as_it_is_and_stops_nobody_else(
         await line.has(b"bad key ***")
         assert f" {status[:3].decode()} " in line.head.split("\r\n")[0]
         assert OWN not in line.received.decode()
-    health = house.broker._courses.health
+    health = house.broker._failovers.health
     assert {(each.state, each.reason) for each in health.snapshot(1e9)} == {("closed", "")}
     target = house.broker.config.alias("own").targets[0]
-    assert health.place(target).free(["client"], house.broker.clock.seconds())
+    assert health.target(target).free(["client"], house.broker.clock.seconds())
 
 
 @pytest_twisted.ensureDeferred

@@ -22,7 +22,7 @@ from lmbroker.routing.aliases import (
     unknown_model,
 )
 from lmbroker.routing.breaker import BreakerRules
-from lmbroker.routing.failover import Courses
+from lmbroker.routing.failover import Failovers
 from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
 
@@ -126,9 +126,9 @@ def test_only_targets_whose_dialect_has_the_operation_serve_it():
     assert counting.weights == (2.0,)
     assert serving(both, "embeddings").weights == (3.0, 1.0)
     assert serving(route("o"), "count_tokens").targets == ()
-    courses = Courses(Health(), random.Random(1).random)
+    failovers = Failovers(Health(), random.Random(1).random)
     with pytest.raises(BrokerError) as caught:
-        courses.begin(record("r"), serving(route("o"), "count_tokens"), "o", 0.0)
+        failovers.begin(record("r"), serving(route("o"), "count_tokens"), "o", 0.0)
     assert caught.value.info.code == "unsupported_operation"
 
 
@@ -219,7 +219,7 @@ calls = st.lists(
 @given(routes, calls, st.randoms(use_true_random=False))
 def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls, source):
     health = Health(BreakerRules(failures=3, least=5))
-    courses = Courses(health, source.random)
+    failovers = Failovers(health, source.random)
     rules, now = route.retries, 0.0
     allowed = {
         (each.name, each.credential_ref, named(goal, "asked").model)
@@ -229,11 +229,11 @@ def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls
     for number, (gap, key, script) in enumerate(calls):
         now += gap
         memory = record(str(number))
-        course = courses.begin(memory, route, "asked", now, key=key)
+        failover = failovers.begin(memory, route, "asked", now, key=key)
         began, tried, last, outcomes = now, [], None, iter(script)
         try:
             while True:
-                goal = course.target(now)
+                goal = failover.target(now)
                 tried.append((goal.backend.name, goal.backend.credential_ref, goal.model))
                 assert tried[-1] in allowed
                 assert len(tried) <= rules.attempts
@@ -242,12 +242,12 @@ def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls
                 outcome = next(outcomes)
                 now += 0.5
                 if outcome == "answer":
-                    course.answered(now)
+                    failover.answered(now)
                     memory.outcome = "complete"
                     break
                 memory.client_left = outcome == "leave"
                 last = FAILURES["503" if outcome == "leave" else outcome]()
-                pause = course.failed(last, now, now)
+                pause = failover.failed(last, now, now)
                 assert not memory.client_left
                 if outcome == "400":
                     assert "context_length" in rules.fallback_on
@@ -258,15 +258,15 @@ def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls
         except BrokerError as error:
             assert error is last
         memory.closed_at = now
-        courses.closed(memory)
-        assert all(standing.in_flight == 0 for standing in health.snapshot(now))
-        assert all(standing.state != "half_open" for standing in health.snapshot(now))
+        failovers.closed(memory)
+        assert all(status.in_flight == 0 for status in health.snapshot(now))
+        assert all(status.state != "half_open" for status in health.snapshot(now))
 
 
 def test_calls_of_one_key_stay_together_over_a_change_of_the_list():
     def first(route, key):
-        courses = Courses(Health(), random.Random(1).random)
-        return courses.begin(record("r"), route, "m", 0.0, key=key).target(0.0).backend.name
+        failovers = Failovers(Health(), random.Random(1).random)
+        return failovers.begin(record("r"), route, "m", 0.0, key=key).target(0.0).backend.name
 
     names = "abcd"
     whole = route("a", *map(target, names), strategy="weighted")

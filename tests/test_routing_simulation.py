@@ -13,7 +13,7 @@ from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Unreachable
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.conversations import hashed
-from lmbroker.routing.failover import Courses
+from lmbroker.routing.failover import Failovers
 from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
 
@@ -76,7 +76,7 @@ class World:
         self.now = 0.0
         self.providers = {each.target.backend.name: each for each in providers}
         self.route = Route(name="alias", targets=tuple(each.target for each in providers), **route)
-        self.courses = Courses(Health(RULES), self.chance)
+        self.failovers = Failovers(Health(RULES), self.chance)
         self.seen = []
         self.conversations = False
         self._heap = []
@@ -97,9 +97,9 @@ class World:
             if pause is not None:
                 self._at(self.now + pause, call)
         self.now = max(self.now, end)
-        for standing in self.courses.health.snapshot(self.now):
-            assert standing.in_flight == 0
-            assert standing.state != "half_open"
+        for status in self.failovers.health.snapshot(self.now):
+            assert status.in_flight == 0
+            assert status.state != "half_open"
 
     def _at(self, moment, call):
         heapq.heappush(self._heap, (moment, next(self._numbers), call))
@@ -110,30 +110,30 @@ class World:
         record = Record(
             id=str(len(self.seen)), operation="chat", dialect="openai", opened_at=self.now
         )
-        courses = self.courses
+        failovers = self.failovers
         try:
             told = {"conversation": hashed("alias", key)} if self.conversations else {"key": key}
-            course = courses.begin(record, self.route, "m", self.now, **told)
+            failover = failovers.begin(record, self.route, "m", self.now, **told)
             while True:
-                target = course.target(self.now)
+                target = failover.target(self.now)
                 seen.attempts.append(target.backend.name)
                 provider = self.providers[target.backend.name]
                 seconds, error = provider.answer(self.now, self.chance)
                 yield seconds
                 if error is None:
-                    course.answered(self.now)
+                    failover.answered(self.now)
                     yield 3 * self.chance()
                     record.outcome = "complete"
                     seen.ok = True
                     return
-                pause = course.failed(error, self.now, self.now)
+                pause = failover.failed(error, self.now, self.now)
                 if pause:
                     yield pause
         except BrokerError:
             record.outcome = "backend_error"
         finally:
             record.closed_at = self.now
-            courses.closed(record)
+            failovers.closed(record)
 
     def calls(self, begin=0.0, end=1e9):
         return [each for each in self.seen if begin <= each.at < end]
@@ -252,7 +252,7 @@ def test_a_backend_above_its_rate_rests_and_the_others_take_over():
     served = len(tight.asked) - sum(len(each.attempts) == 2 for each in world.seen)
     assert served / 300 == pytest.approx(5, abs=0.5)
     assert len(tight.asked) / 300 < 7
-    assert {each.state for each in world.courses.health.snapshot(world.now)} == {"closed"}
+    assert {each.state for each in world.failovers.health.snapshot(world.now)} == {"closed"}
 
 
 def test_all_above_their_rate_tell_the_client_when():

@@ -29,12 +29,12 @@ from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.conversations import conversation_of, hashed
-from lmbroker.routing.failover import Courses
+from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use, own_key
 from lmbroker.routing.target_health import Health
 from lmbroker.translation.profiles.profile import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
-from lmbroker.workflows import estimate, learned_rejections, meet
+from lmbroker.workflows import estimate, learned_rejections, workflow_for
 from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import bad_answer, refused
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
@@ -52,7 +52,7 @@ _OWN_KEY_REFUSED = ErrorInfo(
 )
 
 
-CAPPED = ("chat", "completions")
+LIMITED = ("chat", "completions")
 """The operations that ask for tokens and for a number of answers."""
 
 
@@ -74,7 +74,7 @@ class Broker:
         wall: Callable[[], float],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._courses = Courses(Health(config.breaker), chance)
+        self._failovers = Failovers(Health(config.breaker), chance)
         self._config = config
         self._backends = backends
         self._observers = tuple(observers)
@@ -95,9 +95,9 @@ class Broker:
     @config.setter
     def config(self, config: Config) -> None:
         self._config = config
-        self._courses.health.rules = config.breaker
+        self._failovers.health.rules = config.breaker
         self._answers.limit = config.limits.answers
-        self._courses.keep(config.aliases.values())
+        self._failovers.keep(config.aliases.values())
         self.listing = Listing(config.index, self._backends, self.clock, self.listed)
 
     # The memory of a call.
@@ -118,7 +118,7 @@ class Broker:
         record.closed_at = self.clock.seconds()
         if record.client_left:
             record.outcome = "client_left"
-        self._courses.closed(record)
+        self._failovers.closed(record)
         usage = record.usage
         if record.estimated and usage is not None and not usage.estimated:
             counted = usage.input + usage.cache_read + usage.cache_write
@@ -142,11 +142,11 @@ class Broker:
             if served.targets:
                 # Otherwise the first target says why it has no such operation.
                 route = served
-        if route.caps is not None and call.operation in CAPPED:
+        if route.request_limits is not None and call.operation in LIMITED:
             if not call.short_fields and len(call.body) < LARGE_ENVELOPE:
-                route.caps.check(call)
+                route.request_limits.check(call)
             else:
-                await self.offload.check(route.caps, call)
+                await self.offload.check(route.request_limits, call)
         return await self._answer(call, record, route)
 
     async def _answer(self, call: Call, record: Record, route: Route) -> Answer:
@@ -161,22 +161,22 @@ class Broker:
         lacking: Sequence[str] = ()
         if len(route.targets) > 1 and call.operation == "chat":
             lacking = await self._lacking(call, route, now)
-        course = self._courses.begin(
+        failover = self._failovers.begin(
             record, route, call.asked, now, key=key, conversation=conversation, lacking=lacking
         )
         while True:
-            target = course.target(now)
+            target = failover.target(now)
             try:
                 answer = await self._attempt(call, record, route, target, now)
             except BrokerError as error:
                 # The course keeps it, but not what was there when it was raised: the call's body.
                 error.__traceback__ = None
-                pause = course.failed(error, self.clock.seconds(), self.wall())
+                pause = failover.failed(error, self.clock.seconds(), self.wall())
             else:
-                course.answered(self.clock.seconds())
+                failover.answered(self.clock.seconds())
                 return answer
             finally:
-                if self._courses.health.changes:
+                if self._failovers.health.changes:
                     self._tell_changes()
             call = headers.for_another_backend(call)
             if pause:
@@ -267,12 +267,12 @@ class Broker:
             if target.backend.name == backend
         ]
         after = None if failure is None else retries.retry_after(failure.info, self.wall())
-        self._courses.health.checked(targets, began, self.clock.seconds(), failure, after)
+        self._failovers.health.checked(targets, began, self.clock.seconds(), failure, after)
         self._tell_changes()
 
     def _tell_changes(self) -> None:
         """Log what has become of the targets' health."""
-        changes = self._courses.health.changes
+        changes = self._failovers.health.changes
         while changes:
             change = changes.popleft()
             emit = self.log.warn if change.after == "open" else self.log.info
@@ -298,7 +298,7 @@ class Broker:
         told: BackendRefused | None = None
         while True:
             overrides = repairs.overrides
-            workflow = meet(call, target, mode=mode, overrides=overrides)
+            workflow = workflow_for(call, target, mode=mode, overrides=overrides)
             workflow.ratio = self._ratios.of(target)
             try:
                 answer = await self._try(call, record, alias, target, workflow, overrides)

@@ -17,7 +17,7 @@ from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
 from lmbroker.translation.profiles.profile import Source, told
-from lmbroker.workflows import estimate, meet
+from lmbroker.workflows import estimate, workflow_for
 
 _SOURCES = {"target": "configured at the target"}
 
@@ -61,9 +61,9 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
     yield LEARNED
     rules = route.retries
     yield f"at most {rules.attempts} attempts, none begun after {rules.seconds:g} s"
-    if route.caps is not None:
-        caps = msgspec.structs.asdict(route.caps).items()
-        yield "at most " + ", ".join(f"{name} {cap}" for name, cap in caps if cap is not None)
+    if route.request_limits is not None:
+        limits = msgspec.structs.asdict(route.request_limits).items()
+        yield "at most " + ", ".join(f"{name} {cap}" for name, cap in limits if cap is not None)
     for at, target in enumerate(route.targets):
         yield f"profile at {at + 1}.:"
         yield from (f"  {line}" for line in _profile(route, aliases.named(target, name)))
@@ -129,9 +129,9 @@ def _sent(
         fields=head.fields,
         stream=head.stream,
     )
-    if route.caps is not None:
-        route.caps.check(call)
-    workflow = meet(call, target, mode=route.mode, overrides=route.overrides(target))
+    if route.request_limits is not None:
+        route.request_limits.check(call)
+    workflow = workflow_for(call, target, mode=route.mode, overrides=route.overrides(target))
     try:
         outbound = workflow.outbound()
     except Refused as refusal:

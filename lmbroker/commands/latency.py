@@ -40,7 +40,7 @@ from lmbroker.translation.profiles.profile import Profile, profile
 from lmbroker.translation.unified.parts import TextPart
 from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.usage import Usage
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 MOST_CALLS = 500
@@ -104,7 +104,7 @@ class _Way(msgspec.Struct, frozen=True, kw_only=True):
             body=self.body,
             stream=self.stream,
         )
-        return meet(call, self.target)
+        return workflow_for(call, self.target)
 
 
 @implementer(IConsumer)

@@ -14,7 +14,7 @@ from lmbroker.call import Alias, Backend, Call, Target
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import load
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 CHUNK = 64 * 1024
@@ -123,4 +123,6 @@ def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow
     target = alias.targets[0]
     model = options.model or target.model or call.asked
     target = msgspec.structs.replace(target, model=model)
-    return meet(call, target, mode=options.mode or alias.mode, overrides=alias.overrides(target))
+    return workflow_for(
+        call, target, mode=options.mode or alias.mode, overrides=alias.overrides(target)
+    )

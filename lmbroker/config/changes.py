@@ -58,10 +58,13 @@ def _aliases(config: Config) -> Mapping[str, Any]:
 
 def _of_alias(route: Route, config: Config) -> Iterator[tuple[str, Any]]:
     for name, value in msgspec.structs.asdict(route).items():
-        if name not in ("targets", "keys", "retries", "caps"):
+        if name not in ("targets", "keys", "retries", "request_limits"):
             yield name, value
     yield "retries", _own(route.retries, config.retries)
-    yield "caps", _own(route.caps, config.limits) if route.caps is not None else {}
+    yield (
+        "request_limits",
+        _own(route.request_limits, config.limits) if route.request_limits is not None else {},
+    )
     for at, target in enumerate(route.targets):
         yield f"targets[{at}]", (target.backend.name, target.model)
         yield f"timeouts[{at}]", _own(target.timeouts, config.timeouts)

@@ -31,7 +31,7 @@ from lmbroker.redaction import redact
 from lmbroker.routing.aliases import Aliases, Route
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import HASH, Key, digest_of
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 
 DRAIN = 30.0
@@ -128,8 +128,8 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     breaker = read_struct(root.table("breaker"), BreakerRules)
     backends = Backends(secrets)
     backends.read(root)
-    caps = Caps(max_tokens=limits.max_tokens, n=limits.n)
-    aliases = Models(backends, timeouts, retries, caps).read(root)
+    request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
+    aliases = Models(backends, timeouts, retries, request_limits).read(root)
     default = root.text("default")
     if default and default not in aliases:
         root.report("default", f"found {describe(default)}, which no model has as its alias")

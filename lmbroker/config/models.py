@@ -10,7 +10,7 @@ from lmbroker.config.fields import read_fields
 from lmbroker.config.table import Table, describe
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.balancing import Strategy
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.profiles.profile import Profile
 
@@ -30,16 +30,20 @@ _Read = tuple[Placed, str, float, dict[str, Any]]
 
 
 class Models:
-    """Reads the models. ``timeouts``, ``retries`` and ``caps`` are what holds where none says
-    otherwise."""
+    """Reads the models. ``timeouts``, ``retries`` and ``request_limits`` hold where a model says
+    nothing else."""
 
     def __init__(
-        self, backends: Backends, timeouts: Timeouts, retries: Retries, caps: Caps
+        self,
+        backends: Backends,
+        timeouts: Timeouts,
+        retries: Retries,
+        request_limits: RequestLimits,
     ) -> None:
         self._backends = backends
         self._timeouts = timeouts
         self._retries = retries
-        self._caps = caps
+        self._request_limits = request_limits
         self._alias_paths: dict[str, str] = {}
 
     def read(self, root: Table) -> dict[str, Route]:
@@ -55,7 +59,9 @@ class Models:
         strategy: Any = table.text("strategy", "ordered", choices=get_args(Strategy))
         sticky = self._sticky(table)
         retries = self._rules(table)
-        caps = msgspec.structs.replace(self._caps, **read_fields(table.table("limits"), Caps))
+        request_limits = msgspec.structs.replace(
+            self._request_limits, **read_fields(table.table("limits"), RequestLimits)
+        )
         several = table.has("targets")
         read = self._several(table, name) if several else self._single(table, name)
         table.done()
@@ -81,7 +87,7 @@ class Models:
             strategy=strategy,
             sticky=sticky,
             retries=retries,
-            caps=None if caps == Caps() else caps,
+            request_limits=None if request_limits == RequestLimits() else request_limits,
         )
 
     def _alias(self, table: Table) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from lmbroker.call import Call, Dialect, Mode
 from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.workflows.contract import Asked, Outbound, Unary
 from lmbroker.workflows.learned_rejections import Repair
@@ -24,7 +24,7 @@ PIECE = 4 * 1024 * 1024
 
 Step = Literal[
     "envelope",
-    "caps",
+    "request_limits",
     "needs",
     "estimate",
     "outbound",
@@ -54,7 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     overrides: dict[str, Any] = {}
     asked: Asked | None = None
     limits: Limits | None = None
-    caps: Caps | None = None
+    request_limits: RequestLimits | None = None
     error: ErrorInfo | None = None
     status: int = 0
     headers: dict[str, str] = {}

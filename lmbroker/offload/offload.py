@@ -17,7 +17,7 @@ from lmbroker.limits import Limits
 from lmbroker.offload.helper import Helper, Task
 from lmbroker.offload.jobs import Done, Job
 from lmbroker.offload.work import raised, work
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.workflows import taken_out
 from lmbroker.workflows.contract import Outbound, Unary, Workflow
 from lmbroker.workflows.learned_rejections import Repair
@@ -61,7 +61,7 @@ WAITING = 64
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which terms a call goes to a target: what ``workflows.meet`` was given."""
+    """On which terms a call goes to a target: what ``workflow_for`` was given."""
 
     call: Call
     target: Target
@@ -104,9 +104,11 @@ class Offload:
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
         return Envelope(model=done.model, stream=done.stream, fields=fields)
 
-    async def check(self, caps: Caps, call: Call) -> None:
-        """As ``caps.check``. Raises Refused."""
-        await self._do(Job(step="caps", call=_light(call), caps=caps), call.body)
+    async def check(self, request_limits: RequestLimits, call: Call) -> None:
+        """As ``request_limits.check``. Raises Refused."""
+        await self._do(
+            Job(step="request_limits", call=_light(call), request_limits=request_limits), call.body
+        )
 
     async def estimate(self, call: Call) -> int:
         """As ``workflows.estimate``. Raises Refused."""

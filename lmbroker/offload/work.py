@@ -9,7 +9,7 @@ from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.offload.jobs import Done, Job, Problem
 from lmbroker.secret import Secret
-from lmbroker.workflows import estimate, meet
+from lmbroker.workflows import estimate, workflow_for
 from lmbroker.workflows.contract import Unary, Workflow
 
 SHORT_FIELD = 4096
@@ -73,9 +73,9 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
     if job.step == "failure":
         raise _workflow(job, job.call).failure(job.status, job.headers, body)
     call = msgspec.structs.replace(job.call, body=body)
-    if job.step == "caps":
-        assert job.caps is not None
-        job.caps.check(call)
+    if job.step == "request_limits":
+        assert job.request_limits is not None
+        job.request_limits.check(call)
         return Done(), b""
     if job.step == "estimate":
         return Done(tokens=estimate(call)), b""
@@ -98,7 +98,7 @@ def _workflow(job: Job, call: Call) -> Workflow:
     )
     msgspec.structs.force_setattr(backend, "secrets", tuple(map(Secret, job.secrets)))
     target = Target(backend=backend, model=job.model)
-    return meet(call, target, mode=job.mode, overrides=job.overrides)
+    return workflow_for(call, target, mode=job.mode, overrides=job.overrides)
 
 
 def raised(problem: Problem, body: bytes) -> BrokerError:

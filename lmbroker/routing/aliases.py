@@ -8,7 +8,7 @@ from lmbroker import envelope
 from lmbroker.call import Alias, Backend, Call, Operation, Target, path_of
 from lmbroker.errors import Refused
 from lmbroker.routing.balancing import Strategy
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 
 ANY = "*"
@@ -24,7 +24,7 @@ class Route(Alias, frozen=True, kw_only=True):
     ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
     that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
     names where the key comes from whose calls stay together, see ``sticky_key``; None: the turns
-    of a conversation stay together, () for nothing does. ``caps``: what
+    of a conversation stay together, () for nothing does. ``request_limits``: what
     a call may ask for at most.
     """
 
@@ -33,7 +33,7 @@ class Route(Alias, frozen=True, kw_only=True):
     keys: Mapping[str, tuple[Backend, ...]] = {}
     sticky: tuple[str, ...] | None = None
     retries: Retries = Retries()
-    caps: Caps | None = None
+    request_limits: RequestLimits | None = None
 
     def weight(self, at: int) -> float:
         """The weight of the target at this position."""

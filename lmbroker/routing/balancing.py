@@ -23,7 +23,7 @@ Chance = Callable[[], float]
 """Gives a number from 0 up to but not 1, as ``random.random`` does."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One target as it stands now. ``free_at`` is from when on it is free where it is not;
     ``cost`` what one more call would wait there, in seconds."""
 
@@ -35,27 +35,29 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     cost: float = 0.0
 
 
-def order(loads: Sequence[Load], strategy: Strategy, chance: Chance, key: str = "") -> list[int]:
-    """The positions of all ``loads``, best first; ``key`` is the sticky key, "" for none.
+def order(
+    candidates: Sequence[Candidate], strategy: Strategy, chance: Chance, key: str = ""
+) -> list[int]:
+    """The positions of all ``candidates``, best first; ``key`` is the sticky key, "" for none.
 
     A weight of 0 means: only when no other is left (but for ``ordered`` and ``fastest``, which
     know no weights).
     """
-    free = [at for at, load in enumerate(loads) if load.free]
-    others = [at for at, load in enumerate(loads) if not load.free]
-    others.sort(key=lambda at: loads[at].free_at)
+    free = [at for at, candidate in enumerate(candidates) if candidate.free]
+    others = [at for at, candidate in enumerate(candidates) if not candidate.free]
+    others.sort(key=lambda at: candidates[at].free_at)
     if len(free) > 1:
         if key and strategy != "ordered":
-            free.sort(key=lambda at: distance(key, loads[at].name, loads[at].weight))
+            free.sort(key=lambda at: distance(key, candidates[at].name, candidates[at].weight))
         elif strategy == "weighted":
-            ranks = [_rank(1 - chance(), load.weight) for load in loads]
+            ranks = [_rank(1 - chance(), candidate.weight) for candidate in candidates]
             free.sort(key=ranks.__getitem__)
         elif strategy == "least-busy":
-            ties = [chance() for _ in loads]
-            free.sort(key=lambda at: (_share(loads[at]), ties[at]))
+            ties = [chance() for _ in candidates]
+            free.sort(key=lambda at: (_share(candidates[at]), ties[at]))
         elif strategy == "fastest":
-            first = _two_choices(free, loads, chance)
-            free.sort(key=lambda at: (at != first, loads[at].cost))
+            first = _two_choices(free, candidates, chance)
+            free.sort(key=lambda at: (at != first, candidates[at].cost))
     return free + others
 
 
@@ -74,12 +76,12 @@ def _rank(uniform: float, weight: float) -> float:
     return -log(uniform) / weight if weight > 0 else inf
 
 
-def _share(load: Load) -> float:
-    return (load.in_flight + 1) / load.weight if load.weight > 0 else inf
+def _share(candidate: Candidate) -> float:
+    return (candidate.in_flight + 1) / candidate.weight if candidate.weight > 0 else inf
 
 
-def _two_choices(free: Sequence[int], loads: Sequence[Load], chance: Chance) -> int:
+def _two_choices(free: Sequence[int], candidates: Sequence[Candidate], chance: Chance) -> int:
     one = int(chance() * len(free))
     other = int(chance() * (len(free) - 1))
     other += other >= one
-    return min(free[one], free[other], key=lambda at: loads[at].cost)
+    return min(free[one], free[other], key=lambda at: candidates[at].cost)

@@ -101,7 +101,7 @@ class Window:
             self._slices.popleft()
 
 
-class Ticket:
+class Trial:
     """One attempt under way: who it is, and when it began."""
 
     __slots__ = ("began",)
@@ -134,7 +134,7 @@ class Breaker:
         self._open_until = 0.0
         self._rest_until = 0.0
         self._rest_reason = ""
-        self._probe: Ticket | None = None
+        self._probe: Trial | None = None
 
     def free_at(self) -> float:
         """From when on an attempt may be made."""
@@ -149,61 +149,61 @@ class Breaker:
         resting = self._rest_until > max(now, self._open_until)
         return self._rest_reason if resting else self.reason
 
-    def began(self, ticket: Ticket, now: float) -> None:
+    def began(self, trial: Trial, now: float) -> None:
         """An attempt is made, allowed or not."""
         if self.state == "open" and now >= self._open_until:
-            self._probe = ticket
+            self._probe = trial
             self._change("half_open", now, self.reason)
 
-    def answered(self, ticket: Ticket, now: float) -> None:
+    def answered(self, trial: Trial, now: float) -> None:
         """The backend answered an attempt as a healthy one does."""
-        if self._probe is not ticket and ticket.began < self.since:
+        if self._probe is not trial and trial.began < self.since:
             return
         if self.state != "closed":
             self._close(now)
-        elif ticket.began >= self._row_began:
+        elif trial.began >= self._row_began:
             self.in_a_row = self._checks_in_row = 0
 
-    def completed(self, ticket: Ticket, now: float, rules: BreakerRules) -> None:
+    def completed(self, trial: Trial, now: float, rules: BreakerRules) -> None:
         """An answer came to its proper end."""
-        if self.state == "closed" and ticket.began >= self.since:
+        if self.state == "closed" and trial.began >= self.since:
             self.window.add(now, rules.window, failed=False)
 
-    def failed(self, ticket: Ticket, now: float, reason: str, rules: BreakerRules) -> None:
+    def failed(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
         """An attempt failed."""
-        if self._probe is ticket:
+        if self._probe is trial:
             self._open(now, f"the probe failed: {reason}", rules.open)
-        elif self.state == "closed" and ticket.began >= self.since:
+        elif self.state == "closed" and trial.began >= self.since:
             self.window.add(now, rules.window, failed=True)
             made, failed = self.window.counts(now, rules.window)
-            if self._one_more(ticket, rules):
+            if self._one_more(trial, rules):
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
             elif made >= rules.least and failed >= rules.rate * made:
                 self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
 
-    def _one_more(self, ticket: Ticket, rules: BreakerRules) -> bool:
+    def _one_more(self, trial: Trial, rules: BreakerRules) -> bool:
         """A failure in the row; whether it is one too many."""
         if not self.in_a_row:
-            self._row_began = ticket.began
+            self._row_began = trial.began
         self.in_a_row += 1
         return self.in_a_row >= rules.failures
 
-    def check_failed(self, ticket: Ticket, now: float, reason: str, rules: BreakerRules) -> None:
+    def check_failed(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
         """A check failed."""
-        if ticket.began < self.since:
+        if trial.began < self.since:
             return
         if self.state == "open":
             self._open_until = max(self._open_until, now + rules.open)
         elif self.state == "closed":
             self._checks_in_row += 1
-            if self._one_more(ticket, rules):
+            if self._one_more(trial, rules):
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
 
-    def check_answered(self, ticket: Ticket, rules: BreakerRules) -> None:
+    def check_answered(self, trial: Trial, rules: BreakerRules) -> None:
         """A check was answered. An open breaker is then free ``open`` seconds after it opened,
         even where its failure should have lasted: no call goes there more often than without
         checks."""
-        if ticket.began < self.since:
+        if trial.began < self.since:
             return
         if self.state == "open":
             self._open_until = min(self._open_until, self.since + rules.open)
@@ -211,11 +211,9 @@ class Breaker:
             self.in_a_row -= self._checks_in_row
             self._checks_in_row = 0
 
-    def failed_lastingly(
-        self, ticket: Ticket, now: float, reason: str, rules: BreakerRules
-    ) -> None:
+    def failed_lastingly(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
         """An attempt failed for something that stays until somebody changes it."""
-        if self._probe is ticket or ticket.began >= self.since:
+        if self._probe is trial or trial.began >= self.since:
             self._open(now, reason, rules.open_lasting)
 
     def rest(self, now: float, reason: str, seconds: float) -> None:
@@ -224,9 +222,9 @@ class Breaker:
         if until > self._rest_until:
             self._rest_until, self._rest_reason = until, reason
 
-    def given_up(self, ticket: Ticket, now: float) -> None:
+    def given_up(self, trial: Trial, now: float) -> None:
         """An attempt ended that says nothing; if it was the probe, the next one is."""
-        if self._probe is ticket:
+        if self._probe is trial:
             self._probe = None
             self._change("open", now, self.reason)
 

@@ -31,7 +31,7 @@ SESSION_HEADERS = (
 """Headers by which clients name a conversation, the most telling first: Claude Code, Codex
 (``session_id``, ``conversation_id``), opencode, and what other gateways' clients send."""
 
-HOMES = 20_000
+REMEMBERED = 20_000
 """Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
 first."""
 
@@ -95,31 +95,31 @@ def hashed(alias: str, conversation: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-class Homes:
+class ConversationTargets:
     """At which target each conversation is at home, by its hash; bounded."""
 
-    def __init__(self, most: int = HOMES) -> None:
+    def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
-        self._homes: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
+        self._targets: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def home(self, conversation: bytes) -> str:
+    def target_of(self, conversation: bytes) -> str:
         """The name of the target where a conversation is at home, "" for a new one."""
-        found = self._homes.get(conversation)
+        found = self._targets.get(conversation)
         if found is None:
             return ""
-        self._homes.move_to_end(conversation)
+        self._targets.move_to_end(conversation)
         return found[1]
 
-    def settle(self, conversation: bytes, alias: str, target: str) -> None:
+    def remember(self, conversation: bytes, alias: str, target: str) -> None:
         """Let a conversation be at home at ``target``, which has answered it."""
-        before = self._homes.pop(conversation, None)
+        before = self._targets.pop(conversation, None)
         if before is not None:
             self._leave(before)
-        self._homes[conversation] = (alias, target)
+        self._targets[conversation] = (alias, target)
         self._counts[alias, target] += 1
-        if len(self._homes) > self._most:
-            self._leave(self._homes.popitem(last=False)[1])
+        if len(self._targets) > self._most:
+            self._leave(self._targets.popitem(last=False)[1])
 
     def full(self, alias: str, names: Sequence[str], weights: Sequence[float]) -> list[bool]:
         """For each of an alias's targets: whether it has its share of conversations already."""
@@ -131,7 +131,7 @@ class Homes:
             for count, weight in zip(counts, weights, strict=True)
         ]
 
-    def _leave(self, place: tuple[str, str]) -> None:
-        self._counts[place] -= 1
-        if not self._counts[place]:
-            del self._counts[place]
+    def _leave(self, counted: tuple[str, str]) -> None:
+        self._counts[counted] -= 1
+        if not self._counts[counted]:
+            del self._counts[counted]

@@ -27,11 +27,11 @@ from lmbroker.call import Backend, Record, Target
 from lmbroker.errors import AttemptFailed, BrokerError, Refused
 from lmbroker.routing import balancing, retries
 from lmbroker.routing.aliases import Route, named
-from lmbroker.routing.balancing import Chance, Load
-from lmbroker.routing.conversations import Homes
+from lmbroker.routing.balancing import Candidate, Chance
+from lmbroker.routing.conversations import ConversationTargets
 from lmbroker.routing.keys import NO_OWN_KEY
 from lmbroker.routing.retries import Budget, Failure
-from lmbroker.routing.target_health import Health, Place, Visit
+from lmbroker.routing.target_health import Health, OpenAttempt, TargetState
 
 _ASIDE = frozenset({"count_tokens"})
 """What says nothing about how a target does: it may count well and be too busy to answer."""
@@ -40,26 +40,26 @@ _LATER = 0.001
 """A pause ends so much after the moment that it waits for: clocks round."""
 
 
-class Course:
+class Failover:
     """One call on its way; made by ``Courses.begin``."""
 
     __slots__ = (
         "_asked",
+        "_attempt",
         "_began",
         "_budget",
         "_chance",
         "_conversation",
+        "_conversations",
         "_failures",
         "_health",
         "_here",
-        "_homeless",
-        "_homes",
         "_next",
         "_order",
         "_record",
         "_route",
         "_sticky",
-        "_visit",
+        "_unknown",
     )
 
     def __init__(
@@ -74,28 +74,28 @@ class Course:
         budget: Budget,
         chance: Chance,
         lacking: Sequence[str] = (),
-        homes: Homes | None = None,
+        conversations: ConversationTargets | None = None,
         conversation: bytes = b"",
     ) -> None:
         self._record = record
         self._route = route
         self._asked = asked
         self._sticky = key
-        self._homes = homes if conversation else None
+        self._conversations = conversations if conversation else None
         self._conversation = conversation
-        self._homeless = False
+        self._unknown = False
         self._began = began
         self._health = health
         self._budget = budget
         self._chance = chance
-        stops = [_Stop(target, route, health, record.operation) for target in route.targets]
-        self._order = stops if len(stops) == 1 else self._ranked(stops, began)
+        entries = [_Entry(target, route, health, record.operation) for target in route.targets]
+        self._order = entries if len(entries) == 1 else self._ranked(entries, began)
         if any(lacking):
-            unsuitable = {id(stop) for stop, lack in zip(stops, lacking, strict=True) if lack}
-            self._order = sorted(self._order, key=lambda stop: id(stop) in unsuitable)
+            unsuitable = {id(entry) for entry, lack in zip(entries, lacking, strict=True) if lack}
+            self._order = sorted(self._order, key=lambda entry: id(entry) in unsuitable)
         self._here = self._order[0]
-        self._next: _Stop | None = self._here
-        self._visit: Visit | None = None
+        self._next: _Entry | None = self._here
+        self._attempt: OpenAttempt | None = None
         self._failures: list[Failure] = []
 
     def target(self, now: float) -> Target:
@@ -104,16 +104,16 @@ class Course:
         Raises the last failure where the target that was chosen is not free any more. The first
         one is given whether it is free or not: when none is, the least bad is better than nothing.
         """
-        stop = self._next
+        entry = self._next
         self._next = None
-        if stop is None or (self._failures and not stop.free(now)):
+        if entry is None or (self._failures and not entry.free(now)):
             raise self._last()
-        backend = stop.pick(self._sticky or self._conversation.hex(), now)
-        stop.tries += 1
-        self._here = stop
+        backend = entry.pick(self._sticky or self._conversation.hex(), now)
+        entry.tries += 1
+        self._here = entry
         if self._record.operation not in _ASIDE:
-            self._visit = self._health.opened(stop.place, backend.credential_ref, now)
-        target = stop.target
+            self._attempt = self._health.opened(entry.state, backend.credential_ref, now)
+        target = entry.target
         if backend is not target.backend:
             target = msgspec.structs.replace(target, backend=backend)
         return named(target, self._asked)
@@ -124,18 +124,18 @@ class Course:
 
         Raises what the client shall be told where there is no next one.
         """
-        stop = self._here
+        entry = self._here
         after = retries.retry_after(error.info, wall)
-        if self._visit is not None:
+        if self._attempt is not None:
             if isinstance(error, AttemptFailed):
-                self._health.attempted(self._visit, now, error, after)
+                self._health.attempted(self._attempt, now, error, after)
             else:
-                self._health.closed(self._visit, now)
+                self._health.closed(self._attempt, now)
         if self._failures and error.info.code == NO_OWN_KEY:
             # The client hears what failed before: it has never asked for this target.
             raise self._last()
-        stop.failure = error
-        self._failures.append(Failure(stop.target.backend.name, error, after))
+        entry.failure = error
+        self._failures.append(Failure(entry.target.backend.name, error, after))
         if self._record.client_left:
             raise error
         rules = self._route.retries
@@ -151,63 +151,65 @@ class Course:
 
     def answered(self, now: float) -> None:
         """The first event of the answer came."""
-        if self._homes is not None and self._homeless:
-            name = "\0".join(self._here.place.name)
-            self._homes.settle(self._conversation, self._route.name, name)
-        if self._visit is not None:
-            self._health.attempted(self._visit, now)
+        if self._conversations is not None and self._unknown:
+            name = "\0".join(self._here.state.name)
+            self._conversations.remember(self._conversation, self._route.name, name)
+        if self._attempt is not None:
+            self._health.attempted(self._attempt, now)
 
     def closed(self, now: float) -> None:
         """The call ended."""
-        if self._visit is not None:
-            self._health.closed(self._visit, now, self._record.outcome, self._record.code)
+        if self._attempt is not None:
+            self._health.closed(self._attempt, now, self._record.outcome, self._record.code)
 
-    def _ranked(self, stops: "list[_Stop]", now: float) -> "list[_Stop]":
-        """``stops``, best first."""
+    def _ranked(self, entries: "list[_Entry]", now: float) -> "list[_Entry]":
+        """``entries``, best first."""
         route = self._route
-        free = [stop.free(now) for stop in stops]
+        free = [entry.free(now) for entry in entries]
         if route.strategy == "ordered" and all(free):
-            return stops
-        loads = [
-            Load(
-                name="\0".join(stop.place.name),
+            return entries
+        candidates = [
+            Candidate(
+                name="\0".join(entry.state.name),
                 weight=route.weight(at),
                 free=free[at],
-                free_at=stop.place.free_at(stop.refs),
-                in_flight=stop.place.in_flight,
-                cost=stop.place.cost(now),
+                free_at=entry.state.free_at(entry.refs),
+                in_flight=entry.state.in_flight,
+                cost=entry.state.cost(now),
             )
-            for at, stop in enumerate(stops)
+            for at, entry in enumerate(entries)
         ]
-        order = balancing.order(loads, route.strategy, self._chance, self._sticky)
-        if self._homes is not None and route.strategy != "ordered":
-            self._home_first(order, loads)
-        return [stops[at] for at in order]
+        order = balancing.order(candidates, route.strategy, self._chance, self._sticky)
+        if self._conversations is not None and route.strategy != "ordered":
+            self._known_target_first(order, candidates)
+        return [entries[at] for at in order]
 
-    def _home_first(self, order: list[int], loads: Sequence[Load]) -> None:
+    def _known_target_first(self, order: list[int], candidates: Sequence[Candidate]) -> None:
         """Put the target where the conversation is at home first. While that is not free another
         one stands in for it, always the same. A new conversation goes where the strategy says, of
         the targets that have not got their share of conversations."""
-        assert self._homes is not None
-        names = [load.name for load in loads]
-        home = self._homes.home(self._conversation)
-        self._homeless = home not in names
-        if not self._homeless and loads[names.index(home)].free:
-            order.remove(names.index(home))
-            order.insert(0, names.index(home))
+        assert self._conversations is not None
+        names = [candidate.name for candidate in candidates]
+        known = self._conversations.target_of(self._conversation)
+        self._unknown = known not in names
+        if not self._unknown and candidates[names.index(known)].free:
+            order.remove(names.index(known))
+            order.insert(0, names.index(known))
             return
         key = self._conversation.hex()
-        if not self._homeless or self._route.strategy == "weighted":
+        if not self._unknown or self._route.strategy == "weighted":
             # By hash: several processes agree, and who is away from home stays in one place.
-            order.sort(key=lambda at: balancing.distance(key, names[at], loads[at].weight))
-        full = [False] * len(loads)
-        if self._homeless and self._route.strategy != "fastest":
-            full = self._homes.full(self._route.name, names, [load.weight for load in loads])
-        order.sort(key=lambda at: (not loads[at].free, full[at]))
+            order.sort(key=lambda at: balancing.distance(key, names[at], candidates[at].weight))
+        full = [False] * len(candidates)
+        if self._unknown and self._route.strategy != "fastest":
+            full = self._conversations.full(
+                self._route.name, names, [candidate.weight for candidate in candidates]
+            )
+        order.sort(key=lambda at: (not candidates[at].free, full[at]))
 
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
-    ) -> "tuple[_Stop, float] | None":
+    ) -> "tuple[_Entry, float] | None":
         """The next target and the pause before it: another key, else another target, else one
         that was tried already."""
         rules = self._route.retries
@@ -217,42 +219,42 @@ class Course:
             return self._here, 0.0
         if not elsewhere:
             return None
-        for stop in self._order:
-            if not stop.tries and stop.free(now):
-                return stop, 0.0
-        pauses = [(self._pause(stop, now), stop) for stop in self._order if self._again(stop)]
+        for entry in self._order:
+            if not entry.tries and entry.free(now):
+                return entry, 0.0
+        pauses = [(self._pause(entry, now), entry) for entry in self._order if self._again(entry)]
         if not pauses:
             return None
-        pause, stop = min(pauses, key=lambda pair: pair[0])
+        pause, entry = min(pauses, key=lambda pair: pair[0])
         if pause > rules.longest_pause + _LATER or now + pause > self._began + rules.seconds:
             return None
-        return stop, pause
+        return entry, pause
 
-    def _again(self, stop: "_Stop") -> bool:
+    def _again(self, entry: "_Entry") -> bool:
         rules = self._route.retries
         return (
-            stop.failure is not None
-            and 1 <= stop.tries <= rules.same_target
-            and retries.again(stop.failure, rules)
+            entry.failure is not None
+            and 1 <= entry.tries <= rules.same_target
+            and retries.again(entry.failure, rules)
         )
 
-    def _pause(self, stop: "_Stop", now: float) -> float:
+    def _pause(self, entry: "_Entry", now: float) -> float:
         """The backoff, or until the target may be asked again: it may have said when."""
-        pause = retries.pause(stop.tries, self._route.retries, self._chance)
-        return max(pause, stop.place.free_at(stop.refs) - now) + _LATER
+        pause = retries.pause(entry.tries, self._route.retries, self._chance)
+        return max(pause, entry.state.free_at(entry.refs) - now) + _LATER
 
     def _last(self) -> BrokerError:
         return retries.told(self._failures, listed=True)
 
 
-class _Stop:
+class _Entry:
     """One target on a course: how often it was tried, how that ended, with which keys."""
 
-    __slots__ = ("_keyed", "_used", "failure", "place", "refs", "target", "tries")
+    __slots__ = ("_keyed", "_used", "failure", "refs", "state", "target", "tries")
 
     def __init__(self, target: Target, route: Route, health: Health, operation: str) -> None:
         self.target = target
-        self.place: Place = health.place(target, operation)
+        self.state: TargetState = health.target(target, operation)
         self.tries = 0
         self.failure: BrokerError | None = None
         self._keyed = route.keyed(target.backend)
@@ -260,13 +262,13 @@ class _Stop:
         self._used: frozenset[str] = frozenset()
 
     def free(self, now: float) -> bool:
-        return self.place.free(self.refs, now)
+        return self.state.free(self.refs, now)
 
     def other_key(self, now: float) -> bool:
         """Whether a key that was not used yet is free."""
-        if not self.place.breaker.free(now):
+        if not self.state.breaker.free(now):
             return False
-        return any(self.place.key(ref).free(now) for ref in self.refs if ref not in self._used)
+        return any(self.state.key(ref).free(now) for ref in self.refs if ref not in self._used)
 
     def pick(self, sticky: str, now: float) -> Backend:
         """The backend with the key whose turn it is, or with the one that belongs to the sticky
@@ -274,24 +276,24 @@ class _Stop:
         keyed = self._keyed
         if len(keyed) == 1:
             return keyed[0]
-        place, count = self.place, len(keyed)
+        state, count = self.state, len(keyed)
 
         def rank(at: int) -> tuple[bool, bool, float, float]:
-            key = place.key(self.refs[at])
+            key = state.key(self.refs[at])
             free = key.free(now)
             if sticky:
-                turn = balancing.distance(sticky, self.refs[at])
+                position = balancing.distance(sticky, self.refs[at])
             else:
-                turn = (at - place.turn) % count
-            return not free, self.refs[at] in self._used, 0.0 if free else key.free_at(), turn
+                position = (at - state.next_key) % count
+            return not free, self.refs[at] in self._used, 0.0 if free else key.free_at(), position
 
         at = min(range(count), key=rank)
-        place.turn = (at + 1) % count
+        state.next_key = (at + 1) % count
         self._used |= {self.refs[at]}
         return keyed[at]
 
 
-class Courses:
+class Failovers:
     """The courses of all calls under way, and what outlives them: the health of the targets and
     the budgets of the aliases. Keep one per process."""
 
@@ -299,8 +301,8 @@ class Courses:
         self.health = health
         self._chance = chance
         self._budgets: dict[str, Budget] = {}
-        self._homes = Homes()
-        self._open: dict[str, Course] = {}
+        self._conversations = ConversationTargets()
+        self._open: dict[str, Failover] = {}
 
     def begin(
         self,
@@ -312,7 +314,7 @@ class Courses:
         key: str = "",
         conversation: bytes = b"",
         lacking: Sequence[str] = (),
-    ) -> Course:
+    ) -> Failover:
         """The course of a call for the model name ``asked``; ``key`` is its sticky key,
         ``conversation`` the hash of the conversation that it belongs to. ``lacking``
         says of each target what of the call it cannot take ("" for nothing); those that lack
@@ -331,7 +333,7 @@ class Courses:
         if budget is None:
             budget = self._budgets[route.name] = Budget()
         budget.calls += 1
-        course = self._open[record.id] = Course(
+        failover = self._open[record.id] = Failover(
             record,
             route,
             asked,
@@ -341,10 +343,10 @@ class Courses:
             budget=budget,
             chance=self._chance,
             lacking=lacking,
-            homes=self._homes,
+            conversations=self._conversations,
             conversation=conversation,
         )
-        return course
+        return failover
 
     def keep(self, routes: Iterable[Route]) -> None:
         """Forget the targets and aliases that no route names any more."""
@@ -355,6 +357,6 @@ class Courses:
 
     def closed(self, record: Record) -> None:
         """The call ended; one that never had a course may end, too."""
-        course = self._open.pop(record.id, None)
-        if course is not None and record.closed_at is not None:
-            course.closed(record.closed_at)
+        failover = self._open.pop(record.id, None)
+        if failover is not None and record.closed_at is not None:
+            failover.closed(record.closed_at)

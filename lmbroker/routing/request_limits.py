@@ -15,7 +15,7 @@ _NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "n"
 """Fields of a request, and the cap of each."""
 
 
-class Caps(msgspec.Struct, frozen=True, kw_only=True):
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The most of each that a call may ask for; None: whatever it likes. ``max_tokens`` also
     holds for ``max_completion_tokens``."""
 

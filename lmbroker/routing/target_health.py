@@ -15,7 +15,7 @@ import msgspec
 
 from lmbroker.call import Outcome, Target
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo
-from lmbroker.routing.breaker import Breaker, BreakerRules, Change, State, Ticket
+from lmbroker.routing.breaker import Breaker, BreakerRules, Change, State, Trial
 from lmbroker.routing.retries import blame, lasting
 
 RATE_LIMIT_REST = 5.0
@@ -54,7 +54,7 @@ def check_failure(status: int, retry_after: str | None) -> AttemptFailed | None:
     return Broken(info)
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A target or one of its keys as it stands now, for those who look.
 
     ``since`` is when the state began, 0 where it never changed; ``free_at`` when the next attempt
@@ -77,21 +77,21 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = "chat"
 
 
-class Visit(Ticket):
+class OpenAttempt(Trial):
     """One attempt at a target with one of its keys. ``waiting`` until its first event came or it
     failed, ``over`` when nothing of it is there any more."""
 
-    __slots__ = ("key", "over", "place", "waiting")
+    __slots__ = ("key", "over", "target", "waiting")
 
-    def __init__(self, place: "Place", key: Breaker, began: float) -> None:
+    def __init__(self, target: "TargetState", key: Breaker, began: float) -> None:
         self.began = began
-        self.place = place
+        self.target = target
         self.key = key
         self.waiting = True
         self.over = False
 
 
-class Place:
+class TargetState:
     """One target, for one kind of operation: its breaker, those of its keys, and how busy and fast
     it is.
 
@@ -108,7 +108,7 @@ class Place:
         self.keys: dict[str, Breaker] = {}
         self.in_flight = 0
         self.waiting = 0
-        self.turn = 0
+        self.next_key = 0
         self._changes = changes
         self._pace = 0.0
         self._measured_at: float | None = None
@@ -162,101 +162,101 @@ class Health:
     def __init__(self, rules: BreakerRules = BreakerRules()) -> None:
         self.rules = rules
         self.changes: deque[Change] = deque(maxlen=CHANGES)
-        self._places: dict[tuple[str, str, str], Place] = {}
+        self._states: dict[tuple[str, str, str], TargetState] = {}
 
-    def place(self, target: Target, operation: str = "chat") -> Place:
+    def target(self, target: Target, operation: str = "chat") -> TargetState:
         """The state of a target, by the names in the configuration: a model ``*`` is one place,
         whatever models are asked for there."""
         operation = operation if operation in APART else "chat"
         name = (target.backend.name, target.model)
-        place = self._places.get((*name, operation))
-        if place is None:
-            place = self._places[*name, operation] = Place(name, self.changes, operation)
-        return place
+        state = self._states.get((*name, operation))
+        if state is None:
+            state = self._states[*name, operation] = TargetState(name, self.changes, operation)
+        return state
 
     def keep(self, targets: Iterable[Target]) -> None:
         """Forget all targets but these; what is under way elsewhere ends without trace."""
         names = {(target.backend.name, target.model) for target in targets}
-        self._places = {key: each for key, each in self._places.items() if each.name in names}
+        self._states = {key: each for key, each in self._states.items() if each.name in names}
 
-    def opened(self, place: Place, ref: str, now: float) -> Visit:
+    def opened(self, state: TargetState, ref: str, now: float) -> OpenAttempt:
         """An attempt goes out, with the key of this reference."""
-        key = place.key(ref)
-        visit = Visit(place, key, now)
-        place.in_flight += 1
-        place.waiting += 1
-        for breaker in (place.breaker, key):
+        key = state.key(ref)
+        attempt = OpenAttempt(state, key, now)
+        state.in_flight += 1
+        state.waiting += 1
+        for breaker in (state.breaker, key):
             if breaker.state == "open":
-                breaker.began(visit, now)
-        return visit
+                breaker.began(attempt, now)
+        return attempt
 
     def attempted(
         self,
-        visit: Visit,
+        attempt: OpenAttempt,
         now: float,
         failure: AttemptFailed | None = None,
         after: float | None = None,
     ) -> None:
         """The attempt's answer began, or it failed; ``after`` is in how many seconds the backend
         wants to be asked again."""
-        if visit.over or not visit.waiting:
+        if attempt.over or not attempt.waiting:
             return
-        place, key = visit.place, visit.key
-        visit.waiting = False
-        place.waiting -= 1
+        state, key = attempt.target, attempt.key
+        attempt.waiting = False
+        state.waiting -= 1
         if failure is None:
-            place.measure(now - visit.began, now)
-            place.breaker.answered(visit, now)
-            key.answered(visit, now)
+            state.measure(now - attempt.began, now)
+            state.breaker.answered(attempt, now)
+            key.answered(attempt, now)
             return
-        visit.over = True
-        place.in_flight -= 1
-        self._failed(visit, now, failure, after)
+        attempt.over = True
+        state.in_flight -= 1
+        self._failed(attempt, now, failure, after)
 
     def _failed(
-        self, visit: Visit, now: float, failure: AttemptFailed, after: float | None
+        self, attempt: OpenAttempt, now: float, failure: AttemptFailed, after: float | None
     ) -> None:
         rules = self.rules
-        target, key = visit.place.breaker, visit.key
+        target, key = attempt.target.breaker, attempt.key
         reason = failure.info.label
         fault = blame(failure)
         if fault in ("key", "call"):
-            target.answered(visit, now)
-            target.completed(visit, now, rules)
+            target.answered(attempt, now)
+            target.completed(attempt, now, rules)
         if fault == "target":
-            key.given_up(visit, now)
+            key.given_up(attempt, now)
             if lasting(failure):
-                target.failed_lastingly(visit, now, reason, rules)
+                target.failed_lastingly(attempt, now, reason, rules)
             else:
-                target.failed(visit, now, reason, rules)
+                target.failed(attempt, now, reason, rules)
             target.rest(now, reason, after or 0.0)
         elif fault == "nobody":
-            key.given_up(visit, now)
-            target.given_up(visit, now)
+            key.given_up(attempt, now)
+            target.given_up(attempt, now)
         elif fault == "key" and lasting(failure):
-            key.failed_lastingly(visit, now, reason, rules)
+            key.failed_lastingly(attempt, now, reason, rules)
         else:
-            key.answered(visit, now)
+            key.answered(attempt, now)
             if fault == "key":
                 key.rest(now, reason, RATE_LIMIT_REST if after is None else after)
 
     def closed(
-        self, visit: Visit, now: float, outcome: Outcome | None = None, reason: str = ""
+        self, attempt: OpenAttempt, now: float, outcome: Outcome | None = None, reason: str = ""
     ) -> None:
         """The call of the attempt ended. Whatever became of it, nothing of it is left here."""
-        if visit.over:
+        if attempt.over:
             return
-        place = visit.place
-        visit.over = True
-        place.in_flight -= 1
-        if visit.waiting:
-            place.waiting -= 1
-            place.breaker.given_up(visit, now)
-            visit.key.given_up(visit, now)
+        state = attempt.target
+        attempt.over = True
+        state.in_flight -= 1
+        if attempt.waiting:
+            state.waiting -= 1
+            state.breaker.given_up(attempt, now)
+            attempt.key.given_up(attempt, now)
         elif outcome == "complete":
-            place.breaker.completed(visit, now, self.rules)
+            state.breaker.completed(attempt, now, self.rules)
         elif outcome == "stream_error":
-            place.breaker.failed(visit, now, reason or outcome, self.rules)
+            state.breaker.failed(attempt, now, reason or outcome, self.rules)
 
     def checked(
         self,
@@ -268,38 +268,36 @@ class Health:
     ) -> None:
         """The backend of these targets was checked: it answered, or it failed. Its keys are not
         judged by that: one that may not list models may do all else."""
-        ticket = Ticket(began)
-        names = {self.place(target).name for target in targets}
-        for place in [each for each in self._places.values() if each.name in names]:
-            breaker = place.breaker
+        trial = Trial(began)
+        names = {self.target(target).name for target in targets}
+        for state in [each for each in self._states.values() if each.name in names]:
+            breaker = state.breaker
             if failure is None:
-                breaker.check_answered(ticket, self.rules)
+                breaker.check_answered(trial, self.rules)
                 continue
             reason = f"check: {failure.info.label}"
             if lasting(failure):
-                breaker.failed_lastingly(ticket, now, reason, self.rules)
+                breaker.failed_lastingly(trial, now, reason, self.rules)
             else:
-                breaker.check_failed(ticket, now, reason, self.rules)
+                breaker.check_failed(trial, now, reason, self.rules)
             breaker.rest(now, reason, after or 0.0)
 
-    def snapshot(self, now: float) -> tuple[Standing, ...]:
+    def snapshot(self, now: float) -> tuple[TargetStatus, ...]:
         """Every target and, below it, each of its keys that has a name or something to tell."""
-        return tuple(
-            standing for place in self._places.values() for standing in self._of(place, now)
-        )
+        return tuple(status for state in self._states.values() for status in self._of(state, now))
 
-    def _of(self, place: Place, now: float) -> Iterator[Standing]:
-        for ref, breaker in (("", place.breaker), *place.keys.items()):
-            own = breaker is place.breaker
+    def _of(self, state: TargetState, now: float) -> Iterator[TargetStatus]:
+        for ref, breaker in (("", state.breaker), *state.keys.items()):
+            own = breaker is state.breaker
             fine = breaker.state == "closed" and breaker.free(now)
             if fine and not own and not ref:
                 continue
-            backend, model = place.name
+            backend, model = state.name
             made, failed = breaker.window.counts(now, self.rules.window)
-            yield Standing(
+            yield TargetStatus(
                 backend=backend,
                 model=model,
-                operation=place.operation,
+                operation=state.operation,
                 key=ref,
                 state=breaker.state,
                 reason="" if fine else breaker.why(now),
@@ -308,6 +306,6 @@ class Health:
                 in_a_row=breaker.in_a_row,
                 attempts=made,
                 failed=failed,
-                in_flight=place.in_flight if own else 0,
-                first_event=place.first_event(now) if own else None,
+                in_flight=state.in_flight if own else 0,
+                first_event=state.first_event(now) if own else None,
             )

@@ -16,7 +16,7 @@ from lmbroker.workflows.embeddings import Embeddings
 from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.translation import Translation
 
-__all__ = ["estimate", "meet"]
+__all__ = ["estimate", "workflow_for"]
 
 _UNTRANSLATED = ("embeddings", "completions")
 """Operations that only backends of the client's own dialect have."""
@@ -30,7 +30,7 @@ def estimate(call: Call) -> int:
     return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.asked)
 
 
-def meet(
+def workflow_for(
     call: Call,
     target: Target,
     *,

@@ -20,7 +20,7 @@ from lmbroker.translation.dialects.openai_chat.embeddings import (
     counted,
     mend_answer,
 )
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 
 def request(**fields):
@@ -337,7 +337,7 @@ def workflow(body, dialect="openai", **profile):
     target = Target(backend=Backend(name="b", url="http://b", dialect=dialect), model="real")
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     call = Call(id="r", operation="embeddings", dialect="openai", asked="m", body=raw)
-    return meet(call, target, overrides=profile)
+    return workflow_for(call, target, overrides=profile)
 
 
 def test_only_the_model_of_a_request_changes():

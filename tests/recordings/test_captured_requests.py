@@ -11,7 +11,7 @@ from captures import CAPTURES, captured
 from lmbroker import envelope
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Refused
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 JSON = dict[str, Any]
 
@@ -36,7 +36,7 @@ def workflow(dialect: str, to: str, model: str, body: bytes) -> Any:
         body=body,
         stream=head.stream,
     )
-    return meet(call, Target(backend=backend, model=model))
+    return workflow_for(call, Target(backend=backend, model=model))
 
 
 @pytest.mark.parametrize("layout", [None, 2])

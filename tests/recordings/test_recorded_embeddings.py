@@ -15,7 +15,7 @@ from lmbroker import json_text
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Broken, Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.conversion import backend_error
 
 JSON = dict[str, Any]
@@ -55,7 +55,7 @@ def workflow(body: bytes) -> Any:
     alias = json.loads(body)["model"]
     target = Target(backend=Backend(name="b", url="http://b", dialect="openai"), model="real")
     call = Call(id="r", operation="embeddings", dialect="openai", asked=alias, body=body)
-    return meet(call, target)
+    return workflow_for(call, target)
 
 
 def vectors(answer: JSON) -> list[list[float]]:

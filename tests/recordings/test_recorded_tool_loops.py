@@ -11,7 +11,7 @@ from captures import RECORDINGS
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.sse import Reader
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 JSON = dict[str, Any]
 FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
@@ -89,7 +89,7 @@ def met(model: str, raw: bytes, *, streamed: bool) -> Any:
         id="r", operation="chat", dialect="anthropic", asked=model, body=raw, stream=streamed
     )
     backend = Backend(name="b", url="http://b", dialect="openai")
-    return meet(call, Target(backend=backend, model=model))
+    return workflow_for(call, Target(backend=backend, model=model))
 
 
 def content_of(answer: bytes) -> list[JSON]:

@@ -9,7 +9,7 @@ import pytest
 from captures import CAPTURES, captured
 
 from lmbroker.call import Backend, Call, Target
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 JSON = dict[str, Any]
 
@@ -45,7 +45,7 @@ def sent(body: JSON, backend: Any, **profile: Any) -> tuple[bytes, bytes, tuple[
         query=b"beta=true",
     )
     target = Target(backend=Backend(name="b", url="http://b", dialect=backend), model="real")
-    met = meet(call, target, overrides=profile)
+    met = workflow_for(call, target, overrides=profile)
     return raw, met.outbound().body, met.dropped
 
 

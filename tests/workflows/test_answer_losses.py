@@ -23,7 +23,7 @@ from streams import (
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.errors import Refused
 from lmbroker.translation.losses import AnswerLosses
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 SEARCHED: JSON = {
@@ -40,7 +40,7 @@ def way(client: Dialect, backend: Dialect, **overrides: Any) -> Workflow:
         id="req_1", operation="chat", dialect=client, asked="m", body=msgspec.json.encode(body)
     )
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
-    return meet(call, target, overrides=overrides or None)
+    return workflow_for(call, target, overrides=overrides or None)
 
 
 def searched_stream() -> bytes:
@@ -110,7 +110,7 @@ def strictly(body: JSON, client: Dialect, backend: Dialect) -> str:
     call = Call(id="r", operation="chat", dialect=client, asked="m", body=msgspec.json.encode(body))
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
     with pytest.raises(Refused) as caught:
-        meet(call, target, mode="strict").outbound()
+        workflow_for(call, target, mode="strict").outbound()
     assert caught.value.info.param is not None
     return f"{caught.value.info.param} | {caught.value.info.message}"
 

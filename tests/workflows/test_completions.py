@@ -6,7 +6,7 @@ import pytest
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Broken, Refused
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 CHUNK = (
     b'data: {"id":"c","object":"text_completion","choices":'
@@ -24,7 +24,7 @@ def workflow(dialect="openai", **body):
         id="r", operation="completions", dialect="openai", asked="m", body=text, stream=True
     )
     target = Target(backend=Backend(name="b", url="http://b", dialect=dialect), model="real")
-    return meet(call, target)
+    return workflow_for(call, target)
 
 
 def test_the_request_goes_to_the_older_path_with_the_model_spliced_in():

@@ -7,7 +7,7 @@ import pytest
 from lmbroker import envelope
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, Refused
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 DEPTHS = (50, 400, 700, 900, 970, 3000)
 ASKED = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
@@ -23,7 +23,7 @@ def workflow(client, backend, body):
         id="r", operation="chat", dialect=client, asked="m", body=body, fields=fields, stream=True
     )
     target = Target(backend=Backend(name="b", url="https://a/v1", dialect=backend), model="r")
-    return meet(call, target, mode="lenient")
+    return workflow_for(call, target, mode="lenient")
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

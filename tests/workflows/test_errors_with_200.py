@@ -8,7 +8,7 @@ import pytest
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken
 from lmbroker.routing.retries import Retries, elsewhere
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 
 WAYS = [
     (client, backend, stream)
@@ -65,7 +65,7 @@ def answered(client, backend, stream, body, operation="chat"):
         stream=stream,
     )
     where = Backend(name="b", url="http://b", dialect=backend)
-    workflow = meet(call, Target(backend=where, model="real"))
+    workflow = workflow_for(call, Target(backend=where, model="real"))
     workflow.outbound()
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return (workflow.unfold if stream else workflow.unary)(raw, now=0)

@@ -19,7 +19,7 @@ from streams import (
 )
 
 from lmbroker.call import Backend, Call, Dialect, Target
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 NUMBERS = (
@@ -33,7 +33,7 @@ QUOTED = json.dumps(ARGUMENTS)
 def workflow(client: Dialect, backend: Dialect, body: str) -> Workflow:
     call = Call(id="r", operation="chat", dialect=client, asked="m", body=body.encode())
     place = Backend(name="b", url="http://127.0.0.1/v1", dialect=backend)
-    return meet(call, Target(backend=place, model="served"))
+    return workflow_for(call, Target(backend=place, model="served"))
 
 
 def asked(client: Dialect) -> str:

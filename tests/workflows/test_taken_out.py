@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.translation.shared.signature import seal
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.taken_out import without_attribution_line, without_own_thinking
 
 JSON = dict[str, Any]
@@ -128,7 +128,7 @@ def sent(body: JSON, **backend: Any) -> tuple[bytes, tuple[str, ...]]:
     target = Target(
         backend=Backend(name="b", url="http://b", dialect="anthropic", **backend), model="m"
     )
-    workflow = meet(call, target)
+    workflow = workflow_for(call, target)
     return workflow.outbound().body, workflow.dropped
 
 

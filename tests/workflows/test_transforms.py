@@ -42,7 +42,7 @@ from lmbroker.translation.dialects.anthropic_messages.stream_encode import BAD_A
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
-from lmbroker.workflows import meet
+from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Transform
 from lmbroker.workflows.transforms import (
     EARLY_BYTES,
@@ -221,7 +221,7 @@ def test_the_longest_event_may_be_another(how: str, backend: str) -> None:
     target = Target(backend=Backend(name="b", url="http://b.test", dialect=backend), model="m")
     event = b'data: {"a": "' + b"x" * 2000 + b'"}'
     for longest, phase in ((len(event), "open"), (len(event) - 1, "failed")):
-        transform = meet(call, target).transform(now=0, longest=longest)
+        transform = workflow_for(call, target).transform(now=0, longest=longest)
         for piece in (FIRST[backend], event[:1500], event[1500:] + b"\n\n"):
             transform.feed(piece)
         assert transform.phase == phase

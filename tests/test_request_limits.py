@@ -9,7 +9,7 @@ from house import CONFIG, PATHS, ask, unary
 from lmbroker import envelope
 from lmbroker.call import Call
 from lmbroker.errors import Refused
-from lmbroker.routing.request_limits import Caps
+from lmbroker.routing.request_limits import RequestLimits
 
 HOUSE = {"config": "[limits]\nmax_tokens = 100\nn = 2\n" + CONFIG}
 OPENAI = (
@@ -18,7 +18,7 @@ OPENAI = (
 )
 
 
-def check(body, *, looked_at=True, **caps):
+def check(body, *, looked_at=True, **request_limits):
     head = envelope.read(body)
     call = Call(
         id="r",
@@ -28,12 +28,12 @@ def check(body, *, looked_at=True, **caps):
         body=body,
         fields=head.fields if looked_at else None,
     )
-    Caps(**caps).check(call)
+    RequestLimits(**request_limits).check(call)
 
 
-def refusal(body, **caps):
+def refusal(body, **request_limits):
     with pytest.raises(Refused) as refused:
-        check(body, **caps)
+        check(body, **request_limits)
     info = refused.value.info
     assert info.kind == "invalid_request"
     return info.param, info.code
