@@ -35,8 +35,6 @@ ELSEWHERE = {
         "offload.work": "test_offload",
         "routing.aliases": "test_routing",
         "routing.breaker": "test_health",
-        "routing.failover": "test_failover",
-        "routing.request_limits": "test_request_limits",
         "routing.target_health": "test_health",
         "secret": "test_redaction",
         "server.http": "test_site test_site_lean test_site_loopback test_site_smuggling",
