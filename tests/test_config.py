@@ -564,7 +564,7 @@ def test_no_likely_mistake_brings_a_secret_out(old, new):
         assert SECRET not in everything_said(replace_one(VALID, old, new, number))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(BREAKS), st.integers(0, 9)), max_size=2), st.data())
 def test_no_typo_brings_a_secret_out(breaks, data):
     """Likely mistakes, and letters lost and added anywhere but in the secret itself."""
@@ -614,7 +614,7 @@ MODELS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(MODELS, min_size=1, max_size=2))
 def test_no_wrong_value_brings_a_secret_out(models):
     text = "".join(
@@ -1160,3 +1160,11 @@ def test_a_proxy_of_the_environment_that_nobody_uses_is_warned_of(name):
     assert warned("http://127.0.0.1:8000") == ()
     assert warned("practice:") == ()
     assert warned(more='proxy = "http://proxy:3128"') == ()
+
+
+def test_what_toml_misreads_is_taken_with_a_warning():
+    config = read(MODEL.replace('alias = "m"', 'alias = "\\""'))
+    assert list(config.aliases) == ['"']
+    assert config.warnings == (
+        "etc/c.toml: models[0].alias: valid TOML, but the library toml misreads it",
+    )

@@ -113,12 +113,14 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     ValueError. Raises ConfigError.
     """
     try:
-        raw = read_toml(text)
+        raw, warning = read_toml(text)
     except NotTOML as error:
         raise ConfigError((f"{name}: {error}",)) from None
     problems: list[str] = []
     root = Table(raw, "", problems)
     secrets = Secrets(environ, read_file)
+    if warning:
+        secrets.warnings.append(warning)
     log_level = root.text("log_level", "info", choices=LOG_LEVELS)
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))

@@ -1,5 +1,5 @@
 """The text of a configuration file as tables, and a table that asks for keys by type and
-complains by path.
+reports problems by path.
 
 No problem shows a value that may be a secret: only scalars stand in one, and only where a
 scalar was expected; a key is shown where it is a plain word.
@@ -38,27 +38,27 @@ class NotTOML(Exception):
         self.problem = problem
 
 
-def read_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises NotTOML.
+def read_toml(text: str) -> tuple[dict[str, Any], str]:
+    """The tables of a TOML text and a warning, "" where there is none. Raises NotTOML.
 
-    ``toml`` reads, and the standard library's reader says whether it may: ``toml`` takes a
-    missing quote or a stray brace for part of a key, drops what it does not understand, and
-    misreads some strings that hold commas or quotes. What the two read differently is refused.
+    The standard library's reader decides what the text means. ``toml`` reads it too: it drops what
+    it does not understand and misreads some strings that hold commas or quotes, and other tools
+    read the same file with it. What the two read differently is a warning.
     """
     try:
-        strict = tomllib.loads(text)
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(str(error), text) from None
     except (ValueError, RecursionError):
         # A number of thousands of digits; thousands of brackets.
         raise NotTOML(1, "a value is too large") from None
-    if _loose(text) != strict:
-        raise NotTOML(
-            _first_difference(text),
-            "read differently by different readers: write it without commas and quotes inside "
-            "a string, and without arrays of mixed types",
-        )
-    return strict
+    loose = _loose(text)
+    if loose == tables:
+        return tables, ""
+    if loose is None:
+        return tables, "valid TOML, but the library toml cannot read it"
+    path = _first_difference(tables, loose)
+    return tables, f"{path}: valid TOML, but the library toml misreads it"
 
 
 def _not_toml(message: str, text: str) -> NotTOML:
@@ -77,18 +77,20 @@ def _loose(text: str) -> Any:
         return None
 
 
-def _first_difference(text: str) -> int:
-    """The line with which the readers part."""
-    lines = text.splitlines(keepends=True)
-    for count in range(1, len(lines)):
-        head = "".join(lines[:count])
-        try:
-            strict = tomllib.loads(head)
-        except (ValueError, RecursionError):
-            continue
-        if _loose(head) != strict:
-            return count
-    return len(lines) or 1
+def _first_difference(strict: Any, loose: Any, path: str = "") -> str:
+    """The path of the first value in ``strict`` that differs in ``loose``; ``?`` stands for a key
+    that is no plain word."""
+    if isinstance(strict, dict) and isinstance(loose, dict):
+        for key, value in strict.items():
+            if key not in loose or loose[key] != value:
+                shown = key if _PLAIN.fullmatch(key) else "?"
+                below = f"{path}.{shown}" if path else shown
+                return _first_difference(value, loose.get(key), below)
+    if isinstance(strict, list) and isinstance(loose, list):
+        for number, (value, other) in enumerate(zip(strict, loose, strict=False)):
+            if value != other:
+                return _first_difference(value, other, f"{path}[{number}]")
+    return path or "?"
 
 
 class Table:
