@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lmbroker.constraints import Positive
 from lmbroker.secret import FileSecret, Secret
 from lmbroker.usage import Usage
 
@@ -141,14 +142,14 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     nothing from then on.
     """
 
-    connect: float = 10.0
-    headers: float = 600.0
-    first_event: float = 600.0
-    idle: float = 300.0
-    total: float = 3600.0
-    after_stop: float = 2.0
-    commit: float = 10.0
-    ping: float = 10.0
+    connect: Positive = 10.0
+    headers: Positive = 600.0
+    first_event: Positive = 600.0
+    idle: Positive = 300.0
+    total: Positive = 3600.0
+    after_stop: Positive = 2.0
+    commit: Positive = 10.0
+    ping: Positive = 10.0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

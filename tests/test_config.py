@@ -387,6 +387,10 @@ def test_mistakes_of_a_credential(reference, problem):
         ('default_effort = "hi"', "default_effort: found a string ('hi'), expected one of"),
         ('thinking_types = ["on"]', "thinking_types: found a string ('on'), expected one of"),
         ('tool_id = "("', "tool_id: found a string ('('), expected a regular expression"),
+        (
+            'reasoning_off = ["effort", "no"]',
+            "reasoning_off: found a string ('no'), expected one of \"effort\"",
+        ),
         ("max_ouput = 1", 'max_ouput: unknown key (did you mean "max_output"?)'),
     ],
 )
@@ -805,7 +809,7 @@ def test_timeouts_of_all_and_of_one_model():
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("idle = 0", "timeouts.idle: found an integer (0), expected 1 or more"),
+        ("idle = 0", "timeouts.idle: found an integer (0), expected more than 0"),
         ("idle = -0.5", "timeouts.idle: found a float (-0.5), expected more than 0"),
         ('idle = "5s"', "timeouts.idle: found a string ('5s'), expected a number"),
         ("idel = 5", 'timeouts.idel: unknown key (did you mean "idle"?)'),

@@ -80,6 +80,7 @@ ELSEWHERE = {
         "backends.client.wire": "test_client_h11",
         "call": "test_loopback",
         "config.fields": "test_config",
+        "constraints": "test_config",
         "limits": "test_config test_body_bounds",
         "translation.dialects.base": "test_laws",
         "translation.dialects.catalog": "test_laws",

@@ -1,29 +1,23 @@
-"""A table of the configuration file -> the fields of a struct, each checked by its type."""
+"""Reads a table of the configuration file into the fields of a struct.
+
+The type of a field and its ``msgspec.Meta`` say what is allowed.
+"""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec import inspect
 
 from lmbroker.config.table import Table, describe, expected, one_of
-from lmbroker.translation.unified.request import Effort
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_LEVELS = get_args(Effort)
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "effort": _LEVELS,
-    "default_effort": _LEVELS,
-    "disabled_max_effort": _LEVELS,
-    "thinking_types": ("adaptive", "enabled", "disabled", "between_tools"),
-}
-"""The words that fields of type string know."""
-
-
 _fields = cache(msgspec.structs.fields)
-"""Looked up once: it reads all annotations anew each time, and a model has five such tables."""
+_type = cache(inspect.type_info)
+"""Looked up once: both read all annotations anew each time, and a model has five such tables."""
 
 
 def read_fields(
@@ -38,14 +32,11 @@ def read_fields(
         value = table.any(field.name)
         if value is None:
             continue
-        try:
-            out[field.name] = msgspec.convert(value, field.type)
-        except msgspec.ValidationError:
-            table.report(field.name, expected(describe(value), _kind(field.type)))
-            continue
-        problem = _problem(field.name, value)
+        problem = _problem(value, field.type)
         if problem:
             table.report(field.name, problem)
+        else:
+            out[field.name] = msgspec.convert(value, field.type)
     table.done()
     return out
 
@@ -55,20 +46,14 @@ def read_struct(table: Table, struct: type[S], without: Container[str] = ()) -> 
     return msgspec.structs.replace(struct(), **read_fields(table, struct, without))
 
 
-def _problem(name: str, value: Any) -> str:
-    """What is wrong with a value of the right type."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        none = name.endswith("_max") or name == "helpers"
-        least = 0 if none else 1
-        if isinstance(value, int) and value < least:
-            return expected(describe(value), f"{least} or more")
-        if value <= 0 and not none:
-            return expected(describe(value), "more than 0")
-    words = _WORDS.get(name, ())
-    for word in value if isinstance(value, list) else [value]:
-        if words and word not in words:
-            return expected(describe(word), one_of(words))
-    if name == "tool_id":
+def _problem(value: Any, annotation: Any) -> str:
+    """What is wrong with a value for a field of the type ``annotation``, "" where nothing is."""
+    info = _type(annotation)
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        return _mismatch(value, info, _words(annotation))
+    if isinstance(info, inspect.Metadata) and info.extra == {"check": "regular expression"}:
         try:
             re.compile(value)
         except (re.error, OverflowError, RecursionError):
@@ -76,19 +61,50 @@ def _problem(name: str, value: Any) -> str:
     return ""
 
 
-def _kind(annotation: Any) -> str:
-    """The words for the type of a field."""
+def _mismatch(value: Any, info: inspect.Type, words: Sequence[str]) -> str:
+    """What is wrong with a value that ``msgspec`` refused; ``words`` are those of the type."""
+    if isinstance(info, inspect.UnionType):
+        kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
+        if len(kinds) == 1:
+            return _mismatch(value, kinds[0], words)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(info, inspect.IntType) and whole:
+        return expected(describe(value), f"{info.ge} or more")
+    if isinstance(info, inspect.FloatType) and (whole or isinstance(value, float)):
+        return expected(describe(value), f"more than {info.gt:g}")
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(info, inspect.VarTupleType) and words and texts:
+        found = next(item for item in value if item not in words)
+        return expected(describe(found), one_of(words))
+    return expected(describe(value), _kind(info, words))
+
+
+def _kind(info: inspect.Type, words: Sequence[str]) -> str:
+    """The name of a type in an error; ``words`` are those of its Literal."""
+    match info:
+        case inspect.Metadata():
+            return _kind(info.type, words)
+        case inspect.UnionType():
+            return " or ".join(
+                _kind(each, words) for each in info.types if not isinstance(each, inspect.NoneType)
+            )
+        case inspect.LiteralType():
+            return one_of(words)
+        case inspect.VarTupleType(item_type=inspect.TupleType()):
+            return "an array of arrays, each of a name and two numbers"
+        case inspect.VarTupleType():
+            return "an array of strings"
+        case inspect.BoolType():
+            return "a boolean"
+        case inspect.FloatType():
+            return "a number"
+        case inspect.IntType():
+            return "an integer"
+    return "a string"
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    """The words of the Literal in an annotation, in their order there; ``msgspec`` sorts them."""
     if get_origin(annotation) is Literal:
-        return one_of(get_args(annotation))
-    if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is tuple:
-        return "an array of arrays, each of a name and two numbers"
-    if get_origin(annotation) is tuple:
-        return "an array of strings"
-    if bool in get_args(annotation):
-        words = [each for kind in get_args(annotation) for each in get_args(kind)]
-        return f"a boolean or {one_of(words)}"
-    if annotation is bool:
-        return "a boolean"
-    if annotation is float:
-        return "a number"
-    return "an integer" if int in (annotation, *get_args(annotation)) else "a string"
+        return get_args(annotation)
+    return next(filter(None, map(_words, get_args(annotation))), ())

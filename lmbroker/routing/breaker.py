@@ -21,6 +21,8 @@ from typing import Literal
 
 import msgspec
 
+from lmbroker.constraints import Count, Positive
+
 State = Literal["closed", "open", "half_open"]
 
 LEGAL: frozenset[tuple[State, State]] = frozenset(
@@ -49,12 +51,12 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
     ``open_lasting``.
     """
 
-    failures: int = 5
-    rate: float = 0.5
-    least: int = 20
-    window: float = 60.0
-    open: float = 15.0
-    open_lasting: float = 300.0
+    failures: Count = 5
+    rate: Positive = 0.5
+    least: Count = 20
+    window: Positive = 60.0
+    open: Positive = 15.0
+    open_lasting: Positive = 300.0
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

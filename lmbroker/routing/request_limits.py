@@ -9,6 +9,7 @@ import msgspec
 
 from lmbroker import envelope
 from lmbroker.call import Call
+from lmbroker.constraints import Count
 from lmbroker.errors import Refused
 
 _NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "n": "n"}
@@ -19,8 +20,8 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The most of each that a call may ask for; None: whatever it likes. ``max_tokens`` also
     holds for ``max_completion_tokens``."""
 
-    max_tokens: int | None = None
-    n: int | None = None
+    max_tokens: Count | None = None
+    n: Count | None = None
 
     def check(self, call: Call) -> None:
         """Raises Refused where ``call`` asks for more, or for no number, or twice.

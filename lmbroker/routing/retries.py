@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from lmbroker.constraints import Count, CountOrNone, Positive
 from lmbroker.errors import (
     AttemptFailed,
     BackendRefused,
@@ -77,13 +78,13 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     for which another target is tried as well.
     """
 
-    attempts: int = 3
-    seconds: float = 30.0
-    same_target: int = 0
-    first_pause: float = 0.5
-    longest_pause: float = 10.0
-    share: float = 0.1
-    floor: int = 60
+    attempts: Count = 3
+    seconds: Positive = 30.0
+    same_target: CountOrNone = 0
+    first_pause: Positive = 0.5
+    longest_pause: Positive = 10.0
+    share: Positive = 0.1
+    floor: Count = 60
     unsafe: bool = False
     fallback_on: frozenset[str] = frozenset()
 

@@ -14,8 +14,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from lmbroker.constraints import Count, CountOrNone, RegularExpression
 from lmbroker.translation.profiles.families import ANTHROPIC, OPENAI
 from lmbroker.translation.profiles.hosts import HOSTS
+from lmbroker.translation.unified.request import Effort
+
+ThinkingType = Literal["adaptive", "enabled", "disabled", "between_tools"]
+"""A way of thinking that an Anthropic model takes."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,19 +30,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     ``UNKNOWN_OPENAI`` holds those of an OpenAI-compatible one.
     """
 
-    max_output: int | None = None
+    max_output: Count | None = None
     """Most tokens of an answer; None where that is not known."""
-    context: int | None = None
+    context: Count | None = None
     """Tokens of prompt and answer together; None where that is not known."""
-    thinking_types: tuple[str, ...] = ("adaptive",)
+    thinking_types: tuple[ThinkingType, ...] = ("adaptive",)
     """The values of ``thinking.type`` that the model takes; none for a model that cannot reason."""
     thinking_default: Literal["off", "on", "always"] = "off"
     """Whether the model reasons when it is not asked: never, unless told not to, or always."""
-    effort: tuple[str, ...] = ("low", "medium", "high")
+    effort: tuple[Effort, ...] = ("low", "medium", "high")
     """The levels of effort that the model takes."""
-    default_effort: str | None = None
+    default_effort: Effort | None = None
     """The effort of a request that names none."""
-    disabled_max_effort: str | None = None
+    disabled_max_effort: Effort | None = None
     """The highest effort that is taken while reasoning is off; None: any."""
     reasoning_control: Literal[
         "effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter", "none"
@@ -96,13 +101,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The field of the limit on the answer's length in Chat Completions."""
     content_lists: bool = True
     """A message's content may be a list of parts; else several texts become one."""
-    stop_max: int | None = None
+    stop_max: CountOrNone | None = None
     """Most stop sequences; None: any number."""
     stop: bool = True
     """The model takes stop sequences."""
-    tool_max: int = 128
+    tool_max: CountOrNone = 128
     """Most tools of one request."""
-    tool_id: str = r"^[A-Za-z0-9_-]{1,64}$"
+    tool_id: RegularExpression = r"^[A-Za-z0-9_-]{1,64}$"
     """A regular expression for the ids of tool calls that the model takes."""
     ext: tuple[str, ...] = ()
     """Fields beyond the dialect that the backend takes."""

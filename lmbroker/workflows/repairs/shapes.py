@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lmbroker.translation.profiles.profile import ThinkingType
 from lmbroker.translation.refusals.sentences import meanings
 from lmbroker.workflows.repairs.case import EFFORT_FIELDS, THINKING_FIELDS, Case, Found, forces
 
@@ -162,7 +163,7 @@ def _thoughts(case: Case, said: set[str]) -> Iterator[Found]:
     if refused:
         types = tuple(each for each in profile.thinking_types if each != refused)
         if refused in ("adaptive", "enabled"):
-            other = "enabled" if refused == "adaptive" else "adaptive"
+            other: ThinkingType = "enabled" if refused == "adaptive" else "adaptive"
             types = (other, *(each for each in types if each != other))
         yield "thinking", "thinking", {"thinking_types": types}, {}
         return

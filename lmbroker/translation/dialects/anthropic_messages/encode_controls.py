@@ -76,7 +76,7 @@ def _gentle(blocks: Blocks, asked: Reasoning) -> str | None:
     effort, most = _effort(blocks, asked), blocks.profile.disabled_max_effort
     if effort is None or most is None:
         return effort
-    allowed = clip(most, blocks.profile.effort)  # type: ignore[arg-type]
+    allowed = clip(most, blocks.profile.effort)
     lower = clip(effort, [effort, *([allowed] if allowed else [])])  # type: ignore[arg-type]
     return lower
 
