@@ -15,7 +15,7 @@ from running import PRACTICE_CONFIG, Daemon
 from lmbroker.call import Timeouts
 from lmbroker.config.config import DRAIN, MOST_WORKERS
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
-from lmbroker.daemon.workers import parent, place
+from lmbroker.daemon.workers import parent, worker_handle
 from lmbroker.limits import Limits
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text()
@@ -30,11 +30,12 @@ def block(language, word=""):
 
 
 def test_the_page_tells_the_constants():
-    assert parent.LATE_SECONDS == place.STEADY_SECONDS == 10
+    assert parent.LATE_SECONDS == worker_handle.STEADY_SECONDS == 10
     assert "`server.drain_timeout` and ten seconds" in PAGE
     assert "within ten seconds" in PAGE
-    pauses = [place.FIRST_PAUSE * 2**count for count in range(3)]
-    told = f"{pauses[0]:g}, {pauses[1]:g}, {pauses[2]:g} and\nso on up to {place.LONGEST_PAUSE:g}"
+    pauses = [worker_handle.FIRST_PAUSE * 2**count for count in range(3)]
+    longest = worker_handle.LONGEST_PAUSE
+    told = f"{pauses[0]:g}, {pauses[1]:g}, {pauses[2]:g} and\nso on up to {longest:g}"
     assert told in PAGE
     assert f"{Limits().bodies >> 20} MiB of bodies" in PAGE
     assert MOST_WORKERS >= 4
