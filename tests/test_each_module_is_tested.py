@@ -20,6 +20,7 @@ ELSEWHERE = {
         "backends.sending": "test_backends test_key_files",
         "broker.health_checks": "test_checks",
         "broker.model_listing": "test_listing test_loopback_listing",
+        "broker.target_attempt": "test_loopback test_loopback_repairs test_own_key",
         "config.client_certificate": "test_config_ways_out",
         "config.cipher_suites": "test_config test_loopback_tls",
         "config.file": "test_config test_workers_parts",

@@ -6,7 +6,7 @@ it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is 
 
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -17,24 +17,24 @@ from twisted.logger import Logger
 from lmbroker import headers
 from lmbroker.backends.sending import BackendAnswer, Sender
 from lmbroker.backends.whole_bodies import AnswerMemory
-from lmbroker.broker.answer_headers import answer_headers, limit_headers
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.relay import Relay
+from lmbroker.broker.target_attempt import TargetAttempt, with_own_key
 from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, Terms, is_large
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, is_large
 from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
-from lmbroker.routing.keys import may_use, own_key
+from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health
 from lmbroker.translation.profiles.profile import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
-from lmbroker.workflows import estimate, learned_rejections, workflow_for
+from lmbroker.workflows import estimate, learned_rejections
 from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import bad_answer, refused
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
@@ -289,133 +289,117 @@ class Broker:
     async def _attempt(
         self, call: Call, record: Record, alias: Alias, target: Target, now: float
     ) -> Answer:
-        """One target. What it refuses and the broker may change is repaired and tried again, at
-        most twice a call."""
+        """The answer of one target. A request that it refuses and that can be repaired is sent
+        again, at most twice a call. Raises BrokerError."""
         if target.backend.clients_key:
-            target = self._with_own_key(target, call)
-        mode = call.mode or alias.mode
+            target = with_own_key(target, call, self._config.keys)
         repairs = self._repairs(alias, target, now)
-        told: BackendRefused | None = None
+        attempt = TargetAttempt(call, record, alias, target, repairs)
+        refusal: BackendRefused | None = None
         while True:
-            overrides = repairs.overrides
-            workflow = workflow_for(call, target, mode=mode, overrides=overrides)
-            workflow.ratio = self._ratios.of(target)
+            attempt.prepare(self._ratios.of(target))
             try:
-                answer = await self._try(call, record, alias, target, workflow, overrides)
+                answer = await self._send(attempt)
             except Refused:
-                if told is None:
+                if refusal is None:
                     raise
-                # What was repaired may not be left out: the backend's words say more.
-                raise told from None
+                # The repaired request cannot be made; the backend's own error says more.
+                raise refusal from None
             except BackendRefused as error:
-                # Not what was there when it was raised: this call's body.
+                # The traceback would keep the call's body alive.
                 error.__traceback__ = None
-                told = error
-                repair = None
-                if not record.client_left:
-                    if not is_large(call.body, workflow):
-                        repair = workflow.repair(error.info)
-                    else:
-                        terms = Terms(call, target, mode, overrides)
-                        repair = await self.offload.repair(terms, workflow, error.info)
-                words, moment = error.info.message, self.clock.seconds()
-                if record.repairs == REPAIRS:
-                    if repairs.would_help(repair, words, moment) and mode != "strict":
-                        # The next call begins where this one ends: the client's own retry.
-                        error.info = msgspec.structs.replace(error.info, should_retry="true")
-                    raise
-                repair = repairs.add(repair, words, moment)
-                if repair is None or record.client_left:
-                    raise
-                record.repairs += 1
-                record.learned = (*record.learned, *repair.parameters)
-                self.log.info(
-                    "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
-                    backend=target.backend.name,
-                    parameters=", ".join(repair.parameters),
-                    model=target.model,
-                    kinds=", ".join(sorted(repair.kinds)),
-                )
+                refusal = error
+                await self._repair(attempt, error)
             else:
                 repairs.succeeded(self.clock.seconds())
                 return answer
 
-    def _with_own_key(self, target: Target, call: Call) -> Target:
-        """``target`` with the client's own key, for this call alone. Raises Refused."""
-        credential = own_key(self._config.keys, call.headers)
-        backend = msgspec.structs.replace(target.backend, credential=credential)
-        return msgspec.structs.replace(target, backend=backend)
+    async def _repair(self, attempt: TargetAttempt, error: BackendRefused) -> None:
+        """Note what the next request of ``attempt`` does otherwise. Raises ``error`` where nothing
+        is known that would help."""
+        record, target, repairs = attempt.record, attempt.target, attempt.repairs
+        repair = None
+        if not record.client_left:
+            if not attempt.is_large:
+                repair = attempt.workflow.repair(error.info)
+            else:
+                repair = await self.offload.repair(attempt.terms, attempt.workflow, error.info)
+        words, moment = error.info.message, self.clock.seconds()
+        if record.repairs == REPAIRS:
+            if repairs.would_help(repair, words, moment) and attempt.mode != "strict":
+                # The next call begins where this one ends: the client's own retry.
+                error.info = msgspec.structs.replace(error.info, should_retry="true")
+            raise error
+        repair = repairs.add(repair, words, moment)
+        if repair is None or record.client_left:
+            raise error
+        record.repairs += 1
+        record.learned = (*record.learned, *repair.parameters)
+        self.log.info(
+            "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
+            backend=target.backend.name,
+            parameters=", ".join(repair.parameters),
+            model=target.model,
+            kinds=", ".join(sorted(repair.kinds)),
+        )
 
-    async def _try(
-        self,
-        call: Call,
-        record: Record,
-        alias: Alias,
-        target: Target,
-        workflow: Workflow,
-        overrides: Mapping[str, Any],
-    ) -> Answer:
-        if not is_large(call.body, workflow):
+    async def _send(self, attempt: TargetAttempt) -> Answer:
+        """Send one request and receive its answer; the record and the observers get an Attempt.
+        Raises BrokerError."""
+        record, target, workflow = attempt.record, attempt.target, attempt.workflow
+        if not attempt.is_large:
             outbound = workflow.outbound()
         else:
-            terms = Terms(call, target, call.mode or alias.mode, overrides)
-            outbound = await self.offload.outbound(terms, workflow)
+            outbound = await self.offload.outbound(attempt.terms, workflow)
         record.dropped, record.changed = workflow.dropped, workflow.changed
-        attempt = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
-        record.attempts.append(attempt)
+        made = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
+        record.attempts.append(made)
         try:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
-            attempt.status = answer.status
+            made.status = answer.status
             record.headers_at = self.clock.seconds()
-            return await self._receive(call, record, alias, target, workflow, answer, overrides)
+            return await self._receive(attempt, answer)
         except AttemptFailed as error:
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:
                 # Told with status 200.
                 error.info = _OWN_KEY_REFUSED
             error.info = redact_error(error.info, target.backend.secrets)
-            attempt.error = error.info.label
+            made.error = error.info.label
             raise
         except BrokerError as error:
-            attempt.error = error.info.label
+            made.error = error.info.label
             raise
         except CancelledError:
-            attempt.error = "cancelled"
+            made.error = "cancelled"
             raise
         except Exception:
-            attempt.error = "internal_error"
+            made.error = "internal_error"
             raise
         finally:
-            attempt.ended = self.clock.seconds()
+            made.ended = self.clock.seconds()
             for observer in self._observers:
-                observer.attempted(record, attempt)
+                observer.attempted(record, made)
 
-    async def _receive(
-        self,
-        call: Call,
-        record: Record,
-        alias: Alias,
-        target: Target,
-        workflow: Workflow,
-        answer: BackendAnswer,
-        overrides: Mapping[str, Any],
-    ) -> Answer:
+    async def _receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
+        """The client's answer, made of the backend's. Raises AttemptFailed where the backend's is
+        an error or no answer at all."""
+        call, record, workflow = attempt.call, attempt.record, attempt.workflow
         if not 200 <= answer.status <= 299:
             body = await answer.body(ERROR_BODY_LIMIT)
-            terms = Terms(call, target, call.mode or alias.mode, overrides)
             refusal = await self.offload.failure(
-                terms, workflow, answer.status, answer.headers, body
+                attempt.terms, workflow, answer.status, answer.headers, body
             )
-            refusal.headers = limit_headers(call, alias, target, answer, self.wall())
+            refusal.headers = attempt.limit_headers(answer, self.wall())
             raise refusal
         now = int(self.wall())
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
-            relay = await self._begin(workflow, answer, target.timeouts, now)
+            relay = await self._begin(workflow, answer, attempt.target.timeouts, now)
             record.estimated = workflow.estimated
             head = (
                 *STREAM_HEADERS,
-                *answer_headers(call, record, alias, target, answer, self.wall()),
+                *attempt.answer_headers(answer, self.wall()),
             )
             return StreamAnswer(200, head, relay, record)
         if answer.content_type and not streamed and workflow.opaque(answer.content_type):
@@ -423,7 +407,7 @@ class Broker:
             head = (
                 ("content-type", answer.content_type),
                 *headers.about_bytes(answer.headers),
-                *answer_headers(call, record, alias, target, answer, self.wall()),
+                *attempt.answer_headers(answer, self.wall()),
             )
             return WholeAnswer(200, head, body, record)
         if not streamed and "json" not in answer.content_type and answer.content_type:
@@ -438,8 +422,7 @@ class Broker:
         if is_large(body, workflow):
             step: Literal["unary", "fold", "unfold"]
             step = "unfold" if call.stream else "fold" if streamed else "unary"
-            terms = Terms(call, target, call.mode or alias.mode, overrides)
-            whole = await self.offload.answer(step, terms, workflow, body, now)
+            whole = await self.offload.answer(step, attempt.terms, workflow, body, now)
         elif call.stream:
             whole = workflow.unfold(body, now=now)
         elif streamed:
@@ -451,7 +434,7 @@ class Broker:
         record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
-            *answer_headers(call, record, alias, target, answer, self.wall()),
+            *attempt.answer_headers(answer, self.wall()),
         )
         return WholeAnswer(200, head, whole.body, record, answer.memory)
 

@@ -1,0 +1,70 @@
+"""A call at one target: what each step of an attempt there needs to know."""
+
+import msgspec
+
+from lmbroker.backends.sending import BackendAnswer
+from lmbroker.broker.answer_headers import answer_headers, limit_headers
+from lmbroker.call import Alias, Call, Mode, Record, Target
+from lmbroker.headers import Pairs
+from lmbroker.offload import Terms, is_large
+from lmbroker.routing.keys import Key, own_key
+from lmbroker.workflows import workflow_for
+from lmbroker.workflows.contract import Workflow
+from lmbroker.workflows.learned_rejections import Repairs
+
+
+class TargetAttempt:
+    """One call at one target, with the repairs that its requests get there.
+
+    ``workflow`` belongs to the request that is sent next: ``prepare`` makes it, and makes another
+    one after each repair. ``mode`` is the call's own, or else that of its alias.
+    """
+
+    __slots__ = ("alias", "call", "mode", "record", "repairs", "target", "workflow")
+
+    workflow: Workflow
+
+    def __init__(
+        self, call: Call, record: Record, alias: Alias, target: Target, repairs: Repairs
+    ) -> None:
+        self.call = call
+        self.record = record
+        self.alias = alias
+        self.target = target
+        self.repairs = repairs
+        self.mode: Mode = call.mode or alias.mode
+
+    def prepare(self, ratio: float) -> None:
+        """Make the workflow of the next request, with what the repairs change so far. ``ratio`` is
+        how many tokens the target counts for each that we estimate. Raises Refused."""
+        workflow = workflow_for(
+            self.call, self.target, mode=self.mode, overrides=self.repairs.overrides
+        )
+        workflow.ratio = ratio
+        self.workflow = workflow
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a helper process builds and repairs the request."""
+        return is_large(self.call.body, self.workflow)
+
+    @property
+    def terms(self) -> Terms:
+        """What a helper process needs to make the same workflow."""
+        return Terms(self.call, self.target, self.mode, self.repairs.overrides)
+
+    def answer_headers(self, answer: BackendAnswer, now: float) -> Pairs:
+        """The client's headers of this answer but content type and length; ``now`` is in unix
+        seconds."""
+        return answer_headers(self.call, self.record, self.alias, self.target, answer, now)
+
+    def limit_headers(self, answer: BackendAnswer, now: float) -> Pairs:
+        """The client's headers for the backend's rate limits; ``now`` is in unix seconds."""
+        return limit_headers(self.call, self.alias, self.target, answer, now)
+
+
+def with_own_key(target: Target, call: Call, keys: tuple[Key, ...]) -> Target:
+    """``target`` with the client's own API key, for this call alone. Raises Refused."""
+    credential = own_key(keys, call.headers)
+    backend = msgspec.structs.replace(target.backend, credential=credential)
+    return msgspec.structs.replace(target, backend=backend)
