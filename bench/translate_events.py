@@ -17,7 +17,7 @@ from lmbroker import envelope
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Transform, Workflow
 

@@ -16,7 +16,9 @@ from lmbroker.secret import FileSecret, Secret
 from lmbroker.usage import Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
-Dialect = Literal["openai", "anthropic"]
+Dialect = str
+"""The name of a dialect: one of those in ``translation.dialects.catalog``."""
+
 WorkflowName = Literal["passthrough", "translation"]
 Mode = Literal["default", "strict", "lenient"]
 """How much may be lost in translation before a request is refused (translation.md 0.2)."""
@@ -104,30 +106,6 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without the headers, which may hold a credential, too."""
         return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r}, {self.credential!r})"
-
-
-_PATHS: Mapping[tuple[str, str], str] = {
-    ("chat", "openai"): "/chat/completions",
-    ("chat", "anthropic"): "/messages",
-    ("completions", "openai"): "/completions",
-    ("count_tokens", "anthropic"): "/messages/count_tokens",
-    ("embeddings", "openai"): "/embeddings",
-    ("models", "openai"): "/models",
-    ("models", "anthropic"): "/models",
-}
-
-
-def path_of(operation: Operation, dialect: str) -> str:
-    """The path of an operation below a backend's API root. Raises KeyError where the dialect
-    has no such operation."""
-    return _PATHS[operation, dialect]
-
-
-def paths_of(dialect: str) -> tuple[tuple[str, str], ...]:
-    """The operations that a backend of ``dialect`` has, each with its path below the API root."""
-    return tuple(
-        (operation, path) for (operation, speaks), path in _PATHS.items() if speaks == dialect
-    )
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ from lmbroker.routing.keys import digest_of, hash_of
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.server.routes import Front
-from lmbroker.translation.profiles.profile import Profile, profile
+from lmbroker.translation.profiles.lookup import profile
+from lmbroker.translation.profiles.profile import Profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
@@ -916,8 +917,8 @@ def test_every_example_of_the_documentation_loads():
 
 
 def test_the_table_of_urls_in_the_documentation_is_true():
-    from lmbroker.call import path_of
     from lmbroker.config.endpoints import parse_url
+    from lmbroker.translation.dialects.catalog import ADAPTERS
 
     rows = re.findall(r"(?m)^\| ((?:`https?:[^`]+`(?:, )?)+) \| `([^`]+)` \|", DOCS)
     assert len(rows) >= 5
@@ -926,7 +927,7 @@ def test_the_table_of_urls_in_the_documentation_is_true():
         dialect = "anthropic" if goal.endswith("/messages") else "openai"
         for url in re.findall(r"`([^`]+)`", urls):
             root, problem = parse_url(url, exact=DOCS.index(f"| {urls} | `{goal}` |") > exact)
-            assert problem == "" and root + path_of("chat", dialect) == goal.lower()
+            assert problem == "" and root + ADAPTERS[dialect].facts.paths["chat"] == goal.lower()
 
 
 def test_the_worked_configurations_of_routing_load():

@@ -38,7 +38,7 @@ from lmbroker.testing import grammar
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses, located
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared import media, names
 from lmbroker.translation.shared import schemas as schema_rules
 from lmbroker.translation.shared.attribution import without_attribution
@@ -621,8 +621,6 @@ SMALL = frozenset(
         "call.closed",
         "call.opened",
         "call.overrides",
-        "call.path_of",
-        "call.paths_of",
         "call.shown",
         "config.endpoints.origin_problem",
         "envelope.can_be_asked_for",
@@ -640,7 +638,7 @@ SMALL = frozenset(
         "translation.dialects.anthropic_messages.ending.tier_of",
         "translation.dialects.openai_chat.encode_controls.encode_tier",
         "translation.dialects.openai_chat.ending.encode_tier",
-        "translation.profiles.profile.told",
+        "translation.profiles.lookup.told",
         "translation.rate_limit_headers.duration_text",
         "translation.refusals.context_overflow.told_apart",
         "translation.refusals.wordings.any_of",

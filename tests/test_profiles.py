@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lmbroker.translation.profiles.families import ANTHROPIC, OPENAI
-from lmbroker.translation.profiles.hosts import HOSTS
-from lmbroker.translation.profiles.profile import (
-    UNKNOWN_ANTHROPIC,
-    UNKNOWN_OPENAI,
-    Profile,
-    normalised,
-    profile,
-    told,
-)
+from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES as ANTHROPIC
+from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as UNKNOWN_ANTHROPIC
+from lmbroker.translation.dialects.openai_chat.families import FAMILIES as OPENAI
+from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai_chat.hosts import HOSTS
+from lmbroker.translation.profiles.lookup import profile, told
+from lmbroker.translation.profiles.profile import Profile, normalised
 
 SPECIFICATION = Path(__file__).resolve().parents[1] / "docs" / "design" / "translation.md"
 

@@ -17,7 +17,7 @@ from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_chat import response as openai_response
 from lmbroker.translation.losses import Losses, listed
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows.transforms import TranslatedStream
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"

@@ -32,7 +32,7 @@ from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
 from lmbroker.workflows import estimate, learned_rejections
 from lmbroker.workflows.contract import Unary, Workflow

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Iterable, Iterator
 
-from lmbroker.call import paths_of
 from lmbroker.commands.output import report
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import PRACTICE, operation_url
 from lmbroker.config.file import load
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def _operations(config: Config) -> Iterator[str]:
             operation_url(backend.url, path, backend.query, exact=backend.exact_root),
         )
         for backend in backends.values()
-        for operation, path in paths_of(backend.dialect)
+        for operation, path in ADAPTERS[backend.dialect].facts.paths.items()
     ]
     return _aligned([("backend", "operation", "url"), *rows]) if rows else iter(())
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from lmbroker import __version__
 from lmbroker.commands import bench, check, explain, genkey, translate
 from lmbroker.commands.output import report, report_error
-from lmbroker.config.backends import DIALECTS
 from lmbroker.config.config import ConfigError
 from lmbroker.config.models import MODES
 from lmbroker.errors import BrokerError, Refused
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lmbroker {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    dialects = tuple(ADAPTERS)
 
     checking = commands.add_parser("check", help="tell every mistake of a configuration file")
     checking.add_argument("--config", metavar="FILE", default="etc/config.toml")
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     explaining.add_argument("--config", metavar="FILE", default="etc/config.toml")
     explaining.add_argument("--alias", metavar="NAME", required=True)
-    explaining.add_argument("--from", dest="client", choices=DIALECTS, default="openai")
+    explaining.add_argument("--from", dest="client", choices=dialects, default=dialects[0])
     explaining.add_argument(
         "--no-request", action="store_true", help="do not read a request from stdin"
     )
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--config", metavar="FILE", default="etc/config.toml")
     measuring.add_argument("--alias", metavar="NAME", required=True)
     measuring.add_argument(
-        "--from", dest="client", choices=DIALECTS, help="default: as the backend"
+        "--from", dest="client", choices=dialects, help="default: as the backend"
     )
     measuring.add_argument(
         "--calls", type=int, default=20, metavar="N", help="each way; default: 20"
@@ -97,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Translate a request, a whole answer or a streamed one from stdin to stdout; "
         "what could not be carried over is told on stderr.",
     )
-    translating.add_argument("--from", dest="source", choices=DIALECTS, required=True)
-    translating.add_argument("--to", dest="goal", choices=DIALECTS, required=True)
+    translating.add_argument("--from", dest="source", choices=dialects, required=True)
+    translating.add_argument("--to", dest="goal", choices=dialects, required=True)
     what = translating.add_mutually_exclusive_group()
     for name, meaning in (
         ("request", "a client's request for a backend (default)"),

@@ -16,7 +16,7 @@ from lmbroker.config.file import load
 from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
-from lmbroker.translation.profiles.profile import Source, told
+from lmbroker.translation.profiles.lookup import Source, told
 from lmbroker.workflows import estimate, workflow_for
 
 _SOURCES = {"target": "configured at the target"}

@@ -36,7 +36,8 @@ from lmbroker.routing.retries import Retries
 from lmbroker.secret import Secret
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import Profile, profile
+from lmbroker.translation.profiles.lookup import profile
+from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.unified.parts import TextPart
 from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.usage import Usage

@@ -15,8 +15,8 @@ from lmbroker.config.fields import read_fields
 from lmbroker.config.table import Table, describe
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret, Secret
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
-DIALECTS = ("openai", "anthropic")
 CLIENT = "client"
 """In the place of a key: each client's own."""
 MANY = 1_000_000
@@ -184,7 +184,7 @@ class Backends:
                 )
             elif name in self.named:
                 table.report("name", f"found {describe(name)}, which another backend has already")
-            dialect: Any = table.text("type", required=True, choices=DIALECTS)
+            dialect: Any = table.text("type", required=True, choices=tuple(ADAPTERS))
             placed = self._placed(table, dialect, name)
             table.done()
             if placed is not None and name:

@@ -5,13 +5,14 @@ from typing import Any, get_args
 import msgspec
 
 from lmbroker.call import Target, Timeouts
-from lmbroker.config.backends import DIALECTS, MANY, Backends, Placed
+from lmbroker.config.backends import MANY, Backends, Placed
 from lmbroker.config.fields import read_fields
 from lmbroker.config.table import Table, describe
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
 
 MODES = ("default", "strict", "lenient")
@@ -101,7 +102,7 @@ class Models:
 
     def _single(self, table: Table, alias: str) -> list[_Read]:
         """The one target of a model that names its backend itself."""
-        dialect: Any = table.text("type", required=True, choices=DIALECTS)
+        dialect: Any = table.text("type", required=True, choices=tuple(ADAPTERS))
         held = table.table("target", required=True)
         model = _name(held, "model", alias)
         profile = read_fields(held.table("profile"), Profile)

@@ -45,7 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call: Call | None = None
     backend: str = ""
     url: str = ""
-    dialect: Dialect = "openai"
+    dialect: Dialect = ""
     omit_attribution: bool = False
     passthrough_errors: Literal["known-words", "as-is"] = "known-words"
     model: str = ""

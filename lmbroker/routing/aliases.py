@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from lmbroker import envelope
-from lmbroker.call import Alias, Backend, Call, Operation, Target, path_of
+from lmbroker.call import Alias, Backend, Call, Operation, Target
 from lmbroker.errors import Refused
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 ANY = "*"
 """At the end of an alias: any name that begins so. As a target's model: the name asked for."""
@@ -152,11 +153,7 @@ def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
 
 
 def _has(target: Target, operation: Operation) -> bool:
-    try:
-        path_of(operation, target.backend.dialect)
-    except KeyError:
-        return False
-    return True
+    return operation in ADAPTERS[target.backend.dialect].facts.paths
 
 
 def sticky_key(route: Route, call: Call) -> str:

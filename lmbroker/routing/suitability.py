@@ -11,7 +11,7 @@ from typing import Any
 
 from lmbroker import envelope
 from lmbroker.call import Call, Target
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 MARGIN = 1.15
 """How much more than a target's window our estimate must be before the target is passed over:

@@ -8,7 +8,7 @@ from lmbroker import envelope
 from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.unified.counting import estimate_input
 from lmbroker.workflows.completions import Completions
 from lmbroker.workflows.contract import Workflow

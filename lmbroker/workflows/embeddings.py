@@ -31,7 +31,7 @@ class Embeddings(Passthrough):
         self._wanted: embeddings.Asked | None = None
         self._profile = profile
         self._matryoshka = profile.matryoshka
-        self._losses = Losses(mode, model=call.asked, dialect=adapter.dialect)
+        self._losses = Losses(mode, model=call.asked, dialect=adapter.facts.name)
 
     @property
     def dropped(self) -> tuple[str, ...]:  # type: ignore[override]

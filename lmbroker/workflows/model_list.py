@@ -9,11 +9,12 @@ from urllib.parse import quote
 import msgspec
 
 from lmbroker import envelope, headers
-from lmbroker.call import Alias, Caller, Dialect, Target, path_of
+from lmbroker.call import Alias, Caller, Dialect, Target
 from lmbroker.errors import Refused
 from lmbroker.routing.aliases import ANY, Aliases, Route, asked_for, keeps_names, named
 from lmbroker.routing.keys import may_use
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows.contract import Outbound
 
 MAX_LIMIT = 1000
@@ -105,7 +106,7 @@ def request(dialect: Dialect, after: str = "") -> Outbound:
         query += f"&after_id={quote(after, safe='')}"
     return Outbound(
         method="GET",
-        path=path_of("models", dialect),
+        path=ADAPTERS[dialect].facts.paths["models"],
         query=query.encode(),
         headers=headers.to_list(dialect),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmbroker import envelope, headers, json_text
-from lmbroker.call import Call, Target, WorkflowName, path_of
+from lmbroker.call import Call, Target, WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.redaction import redact
 from lmbroker.sse import EVENT_LIMIT
@@ -41,7 +41,7 @@ class Passthrough:
         self._call = call
         self._target = target
         self._adapter = adapter
-        self._ask_usage = ask_usage and call.stream and adapter.dialect == "openai"
+        self._ask_usage = ask_usage and call.stream and adapter.facts.name == "openai"
         self._hide_usage = False
         self._told: Asked | None = None
 
@@ -57,7 +57,7 @@ class Passthrough:
         # Backends of another dialect that count tokens do so for requests of this one.
         dialect = call.dialect
         return Outbound(
-            path=path_of(call.operation, dialect),
+            path=self._adapter.facts.paths[call.operation],
             query=call.query,
             headers=headers.to_backend(
                 call, dialect, native=True, stream=call.stream, model=self._target.model

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope, headers, json_text
-from lmbroker.call import Call, Mode, Target, WorkflowName, path_of
+from lmbroker.call import Call, Mode, Target, WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.json_text import JSON
 from lmbroker.redaction import redact
 from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import Adapter, Reading, Reply
 from lmbroker.translation.losses import AnswerLosses, Losses, located
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.names import renamed, wire_name
 from lmbroker.translation.unified.counting import estimate_input
 from lmbroker.translation.unified.parts import ToolCallPart
@@ -101,7 +101,7 @@ class Translation:
         if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
             stream = body["stream"] = True
         outbound = Outbound(
-            path=path_of(call.operation, dialect),
+            path=self._backend.facts.paths[call.operation],
             headers=headers.to_backend(
                 call, dialect, native=False, stream=stream, model=self._target.model
             ),

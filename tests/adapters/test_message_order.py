@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 JSON = dict[str, Any]
 

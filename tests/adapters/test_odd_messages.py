@@ -19,7 +19,7 @@ from lmbroker.translation.dialects.anthropic_messages.encode_request import (
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request as decode_openai
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request as to_openai
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.odd_messages import MOST
 from lmbroker.translation.unified.request import Request
 

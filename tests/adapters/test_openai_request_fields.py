@@ -18,8 +18,8 @@ from sdk_types import Samples, Unknown
 
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
 
 SAMPLES = Samples(
     needed={"FileFile": {"file_data"}},

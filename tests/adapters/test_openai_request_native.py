@@ -6,8 +6,8 @@ import pytest
 
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
+from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
 
 JSON = dict[str, Any]
 

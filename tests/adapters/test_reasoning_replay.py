@@ -20,7 +20,7 @@ from lmbroker.translation.dialects.openai_chat.encode_reasoning import FILLER
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
 from lmbroker.translation.dialects.openai_chat.response import decode_response
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.names import LONGEST_ID, carried_id, wire_id
 from lmbroker.translation.shared.signature import to_wire
 from lmbroker.translation.unified.parts import Signature

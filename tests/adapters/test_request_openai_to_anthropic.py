@@ -23,7 +23,8 @@ from lmbroker.errors import Refused
 from lmbroker.translation.dialects.anthropic_messages.encode_request import encode_request
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.losses import Losses, listed
-from lmbroker.translation.profiles.profile import Profile, profile
+from lmbroker.translation.profiles.lookup import profile
+from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.signature import seal
 from lmbroker.translation.unified.parts import (
     Cache,

@@ -7,7 +7,7 @@ import pytest
 from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
 from lmbroker.translation.losses import Losses, listed
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 JSON = dict[str, Any]
 

@@ -14,8 +14,8 @@ import pytest
 from captures import captured, recorded
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import UNKNOWN_OPENAI
 from lmbroker.translation.unified.parts import ToolCallPart, ToolResultPart
 
 JSON = dict[str, Any]

@@ -19,7 +19,7 @@ from lmbroker import json_text
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 JSON = dict[str, Any]
 

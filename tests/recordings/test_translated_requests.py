@@ -20,7 +20,7 @@ from sdk_types import accept
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses, listed
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 JSON = dict[str, Any]
 

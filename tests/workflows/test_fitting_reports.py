@@ -6,7 +6,7 @@ import pytest
 
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows.fitting import fit
 
 

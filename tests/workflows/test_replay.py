@@ -28,7 +28,7 @@ from lmbroker.translation.dialects.anthropic_messages.response import decode_res
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.response import encode_response
 from lmbroker.translation.losses import Losses, listed
-from lmbroker.translation.profiles.profile import profile
+from lmbroker.translation.profiles.lookup import profile
 
 MODEL = "claude-opus-5-5"
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"

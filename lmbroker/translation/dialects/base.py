@@ -1,7 +1,8 @@
-"""What every adapter offers: the contract between a dialect and the rest of the house.
+"""What every dialect offers: its facts and its adapter, which are all that other layers know of it.
 
-decode = wire -> model, encode = model -> wire. An adapter holds no state; what a stream needs
-to remember lives in its Decoder or Encoder, one of each per stream.
+Decoding turns a dialect's wire format into the Unified Model, encoding turns the model into the
+wire format. An adapter holds no state; what a stream needs to remember lives in its decoder or
+encoder, one of each per stream.
 """
 
 from collections.abc import Mapping
@@ -9,15 +10,28 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from lmbroker.call import Operation
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses, Losses
-from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.profiles.profile import Profile, ProfileTable
 from lmbroker.translation.unified.request import Request
 from lmbroker.translation.unified.response import Response
 from lmbroker.translation.unified.stream import StreamEvent
 from lmbroker.usage import Usage
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the broker must know of a dialect besides how its wire format is read and written. Every
+    layer that treats dialects differently asks the facts; none asks for a dialect's name."""
+
+    name: str
+    """The name of the dialect in configurations, logs and metrics."""
+    paths: Mapping[Operation, str]
+    """The operations that backends of the dialect have, each with its path below the API root."""
+    profiles: ProfileTable
+    """What is known of the models that its backends serve."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +101,7 @@ class Adapter(Protocol):
     (responses) for what is not of the dialect; ``encode_request`` raises ``Refused`` for losses
     of class C."""
 
-    dialect: str
+    facts: Facts
 
     def decode_request(self, body: JSON) -> Request: ...
     def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON: ...

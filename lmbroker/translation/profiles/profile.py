@@ -1,34 +1,34 @@
 """What a backend's model can do (translation.md 0.3).
 
-Encoders read a profile instead of guessing from a model's name. ``profile`` resolves one: what is
-known of the model's family, then of the host that serves it, then what the configuration says.
+Encoders read a profile instead of guessing from a model's name. ``lookup.profile`` finds one. Each
+dialect brings a ``ProfileTable``, which is what the broker knows of models and hosts by itself.
 
 A built-in row is a guess. It may choose between two ways to write a request, and it never takes a
 capability away: a backend refuses what it does not take, and the broker learns from the refusal.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
 from lmbroker.constraints import Count, CountOrNone, RegularExpression
-from lmbroker.translation.profiles.families import ANTHROPIC, OPENAI
-from lmbroker.translation.profiles.hosts import HOSTS
 from lmbroker.translation.unified.request import Effort
+
+Family = tuple[str, dict[str, Any]]
+"""A pattern on the beginning of a normalised model name, and the fields that differ for it."""
+
+Host = tuple[str, str, dict[str, Any]]
+"""The end of a host's name, a pattern on the beginning of a normalised model name, and the fields
+that differ for models of that name on that host."""
 
 ThinkingType = Literal["adaptive", "enabled", "disabled", "between_tools"]
 """A way of thinking that an Anthropic model takes."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """The capabilities of one model at one backend.
-
-    The defaults are conservative ones for an unknown model of an Anthropic backend;
-    ``UNKNOWN_OPENAI`` holds those of an OpenAI-compatible one.
-    """
+    """The capabilities of one model at one backend. ``ProfileTable.unknown`` holds those of a model
+    of which nothing is known."""
 
     max_output: Count | None = None
     """Most tokens of an answer; None where that is not known."""
@@ -150,67 +150,24 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of a request whose numbers must lie between two others, both included."""
 
 
-UNKNOWN_ANTHROPIC = Profile(reasoning_replay="origin")
+class ProfileTable(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dialect knows of the models that its backends serve."""
 
-UNKNOWN_OPENAI = Profile(
-    thinking_types=(),
-    effort=("none", "low", "medium", "high"),
-    reasoning_off=("effort", "template_kwargs"),
-    template_switches=("enable_thinking", "thinking"),
-    mid_system=True,
-    tool_result_images=False,
-    cache_breakpoints=False,
-    reasoning_replay="origin",
-    counts_tokens=False,
-)
-"""An unknown model is told not to reason in the two ways that most servers obey: by effort (the
-format's own field), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
+    unknown: Profile
+    """The profile of a model of which nothing else is known."""
+    families: tuple[Family, ...] = ()
+    """Families of models; the first row that matches counts."""
+    whole_versions: bool = False
+    """A family's name ends where its version does: ``claude-opus-4`` is not ``claude-opus-4-9``,
+    but for a date (six digits or more) after it."""
+    hosts: tuple[Host, ...] = ()
+    """Hosts that serve models of many families; the first row that matches counts."""
 
-Source = Literal["built in", "host", "configured", "target", "learned"]
-"""Where a value of a profile comes from; ``configured`` stands at the alias."""
 
 _VENDOR = re.compile(
     r"(?:(?:us|eu|jp|au|apac|global)\.)?(?:anthropic|openai|meta|mistral|deepseek|qwen|xai)\."
 )
 _TURNED = re.compile(r"claude-(4-\d|[5-9](?:-\d)?)-(opus|sonnet|haiku|fable|mythos)(?![a-z])")
-
-
-def profile(
-    dialect: str, model: str, overrides: Mapping[str, Any] | None = None, *, host: str = ""
-) -> Profile:
-    """The profile of ``model`` at a backend on ``host`` that speaks ``dialect``; ``overrides`` win.
-
-    Raises TypeError for an override that names no field.
-    """
-    base = _built_in(dialect, model, host)
-    return msgspec.structs.replace(base, **_fields(overrides)) if overrides else base
-
-
-def told(
-    dialect: str, model: str, host: str, layers: Iterable[tuple[Source, Mapping[str, Any]]] = ()
-) -> Iterator[tuple[str, Any, Source]]:
-    """Yield each field of the profile in force with its value and the source of that value.
-
-    A later one of ``layers`` wins over an earlier one.
-    """
-    by_host = _by_host(dialect, model, host)
-    sources: dict[str, Source] = dict.fromkeys(by_host, "host")
-    found = _by_family(dialect, model) | by_host
-    for source, fields in layers:
-        found |= _fields(fields)
-        sources |= dict.fromkeys(fields, source)
-    values = msgspec.structs.replace(_base(dialect), **found)
-    for name in Profile.__struct_fields__:
-        yield name, getattr(values, name), sources.get(name, "built in")
-
-
-def _fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` as values of fields. A configured ``reasoning_control`` is also the way to turn
-    reasoning off."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
-    if "reasoning_control" in fields:
-        return {"reasoning_off": (), "template_switches": ("enable_thinking",), **fields}
-    return fields
 
 
 def normalised(model: str) -> str:
@@ -222,42 +179,3 @@ def normalised(model: str) -> str:
     name = name[found.end() :] if found else name
     name = name.replace(".", "-").replace("@", "-")
     return _TURNED.sub(r"claude-\2-\1", name)
-
-
-@lru_cache(maxsize=1024)
-def _built_in(dialect: str, model: str, host: str) -> Profile:
-    known = _by_family(dialect, model) | _by_host(dialect, model, host)
-    return msgspec.structs.replace(_base(dialect), **known)
-
-
-def _base(dialect: str) -> Profile:
-    return UNKNOWN_ANTHROPIC if dialect == "anthropic" else UNKNOWN_OPENAI
-
-
-def _by_family(dialect: str, model: str) -> dict[str, Any]:
-    """What is known of the family that ``model`` belongs to."""
-    name = normalised(model)
-    for pattern, fields in ANTHROPIC if dialect == "anthropic" else OPENAI:
-        found = re.match(pattern, name)
-        if found and _whole_word(dialect, name[found.end() :]):
-            return dict(fields)
-    return {}
-
-
-def _by_host(dialect: str, model: str, host: str) -> dict[str, Any]:
-    """What is known of a host that serves models in the OpenAI format."""
-    if dialect == "anthropic" or not host:
-        return {}
-    name, known = normalised(model), f".{host.lower()}"
-    for ending, pattern, fields in HOSTS:
-        if known.endswith(f".{ending}") and re.match(pattern, name):
-            return dict(fields)
-    return {}
-
-
-def _whole_word(dialect: str, rest: str) -> bool:
-    """A family's name ends where its version does: ``claude-opus-4`` is not ``claude-opus-4-9``,
-    but for a date (six digits or more) after it."""
-    if dialect != "anthropic":
-        return True
-    return re.match(r"(?!\d)(?!-\d{1,5}(?!\d))", rest) is not None

@@ -8,6 +8,7 @@ from lmbroker.translation.dialects.anthropic_messages import (
     response,
     stream_encode,
 )
+from lmbroker.translation.dialects.anthropic_messages.facts import FACTS
 from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.translation.dialects.anthropic_messages.tap import AnthropicTap
@@ -17,7 +18,7 @@ class AnthropicMessages:
     """The adapter of this dialect (``base.Adapter``); each method is documented in its own
     module."""
 
-    dialect = "anthropic"
+    facts = FACTS
 
     decode_request = staticmethod(decode_request.decode_request)
     encode_request = staticmethod(encode_request.encode_request)

@@ -8,6 +8,7 @@ from lmbroker.translation.dialects.openai_chat import (
     response,
     stream_encode,
 )
+from lmbroker.translation.dialects.openai_chat.facts import FACTS
 from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
 from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
@@ -17,7 +18,7 @@ class OpenAIChat:
     """The adapter of this dialect (``base.Adapter``); each method is documented in its own
     module."""
 
-    dialect = "openai"
+    facts = FACTS
 
     decode_request = staticmethod(decode_request.decode_request)
     encode_request = staticmethod(encode_request.encode_request)

@@ -8,7 +8,7 @@ where it comes from. As with families, a row chooses between two ways of saying 
 
 from typing import Any
 
-Host = tuple[str, str, dict[str, Any]]
+from lmbroker.translation.profiles.profile import Host
 
 _EFFORT: dict[str, Any] = {"reasoning_control": "effort", "reasoning_off": ("effort",)}
 _THINKING: dict[str, Any] = {"reasoning_control": "deepseek", "reasoning_off": ()}

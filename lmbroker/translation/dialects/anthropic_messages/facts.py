@@ -1,0 +1,15 @@
+"""What the broker must know of the Anthropic Messages dialect besides its wire format."""
+
+from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.base import Facts
+from lmbroker.translation.profiles.profile import ProfileTable
+
+FACTS = Facts(
+    name="anthropic",
+    paths={
+        "chat": "/messages",
+        "count_tokens": "/messages/count_tokens",
+        "models": "/models",
+    },
+    profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
+)
