@@ -72,9 +72,11 @@ ELSEWHERE = {
         "commands.translate": "test_cli",
         "daemon.listening": "test_daemon",
         "daemon.reloads": "test_daemon",
+        "server.call_reading": "test_loopback test_loopback_compressed test_body_bounds",
         "server.error_answers": "test_loopback",
         "server.resource": "test_loopback test_embedding",
         "server.routes": "test_loopback test_loopback_access",
+        "server.served_call": "test_loopback test_loopback_cancellation",
     },
     TYPES: {
         "backends.client.wire": "test_client_h11",

@@ -11,8 +11,8 @@ import zstandard
 from house import CONFIG, PATHS, ask
 from twisted.internet import reactor
 
+from lmbroker.server.call_reading import LARGE_CODED
 from lmbroker.server.http import Limits, Site
-from lmbroker.server.routes import LARGE_CODED
 
 PACKERS = {
     "gzip": gzip.compress,

@@ -1,6 +1,6 @@
 """The routes as a resource of ``twisted.web``, and the small answers that no call is needed for."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,9 @@ from lmbroker.errors import ErrorInfo, Refused
 from lmbroker.headers import Pairs
 from lmbroker.server import cors, request_paths
 from lmbroker.server.error_answers import REASONS, error_answer
+from lmbroker.server.http.lean_request import LeanRequest
+from lmbroker.server.http.request import Request
+from lmbroker.server.incoming import Incoming, StockRequest, TwistedRequest
 
 _POSTED = {
     b"/v1/chat/completions": "chat_completions",
@@ -46,32 +49,31 @@ class RoutesResource(KleinResource):
         self._only = only
 
     def render(self, request: Any) -> Any:
+        """Answer a request, by its route."""
+        incoming = request if isinstance(request, LeanRequest) else _wrapped(request)
         path: bytes = request.path
-        ours = hasattr(request, "set_head")
-        if not ours:
-            request.responseHeaders.removeHeader("server")
-        if not ours or request.prepath or b"%" in path:
+        if request.prepath or b"%" in path:
             path = b"/" + b"/".join(request.postpath)
-        request.lmbroker_path = path.decode("utf-8", "replace")
-        request.lmbroker_cors = ()
+        incoming.route_path = path.decode("utf-8", "replace")
+        incoming.cors = ()
         origins = self._origins()
         if origins:
-            received = received_headers(request)[0]
+            received = incoming.received_headers()[0]
             asked = cors.preflight(origins, received) if request.method == b"OPTIONS" else ()
             if asked:
                 return _preflight(request, asked)
-            request.lmbroker_cors = cors.allowed(origins, received)
+            incoming.cors = cors.allowed(origins, received)
         endpoint = _POSTED.get(path) if request.method == b"POST" else None
         if endpoint is None:
-            meant = request_paths.meant(request.lmbroker_path)
+            meant = request_paths.meant(incoming.route_path)
             if meant is not None:
                 # The client's base URL is wrong in a way that leaves no doubt.
-                request.lmbroker_path, path = meant, meant.encode()
+                incoming.route_path, path = meant, meant.encode()
                 request.postpath = path[1:].split(b"/")
                 endpoint = _POSTED.get(path) if request.method == b"POST" else None
         if endpoint is not None and (self._only is None or path in self._only):
-            # What Klein does for a route that it has found, for those that nobody need look for:
-            # its matching takes as long as all the rest of this door.
+            # What Klein does for a route that it has found, without looking for it: its matching
+            # takes as long as all else between a request and its call.
             serving: Any = self._app.execute_endpoint(endpoint, request)
             serving.addBoth(self._served, request)
             return NOT_DONE_YET
@@ -83,7 +85,7 @@ class RoutesResource(KleinResource):
         except UnicodeDecodeError:
             return error_body(request, _NOT_UTF8)
         if self._only is not None and path not in self._only:
-            return error_body(request, unknown_url(request.lmbroker_path).info)
+            return error_body(request, unknown_url(incoming.route_path).info)
         return super().render(request)
 
     def _served(self, result: Any, request: Any) -> None:
@@ -93,28 +95,36 @@ class RoutesResource(KleinResource):
             request.finish()
 
 
+def _wrapped(request: Any) -> Incoming:
+    """The ``Incoming`` over a request that is none itself, which keeps it."""
+    request.responseHeaders.removeHeader("server")
+    incoming = StockRequest(request) if isinstance(request, Request) else TwistedRequest(request)
+    request.lmbroker_incoming = incoming
+    return incoming
+
+
+def incoming_of(request: Any) -> Incoming:
+    """The request that Klein has given to a route, as an ``Incoming``."""
+    if isinstance(request, LeanRequest):
+        return request
+    incoming: Incoming = request.lmbroker_incoming
+    return incoming
+
+
 def unknown_url(path: str) -> Refused:
+    """The error for a path that is not served."""
     return Refused("not_found", request_paths.problem(path), code="unknown_url")
 
 
-def received_headers(request: Any) -> tuple[Mapping[str, str], Container[str]]:
-    """The headers, names in lower case: the first value of each, and which came repeatedly."""
-    # The requests of our own site have them at hand.
-    received: Mapping[str, str] | None = getattr(request, "received", None)
-    if received is not None:
-        return received, ()
-    found = [
-        (name.decode("latin-1").lower(), values)
-        for name, values in request.requestHeaders.getAllRawHeaders()
-    ]
-    repeated = {name for name, values in found if len(values) > 1}
-    return {name: values[0].decode("latin-1") for name, values in found}, repeated
-
-
 def error_body(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
-    answer = error_answer(request.lmbroker_path, received_headers(request)[0], info, status)
+    """The body of the answer with ``info``, whose status and headers are set on ``request``.
+
+    ``status`` is the HTTP status where it does not follow from the error.
+    """
+    incoming = incoming_of(request)
+    answer = error_answer(incoming.route_path, incoming.received_headers()[0], info, status)
     request.setResponseCode(answer.status, REASONS.get(answer.status))
-    for name, value in (*answer.headers, *request.lmbroker_cors):
+    for name, value in (*answer.headers, *incoming.cors):
         request.setHeader(name, value)
     return answer.body
 
@@ -127,10 +137,11 @@ def _preflight(request: Any, headers: Pairs) -> bytes:
 
 
 def json_body(request: Any, status: int, value: Any) -> bytes:
+    """The body of the answer with ``value``, whose status and headers are set on ``request``."""
     body = msgspec.json.encode(value)
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")
     request.setHeader("content-length", str(len(body)))
-    for name, told in request.lmbroker_cors:
-        request.setHeader(name, told)
+    for name, header in incoming_of(request).cors:
+        request.setHeader(name, header)
     return body

@@ -3,19 +3,23 @@
 """A request of the lean engine: what nobody asks for is not made, and what is written goes to the
 transport in one piece."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import getChildForRequest
 
+from lmbroker.headers import Pairs
 from lmbroker.server.http.request import Request
+from lmbroker.server.http.transport import host_of
+from lmbroker.server.incoming import first_values
 
 _UNMADE = object()
 
@@ -24,7 +28,20 @@ class LeanRequest(Request):
     """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
     A resource is not asked for an encoder: answers are sent as they are."""
 
-    __slots__ = ("_file", "_framed", "_left", "_lines", "_told", "_wire", "body")
+    __slots__ = (
+        "_file",
+        "_framed",
+        "_left",
+        "_lines",
+        "_told",
+        "_wire",
+        "body",
+        "cors",
+        "route_path",
+    )
+
+    route_path: str
+    cors: Pairs
 
     # Made for those who ask.
     client: Any = cached_property(lambda self: self.transport.getPeer())
@@ -83,8 +100,30 @@ class LeanRequest(Request):
     def responseHeaders(self, headers: Headers) -> None:
         self._told = headers
 
+    # What ``lmbroker.server.incoming.Incoming`` asks for.
+
+    @property
+    def consumer(self) -> IConsumer:
+        """The request itself."""
+        return self
+
+    @property
+    def started(self) -> bool:
+        """Whether bytes of the answer were written."""
+        return bool(self.startedWriting)
+
+    @property
+    def client_host(self) -> str:
+        """The client's IP address; "" where it has none."""
+        return host_of(self.getClientAddress())
+
+    def received_headers(self) -> tuple[Mapping[str, str], Container[str]]:
+        """The first value of each header, and the names that came repeatedly."""
+        received = self.received
+        return first_values(self.requestHeaders) if received is None else (received, ())
+
     def take_body(self) -> bytes:
-        """The body, for the only one who reads it: a stream may last for minutes."""
+        """The body, for its only reader: a stream may last for minutes."""
         body, file = self.body, self._file
         self.body, self._file = b"", _UNMADE
         if file is not _UNMADE:
@@ -95,6 +134,10 @@ class LeanRequest(Request):
         """``left`` is called when the client is gone before its answer has ended: all that is
         wanted of ``notifyFinish``, without a Deferred for each request."""
         self._left = left
+
+    def abort(self) -> None:
+        """Cut the connection, so that an answer which is not whole does not look whole."""
+        self.transport.abortConnection()
 
     def process(self) -> None:
         """Stock: makes each date anew, names the server, takes all apart for encoders."""

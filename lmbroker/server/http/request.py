@@ -45,12 +45,12 @@ class Request(server.Request):
         if self.channel.hold(len(data)):
             self.content.write(data)
 
-    def grow(self, size: int) -> bool:
-        """Count ``size`` more bytes of its decoded body; False where there is no room."""
+    def grow_body(self, size: int) -> bool:
+        """Count ``size`` more bytes of its decoded body; False where there is no memory for it."""
         return self.channel is None or bool(self.channel.grow(size))
 
-    def let_go(self) -> None:
-        """Its body is in memory no more: it counts no longer."""
+    def release_body(self) -> None:
+        """Count its body no longer: it is in memory no more."""
         if self.channel is not None:
             self.channel.release()
 

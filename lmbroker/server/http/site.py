@@ -19,6 +19,7 @@ from lmbroker.server.http.lean_channel import LeanChannel
 from lmbroker.server.http.lean_request import LeanRequest
 from lmbroker.server.http.refusals import CROWD, FULL
 from lmbroker.server.http.request import Request
+from lmbroker.server.http.transport import host_of
 
 TURNED_AWAY = 64
 """Connections over the bound that are kept at once, to tell them so in their own dialect; any
@@ -163,5 +164,5 @@ def _descriptor(channel: Channel) -> int:
 
 def _counted_host(channel: Channel) -> str:
     """The address that a connection counts for, or an empty string."""
-    host: str = getattr(channel.getPeer(), "host", "")
+    host = host_of(channel.getPeer())
     return "" if host == "::1" or host.startswith(("127.", "::ffff:127.")) else host

@@ -6,6 +6,7 @@ import termios
 from typing import Any
 
 from twisted.internet import interfaces
+from twisted.internet.address import IPv4Address, IPv6Address
 
 from lmbroker.backends.peer import innermost
 
@@ -26,6 +27,11 @@ def _in_kernel(wire: Any) -> int:
     except (AttributeError, OSError):  # closed, or no socket
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def host_of(address: Any) -> str:
+    """The host of a peer's address; "" for one that has none, as of a UNIX socket."""
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else ""
 
 
 def finish_writing(transport: Any, *, secure: bool) -> None:

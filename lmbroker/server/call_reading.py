@@ -1,0 +1,94 @@
+"""From a client's request to a ``Call``: who calls, the body within its limits, what is asked."""
+
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from lmbroker import body_bounds
+from lmbroker.call import Call, Record
+from lmbroker.config.config import Config
+from lmbroker.config.models import MODES
+from lmbroker.envelope import read
+from lmbroker.errors import ErrorInfo, Refused
+from lmbroker.offload import has_large_envelope
+from lmbroker.offload.offload import Offload
+from lmbroker.routing.keys import caller_of
+from lmbroker.server import content_coding
+from lmbroker.server.http.refusals import BUSY
+from lmbroker.server.incoming import Incoming
+
+LARGE_CODED = 16 * 1024
+"""Compressed bodies from this length on are decoded in a thread: smaller ones expand to some
+megabytes at most, which takes a few milliseconds."""
+
+
+async def read_call(incoming: Incoming, record: Record, config: Config, offload: Offload) -> Call:
+    """The call that ``incoming`` asks for; raises Refused.
+
+    What is known of the call by then stands in ``record``, also where it is refused.
+    """
+    headers, repeated = incoming.received_headers()
+    caller = caller_of(config.keys, headers, repeated)
+    record.caller = caller.name
+    body = incoming.take_body()
+    record.bytes_in = len(body)
+    limit = config.limits.body_limit(incoming.route_path)
+    if len(body) > limit:
+        raise Refused(
+            "too_large",
+            f"the request body is larger than {limit} bytes",
+            code="request_too_large",
+        )
+    coding = headers.get("content-encoding")
+    if coding is not None:
+        body = await _decoded(incoming, body, coding, limit)
+    # A helper process reads a large body, so that no other call waits for that.
+    large = has_large_envelope(body)
+    if large:
+        head = await offload.envelope(body, config.limits)
+    else:
+        head = read(body)
+        body_bounds.check(body, head.fields, config.limits)
+    record.stream = head.stream
+    mode: Any = headers.get("x-lmbroker-mode")
+    if mode is not None and mode not in MODES:
+        raise Refused(
+            "invalid_request",
+            f"x-lmbroker-mode must be one of {', '.join(MODES)}",
+            param="x-lmbroker-mode",
+            code="invalid_value",
+        )
+    return Call(
+        id=record.id,
+        operation=record.operation,
+        dialect=record.dialect,
+        asked=head.model,
+        body=body,
+        fields=head.fields,
+        short_fields=large,
+        stream=head.stream and record.operation in ("chat", "completions"),
+        query=incoming.uri.partition(b"?")[2],
+        headers=headers,
+        caller=caller,
+        mode=mode,
+    )
+
+
+def refused(info: ErrorInfo) -> Refused:
+    """``info`` as the error of a request that the broker refuses."""
+    return Refused(info.kind, info.message, code=info.code, retry_after=info.retry_after)
+
+
+async def _decoded(incoming: Incoming, body: bytes, header: str, limit: int) -> bytes:
+    """``body`` without its compression. Raises Refused."""
+    codings = content_coding.codings(header)
+    if not codings:
+        return body
+    if len(body) < LARGE_CODED:
+        plain = content_coding.decoded(body, codings, limit)
+    else:
+        # The libraries let other threads run while they decode.
+        plain = await deferToThread(content_coding.decoded, body, codings, limit)
+    if len(plain) > len(body) and not incoming.grow_body(len(plain) - len(body)):
+        raise refused(BUSY)
+    return plain

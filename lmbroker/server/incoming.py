@@ -1,0 +1,157 @@
+"""A client's request as the routes see it, whichever class of ``twisted.web`` it has.
+
+``Incoming`` is the interface. The requests of our own site's lean engine offer it themselves
+(``http.lean_request``), at no cost; ``TwistedRequest`` offers it for any request of
+``twisted.web``, so that the routes can be embedded in any site.
+"""
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IConsumer
+from twisted.web.http_headers import Headers
+
+from lmbroker.headers import Pairs
+from lmbroker.server.http.transport import host_of
+
+ReceivedHeaders = tuple[Mapping[str, str], Container[str]]
+"""The first value of each header, by its name in lower case, and the names that came repeatedly."""
+
+
+class Incoming(Protocol):
+    """A client's request, of which the answer is written to ``consumer``."""
+
+    route_path: str
+    """The path that the routes go by: below the resource, and with slips of base URLs mended."""
+    cors: Pairs
+    """The headers that let a web page read the answer."""
+    uri: bytes
+    """The target of the request, with its query."""
+
+    @property
+    def consumer(self) -> IConsumer:
+        """What the bytes of the answer are written to, after ``set_head``."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Whether bytes of the answer were written."""
+        ...
+
+    @property
+    def client_host(self) -> str:
+        """The client's IP address; "" where it has none."""
+        ...
+
+    def received_headers(self) -> ReceivedHeaders:
+        """The headers of the request."""
+        ...
+
+    def take_body(self) -> bytes:
+        """The body, for its only reader: the request does not hold it any longer."""
+        ...
+
+    def grow_body(self, size: int) -> bool:
+        """Count ``size`` more bytes of the body, which was decoded; False where all bodies
+        together would take more memory than they may."""
+        ...
+
+    def release_body(self) -> None:
+        """Count the body no longer: it is in memory no more."""
+        ...
+
+    def when_left(self, left: Callable[[], None]) -> None:
+        """Call ``left`` where the client leaves before its answer has ended."""
+        ...
+
+    def set_head(self, status: int, reason: bytes, headers: Sequence[tuple[str, str]]) -> None:
+        """Set status and headers of the answer, at most once; the first write sends them."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection, so that an answer which is not whole does not look whole."""
+        ...
+
+
+def first_values(headers: Headers) -> ReceivedHeaders:
+    """The headers of a request of ``twisted.web``, for ``Incoming.received_headers``."""
+    found = [
+        (name.decode("latin-1").lower(), values) for name, values in headers.getAllRawHeaders()
+    ]
+    repeated = {name for name, values in found if len(values) > 1}
+    return {name: values[0].decode("latin-1") for name, values in found}, repeated
+
+
+class TwistedRequest:
+    """An ``Incoming`` over any request of ``twisted.web``."""
+
+    route_path = ""
+    cors: Pairs = ()
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.uri: bytes = request.uri
+
+    @property
+    def consumer(self) -> IConsumer:
+        """The request of ``twisted.web``."""
+        consumer: IConsumer = self._request
+        return consumer
+
+    @property
+    def started(self) -> bool:
+        """Whether bytes of the answer were written."""
+        return bool(self._request.startedWriting)
+
+    @property
+    def client_host(self) -> str:
+        """The client's IP address; "" where it has none."""
+        return host_of(self._request.getClientAddress())
+
+    def received_headers(self) -> ReceivedHeaders:
+        """The headers of the request."""
+        return first_values(self._request.requestHeaders)
+
+    def take_body(self) -> bytes:
+        """The body, for its only reader."""
+        request = self._request
+        body: bytes = request.content.read()
+        request.content.close()
+        request.content = BytesIO()
+        return body
+
+    def grow_body(self, size: int) -> bool:
+        """True: nobody but our own site counts bodies."""
+        return True
+
+    def release_body(self) -> None:
+        """Nothing: nobody but our own site counts bodies."""
+
+    def when_left(self, left: Callable[[], None]) -> None:
+        """Call ``left`` where the client leaves before its answer has ended."""
+        self._request.notifyFinish().addErrback(lambda _: left())
+
+    def set_head(self, status: int, reason: bytes, headers: Sequence[tuple[str, str]]) -> None:
+        """Set status and headers of the answer."""
+        request = self._request
+        request.setResponseCode(status, reason)
+        for name, value in headers:
+            request.setHeader(name, value)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._request.transport.abortConnection()
+
+
+class StockRequest(TwistedRequest):
+    """An ``Incoming`` over a request of our own site's stock engine, which counts bodies."""
+
+    def grow_body(self, size: int) -> bool:
+        """Count ``size`` more bytes of the body; False where there is no memory for them."""
+        grown: bool = self._request.grow_body(size)
+        return grown
+
+    def release_body(self) -> None:
+        """Count the body no longer."""
+        self._request.release_body()

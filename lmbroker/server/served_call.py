@@ -1,0 +1,178 @@
+"""One call of a client, from its request to the end of its answer."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from lmbroker.broker.answers import STREAM_HEADERS, Answer
+from lmbroker.broker.broker import Broker
+from lmbroker.call import Call, Dialect, Operation, Record
+from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
+from lmbroker.headers import Pairs, failed_at, identity
+from lmbroker.server.call_reading import read_call, refused
+from lmbroker.server.error_answers import REASONS, call_error_answer, new_id
+from lmbroker.server.incoming import Incoming
+from lmbroker.server.keep_alive_pings import NO_PINGS, KeepAlivePings, Pings, late_headers
+from lmbroker.translation.dialects.catalog import ADAPTERS
+
+Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
+"""The method of the broker that does one operation."""
+
+FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
+"""The error of a call in which the broker made a mistake."""
+
+_TOO_MANY_CALLS = ErrorInfo(
+    kind="overloaded",
+    message="the broker is serving as many calls as it may",
+    code="server_is_overloaded",
+    retry_after="1",
+)
+
+
+class ServedCall:
+    """A call that is being served. ``calls`` holds all that are, this one until its end."""
+
+    log = Logger()
+
+    __slots__ = ("_answer", "_broker", "_calls", "_ended", "_incoming", "_pings", "_serving")
+
+    def __init__(self, broker: Broker, calls: "set[ServedCall]", incoming: Incoming) -> None:
+        self._broker = broker
+        self._calls = calls
+        self._incoming = incoming
+        self._serving: Deferred[None] | None = None
+        self._answer: Answer | None = None
+        self._ended: Refused | None = None
+        """Why the broker ended the call before its answer began."""
+        self._pings: Pings = NO_PINGS
+        calls.add(self)
+
+    def serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> "Deferred[None]":
+        """Read the request, have it answered and write the answer; fires at the end, never fails:
+        once bytes were written, an exception would make Klein append an HTML page to the stream.
+        """
+        self._serving = serving = Deferred.fromCoroutine(self._serve(operation, dialect, operate))
+        return serving
+
+    def end(self, error: ErrorInfo) -> None:
+        """End the call now: a stream with ``error`` in band, any other with it as its answer."""
+        if self._answer is not None:
+            self._answer.fail(error)
+        elif self._serving is not None and not self._serving.called:
+            self._ended = refused(error)
+            self._serving.cancel()
+
+    async def _serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> None:
+        incoming = self._incoming
+        record = self._broker.open(new_id(), operation, dialect)
+
+        def left() -> None:
+            record.client_left = True
+            if self._serving is not None:
+                self._serving.cancel()
+
+        incoming.when_left(left)
+        try:
+            config = self._broker.config
+            if len(self._calls) > config.limits.calls:
+                raise refused(_TOO_MANY_CALLS)
+            call = await read_call(incoming, record, config, self._broker.offload)
+            if call.stream:
+                self._pings = self._pings_for(call, record)
+            try:
+                answer = await operate(call, record)
+            finally:
+                self._pings.stop()
+            # Nothing can be sent again from here on, and a stream may last for minutes: what holds
+            # the request's body goes.
+            del call
+            incoming.release_body()
+            self._answer = answer
+            record.status = answer.status
+            if self._pings.begun:
+                self._pings.send(late_headers(answer.headers))
+            else:
+                self._set_head(answer.status, answer.headers)
+            await answer.deliver(incoming.consumer)
+        except CancelledError:
+            if self._ended is None:
+                record.client_left = True
+            elif not record.client_left:
+                self._send_error(record, self._ended)
+        except BrokerError as error:
+            if not record.client_left:
+                self._send_error(record, error)
+        except Exception:
+            self.log.failure("A call failed")
+            record.outcome, record.code = "failed", "internal_error"
+            if record.client_left:
+                pass
+            elif incoming.started and self._answer is not None:
+                # Not loseConnection: Klein finishes the request, which would look whole.
+                incoming.abort()
+            else:
+                self._send_error(record, BrokerError(FAULT))
+                record.outcome = "failed"
+        finally:
+            record.bytes_out += self._pings.bytes_out
+            # They hold this call: a cycle would wait for the garbage collector.
+            self._pings = NO_PINGS
+            self._calls.discard(self)
+            self._broker.close(record)
+
+    def _pings_for(self, call: Call, record: Record) -> Pings:
+        """Pings for the client of a stream, timed by the first target of its alias."""
+        route = self._broker.config.alias(call.asked)
+        if route is None or not route.targets:
+            return NO_PINGS
+
+        def set_head() -> None:
+            # This function lives as long as the answer, so it holds nothing of the call.
+            record.status = 200
+            self._set_head(200, (*STREAM_HEADERS, *identity(record.dialect, record.id)))
+
+        return KeepAlivePings(
+            self._broker.clock,
+            route.targets[0].timeouts,
+            ADAPTERS[call.dialect].ping(started=False),
+            head=set_head,
+            write=self._incoming.consumer.write,
+        )
+
+    def _send_error(self, record: Record, error: BrokerError) -> None:
+        """Send the error that ends a call before its answer began: as an HTTP answer, or as an
+        event of the stream where the client has the head of that already."""
+        info = error.info
+        record.code = info.label
+        if self._pings.begun:
+            record.outcome = "stream_error"
+            out = ADAPTERS[record.dialect].stream_error(info, record.id)
+            record.bytes_out = len(out)
+            self._incoming.consumer.write(out)
+            return
+        record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
+        native, more = None, Pairs()
+        if isinstance(error, BackendRefused):
+            native, more = error.native, error.headers
+        if record.attempts:
+            target = record.attempts[-1].target
+            more = (*more, *failed_at(target.backend.name, target.model, len(record.attempts)))
+        log_refused_key(self.log, self._incoming, error)
+        answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
+        record.status = answer.status
+        record.bytes_out = len(answer.body)
+        self._set_head(answer.status, answer.headers)
+        self._incoming.consumer.write(answer.body)
+
+    def _set_head(self, status: int, headers: Pairs) -> None:
+        incoming = self._incoming
+        headers = (*headers, *incoming.cors) if incoming.cors else headers
+        incoming.set_head(status, REASONS.get(status, b"Unknown Status"), headers)
+
+
+def log_refused_key(log: Logger, incoming: Incoming, error: BrokerError) -> None:
+    """Log from which address a key came that was refused; nothing for any other error."""
+    if isinstance(error, Refused) and error.info.kind == "auth":
+        log.info("Refused a client's key", fields={"client": incoming.client_host})
