@@ -27,7 +27,9 @@ class Answer(Protocol):
     status: int
     headers: Pairs
 
-    async def deliver(self, consumer: IConsumer) -> None: ...
+    async def deliver(self, consumer: IConsumer) -> None:
+        """Write the body to ``consumer``; returns when it is written."""
+        ...
 
     def fail(self, error: ErrorInfo) -> None:
         """End it now, with ``error`` where it is not whole yet."""
@@ -53,6 +55,7 @@ class WholeAnswer:
         self._record = record
 
     async def deliver(self, consumer: IConsumer) -> None:
+        """Write the body to ``consumer``, a long one in pieces at its pace."""
         if len(self._body) > PIECE:
             await Pieces(self._body, consumer).done
         else:
@@ -74,9 +77,11 @@ class StreamAnswer:
         self._record = record
 
     def fail(self, error: ErrorInfo) -> None:
+        """End the stream with ``error`` in band; nothing where it has ended."""
         self._relay.fail(error)
 
     async def deliver(self, consumer: IConsumer) -> None:
+        """Relay the stream to ``consumer``; returns at its end, with the record filled in."""
         relay, record = self._relay, self._record
         transform = relay.transform
         try:

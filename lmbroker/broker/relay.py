@@ -115,6 +115,7 @@ class Relay(Protocol):
     # The backend's side.
 
     def dataReceived(self, data: bytes) -> None:
+        """Transform a chunk of the backend's stream and pass it on."""
         transform = self.transform
         if transform.phase not in ("open", "waiting"):
             if transform.phase != "stopped":
@@ -133,6 +134,7 @@ class Relay(Protocol):
         self._pass(out)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        """Close the transform: the backend's body has ended, whole or not."""
         self._body_over = True
         self._answer.finished()
         if self._linger_timer is not None and self._linger_timer.active():
@@ -157,12 +159,14 @@ class Relay(Protocol):
         return self.ended
 
     def pauseProducing(self) -> None:
+        """Stop reading from the backend: the client has not taken what is written."""
         self._paused = True
         transport = self.transport
         if transport is not None and not self._body_over:
             transport.pauseProducing()
 
     def resumeProducing(self) -> None:
+        """Read from the backend again; its silence counts from now on."""
         self._paused = False
         self._heard = self._clock.seconds()
         transport = self.transport

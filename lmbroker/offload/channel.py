@@ -117,12 +117,15 @@ class Line:
     # The reactor's.
 
     def fileno(self) -> int:
+        """Return the socket's file descriptor, for the reactor."""
         return self._end.fileno()
 
     def logPrefix(self) -> str:
+        """Return the name under which the reactor logs errors of this socket."""
         return "line"
 
     def doRead(self) -> None:
+        """Receive the messages that have come, a bounded number of them."""
         for _ in range(AT_ONCE):
             if self._closed:
                 return
@@ -137,6 +140,7 @@ class Line:
             self._heard(message, file)
 
     def doWrite(self) -> None:
+        """Send what waits, as far as the socket takes it."""
         while self._unsent:
             data, file = self._unsent[0]
             if not self._sent(data, file):

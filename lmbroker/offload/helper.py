@@ -226,4 +226,5 @@ class Helper(ProcessProtocol):
         self._owner.gone(self, task)
 
     def processEnded(self, reason: Any) -> None:
+        """Close the channel to the helper process, which has ended."""
         self.close()

@@ -40,14 +40,17 @@ class Needs:
 
     @cached_property
     def images(self) -> bool:
+        """Whether the request seems to hold images."""
         return _IMAGE.search(self._call.body) is not None
 
     @cached_property
     def pdfs(self) -> bool:
+        """Whether the request seems to hold documents."""
         return _PDF.search(self._call.body) is not None
 
     @cached_property
     def server_tools(self) -> bool:
+        """Whether the request asks for tools that the provider runs."""
         fields = self._call.fields
         if fields is None:
             fields = envelope.read(self._call.body).fields

@@ -10,10 +10,13 @@ class Completions(Passthrough):
     """See ``contract.Workflow``. A stream and a whole answer are not made into each other."""
 
     def fold(self, body: bytes, *, now: int) -> Unary:
+        """Raise Broken: a stream is not made into a whole answer."""
         raise conversion.bad_answer("the backend answered with an event stream")
 
     @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
+        """Raise Broken, or BackendRefused for an error in the body: a whole answer is not
+        made into a stream."""
         conversion.object_of(body)
         raise conversion.bad_answer("the backend answered without a stream")
 

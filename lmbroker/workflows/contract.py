@@ -81,10 +81,14 @@ class Transform(Protocol):
     error: ErrorInfo | None
 
     @property
-    def usage(self) -> Usage | None: ...
+    def usage(self) -> Usage | None:
+        """The tokens that the answer took, as far as is known; None for unknown."""
+        ...
 
     @property
-    def stop(self) -> str: ...
+    def stop(self) -> str:
+        """Why the answer stopped, in the backend's word; "" while unknown."""
+        ...
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -92,9 +96,13 @@ class Transform(Protocol):
         ...
 
     @property
-    def changed(self) -> tuple[str, ...]: ...
+    def changed(self) -> tuple[str, ...]:
+        """Paths of what the answer has in another form than the backend sent it."""
+        ...
 
-    def feed(self, chunk: bytes) -> bytes: ...
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what the client gets for a chunk of the backend's stream."""
+        ...
 
     def close(self) -> bytes:
         """The body ended, cleanly or not; says so itself if it ended too early."""
@@ -122,12 +130,18 @@ class Workflow(Protocol):
         ...
 
     @property
-    def dropped(self) -> tuple[str, ...]: ...
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of what the request lost on its way to the backend; after ``outbound``."""
+        ...
 
     @property
-    def changed(self) -> tuple[str, ...]: ...
+    def changed(self) -> tuple[str, ...]:
+        """Paths of what the backend gets in another form; after ``outbound``."""
+        ...
 
-    def outbound(self) -> Outbound: ...
+    def outbound(self) -> Outbound:
+        """Return the request for the backend. Raises Refused for one that cannot be made."""
+        ...
 
     def asked(self) -> Asked:
         """What the answer needs of the request; after ``outbound``."""

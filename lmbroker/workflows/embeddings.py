@@ -35,6 +35,7 @@ class Embeddings(Passthrough):
 
     @property
     def dropped(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Paths of the fields that the backend did not get."""
         return self._losses.dropped
 
     def outbound(self) -> Outbound:
@@ -53,9 +54,11 @@ class Embeddings(Passthrough):
         return msgspec.structs.replace(outbound, body=json_text.encode(body))
 
     def asked(self) -> Asked:
+        """Return what the answer needs of the request. Raises Refused."""
         return Asked(embeddings=self._checked(), dropped=self.dropped)
 
     def recall(self, asked: Asked) -> None:
+        """Take over what another workflow found in the request."""
         self._wanted = asked.embeddings
         self._losses.recall(asked.dropped, asked.changed)
 
@@ -72,9 +75,12 @@ class Embeddings(Passthrough):
         return repair if new <= body.keys() - NEEDED else None
 
     def opaque(self, content_type: str) -> bool:
+        """Whether the client asked for vectors in a format that is not JSON."""
         return "json" not in content_type and self._checked().opaque
 
     def unary(self, body: bytes, *, now: int) -> Unary:
+        """Return the answer with vectors in the form and length that was asked for. Raises
+        Broken or BackendRefused."""
         if self._checked().opaque:
             return Unary(body=body)
         answer = conversion.object_of(body)
@@ -85,6 +91,7 @@ class Embeddings(Passthrough):
         return Unary(body=body if mended is None else json_text.encode(mended), usage=usage)
 
     def fold(self, body: bytes, *, now: int) -> Unary:
+        """Raise Broken: no embeddings are streamed."""
         raise conversion.bad_answer("the backend answered with an event stream")
 
     def unfold(self, body: bytes, *, now: int) -> Unary:

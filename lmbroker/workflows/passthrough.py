@@ -46,6 +46,7 @@ class Passthrough:
         self._told: Asked | None = None
 
     def outbound(self) -> Outbound:
+        """Return the client's own request with the backend's model name. Raises Refused."""
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
         body = envelope.with_model(call.body, self._target.model, call.fields)
@@ -75,18 +76,22 @@ class Passthrough:
         return kept
 
     def asked(self) -> Asked:
+        """Return what the answer needs of the request."""
         return Asked(hide_usage=self._hide_usage, choices=self._choices(), dropped=self.dropped)
 
     def recall(self, asked: Asked) -> None:
+        """Take over what another workflow found in the request."""
         self._told = asked
         self.dropped = asked.dropped
         self._hide_usage = asked.hide_usage
 
     def opaque(self, content_type: str) -> bool:
+        """False: the answer is JSON or a stream."""
         return False
 
     @conversion.of_an_answer
     def unary(self, body: bytes, *, now: int) -> Unary:
+        """Return the backend's own answer. Raises Broken or BackendRefused."""
         answer = conversion.object_of(body, self._target.backend.secrets)
         usage, stop = self._adapter.gist(answer)
         if answer.get("error"):
@@ -96,13 +101,17 @@ class Passthrough:
 
     @conversion.of_an_answer
     def fold(self, body: bytes, *, now: int) -> Unary:
+        """Return a backend's stream as one answer. Raises Broken or BackendRefused."""
         return conversion.fold(self._adapter, self._adapter, body, self._reply(now))
 
     @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
+        """Return a backend's one answer as a stream. Raises Broken or BackendRefused."""
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
+        """Return the transform that passes the backend's stream on; ``longest`` is the most
+        bytes of an event."""
         tap = self._adapter.tap(self._choices())
         return PassedStream(
             tap,

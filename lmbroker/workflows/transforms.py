@@ -101,19 +101,23 @@ class TranslatedStream:
 
     @property
     def usage(self) -> Usage | None:
+        """The tokens that the answer took, as far as is known; None for unknown."""
         if self.phase == "complete" or not self._begun:
             return self._usage
         return so_far(self._usage, self._estimate_input, self._told)
 
     @property
     def dropped(self) -> tuple[str, ...]:
+        """Paths of what the answer has lost so far."""
         return self._losses.dropped
 
     @property
     def changed(self) -> tuple[str, ...]:
+        """Paths of what the client gets in another form."""
         return self._losses.changed
 
     def feed(self, chunk: bytes) -> bytes:
+        """Return the client's events for a chunk of the backend's stream."""
         if self.phase != "open" and self.phase not in GOING:
             return b""
         try:
@@ -123,12 +127,15 @@ class TranslatedStream:
         return self._tell(frames)
 
     def close(self) -> bytes:
+        """Return the end of the client's stream: the backend's body has ended."""
         return self._tell(self._reader.close(), last=True)
 
     def fail(self, error: ErrorInfo) -> bytes:
+        """Return ``error`` as an event of the client's dialect; the stream has failed."""
         return self._step(Error(error))
 
     def ping(self) -> bytes:
+        """Return a keep-alive ping of the client's dialect, b"" while none is allowed."""
         return self._client.ping(started=True) if self._begun and self.phase in GOING else b""
 
     def _tell(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
@@ -265,6 +272,7 @@ class PassedStream:
 
     @property
     def usage(self) -> Usage | None:
+        """The tokens that the answer took, as far as is known; None for unknown."""
         tap = self._tap
         if self.phase == "complete" or not tap.started:
             return tap.usage
@@ -272,9 +280,11 @@ class PassedStream:
 
     @property
     def stop(self) -> str:
+        """Why the answer stopped, in the backend's word; "" while unknown."""
         return self._tap.stop
 
     def feed(self, chunk: bytes) -> bytes:
+        """Return the whole events of the backend's stream that a chunk completes."""
         if self.phase != "open" and self.phase not in GOING:
             return b""
         try:
@@ -285,6 +295,7 @@ class PassedStream:
             return self.fail(TOO_LONG)
 
     def close(self) -> bytes:
+        """Return the end of the stream, an error where the backend's body ended too early."""
         if self.phase not in GOING:
             return b""
         rest = last_words(self._boundary.tail)
@@ -300,6 +311,7 @@ class PassedStream:
         return out + ending
 
     def fail(self, error: ErrorInfo) -> bytes:
+        """Return ``error`` as an event of the dialect; the stream has failed."""
         if self.phase not in GOING:
             return b""
         waiting = self.phase == "waiting"
@@ -308,6 +320,7 @@ class PassedStream:
         return b"" if waiting else self._client.stream_error(error, self._request_id)
 
     def ping(self) -> bytes:
+        """Return a keep-alive ping of the dialect, b"" while none is allowed."""
         return self._client.ping(self._tap.started) if self.phase in ("open", "stopped") else b""
 
     def _pass(self, block: bytes) -> bytes:

@@ -75,13 +75,16 @@ class Translation:
 
     @property
     def dropped(self) -> tuple[str, ...]:
+        """Paths of what the backend did not get."""
         return self._losses.dropped
 
     @property
     def changed(self) -> tuple[str, ...]:
+        """Paths of what the backend got in another form."""
         return self._losses.changed
 
     def outbound(self) -> Outbound:
+        """Return the request in the backend's dialect. Raises Refused."""
         call, dialect = self._call, self._target.backend.dialect
         request = self._asked()
         try:
@@ -115,6 +118,7 @@ class Translation:
         return outbound
 
     def asked(self) -> Asked:
+        """Return what the answer needs of the request. Raises Refused."""
         return Asked(
             dropped=self._losses.dropped,
             changed=self._losses.changed,
@@ -123,15 +127,18 @@ class Translation:
         )
 
     def recall(self, asked: Asked) -> None:
+        """Take over what another workflow found in the request."""
         self._losses.recall(asked.dropped, asked.changed)
         self._told = asked.reply
         self._tokens = asked.tokens
 
     def opaque(self, content_type: str) -> bool:
+        """False: the answer is JSON or a stream."""
         return False
 
     @conversion.of_an_answer
     def unary(self, body: bytes, *, now: int) -> Unary:
+        """Return the answer in the client's dialect. Raises Broken or BackendRefused."""
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
         if response.usage is None:
@@ -140,6 +147,7 @@ class Translation:
 
     @conversion.of_an_answer
     def fold(self, body: bytes, *, now: int) -> Unary:
+        """Return a backend's stream as one answer. Raises Broken or BackendRefused."""
         reading = self._reading()
         response = conversion.fold_stream(self._backend, body, reading)
         response = conversion.estimated(response, self._estimate_input)
@@ -147,12 +155,15 @@ class Translation:
 
     @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
+        """Return a backend's one answer as a stream. Raises Broken or BackendRefused."""
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
         response = conversion.estimated(response, self._estimate_input)
         return conversion.encode_stream(self._client, response, self._reply(now, reading.losses))
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
+        """Return the transform from the backend's stream to the client's; ``longest`` is the
+        most bytes of an event."""
         # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
         # the request for it.
         estimated = self._estimate_input()
@@ -168,6 +179,7 @@ class Translation:
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
+        """Return what an HTTP error of the backend means, in the client's dialect."""
         backend = self._target.backend
         clean = redact(body, backend.secrets)
         info = conversion.backend_error(
@@ -176,6 +188,7 @@ class Translation:
         return BackendRefused(info, phase="answer")
 
     def repair(self, error: ErrorInfo) -> Repair | None:
+        """Return what would make the backend take the request, None for nothing known."""
         body = self._body
         if body is None:
             request = self._asked()
@@ -207,6 +220,7 @@ class Translation:
 
     @property
     def estimated(self) -> int:
+        """The input tokens of the request by our own estimate, 0 where there is none."""
         return self._tokens or 0
 
     def _estimate_input(self) -> int:

@@ -35,6 +35,7 @@ class Case(msgspec.Struct, kw_only=True):
 
     @property
     def body(self) -> dict[str, Any]:
+        """The request's fields by name."""
         return self.fields.body
 
     @property

@@ -202,6 +202,8 @@ def _effort(each: Named, case: Case) -> Iterator[Found]:
 
 
 def value_at(body: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path of object fields, None where there is none."""
+    """Return the value at a dotted path of object fields, None where there is none."""
     here: Any = body
     for step in path.split("."):
         here = here.get(step) if isinstance(here, dict) else None
