@@ -49,7 +49,16 @@ class Options(usage.Options):
 
     def read_source(self) -> tuple[Config, Source]:
         """The same, with what others need to read the very same."""
-        return load_source(self["config"], shown=self._shown())
+        config, source = load_source(self["config"], shown=self._shown())
+        if config.server.engine == "lean":
+            # Before anything is imported that brings the stock reactor with it.
+            install()
+        from lmbroker.daemon.listening import endpoint_problems
+
+        problems = endpoint_problems(config)
+        if problems:
+            raise ConfigError(tuple(f"{self._shown()}: {problem}" for problem in problems))
+        return config, source
 
     def _count(self) -> int:
         """How many processes serve. Raises ConfigError."""

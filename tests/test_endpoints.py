@@ -211,7 +211,6 @@ def test_endpoint_strings(endpoint, arguments):
         ("", "one of the kinds tcp, tcp6, unix, ssl, systemd"),
         ("8080", "one of the kinds"),
         ("TCP:80", "one of the kinds"),
-        ("http:80", "one of the kinds"),
         ("kind=tcp:80", "one of the kinds"),
         ("tcp", "tcp needs 'port'"),
         ("tcp:", "'port' of tcp is '', expected 0 to 65535"),
@@ -280,3 +279,10 @@ def test_who_is_reached_from_other_machines(endpoint, public):
 def test_loopback():
     assert is_loopback("box.localhost")
     assert not is_loopback("localhost.example.com")
+
+
+def test_a_kind_that_a_plugin_may_bring_is_left_to_twisted_and_counts_as_public():
+    arguments, problem = parse_endpoint("haproxy:tcp:8080")
+    assert (arguments, problem) == ({"kind": "haproxy"}, "")
+    assert is_public(arguments)
+    assert with_backlog("haproxy:tcp:8080") == "haproxy:tcp:8080"

@@ -175,3 +175,42 @@ def test_several_endpoints_and_a_warning(start_daemon, tmp_path):
     assert "the key stands in the file itself" in line["message"]
     assert "key-1" not in daemon.out.read_text()
     daemon.stop()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("haproxi:tcp:80", "Unknown endpoint type: 'haproxi'; expected an endpoint string of one"),
+        ("haproxy:tcp", "TypeError: "),
+    ],
+)
+def test_an_endpoint_that_no_plugin_reads(
+    twistd, write, endpoint, reason, tmp_path, monkeypatch, capsys
+):
+    write(GOOD.replace("[server]", "[server]\nopen = true").replace("ENDPOINT", endpoint))
+    done = twistd("lmbroker", "--config", "c.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"c.toml: server.listen[0]: found a string ('{endpoint}'): {reason}"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--config", "c.toml"]) == 1
+    assert done.stderr == capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.toml"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("engine", ["lean", "stock"])
+def test_an_endpoint_of_a_plugin_serves(start_daemon, workers, engine):
+    server = f'[server]\nopen = true\nengine = "{engine}"\nworkers = {workers}'
+    listen = "haproxy:tcp:PORT:interface=127.0.0.1"
+    config = GOOD.replace("[server]", server).replace("ENDPOINT", listen)
+    running = start_daemon(config).wait()
+    with socket.create_connection(("127.0.0.1", running.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(
+            b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 80\r\n"
+            b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")

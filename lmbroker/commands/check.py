@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from lmbroker.commands.output import report
-from lmbroker.config.config import Config
-from lmbroker.config.endpoints import PRACTICE, operation_url
+from lmbroker.config.config import Config, ConfigError
+from lmbroker.config.endpoints import ENDPOINTS, PRACTICE, operation_url, parse_endpoint
 from lmbroker.config.file import load
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
@@ -14,6 +14,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the warnings and what the configuration amounts to; returns the exit code. Raises
     ConfigError."""
     config = load(options.config)
+    _check_plugins(options.config, config)
     for warning in config.warnings:
         report(f"warning: {warning}")
     for line in _aligned(_routes(config)):
@@ -31,6 +32,19 @@ def run(options: argparse.Namespace) -> int:
     for line in _several_workers(config):
         print(line)
     return 0
+
+
+def _check_plugins(name: str, config: Config) -> None:
+    """Have Twisted read the endpoints whose kinds are not its usual ones. Raises ConfigError."""
+    endpoints = (*config.server.listen, *config.server.metrics_listen)
+    if all(parse_endpoint(each)[0].get("kind") in ENDPOINTS for each in endpoints):
+        return
+    # Only here, since the import takes a while.
+    from lmbroker.daemon.listening import endpoint_problems
+
+    problems = endpoint_problems(config)
+    if problems:
+        raise ConfigError(tuple(f"{name}: {problem}" for problem in problems))
 
 
 def _operations(config: Config) -> Iterator[str]:

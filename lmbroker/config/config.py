@@ -15,6 +15,7 @@ from lmbroker.config.backends import DAY, Backends, ReadFile, Secrets
 from lmbroker.config.endpoints import (
     ANY_ORIGIN,
     CERTIFICATES,
+    OWN_ADDRESS,
     PRACTICE,
     host_problem,
     is_loopback,
@@ -294,7 +295,7 @@ def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dic
             if argument in arguments:
                 secrets.file(table, key, arguments[argument])
         if is_public(arguments):
-            # Where systemd listens, its unit says.
-            may = "may reach" if arguments["kind"] == "systemd" else "reach"
+            # Where systemd listens, its unit says; where a plugin does, only the plugin knows.
+            may = "reach" if arguments["kind"] in OWN_ADDRESS else "may reach"
             found[key] = f"other machines {may} it"
     return found

@@ -30,8 +30,14 @@ ENDPOINTS: Mapping[str, tuple[str, ...]] = {
 }
 """Kinds of Twisted's endpoint strings, and the arguments of each in Twisted's order."""
 
+OWN_ADDRESS = ("tcp", "tcp6", "unix", "ssl")
+"""Kinds of endpoints that say where they listen, and have a backlog that can be set."""
+
 CERTIFICATES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
 """The arguments of an ``ssl`` endpoint that name a file."""
+
+_PLUGIN = re.compile(r"[a-z][A-Za-z0-9]{0,30}")
+"""Kinds of endpoints that a plugin of Twisted's may bring, such as ``haproxy``."""
 
 _VALUES = {
     "port": (r"\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]", "0 to 65535"),
@@ -65,7 +71,7 @@ def with_backlog(endpoint: str) -> str:
     """An endpoint string that says how many connections may wait, by ``BACKLOG`` where it said
     nothing. What systemd listens on has its backlog already."""
     found, problem = parse_endpoint(endpoint)
-    if problem or "backlog" in found or found["kind"] == "systemd":
+    if problem or "backlog" in found or found["kind"] not in OWN_ADDRESS:
         return endpoint
     return f"{endpoint}:backlog={BACKLOG}"
 
@@ -78,9 +84,15 @@ def host_problem(host: str) -> str:
 
 
 def parse_endpoint(endpoint: str) -> tuple[dict[str, str], str]:
-    """The arguments of a Twisted endpoint string by name, its ``kind`` among them."""
+    """The arguments of a Twisted endpoint string by name, its ``kind`` among them.
+
+    Of a kind that a plugin of Twisted's may bring only the kind is known here;
+    ``daemon.listening.endpoint_problems`` has Twisted's own parser read the rest.
+    """
     (label, kind), *parts = _endpoint_parts(endpoint)
     names = ENDPOINTS.get(kind)
+    if names is None and not label and parts and _PLUGIN.fullmatch(kind):
+        return {"kind": kind}, ""
     if names is None or label:
         return {}, f"expected an endpoint string of one of the kinds {', '.join(ENDPOINTS)}"
     if (len(endpoint) - len(endpoint.rstrip("\\"))) % 2:
@@ -130,12 +142,13 @@ def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
 
 def is_public(endpoint: Mapping[str, str]) -> bool:
     """Whether an endpoint of ``parse_endpoint`` may be reached from other machines. Of a TCP
-    socket that systemd holds nobody here knows; it counts as public."""
+    socket that systemd holds, and of what a plugin listens on, nobody here knows; they count as
+    public."""
     if endpoint["kind"] == "systemd":
         return endpoint["domain"] != "UNIX"
     if endpoint["kind"] == "unix":
         return False
-    return not is_loopback(endpoint.get("interface", ""))
+    return endpoint["kind"] not in ENDPOINTS or not is_loopback(endpoint.get("interface", ""))
 
 
 def is_loopback(host: str) -> bool:

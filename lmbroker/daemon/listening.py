@@ -6,12 +6,15 @@ from typing import Any
 
 from twisted.application import strports
 from twisted.application.service import IService, MultiService
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.logger import Logger
+from twisted.plugin import getPlugins
 
 from lmbroker.config.cipher_suites import CIPHERS
 from lmbroker.config.config import Config
-from lmbroker.config.endpoints import with_backlog
+from lmbroker.config.endpoints import ENDPOINTS, parse_endpoint, with_backlog
 from lmbroker.server.descriptors import Guard, Shortage
 
 Endpoint = tuple[str, bool]
@@ -19,6 +22,32 @@ Endpoint = tuple[str, bool]
 
 Listener = Callable[[str, bool], IService]
 """Makes the service that listens on an endpoint; may raise anything."""
+
+
+def endpoint_problems(config: Config) -> tuple[str, ...]:
+    """The mistakes in the endpoints of ``config`` that plugins of Twisted's bring, one line each.
+
+    Twisted's own parser finds them; nothing listens yet.
+    """
+    found = []
+    for key in ("listen", "metrics_listen"):
+        for number, endpoint in enumerate(getattr(config.server, key)):
+            if parse_endpoint(endpoint)[0].get("kind") in ENDPOINTS:
+                continue
+            try:
+                # Endpoints keep the reactor and do not use it before they listen.
+                serverFromString(object(), endpoint)
+            except ValueError as error:
+                plugins = {each.prefix for each in getPlugins(IStreamServerEndpointStringParser)}
+                kinds = ", ".join((*ENDPOINTS, *sorted(plugins - set(ENDPOINTS))))
+                reason = f"{error}; expected an endpoint string of one of the kinds {kinds}"
+            except Exception as error:
+                # Parsers of plugins raise whatever they trip over: TypeError, KeyError, ...
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                continue
+            found.append(f"server.{key}[{number}]: found a string ({endpoint!r}): {reason}")
+    return tuple(found)
 
 
 class CannotStart(SystemExit, Exception):

@@ -221,13 +221,19 @@ class _Door(service.Service):
 class _Wrapping:
     """A reactor that listens nowhere, and returns the factory that would have listened."""
 
+    def listenTCP(self, port: int, factory: Any, *_: Any, **__: Any) -> Any:
+        return factory
+
+    def listenUNIX(self, address: str, factory: Any, *_: Any, **__: Any) -> Any:
+        return factory
+
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> Any:
         return TLSMemoryBIOFactory(only_strong(contextFactory), False, factory)
 
 
 def _wrapped(endpoint: str, factory: Any) -> Any:
-    """``factory`` as ``endpoint`` would have it, with TLS where it says so."""
-    if parse_endpoint(endpoint)[0].get("kind") != "ssl":
+    """``factory`` as ``endpoint`` would have it: with TLS, or in the wrapper of a plugin."""
+    if parse_endpoint(endpoint)[0].get("kind") in ("tcp", "tcp6", "unix", "systemd"):
         return factory
     found: list[Any] = []
     listening = serverFromString(_Wrapping(), endpoint)
