@@ -1,40 +1,62 @@
 """Which headers cross the broker, in both directions (translation.md section 6).
 
-Everything goes by allow-list: a header that is not named here stops at the broker. Names are
-lower case throughout. Credentials are not made here; ``backends`` adds them last.
+An allow-list decides: a header that is not named here or in a dialect's ``HeaderFacts`` ends at the
+broker. All names are in lower case. ``backends.sending`` adds the credential last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from lmbroker import __version__
-from lmbroker.call import Backend, Call, Dialect
+from lmbroker.call import Backend, Call
 from lmbroker.errors import ErrorInfo
 
 USER_AGENT = f"LMBroker/{__version__}"
-ANTHROPIC_VERSION = "2023-06-01"
-
-LONG_CONTEXT_BETA = "context-1m-2025-08-07"
-"""What asks Anthropic for the long context window (vendor documentation)."""
-_BETA = "anthropic-beta"
 
 HEADER_TEXT = 4000
-"""Longest header value that is made of a client's or a backend's words, in characters."""
-
-_NOT_FORWARDED = frozenset(
-    {"anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"}
-)
-"""The version goes on its own; the others are bound to a credential, and ours is another one."""
-_OPENAI_NATIVE = ("openai-beta", "x-client-request-id", "idempotency-key")
-_OPENAI_NATIVES = frozenset(_OPENAI_NATIVE)
-_RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
-_RETRIES = frozenset(_RETRY)
-
-REQUEST_ID: Mapping[Dialect, str] = {"openai": "x-request-id", "anthropic": "request-id"}
-"""Under which name a client of each dialect looks for the request id."""
+"""Most characters of a header value that is made of a client's or a backend's text."""
 
 Pairs = tuple[tuple[str, str], ...]
+"""Headers: (name in lower case, value)."""
+
+
+class LongContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The header value that asks a backend for the long context window of its models."""
+
+    header: str
+    """The header, a list of values separated by commas."""
+    value: str
+    """The value that is added to the list."""
+    models: str
+    """A word in the names of the models that have such a window, in lower case."""
+
+
+class HeaderFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The headers that a dialect has of its own; names in lower case."""
+
+    request_id: str
+    """The header in which clients look for the id of their request."""
+    credential: Callable[[str, str], Pairs]
+    """Gives the headers that carry a key of the backend at a host: (key, host) -> headers."""
+    version: tuple[str, str] | None = None
+    """The header that names the version of the API, and the version that a backend gets where the
+    client has named none."""
+    passed: frozenset[str] = frozenset()
+    """Headers of a client that a backend of the same dialect gets, too."""
+    passed_prefix: str | None = None
+    """The beginning of the names of further such headers."""
+    kept_back: frozenset[str] = frozenset()
+    """Headers with that beginning that no backend gets, as they belong to a client's credential."""
+    long_context: LongContext | None = None
+    """How a client asks for the long context window; None where models have one window."""
+
+
+AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+"""Ends of the names of hosts where Azure serves models: they take a key in ``api-key``."""
+
+_RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
+_RETRIES = frozenset(_RETRY)
 
 _EVERY: Mapping[bool, Pairs] = {
     stream: (
@@ -50,33 +72,44 @@ _NOTHING: Mapping[str, str] = {}
 
 
 def to_backend(
-    call: Call, dialect: Dialect, *, native: bool, stream: bool, model: str = ""
+    call: Call, facts: HeaderFacts, *, native: bool, stream: bool, model: str = ""
 ) -> Pairs:
-    """The request headers for a backend of ``dialect``, without its credential; ``model`` is the
-    model's name there.
+    """The request headers for a backend of the dialect with ``facts``, without its credential.
 
-    ``native`` is true where client and backend speak the same dialect: only then do vendor
-    headers of the client mean anything to the backend.
+    ``model`` is the model's name at the backend. ``native`` is true where client and backend speak
+    the same dialect: only then do vendor headers of the client mean anything to the backend.
     """
     every = _EVERY[stream]
     given = _end_to_end(call.headers) if native else _NOTHING
-    if dialect == "anthropic":
-        version = ("anthropic-version", given.get("anthropic-version", ANTHROPIC_VERSION))
+    if facts.version is not None:
+        name, usual = facts.version
+        every = (*every, (name, given.get(name, usual)))
+    prefix, passed = facts.passed_prefix, facts.passed
+    if prefix is not None:
+        kept_back = facts.kept_back
         vendors = [
             (name, value)
             for name, value in given.items()
-            if name == "idempotency-key"
-            or (name.startswith("anthropic-") and name not in _NOT_FORWARDED)
+            if name in passed or (name.startswith(prefix) and name not in kept_back)
         ]
-        if call.long_context and "claude" in model.lower():
-            betas = ",".join(value for name, value in vendors if name == _BETA)
-            if LONG_CONTEXT_BETA not in betas:
-                vendors = [pair for pair in vendors if pair[0] != _BETA]
-                vendors.append((_BETA, ",".join(filter(None, (betas, LONG_CONTEXT_BETA)))))
-        return (*every, version, *vendors)
-    if _OPENAI_NATIVES.isdisjoint(given):
-        return every
-    return (*every, *[(name, given[name]) for name in _OPENAI_NATIVE if name in given])
+    elif passed.isdisjoint(given):
+        vendors = []
+    else:
+        vendors = [(name, value) for name, value in given.items() if name in passed]
+    if call.long_context and facts.long_context is not None:
+        vendors = _with_long_context(vendors, facts.long_context, model)
+    return (*every, *vendors) if vendors else every
+
+
+def _with_long_context(
+    vendors: list[tuple[str, str]], asking: LongContext, model: str
+) -> list[tuple[str, str]]:
+    """``vendors`` with the value that asks for the long context window, where ``model`` has one."""
+    values = ",".join(value for name, value in vendors if name == asking.header)
+    if asking.models not in model.lower() or asking.value in values:
+        return vendors
+    rest = [pair for pair in vendors if pair[0] != asking.header]
+    return [*rest, (asking.header, ",".join(filter(None, (values, asking.value))))]
 
 
 def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -90,41 +123,35 @@ def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in headers.items() if name not in hop}
 
 
-def to_list(dialect: Dialect) -> Pairs:
-    """The headers that ask a backend of ``dialect`` for its models, without its credential."""
-    version = (("anthropic-version", ANTHROPIC_VERSION),) if dialect == "anthropic" else ()
+def to_list(facts: HeaderFacts) -> Pairs:
+    """The headers that ask a backend for its models, without its credential."""
+    version = () if facts.version is None else (facts.version,)
     return (("accept", "application/json"), ("user-agent", USER_AGENT), *version)
 
 
-_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-"""Hosts where Azure serves models: a key goes in ``api-key`` there, a token of Entra as Bearer."""
 _TOKEN = ("eyJ", "sk-ant-oat")
-"""What begins a JSON Web Token, and an OAuth token of Anthropic's: both go as Bearer everywhere."""
+"""The beginnings of a JSON Web Token and of an OAuth token of Anthropic's."""
 
 
-def credential_headers(backend: Backend) -> Pairs:
+def bearer(key: str) -> tuple[str, str]:
+    """The header that carries ``key`` as a bearer token (RFC 6750)."""
+    return "authorization", f"Bearer {key}"
+
+
+def credential_headers(backend: Backend, facts: HeaderFacts) -> Pairs:
     """The headers that carry a backend's credential, () where it has none.
 
-    ``Backend.key_header`` decides where it is set. Else OpenAI's format sends ``Authorization:
-    Bearer`` (a key for Azure ``api-key``) and Anthropic's ``x-api-key``. Other vendors' servers of
-    Anthropic's format want the one or the other, and get both.
+    ``Backend.key_header`` decides where it is set. A token goes as a bearer token everywhere, and
+    where a key goes the dialect knows.
     """
     if backend.credential is None:
         return ()
     key = backend.credential.reveal()
-    bearer = ("authorization", f"Bearer {key}")
+    if backend.key_header == "authorization" or (not backend.key_header and key.startswith(_TOKEN)):
+        return (bearer(key),)
     if backend.key_header:
-        return (bearer,) if backend.key_header == "authorization" else ((backend.key_header, key),)
-    if key.startswith(_TOKEN):
-        return (bearer,)
-    host = backend.host
-    if backend.dialect != "anthropic":
-        return (("api-key", key),) if host.endswith(_AZURE) else (bearer,)
-    if host.endswith(_AZURE):
-        return (("api-key", key), ("x-api-key", key))
-    if key.startswith("sk-ant-") or host == "api.anthropic.com":
-        return (("x-api-key", key),)
-    return (("x-api-key", key), bearer)
+        return ((backend.key_header, key),)
+    return facts.credential(key, backend.host)
 
 
 def for_another_backend(call: Call) -> Call:
@@ -149,13 +176,14 @@ def from_backend(headers: Mapping[str, str]) -> Pairs:
     return tuple((name, headers[name]) for name in _RETRY if name in headers)
 
 
-def backend_request_id(headers: Mapping[str, str]) -> str | None:
-    """The backend's own id of the request, whatever its dialect calls it."""
-    return headers.get("request-id") or headers.get("x-request-id")
+def backend_request_id(headers: Mapping[str, str], facts: HeaderFacts) -> str | None:
+    """The id that the backend gave the request, None where it gave none. Servers of each format are
+    known that use the header of another one."""
+    return headers.get("request-id") or headers.get("x-request-id") or headers.get(facts.request_id)
 
 
 def identity(
-    dialect: Dialect,
+    facts: HeaderFacts,
     request_id: str,
     *,
     backend_id: str | None = None,
@@ -165,9 +193,10 @@ def identity(
     changed: str = "",
     attempts: int = 1,
 ) -> Pairs:
-    """The headers that say who answered: the request id and the ``x-lmbroker-*`` ones."""
+    """The headers that say who answered: the request id, under the name that the client's dialect
+    has for it, and the ``x-lmbroker-*`` ones."""
     out = [
-        (REQUEST_ID[dialect], backend_id or request_id),
+        (facts.request_id, backend_id or request_id),
         ("x-lmbroker-request-id", request_id),
     ]
     if backend:

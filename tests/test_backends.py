@@ -20,6 +20,7 @@ from lmbroker.errors import Broken, OutOfResources, TimedOut, Unreachable
 from lmbroker.headers import credential_headers
 from lmbroker.routing import retries
 from lmbroker.secret import Secret
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.contract import Outbound
 
 TIMEOUTS = Timeouts(connect=5, headers=60, idle=20, total=100)
@@ -172,7 +173,7 @@ def test_the_key_goes_in_the_header_that_format_host_and_setting_ask_for(
     url, dialect, key, header, sent
 ):
     to = Backend(name="b", url=url, dialect=dialect, credential=Secret(key), key_header=header)
-    assert list(credential_headers(to)) == sent
+    assert list(credential_headers(to, ADAPTERS[dialect].facts.headers)) == sent
 
 
 def test_what_goes_out(network):

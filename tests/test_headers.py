@@ -6,7 +6,10 @@ import pytest
 from lmbroker import headers
 from lmbroker.call import Call
 from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
+FACTS = {name: adapter.facts.headers for name, adapter in ADAPTERS.items()}
+BETA = "context-1m-2025-08-07"
 SENT = {
     "host": "broker",
     "authorization": "Bearer client-key",
@@ -41,7 +44,7 @@ def call(dialect):
 
 
 def test_native_anthropic_keeps_its_own_headers_only():
-    sent = dict(headers.to_backend(call("anthropic"), "anthropic", native=True, stream=True))
+    sent = dict(headers.to_backend(call("anthropic"), FACTS["anthropic"], native=True, stream=True))
     assert sent == {
         "content-type": "application/json",
         "accept": "text/event-stream",
@@ -54,7 +57,7 @@ def test_native_anthropic_keeps_its_own_headers_only():
 
 
 def test_native_openai_keeps_its_own_headers_only():
-    sent = dict(headers.to_backend(call("openai"), "openai", native=True, stream=False))
+    sent = dict(headers.to_backend(call("openai"), FACTS["openai"], native=True, stream=False))
     assert sent == {
         "content-type": "application/json",
         "accept": "application/json",
@@ -66,9 +69,11 @@ def test_native_openai_keeps_its_own_headers_only():
 
 
 def test_a_translated_call_brings_no_vendor_header():
-    to_openai = headers.to_backend(call("anthropic"), "openai", native=False, stream=False)
+    to_openai = headers.to_backend(call("anthropic"), FACTS["openai"], native=False, stream=False)
     assert {name for name, _ in to_openai} == {"content-type", "accept", "user-agent"}
-    to_anthropic = dict(headers.to_backend(call("openai"), "anthropic", native=False, stream=False))
+    to_anthropic = dict(
+        headers.to_backend(call("openai"), FACTS["anthropic"], native=False, stream=False)
+    )
     assert to_anthropic["anthropic-version"] == "2023-06-01"
     assert "anthropic-beta" not in to_anthropic
 
@@ -89,7 +94,7 @@ KEYS = [
 @pytest.mark.parametrize("backend", ["openai", "anthropic"])
 def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, sent):
     asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=sent)
-    out = headers.to_backend(asked, backend, native=client == backend, stream=False)
+    out = headers.to_backend(asked, FACTS[backend], native=client == backend, stream=False)
     assert "client-key" not in repr(out)
     assert not {name for name, _ in out} & set(sent)
 
@@ -105,7 +110,7 @@ def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, se
 )
 def test_case_89_the_version_that_an_anthropic_backend_gets(client, given, version):
     asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=given)
-    sent = headers.to_backend(asked, "anthropic", native=client == "anthropic", stream=False)
+    sent = headers.to_backend(asked, FACTS["anthropic"], native=client == "anthropic", stream=False)
     assert [value for name, value in sent if name == "anthropic-version"] == [version]
 
 
@@ -115,13 +120,13 @@ def test_case_89_betas_pass_verbatim_natively_and_stay_away_from_a_translated_ca
     for client in ("anthropic", "openai"):
         asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=given)
         native = client == "anthropic"
-        sent = dict(headers.to_backend(asked, "anthropic", native=native, stream=True))
+        sent = dict(headers.to_backend(asked, FACTS["anthropic"], native=native, stream=True))
         assert sent.get("anthropic-beta") == (betas if native else None)
     asked = Call(
         id="r", operation="chat", dialect="anthropic", asked="m", body=b"{}", headers=given
     )
     assert "anthropic-beta" not in dict(
-        headers.to_backend(asked, "openai", native=False, stream=True)
+        headers.to_backend(asked, FACTS["openai"], native=False, stream=True)
     )
 
 
@@ -146,7 +151,9 @@ HOP_BY_HOP = [
 def test_case_90_headers_of_the_hop_end_here(dialect):
     given = dict.fromkeys(HOP_BY_HOP, "x")
     asked = Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
-    sent = {name for name, _ in headers.to_backend(asked, dialect, native=True, stream=False)}
+    sent = {
+        name for name, _ in headers.to_backend(asked, FACTS[dialect], native=True, stream=False)
+    }
     assert not sent & set(HOP_BY_HOP)
 
 
@@ -156,7 +163,7 @@ def test_case_90_headers_of_the_hop_end_here(dialect):
 def test_case_90_what_connection_names_ends_here(dialect, name):
     given = {name: "x", "connection": f"close, {name.title()} "}
     asked = Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
-    assert name not in dict(headers.to_backend(asked, dialect, native=True, stream=False))
+    assert name not in dict(headers.to_backend(asked, FACTS[dialect], native=True, stream=False))
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -166,19 +173,24 @@ def test_a_connection_that_names_no_header_ends_none(dialect, said):
         Call(id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=given)
         for given in (SENT | {"connection": said}, {**SENT, "connection": "x-secret-hop"})
     )
-    ways = [headers.to_backend(each, dialect, native=True, stream=False) for each in (asked, plain)]
+    ways = [
+        headers.to_backend(each, FACTS[dialect], native=True, stream=False)
+        for each in (asked, plain)
+    ]
     assert ways[0] == ways[1]
 
 
 def test_the_user_agent_names_the_broker_alone():
     for native in (True, False):
-        sent = dict(headers.to_backend(call("openai"), "openai", native=native, stream=False))
+        sent = dict(
+            headers.to_backend(call("openai"), FACTS["openai"], native=native, stream=False)
+        )
         assert sent["user-agent"].startswith("LMBroker/")
 
 
 def test_a_missing_version_is_filled_in():
     plain = Call(id="r", operation="chat", dialect="anthropic", asked="m", body=b"{}")
-    sent = dict(headers.to_backend(plain, "anthropic", native=True, stream=False))
+    sent = dict(headers.to_backend(plain, FACTS["anthropic"], native=True, stream=False))
     assert sent["anthropic-version"] == "2023-06-01"
 
 
@@ -231,8 +243,8 @@ def test_only_retry_headers_of_a_backend_pass():
 
 
 def test_the_request_id_has_the_clients_name():
-    assert dict(headers.identity("anthropic", "req_1"))["request-id"] == "req_1"
-    named = dict(headers.identity("openai", "req_1", backend_id="theirs", attempts=2))
+    assert dict(headers.identity(FACTS["anthropic"], "req_1"))["request-id"] == "req_1"
+    named = dict(headers.identity(FACTS["openai"], "req_1", backend_id="theirs", attempts=2))
     assert named["x-request-id"] == "theirs"
     assert named["x-lmbroker-request-id"] == "req_1"
     assert named["x-lmbroker-attempts"] == "2"
@@ -243,7 +255,7 @@ def test_names_that_others_chose_cannot_break_a_header():
     """A model's name and the names of unknown fields are anybody's, of any length."""
     told = dict(
         headers.identity(
-            "openai",
+            FACTS["openai"],
             "req_1",
             model="mod\N{LATIN SMALL LETTER E WITH ACUTE}l\r\nx-evil: 1",
             dropped="a\x00b," + "c" * 100_000,
@@ -256,18 +268,22 @@ def test_names_that_others_chose_cannot_break_a_header():
 
 def test_the_long_context_is_asked_of_claude_only() -> None:
     asked = msgspec.structs.replace(call("anthropic"), long_context=True, headers={})
-    beta = ("anthropic-beta", headers.LONG_CONTEXT_BETA)
+    beta = ("anthropic-beta", BETA)
     for model, expected in (
         ("claude-sonnet-4-6", True),
         ("us.anthropic.claude-x", True),
         ("kimi", False),
     ):
         for native in (True, False):
-            sent = headers.to_backend(asked, "anthropic", native=native, stream=False, model=model)
+            sent = headers.to_backend(
+                asked, FACTS["anthropic"], native=native, stream=False, model=model
+            )
             assert (beta in sent) is expected
     assert beta not in headers.to_backend(
-        asked, "openai", native=False, stream=False, model="claude"
+        asked, FACTS["openai"], native=False, stream=False, model="claude"
     )
     told = msgspec.structs.replace(asked, headers={"anthropic-beta": "a,b"})
-    sent = dict(headers.to_backend(told, "anthropic", native=True, stream=False, model="claude-x"))
-    assert sent["anthropic-beta"] == f"a,b,{headers.LONG_CONTEXT_BETA}"
+    sent = dict(
+        headers.to_backend(told, FACTS["anthropic"], native=True, stream=False, model="claude-x")
+    )
+    assert sent["anthropic-beta"] == f"a,b,{BETA}"

@@ -20,6 +20,7 @@ from lmbroker.call import Backend, Timeouts
 from lmbroker.headers import credential_headers
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret
+from lmbroker.translation.dialects.openai_chat.headers import HEADERS
 from lmbroker.workflows.contract import Outbound
 
 OUTBOUND = Outbound(path="/chat/completions", headers=(), body=b"{}")
@@ -31,7 +32,7 @@ def backend_of(path, url="http://b", **more):
 
 
 def sent_key(backend):
-    return dict(credential_headers(backend))["authorization"].removeprefix("Bearer ")
+    return dict(credential_headers(backend, HEADERS))["authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture

@@ -290,7 +290,9 @@ def bytewise(text: Callable[[int], str], n: int) -> Action:
         rate_limit_headers.duration(said)
         sse.encode_event("e", raw)
         sse.encode_data(raw)
-        headers.identity("openai", "r", model=said, dropped=said, backend=said)
+        headers.identity(
+            ADAPTERS["openai"].facts.headers, "r", model=said, dropped=said, backend=said
+        )
 
     return action
 
@@ -391,10 +393,11 @@ def listed(n: int) -> Action:
             call = Call(
                 id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=named
             )
-            headers.to_backend(call, dialect, native=True, stream=True)
+            facts = ADAPTERS[dialect].facts.headers
+            headers.to_backend(call, facts, native=True, stream=True)
             headers.for_another_backend(call)
             headers.from_backend(named)
-            headers.backend_request_id(named)
+            headers.backend_request_id(named, facts)
             hash_of("k" * n)
             cors.allowed(("https://a",), {"origin": "https://" + "a" * n, **given})
             cors.preflight(("*",), {"origin": "https://" + "a" * n, **given})
@@ -626,6 +629,7 @@ SMALL = frozenset(
         "envelope.can_be_asked_for",
         "envelope.nests_too_deeply",
         "headers.about_bytes",
+        "headers.bearer",
         "headers.credential_headers",
         "headers.failed_at",
         "headers.to_list",

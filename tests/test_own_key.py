@@ -29,6 +29,7 @@ from lmbroker.headers import credential_headers
 from lmbroker.observers.metrics import Metrics
 from lmbroker.routing.keys import Key, caller_of, digest_of, own_key
 from lmbroker.server.error_answers import call_error_answer
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 OWN = "own-key-of-the-client-Zz93"
 KEYS = (Key(name="k", digest=digest_of("broker-key")),)
@@ -127,7 +128,12 @@ class Somebody:
         self.seen = []
 
     async def send(self, backend, outbound, timeouts):
-        given = dict((*outbound.headers, *credential_headers(backend)))
+        given = dict(
+            (
+                *outbound.headers,
+                *credential_headers(backend, ADAPTERS[backend.dialect].facts.headers),
+            )
+        )
         self.seen.append(
             (backend.name, repr((given, outbound.query, outbound.path)), outbound.body)
         )

@@ -35,6 +35,7 @@ from lmbroker.config.endpoints import operation_url
 from lmbroker.errors import OutOfResources, Unreachable
 from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.contract import Outbound
 
 UNARY_LIMIT = 64 * 1024 * 1024
@@ -369,5 +370,5 @@ def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
     fields = dict(outbound.headers)
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value
-    fields.update(credential_headers(backend))
+    fields.update(credential_headers(backend, ADAPTERS[backend.dialect].facts.headers))
     return fields

@@ -6,6 +6,7 @@ from lmbroker.call import Alias, Call, Record, Target
 from lmbroker.headers import Pairs
 from lmbroker.redaction import redact_header, redact_headers
 from lmbroker.translation import rate_limit_headers
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import listed
 
 
@@ -14,12 +15,13 @@ def answer_headers(
 ) -> Pairs:
     """All but content type and length; ``now`` is in unix seconds."""
     secrets = target.backend.secrets
-    backend_id = headers.backend_request_id(answer.headers)
+    backend_facts = ADAPTERS[target.backend.dialect].facts
+    backend_id = headers.backend_request_id(answer.headers, backend_facts.headers)
     return (
         *redact_headers(headers.from_backend(answer.headers), secrets),
         *(limit_headers(call, alias, target, answer, now) if alias.expose_limits else ()),
         *headers.identity(
-            call.dialect,
+            ADAPTERS[call.dialect].facts.headers,
             call.id,
             backend_id=None if backend_id is None else redact_header(backend_id, secrets),
             backend=target.backend.name,

@@ -32,6 +32,7 @@ from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
 from lmbroker.workflows import estimate, learned_rejections
@@ -221,7 +222,9 @@ class Broker:
         head = (
             ("content-type", "application/json"),
             ("x-lmbroker-estimated", "true"),
-            *headers.identity(call.dialect, call.id, backend=route.targets[0].backend.name),
+            *headers.identity(
+                ADAPTERS[call.dialect].facts.headers, call.id, backend=route.targets[0].backend.name
+            ),
         )
         return WholeAnswer(200, head, body, record)
 

@@ -16,6 +16,7 @@ from lmbroker.config.file import load
 from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import Source, told
 from lmbroker.workflows import estimate, workflow_for
 
@@ -153,6 +154,7 @@ def _sent(
 
 def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
     """The headers that carry the credential, which itself does not show."""
-    for name, value in headers.credential_headers(backend):
+    facts = ADAPTERS[backend.dialect].facts
+    for name, value in headers.credential_headers(backend, facts.headers):
         before = "Bearer " if value.startswith("Bearer ") else ""
         yield name, f"{before}{backend.credential}"

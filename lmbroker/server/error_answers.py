@@ -11,7 +11,7 @@ import msgspec
 from lmbroker import json_text
 from lmbroker.call import Dialect
 from lmbroker.errors import ErrorInfo
-from lmbroker.headers import REQUEST_ID, Pairs, from_error
+from lmbroker.headers import Pairs, from_error
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
@@ -73,7 +73,8 @@ def call_error_answer(
 ) -> ErrorAnswer:
     """The answer with ``info`` to a client of ``dialect``. ``native`` is (status, body) where a
     backend's own words are passed on, ``more`` are further headers."""
-    told, value = ADAPTERS[dialect].encode_error(info, request_id)
+    adapter = ADAPTERS[dialect]
+    told, value = adapter.encode_error(info, request_id)
     body = json_text.encode(value)
     told = status or _STATUS.get(info.code or "", told)
     if native is not None:
@@ -84,7 +85,7 @@ def call_error_answer(
         headers=(
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
-            (REQUEST_ID[dialect], info.backend_request_id or request_id),
+            (adapter.facts.headers.request_id, info.backend_request_id or request_id),
             ("x-lmbroker-request-id", request_id),
             *from_error(info, native=native is not None),
             *more,

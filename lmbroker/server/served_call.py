@@ -131,7 +131,8 @@ class ServedCall:
         def set_head() -> None:
             # This function lives as long as the answer, so it holds nothing of the call.
             record.status = 200
-            self._set_head(200, (*STREAM_HEADERS, *identity(record.dialect, record.id)))
+            facts = ADAPTERS[record.dialect].facts.headers
+            self._set_head(200, (*STREAM_HEADERS, *identity(facts, record.id)))
 
         return KeepAlivePings(
             self._broker.clock,

@@ -101,14 +101,15 @@ _PAGE = msgspec.json.Decoder(_Page | list[_Model])
 def request(dialect: Dialect, after: str = "") -> Outbound:
     """What asks a backend for its models; ``after`` is the last one of the page before. OpenAI's
     list has no pages."""
+    facts = ADAPTERS[dialect].facts
     query = f"limit={MAX_LIMIT}" if dialect == "anthropic" else ""
     if after:
         query += f"&after_id={quote(after, safe='')}"
     return Outbound(
         method="GET",
-        path=ADAPTERS[dialect].facts.paths["models"],
+        path=facts.paths["models"],
         query=query.encode(),
-        headers=headers.to_list(dialect),
+        headers=headers.to_list(facts.headers),
     )
 
 

@@ -56,12 +56,12 @@ class Passthrough:
         if asking is not None:
             body, self._hide_usage = asking, True
         # Backends of another dialect that count tokens do so for requests of this one.
-        dialect = call.dialect
+        facts = self._adapter.facts
         return Outbound(
-            path=self._adapter.facts.paths[call.operation],
+            path=facts.paths[call.operation],
             query=call.query,
             headers=headers.to_backend(
-                call, dialect, native=True, stream=call.stream, model=self._target.model
+                call, facts.headers, native=True, stream=call.stream, model=self._target.model
             ),
             body=body,
         )

@@ -106,7 +106,11 @@ class Translation:
         outbound = Outbound(
             path=self._backend.facts.paths[call.operation],
             headers=headers.to_backend(
-                call, dialect, native=False, stream=stream, model=self._target.model
+                call,
+                self._backend.facts.headers,
+                native=False,
+                stream=stream,
+                model=self._target.model,
             ),
             body=json_text.encode(body),
         )

@@ -45,7 +45,7 @@ class Told(NamedTuple):
 def told(client: str, info: ErrorInfo) -> Told:
     status, body = ADAPTERS[client].encode_error(info, OURS)
     head = dict(headers.from_error(info))
-    head[headers.REQUEST_ID[client]] = info.backend_request_id or OURS
+    head[ADAPTERS[client].facts.headers.request_id] = info.backend_request_id or OURS
     return Told(status, head, body, raised(client, status, head, json_text.encode(body)))
 
 

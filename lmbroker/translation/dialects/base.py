@@ -12,6 +12,7 @@ import msgspec
 
 from lmbroker.call import Operation
 from lmbroker.errors import ErrorInfo
+from lmbroker.headers import HeaderFacts
 from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses, Losses
@@ -30,6 +31,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the dialect in configurations, logs and metrics."""
     paths: Mapping[Operation, str]
     """The operations that backends of the dialect have, each with its path below the API root."""
+    headers: HeaderFacts
+    """The headers that it has of its own."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
 

@@ -1,6 +1,7 @@
 """What the broker must know of the Anthropic Messages dialect besides its wire format."""
 
 from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.anthropic_messages.headers import HEADERS
 from lmbroker.translation.dialects.base import Facts
 from lmbroker.translation.profiles.profile import ProfileTable
 
@@ -11,5 +12,6 @@ FACTS = Facts(
         "count_tokens": "/messages/count_tokens",
         "models": "/models",
     },
+    headers=HEADERS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
 )

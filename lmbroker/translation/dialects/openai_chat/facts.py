@@ -2,6 +2,7 @@
 
 from lmbroker.translation.dialects.base import Facts
 from lmbroker.translation.dialects.openai_chat.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.openai_chat.headers import HEADERS
 from lmbroker.translation.dialects.openai_chat.hosts import HOSTS
 from lmbroker.translation.profiles.profile import ProfileTable
 
@@ -13,5 +14,6 @@ FACTS = Facts(
         "embeddings": "/embeddings",
         "models": "/models",
     },
+    headers=HEADERS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, hosts=HOSTS),
 )
