@@ -80,7 +80,7 @@ def test_a_list_without_end_is_read_as_far_as_it_is_kept():
     data = [{"id": f"m{n}", "max_model_len": 9} for n in range(MODELS * 3)]
     known = ListedLimits()
     for _ in range(3):
-        known.told("b", json.dumps(data).encode(), more=True)
+        known.learn("b", json.dumps(data).encode(), more=True)
     assert len(known._known["b"]) == MODELS
 
 
@@ -88,10 +88,10 @@ def test_pages_add_up_and_a_new_list_replaces_the_old_one():
     known = ListedLimits()
     page = json.dumps({"data": [{"id": "m", "max_model_len": 9}]}).encode()
     other = json.dumps({"data": [{"id": "n", "max_model_len": 8}]}).encode()
-    known.told("b", page)
-    known.told("b", other, more=True)
+    known.learn("b", page)
+    known.learn("b", other, more=True)
     assert known.overrides(TARGET) == {"context": 9}
-    known.told("b", other)
+    known.learn("b", other)
     assert known.overrides(TARGET) == {}
 
 

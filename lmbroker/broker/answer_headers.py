@@ -36,7 +36,7 @@ def answer_headers(
 def limit_headers(
     call: Call, alias: Alias, target: Target, answer: BackendAnswer, now: float
 ) -> Pairs:
-    """What a backend tells of its rate limits, as far as clients of ``alias`` may see it."""
+    """The backend's rate limits, as far as clients of ``alias`` may see them."""
     limits = rate_limit_headers.for_client(
         answer.headers,
         target.backend.dialect,

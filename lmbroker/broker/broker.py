@@ -1,7 +1,7 @@
-"""The hall: one method per operation; attempts and fallbacks end here.
+"""The broker: one method for each operation, each with its attempts and failovers.
 
 The point of no return is a ``return``: an operation may try several backends, but only before
-it returns an ``Answer``. ``Answer.deliver`` never retries; what breaks then is told in-band.
+it returns an ``Answer``. ``Answer.deliver`` never retries; an error is then sent inside the stream.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ _OWN_KEY_REFUSED = ErrorInfo(
 
 
 LIMITED = ("chat", "completions")
-"""The operations that ask for tokens and for a number of answers."""
+"""The operations that the request limits hold for."""
 
 
 class Broker:
@@ -104,7 +104,7 @@ class Broker:
     # The memory of a call.
 
     def open(self, call_id: str, operation: Any, dialect: Any) -> Record:
-        """Begin a call's record and tell the observers."""
+        """Begin a call's record and notify the observers."""
         record = Record(
             id=call_id, operation=operation, dialect=dialect, opened_at=self.clock.seconds()
         )
@@ -113,7 +113,7 @@ class Broker:
         return record
 
     def close(self, record: Record) -> None:
-        """End a call's record and tell the observers; at most once."""
+        """End a call's record and notify the observers; does so once at most."""
         if record.closed_at is not None:
             return
         record.closed_at = self.clock.seconds()
@@ -141,7 +141,7 @@ class Broker:
         if call.operation != "chat":
             served = aliases.serving(route, call.operation)
             if served.targets:
-                # Otherwise the first target says why it has no such operation.
+                # Otherwise the first target raises an error that names the operation.
                 route = served
         if route.request_limits is not None and call.operation in LIMITED:
             if not call.short_fields and len(call.body) < LARGE_ENVELOPE:
@@ -170,7 +170,7 @@ class Broker:
             try:
                 answer = await self._attempt(call, record, route, target, now)
             except BrokerError as error:
-                # The course keeps it, but not what was there when it was raised: the call's body.
+                # The failover keeps the error. Its traceback would keep the call's body alive.
                 error.__traceback__ = None
                 pause = failover.failed(error, self.clock.seconds(), self.wall())
             else:
@@ -178,7 +178,7 @@ class Broker:
                 return answer
             finally:
                 if self._failovers.health.changes:
-                    self._tell_changes()
+                    self._log_changes()
             call = headers.for_another_backend(call)
             if pause:
                 await deferLater(self.clock, pause)
@@ -196,7 +196,7 @@ class Broker:
             targets.append((target, {**learned, **route.overrides(target)}))
         if any(suitability.may_be_too_long(needs, *each) for each in targets):
             large = len(call.body) >= LARGE
-            # What we cannot read, its backend may: nothing is known of its length then.
+            # A backend may read what we cannot; the length is unknown then.
             with contextlib.suppress(Refused):
                 tokens = await self.offload.estimate(call) if large else estimate(call)
                 needs.tokens = self._ratios.scaled(tokens, targets[0][0])
@@ -271,10 +271,10 @@ class Broker:
         ]
         after = None if failure is None else retries.retry_after(failure.info, self.wall())
         self._failovers.health.checked(targets, began, self.clock.seconds(), failure, after)
-        self._tell_changes()
+        self._log_changes()
 
-    def _tell_changes(self) -> None:
-        """Log what has become of the targets' health."""
+    def _log_changes(self) -> None:
+        """Log the changes of the targets' breakers."""
         changes = self._failovers.health.changes
         while changes:
             change = changes.popleft()
@@ -365,7 +365,7 @@ class Broker:
         except AttemptFailed as error:
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:
-                # Told with status 200.
+                # Such an error may have come with status 200.
                 error.info = _OWN_KEY_REFUSED
             error.info = redact_error(error.info, target.backend.secrets)
             made.error = error.info.label

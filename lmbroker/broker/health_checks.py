@@ -27,7 +27,7 @@ JITTER = 0.1
 
 
 class Checks:
-    """The checks of one configuration after the other. ``told`` gets a backend's name and how a
+    """The checks of one configuration after the other. ``report`` gets a backend's name and how a
     check of it ended, ``ok`` or one word; ``chance`` draws from 0 to 1."""
 
     log = Logger()
@@ -36,12 +36,12 @@ class Checks:
         self,
         broker: Broker,
         backends: Sender,
-        told: Callable[[str, str], None],
+        report: Callable[[str, str], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._broker = broker
         self._backends = backends
-        self._told = told
+        self._report = report
         self._chance = chance
         self._failing: dict[str, str] = {}
         self._running: list[Deferred[None]] = []
@@ -95,7 +95,7 @@ class Checks:
             failure = TimedOut(info)
         else:
             if answer.status in NO_CHECKS:
-                self._told(backend.name, "cannot")
+                self._report(backend.name, "cannot")
                 self.log.warn(
                     "Backend {backend} cannot be checked: it answers {status}",
                     backend=backend.name,
@@ -115,7 +115,7 @@ class Checks:
         return answer
 
     def _tell(self, backend: str, why: str) -> None:
-        self._told(backend, why or "ok")
+        self._report(backend, why or "ok")
         before = self._failing.get(backend, "")
         if why:
             self._failing[backend] = why

@@ -72,8 +72,8 @@ class Listing:
 
     async def all(self, caller: Caller) -> Mapping[str, Alias]:
         """Every name that is known and that ``caller`` may ask for, and where it leads."""
-        told = [self._told(known) for known in self._known.values()]
-        for each in told:
+        waits = [self._fresh(known) for known in self._known.values()]
+        for each in waits:
             if each is not None:
                 await each
         lists = {
@@ -88,7 +88,7 @@ class Listing:
             return route if may_use(caller, name) else None
         return (await self.all(caller)).get(name)
 
-    def _told(self, known: _Known) -> "Deferred[None] | None":
+    def _fresh(self, known: _Known) -> "Deferred[None] | None":
         """Fires when the backend has said, or failed to say, what it has; None: no need to."""
         if known.fresh_until is not None and self._clock.seconds() < known.fresh_until:
             return None
@@ -142,7 +142,7 @@ class Listing:
                 raise ValueError(f"status {answer.status}")
             more = bool(after)
             names, after = model_list.decode(body, dialect)
-            self._limits.told(target.backend.name, body, more=more)
+            self._limits.learn(target.backend.name, body, more=more)
             found.update(dict.fromkeys(names))
             if not after or len(found) > model_list.MODELS_OF_A_BACKEND:
                 break

@@ -1,4 +1,4 @@
-"""The way back: a backend's stream through a transform to the client, at the client's pace.
+"""Moves a backend's stream through a transform to the client, at the client's pace.
 
 The relay is the protocol of the backend's response body and the push producer of the client's
 request. Chunk -> ``transform.feed`` -> one ``write``. It ends exactly once: ``ended`` fires when
@@ -44,7 +44,7 @@ class Relay(Protocol):
 
     ``begun`` fires when the first real event is here, or when the stream ended before one came:
     then the transform's phase says which. Only after that may ``deliver`` be called. ``answer`` is
-    the BackendAnswer: told when it is whole and when it is over, and aborted.
+    the BackendAnswer: the relay calls its ``whole``, ``over`` and ``abort``.
     """
 
     log = Logger()
@@ -104,7 +104,7 @@ class Relay(Protocol):
         self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
         self._end_timer: Any = None
-        """Runs when the answer has told why it stopped, until it ends."""
+        """Runs from the stop reason of the answer to its end."""
         self.transport = None
 
     @property
@@ -235,8 +235,8 @@ class Relay(Protocol):
         self.ended.callback(None)
 
     def _close(self) -> None:
-        """The answer has told why it stopped, and no more has come: it is whole. Its backend has
-        forgotten to end it, so nobody waits for that."""
+        """End an answer that has its stop reason and has sent nothing since: it is whole, and its
+        backend does not end it."""
         if self._paused:
             self._end_timer = self._clock.callLater(self._timeouts.after_stop, self._close)
             return

@@ -45,7 +45,7 @@ def main(memory: int, seconds: int) -> None:
 
 
 def answer(end: socket.socket, job: int, body: int) -> bool:
-    """Do one job and tell what became of it; False where there was not enough memory."""
+    """Do one job and send its result; False where there was not enough memory."""
     done, out = _done(job, body)
     try:
         head = encode(done)

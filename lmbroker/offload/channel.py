@@ -20,7 +20,7 @@ TEXT = 4000
 """Most characters of a message; what may be longer goes as a file."""
 
 AT_ONCE = 64
-"""Messages that are taken in one turn."""
+"""Messages that are received in one iteration of the reactor."""
 
 _FULL = (EAGAIN, ENOBUFS, ETOOMANYREFS)
 
@@ -89,7 +89,8 @@ class Line:
         return self._sent(_encode(Message(kind, text)), file)
 
     def _sent(self, data: bytes, file: int | None) -> bool:
-        """Whether ``data`` has gone. To one who is gone nothing goes, and ``gone`` will tell."""
+        """Send ``data``; returns whether it was sent. Of a process that has ended the owner hears by
+        its ``gone``."""
         try:
             socket.send_fds(self._end, [data], [] if file is None else [file])
         except OSError as error:

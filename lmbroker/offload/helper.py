@@ -49,7 +49,7 @@ class Task:
         self.done: Deferred[tuple[Done, bytes]] = Deferred(lambda _: leave(self))
 
     def end(self, result: Any) -> None:
-        """Tell who waits: a result, or an exception."""
+        """Give the waiting call its result, or an exception."""
         if self.done.called or self.left:
             return
         if isinstance(result, BaseException):
@@ -59,7 +59,7 @@ class Task:
 
 
 class Helper(ProcessProtocol):
-    """One process. ``owner`` is told ``free(helper)`` when it may have another job, and
+    """One process. ``owner.free(helper)`` is called when it may have another job, and
     ``gone(helper, task)`` with the job that ended with it. ``task`` is what it works at; ``ready``:
     it has begun to serve. ``memory`` and ``seconds`` bound one job."""
 
@@ -113,7 +113,7 @@ class Helper(ProcessProtocol):
         handing.addErrback(lambda _: self.kill())
 
     async def _hand(self, task: Task) -> None:
-        """Piece by piece, with a turn of the reactor between."""
+        """Piece by piece, with an iteration of the reactor between."""
         self._send(filled(encode(task.job)))
         file = new_file()
         try:

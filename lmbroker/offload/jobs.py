@@ -39,7 +39,7 @@ Step = Literal[
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of a call. ``call`` comes without its body and its fields; the body of the job is
     the request's, but for ``unary``, ``fold`` and ``unfold`` the answer's. ``secrets`` are masked
-    in what a backend tells of an error."""
+    in what a backend says of an error."""
 
     step: Step
     call: Call | None = None

@@ -70,9 +70,9 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Offload:
-    """Gives work to helper processes, which are started when there is some. ``limits`` are those
-    that hold now. Where no process can be had, all is done here. ``ended`` is told how each job
-    ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left`` or ``full``."""
+    """Gives jobs to helper processes, which are started for the first job. ``limits`` returns the
+    limits that hold now. Where no process can be started, this process does the work. ``ended``
+    is called with how each job ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left`` or ``full``."""
 
     log = Logger()
 

@@ -13,8 +13,8 @@ from lmbroker.workflows import estimate, workflow_for
 from lmbroker.workflows.contract import Unary, Workflow
 
 SHORT_FIELD = 4096
-"""Bytes of the longest value of an envelope that is given back: what routing and caps look at is
-shorter."""
+"""Bytes of the longest value of an envelope that is given back: routing and request limits look
+at shorter ones only."""
 
 FIELDS = 256
 """Most of these."""

@@ -23,9 +23,9 @@ class Route(Alias, frozen=True, kw_only=True):
     """An alias with the rules by which its targets are chosen.
 
     ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
-    that has several, the backend once per key, told apart by ``credential_ref``. ``sticky``
-    names where the key comes from whose calls stay together, see ``sticky_key``; None: the turns
-    of a conversation stay together, () for nothing does. ``request_limits``: what
+    that has several, the backend once per key, each with its own ``credential_ref``. ``sticky``
+    names the sources of the sticky key (``sticky_key``): calls with the same key go to the same
+    target. None: the calls of a conversation do; (): none do. ``request_limits``: what
     a call may ask for at most.
     """
 

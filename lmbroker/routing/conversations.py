@@ -1,9 +1,9 @@
-"""Which conversation a call belongs to, and at which target a conversation is at home. Pure.
+"""Which conversation a call belongs to, and which target answers a conversation. Pure.
 
 A provider's prompt cache is hit only where the turns of a conversation come to the same account
-and model. Where nothing is configured the broker knows a conversation by what clients send to tell
-it: a session header, a cache key, a user's metadata; else by how it begins. Nothing of that is
-kept: a home is remembered by a hash.
+and model. Where nothing is configured the broker knows a conversation by what clients send to
+identify it: a session header, a cache key, a user's metadata; else by how it begins. Nothing of
+that is kept: the target of a conversation is remembered by a hash.
 """
 
 from collections import Counter, OrderedDict
@@ -53,7 +53,7 @@ _ROLE = msgspec.json.Decoder(_Role)
 
 
 def conversation_of(call: Call) -> str:
-    """What tells the conversation of ``call`` from others, "" where nothing does. It may hold
+    """What identifies the conversation of ``call``, "" where nothing does. It may hold
     contents: hash it, and keep nothing of it."""
     for name in SESSION_HEADERS:
         value = call.headers.get(name)
@@ -96,7 +96,7 @@ def hashed(alias: str, conversation: str) -> bytes:
 
 
 class ConversationTargets:
-    """At which target each conversation is at home, by its hash; bounded."""
+    """Remembers which target answers each conversation, by its hash; bounded."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
@@ -104,7 +104,7 @@ class ConversationTargets:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def target_of(self, conversation: bytes) -> str:
-        """The name of the target where a conversation is at home, "" for a new one."""
+        """The name of the target that answers a conversation, "" for a new one."""
         found = self._targets.get(conversation)
         if found is None:
             return ""
@@ -112,7 +112,7 @@ class ConversationTargets:
         return found[1]
 
     def remember(self, conversation: bytes, alias: str, target: str) -> None:
-        """Let a conversation be at home at ``target``, which has answered it."""
+        """Remember ``target`` for a conversation that it has answered."""
         before = self._targets.pop(conversation, None)
         if before is not None:
             self._leave(before)

@@ -1,22 +1,22 @@
-"""The course of one call through the targets of its alias: which are tried, in which order, with
+"""Failover: which targets of its alias a call tries, in which order, with
 which key, how often and after what pause. Pure: times and chance are arguments.
 
 The broker's loop is all that is outside::
 
-    course = self._courses.begin(record, route, asked, now, key=routing.sticky_key(route, call))
+    failover = self._failovers.begin(record, route, asked, now, key=sticky_key(route, call))
     while True:
-        target = course.target(now)
+        target = failover.target(now)
         try:
             answer = await self._attempt(call, record, route, target)
         except BrokerError as error:
-            pause = course.failed(error, now, wall)    # raises what the client shall be told
+            pause = failover.failed(error, now, wall)    # raises the error for the client
         else:
-            course.answered(now)
+            failover.answered(now)
             return answer
         if pause:
             await deferLater(clock, pause)
 
-That the call ended, however it did, is for ``Courses.closed``.
+The end of the call, whatever it is, goes to ``Failovers.closed``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ _LATER = 0.001
 
 
 class Failover:
-    """One call on its way; made by ``Courses.begin``."""
+    """The failover of one call; made by ``Failovers.begin``."""
 
     __slots__ = (
         "_asked",
@@ -122,7 +122,7 @@ class Failover:
         """The attempt failed, no event went to the client: after how many seconds ``target`` is to
         be asked for the next one. ``wall`` is now in unix seconds.
 
-        Raises what the client shall be told where there is no next one.
+        Raises the error for the client where there is no next one.
         """
         entry = self._here
         after = retries.retry_after(error.info, wall)
@@ -142,7 +142,7 @@ class Failover:
         elsewhere = retries.elsewhere(error, rules)
         other_key = isinstance(error, AttemptFailed) and retries.blame(error) == "key"
         if not elsewhere and not other_key:
-            raise retries.told(self._failures, listed=False)
+            raise retries.reported(self._failures, listed=False)
         found = self._another(now, elsewhere=elsewhere, other_key=other_key)
         if found is None or not self._budget.spend(now, rules):
             raise self._last()
@@ -185,8 +185,8 @@ class Failover:
         return [entries[at] for at in order]
 
     def _known_target_first(self, order: list[int], candidates: Sequence[Candidate]) -> None:
-        """Put the target where the conversation is at home first. While that is not free another
-        one stands in for it, always the same. A new conversation goes where the strategy says, of
+        """Put the target that answers the conversation first. While that is not free another one
+        stands in for it, always the same. A new conversation goes where the strategy says, of
         the targets that have not got their share of conversations."""
         assert self._conversations is not None
         names = [candidate.name for candidate in candidates]
@@ -198,7 +198,7 @@ class Failover:
             return
         key = self._conversation.hex()
         if not self._unknown or self._route.strategy == "weighted":
-            # By hash: several processes agree, and who is away from home stays in one place.
+            # By hash: several processes agree, and the stand-in stays the same.
             order.sort(key=lambda at: balancing.distance(key, names[at], candidates[at].weight))
         full = [False] * len(candidates)
         if self._unknown and self._route.strategy != "fastest":
@@ -244,11 +244,11 @@ class Failover:
         return max(pause, entry.state.free_at(entry.refs) - now) + _LATER
 
     def _last(self) -> BrokerError:
-        return retries.told(self._failures, listed=True)
+        return retries.reported(self._failures, listed=True)
 
 
 class _Entry:
-    """One target on a course: how often it was tried, how that ended, with which keys."""
+    """One target in a failover: how often it was tried, how that ended, with which keys."""
 
     __slots__ = ("_keyed", "_used", "failure", "refs", "state", "target", "tries")
 
@@ -294,7 +294,7 @@ class _Entry:
 
 
 class Failovers:
-    """The courses of all calls under way, and what outlives them: the health of the targets and
+    """The failovers of all calls under way, and what outlives them: the health of the targets and
     the budgets of the aliases. Keep one per process."""
 
     def __init__(self, health: Health, chance: Chance) -> None:
@@ -315,7 +315,7 @@ class Failovers:
         conversation: bytes = b"",
         lacking: Sequence[str] = (),
     ) -> Failover:
-        """The course of a call for the model name ``asked``; ``key`` is its sticky key,
+        """Begin the failover of a call for the model name ``asked``; ``key`` is its sticky key,
         ``conversation`` the hash of the conversation that it belongs to. ``lacking``
         says of each target what of the call it cannot take ("" for nothing); those that lack
         something are tried last.
@@ -356,7 +356,7 @@ class Failovers:
         self._budgets = {name: each for name, each in self._budgets.items() if name in names}
 
     def closed(self, record: Record) -> None:
-        """The call ended; one that never had a course may end, too."""
+        """The call ended; one that never had a failover may end, too."""
         failover = self._open.pop(record.id, None)
         if failover is not None and record.closed_at is not None:
             failover.closed(record.closed_at)

@@ -1,4 +1,4 @@
-"""What one call may ask for at most. Off unless the configuration says so.
+"""Request limits: what one call may ask for at most. Off unless the configuration says so.
 
 Only what stands in the request is looked at, as the client wrote it: nothing is cut down, and a
 request that names no limit has the model's own. A value that could be read in two ways is
@@ -13,7 +13,7 @@ from lmbroker.constraints import Count
 from lmbroker.errors import Refused
 
 _NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "n": "n"}
-"""Fields of a request, and the cap of each."""
+"""Fields of a request, and the limit of each."""
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):

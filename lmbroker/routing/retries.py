@@ -12,7 +12,7 @@ never made twice unless the operator says so:
     401, 402, 403                                                  yes              no
     401, 402, 403, 429 to the client's own key                     no               no
     the backend has no such operation (501, 405, or in words)      yes              no
-    our own refusal of what this target cannot be told             yes              no
+    our own refusal of what this target cannot take                yes              no
     anything named by ``fallback_on``                              yes              no
     every other error, timeouts and 504 among them                 no               no
 
@@ -42,7 +42,7 @@ TRIED_AGAIN = frozenset({429, 502, 503, 529})
 """HTTP statuses with which a backend says that it did nothing."""
 
 _DID_NOTHING: frozenset[Kind] = frozenset({"rate_limit", "overloaded", "billing"})
-"""The same, told in words: with status 200, or with a status that says something else."""
+"""The same in words: with status 200, or with a status that says something else."""
 
 _OF_THE_CALL: frozenset[Kind] = frozenset(
     {
@@ -224,12 +224,12 @@ class Failure(NamedTuple):
     after: float | None
 
 
-def told(failures: Sequence[Failure], *, listed: bool) -> BrokerError:
+def reported(failures: Sequence[Failure], *, listed: bool) -> BrokerError:
     """The last of a call's failures, as the client shall see it when there is no other try.
 
     ``listed``: it failed for want of another target, not for what it is itself. Then the message
-    tells all attempts, in our words instead of one backend's, and ``retry-after`` is that of the
-    backend that wants to be asked soonest. The client is told not to try again where no attempt
+    lists all attempts, in our words instead of one backend's, and ``retry-after`` is that of the
+    backend that wants to be asked soonest. The client is asked not to try again where no attempt
     failed for something that passes.
     """
     error = failures[-1].error

@@ -1,7 +1,7 @@
 """How each target does, as the calls that go there see it. Pure: times are arguments, in seconds
 of one clock.
 
-What real attempts meet is the evidence. Checks, where a backend has them, say only whether it
+The evidence is what happens to real attempts. Checks, where a backend has them, say only whether it
 lives (see ``breaker``). Every target has a breaker, and so has every key at it; besides, how many
 calls are there and how long they wait is known. All of that is known for each kind of operation by
 itself: a server that fails at embeddings may chat well.
@@ -96,7 +96,7 @@ class TargetState:
     it is.
 
     ``in_flight`` counts attempts until their answers end, ``waiting`` those whose first event has
-    not come. ``turn`` is which key's turn it is.
+    not come. ``next_key`` is the position of the key that is used next.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Health:
         self._states: dict[tuple[str, str, str], TargetState] = {}
 
     def target(self, target: Target, operation: str = "chat") -> TargetState:
-        """The state of a target, by the names in the configuration: a model ``*`` is one place,
+        """The state of a target, by the names in the configuration: a model ``*`` is one target,
         whatever models are asked for there."""
         operation = operation if operation in APART else "chat"
         name = (target.backend.name, target.model)
@@ -283,7 +283,7 @@ class Health:
             breaker.rest(now, reason, after or 0.0)
 
     def snapshot(self, now: float) -> tuple[TargetStatus, ...]:
-        """Every target and, below it, each of its keys that has a name or something to tell."""
+        """Every target and, below it, each of its keys that has a name or is not in order."""
         return tuple(status for state in self._states.values() for status in self._of(state, now))
 
     def _of(self, state: TargetState, now: float) -> Iterator[TargetStatus]:

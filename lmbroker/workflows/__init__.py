@@ -24,7 +24,7 @@ _UNTRANSLATED = ("embeddings", "completions")
 
 def estimate(call: Call) -> int:
     """The input tokens of a request, estimated. Raises Refused for a malformed one; never for
-    what a backend could not be told (translation.md 7.3)."""
+    what a backend could not take (translation.md 7.3)."""
     body = envelope.decode(call.body)
     body.setdefault("max_tokens", 1)
     return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.asked)

@@ -1,4 +1,4 @@
-"""What a workflow gives: the bytes to send, and what turns the answer's bytes into the client's."""
+"""What a workflow gives: the bytes to send, and what makes the client's bytes of the answer's."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -71,10 +71,10 @@ class Transform(Protocol):
 
     ``phase`` is ``waiting`` until the first real event (nothing may have been given to the
     client until then, so an error can still become an HTTP error: ``error`` holds it and
-    nothing is written), ``open`` after it, ``stopped`` when the answer has told why it stopped (so
+    nothing is written), ``open`` after it, ``stopped`` when the answer has its stop reason (so
     that only counts and the end may still come), and at last ``complete`` or ``failed``. After the
     end every method returns b"". No method raises for what a backend sent. ``usage`` is what was
-    told so far, or of an answer that has begun and is not whole, what came of it by an estimate.
+    known so far, or of an answer that has begun and is not whole, what came of it by an estimate.
     """
 
     phase: Phase
@@ -113,7 +113,7 @@ class Transform(Protocol):
         ...
 
     def ping(self) -> bytes:
-        """A sign of life for the client; nothing while still ``waiting``."""
+        """A keep-alive ping for the client; nothing while still ``waiting``."""
         ...
 
 
@@ -148,7 +148,7 @@ class Workflow(Protocol):
         ...
 
     def recall(self, asked: Asked) -> None:
-        """In the place of ``outbound``, which somebody else has called: but for ``lesson``,
+        """In the place of ``outbound``, which somebody else has called: but for ``repair``,
         nothing looks at the request from now on."""
         ...
 
@@ -174,7 +174,7 @@ class Workflow(Protocol):
         ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        """What an HTTP error of the backend means, and how it is told to the client."""
+        """What an HTTP error of the backend means, and what the client gets of it."""
         ...
 
     def repair(self, error: ErrorInfo) -> Repair | None:

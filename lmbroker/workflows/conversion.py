@@ -35,7 +35,7 @@ TOO_DEEP = ErrorInfo(
 )
 P = ParamSpec("P")
 _BROKEN = ("truncated", "bad_upstream")
-"""Kinds of errors that nobody told: the stream itself is at fault."""
+"""Kinds of errors that the stream itself shows; the backend reported none."""
 
 
 def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
@@ -61,7 +61,7 @@ def object_of(
     body: bytes, secrets: Iterable[Secret | None] = (), *, exact: bool = False
 ) -> dict[str, Any]:
     """The JSON object of a backend's answer with status 200; ``exact``: with its numbers as they
-    were written. Raises Broken; BackendRefused where it tells an error in the place of an answer:
+    were written. Raises Broken; BackendRefused where it is an error instead of an answer:
     the one place where that is seen. ``secrets`` are masked in that."""
     try:
         text = body.lstrip()
@@ -78,7 +78,7 @@ def object_of(
 
 
 def refused(body: bytes) -> None:
-    """Raises BackendRefused where a body that is no JSON object tells an overload or a rate
+    """Raises BackendRefused where a body that is no JSON object reports an overload or a rate
     limit."""
     error = stream_errors.error_instead_of_json(body)
     if error is not None:
@@ -86,8 +86,8 @@ def refused(body: bytes) -> None:
 
 
 def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
-    """The answer of a unary call; texts with half a character in them are told as changed. Raises
-    Broken or BackendRefused."""
+    """The answer of a unary call; texts with half a character in them are reported as changed.
+    Raises Broken or BackendRefused."""
     if reading is not None and json_text.mended(body) is not None:
         for path in envelope.decode_exactly(body.lstrip())[1]:
             reading.losses.change(path)
@@ -95,8 +95,8 @@ def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -
 
 
 def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
-    """The answer told by a whole event stream. Raises Broken when it is cut or malformed,
-    BackendRefused when the backend tells an error in it."""
+    """The answer that a whole event stream holds. Raises Broken when it is cut or malformed,
+    BackendRefused when the stream holds an error."""
     folder, reader, decoder = Folder(), Reader(), backend.decoder(reading)
     try:
         frames = [*reader.feed(body), *reader.close()]
@@ -111,17 +111,17 @@ def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -
 
 
 def estimated(response: Response, estimate_input: Callable[[], int]) -> Response:
-    """``response`` with estimated usage where the backend told none (translation.md 3.3)."""
+    """``response`` with estimated usage where the backend sent none (translation.md 3.3)."""
     if response.usage is not None:
         return response
-    told = 0
+    size = 0
     for part in response.parts:
         if isinstance(part, (TextPart, ReasoningPart)):
-            told += len(part.text.encode(errors="replace"))
+            size += len(part.text.encode(errors="replace"))
         elif isinstance(part, ToolCallPart):
-            told += len((part.raw_args or "").encode(errors="replace"))
-            told += len(json_text.encode(part.args)) if part.raw_args is None and part.args else 0
-    usage = Usage(input=estimate_input(), output=tokens_of_bytes(told), estimated=True)
+            size += len((part.raw_args or "").encode(errors="replace"))
+            size += len(json_text.encode(part.args)) if part.raw_args is None and part.args else 0
+    usage = Usage(input=estimate_input(), output=tokens_of_bytes(size), estimated=True)
     return msgspec.structs.replace(response, usage=usage)
 
 

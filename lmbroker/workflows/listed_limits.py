@@ -43,7 +43,7 @@ class ListedLimits:
     def __init__(self) -> None:
         self._known: dict[str, dict[str, dict[str, Any]]] = {}
 
-    def told(self, backend: str, body: bytes, *, more: bool = False) -> None:
+    def learn(self, backend: str, body: bytes, *, more: bool = False) -> None:
         """A backend's list came, or with ``more`` a further page of it."""
         found = dict(limits(body))
         if more:
@@ -95,15 +95,15 @@ def _of(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _first(places: list[dict[str, Any]], names: tuple[str, ...]) -> int | None:
     """The first of ``names`` that is a number of tokens somewhere; the smallest where several
-    objects tell it."""
+    objects have it."""
     for name in names:
-        told: list[int] = [
+        found: list[int] = [
             place[name]
             for place in places
             if isinstance(place.get(name), int)
             and not isinstance(place[name], bool)
             and place[name] > 0
         ]
-        if told:
-            return min(told)
+        if found:
+            return min(found)
     return None

@@ -2,7 +2,7 @@
 
 The request is the client's own bytes but for the value of ``model``; the answer is the
 backend's own bytes. The adapter is asked only where a backend answered in the other way than
-asked (a stream for a unary call or the reverse), and for the errors that are ours to tell.
+asked (a stream for a unary call or the reverse), and for the errors that are our own.
 """
 
 from collections.abc import Mapping
@@ -125,7 +125,7 @@ class Passthrough:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
         """The backend's own body goes to the client where it is JSON; what concerns our
-        credential is told in our words, and that the context is too long in those that the
+        credential is put in our words, and that the context is too long in those that the
         clients of this dialect act on."""
         clean = redact(body, self._target.backend.secrets)
         info = conversion.backend_error(
@@ -138,9 +138,9 @@ class Passthrough:
         value = None if info.kind == "bad_upstream" else _object(clean)
         native = None if value is None else (status, clean)
         if value is not None and info.kind == "context_length" and not self._as_it_is:
-            told = self._adapter.overflow_told(value, info, self._call.id)
-            if told is not None:
-                native = (OVERFLOW_STATUS, json_text.encode(told))
+            answer = self._adapter.overflow_told(value, info, self._call.id)
+            if answer is not None:
+                native = (OVERFLOW_STATUS, json_text.encode(answer))
         return BackendRefused(info, phase="answer", native=native)
 
     @property
@@ -148,7 +148,7 @@ class Passthrough:
         return self._target.backend.passthrough_errors == "as-is"
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """Never: what the client wrote itself, it gets the backend's own words about."""
+        """Return None: the client wrote the request itself, and gets the backend's own error."""
         return None
 
     def _choices(self) -> int:

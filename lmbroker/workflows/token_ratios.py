@@ -1,7 +1,7 @@
 """How far our estimates of input tokens are from what each backend counts. Pure.
 
 A tokenizer that nobody knows here counts more or fewer tokens than the estimate says, by much the
-same factor each time. It is learned from answers that tell both, per backend and model.
+same factor each time. It is learned from answers that have both, per backend and model.
 """
 
 from collections import OrderedDict

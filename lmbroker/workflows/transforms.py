@@ -41,8 +41,8 @@ EARLY_BYTES = 64 * 1024
 comments, mostly, by which a backend says that it is alive."""
 
 PINGS_IN_A_ROW = 4
-"""So many signs of life of a backend reach the client between two pieces of the answer: three bytes
-there are dozens here."""
+"""So many keep-alive pings of a backend reach the client between two events of the answer: what is
+three bytes there is dozens here."""
 
 
 Secrets = tuple[Secret | None, ...]
@@ -51,9 +51,8 @@ Secrets = tuple[Secret | None, ...]
 class TranslatedStream:
     """Backend dialect -> events -> client dialect.
 
-    ``estimate_input`` counts the request's tokens; it is asked where the backend does not tell them
-    at once, and where its answer is not whole. ``secrets`` are masked in what
-    the backend tells of an error. ``losses`` is what decoder and encoder tell of what they lose.
+    ``estimate_input`` counts the request's tokens; it is called where the backend does not report
+    them at once, and where its answer is not whole. ``secrets`` are masked in the backend's error. ``losses`` gets what decoder and encoder report as lost.
     ``longest``: most bytes of an event.
     """
 
@@ -189,7 +188,7 @@ class TranslatedStream:
         return self._encoder.feed(event)
 
     def _too_many_pings(self) -> bool:
-        """Whether the backend has done nothing but give signs of life for a while. The relay gives
+        """Whether the backend has sent nothing but keep-alive pings for a while. The relay gives
         its own where there is need."""
         if self._told != self._told_at_ping:
             self._told_at_ping = self._told

@@ -211,7 +211,7 @@ class Translation:
 
     def _leave_room(self, body: JSON, request: Request, window: int) -> None:
         """A limit of the answer that leaves the prompt its place in a window which the backend or
-        the user told. Where nothing worth having is left the backend says so itself."""
+        the user named. Where nothing worth having is left the backend says so itself."""
         field = next((name for name in LIMIT_FIELDS if name in body), "")
         asked = body.get(field, 0)
         if asked + len(self._call.body) // 2 <= window:

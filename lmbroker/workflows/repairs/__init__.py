@@ -2,7 +2,7 @@
 
 A repair is a change of the model's profile, with which the request is encoded anew. It changes
 only what the broker itself placed or may change: the conversation and the tools stay. What the
-words mean is known by ``adapters.rejection_sentences``, which fields they name by
+words mean is known by ``translation.refusals.sentences``, which fields they name by
 ``named_fields``; the other modules say what to do about it.
 """
 

@@ -22,7 +22,7 @@ SAMPLING: Mapping[str, tuple[float, float]] = {
     "frequency_penalty": (-2.0, 2.0),
     "presence_penalty": (-2.0, 2.0),
 }
-"""Sampling fields and what the formats allow: a client that leaves that is told so."""
+"""Sampling fields and what the formats allow: a client that leaves that gets the refusal."""
 
 
 class Case(msgspec.Struct, kw_only=True):

@@ -112,7 +112,7 @@ def shared_window(case: Case) -> Iterator[Found]:
         return
     prompt = numbers.prompt
     if numbers.output is None and prompt == asked:
-        # What is told is the window and what was asked for: of the prompt nothing.
+        # The refusal names the window and what was asked for: of the prompt nothing.
         yield "limit", field, {"context": numbers.limit}, _in_window(case, numbers.limit)
         return
     if numbers.output is None:
@@ -142,7 +142,7 @@ def told_range(sentence: str) -> tuple[float, float] | None:
 
 
 def _one_bound(sentence: str) -> tuple[float, float] | None:
-    """A range of which a sentence tells one end, or one value that is the only one."""
+    """A range of which a sentence names one end, or one value that is the only one."""
     only = _ONLY.search(sentence)
     if only is not None:
         return float(only["only"]), float(only["only"])
