@@ -794,8 +794,8 @@ def test_a_plain_chunk_tells_what_any_other_would(kind: str) -> None:
         for quick in (True, False):
             decoder, events = OpenAIDecoder(), []
             for each in (first, plain, plain, chunk, plain, STOP):
-                decoder._quick = decoder._quick and quick
-                decoder._quick_too = decoder._quick_too and quick
+                decoder._plain_text = decoder._plain_text and quick
+                decoder._plain_other = decoder._plain_other and quick
                 events += decoder.feed(Frame("", json.dumps(each).encode()))
             told.append([*events, *decoder.close()])
         assert told[0] == told[1], chunk

@@ -23,6 +23,7 @@ from lmbroker.translation.dialects.anthropic_messages.extra_fields import (
     take_cache,
     take_extras,
 )
+from lmbroker.translation.dialects.anthropic_messages.fast_paths import plain_text_block
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.shared.media import parse_data_url
 from lmbroker.translation.shared.signature import from_wire, unseal
@@ -69,13 +70,9 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
         raise wrong_type(path, "a string or an array", content)
     parts: list[Part] = []
     for number, value in enumerate(content):
-        if isinstance(value, dict) and len(value) == 2 and value.get("type") == "text":
-            # Most blocks are a plain text, which may stand anywhere.
-            text = value.get("text")
-            if isinstance(text, str):
-                parts.append(TextPart(text=text))
-                continue
-        parts.append(read_block(value, f"{path}[{number}]", place))
+        # A text block may stand anywhere.
+        plain = plain_text_block(value)
+        parts.append(plain or read_block(value, f"{path}[{number}]", place))
     return tuple(parts)
 
 

@@ -18,6 +18,7 @@ from lmbroker.translation.dialects.anthropic_messages.extra_fields import (
     ORIGIN,
     take_extras,
 )
+from lmbroker.translation.dialects.anthropic_messages.fast_paths import content_as_text, plain_turn
 from lmbroker.translation.dialects.anthropic_messages.odd_messages import mended
 from lmbroker.translation.shared.fields import Fields, bad_value, missing
 from lmbroker.translation.shared.odd_messages import MOST, Mending, called_else
@@ -45,12 +46,10 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     odd = 0
     for number, item in enumerate(items):
-        if isinstance(item, dict) and len(item) == 2:
-            # Most messages are a role and a plain text: they become here what they would below.
-            role, text = item.get("role"), item.get("content")
-            if isinstance(text, str) and role in _ROLES:
-                turns.append(Turn(role=role, parts=(TextPart(text=text),), extras=(_came(text),)))
-                continue
+        turn = plain_turn(item)
+        if turn is not None:
+            turns.append(turn)
+            continue
         path = f"messages[{number}]"
         try:
             turns.append(_turn(Fields(item, path, ORIGIN)))
@@ -105,7 +104,7 @@ def _turn(message: Fields) -> Turn:
     parts = () if content is None else decode_content(content, message.at("content"), role)
     for number, call in enumerate(calls or ()):
         parts += (_call(Fields(call, f"{message.at('tool_calls')}[{number}]", ORIGIN)),)
-    extras = [_came(content)] if isinstance(content, str) else []
+    extras = [content_as_text(content)] if isinstance(content, str) else []
     return Turn(
         role=role,  # type: ignore[arg-type]
         parts=parts,
@@ -137,9 +136,3 @@ def _call(call: Fields) -> ToolCallPart:
         raw_args=text,
         extras=(*call.rest(), *function.rest("function.")),
     )
-
-
-def _came(content: str) -> Extra:
-    """How the content of a message came that is no list of blocks."""
-    path = "messages[].content"
-    return Extra(origin=ORIGIN, name="content", path=path, value=content, loss="none")

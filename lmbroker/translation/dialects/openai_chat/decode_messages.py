@@ -26,6 +26,7 @@ from lmbroker.translation.dialects.openai_chat.decode_reasoning import (
     decode_reasoning,
     reasoning_chunk,
 )
+from lmbroker.translation.dialects.openai_chat.fast_paths import plain_instruction, plain_turn
 from lmbroker.translation.dialects.openai_chat.foreign_blocks import read_block
 from lmbroker.translation.dialects.openai_chat.odd_messages import ROLES, answer_oldest, mended
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
@@ -71,17 +72,16 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
     odd = 0
     for number, item in enumerate(items):
         if isinstance(item, dict) and len(item) == 2:
-            # Most messages are a role and a plain text: they become here what they would below.
-            role, text = item.get("role"), item.get("content")
-            if isinstance(text, str) and text:
-                if role in ("user", "assistant"):
-                    if results:
-                        _flush(results, turns)
-                    turns.append(Turn(role=role, parts=(TextPart(text=text),)))
-                    continue
-                if role in ("system", "developer") and not turns and not results:
-                    system.append(TextPart(text=text, extras=_LEADING[role]))
-                    continue
+            turn = plain_turn(item)
+            if turn is not None:
+                if results:
+                    _flush(results, turns)
+                turns.append(turn)
+                continue
+            text = "" if turns or results else plain_instruction(item)
+            if text:
+                system.append(TextPart(text=text, extras=_LEADING[item["role"]]))
+                continue
         path = f"messages[{number}]"
         try:
             reader.take(Fields(item, path, ORIGIN), number)

@@ -19,6 +19,7 @@ from lmbroker.translation.dialects.openai_chat.content import (
     thought,
 )
 from lmbroker.translation.dialects.openai_chat.custom_calls import custom_input
+from lmbroker.translation.dialects.openai_chat.fast_paths import plain_answer, plain_message
 from lmbroker.translation.dialects.openai_chat.reasoning_details import (
     TEXT_FIELDS,
     Collected,
@@ -43,6 +44,7 @@ from lmbroker.usage import Usage
 
 _BESIDES = ("tool_calls", "function_call", "refusal", *TEXT_FIELDS)
 _SIGNED = ("reasoning_details", "thinking_blocks", "extra_content")
+_MORE_THAN_TEXT = (*_BESIDES, *_SIGNED)
 _SAYS = frozenset(("content", *_BESIDES))
 _SILENT = ("refusal", "max_tokens", "context_full")
 """Why an answer may have stopped that has nothing to say: Azure leaves the message out, Gemini
@@ -124,13 +126,12 @@ def encode_response(response: Response, reply: Reply) -> JSON:
 
 
 def _message_of(response: Response, reply: Reply) -> JSON:
-    parts, explanation = response.parts, ending.explanation(response.stop)
-    only = parts[0] if len(parts) == 1 else None
-    if isinstance(only, TextPart) and not only.citations and not only.refusal:
-        # Most answers are one text: what the writer would make of it.
-        return {"role": "assistant", "content": only.text, "refusal": explanation or None}
+    explanation = ending.explanation(response.stop)
+    plain = plain_answer(response, explanation)
+    if plain is not None:
+        return plain
     writer = _Message(reply)
-    for part in parts:
+    for part in response.parts:
         writer.add(part)
     return writer.message(explanation)
 
@@ -209,14 +210,9 @@ class _Message:
 
 
 def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
-    content = message.get("content")
-    if (
-        isinstance(content, str)
-        and not think_tags
-        and not any(map(message.get, (*_BESIDES, *_SIGNED)))
-    ):
-        # Most answers are one text: it becomes here what it would below.
-        return [TextPart(text=content)] if content else []
+    plain = None if think_tags else plain_message(message, _MORE_THAN_TEXT)
+    if plain is not None:
+        return list[Part](plain)
     parts: list[Part] = []
     reasoning = thought(message)
     if reasoning or signs(message):

@@ -31,7 +31,7 @@ from lmbroker.translation.dialects.openai_chat.content import (
     told_usage,
     whole_message,
 )
-from lmbroker.translation.dialects.openai_chat.plain_chunk import (
+from lmbroker.translation.dialects.openai_chat.fast_paths import (
     only_text,
     plain_call,
     plain_reasoning,
@@ -77,8 +77,8 @@ _EMPTY = ErrorInfo(
     message="the backend sent a stream without an answer",
     code="bad_upstream_response",
 )
-_PLAIN = {"text": ("content",), "reasoning": TEXT_FIELDS}
-"""Kind of a part -> where its text stands in a delta."""
+_TEXT_KEYS = {"text": ("content",), "reasoning": TEXT_FIELDS}
+"""Kind of a part -> keys of a delta that may hold its text."""
 
 
 class OpenAIDecoder:
@@ -98,14 +98,14 @@ class OpenAIDecoder:
         "_main",
         "_matched",
         "_opened",
-        "_plain",
+        "_plain_other",
+        "_plain_text",
         "_queue",
-        "_quick",
-        "_quick_too",
         "_reading",
         "_refusal",
         "_started",
         "_tags",
+        "_text_keys",
         "_tier",
         "_usage",
         "stopped",
@@ -119,13 +119,13 @@ class OpenAIDecoder:
         self._opened = False
         self._delta: Any = ""
         """Kind of the deltas of the live part."""
-        self._plain: tuple[str, ...] = ()
-        """The live part is open, alone, and text under one of these keys: the common chunk,
-        which says nothing else, needs no queue."""
-        self._quick = False
-        """It is an answer's text, and no chunk of it has said anything else yet."""
-        self._quick_too = False
-        """The same of reasoning, or of a call."""
+        self._text_keys: tuple[str, ...] = ()
+        """Keys of a delta that may hold the text of the live part, where that is open and alone: a
+        chunk with nothing else needs no queue."""
+        self._plain_text = False
+        """The live part is text, and all chunks of it so far were plain (``fast_paths``)."""
+        self._plain_other = False
+        """The same for reasoning, or for the arguments of a call."""
         self._main: Any = 0
         """The index of the choice that counts: 0, or the first that is told."""
         self._started = False
@@ -157,16 +157,16 @@ class OpenAIDecoder:
         data = frame.data
         if not data:
             return [Ping()] if self._started and data is None else []
-        if self._quick:
+        if self._plain_text:
             text = plain_text(data)
             if text:
                 return [PartDelta(self._index, "text", text)]
-            self._quick = self._queue[0].plain = False
-        elif self._quick_too:
-            text = self._more(data)
+            self._plain_text = self._queue[0].plain = False
+        elif self._plain_other:
+            text = self._plain_piece(data)
             if text:
                 return [PartDelta(self._index, self._delta, text)]
-            self._quick_too = self._queue[0].plain = False
+            self._plain_other = self._queue[0].plain = False
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._end()
         try:
@@ -205,8 +205,8 @@ class OpenAIDecoder:
         finish = choice.get("finish_reason")
         if finish and not stop_words.word_of(finish):
             finish = None
-        if self._plain and finish is None and type(delta) is dict:
-            text = only_text(delta, self._plain)
+        if self._text_keys and finish is None and type(delta) is dict:
+            text = only_text(delta, self._text_keys)
             if text:
                 return [PartDelta(self._index, self._delta, text)]
         if finish:
@@ -360,18 +360,18 @@ class OpenAIDecoder:
                 break
             self._stop(live, events)
             queue.popleft()
-        self._plain = ()
-        self._quick = self._quick_too = False
+        self._text_keys = ()
+        self._plain_text = self._plain_other = False
         if self._opened and len(queue) == 1:
             live = queue[0]
-            self._plain, self._delta = _PLAIN.get(live.kind, ()), live.delta
+            self._text_keys, self._delta = _TEXT_KEYS.get(live.kind, ()), live.delta
             if live.plain:
-                self._quick = live.kind == "text"
-                self._quick_too = live.kind == "reasoning" or live.running
+                self._plain_text = live.kind == "text"
+                self._plain_other = live.kind == "reasoning" or live.running
 
-    def _more(self, data: bytes) -> str:
-        """The next piece of the live reasoning or arguments, "" where a chunk tells anything
-        else."""
+    def _plain_piece(self, data: bytes) -> str:
+        """The next piece of the live reasoning or arguments in a plain chunk, "" for any other
+        chunk."""
         live = self._queue[0]
         if live.scanner is None:
             return plain_reasoning(data)
