@@ -264,8 +264,12 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
 
 
 def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Where the top-level model's value stands, in a short body in which one key alone can be
-    it: ``"model"`` stands there once, and none of its letters is written as an escape."""
+    """The span of the top-level model's value, found by a search instead of a walk.
+
+    It serves short bodies in which one key alone can be the model: ``"model"`` stands there once,
+    and none of its letters is written as an escape. None for any other body, which ``_place``
+    then walks.
+    """
     at = body.find(_MODEL) if len(body) < SHORT else -1
     if at < 0 or body.rfind(_MODEL) != at or (b"\\" in body and b"\\u006" in body):
         return None
@@ -276,7 +280,8 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
 
 
 def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
-    """As ``_place``, for a body that may have to be mended to be read."""
+    """As ``_place``, for a client's body, in which half a surrogate pair may have to be mended
+    before its keys can be read; the mended body has the same spans."""
     try:
         return _place(body, fields, key)
     except JSON_ERRORS:
@@ -284,8 +289,10 @@ def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[
 
 
 def place_of(body: bytes, key: str) -> tuple[int, int] | None:
-    """Where the value of ``key`` stands in the JSON object ``body``; None where it does not stand
-    there once. Raises JSON_ERRORS."""
+    """The span of the value of ``key`` in ``body``, None where it does not stand there once.
+
+    It serves objects inside a body, of which no envelope was read. Raises JSON_ERRORS.
+    """
     try:
         return _place(body, _TOP_LEVEL.decode(body), key)
     except Refused:
@@ -293,8 +300,12 @@ def place_of(body: bytes, key: str) -> tuple[int, int] | None:
 
 
 def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
-    """Where the value of the top-level ``key`` stands; None where it does not stand there once.
-    ``fields`` are those of the envelope of ``body``."""
+    """The span (start, end) of the value of the top-level ``key``, in bytes of ``body``.
+
+    None where the key does not stand there once. ``fields`` are those of the envelope of ``body``.
+    The other ways to a span end here: ``_only_model`` is a shortcut for short bodies,
+    ``_place_in_mended`` takes bodies that have to be mended, ``place_of`` reads ``fields`` itself.
+    """
     places = _places(body, fields.items(), key, plain=True)
     if places is None:
         every = _all_keys(body, fields)
