@@ -1,13 +1,15 @@
-"""The attribution line of Claude Code: a text among its instructions that is meant for Anthropic
-only. It may change with every request, and would keep other backends from ever finding a prompt in
-their caches."""
+"""The attribution line of Claude Code, which stands among its instructions and is meant for
+Anthropic only.
+
+It may change with every request, so no other backend would ever find the prompt in its cache.
+"""
 
 MARK = "x-anthropic-billing-header:"
-"""Begins the line."""
+"""The start of the line."""
 
 
 def without_attribution(text: str) -> str:
-    """``text`` without the line at its head; a text that does not begin with it stays as it is."""
+    """``text`` without an attribution line at its start."""
     if not text.startswith(MARK):
         return text
     return text.partition("\n")[2].lstrip("\n")

@@ -1,7 +1,7 @@
-"""Ids of tool calls that stand in a conversation more than once.
+"""Ids of tool calls that occur more than once in a conversation.
 
-Some backends count their calls anew in each answer. Anthropic wants every id once, and a result
-belongs to the latest call of its id that has none yet.
+Some backends number the calls of each answer from the start. Anthropic requires unique ids; a
+result belongs to the latest call with its id that has no result yet.
 """
 
 from collections import deque
@@ -15,8 +15,10 @@ from lmbroker.translation.unified.request import Turn
 
 
 def told_apart(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """``turns`` with each repeated id of a call numbered, and its results with it, in order. What
-    is made of a turn depends on no later one."""
+    """``turns`` with a number at each repeated id of a call, and at that of its result.
+
+    What becomes of a turn depends on no later turn, so prompt caches stay valid.
+    """
     ids = [part.id for turn in turns for part in turn.parts if isinstance(part, ToolCallPart)]
     if len(set(ids)) == len(ids):
         return turns if isinstance(turns, tuple) else tuple(turns)

@@ -1,7 +1,7 @@
 """The short texts that stand in for what a target cannot take (translation.md 2.8).
 
 They are pure functions of what they replace: the same conversation gets the same text on its next
-turn, so that prompt caches hold.
+turn, so that prompt caches stay valid.
 """
 
 NO_IMAGES = "this model cannot see images"
@@ -16,13 +16,13 @@ UNKNOWN_PART = "only its own provider can read it"
 NO_CONTAINER = "there is no container that could hold it"
 
 NO_RESULT = "[no result]"
-"""Stands where a call was never answered."""
+"""The result of a call that was never answered."""
 
 NO_CALL = "[result of a tool call that is not in this conversation]"
-"""Stands before a result that answers no call."""
+"""The text before a result that answers no call."""
 
 _LONGEST_NAME = 200
-"""Characters of a file's name that are told."""
+"""Most characters of a file's name in a text."""
 
 
 def left_out(what: str, reason: str, name: str | None = None) -> str:

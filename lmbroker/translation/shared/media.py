@@ -1,4 +1,4 @@
-"""What bytes are: media types by magic bytes, data URLs, PDF (translation.md 2.8)."""
+"""Media types of files and images: by magic bytes, labels and data URLs (translation.md 2.8)."""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from lmbroker.translation.unified.parts import Base64
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-"""What both vendors take."""
+"""Types of images that both vendors take."""
 
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<params>(?:;[^;,]*)*),", re.IGNORECASE)
 _TEXT_TYPES = frozenset(
@@ -21,7 +21,8 @@ _HEAD = 64
 
 
 def image_type(data: str) -> str | None:
-    """The type of an image by its first bytes; ``data`` is base64. None: not one that is known."""
+    """The media type of an image by its first bytes, None for an unknown one; ``data`` is
+    base64."""
     head = _head(data)
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -44,14 +45,14 @@ def is_pdf(data: str, media_type: str = "", filename: str | None = None) -> bool
 
 
 def is_text(media_type: str, filename: str | None = None) -> bool:
-    """Whether something of this type can be read as plain text."""
+    """Whether a file of this media type or name is plain text."""
     if media_type in ("", "application/octet-stream"):
         return (filename or "").lower().endswith(_TEXT_ENDINGS)
     return media_type.startswith("text/") or media_type in _TEXT_TYPES
 
 
 def text_of(data: str) -> str | None:
-    """The text in base64 ``data``; None where it is not base64 of UTF-8."""
+    """The text in base64 ``data``, None where it is not base64 of UTF-8."""
     try:
         return base64.b64decode(data, validate=True).decode("utf-8-sig")
     except (binascii.Error, ValueError):
@@ -59,8 +60,10 @@ def text_of(data: str) -> str | None:
 
 
 def parse_data_url(url: str) -> Base64 | None:
-    """What a ``data:`` URL (RFC 2397) holds; None where ``url`` is none. Percent-encoded data
-    comes out as base64; base64 data is not looked at."""
+    """The content of a ``data:`` URL (RFC 2397), None for any other URL.
+
+    Percent-encoded data becomes base64; base64 data is not checked.
+    """
     found = _DATA_URL.match(url)
     if found is None:
         return None

@@ -1,5 +1,8 @@
-"""Events of a stream whose data are not the JSON that they should be, as relays and servers write
-them (translation.md 4.4). Nothing here is called for an event that is."""
+"""Stream events whose data is not the JSON that it should be (translation.md 4.4).
+
+Relays and servers write them in a few known forms, which are read for what they mean. Events with
+valid JSON never come here.
+"""
 
 import json
 import math
@@ -11,20 +14,20 @@ from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses
 
 _FIELDS = re.compile(rb"(?:data:\s*+)++")
-_SIGNS_OF_LIFE = ("ping", "keepalive", "keep-alive", "heartbeat")
-"""Names of events that say nothing else, whatever their data."""
+_KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "heartbeat")
+"""Names of events that are keep-alive pings, whatever their data."""
 
 
 def meant(frame: Frame, losses: AnswerLosses) -> list[Frame] | None:
-    """The events that ``frame`` was to be, None where nobody knows.
+    """The events that ``frame`` stands for, None where its form is not known.
 
-    These are read: events of which each line of data is one (a relay that ends events with one
-    line end), data with the field's name in front a second time, bytes that are no UTF-8 (U+FFFD
-    stands for them, which is told), and numbers that JSON does not know (null stands for them,
-    which is told, but nowhere in arguments of calls: what an agent runs is not guessed at).
+    Four forms are read: several events in one, a line of data each (a relay that ends events with
+    one line end); data with the name of its field repeated in front; bytes that are no UTF-8, which
+    become U+FFFD; and numbers that JSON does not know, which become null. The last two are reported
+    as changes. Arguments of calls are never repaired: what an agent runs is not guessed.
     """
     data = frame.data or b""
-    if frame.event in _SIGNS_OF_LIFE:
+    if frame.event in _KEEP_ALIVES:
         return []
     lines = [_bare(line) for line in data.split(b"\n") if line.strip()]
     if len(lines) > 1 and all(line == b"[DONE]" or _is_json(line) for line in lines):
@@ -48,7 +51,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def _mended(data: bytes, losses: AnswerLosses) -> bytes | None:
-    """``data`` as JSON or the end of a stream, None for anything else."""
+    """``data`` as JSON, or as the end of a stream; None where neither can be read."""
     if data == b"[DONE]" or _is_json(data):
         return data
     try:
@@ -83,7 +86,7 @@ def _finite(text: str) -> float:
 
 
 def _place(event: dict[str, Any]) -> str:
-    """The part of an event that holds an answer, "" where none does."""
+    """The path of the part of an event that holds an answer, "" where none does."""
     return next(
         (key for key in ("choices", "delta", "content_block", "message") if key in event), ""
     )

@@ -1,10 +1,9 @@
-"""Messages of a conversation that are not what their format says, read for what they mean
-(translation.md 2.3).
+"""Repair of messages that break the rules of their format (translation.md 2.3).
 
-The last message is what is asked now: a mistake in it is told to the client, who can mend it. All
-before it is history, which the client cannot change any more: what means one thing only is read so,
-what cannot be read is left out, and both are reported. This module holds what both dialects share;
-nothing here is called for a message that is as it should be.
+The last message is the question: an error in it is answered to the client, who can correct it. The
+messages before it are history, which the client can no longer change: what has one meaning only is
+read by that meaning, what cannot be read is left out, and both are reported. This module holds what
+both dialects share. Valid messages never come here.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from lmbroker.translation.shared.left_out import left_out
 from lmbroker.translation.unified.parts import Extra, LossClass
 
 MOST = 3000
-"""Messages of one request that are mended, ten microseconds each: the next one is refused."""
+"""Most messages of one request that are repaired, ten microseconds each; one more is refused."""
 
 MALFORMED = "it is not what the format says"
 
@@ -30,11 +29,11 @@ _ROLES = {
     "toolresult": "tool",
     "observation": "tool",
 }
-"""What other formats and templates call the roles."""
+"""Names of the roles in other formats and templates."""
 
 
 class Mended(Fields):
-    """A message with what was done to it."""
+    """A repaired message, with a report of each repair."""
 
     __slots__ = ("told",)
 
@@ -43,12 +42,12 @@ class Mended(Fields):
         self.told = told
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
-        """What was mended is told with the keys that nobody took."""
+        """The reports of the repairs, and the keys that were not taken."""
         return (*self.told, *super().rest(prefix, loss))
 
 
 class Mending:
-    """One message while it is mended: ``held`` is what it becomes."""
+    """One message under repair; ``held`` is its state so far."""
 
     def __init__(self, item: Any, path: str, origin: str) -> None:
         self.came = Fields(item if isinstance(item, dict) else {}, path, origin)
@@ -59,17 +58,17 @@ class Mending:
             self._tell("", "drop" if item is None else "change", item)
 
     def change(self, name: str, value: Any) -> None:
-        """Put ``value`` in the place of what the client wrote."""
+        """Replace the value of a field, and report that."""
         self._tell(name, "change", self.came.left.get(name))
         self.held[name] = value
 
     def drop(self, name: str) -> None:
-        """Leave a field out."""
+        """Remove a field, and report that."""
         self._tell(name, "drop", self.came.left.get(name))
         self.held.pop(name, None)
 
     def tell_inside(self, name: str, loss: LossClass) -> None:
-        """Report that something inside the field is changed or left out."""
+        """Report that something inside a field is changed or left out."""
         self._tell(name, loss, self.came.left.get(name))
 
     def _tell(self, name: str, loss: LossClass, value: Any) -> None:
@@ -80,7 +79,7 @@ class Mending:
             self.told.append(self.came.extra(name, value, loss))
 
     def text(self, name: str) -> None:
-        """A field that is to be a text: numbers become one, other values are left out."""
+        """Make a field a text: a number becomes one, any other value is removed."""
         value = self.held.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             self.change(name, str(value))
@@ -88,14 +87,14 @@ class Mending:
             self.drop(name)
 
     def kind(self, name: str, type: type) -> None:
-        """Leave a field out that is of another type."""
+        """Remove a field that is not of this type."""
         value = self.held.get(name)
         if value is not None and not isinstance(value, type):
             self.drop(name)
 
     def role(self, known: tuple[str, ...]) -> str:
-        """The role, by its usual name; that of a user who says whose words they are where nobody
-        knows it."""
+        """Set the role to its usual name and return it. An unknown role becomes ``user``, and the
+        text says whose words it holds."""
         said = self.held.get("role")
         if isinstance(said, str) and said in known:
             return said
@@ -120,8 +119,10 @@ class Mending:
         return "assistant" if self.held.get("tool_calls") else "user"
 
     def content(self, read: Callable[[Any, str], Any], mend: Callable[[JSON], list[JSON]]) -> None:
-        """The content as a list of parts that ``read`` takes; ``mend`` gives what a part may mean
-        that it does not take."""
+        """Make the content a list of parts that ``read`` accepts.
+
+        ``mend`` gives the possible meanings of a part that ``read`` refuses.
+        """
         value = self.held.get("content")
         if value is None or isinstance(value, str):
             self.held["content"] = value or ""
@@ -171,11 +172,11 @@ class Mending:
         return [{"type": "text", "text": left_out(what, MALFORMED)}]
 
     def fields(self) -> Mended:
-        """The mended message."""
+        """The repaired message, to be read."""
         return Mended(self.held, self.came.path, self.came.origin, self.told)
 
     def nothing(self, role: str) -> Mended:
-        """The message where even so it cannot be read."""
+        """An empty message of ``role``, for one that cannot be repaired."""
         self.told = []
         self._tell("", "drop", None)
         said = {"role": role, "content": left_out("message", MALFORMED)}
@@ -183,7 +184,7 @@ class Mending:
 
 
 def usual_role(said: Any) -> str:
-    """What a role is called here, "" for what is none."""
+    """The usual name of a role, "" for a value that is no role."""
     lower = said.lower() if isinstance(said, str) and len(said) < 64 else ""
     return _ROLES.get(lower, lower)
 
@@ -194,7 +195,7 @@ def called_else(said: Any, known: tuple[str, ...]) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value in the place of a text, as JSON; nothing for nothing."""
+    """A value as a text: a string as it is, "" for None, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else encode(value).decode()

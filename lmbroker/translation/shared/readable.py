@@ -1,7 +1,7 @@
-"""What can be read of a block that only its own dialect understands (translation.md 2.4, 2.8).
+"""The readable text of blocks that only their own dialect understands (translation.md 2.4, 2.8).
 
-Results of tools that a provider ran, search results and the like become text where another
-provider shall see them; what is sealed for their own vendor is left out.
+Results of tools that a provider ran, search results and the like become text for another provider;
+what is encrypted for their own vendor is left out.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.unified.parts import OpaquePart
 
 MAX_DEPTH = 20
-"""Results that nest deeper are read down to there."""
+"""Levels of a nested result that are read."""
 
 _RESULT = "_tool_result"
 _TEXTS = ("text", "stdout", "stderr")
@@ -32,7 +32,7 @@ def readable(part: OpaquePart) -> str:
 
 
 def summary(part: OpaquePart) -> str:
-    """What a compaction block says of the conversation before it."""
+    """The summary in a compaction block of the conversation before it."""
     return "\n".join(_lines(part.raw.get("content"), 0))
 
 

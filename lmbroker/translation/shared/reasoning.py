@@ -1,4 +1,4 @@
-"""Reasoning effort: its order, how it is clipped, and what it is worth in tokens
+"""Reasoning effort: the order of its levels, and the budgets in tokens that they stand for
 (translation.md 2.7)."""
 
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lmbroker.translation.unified.request import Effort
 
 EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Lowest to highest."""
+"""The levels of effort, lowest to highest."""
 
 MIN_BUDGET = 1024
 """Anthropic's least ``budget_tokens``; also what it keeps free of ``max_tokens`` here."""
@@ -29,9 +29,11 @@ _BUDGET_EFFORTS: tuple[tuple[int, Effort], ...] = (
 
 
 def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
-    """The nearest of ``levels`` that is not above ``effort``, else the lowest of them; None where
-    there are no levels. Reasoning that was asked for is never turned off by it: ``none`` stands
-    for itself only."""
+    """The highest of ``levels`` that is not above ``effort``, else the lowest of them.
+
+    None where there are no levels. It never turns reasoning off that was asked for: ``none`` is
+    chosen for ``none`` only.
+    """
     ranks = sorted(EFFORTS.index(level) for level in EFFORTS if level in levels)
     if effort != "none":
         ranks = [rank for rank in ranks if EFFORTS[rank] != "none"]
@@ -42,7 +44,7 @@ def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
 
 
 def effort_of(budget: int) -> Effort:
-    """The effort that a budget of so many thinking tokens comes nearest to."""
+    """The level of effort whose budget is nearest to ``budget``, in tokens of reasoning."""
     for limit, effort in _BUDGET_EFFORTS:
         if budget < limit:
             return effort
@@ -50,11 +52,11 @@ def effort_of(budget: int) -> Effort:
 
 
 def budget_of(effort: Effort, max_tokens: int) -> int | None:
-    """Thinking tokens for ``effort`` within ``max_tokens``; None where there is no room."""
+    """The budget for ``effort`` in tokens, within ``max_tokens``; None where none fits."""
     return fit_budget(BUDGETS.get(effort, MIN_BUDGET), max_tokens)
 
 
 def fit_budget(budget: int, max_tokens: int) -> int | None:
-    """``budget`` made to fit 1024..max_tokens-1024; None where there is no room."""
+    """``budget`` limited to 1024..max_tokens-1024 tokens; None where that range is empty."""
     fitted = min(max(budget, MIN_BUDGET), max_tokens - MIN_BUDGET)
     return fitted if fitted >= MIN_BUDGET else None

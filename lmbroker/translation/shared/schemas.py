@@ -19,7 +19,7 @@ from lmbroker import json_text
 from lmbroker.json_text import JSON
 
 MAX_DEPTH = 100
-"""Schemas that nest deeper are treated as not expressible: ours is a recursive walk."""
+"""Levels of a schema; deeper ones count as not expressible, since the walk is recursive."""
 
 MERGED_TIMES = 4
 """Alternatives that are merged into one object may make it so many times as long as they were."""
@@ -73,9 +73,12 @@ _NOT_STRICT = frozenset(
 
 
 class Subset(msgspec.Struct, frozen=True, kw_only=True):
-    """A schema in Anthropic's subset. ``moved``: something was only kept as description.
-    ``problem`` says why the schema cannot be expressed at all; ``schema`` is None then.
-    ``optional`` and ``unions`` count what Anthropic limits for all schemas of a request."""
+    """A schema in Anthropic's subset of JSON Schema.
+
+    ``moved``: a part of it was kept only as description. ``problem`` says why the schema cannot be
+    expressed at all; ``schema`` is None then. ``optional`` and ``unions`` count the parameters that
+    Anthropic limits over all schemas of a request.
+    """
 
     schema: JSON | None = None
     moved: bool = False

@@ -16,9 +16,9 @@ vendor needs back travels in it as ``lmb1.`` + base64url(compact JSON) without p
 ``{"k":"ar","d":...}``      Anthropic's redacted reasoning
 ==========================  ===================================================
 
-``"f"`` names the field in which the backend sent the text where that is another one, or where it
-stood beside entries or blocks: so it goes back in that field. The tokens are no secret and prove
-nothing: whoever reads one treats its content as input from a stranger.
+``"f"`` names the field in which the backend sent the text, where that is another one or stood
+beside entries or blocks: the text goes back in that field. The tokens are neither secret nor
+authenticated: their content is untrusted input.
 """
 
 import base64
@@ -32,7 +32,7 @@ from lmbroker.translation.unified.parts import Signature
 PREFIX = "lmb1."
 
 ANTHROPIC_FORMAT = "anthropic-claude-v1"
-"""``format`` of a ``reasoning_details`` entry whose signature Anthropic made (OpenRouter's word,
+"""``format`` of a ``reasoning_details`` entry whose signature Anthropic made (OpenRouter's value,
 which clients already know)."""
 
 FOREIGN_FORMAT = "unknown"
@@ -41,7 +41,7 @@ FOREIGN_FORMAT = "unknown"
 
 THINK_TAGS = "think"
 _USUAL = "reasoning_content"
-"""The field that a token of plain text means where it names none."""
+"""The field of plain text reasoning whose token names none."""
 
 FIELDS = (
     _USUAL,
@@ -62,7 +62,7 @@ def seal(kind: dict[str, Any]) -> str:
 
 
 def unseal(value: str) -> dict[str, Any] | None:
-    """What a token carries; None for a foreign signature or a token that is no valid one."""
+    """The content of a token, None for a foreign signature or an invalid token."""
     if not value.startswith(PREFIX):
         return None
     text = value[len(PREFIX) :]
@@ -77,7 +77,7 @@ def unseal(value: str) -> dict[str, Any] | None:
 
 
 def to_wire(signature: Signature) -> str:
-    """``signature`` as the text that a signature field carries."""
+    """The text of a signature field that carries ``signature``."""
     if signature.origin == "anthropic":
         return signature.value
     held: Any = json.loads(signature.value) if signature.value else None
@@ -95,8 +95,11 @@ def to_wire(signature: Signature) -> str:
 
 
 def from_wire(value: str) -> Signature:
-    """The signature that the text of a signature field is. A text that is no token of ours is
-    Anthropic's; a token that cannot be read counts as plain text reasoning, signed by nobody."""
+    """The signature in the text of a signature field.
+
+    A text that is no token of ours is Anthropic's signature; an invalid token counts as plain text
+    reasoning without a signature.
+    """
     if not value.startswith(PREFIX):
         return Signature(origin="anthropic", value=value)
     kind = unseal(value)

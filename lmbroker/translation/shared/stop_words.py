@@ -1,9 +1,8 @@
-"""What backends call the end of an answer: many vendors' words for a few meanings
-(translation.md 3.2).
+"""Stop reasons of all vendors, and what they mean (translation.md 3.2).
 
-A word that nobody has listed is read by what it contains. What says nothing at all is ``other``,
-which is told to clients as cut off: an answer that was cut must never look finished, while one
-that was finished may be asked to go on.
+A reason that is not listed is classified by the words that it contains. One without any known word
+is ``other``, which clients get as cut off: an answer that was cut off must never look finished,
+while a finished one may safely be asked to go on.
 """
 
 import re
@@ -36,8 +35,8 @@ _WORDS: dict[StopReason, str] = {
     "paused": "pause_turn pause",
     "compaction": "compaction",
 }
-"""Anthropic's and OpenAI's words, and those of Azure, Bedrock, Cohere, DeepSeek, Gemini, Mistral,
-SGLang, TGI, vLLM, watsonx and Zhipu."""
+"""The stop reasons of Anthropic and OpenAI, and those of Azure, Bedrock, Cohere, DeepSeek, Gemini,
+Mistral, SGLang, TGI, vLLM, watsonx and Zhipu."""
 
 _REASONS: dict[str, StopReason] = {
     word: reason for reason, words in _WORDS.items() for word in words.split()
@@ -63,7 +62,7 @@ _FAILED = frozenset(
         "disconnected",
     )
 )
-"""Words of backends that broke their answer off."""
+"""Stop reasons of an answer that failed."""
 
 _PARTS: tuple[tuple[re.Pattern[str], StopReason | None], ...] = (
     (re.compile(r"error|abort|cancel|fail|network|unavailable|disconnect|malformed"), None),
@@ -73,15 +72,15 @@ _PARTS: tuple[tuple[re.Pattern[str], StopReason | None], ...] = (
     (re.compile(r"tool|function"), "tool_calls"),
     (re.compile(r"(?:^|_)(?:stop|stopped|end|eos|done|complete|completed|finished)(?:_|$)"), "end"),
 )
-"""What a word that is not listed means by what it contains, the first that fits; None: the answer
-failed. The gravest meaning comes first."""
+"""Pattern -> meaning of a reason that is not listed; the first match counts, so the most serious
+meaning comes first. None: the answer failed."""
 
 NONE = ("", "null", "none", "not_finished", "finish_reason_unspecified")
-"""Words that say that there is no end yet."""
+"""Values that mean that the answer goes on."""
 
 
 def word_of(said: object) -> str:
-    """The backend's word in one spelling, "" where it says none."""
+    """A stop reason in normal spelling, "" where ``said`` is none."""
     if not isinstance(said, str):
         return ""
     if said in _REASONS:
@@ -91,8 +90,10 @@ def word_of(said: object) -> str:
 
 
 def meaning(said: object) -> StopReason | None:
-    """What the backend's word means: None for an answer that failed, ``other`` for a word that
-    says nothing. A backend that says no word at all has ended its answer."""
+    """The meaning of a stop reason: None for an answer that failed, ``other`` for an unknown one.
+
+    No reason at all means ``end``.
+    """
     reason = _REASONS.get(said) if isinstance(said, str) else None
     if reason is not None:
         return reason
@@ -108,7 +109,7 @@ def meaning(said: object) -> StopReason | None:
 
 
 def failure(said: object) -> ErrorInfo | None:
-    """The error that the backend's word tells, None where it tells none."""
+    """The error that a stop reason stands for, None for an answer that did not fail."""
     if meaning(said) is not None:
         return None
     word = word_of(said)

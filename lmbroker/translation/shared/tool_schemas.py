@@ -1,13 +1,13 @@
-"""Schemas of tools and answers, made such that servers take them (translation.md 2.5, 2.6).
+"""JSON Schemas of tools and answers in a form that servers accept (translation.md 2.5, 2.6).
 
 Servers check schemas more strictly than JSON Schema does: OpenAI wants ``properties`` of each
 object and ``items`` of each array, both vendors want the newest draft (2020-12), and a keyword that
-is ``null`` is an error nearly everywhere. What is added, taken out or said in the newer words here
-does not change what a schema allows. Where it does, and where a keyword is taken out that a server
-has refused, that is a loss.
+is ``null`` is an error nearly everywhere. The additions, removals and
+replacements of older keywords here do not change what a schema allows. Where they do, and where a
+keyword is removed because a server has refused it, a loss is reported.
 
-A keyword is one only at a keyword's place: a property may be called ``pattern``. Nothing here
-changes the schemas that it is given.
+Names count as keywords only where a schema has keywords: a property may be called ``pattern``. The
+schemas that are passed in are never changed.
 """
 
 from collections.abc import Collection
@@ -43,7 +43,7 @@ _BOOLEAN = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedPr
 """Keywords that may be true or false everywhere, also where other schemas may not."""
 
 _NULLABLE = frozenset({"const", "default", "example", "examples"})
-"""Keywords to which null is a value like any other."""
+"""Keywords that may be null."""
 
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
@@ -54,7 +54,8 @@ _LOOKED_AT = _ONE | _SEVERAL | _NAMED | _EXCLUSIVE.keys() | {"enum", "required"}
 """Keywords whose values may have to change."""
 
 _NOT_AT_THE_TOP = ("enum", "not")
-"""Keywords that OpenAI refuses there, beside those that ``object_schema`` merges."""
+"""Keywords that OpenAI refuses at the top of a schema, beside those that ``object_schema``
+merges."""
 
 _HOPS = 10
 """References that are followed from the top of a schema, one after the other."""
@@ -90,8 +91,11 @@ def _looked_up(schema: JSON | None) -> JSON | None:
 def completed(
     schema: JSON, omit: Collection[str] = (), *, filled: bool = True
 ) -> tuple[JSON, bool]:
-    """``schema``, complete, without the keywords ``omit``, and whether it says something else now.
-    What nests deeper than ``MAX_DEPTH`` stays as it is."""
+    """``schema``, complete, without the keywords ``omit``; and whether it allows something else
+    now.
+
+    Parts that nest deeper than ``MAX_DEPTH`` stay as they are.
+    """
     walk = _Walk(frozenset(omit), filled)
     return walk.node(schema, 0), walk.changed
 
@@ -136,7 +140,7 @@ class _Walk:
         return out
 
     def _type(self, value: Any, out: JSON) -> None:
-        """The names of types that there are; one that is made up says nothing."""
+        """Write the names of types that exist; an unknown one is left out."""
         names = value if isinstance(value, list) else [value]
         lower = [name.lower() for name in names if isinstance(name, str)]
         known = [name for name in lower if name in _TYPES]
@@ -152,8 +156,8 @@ class _Walk:
         return self._schema(value, depth)
 
     def _schema(self, value: Any, depth: int) -> JSON | bool:
-        """A schema inside another: true and false are spelled out for those who know objects only,
-        and what is none allows anything."""
+        """A schema inside another one. true and false become objects, for servers that take only
+        those; a value that is no schema becomes one that allows anything."""
         if isinstance(value, dict):
             return self.node(value, depth + 1)
         if isinstance(value, bool) and not self._filled:
@@ -162,7 +166,7 @@ class _Walk:
 
 
 def _in_newer_words(schema: JSON) -> None:
-    """What older drafts say of tuples and of exclusive limits."""
+    """Replace the keywords of older drafts for tuples and exclusive limits."""
     if isinstance(schema.get("items"), list):
         schema["prefixItems"] = schema.pop("items")
         if "additionalItems" in schema:
@@ -177,7 +181,7 @@ def _in_newer_words(schema: JSON) -> None:
 
 
 def _plain(schema: JSON) -> bool:
-    """Whether there is nothing to look at, as in most schemas of single values."""
+    """Whether no keyword of ``schema`` may have to change, as in most schemas of single values."""
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in _TYPES or kind in ("object", "array"):
         return False
