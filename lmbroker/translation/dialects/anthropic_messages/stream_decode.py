@@ -1,6 +1,8 @@
-"""Anthropic stream -> events (translation.md 4.5): one to one, and lenient with servers that only
-nearly speak the dialect: no signature key, counters only at the end, a block's content given
-whole with its start, ``message_start`` told twice, no ``message_stop``."""
+"""Anthropic stream -> stream events (translation.md 4.5), nearly one to one.
+
+It is lenient with servers that only nearly speak the dialect: no signature key, counters only at
+the end, a block's whole content in its start, ``message_start`` sent twice, no ``message_stop``.
+"""
 
 import re
 from typing import Any
@@ -45,13 +47,13 @@ _DELTAS: dict[str, tuple[str, Any, str]] = {
 }
 """Type of a delta -> type of its block, kind of event, key of its text."""
 _OPENING = {"text_delta": "text", "thinking_delta": "thinking"}
-"""Type of a delta that may come without its block -> type of that."""
+"""Type of a delta that may come without its block -> type of that block."""
 _EMPTY = re.compile(r"\s*\{\s*\}\s*(?=\{)")
 _STOPS = ("stop_reason", "stop_sequence", "stop_details")
 
 
 class AnthropicDecoder:
-    """One stream of one backend."""
+    """Decodes one stream of one backend (``base.Decoder``)."""
 
     __slots__ = (
         "_block",
@@ -93,20 +95,20 @@ class AnthropicDecoder:
         self._opaque: JSON | None = None
         """The open block, if it is opaque."""
         self._pieces: dict[str, list[str]] = {}
-        """What came in deltas for it: key of the text -> pieces."""
+        """The deltas of the opaque block: key of the text -> pieces."""
         self._called = False
         self._empty: str | None = None
         """The arguments of the open call so far without blanks, while they may be an empty object
-        before the real one; None once they are not."""
+        before the real one; None once they cannot be."""
         self._head: list[str] = []
-        """The same as they came."""
+        """The same arguments as they came, with blanks."""
         self._ids: set[str] = set()
-        """Of the calls so far."""
+        """The ids of the calls so far."""
         self._usage: JSON = {}
         self._delta: JSON = {}
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame; nothing after the end. Never raises."""
+        """The events of one frame, none after a terminal event. Never raises."""
         if self._ended:
             return []
         data = frame.data
@@ -161,7 +163,8 @@ class AnthropicDecoder:
         return _HANDLERS[kind](self, event)
 
     def close(self) -> list[StreamEvent]:
-        """The body ended: without ``message_stop`` it is whole if there was a stop reason."""
+        """The events at the end of the body. Without ``message_stop`` the answer is complete if
+        there was a stop reason."""
         if self._ended:
             return []
         if self._started and self._delta.get("stop_reason"):
@@ -191,7 +194,8 @@ class AnthropicDecoder:
         ]
 
     def _content(self, blocks: Any) -> list[StreamEvent]:
-        """An answer that comes whole in its start, as one that only runs tools may."""
+        """The events of content that stands in ``message_start`` already, as in an answer that only
+        runs tools."""
         events: list[StreamEvent] = []
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and isinstance(block.get("type"), str):
@@ -215,7 +219,7 @@ class AnthropicDecoder:
         return events + self._opened(part, block)
 
     def _opened(self, part: Part, block: JSON) -> list[StreamEvent]:
-        """The skeleton, and what the backend gave with the start already."""
+        """The start of ``part``, and the content that came with it."""
         index = self._index
         if isinstance(part, TextPart):
             events: list[StreamEvent] = [PartStart(index, TextPart(text=""))]
@@ -270,14 +274,14 @@ class AnthropicDecoder:
         return []
 
     def _unopened(self, index: Any, delta: JSON) -> list[StreamEvent]:
-        """A delta whose block was not told: some servers go from thinking to text in one block, or
-        begin with a delta."""
+        """The events of a delta whose block was not opened: some servers go from thinking to text
+        in one block, or begin with a delta."""
         block = {"type": _OPENING[delta["type"]]}
         events = self._block_start({"index": index, "content_block": block})
         return events + self._block_delta(index, delta)
 
     def _after_empty(self, text: str) -> str:
-        """Arguments without the empty object that stands before the real ones."""
+        """More arguments, without the empty object that may stand before the real ones."""
         if self._empty is None:
             return text
         signs = self._empty + text.strip()
@@ -293,8 +297,8 @@ class AnthropicDecoder:
         return (head + text)[found.end() :] if found else head + text
 
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
-        """Of the open block: llama.cpp opens a block before it stops the one before, and tells
-        that one's (empty) signature and its stop later."""
+        """The events of a stop, none where it is not that of the open block: llama.cpp opens a
+        block before it stops the one before."""
         return self._close() if event.get("index") == self._block else []
 
     def _close(self) -> list[StreamEvent]:

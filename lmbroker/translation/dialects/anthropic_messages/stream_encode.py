@@ -1,12 +1,12 @@
-"""Events -> Anthropic stream (translation.md 4.5).
+"""Stream events -> Anthropic stream (translation.md 4.5).
 
-Every token passes here, so the bytes around a delta are made once per block; what is left per
-delta is one JSON string.
+This code runs for every token, so the bytes around a delta are built once per block. Per delta, one
+JSON string is encoded.
 
-The rules of the client SDKs (4.2) that shape the stream: every event has its ``event:`` line;
-block indices have no gaps, so blocks that cannot be told take no number; a thinking block has
-exactly one signature, right before its stop; arguments are one JSON object. Where a backend's
-are none, they are wrapped as long as nothing of them was told, else the stream is broken.
+The rules of the client SDKs (4.2) that shape the stream: every event has its ``event:`` line; block
+indices have no gaps, so blocks that cannot be sent take no index; a thinking block has exactly one
+signature, right before its stop; arguments are one JSON object. Arguments that are none are wrapped
+in one if nothing of them was sent yet, else the stream ends with an error.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ BAD_ARGUMENTS = ErrorInfo(
     code="bad_upstream_response",
 )
 ARGUMENTS = "choices[].message.tool_calls[].function.arguments"
-"""Where a backend told arguments that are no JSON object, which are wrapped for the client."""
+"""The path of arguments that are no JSON object and are wrapped for the client, for losses."""
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 COMMENT = b": ping\n\n"
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
@@ -64,11 +64,11 @@ _KEYS = {
 
 
 _PLACES = {"text": "choices[].delta.content", "reasoning": "choices[].delta.reasoning_content"}
-"""Kind of a delta -> where backends of the other dialect say it."""
+"""Kind of a delta -> its path in the other dialect, for losses."""
 
 
 class AnthropicEncoder:
-    """One stream for one client."""
+    """Encodes one stream for one client (``base.Encoder``)."""
 
     __slots__ = (
         "_calls",
@@ -99,19 +99,22 @@ class AnthropicEncoder:
         """Kind of the deltas for which ``_prefix`` is ready."""
         self._prefix = b""
         self._write = AnthropicEncoder._text
-        """Writes such a delta. No bound method: that would be a cycle."""
+        """The function that encodes such a delta; not a bound method, which would make a cycle."""
         self._part: Any = None
         self._told = False
-        """The open call has had arguments."""
+        """Arguments of the open call were sent."""
         self._scanner = ObjectScanner()
         self._signature: Signature | None = None
         self._held: list[str] = []
         self._half = False
-        """The last delta that was not plain ended inside a surrogate pair."""
+        """The last delta ended inside a surrogate pair."""
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes that tell ``event``, b"" where there is nothing to tell. Raises Broken for
-        arguments that turn out to be no JSON object when a part of them was told."""
+        """The bytes of ``event``, b"" where the client gets nothing for it.
+
+        Raises Broken for arguments that turn out to be no JSON object after a part of them was
+        sent.
+        """
         if type(event) is PartDelta:
             if event.kind != self._live:
                 return self._delta(event.value)
@@ -179,7 +182,7 @@ class AnthropicEncoder:
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
     def _block(self, part: Any) -> dict[str, Any] | None:
-        """The block that opens, None for what only another vendor understands."""
+        """The block of ``part`` at its start, None for one that only another vendor understands."""
         if isinstance(part, TextPart):
             self._ready("text")
             return {"type": "text", "text": ""}
@@ -210,8 +213,8 @@ class AnthropicEncoder:
         self._write = AnthropicEncoder._text
 
     def _arguments(self, value: str) -> bytes:
-        """The first arguments. Blank ones are held, for they may be all there is, and broken
-        ones."""
+        """The bytes of the first arguments. Blank ones are held back, since they may be all that
+        comes, and so are broken ones."""
         self._scanner.feed(value)
         self._held.append(value)
         if self._scanner.broken or value.isspace():
@@ -222,7 +225,8 @@ class AnthropicEncoder:
         return self._text("".join(self._held))
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
-        """A delta that is held until its block closes, or that only Anthropic's own have."""
+        """The bytes of a delta that has no prepared prefix; many are held until their block
+        closes."""
         if isinstance(value, Signature):
             self._signature = value
         elif isinstance(value, Citation):
@@ -256,7 +260,7 @@ class AnthropicEncoder:
         return last + _event("content_block_stop", {"index": self._index})
 
     def _whole(self, part: ToolCallPart) -> dict[str, Any]:
-        """The input of a call of which nothing was told."""
+        """The whole input of a call of which nothing was sent."""
         text = json_text.joined(self._held)
         if part.kind == "custom":
             return {"input": text}
@@ -279,8 +283,11 @@ class AnthropicEncoder:
 
 
 def signature_of(signature: Signature | None, hidden: str) -> str:
-    """The signature field of a thinking block. Text that the client did not want to see travels
-    in our own token, so that it can be replayed (4.6); Anthropic's signature holds its own."""
+    """The signature field of a thinking block.
+
+    Text that the client did not want to see is carried in our own token, so that it can be replayed
+    (4.6); Anthropic's signature holds its own text.
+    """
     if signature is None:
         return ""
     wire = to_wire(signature)

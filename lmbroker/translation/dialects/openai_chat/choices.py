@@ -1,5 +1,8 @@
-"""Choices of an answer to a request that asked for one: some backends (GitHub Copilot's Claude)
-tell a message in several, its text in the first and its calls in the second."""
+"""Several choices in the answer to a request that asked for one.
+
+Some backends (GitHub Copilot's Claude) split a message: its text stands in the first choice, its
+calls in the second.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +16,10 @@ _INDICES = (int, str, type(None))
 
 
 def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
-    """The choices as one: what the first one (that of index 0, where there is one) does not say is
-    taken from the others. Another text is another answer, which is dropped."""
+    """The choices as one: that of index 0, or the first, with fields that it lacks from the others.
+
+    Another text is another answer, which is dropped and reported.
+    """
     if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
         return choices[0]
     found = [choice for choice in choices if isinstance(choice, dict)] if _many(choices) else []
@@ -54,7 +59,7 @@ def first_choice(choices: Any) -> JSON:
 
 
 def message_of(choice: JSON) -> JSON:
-    """What a choice says."""
+    """The message of a choice, empty where it has none."""
     message = choice.get("message")
     return message if isinstance(message, dict) else {}
 

@@ -1,4 +1,5 @@
-"""What a message or a delta says, in all the forms that backends use (translation.md 4.4)."""
+"""Readers for the content of a message or a delta, in all forms that backends use
+(translation.md 4.4)."""
 
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ _HEARD = frozenset(
         "extra_content",
     )
 )
-"""What of a message or a delta is carried on, where it can be."""
+"""Fields of a message or a delta that are translated where they can be."""
 _NO_MEANING = frozenset(
     ("role", "name", "id", "index", "type", "obfuscation", "prefix", "token_ids", "tool_call_id")
 )
@@ -32,8 +33,8 @@ _KNOWN = _HEARD | _NO_MEANING
 
 
 def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
-    """Report what ``said``, the ``message`` or ``delta`` of a choice, says in fields that nobody
-    carries on."""
+    """Report the fields of ``said``, the ``message`` or ``delta`` of a choice, that are not
+    translated."""
     if _KNOWN.issuperset(said):
         return
     for key, value in said.items():
@@ -42,8 +43,8 @@ def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
 
 
 def whole_message(choice: JSON) -> Any:
-    """What a choice of a stream says without a delta: a message (older gateways), or the text of a
-    plain completion."""
+    """The content of a streamed choice without a delta: a message (older gateways), or the text of
+    a plain completion."""
     message, text = choice.get("message"), choice.get("text")
     if message is None and text and isinstance(text, str):
         return {"content": text}
@@ -51,8 +52,8 @@ def whole_message(choice: JSON) -> Any:
 
 
 def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
-    """The usage that a chunk tells, None where it tells none; Groq has a place of its own, and
-    Moonshot tells it in its ``choice``."""
+    """The usage object of a chunk, None where it has none; Groq and Moonshot (in its ``choice``)
+    have places of their own for it."""
     usage = chunk.get("usage")
     if not usage and choice is not None and "usage" in choice:
         usage = choice["usage"]
@@ -107,8 +108,11 @@ def spoken(said: JSON) -> list[str]:
 
 
 def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
-    """What a call calls: a custom tool only if it is named, for Snowflake sends both. Some servers
-    tell name and arguments without an object around them."""
+    """The function or custom tool of a call, and which of the two it is.
+
+    A custom tool counts only if it has a name, since Snowflake sends both objects. Some servers
+    send name and arguments without an object around them.
+    """
     custom, function = call.get("custom"), call.get("function")
     if function is None and custom is None and ("name" in call or "arguments" in call):
         return call, "function"
@@ -146,7 +150,7 @@ _SPOKEN = ("text", "output_text", "summary_text", None)
 
 
 def calls_of(said: JSON) -> list[Any]:
-    """The calls that a message or a delta tells; one alone may stand there without a list."""
+    """The tool calls of a message or a delta; a single one may stand there without a list."""
     calls = said.get("tool_calls")
     return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
 

@@ -1,12 +1,12 @@
-"""OpenAI chunks -> events (translation.md 4.4). One decoder for every backend that speaks, or
-nearly speaks, this dialect.
+"""OpenAI chunks -> stream events (translation.md 4.4). One decoder for every backend that speaks
+this dialect, exactly or nearly.
 
-Chunks may tell several things at once and in any order; events tell one part after the other.
-What comes is put into a queue of parts. The first of them is live: it is told as it comes. It is
-closed when others wait behind it and it is complete; a call is complete when its arguments are
-one whole JSON object. So calls that come one after the other stream, calls that interleave are
-put in sequence, and text never lands inside a call. What a call's arguments are worth is not
-judged here: they are text, and who needs them to be an object looks.
+A chunk may carry pieces of several parts, in any order; events carry one part after the other. So
+pieces are put into a queue of parts. The first part of the queue is live: its events are emitted as
+its pieces arrive. It is closed when it is complete and other parts wait behind it; a call is
+complete when its arguments are one whole JSON object. Calls that come one after the other are thus
+streamed, interleaved calls are put in sequence, and text never lands inside a call. Arguments are
+text here: an encoder that needs an object checks them.
 """
 
 from collections import deque
@@ -82,7 +82,7 @@ _TEXT_KEYS = {"text": ("content",), "reasoning": TEXT_FIELDS}
 
 
 class OpenAIDecoder:
-    """One stream of one backend."""
+    """Decodes the chunks of one stream of one backend (``base.Decoder``)."""
 
     __slots__ = (
         "_called",
@@ -115,10 +115,10 @@ class OpenAIDecoder:
         self._reading = reading or Reading()
         self._queue: deque[WaitingPart] = deque()
         self._index = -1
-        """Of the live part; it is open when ``_opened``."""
+        """The index of the live part, which is open when ``_opened``."""
         self._opened = False
         self._delta: Any = ""
-        """Kind of the deltas of the live part."""
+        """The kind of the live part's deltas."""
         self._text_keys: tuple[str, ...] = ()
         """Keys of a delta that may hold the text of the live part, where that is open and alone: a
         chunk with nothing else needs no queue."""
@@ -127,21 +127,21 @@ class OpenAIDecoder:
         self._plain_other = False
         """The same for reasoning, or for the arguments of a call."""
         self._main: Any = 0
-        """The index of the choice that counts: 0, or the first that is told."""
+        """The index of the choice that is read: 0, or that of the first choice of the stream."""
         self._started = False
         self._ended = False
         self._calls: dict[Any, WaitingPart] = {}
-        """By index, where one is told, and by id."""
+        """The calls by index, where they have one, and by id."""
         self._last_call: WaitingPart | None = None
         self._called = 0
-        """Calls that were opened."""
+        """The number of calls that were opened."""
         self._ids: set[str] = set()
-        """Theirs."""
+        """The ids of those calls."""
         tags = self._reading.think_tags
         self._tags = ThinkTags(opened=tags == "open") if tags else None
-        """Until the head of the text is over."""
+        """Set until the head of the text is over."""
         self._finish_besides: Any = None
-        """Of another choice than the first."""
+        """The finish reason of another choice than the one that is read."""
         self._late = False
         self._finish: Any = None
         self.stopped = False
@@ -151,7 +151,7 @@ class OpenAIDecoder:
         self._tier: str | None = None
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame; nothing after the end. Never raises."""
+        """The events of one frame, none after a terminal event. Never raises."""
         if self._ended:
             return []
         data = frame.data
@@ -232,7 +232,8 @@ class OpenAIDecoder:
         return events + self._fail(_LATE_ARGUMENTS) if self._late else events
 
     def close(self) -> list[StreamEvent]:
-        """The body ended: without ``[DONE]`` it is whole if there was a finish reason."""
+        """The events at the end of the body. Without ``[DONE]`` the answer is complete if there was
+        a finish reason."""
         if self._ended:
             return []
         ended = self._finish or self._finish_besides
@@ -251,8 +252,11 @@ class OpenAIDecoder:
         )
 
     def _collect(self, delta: JSON, choice: Any = 0) -> None:
-        """Put what ``delta`` tells at the end of the queue. Calls of all choices are one message's
-        (``choices``); another choice's text is another answer, which is dropped."""
+        """Put the pieces of ``delta`` at the end of the queue.
+
+        The calls of all choices belong to one message (see ``choices``); the text of another choice
+        is another answer, which is dropped.
+        """
         if choice and delta.get("content"):
             self._reading.losses.drop("choices[]")
             return
@@ -282,7 +286,7 @@ class OpenAIDecoder:
             self._call({"index": "function_call", "function": call})
 
     def _say(self, pieces: list[tuple[Any, str]]) -> None:
-        """Take the head of a text in, which may have reasoning between tags."""
+        """Queue pieces of the head of the text, which may be reasoning between tags."""
         for kind, text in pieces:
             if kind == "text":
                 self._tags = None
@@ -296,7 +300,7 @@ class OpenAIDecoder:
         return self._queue[-1]
 
     def _call(self, fragment: JSON) -> None:
-        """Take a piece of a call in. First id and name win."""
+        """Queue a piece of a call. Its first id and its first name count."""
         id, index = fragment.get("id"), fragment.get("index")
         id = str(id) if isinstance(id, str | int) else ""
         if not isinstance(index, int | str | tuple):
@@ -326,9 +330,9 @@ class OpenAIDecoder:
     def _continued(self, index: Any, id: str, name: str) -> WaitingPart | None:
         """The call that a fragment continues, None for a new one.
 
-        Some backends tell no index, some use one index for all calls and tell them apart by id
-        (or not even so: then a named call begins where the one before is whole); others change
-        the id within a call, but do not repeat its name.
+        Some backends send no index. Some use one index for all calls, which then differ by id, or
+        not even by that: then a fragment with a name begins a new call where the last one is whole.
+        Others change the id within a call, but do not repeat its name.
         """
         call = self._last_call if index is None else self._calls.get(index)
         if call is None and not id and not name:
@@ -338,7 +342,7 @@ class OpenAIDecoder:
         if call is None:
             return None
         if not id and not call.id and name and call.name and name != call.name:
-            # Nothing but their names tells calls apart; this one may be over.
+            # Only the names distinguish these calls, and this one may be over.
             return call if call.pieces or call.told else None
         if not id or call.id == id or (index is not None and not call.id):
             return call
@@ -346,7 +350,8 @@ class OpenAIDecoder:
         return other if other is not None or name else call
 
     def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
-        """Tell what can be told; ``all``: the stream is over, nothing more will come."""
+        """Emit all events that can be emitted; ``all``: the stream is over and no more pieces
+        come."""
         queue = self._queue
         while queue:
             live = queue[0]
@@ -387,7 +392,7 @@ class OpenAIDecoder:
         return text
 
     def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
-        """False for a call whose name is not known yet."""
+        """Open ``part``; returns False for a call whose name is not known yet."""
         if part.kind in REASONING:
             skeleton: Any = ReasoningPart(signature=Signature(origin="openai"))
         elif part.kind == "text":
@@ -412,8 +417,11 @@ class OpenAIDecoder:
         return True
 
     def _tell(self, part: WaitingPart, events: list[StreamEvent], *, last: bool = False) -> None:
-        """The text that has come since the last time. Blank arguments are none; ``last``: no more
-        will come of an empty object."""
+        """Emit the text that has arrived since the last time.
+
+        Blank arguments count as none. ``last``: the part is over, so an empty object that was held
+        back is emitted as well.
+        """
         if not part.pieces or (part.head != OVER and not last):
             return
         text = "".join(part.pieces)
@@ -439,8 +447,8 @@ class OpenAIDecoder:
             self._tell_extra(part, events, -1)
 
     def _tell_extra(self, call: WaitingPart, events: list[StreamEvent], number: int = 0) -> None:
-        """What the backend wants back with a call is a part of its own, before the call where it
-        is known by then."""
+        """Emit what the backend wants back with a call as a part of its own: before the call if it
+        has arrived by then, else after it."""
         if not call.extra:
             return
         signature = extra_signature(call.extra, (call.id, self._called + number))
@@ -475,8 +483,11 @@ class OpenAIDecoder:
         return events
 
     def _half(self, part: WaitingPart) -> bool:
-        """Whether ``part`` is a call that nobody may run, for its arguments go on. Those of an
-        answer that was cut off do, which its reason tells; what is no JSON at all is no half."""
+        """Whether ``part`` is a call with truncated arguments, which must not be run.
+
+        An answer whose finish reason says that it was cut off may end so. Arguments that are no
+        JSON at all are not truncated.
+        """
         if part.kind in TEXTS or part.whole:
             return False
         if not self._finish:

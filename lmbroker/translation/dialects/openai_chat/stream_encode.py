@@ -1,7 +1,7 @@
-"""Events -> OpenAI chunks (translation.md 4.5).
+"""Stream events -> OpenAI chunks (translation.md 4.5).
 
-Every token passes here, so the bytes around a delta are made once: the envelope when the answer
-starts, the keys when a part opens. What is left per delta is one JSON string.
+This code runs for every token, so the bytes around a delta are built once: the envelope when the
+answer starts, the keys when a part opens. Per delta, one JSON string is encoded.
 
 The rules of the client SDKs (4.2) that shape the chunks: strings under a repeated key are
 concatenated, so role, id, type, name and format are sent once; list entries need an integer
@@ -50,11 +50,11 @@ from lmbroker.usage import Usage
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 _PLACES = {"text": "content[].text", "reasoning": "content[].thinking", "args": "content[].input"}
-"""Kind of a delta -> where backends of the other dialect say it."""
+"""Kind of a delta -> its path in the other dialect, for losses."""
 
 
 class OpenAIEncoder:
-    """One stream for one client."""
+    """Encodes one stream for one client (``base.Encoder``)."""
 
     __slots__ = (
         "_annotations",
@@ -93,14 +93,15 @@ class OpenAIEncoder:
         """Kind of the deltas for which ``_prefix``, ``_between`` and ``_suffix`` are ready."""
         self._prefix = self._suffix = b""
         self._between: bytes | None = None
-        """Stands between a text that is told twice."""
+        """The bytes between the two copies of a text that is sent in two fields; None for one
+        copy."""
         self._part: Any = None
         self._chars = 0
-        """Code points of content so far."""
+        """Code points of content that were sent so far."""
         self._half = ""
-        """Kind of the deltas of which the last that was not plain ended inside a surrogate pair."""
+        """The kind of the last delta that ended inside a surrogate pair, "" where none did."""
         self._half_at = -1
-        """Half a character stood last when there were so many."""
+        """The value of ``_chars`` when half a character came last."""
         self._part_began = 0
         self._calls = 0
         self._call: dict[str, Any] = {}
@@ -110,13 +111,13 @@ class OpenAIEncoder:
         self._reasoned = False
         self._refused = False
         self._told = False
-        """The open reasoning or call has had text."""
+        """Text of the open reasoning or call was sent."""
         self._pieces: list[str] = []
         self._citations: list[Citation] = []
         self._annotations: list[dict[str, Any]] = []
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes that tell ``event``, b"" where there is nothing to tell."""
+        """The bytes of ``event``, b"" where the client gets nothing for it."""
         if type(event) is PartDelta:
             kind, value = event.kind, event.value
             if kind != self._live:
@@ -155,8 +156,10 @@ class OpenAIEncoder:
             return self._half_character(kind, value)
 
     def _half_character(self, kind: str, value: str) -> bytes:
-        """Text that ends or begins inside a surrogate pair, which counts as one character; a
-        half that is alone is told."""
+        """The JSON string of a text that begins or ends inside a surrogate pair.
+
+        The pair counts as one character; a half that stays alone is reported.
+        """
         if kind == "text":
             if "\udc00" <= value[0] <= "\udfff" and self._chars - len(value) == self._half_at:
                 self._chars -= 1
@@ -246,7 +249,7 @@ class OpenAIEncoder:
         return b"" if self._custom else self._chunk({"tool_calls": [self._call]})
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
-        """A delta for which no template is ready."""
+        """The bytes of a delta for which no template is ready."""
         part = self._part
         if isinstance(value, Citation):
             self._citations.append(value)
@@ -276,8 +279,7 @@ class OpenAIEncoder:
         return self._chunk({"reasoning_content": shown, "reasoning_details": [entry]})
 
     def _once(self) -> dict[str, Any]:
-        """The head of an entry, which has its number when something of it is told; format and
-        place are told the first time only."""
+        """The head of an entry; format and place are sent the first time only."""
         head = self._entry
         if "format" in head:
             self._reasonings += 1

@@ -24,10 +24,11 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class WaitingPart:
-    """A part that is being collected; ``kind`` is reasoning, text, refusal, function, custom, tags
-    for reasoning at the head of the text, or extra for what a backend wants back with its text.
+    """One part of a streamed answer while it waits or is sent.
 
-    ``delta`` is the kind of its deltas. ``scanner`` watches the arguments of a function.
+    ``kind`` is reasoning, text, refusal, function, custom, tags (reasoning at the head of the text)
+    or extra (what a backend wants back with its text). ``delta`` is the kind of its deltas.
+    ``scanner`` checks the arguments of a function.
     """
 
     __slots__ = (
@@ -54,7 +55,7 @@ class WaitingPart:
         self.id = ""
         self.name = ""
         self.plain = True
-        """No chunk of it has said anything besides, since it was alone."""
+        """Each chunk since it was alone carried a piece of it and nothing else."""
         self.told = False
         self.closed = False
         self.scanner = ObjectScanner() if kind == "function" else None
@@ -63,8 +64,8 @@ class WaitingPart:
         """The arguments so far, where they may be an empty object before the real one."""
 
     def take(self, text: str) -> None:
-        """Take more of the arguments in. An empty object before the real one is left out, which
-        gateways in front of Claude make of the empty input with which its calls begin."""
+        """Add a piece of the arguments. An empty object before the real one is left out: gateways
+        in front of Claude make it of the empty input with which its calls begin."""
         if self.head != OVER:
             text = self._begin(text)
         if text:
@@ -91,16 +92,16 @@ class WaitingPart:
 
     @property
     def running(self) -> bool:
-        """It is a call of a function whose arguments have begun."""
+        """Whether it is a function call whose arguments have begun."""
         return self.scanner is not None and self.head == OVER
 
     @property
     def whole(self) -> bool:
-        """It is a call whose arguments are a whole object."""
+        """Whether it is a function call whose arguments are a whole object."""
         return self.scanner is not None and self.scanner.complete
 
     @property
     def complete(self) -> bool:
-        """It may be closed if others wait. The input of a custom tool is free text, whose end
-        only the end of the stream tells."""
+        """Whether it may be closed if others wait. The input of a custom tool is free text, which
+        ends only with the stream."""
         return self.kind in TEXTS or self.whole
