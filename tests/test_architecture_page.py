@@ -1,4 +1,5 @@
-"""What docs/architecture.md and CONTRIBUTING.md name in code exists."""
+"""What docs/architecture.md and CONTRIBUTING.md name in code exists, and the modules that any other
+page names."""
 
 import ast
 import re
@@ -44,6 +45,15 @@ NOT_IN_SOURCES = {
 }
 """What stands in code and is no name of the package or its tests, and what it is."""
 
+OUTSIDE_NAMES = {
+    "lmbroker.accesslog.AccessLog": "the logger of access lines, whose name stays",
+    "lmbroker.service": "a unit of systemd",
+    "lmbroker.socket": "a unit of systemd",
+    "lmbroker.sock": "a socket's file",
+    "lmbroker.log": "a file",
+}
+"""What looks like a module of the package in other pages, and what it is."""
+
 
 def code(text: str) -> str:
     """The pieces of ``text`` that are set as code."""
@@ -85,6 +95,15 @@ def test_each_name_in_code_exists(text):
         if dotted not in NOT_IN_SOURCES and not PATH.fullmatch(dotted):
             named.update(dotted.split("."))
     assert named - names() == set()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+def test_each_module_that_a_page_names_exists(page):
+    """``lmbroker.broker.relay.LINGER_BYTES`` is a name in a module, or names a module itself."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES}
+    modules |= {name.removesuffix(".__init__") for name in modules}
+    named = set(re.findall(r"\blmbroker(?:\.\w+)+", page.read_text())) - set(OUTSIDE_NAMES)
+    assert {name for name in named if not {name, name.rpartition(".")[0]} & modules} == set()
 
 
 def test_the_exceptions_are_named():
