@@ -1,4 +1,4 @@
-"""twistd's door: ``twistd lmbroker --config FILE``. Builds everything, owns nothing."""
+"""The entry of twistd: ``twistd lmbroker --config FILE``. Builds everything, owns nothing."""
 
 import atexit
 import os
@@ -31,6 +31,7 @@ class Options(usage.Options):
     ]
 
     def postOptions(self) -> None:
+        """Read and check the configuration; ends the start with exit code 1 on a mistake."""
         self["config"] = os.path.abspath(self["config"])
         try:
             self.loaded, self.source = self.read_source()

@@ -1,4 +1,4 @@
-"""The cipher suites that both doors take."""
+"""The TLS cipher suites for clients and for backends."""
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2, as OpenSSL writes a list: only those with forward secrecy (ECDHE) and authenticated

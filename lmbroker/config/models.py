@@ -48,6 +48,7 @@ class Models:
         self._alias_paths: dict[str, str] = {}
 
     def read(self, root: Table) -> dict[str, Route]:
+        """Return the routes of ``[[models]]`` by their aliases."""
         routes = [self._model(table) for table in root.tables("models")]
         return {route.name: route for route in routes if route is not None}
 

@@ -94,9 +94,9 @@ def _first_difference(strict: Any, loose: Any, path: str = "") -> str:
 
 
 class Table:
-    """Wraps one TOML table. Each question marks its key as known; ``done`` complains about the
-    keys that nobody asked for, and about required ones that are missing. A key of a wrong type
-    is complained about and answered with the default."""
+    """Wraps one TOML table. Each question marks its key as known; ``done`` reports the
+    keys that nobody asked for, and required ones that are missing. A key of a wrong type is
+    reported and answered with the default."""
 
     def __init__(self, value: dict[str, Any], path: str, problems: list[str]) -> None:
         self._value = value
@@ -170,6 +170,7 @@ class Table:
         return default
 
     def boolean(self, key: str, default: bool) -> bool:
+        """Return the boolean of ``key``, ``default`` where it is missing or of another type."""
         value = self.any(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
@@ -227,7 +228,7 @@ class Table:
         return out
 
     def done(self) -> None:
-        """Complain about keys that nobody asked for and about required ones that are missing;
+        """Report keys that nobody asked for and required ones that are missing;
         one problem where the first is the second with a typo."""
         candidates = sorted(self._asked)
         for key in self._value:
@@ -246,7 +247,7 @@ class Table:
 
 
 class _Silent(Table):
-    """Stands for a table that is missing or none: its absence was complained about already."""
+    """Stands for a table that is missing or none: its absence was reported already."""
 
     def __init__(self, path: str) -> None:
         super().__init__({}, path, [])

@@ -43,6 +43,7 @@ class TurnReactor(EPollReactor):
         self._ending.append(act)
 
     def addWriter(self, writer: Any) -> None:
+        """Send what ``writer`` has written at the end of this turn."""
         # A client that is connecting waits for its socket to become writable.
         if isinstance(writer, Connection) and writer.connected:
             self._unsent[writer] = None
@@ -50,22 +51,26 @@ class TurnReactor(EPollReactor):
             super().addWriter(writer)
 
     def removeWriter(self, writer: Any) -> None:
+        """Send nothing more for ``writer``."""
         self._unsent.pop(writer, None)
         descriptor = writer.fileno()
         if descriptor in self._writes or descriptor < 0 or not isinstance(writer, Connection):
             super().removeWriter(writer)
 
     def getWriters(self) -> list[Any]:
+        """Return all writers, those of this turn included."""
         self._ask()
         writers: list[Any] = super().getWriters()
         return writers
 
     def removeAll(self) -> list[Any]:
+        """Remove and return all readers and writers."""
         self._ask()
         removed: list[Any] = super().removeAll()
         return removed
 
     def runUntilCurrent(self) -> None:
+        """Run what is due, then the ends of the turn, then send what was written."""
         super().runUntilCurrent()
         while self._ending:
             self._end()
@@ -76,6 +81,7 @@ class TurnReactor(EPollReactor):
                 self.wakeUp()
 
     def doPoll(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds for events of sockets, and handle them."""
         try:
             ready = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         except OSError as error:

@@ -136,6 +136,7 @@ class BrokerService(service.MultiService):
         return self._around.listen(endpoint, site, self._reactor, self.shortage)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join the application, and give it our log observer."""
         super().setServiceParent(parent)
         if self._observer is not None:
             # twistd takes its log observer from the application.
@@ -144,6 +145,7 @@ class BrokerService(service.MultiService):
     # Starting.
 
     def privilegedStartService(self) -> None:
+        """Take SIGHUP and listen. Raises CannotListen."""
         # First of all: without a handler the signal ends the process.
         if not self._around.led:
             self._on_signal(signal.SIGHUP, self.reload)
@@ -172,6 +174,7 @@ class BrokerService(service.MultiService):
         return with_practice(config, self._practice.url)
 
     def startService(self) -> None:
+        """Start resolving names, checks and batching, and log that the broker serves."""
         if IReactorPluggableNameResolver.providedBy(self._reactor):
             self._reactor.installNameResolver(ThreadedResolver(self._reactor))
         super().startService()
@@ -248,6 +251,7 @@ class BrokerService(service.MultiService):
     # Stopping.
 
     def stopService(self) -> "Deferred[None]":
+        """Drain and close; the Deferred fires when nothing is left."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -1,1 +1,1 @@
-"""Who is told of calls: metrics and the access log, and how log lines reach their file."""
+"""Observers of calls: metrics and the access log, and the way of log lines to their file."""

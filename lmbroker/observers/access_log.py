@@ -13,10 +13,10 @@ from lmbroker.observers.json_log import HEAD, Line
 from lmbroker.translation.losses import listed
 
 MOST_TRIED = 20
-"""Attempts that one access line tells of."""
+"""Most attempts that one access line lists."""
 
-Tell = Callable[[Sequence[Line]], None]
-
+WriteLines = Callable[[Sequence[Line]], None]
+"""Writes log lines together, as ``JSONLog.write_lines`` does."""
 
 LOGGER = "lmbroker.accesslog.AccessLog"
 """The name of the logger of access lines, by which readers of logs tell them from others. It stays
@@ -24,23 +24,27 @@ what it is, wherever this module stands."""
 
 
 class AccessLog:
-    """Tells each ended call as one line with a fixed list of fields: to ``tell``, or to Twisted's
-    log where that is somebody else's. See ``batching.BatchObserver``."""
+    """Writes each ended call as one line with a fixed list of fields, by ``write``, or to Twisted's
+    log where that is None. See ``batching.BatchObserver``."""
 
-    def __init__(self, tell: Tell | None = None) -> None:
-        self._tell = tell
+    def __init__(self, write: WriteLines | None = None) -> None:
+        self._write = write
         self.log = Logger(namespace=LOGGER)
 
-    def opened(self, record: Record) -> None: ...
+    def opened(self, record: Record) -> None:
+        """Write nothing: a call has a line when it ends."""
 
-    def attempted(self, record: Record, attempt: Attempt) -> None: ...
+    def attempted(self, record: Record, attempt: Attempt) -> None:
+        """Write nothing: the line of the call lists its attempts."""
 
     def closed(self, record: Record) -> None:
+        """Write the line of one call."""
         self.ended((), (record,))
 
     def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
-        if self._tell is not None:
-            self._tell([access_line(record) for record in records])
+        """Write the lines of the calls that have ended."""
+        if self._write is not None:
+            self._write([access_line(record) for record in records])
             return
         for record in records:
             emit = self.log.error if record.outcome == "failed" else self.log.info
@@ -55,7 +59,7 @@ class AccessLog:
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt as the access line tells it: where, how it ended, how many milliseconds it
+    """One attempt as the access line shows it: where, how it ended, how many milliseconds it
     took. ``code`` is absent where it went well, ``status`` where no answer came."""
 
     backend: str

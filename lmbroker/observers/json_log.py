@@ -45,9 +45,11 @@ HEAD = frozenset(Line.__struct_fields__)
 class Stream(Protocol):
     """Takes text."""
 
-    def write(self, text: str, /) -> object: ...
+    def write(self, text: str, /) -> object:
+        """Write text."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Send on what was written."""
 
 
 @implementer(ILogObserver)
@@ -68,15 +70,18 @@ class JSONLog:
 
     @property
     def level(self) -> str:
+        """Return the least level that is written."""
         return self._level
 
     @level.setter
     def level(self, name: str) -> None:
+        """Write only events of at least this level from now on."""
         self._level = name
         self._threshold = _LEVELS[name]
         self._told = {each for each, level in _LEVELS.items() if level >= self._threshold}
 
     def __call__(self, event: Any) -> None:
+        """Write one event of Twisted's log, if its level is high enough."""
         level = event.get("log_level") or LogLevel.info
         if level is LogLevel.info and event.get("log_namespace", "").startswith("twisted."):
             # Factories that start and stop, once per connection.
@@ -103,8 +108,10 @@ class JSONLog:
         self._write(_encode(line) + b"\n")
 
     def write_lines(self, lines: Sequence[Line]) -> None:
-        """Write lines past Twisted's log, whose ways cost more than all the rest of a line that
-        is written with every call, and at once: so does a write."""
+        """Write lines together, without Twisted's log.
+
+        An event of Twisted's log costs more than all the rest of a line that each call writes.
+        """
         now = self._rfc3339(time.time())
         written = []
         for line in lines:

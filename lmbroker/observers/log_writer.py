@@ -1,4 +1,4 @@
-"""Writes the log from a thread of its own, so that a place that takes nothing stops nothing else.
+"""Writes the log from a thread of its own, so that a blocked file stops nothing else.
 
 A terminal on which somebody has pressed Ctrl-S, or a pipe whose reader stands still, makes a write
 wait. Here only the thread waits. What comes meanwhile is kept up to a bound, then dropped and
@@ -32,7 +32,8 @@ LAST_SECONDS = 1.0
 class Sink(Protocol):
     """Where whole lines go. May wait as long as it likes; raises OSError where they are lost."""
 
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: bytes, /) -> object:
+        """Write whole lines."""
 
 
 class LogWriter:

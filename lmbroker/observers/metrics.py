@@ -155,15 +155,19 @@ class Metrics:
         self._offloaded.labels(how).inc()
 
     def opened(self, record: Record) -> None:
+        """Count one more call in flight."""
         self._in_flight.inc()
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
+        """Count one ended attempt."""
         self.ended((attempt,), ())
 
     def closed(self, record: Record) -> None:
+        """Count one ended call."""
         self.ended((), (record,))
 
     def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
+        """Count ended attempts and ended calls."""
         self._in_flight.dec(len(records))
         counts: dict[Counter, int] = collections.defaultdict(int)
         for attempt in attempts:

@@ -1,5 +1,8 @@
 """The table of legal event orders, and its checker (translation.md 4.2).
 
+The broker itself does not use it: our tests check every stream with it, and so may the tests of
+programs that embed LMBroker.
+
 The law of the three streams::
 
     anthropic   message_start
@@ -173,6 +176,7 @@ class AnthropicChecker(Checker[Frame]):
         }
 
     def feed(self, frame: Frame, /) -> None:
+        """Check the next item of the stream. Raises GrammarError."""
         if frame.data is None:
             self.state = self._next("comment")
             return
@@ -259,6 +263,7 @@ class OpenAIChecker(Checker[Frame]):
         self._choices: dict[int, _Choice] = {}
 
     def feed(self, frame: Frame, /) -> None:
+        """Check the next item of the stream. Raises GrammarError."""
         _require(frame.event == "", "no event has an event: line")
         if frame.data is None:
             self.state = self._next("comment")
@@ -375,6 +380,7 @@ class EventChecker(Checker[StreamEvent]):
         self._signed = False
 
     def feed(self, event: StreamEvent, /) -> None:
+        """Check the next item of the stream. Raises GrammarError."""
         symbol = type(event).__name__
         after = self._next("error" if symbol == "Error" else symbol)
         if isinstance(event, PartStart):

@@ -50,14 +50,17 @@ class Play:
             self._go()
 
     def pauseProducing(self) -> None:
+        """Send nothing until resumed."""
         self._paused = True
 
     def resumeProducing(self) -> None:
+        """Go on sending."""
         self._paused = False
         if self._timer is None:
             self._go()
 
     def stopProducing(self) -> None:
+        """Send nothing more: the client has left."""
         self._paused = True
 
     def _go(self) -> None:

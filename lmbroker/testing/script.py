@@ -33,6 +33,7 @@ class Said:
 
     @property
     def text(self) -> str:
+        """Return the whole text of the answer."""
         return "".join(self.pieces)
 
 

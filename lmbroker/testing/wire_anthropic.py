@@ -43,6 +43,7 @@ class Anthropic:
         self._identity = identity
 
     def whole(self, ask: Ask, said: Said) -> JSON:
+        """Return the answer as one JSON body."""
         blocks: list[JSON] = []
         if ask.reasoning:
             thinking = said.thinking if ask.shows_reasoning else ""
@@ -56,6 +57,7 @@ class Anthropic:
         return self._message(ask, blocks, said, _usage(said) | {"service_tier": "standard"})
 
     def events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        """Yield the events of a streamed answer, as bytes."""
         usage = _usage(said) | {"output_tokens": 1, "service_tier": "standard"}
         usage.pop("output_tokens_details", None)
         yield _event("message_start", message=self._message(ask, [], None, usage))
@@ -77,6 +79,7 @@ class Anthropic:
         yield _event("message_stop")
 
     def error(self, status: int, message: str) -> JSON:
+        """Return the body of an error with an HTTP status."""
         general = "api_error" if status >= 500 else "invalid_request_error"
         return {
             "type": "error",
@@ -85,12 +88,15 @@ class Anthropic:
         }
 
     def error_event(self, message: str) -> bytes:
+        """Return an error that stands inside a stream."""
         return _event("error", error=self.error(529, message)["error"])
 
     def garbage(self) -> bytes:
+        """Return an event that is cut off in its JSON."""
         return b'event: content_block_delta\ndata: {"type":"content_block_\n\n'
 
     def models(self, names: tuple[str, ...]) -> JSON:
+        """Return the list of models."""
         return {
             "data": [self.model(name) for name in names],
             "has_more": False,
@@ -99,6 +105,7 @@ class Anthropic:
         }
 
     def model(self, name: str) -> JSON:
+        """Return the entry of one model."""
         return {
             "type": "model",
             "id": name,

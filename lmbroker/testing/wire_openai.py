@@ -46,6 +46,7 @@ class OpenAI:
         self._now = now
 
     def whole(self, ask: Ask, said: Said) -> JSON:
+        """Return the answer as one JSON body."""
         message: JSON = {
             "role": "assistant",
             "content": None if said.calls else said.text,
@@ -72,6 +73,7 @@ class OpenAI:
         }
 
     def events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        """Yield the events of a streamed answer, as bytes."""
         content = None if said.calls else ""
         yield self._chunk(ask, {"role": "assistant", "content": content, "refusal": None})
         for piece in chunks(said.thinking):
@@ -101,6 +103,7 @@ class OpenAI:
         return {**head, "choices": [choice], "usage": _usage(said)}
 
     def completion_events(self, ask: Ask, said: Said) -> Iterator[bytes]:
+        """Yield the events of a streamed answer to a prompt of the older operation."""
         head = self._head(ask, "text_completion")
         for piece in said.pieces:
             yield _data({**head, "choices": [self._text_choice(piece, None)]})
@@ -113,20 +116,25 @@ class OpenAI:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
 
     def error(self, status: int, message: str) -> JSON:
+        """Return the body of an error with an HTTP status."""
         general = ("server_error" if status >= 500 else "invalid_request_error", None)
         kind, code = ERRORS.get(status, general)
         return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
     def error_event(self, message: str) -> bytes:
+        """Return an error that stands inside a stream."""
         return _data(self.error(529, message))
 
     def garbage(self) -> bytes:
+        """Return an event that is cut off in its JSON."""
         return b'data: {"id":"chatcmpl-\n\n'
 
     def models(self, names: tuple[str, ...]) -> JSON:
+        """Return the list of models."""
         return {"object": "list", "data": [self.model(name) for name in names]}
 
     def model(self, name: str) -> JSON:
+        """Return the entry of one model."""
         return {"id": name, "object": "model", "created": self._now, "owned_by": "practice"}
 
     def _head(self, ask: Ask, kind: str) -> JSON:

@@ -41,6 +41,7 @@ class Accepting(service.Service):
         self._acceptor: _Acceptor | None = None
 
     def privilegedStartService(self) -> None:
+        """Listen, and accept from now on."""
         found: list[Any] = []
         self._endpoint.listen(ServerFactory()).addBoth(found.append)
         [port] = found
@@ -52,11 +53,13 @@ class Accepting(service.Service):
         self._acceptor = _Acceptor(port, self._name, self._reactor, self._hand, self._shortage)
 
     def startService(self) -> None:
+        """Listen unless that was done before."""
         super().startService()
         if self._port is None:
             self.privilegedStartService()
 
     def stopService(self) -> Any:
+        """Accept nothing more and close the port."""
         super().stopService()
         if self._acceptor is not None:
             self._acceptor.stop()
@@ -87,15 +90,19 @@ class _Acceptor:
         reactor.addReader(self)
 
     def fileno(self) -> int:
+        """Return the descriptor of the listening socket."""
         return int(self._socket.fileno())
 
     def logPrefix(self) -> str:
+        """Return the endpoint, which names the socket in Twisted's log."""
         return self._name
 
     def connectionLost(self, reason: Any) -> None:
+        """Accept nothing more: the socket is closed."""
         self.stop()
 
     def doRead(self) -> None:
+        """Accept the connections that wait, up to a bound, and hand them over."""
         for _ in range(AT_ONCE):
             if self._kept is not None:
                 return
@@ -125,6 +132,7 @@ class _Acceptor:
             self._retry = self._reactor.callLater(PAUSE_SECONDS, self.go_on)
 
     def go_on(self) -> None:
+        """Accept again, and offer the kept connection first."""
         if self._stopped:
             return
         self._reactor.addReader(self)

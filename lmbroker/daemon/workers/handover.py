@@ -60,6 +60,7 @@ class Handover:
             worker.send("commit")
 
     def abort(self) -> None:
+        """Let all workers that were asked forget the configuration."""
         for worker in self._asked:
             worker.send("abort")
 

@@ -16,9 +16,11 @@ class Log(Protocol):
     """Where the parent's log goes, and with it that of the workers."""
 
     @property
-    def descriptor(self) -> int: ...
+    def descriptor(self) -> int:
+        """Return the descriptor of the open log."""
 
-    def share(self, lock: str) -> None: ...
+    def share(self, lock: str) -> None:
+        """Let other processes write to the same log; ``lock`` is the path of their lock."""
 
 
 class Lines:
@@ -43,6 +45,7 @@ class Lines:
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
+        """Write whole lines; waits while others write."""
         if self._lock is None:
             self._write(data)
             return
@@ -90,6 +93,7 @@ class SharedFile(LogFile):
             os.close(self._kept.popleft())
 
     def rotate(self) -> None:
+        """Begin a new file, and call ``begun`` with its descriptor."""
         super().rotate()
         if self.begun is not None:
             self.begun(self.descriptor)

@@ -91,6 +91,7 @@ class ParentService(service.MultiService):
         return Accepting(endpoint, self._reactor, self._hand, self._shortage)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join the application, and give it our log observer."""
         super().setServiceParent(parent)
         if self._observer is not None:
             # twistd takes its log observer from the application.
@@ -99,6 +100,7 @@ class ParentService(service.MultiService):
     # Starting.
 
     def privilegedStartService(self) -> None:
+        """Take SIGHUP and listen. Raises CannotListen."""
         # First of all: without a handler the signal ends the process.
         self._on_signal(signal.SIGHUP, self.reload)
         service.Service.privilegedStartService(self)
@@ -111,6 +113,7 @@ class ParentService(service.MultiService):
             raise
 
     def startService(self) -> None:
+        """Make the tally and share the log; the workers start once the reactor runs."""
         super().startService()
         # Here, not before: twistd has changed the user that it was told to be.
         try:
@@ -323,6 +326,7 @@ class ParentService(service.MultiService):
     # Stopping.
 
     def stopService(self) -> "Deferred[None]":
+        """Drain all workers; the Deferred fires when they have ended."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

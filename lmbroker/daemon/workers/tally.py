@@ -60,10 +60,12 @@ class Tally:
         os.rename(path + ".new", path)
 
     def remove(self) -> None:
+        """Delete the folder and its files."""
         remove(self.folder)
 
 
 def remove(folder: str) -> None:
+    """Delete the folder and its files."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -97,9 +99,11 @@ class Processes(Collector):
         registry.register(self)
 
     def describe(self) -> list[Metric]:
+        """Return no metrics ahead of a collection."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the process metrics, summed over all processes."""
         parent, *workers = self._pids()
         # One that ends meanwhile must be counted once: among the living or among the dead.
         ended = -1.0

@@ -62,6 +62,7 @@ class Worker:
         self._broker: BrokerService | None = None
 
     def run(self) -> None:
+        """Run the reactor until the worker has drained."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
         self._reactor.callWhenRunning(self._begin)
@@ -203,15 +204,18 @@ class _Door(service.Service):
         self._factory = factory
 
     def privilegedStartService(self) -> None:
+        """Take the connections of the endpoint."""
         super().privilegedStartService()
         self._factories[self._endpoint] = self._factory
 
     def startService(self) -> None:
+        """Take the connections of the endpoint unless that was done before."""
         super().startService()
         if self._endpoint not in self._factories:
             self.privilegedStartService()
 
     def stopService(self) -> None:
+        """Take no more connections of the endpoint."""
         super().stopService()
         # The endpoint may be another's by now.
         if self._factories.get(self._endpoint) is self._factory:

@@ -38,15 +38,20 @@ class Parent(Protocol):
     stream: Log | None
     tally: Tally
 
-    def beginning(self, number: int) -> Beginning: ...
+    def beginning(self, number: int) -> Beginning:
+        """Return the first message for the worker of a number."""
 
-    def began(self) -> None: ...
+    def began(self) -> None:
+        """Note that a worker's process has started."""
 
-    def serves(self) -> None: ...
+    def serves(self) -> None:
+        """Note that a worker takes connections."""
 
-    def answered(self, worker: "WorkerHandle", problem: str) -> None: ...
+    def answered(self, worker: "WorkerHandle", problem: str) -> None:
+        """Note that a worker has prepared a configuration, or why it cannot."""
 
-    def ended(self, worker: "WorkerHandle", how: str, problem: str) -> None: ...
+    def ended(self, worker: "WorkerHandle", how: str, problem: str) -> None:
+        """Note that a worker's process has ended, how, and by which problem of its own."""
 
 
 class WorkerHandle(ProcessProtocol):
@@ -139,6 +144,7 @@ class WorkerHandle(ProcessProtocol):
         self.send("drain")
 
     def kill(self) -> None:
+        """Kill the process at once."""
         self._process.signalProcess("KILL")
 
     # From the worker.
@@ -168,6 +174,7 @@ class WorkerHandle(ProcessProtocol):
             self._line = None
 
     def processEnded(self, reason: Any) -> None:
+        """Close the line, and report the end to the parent."""
         if self._line is not None:
             # Its last words may still be on the line.
             self._line.doRead()
