@@ -89,8 +89,7 @@ class Line:
         return self._sent(_encode(Message(kind, text)), file)
 
     def _sent(self, data: bytes, file: int | None) -> bool:
-        """Send ``data``; returns whether it was sent. Of a process that has ended the owner hears by
-        its ``gone``."""
+        """Send ``data``; returns whether it was sent. ``gone`` reports a process that has ended."""
         try:
             socket.send_fds(self._end, [data], [] if file is None else [file])
         except OSError as error:

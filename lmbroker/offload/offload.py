@@ -72,7 +72,8 @@ class Terms(msgspec.Struct, frozen=True):
 class Offload:
     """Gives jobs to helper processes, which are started for the first job. ``limits`` returns the
     limits that hold now. Where no process can be started, this process does the work. ``ended``
-    is called with how each job ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left`` or ``full``."""
+    is called with how each job ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left``
+    or ``full``."""
 
     log = Logger()
 

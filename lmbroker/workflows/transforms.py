@@ -52,7 +52,8 @@ class TranslatedStream:
     """Backend dialect -> events -> client dialect.
 
     ``estimate_input`` counts the request's tokens; it is called where the backend does not report
-    them at once, and where its answer is not whole. ``secrets`` are masked in the backend's error. ``losses`` gets what decoder and encoder report as lost.
+    them at once, and where its answer is not whole. ``secrets`` are masked in the backend's error.
+    ``losses`` gets what decoder and encoder report as lost.
     ``longest``: most bytes of an event.
     """
 

@@ -5,8 +5,7 @@ A chunk may carry pieces of several parts, in any order; events carry one part a
 pieces are put into a queue of parts. The first part of the queue is live: its events are emitted as
 its pieces arrive. It is closed when it is complete and other parts wait behind it; a call is
 complete when its arguments are one whole JSON object. Calls that come one after the other are thus
-streamed, interleaved calls are put in sequence, and text never lands inside a call. Arguments are
-text here: an encoder that needs an object checks them.
+streamed, interleaved calls are put in sequence, and text never lands inside a call.
 """
 
 from collections import deque
