@@ -25,7 +25,7 @@ from lmbroker.daemon.workers.beginning import read, write
 from lmbroker.daemon.workers.handover import Handover
 from lmbroker.daemon.workers.log import Lines, SharedFile
 from lmbroker.daemon.workers.tally import KINDS, Tally, merged
-from lmbroker.daemon.workers.worker import Worker, _Door
+from lmbroker.daemon.workers.worker import Worker, _EndpointService
 from lmbroker.daemon.workers.worker_handle import WorkerHandle
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.observers.metrics import Metrics, Refusals
@@ -358,7 +358,7 @@ def test_a_worker_keeps_its_log_where_no_new_one_came(tmp_path):
 
 def test_a_door_that_goes_leaves_its_successors_open():
     factories = {}
-    first, second = (_Door(factories, "tcp:1", object()) for _ in range(2))
+    first, second = (_EndpointService(factories, "tcp:1", object()) for _ in range(2))
     for door in (first, second):
         door.startService()
         door.privilegedStartService()

@@ -80,7 +80,7 @@ class Worker:
                 self._reactor,
                 self._observer,
                 self._source.config,
-                Surroundings(self._door, tally.merged(self._folder), led=True),
+                Surroundings(self._listen, tally.merged(self._folder), led=True),
             )
             broker.privilegedStartService()
             broker.startService()
@@ -92,11 +92,11 @@ class Worker:
         self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
         self._line.send("serving")
 
-    def _door(
+    def _listen(
         self, endpoint: str, factory: Any, reactor: Any, shortage: Shortage
     ) -> service.IService:
         """An endpoint at which the parent listens for us."""
-        return _Door(self._factories, endpoint, _wrapped(endpoint, factory))
+        return _EndpointService(self._factories, endpoint, _wrapped(endpoint, factory))
 
     # The line.
 
@@ -195,7 +195,7 @@ class Worker:
             self._reactor.stop()
 
 
-class _Door(service.Service):
+class _EndpointService(service.Service):
     """While it runs, connections that came to ``endpoint`` are ``factory``'s."""
 
     def __init__(self, factories: dict[str, Any], endpoint: str, factory: Any) -> None:
