@@ -55,6 +55,7 @@ ELSEWHERE = {
         "translation.unified.image_size": "test_counting",
         "workflows.embeddings": "test_openai_embeddings",
         "workflows.fitting": "test_fitting_reports",
+        "translation.model_lists": "test_models",
         "workflows.model_list": "test_models",
         "workflows.passthrough": "test_transforms",
         "workflows.repairs": "test_repairs test_wordings",

@@ -42,7 +42,10 @@ WITHOUT_TWISTED = (GROUND, "translation", "routing", "config", "workflows")
 PURE = (GROUND, "translation", "routing", "workflows")
 """Layers that read no clock, no environment and nothing random: they are given such things."""
 
-GIVEN_TIMES = {"lmbroker.workflows.model_list", "lmbroker.translation.rate_limit_headers"}
+GIVEN_TIMES = {
+    "lmbroker.translation.dialects.anthropic_messages.models",
+    "lmbroker.translation.dialects.anthropic_messages.rate_limits",
+}
 """Pure modules that read and write times that they are given, for which ``time`` and ``datetime``
 are fine."""
 

@@ -37,6 +37,7 @@ from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.rate_limits import duration
 from lmbroker.translation.losses import Losses, located
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared import media, names
@@ -287,7 +288,7 @@ def bytewise(text: Callable[[int], str], n: int) -> Action:
         sse.last_words(raw)
         list(sse.split(raw))
         profile("openai", said)
-        rate_limit_headers.duration(said)
+        duration(said)
         sse.encode_event("e", raw)
         sse.encode_data(raw)
         headers.identity(
@@ -389,7 +390,8 @@ def listed(n: int) -> Action:
             quietly(model_list.decode, body, dialect)
             list(listed_limits.limits(body))
             for other in DIALECTS:
-                rate_limit_headers.for_client(given, dialect, other, expose_limits=True, now=1.0)
+                sides = (ADAPTERS[name].facts.rate_limits for name in (dialect, other))
+                rate_limit_headers.for_client(given, *sides, expose_limits=True, now=1.0)
             call = Call(
                 id="r", operation="chat", dialect=dialect, asked="m", body=b"{}", headers=named
             )
@@ -643,7 +645,7 @@ SMALL = frozenset(
         "translation.dialects.openai_chat.encode_controls.encode_tier",
         "translation.dialects.openai_chat.ending.encode_tier",
         "translation.profiles.lookup.told",
-        "translation.rate_limit_headers.duration_text",
+        "translation.dialects.openai_chat.rate_limits.duration_text",
         "translation.refusals.context_overflow.told_apart",
         "translation.refusals.wordings.any_of",
         "translation.shared.call_ids.told_apart",

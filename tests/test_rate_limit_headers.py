@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.translation.rate_limit_headers import duration, duration_text, for_client
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_chat.rate_limits import duration, duration_text
+from lmbroker.translation.rate_limit_headers import for_client
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC).timestamp()
 
@@ -39,8 +41,13 @@ OPENAI = {
 }
 
 
+def limits(headers, backend, client, now=NOW, *, expose_limits):
+    sides = (ADAPTERS[name].facts.rate_limits for name in (backend, client))
+    return for_client(headers, *sides, expose_limits=expose_limits, now=now)
+
+
 def shown(headers, backend, client, now=NOW):
-    return dict(for_client(headers, backend, client, expose_limits=True, now=now))
+    return dict(limits(headers, backend, client, now, expose_limits=True))
 
 
 def test_case_91_anthropics_limits_for_an_openai_client():
@@ -76,7 +83,7 @@ def test_case_91_input_tokens_stand_in_where_tokens_are_not_counted_together():
 @pytest.mark.parametrize("client", ["openai", "anthropic"])
 @pytest.mark.parametrize(("headers", "backend"), [(ANTHROPIC, "anthropic"), (OPENAI, "openai")])
 def test_case_91_limits_are_hidden_unless_the_alias_shows_them(headers, backend, client):
-    assert for_client(headers, backend, client, expose_limits=False, now=NOW) == ()
+    assert limits(headers, backend, client, expose_limits=False) == ()
 
 
 def test_case_91_in_one_dialect_limits_pass_as_they_are():

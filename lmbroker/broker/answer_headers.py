@@ -39,8 +39,8 @@ def limit_headers(
     """The backend's rate limits, as far as clients of ``alias`` may see them."""
     limits = rate_limit_headers.for_client(
         answer.headers,
-        target.backend.dialect,
-        call.dialect,
+        ADAPTERS[target.backend.dialect].facts.rate_limits,
+        ADAPTERS[call.dialect].facts.rate_limits,
         expose_limits=alias.expose_limits,
         now=now,
     )

@@ -1,9 +1,6 @@
-"""``GET /v1/models``, asked by clients and of backends: one body that both official SDKs read
-(translation.md 7.1). Pure."""
+"""The list of models, for clients and of backends (translation.md 7.1). Pure."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -11,42 +8,62 @@ import msgspec
 from lmbroker import envelope, headers
 from lmbroker.call import Alias, Caller, Dialect, Target
 from lmbroker.errors import Refused
+from lmbroker.json_text import JSON
 from lmbroker.routing.aliases import ANY, Aliases, Route, asked_for, keeps_names, named
 from lmbroker.routing.keys import may_use
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.model_lists import ModelListFacts, ShownModel, read_list
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows.contract import Outbound
 
+PATH = "/v1/models"
+"""The path on which the clients of most dialects ask for models."""
+
 MAX_LIMIT = 1000
+"""Most models of one page."""
 
 
-def entry(alias: Alias, created: int) -> dict[str, Any]:
-    """One model, in both dialects at once. ``created`` is in unix seconds; the limits, in
-    tokens, are those that the profile of the alias's first target knows."""
+def list_paths() -> tuple[str, ...]:
+    """The paths on which clients of all dialects ask for models."""
+    return tuple(dict.fromkeys(each.facts.models.client_path for each in ADAPTERS.values()))
+
+
+def _shown_on(path: str) -> list[ModelListFacts]:
+    """How the dialects whose clients ask for models on ``path`` list them."""
+    every = (adapter.facts.models for adapter in ADAPTERS.values())
+    return [facts for facts in every if facts.client_path == path]
+
+
+def entry(alias: Alias, created: int, path: str = PATH) -> JSON:
+    """One model, in all dialects at once whose clients ask for models on ``path``.
+
+    ``created`` is in unix seconds; the limits are those that the profile of the alias's first
+    target knows.
+    """
+    return _entry(_shown(alias, created), _shown_on(path))
+
+
+def _shown(alias: Alias, created: int) -> ShownModel:
     target = alias.targets[0]
     backend = target.backend
     known = profile(backend.dialect, target.model, alias.overrides(target), host=backend.host)
-    return {
-        "id": alias.name,
-        "object": "model",
-        "created": created,
-        "owned_by": "lmbroker",
-        "type": "model",
-        "display_name": alias.name,
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created)),
-        "lifecycle": "active",
-        "max_input_tokens": known.context,
-        "max_tokens": known.max_output,
-        "capabilities": None,
-        "line": None,
-        "deprecated_at": None,
-        "retires_at": None,
-    }
+    return ShownModel(
+        name=alias.name, created=created, context=known.context, max_output=known.max_output
+    )
 
 
-def page(aliases: Mapping[str, Alias], created: int, query: Mapping[str, str]) -> dict[str, Any]:
-    """The list of models, in the order of ``aliases``; ``query`` may hold ``limit`` (1..1000),
-    ``after_id`` and ``before_id``.
+def _entry(model: ShownModel, dialects: Sequence[ModelListFacts]) -> JSON:
+    fields: JSON = {}
+    for facts in dialects:
+        fields |= facts.entry(model)
+    return fields
+
+
+def page(
+    aliases: Mapping[str, Alias], created: int, query: Mapping[str, str], path: str = PATH
+) -> JSON:
+    """A page of the list of models, in the order of ``aliases``; ``query`` may hold ``limit``
+    (1..1000), ``after_id`` and ``before_id``.
 
     Raises Refused for a limit that is none.
     """
@@ -66,45 +83,33 @@ def page(aliases: Mapping[str, Alias], created: int, query: Mapping[str, str]) -
                 code="invalid_value",
             )
         limit = int(text[:5])
-    shown = chosen[:limit]
-    return {
-        "object": "list",
-        "data": [entry(aliases[name], created) for name in shown],
-        "has_more": len(chosen) > len(shown),
-        "first_id": shown[0] if shown else None,
-        "last_id": shown[-1] if shown else None,
-    }
+    shown = [_shown(aliases[name], created) for name in chosen[:limit]]
+    dialects = _shown_on(path)
+    entries = [_entry(model, dialects) for model in shown]
+    fields: JSON = {}
+    for facts in dialects:
+        fields |= facts.page(shown, len(chosen) > len(shown))
+        fields.setdefault(facts.key, entries)
+    return fields
 
 
 # What backends list.
 
 MODELS_OF_A_BACKEND = 2000
-"""So many of them are known, the first ones."""
+"""Most models of a backend that are known: the first ones of its list."""
 
 _NOT_THERE = frozenset({"not_found", "model_not_found", "404"})
 """Words in ``fallback_on`` with which a model that one target lacks is asked of the next."""
 
 
-class _Model(msgspec.Struct):
-    id: str = ""
-
-
-class _Page(msgspec.Struct):
-    data: list[_Model]
-    has_more: bool | None = False
-    last_id: str | None = None
-
-
-_PAGE = msgspec.json.Decoder(_Page | list[_Model])
-
-
 def request(dialect: Dialect, after: str = "") -> Outbound:
-    """What asks a backend for its models; ``after`` is the last one of the page before. OpenAI's
-    list has no pages."""
+    """The request that asks a backend for its models; ``after`` is the last one of the page before,
+    "" for the first page."""
     facts = ADAPTERS[dialect].facts
-    query = f"limit={MAX_LIMIT}" if dialect == "anthropic" else ""
-    if after:
-        query += f"&after_id={quote(after, safe='')}"
+    asking = facts.models
+    query = asking.query
+    if after and asking.after:
+        query += f"&{asking.after}={quote(after, safe='')}"
     return Outbound(
         method="GET",
         path=facts.paths["models"],
@@ -114,17 +119,11 @@ def request(dialect: Dialect, after: str = "") -> Outbound:
 
 
 def decode(body: bytes, dialect: Dialect) -> tuple[tuple[str, ...], str]:
-    """The models that a backend lists and that may be asked for; and, where there is a next page,
-    the last one of this. Raises ValueError for what is no list."""
-    try:
-        page = _PAGE.decode(body)
-    except envelope.JSON_ERRORS:
-        raise ValueError("no list of models") from None
-    if isinstance(page, list):
-        page = _Page(data=page)
-    names = tuple(each.id for each in page.data if envelope.can_be_asked_for(each.id))
-    more = dialect == "anthropic" and page.has_more
-    return names, (page.last_id or "") if more else ""
+    """The models that a backend lists and that clients may ask for; and, where a further page
+    follows, the last model of this one. Raises ValueError for a body that is no list."""
+    facts = ADAPTERS[dialect].facts.models
+    names, last = (facts.read or read_list)(body)
+    return tuple(filter(envelope.can_be_asked_for, names)), last if facts.after else ""
 
 
 def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:

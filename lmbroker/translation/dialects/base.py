@@ -16,7 +16,9 @@ from lmbroker.headers import HeaderFacts
 from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses, Losses
+from lmbroker.translation.model_lists import ModelListFacts
 from lmbroker.translation.profiles.profile import Profile, ProfileTable
+from lmbroker.translation.rate_limit_headers import RateLimitFacts
 from lmbroker.translation.unified.request import Request
 from lmbroker.translation.unified.response import Response
 from lmbroker.translation.unified.stream import StreamEvent
@@ -33,6 +35,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The operations that backends of the dialect have, each with its path below the API root."""
     headers: HeaderFacts
     """The headers that it has of its own."""
+    models: ModelListFacts
+    """How it lists models."""
+    rate_limits: RateLimitFacts
+    """How it tells rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
 

@@ -2,6 +2,8 @@
 
 from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES, UNKNOWN
 from lmbroker.translation.dialects.anthropic_messages.headers import HEADERS
+from lmbroker.translation.dialects.anthropic_messages.models import MODELS
+from lmbroker.translation.dialects.anthropic_messages.rate_limits import RATE_LIMITS
 from lmbroker.translation.dialects.base import Facts
 from lmbroker.translation.profiles.profile import ProfileTable
 
@@ -13,5 +15,7 @@ FACTS = Facts(
         "models": "/models",
     },
     headers=HEADERS,
+    models=MODELS,
+    rate_limits=RATE_LIMITS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
 )

@@ -1,0 +1,24 @@
+"""Lists of models in the OpenAI dialect (translation.md 7.1)."""
+
+from collections.abc import Sequence
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.model_lists import ModelListFacts, ShownModel
+
+
+def entry(model: ShownModel) -> JSON:
+    """The fields of one model."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "lmbroker",
+    }
+
+
+def page(models: Sequence[ShownModel], more: bool) -> JSON:
+    """The fields of a list besides its models; it has no pages."""
+    return {"object": "list"}
+
+
+MODELS = ModelListFacts(entry=entry, page=page)
