@@ -1,5 +1,4 @@
-"""OpenAI chunks -> stream events (translation.md 4.4). One decoder for every backend that speaks
-this dialect, exactly or nearly.
+"""OpenAI chunks -> stream events, for all backends of the dialect (translation.md 4.4).
 
 A chunk may carry pieces of several parts, in any order; events carry one part after the other. So
 pieces are put into a queue of parts. The first part of the queue is live: its events are emitted as
