@@ -1,8 +1,8 @@
-"""The backends' door: one HTTP request to one backend, over treq.
+"""Sends one HTTP request to one backend, over treq.
 
-No redirects, no cookies, no compression, a connection that can be aborted in every phase, one
-retry for a kept-alive connection that had died, and who cancelled a request is known
-(reliability.md A2, A4, A5, A9).
+There are no redirects, no cookies and no compression. A request can be aborted in every phase. It
+is sent a second time where a kept-alive connection had died before the backend saw it. It is known
+whether a request was cancelled or failed (reliability.md A2, A4, A5, A9).
 """
 
 import re
@@ -14,6 +14,7 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as OpenSSLError
 from treq.client import HTTPClient
 from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
@@ -22,6 +23,7 @@ from twisted.web.iweb import IResponse
 
 from lmbroker.backends.client.agent import Exchange, LeanClient
 from lmbroker.backends.client.failures import StaleConnection, classified, reason_of, unreachable
+from lmbroker.backends.client.response import BackendResponse, Response, TwistedResponse
 from lmbroker.backends.concurrency_limit import ConcurrencyLimit
 from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints, Policy
 from lmbroker.backends.deadlines import Deadlines
@@ -46,7 +48,7 @@ SHORTAGE_LOG_SECONDS = 60.0
 
 SECURE = "secure connection"
 THROUGH_PROXY = "way through the proxy"
-"""What there is none of, in the log."""
+"""What could not be had, in log lines."""
 
 _KEY_REFUSED = frozenset({401, 403})
 
@@ -56,22 +58,19 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 class BackendAnswer:
     """A backend's status and headers; its body is still to come.
 
-    ``headers`` have lower-case names and the first value of each.
+    ``status`` is the HTTP status, ``headers`` holds the first value of each header by its name in
+    lower case, ``content_type`` is the media type without parameters, in lower case.
     """
 
     def __init__(
-        self, response: IResponse, exchange: Exchange, clock: Any, timeouts: Timeouts
+        self,
+        response: BackendResponse,
+        exchange: Exchange,
+        clock: IReactorTime,
+        timeouts: Timeouts,
     ) -> None:
         self.status: int = response.code
-        headers: Any = response.headers
-        # Our own client has them at hand.
-        fields: Mapping[str, str] | None = getattr(headers, "fields", None)
-        if fields is None:
-            fields = {
-                name.decode("ascii").lower(): values[0].decode("latin-1")
-                for name, values in headers.getAllRawHeaders()
-            }
-        self.headers = fields
+        self.headers = response.fields
         self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._response = response
         self._exchange = exchange
@@ -79,25 +78,26 @@ class BackendAnswer:
         self._timeouts = timeouts
         self._release: Callable[[], None] | None = None
         self.memory: MemoryShare | None = None
-        """The share that the body has of its room, for as long as somebody keeps this."""
+        """The memory that the collected body takes, for as long as a reference to this is kept."""
 
     def keep_slot(self, release: Callable[[], None]) -> None:
-        """``release`` gives the call's place at the backend back; it is called once it is over."""
+        """Keep the call's slot at the backend, until ``release`` is called at its end."""
         self._release = release
 
     def finished(self) -> None:
-        """The backend is done with this call. Told by whoever reads the body, when it ends."""
+        """Release the slot: the backend is done with this call. The reader of the body calls this
+        at its end."""
         if self._release is not None:
             self.release_slot()
 
     def release_slot(self) -> None:
-        """The answer is whole, though its body may go on: another call may have its place."""
+        """Release the slot: the answer is whole, though its body may go on."""
         release, self._release = self._release, None
         if release is not None:
             release()
 
     def deliver(self, protocol: TwistedProtocol) -> None:
-        """Give the body to ``protocol``, chunk by chunk."""
+        """Give the body to ``protocol``, in pieces as they come."""
         self._response.deliverBody(protocol)
 
     def abort(self) -> None:
@@ -106,11 +106,12 @@ class BackendAnswer:
         self.finished()
 
     async def body(self, limit: int = UNARY_LIMIT, memory: AnswerMemory | None = None) -> bytes:
-        """The whole body. Raises Broken (cut, above ``limit`` bytes), TimedOut, or Full where there
-        is no ``room``; what is taken of it is ``self.memory``."""
-        # Our own client has most of them at hand.
-        take = getattr(self._response, "whole", None)
-        body: bytes | None = take() if take is not None else None
+        """The whole body, of at most ``limit`` bytes.
+
+        Raises Broken where it is cut or longer, TimedOut, or Refused where all answers together
+        would take more than ``memory``; what this one takes of that is ``self.memory``.
+        """
+        body = self._response.whole()
         if body is None:
             collector = Collector(limit, memory)
             self.deliver(collector)
@@ -129,20 +130,23 @@ class BackendAnswer:
 
 
 class Sender(Protocol):
-    """What the broker needs of this door; tests put their own in its place."""
+    """What the broker needs of ``Backends``; tests put their own in its place."""
 
-    async def send(
-        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
-    ) -> BackendAnswer: ...
+    async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+        """Send a call; returns when the response headers have come. Raises AttemptFailed."""
+        ...
 
-    async def get(
-        self, backend: Backend, outbound: Outbound, timeouts: Timeouts
-    ) -> BackendAnswer: ...
+    async def get(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
+        """Send a GET that is no call, and takes no slot. Raises AttemptFailed."""
+        ...
 
 
 class Backends:
-    """Sends to backends. One per process: the connection pool lives here. ``dropped`` is told of
-    connections that were given up."""
+    """Sends requests to backends, and holds the connection pool: there is one in a process.
+
+    ``policy`` is the ``IPolicyForHTTPS`` of backends that have none of their own. ``dropped`` is
+    called for connections that were given up.
+    """
 
     log = Logger()
 
@@ -160,11 +164,11 @@ class Backends:
         self._key_files = KeyFiles(reactor)
         self._limits: dict[tuple[Any, ...], ConcurrencyLimit] = {}
         self._deadlines: dict[float, Deadlines] = {}
-        self._no_way: dict[str, str] = {}
-        self._told_short: float | None = None
+        self._last_reasons: dict[str, str] = {}
+        self._shortage_logged_at: float | None = None
 
     def close(self) -> "defer.Deferred[None]":
-        """Close the idle connections."""
+        """Close the idle connections; fires when they are closed."""
         return self._client.close()
 
     def send(
@@ -182,13 +186,13 @@ class Backends:
     def get(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> Coroutine[Any, Any, BackendAnswer]:
-        """GET of a backend, beside its calls: takes no place from them. Raises as ``send``."""
+        """Send a GET that is no call, and takes no slot. Raises as ``send``."""
         return self._keyed(backend, outbound, timeouts)
 
     async def _within_limit(
         self, backend: Backend, limit: int, outbound: Outbound, timeouts: Timeouts
     ) -> BackendAnswer:
-        """With one of the backend's ``limit`` places, from now on until the answer is over."""
+        """Send a call in one of the backend's ``limit`` slots, kept until the answer ends."""
         concurrency = self._limit_of(backend, limit)
         release = concurrency.try_acquire() or await concurrency.acquire()
         try:
@@ -209,7 +213,7 @@ class Backends:
     def _keyed(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> Coroutine[Any, Any, BackendAnswer]:
-        """With the keys that stand in the backend's files now."""
+        """Send a call with the keys that the backend's files hold now."""
         if not backend.key_files:
             return self._send(backend, outbound, timeouts)
         return self._by_files(backend, outbound, timeouts)
@@ -217,8 +221,7 @@ class Backends:
     async def _by_files(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> BackendAnswer:
-        """Where a key is refused and its file holds another one by now, the call is sent once
-        more."""
+        """Send a call, and once more where its key is refused and a file holds another by now."""
         await self._key_files.look(backend)
         keys = [secret.reveal() for secret in backend.key_files]
         answer = await self._send(backend, outbound, timeouts)
@@ -241,7 +244,7 @@ class Backends:
     async def _send(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts, *, fresh: bool = False
     ) -> BackendAnswer:
-        """``fresh``: not over a kept-alive connection; only where one of them had died."""
+        """Send a request; ``fresh``: over a new connection, since a kept-alive one had died."""
         fields = _fields(backend, outbound)
         exchange = self._client.exchange(backend, fields, timeouts.connect, fresh=fresh)
         request = _Client(exchange, NO_COOKIES).request(
@@ -264,40 +267,48 @@ class Backends:
                 raise
             failure = classified(error, late=late, reused=exchange.reused)
             if isinstance(error, ProxyFailed):
-                self._tell_no_way(backend.name, THROUGH_PROXY, error.reason, outbound.method)
+                self._log_no_connection(backend.name, THROUGH_PROXY, error.reason, outbound.method)
             elif isinstance(failure, Unreachable) and failure.phase == "tls":
-                self._tell_no_way(backend.name, SECURE, reason_of(error), outbound.method)
+                self._log_no_connection(backend.name, SECURE, reason_of(error), outbound.method)
             if isinstance(failure, OutOfResources):
                 self._short()
             if fresh or not isinstance(failure, StaleConnection):
                 raise failure from None
         else:
             deadlines.end(request)
-            return BackendAnswer(response, exchange, self._reactor, timeouts)
+            ours = isinstance(response, Response)
+            received = response if ours else TwistedResponse(response)
+            return BackendAnswer(received, exchange, self._reactor, timeouts)
         return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _short(self) -> None:
-        """The system has no descriptors left for us: use those that only wait."""
-        self._client.make_room()
+        """Close idle connections: the system has no more descriptors for this process."""
+        self._client.drop_idle()
         now = self._reactor.seconds()
-        if self._told_short is None or now - self._told_short >= SHORTAGE_LOG_SECONDS:
-            self._told_short = now
+        if (
+            self._shortage_logged_at is None
+            or now - self._shortage_logged_at >= SHORTAGE_LOG_SECONDS
+        ):
+            self._shortage_logged_at = now
             self.log.error("No descriptors are left for connections to backends: calls are refused")
 
-    def _tell_no_way(self, backend: str, kind: str, reason: str, method: str) -> None:
-        """Log it for each call; for what else is asked of a backend only where it is new."""
-        if method == "POST" or self._no_way.get(backend) != reason:
+    def _log_no_connection(self, backend: str, kind: str, reason: str, method: str) -> None:
+        """Log a connection that failed: for each call, and for other requests only a new reason."""
+        if method == "POST" or self._last_reasons.get(backend) != reason:
             self.log.warn(
                 "No {kind} to backend {backend}: {reason}",
                 kind=kind,
                 backend=backend,
                 reason=reason,
             )
-        self._no_way[backend] = reason
+        self._last_reasons[backend] = reason
 
     def _policy(self, backend: Backend) -> Any:
-        """Whom to trust, the system's authorities where ``ca`` names none, and what to show.
-        Raises Unreachable."""
+        """The authorities to trust for ``backend``, and the certificate to show there.
+
+        Without ``ca`` the system's authorities are trusted. Raises Unreachable where a certificate
+        cannot be read.
+        """
         if not backend.ca and not backend.client_cert:
             return self._usual_policy
         trusted = own = None
@@ -319,8 +330,11 @@ class Backends:
 
 
 class _Client(HTTPClient):
-    """treq's client without what a call to a backend has no use for: cookies, for which treq reads
-    each URL once more, redirects, buffering, and reading the URL and the headers anew."""
+    """treq's client without what a call to a backend does not use.
+
+    That is cookies, for which treq parses each URL once more, redirects, buffering, and parsing
+    the URL and the headers anew.
+    """
 
     def request(  # type: ignore[override]
         self, method: str, url: "_Ready", *, headers: Any, data: Body | None
@@ -338,7 +352,7 @@ _DECODERS = [(b"gzip", GzipDecoder)]
 
 
 class _Ready(EncodedURL):
-    """A URL that need not be read again for each request. ``text`` is it in full."""
+    """A URL that is not parsed again for each request. ``text`` is the whole URL."""
 
     text: str
 
@@ -351,14 +365,14 @@ class _Ready(EncodedURL):
 
 @lru_cache(maxsize=1024)
 def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_Ready":
-    """Where an operation of a backend lives; its own query stands before the call's."""
+    """The URL of an operation of a backend; the backend's own query stands before the call's."""
     asked = query.decode("ascii", "replace")
     both = f"{own_query}&{asked}" if own_query and asked else own_query or asked
     text = operation_url(base, path, both, exact=exact)
     url: Any = _Ready.from_text(text)
     plain = EncodedURL.from_text(text)
     if ":" in plain.host:
-        # An address of IPv6: to_uri takes it for a name, and it is none.
+        # to_uri would take an IPv6 address for a name, which it is not.
         url.text = plain.replace(host="x").to_uri().replace(host=plain.host).to_text()
     else:
         url.text = plain.to_uri().to_text()
@@ -366,7 +380,7 @@ def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_R
 
 
 def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
-    """The headers of a request: the credential above the configured ones above the call's."""
+    """The headers of a request: configured ones replace the call's, credentials replace both."""
     fields = dict(outbound.headers)
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value

@@ -19,6 +19,9 @@ from twisted.internet import main
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.tcp import Client, Connection, Server
 from twisted.python import log
+from zope.interface import implementer
+
+from lmbroker.backends.turn_end import ITurnEnd
 
 INSTALLED = "twisted.internet.reactor"
 
@@ -26,6 +29,7 @@ _TCP = frozenset({Client, Server})
 """What is read as ``Connection`` does it; those that inherit from these read otherwise."""
 
 
+@implementer(ITurnEnd)
 class TurnReactor(EPollReactor):
     """Writes of TCP and UNIX connections; all other descriptors are Twisted's affair."""
 

@@ -21,6 +21,7 @@ from twisted.web.client import (
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from lmbroker.backends.client.connection import HEADERS, Connection
@@ -34,6 +35,7 @@ from lmbroker.backends.connections import (
     IDLE_SECONDS,
     TooLong,
 )
+from lmbroker.backends.turn_end import ITurnEnd
 
 KEY = (b"http", b"x", 80, "b", "")
 OTHER = (b"http", b"x", 80, "other", "")
@@ -668,6 +670,7 @@ def test_treq_asks_for_nothing_that_would_make_all_of_them(line):
 # At the end of the turn.
 
 
+@implementer(ITurnEnd)
 class Turns(Clock):
     """A clock with turns; ``end`` ends one."""
 

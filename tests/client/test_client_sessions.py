@@ -126,7 +126,7 @@ async def ask(backends, backend, *, let_go=False):
     answer = await backends.get(backend, model_list.request("openai"), Timeouts())
     assert await answer.body() == b"{}"
     if let_go:
-        backends._client.make_room()
+        backends._client.drop_idle()
     for _ in range(200):
         if not any(backends._client._pool._idle.values()):
             break

@@ -47,9 +47,9 @@ class LeanClient:
         used before."""
         return Exchange(self._pool, self._endpoint_to, backend, fields, connect_timeout, fresh)
 
-    def make_room(self) -> None:
+    def drop_idle(self) -> None:
         """Let go of the idle connections: their descriptors are needed."""
-        self._pool.make_room()
+        self._pool.drop_idle()
 
     def close(self) -> "Deferred[Any]":
         """Close the idle connections; fires when they are."""

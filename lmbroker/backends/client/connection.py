@@ -337,6 +337,7 @@ class Connection(Protocol):
         response.connection = self
         response.version = (b"HTTP", 1, int(version[2]))
         response.code = code
+        response.fields = headers
         response.headers = Received(headers, repeated)
         response.length = length
         self._response, self._coming = response, None

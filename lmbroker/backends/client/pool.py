@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from lmbroker.backends import connections
 from lmbroker.backends.client.sessions import Sessions
+from lmbroker.backends.turn_end import ITurnEnd
 
 if TYPE_CHECKING:
     from lmbroker.backends.client.connection import Connection
@@ -37,8 +38,7 @@ class Pool:
         """Until when."""
         self._timer: Any = None
         self._posted: list[Connection] = []
-        self._at_end = getattr(reactor, "at_end_of_turn", None)
-        """Only our own reactor's turns have an end that one can be told of."""
+        self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
 
     def take(self, key: Key) -> "Connection | None":
         """A connection that leads there, and is nobody else's from now on."""
@@ -112,7 +112,7 @@ class Pool:
         transport.loseConnection()
         self._reactor.callLater(connections.CLOSE_SECONDS, _cut, transport)
 
-    def make_room(self) -> None:
+    def drop_idle(self) -> None:
         """Let go of all that waits: its descriptors are needed for calls."""
         waiting = [connection for idle in self._idle.values() for connection in idle]
         self._idle.clear()

@@ -39,7 +39,10 @@ are work without content."""
 
 
 class Chunks(http._ChunkedTransferDecoder):
-    """Twisted's, with a bound on the digits of a chunk's size."""
+    """Twisted's decoder of a chunked body, with a bound on the digits of a chunk's size."""
+
+    length = 0
+    """The bytes of the chunk that are still to come."""
 
     def _dataReceived_CHUNK_LENGTH(self) -> bool:
         if framing.chunk_size_is_long(self._buffer):
@@ -267,9 +270,10 @@ class Channel(http.HTTPChannel):
             return
         self._wire_bytes += len(data)
         super().rawDataReceived(data)
+        decoder = self._transferDecoder
         if self.phase == "body" and (
             # A chunk says how long it is before it comes.
-            getattr(self._transferDecoder, "length", 0) > self._body_limit
+            (isinstance(decoder, Chunks) and decoder.length > self._body_limit)
             or self._wire_bytes > WIRE_FACTOR * self._body_limit + EARLY_BYTES
         ):
             self.refuse(*refusals.body_too_large(self._body_limit))
@@ -302,7 +306,8 @@ class Channel(http.HTTPChannel):
 
     def _finishRequestBody(self, data: bytes) -> None:
         """``data`` came behind the body. Stock: does not look at trailer fields."""
-        for line in getattr(self._transferDecoder, "_trailerHeaders", ()):
+        decoder = self._transferDecoder
+        for line in decoder._trailerHeaders if isinstance(decoder, Chunks) else ():
             problem = framing.trailer_problem(bytes(line))
             if problem is not None:
                 self.refuse(*refusals.malformed(problem))
