@@ -276,9 +276,9 @@ class Backends:
                 raise failure from None
         else:
             deadlines.end(request)
-            ours = isinstance(response, Response)
-            received = response if ours else TwistedResponse(response)
-            return BackendAnswer(received, exchange, self._reactor, timeouts)
+            if isinstance(response, Response):
+                return BackendAnswer(response, exchange, self._reactor, timeouts)
+            return BackendAnswer(TwistedResponse(response), exchange, self._reactor, timeouts)
         return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _short(self) -> None:
