@@ -1,6 +1,6 @@
-"""The backends' side: what sends a request to a backend and reads its answer.
+"""The backends' side: sends requests to backends and reads their answers.
 
-``sending`` is the way in. It stands on the connections (``connections``, ``proxy_tunnel``,
-``resolver``, ``client/``), on what bounds a call (``concurrency_limit``, ``deadlines``,
-``whole_bodies``) and on keys that change (``key_files``).
+``sending`` is the entry point. It uses the connections (``connections``, ``proxy_tunnel``,
+``resolver``, ``client/``), the bounds of a call (``concurrency_limit``, ``deadlines``,
+``whole_bodies``) and the credentials in files (``key_files``).
 """

@@ -1,5 +1,7 @@
-"""What sends requests to backends, as the door sees it, and how their connections are made
-(reliability.md A2, A5, A9). ``client`` holds what sends."""
+"""Makes the connections to backends: TCP, TLS and proxies, with their limits.
+
+See reliability.md A2, A5 and A9. The HTTP client that uses the connections is in ``client/``.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,75 +27,82 @@ from lmbroker.config.cipher_suites import CIPHERS
 from lmbroker.config.client_certificate import ClientCertificate
 
 HEADER_LIMIT = 256 * 1024
-"""Most bytes before a backend's response headers are whole, what is read with them included."""
+"""The maximum of bytes before a backend's response headers are whole, including what is read with
+them."""
 
 IDLE_CONNECTIONS = 64
-"""Kept-alive connections per backend; concurrency is not bounded by it."""
+"""The maximum of idle connections of one backend; it does not bound the calls."""
 
 IDLE_SECONDS = 90.0
-"""How long a connection waits for its next request, as in Go's client. Many servers give it up
-earlier (after 5 s, most inference servers); that is noticed, and what crosses it is sent anew."""
+"""How long a connection is kept for its next request, as in Go's client. Many servers close it
+earlier (most inference servers after 5 s); that is noticed, and a request that crosses the close is
+sent again."""
 
 STALE_SECONDS = 1.0
-"""A kept connection that dies so soon after a request went out, without a byte of an answer, was
-given up by the backend meanwhile. Later, the backend may have worked on it: that costs."""
+"""A kept-alive connection that dies so soon after a request was sent, without a byte of an answer,
+was closed by the backend meanwhile, and the request may be sent again. Later than that the backend
+may have worked on the request, which costs money."""
 
 DISTRUST_SECONDS = 600.0
-"""A backend that said what nobody had asked for gets no connection twice for so long: no look into
-a connection shows what is still on its way. Without that, 21 of 4,000 answers of such a backend
-still reached the wrong client."""
+"""How long no connection is used twice to a backend that sent bytes that answer no request. No look
+into a connection shows what is still on its way: without this, 21 of 4,000 answers of such a
+backend still reached the wrong client."""
 
 CLOSE_SECONDS = 1.0
-"""An orderly close waits for a backend that does not read, and over TLS for one that does not
-close its side: for ever, unless the connection is aborted after so long."""
+"""The time after which an orderly close becomes an abort. It would wait for ever for a backend that
+does not read, and over TLS for one that does not close its side."""
 
 UNHEARD_SECONDS = 120
-"""A backend that acknowledges nothing for so long has vanished."""
+"""The seconds without an acknowledgement after which a backend is taken for gone."""
 
 
 CONTEXTS = 256
-"""Most TLS contexts that are kept: one per host and what is trusted and shown there, which a reload
-may change."""
+"""The maximum of TLS contexts that are kept. There is one for each host, trusted authorities and
+client certificate, and a reload may change the last two."""
 
 Dropped = Callable[[str, str], None]
-"""Told of a connection that was not used again although the backend had left it open: the name of
-the backend, and why. ``unasked``: something came while it was idle; ``surplus``: something came
-behind a whole answer."""
+"""Called with the backend's name and a reason when a connection is given up that the backend left
+open. The reasons: ``unasked``, bytes came while it was idle; ``surplus``, bytes came after a whole
+answer."""
 
 
 class TooLong(Exception):
-    """Of a response's head, or what else is no body, there is no end."""
+    """The head of a response, or other bytes outside of its body, exceed their limit."""
 
 
 @implementer(IBodyProducer)
 class Body:
-    """The body of a request, which is in memory already."""
+    """The body of a request, which is in memory already: ``length`` bytes of ``content``."""
 
     def __init__(self, content: bytes) -> None:
         self.length = len(content)
         self.content = content
 
     def startProducing(self, consumer: Any) -> "defer.Deferred[None]":
+        """Write the body to ``consumer`` at once."""
         consumer.write(self.content)
         self.content = b""
         return defer.succeed(None)
 
-    def pauseProducing(self) -> None: ...
+    def pauseProducing(self) -> None:
+        """Nothing: the body was written at once."""
 
-    def resumeProducing(self) -> None: ...
+    def resumeProducing(self) -> None:
+        """Nothing: the body was written at once."""
 
-    def stopProducing(self) -> None: ...
+    def stopProducing(self) -> None:
+        """Nothing: the body was written at once."""
 
 
 def unsent(transport: Any) -> bool:
-    """Whether some of what was written has not reached the kernel yet."""
+    """Whether bytes that were written to ``transport`` have not reached the kernel yet."""
     wire = getattr(transport, "transport", transport)  # under TLS
     return bool(getattr(wire, "dataBuffer", b"") or getattr(wire, "_tempDataBuffer", ()))
 
 
 @implementer(IStreamClientEndpoint)
 class _Guarded:
-    """A TCP endpoint whose connections are watched for a backend that vanishes."""
+    """A TCP endpoint whose connections notice a backend that vanishes."""
 
     __slots__ = ("_endpoint",)
 
@@ -110,9 +119,11 @@ class _Guarded:
 
 
 class _TLS(BufferingTLSTransport):
-    """TLS whose session may be resumed although the peer ended the connection and not its TLS, as
-    many servers do: OpenSSL would never use it again. Whether an answer is whole its framing
-    tells."""
+    """TLS whose session can be resumed although the peer closed TCP without closing TLS.
+
+    Many servers do that, and OpenSSL would not use the session again. It is safe here, since the
+    framing of an answer shows whether it is whole.
+    """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         connection: Any = self.wrappedProtocol
@@ -128,7 +139,7 @@ class _TLSFactory(TLSMemoryBIOFactory):
 
 @implementer(IStreamClientEndpoint)
 class _Secured:
-    """TLS over what ``endpoint`` connects to, from its first byte on."""
+    """TLS over a connection of ``endpoint``, from its first byte on."""
 
     __slots__ = ("_creator", "_endpoint")
 
@@ -145,9 +156,11 @@ class _Secured:
 
 @implementer(IPolicyForHTTPS)
 class Policy:
-    """TLS 1.2 with forward secrecy or 1.3, to a backend whose certificate is the host's.
-    ``trusted``: the authorities that may have signed it; None for the system's. ``own``: the
-    certificate that we show where we are asked for one, with its key and its chain."""
+    """TLS 1.2 with forward secrecy, or TLS 1.3, to a backend with a valid certificate.
+
+    ``trusted`` are the authorities that may have signed that certificate, None for the system's.
+    ``own`` is the client certificate, with its key and chain, for backends that ask for one.
+    """
 
     def __init__(self, trusted: Any = None, own: ClientCertificate | None = None) -> None:
         self._trusted = trusted
@@ -164,6 +177,7 @@ class Policy:
             }
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        """What makes the TLS connections to a host (``IPolicyForHTTPS``)."""
         name = hostname.decode("ascii")
         return optionsForClientTLS(
             name, trustRoot=self._trusted, extraCertificateOptions=self._options
@@ -171,8 +185,11 @@ class Policy:
 
 
 class Endpoints:
-    """Where backends are reached. IP literals connect without a resolver; names race their
-    addresses. ``policy`` gives a backend's ``IPolicyForHTTPS``."""
+    """Gives the endpoints of backends.
+
+    IP literals are connected without a resolver; the addresses of a name are tried in a race.
+    ``policy`` returns a backend's ``IPolicyForHTTPS``.
+    """
 
     def __init__(self, reactor: Any, names: Names, policy: Callable[[Backend], Any]) -> None:
         self._reactor = reactor
@@ -181,8 +198,10 @@ class Endpoints:
         self._creators: dict[tuple[Any, ...], Any] = {}
 
     def to(self, backend: Backend, uri: Any, seconds: float) -> IStreamClientEndpoint:
-        """The endpoint of ``uri``, which is of ``backend``; connecting may take ``seconds``, the
-        proxy's answer where there is one among them."""
+        """The endpoint of ``uri``, a URI of ``backend``.
+
+        Connecting may take ``seconds``, which include the answer of a proxy.
+        """
         host = uri.host.decode("ascii").strip("[]")
         endpoint: Any
         if backend.proxy is None:
@@ -206,8 +225,8 @@ class Endpoints:
         return _Guarded(endpoint)
 
     def _creator(self, backend: Backend, uri: Any) -> Any:
-        """One context per host: loading the trust store costs milliseconds of the reactor, and
-        sessions are resumed within one only."""
+        """The TLS context of a host, which is kept: loading the trust store blocks the reactor for
+        milliseconds, and sessions can be resumed within one context only."""
         key = (uri.host, uri.port, backend.ca, backend.client_cert)
         creator = self._creators.get(key)
         if creator is None:
@@ -219,11 +238,11 @@ class Endpoints:
 
 
 EndpointTo = Callable[[Backend, Any, float], IStreamClientEndpoint]
-"""As ``Endpoints.to``."""
+"""The type of ``Endpoints.to``."""
 
 
 class _NoHeaders(Headers):
-    """What treq would add to a request's headers goes nowhere; so it need not be made."""
+    """Headers that take no additions: those that treq would add are not sent."""
 
     def copy(self) -> "_NoHeaders":
         return self
@@ -231,12 +250,13 @@ class _NoHeaders(Headers):
     def addRawHeader(self, name: Any, value: Any) -> None: ...
 
     def hasHeader(self, name: Any) -> bool:
-        """What treq asks for is its own business already: it does not ask the jar for a cookie."""
+        """True: so treq adds no cookie."""
         return True
 
 
 class _NoCookies(treq.cookies.IndexableCookieJar):
-    """Keeps and sends nothing: treq would carry one client's cookies over to another's call."""
+    """A cookie jar that keeps and sends nothing: treq would send the cookies of one client's call
+    with another's."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())

@@ -3,32 +3,33 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 
 class Deadlines:
-    """Cancels those that take longer than ``seconds``.
+    """Cancels Deferreds that take longer than ``seconds``.
 
-    They come in the order of their deadlines, so the reactor has to be asked for the first one
-    only: a timer for each, set and cancelled, is dearer than all else that a call needs of it.
+    They come in the order of their deadlines, so one timer for the first of them is enough. A timer
+    for each, set and cancelled, would cost more than all else that a call needs of the reactor.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self._clock = clock
         self._seconds = seconds
         self._until: dict[Deferred[Any], float] = {}
         self._timer: Any = None
 
     def begin(self, deferred: "Deferred[Any]") -> None:
-        """From now on ``deferred`` has its time."""
+        """Begin the time limit of ``deferred``."""
         self._until[deferred] = self._clock.seconds() + self._seconds
         if self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._look)
 
     def end(self, deferred: "Deferred[Any]") -> bool:
-        """Whether it was done in time; to be asked once, when it is."""
+        """End the time limit of ``deferred``, once it has fired; returns whether it was in time."""
         in_time = self._until.pop(deferred, None) is not None
         if not self._until and self._timer is not None:
             self._timer.cancel()
@@ -36,7 +37,7 @@ class Deadlines:
         return in_time
 
     def _look(self) -> None:
-        """Cancel those that are late, and look again when the next one would be."""
+        """Cancel the Deferreds that are late, and set the timer for the next one."""
         self._timer = None
         now = self._clock.seconds()
         late = []
@@ -46,7 +47,7 @@ class Deadlines:
                 break
             late.append(deferred)
         for deferred in late:
-            # Not one that has been ended by what became of another.
+            # The cancellation of another one may have ended this one.
             if self._until.pop(deferred, None) is not None:
                 try:
                     deferred.cancel()

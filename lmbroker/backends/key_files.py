@@ -1,11 +1,11 @@
-"""Credentials that stand in files (``file:/path``) and change there: projected service-account
-tokens, what agents of Vault, Entra or Google write.
+"""Reads credentials that stand in files (``file:/path``) again when the files change.
 
-When a call is sent, the files of its backend are looked at, each at most once a second; where one
-is another file now (its time, number or size: a rename or a symbolic link swapped counts), it is
-read. A backend that refuses a key has its files read at once (``backends``). All of this is done in
-a thread, one at a time, and nobody waits for long: a file system that hangs costs calls a moment,
-and the key stays what it was.
+Such files are projected service-account tokens, or what agents of Vault, Entra or Google write.
+When a call is sent, the files of its backend are checked, each at most once a second. A file whose
+modification time, inode or size has changed is read again, so a rename or another target of a
+symbolic link counts as well. Where a backend refuses a key, its files are read at once
+(``sending``). All of this happens in a thread, one check at a time, and calls wait for it for a
+bounded time: where a file system hangs, the old key is used.
 """
 
 import os
@@ -21,21 +21,24 @@ from lmbroker.call import Backend
 from lmbroker.secret import FileSecret
 
 LOOK_SECONDS = 1.0
-"""A file is looked at no more often than this."""
+"""The minimum of seconds between two checks of a file."""
 
 PATIENCE_SECONDS = 0.25
-"""How long a call waits for a look: on a local file system that takes a tenth of a millisecond."""
+"""How long a call waits for a check: on a local file system that takes a tenth of a millisecond."""
 
 REFUSED_SECONDS = 1.0
-"""How long a call waits whose key was refused."""
+"""How long a call whose key was refused waits for its files to be read."""
 
 KEY_BYTES = 64 * 1024
-"""Longest file that is read."""
+"""The maximum of bytes that are read of a file."""
 
 
 class _Seen(NamedTuple):
-    """What a look found; ``identity`` None where the file cannot be seen, ``text`` None where it
-    is the same as before."""
+    """What a check found of one file.
+
+    ``identity`` is None where the file cannot be read, ``text`` is None where the file is the same
+    as before, ``problem`` says why a file cannot be read.
+    """
 
     identity: tuple[int, ...] | None
     text: str | None
@@ -43,7 +46,7 @@ class _Seen(NamedTuple):
 
 
 class _Look:
-    """One look at some files, under way. ``began`` is in seconds of the reactor's clock."""
+    """A check of some files that is under way; ``began`` is the time of the reactor's clock."""
 
     def __init__(self, secrets: tuple[FileSecret, ...], began: float) -> None:
         self.secrets = secrets
@@ -52,7 +55,7 @@ class _Look:
 
 
 class KeyFiles:
-    """Reads the credentials of backends again."""
+    """Keeps the credentials of backends up to date with their files."""
 
     log = Logger()
 
@@ -61,14 +64,14 @@ class KeyFiles:
         self._look: _Look | None = None
 
     async def look(self, backend: Backend) -> None:
-        """Look at the backend's files, those that it is time for."""
+        """Check the backend's files whose last check is long enough ago."""
         now = self._reactor.seconds()
         due = tuple(secret for secret in backend.key_files if secret.next_look <= now)
         if due and self._look is None:
             await self._wait(self._begin(due, now), PATIENCE_SECONDS)
 
     async def again(self, backend: Backend) -> None:
-        """Read the backend's files now, since a key of them was refused."""
+        """Read the backend's files now, since a key from them was refused."""
         refused = now = self._reactor.seconds()
         while now < refused + REFUSED_SECONDS:
             look = self._look
@@ -90,7 +93,7 @@ class KeyFiles:
         look = _Look(secrets, now)
         files = [(secret.path, secret.seen) for secret in secrets]
         if not hasattr(self._reactor, "getThreadPool"):
-            # A clock of tests has no threads.
+            # The clocks of tests have no threads.
             self._end(look, _see_all(files))
             return look
         self._look = look
@@ -121,7 +124,7 @@ class KeyFiles:
                 waiter.callback(None)
 
     def _take(self, secret: FileSecret, seen: _Seen) -> None:
-        """Take over what a file holds; what is no key leaves the old one in its place."""
+        """Take over the key that a file holds; where it holds none, the old one stays."""
         problem = seen.problem
         secret.seen = seen.identity
         if not problem and seen.text is None:
@@ -151,7 +154,7 @@ def _see_all(files: list[tuple[str, Any]]) -> list[_Seen]:
 
 
 def _see(path: str, before: Any) -> _Seen:
-    """The file as it is now, with its text where it is another one than ``before``."""
+    """What the file is now, with its text where its identity is another than ``before``."""
     try:
         found = os.stat(path)
         identity = (found.st_mtime_ns, found.st_dev, found.st_ino, found.st_size)

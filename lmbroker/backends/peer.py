@@ -1,5 +1,7 @@
-"""The other end of a TCP connection, which may vanish without a word: its machine loses power, or
-something between forgets the connection. The kernel is asked to notice."""
+"""Has the kernel notice a TCP peer that vanished without closing its connection.
+
+That happens where the peer's machine loses power, or a router on the way forgets the connection.
+"""
 
 import socket
 from typing import Any
@@ -7,13 +9,16 @@ from typing import Any
 from twisted.internet import interfaces
 
 PROBE_SECONDS = (60, 15, 4)
-"""TCP keep-alive: idle, interval, count. A peer that vanished is noticed after two minutes of
-silence; the system's default is two hours, for which a call would be waited for, or paid for."""
+"""TCP keep-alive: idle seconds, interval, count. A peer that vanished is noticed after two minutes
+of silence. The system's default is two hours, for which a call would wait and be paid for."""
 
 
 def watch_peer(transport: Any, seconds: float) -> None:
-    """Let the kernel notice a peer that vanished: silently, or with data that it has not
-    acknowledged for ``seconds``."""
+    """Have the kernel close ``transport`` once its peer has vanished.
+
+    It does so after ``PROBE_SECONDS`` of silence, or where sent data is not acknowledged for
+    ``seconds``. Nothing happens for a transport that is no TCP connection.
+    """
     if not interfaces.ITCPTransport.providedBy(transport):
         return
     transport.setTcpKeepAlive(True)
@@ -27,7 +32,7 @@ def watch_peer(transport: Any, seconds: float) -> None:
 
 
 def innermost(transport: Any) -> Any:
-    """The transport under TLS."""
+    """The transport below all layers of TLS; ``transport`` itself where there are none."""
     while (below := getattr(transport, "__dict__", {}).get("transport")) is not None:
         transport = below
     return transport

@@ -1,5 +1,7 @@
-"""A large body on its way out, at the pace of who takes it: no copy of all of it is made, and none
-waits in a transport."""
+"""Writes a large body in pieces, at the pace of its reader.
+
+So no copy of the whole body is made, and none waits in the buffer of a transport.
+"""
 
 from typing import Any
 
@@ -8,13 +10,15 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 PIECE = 256 * 1024
-"""Bytes that are given to a transport at once."""
+"""The bytes that are given to a transport at once."""
 
 
 @implementer(IPullProducer)
 class Pieces:
-    """Gives a body to a consumer in pieces, the next one when it has taken the last. ``done`` fires
-    when all is given."""
+    """Gives a body to a consumer in pieces, each when the consumer has taken the one before.
+
+    ``done`` fires when all pieces are given; it never fires where the consumer goes away.
+    """
 
     def __init__(self, body: bytes, consumer: Any) -> None:
         self.done: Deferred[None] = Deferred()
@@ -23,6 +27,7 @@ class Pieces:
         consumer.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
+        """Give the next piece."""
         piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
         if piece:
             self._consumer.write(bytes(piece))
@@ -33,5 +38,5 @@ class Pieces:
             self.done.callback(None)
 
     def stopProducing(self) -> None:
-        """The consumer is gone; whoever waits for ``done`` is told by others."""
+        """Let go of the body: the consumer is gone, of which whoever waits learns elsewhere."""
         self._rest = memoryview(b"")

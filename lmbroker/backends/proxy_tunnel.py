@@ -1,7 +1,7 @@
-"""The way to a backend through an HTTP proxy: a tunnel that the proxy opens with CONNECT (RFC 9110,
-9.3.6). What goes through it, TLS among it, is between us and the backend.
+"""Connects to a backend through a tunnel of an HTTP proxy, opened by CONNECT (RFC 9110, 9.3.6).
 
-Twisted has no such endpoint. The proxy looks the backend's name up; we look up the proxy's only.
+What goes through the tunnel, TLS included, is between the broker and the backend. Twisted has no
+such endpoint. The proxy resolves the backend's name; the broker resolves the proxy's only.
 """
 
 import re
@@ -24,15 +24,17 @@ from lmbroker.backends.resolver import SHORTAGES
 from lmbroker.call import Proxy
 
 SAID_LIMIT = 16 * 1024
-"""Most bytes of what a proxy says before the tunnel stands."""
+"""The maximum of bytes that a proxy may send before the tunnel is open."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)[ \r\n]")
 _END = re.compile(rb"\r?\n\r?\n")
 
 
 class ProxyFailed(Exception):
-    """The proxy gives no way to the backend, and nothing has reached it. ``code`` is one word of
-    ``reliability.md`` B; ``reason`` says why, in words of ours."""
+    """The proxy did not open a tunnel, so nothing has reached the backend.
+
+    ``code`` is an error code of ``reliability.md`` B; ``reason`` is a text of ours that says why.
+    """
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -46,9 +48,11 @@ def _not_http() -> ProxyFailed:
 
 @implementer(IStreamClientEndpoint)
 class Tunnel:
-    """Connects to ``host`` and ``port`` through a proxy, within ``seconds`` in all; ``endpoint``
-    leads to the proxy. Fails with ProxyFailed, or with ConnectError where the system has no
-    connection for us."""
+    """Connects to ``host`` and ``port`` through a proxy, within ``seconds`` in all.
+
+    ``endpoint`` leads to the proxy. Fails with ProxyFailed, or with ConnectError where the system
+    has no descriptors or buffers left.
+    """
 
     __slots__ = ("_endpoint", "_proxy", "_reactor", "_seconds", "_wanted")
 
@@ -68,6 +72,7 @@ class Tunnel:
         self._seconds = seconds
 
     def connect(self, factory: Any) -> "Deferred[Any]":
+        """Open a tunnel; fires with the protocol of ``factory`` at our end of it."""
         until = self._reactor.seconds() + self._seconds
 
         def connected(opening: _Opening) -> Deferred[Any]:
@@ -86,7 +91,7 @@ class Tunnel:
 
 
 def _not_reached(reason: Failure) -> Failure:
-    """What it means that there is no connection to the proxy."""
+    """The failure of a connection to the proxy, as ProxyFailed where the proxy is the cause."""
     error: Any = reason.value
     if isinstance(error, TimeoutError):
         return Failure(ProxyFailed("timeout_connect", "connecting to it took too long"))
@@ -100,7 +105,7 @@ def _not_reached(reason: Failure) -> Failure:
 
 
 def _refused(status: int) -> ProxyFailed:
-    """What it means that the proxy opens no tunnel."""
+    """The error for a proxy that answers CONNECT with ``status``."""
     if status in (401, 407):
         # tinyproxy says 401 of credentials that are wrong, and 407 of those that are missing.
         return ProxyFailed("proxy_auth", f"it wants other credentials ({status})")
@@ -110,7 +115,7 @@ def _refused(status: int) -> ProxyFailed:
 
 
 class _Openings(Factory):
-    """Makes what asks the proxy; ``factory`` makes what goes through the tunnel."""
+    """Makes the protocols that ask the proxy; ``factory`` makes those at the tunnel's end."""
 
     noisy = False
 
@@ -123,7 +128,7 @@ class _Openings(Factory):
 
 
 class _Opening(Protocol):
-    """A connection to the proxy until its tunnel stands; then it is the tunnel's protocol's."""
+    """A connection to the proxy until the tunnel is open; then another protocol takes it over."""
 
     transport: Any
 
@@ -136,7 +141,7 @@ class _Opening(Protocol):
         self._timer: Any = None
 
     def ask(self, request: bytes, seconds: float) -> "Deferred[Any]":
-        """Fires with the protocol at our end of the tunnel once that stands."""
+        """Send CONNECT; fires with the protocol at our end of the tunnel once that is open."""
         waiter: Deferred[Any] = Deferred(self._unwanted)
         self._waiter = waiter
         self._timer = self._reactor.callLater(seconds, self._too_late)
@@ -161,7 +166,7 @@ class _Opening(Protocol):
                 # Nobody has asked the backend for anything yet.
                 self._fail(ProxyFailed("proxy_bad_answer", "it says more than that we may pass"))
             else:
-                self._stands()
+                self._tunnel_open()
             return
         if not b"HTTP/1.".startswith(self._said[:7]) or len(self._said) > SAID_LIMIT:
             self._fail(_not_http())
@@ -169,10 +174,10 @@ class _Opening(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._fail(ProxyFailed("proxy_failed", "it closed the connection"))
 
-    def _stands(self) -> None:
+    def _tunnel_open(self) -> None:
         waiter = self._over(keep=True)
         protocol = self._factory.buildProtocol(self._addr)
-        # Straight to it, past us and what waited for the connection to the proxy.
+        # The transport calls it directly, without this protocol or Twisted's wrapper in between.
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
         if waiter is not None:
@@ -190,7 +195,7 @@ class _Opening(Protocol):
             waiter.errback(Failure(error))
 
     def _over(self, *, keep: bool = False) -> "Deferred[Any] | None":
-        """Nobody waits any more for what the proxy says; without ``keep`` the connection ends."""
+        """Stop waiting for the proxy; returns who waited. Without ``keep`` the connection ends."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and self._timer.active():
             self._timer.cancel()

@@ -1,10 +1,9 @@
-"""Name resolution for the backends' door: shared, remembered for moments, and with no thread that
-anybody waits for.
+"""Resolves the names of backends: lookups are shared, cached for seconds, and have a time limit.
 
-``Names`` asks for each name once at a time, whoever wants to know it, and gives up waiting in time.
-``ThreadedResolver`` does the looking up: the system's own way (``getaddrinfo``) takes a thread for
-as long as it likes, and cannot be stopped. Each name has at most one, so a slow name holds up
-nobody who wants another, and there are no more of them than names in the configuration.
+``Names`` looks up each name once at a time for all who want it, and stops waiting in time.
+``ThreadedResolver`` does the lookups: the system's resolver (``getaddrinfo``) blocks a thread for
+as long as it likes, and cannot be stopped. Each name has at most one thread, so a slow name delays
+no other one, and there are no more threads than names in the configuration.
 """
 
 import errno
@@ -31,34 +30,38 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 FOUND_SECONDS = 10.0
-"""So long the addresses of a name hold. Kubernetes' and most clouds' records live for 5 to 60 s."""
+"""How long the addresses of a name are cached. Records of Kubernetes and of most clouds live for 5
+to 60 s."""
 
 NOT_FOUND_SECONDS = 1.0
-"""So long it holds that a name is unknown."""
+"""How long it is cached that a name is unknown."""
 
 RACE_SECONDS = 0.05
-"""After so long without a connection the next address of a name is tried as well."""
+"""The time without a connection after which the next address of a name is tried as well."""
 
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
-"""Of these the system has no more for us: it is nobody's fault at the other end."""
+"""The errors of a system that has no descriptors or buffers left: the peer is not at fault."""
 
 Address = IPv4Address | IPv6Address
 _ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 
 
 class Names:
-    """The addresses of names, by whatever resolver ``reactor`` has."""
+    """The addresses of names, from the resolver of ``reactor``."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._known: dict[str, tuple[list[Address], float]] = {}
-        """Addresses, none where the name is unknown, and until when that holds."""
+        """Name -> its addresses, none where it is unknown, and until when they are cached."""
         self._waiting: dict[str, list[Deferred[list[Address]]]] = {}
-        """Who waits for the names that are being looked up."""
+        """Name that is being looked up -> the Deferreds that wait for it."""
 
     def addresses(self, name: str, seconds: float) -> "Deferred[list[Address]]":
-        """At least one. Fails with DNSLookupError, with TimeoutError after ``seconds``, or with
-        ConnectBindError where there were no descriptors to look it up with."""
+        """Look up a name; fires with its addresses, at least one.
+
+        Fails with DNSLookupError where it has none, with TimeoutError after ``seconds``, or with
+        ConnectBindError where no descriptors are left for the lookup.
+        """
         known, until = self._known.get(name, ((), 0.0))
         if until > self._reactor.seconds():
             return succeed(list(known)) if known else fail(DNSLookupError(name))
@@ -81,7 +84,7 @@ class Names:
         return wanted
 
     def forget(self, name: str) -> None:
-        """These addresses are of no use."""
+        """Drop the addresses of a name from the cache, since none of them could be reached."""
         self._known.pop(name, None)
 
     def _look_up(self, name: str) -> None:
@@ -111,8 +114,7 @@ class Names:
 
 
 def _shortage() -> ConnectBindError | None:
-    """Why nothing can be looked up, where that is for want of descriptors: resolvers then say that
-    there is no such name."""
+    """The error where no descriptors are left, for which resolvers report an unknown name."""
     try:
         socket.socket().close()
     except OSError as error:
@@ -122,7 +124,7 @@ def _shortage() -> ConnectBindError | None:
 
 @implementer(IStreamClientEndpoint)
 class NamedEndpoint:
-    """Connects to the first address of a name that lets us, within ``seconds`` in all."""
+    """Connects to the first address of a name that accepts, within ``seconds`` in all."""
 
     __slots__ = ("_name", "_names", "_port", "_reactor", "_seconds")
 
@@ -134,6 +136,7 @@ class NamedEndpoint:
         self._seconds = seconds
 
     def connect(self, factory: Any) -> "Deferred[Any]":
+        """Look up the name and connect; fires with the protocol of ``factory``."""
         until = self._reactor.seconds() + self._seconds
 
         def known(addresses: list[Address]) -> Deferred[Any]:
@@ -175,8 +178,8 @@ class _Receiver:
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 class _Known:
-    """A reactor that knows the one name that it is asked for: Twisted's endpoint races the
-    addresses of names only."""
+    """A reactor that resolves every name to given addresses: Twisted's endpoint races the addresses
+    of names only, so it is given a name."""
 
     def __init__(self, reactor: Any, addresses: list[Address]) -> None:
         self._reactor = reactor
@@ -204,8 +207,10 @@ class _Known:
 
 @implementer(IHostnameResolver)
 class ThreadedResolver:
-    """Looks names up in threads that end with the process: no stop waits for them, as it does for
-    those of the reactor's pool. Without a bound of its own; see ``Names``."""
+    """Looks up names in daemon threads, for which the end of the process does not wait.
+
+    It would wait for the threads of the reactor's pool. ``Names`` bounds their number.
+    """
 
     def __init__(self, reactor: Any, look_up: Any = socket.getaddrinfo) -> None:
         self._reactor = reactor
@@ -219,6 +224,7 @@ class ThreadedResolver:
         addressTypes: Sequence[Any] | None = None,
         transportSemantics: str = "TCP",
     ) -> Any:
+        """Look up a name; ``receiver`` gets its addresses (``IHostnameResolver``)."""
         resolution = _Resolution(hostName)
         receiver.resolutionBegan(resolution)
 
@@ -227,9 +233,9 @@ class ThreadedResolver:
                 found = self._look_up(hostName, portNumber, 0, socket.SOCK_STREAM)
             except (OSError, UnicodeError):
                 found = []
-            self._reactor.callFromThread(tell, found)
+            self._reactor.callFromThread(report, found)
 
-        def tell(found: list[Any]) -> None:
+        def report(found: list[Any]) -> None:
             for family, _, _, _, address in found:
                 kind = _ADDRESSES.get(family)
                 if kind is not None and (addressTypes is None or kind in addressTypes):
@@ -240,13 +246,13 @@ class ThreadedResolver:
             threading.Thread(target=look_up, name=f"look up {hostName}", daemon=True).start()
         except RuntimeError:
             # There are no more threads.
-            self._reactor.callLater(0, tell, [])
+            self._reactor.callLater(0, report, [])
         return resolution
 
 
 @implementer(IHostResolution)
 class _Resolution:
-    """One that nobody can stop."""
+    """A lookup that cannot be stopped."""
 
     def __init__(self, name: str) -> None:
         self.name = name

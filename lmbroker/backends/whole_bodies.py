@@ -1,9 +1,10 @@
-"""Whole answers in memory: collected from backends, within bounds."""
+"""Collects whole answers of backends in memory, within bounds."""
 
 from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -43,12 +44,15 @@ class MemoryShare:
 
 
 class Collector(Protocol):
-    """Collects a body of at most ``limit`` bytes; silence and a body that never ends are errors,
-    and so is a body for which ``memory`` has no bytes left."""
+    """Collects a body of at most ``limit`` bytes.
+
+    Silence and a body that never ends are errors, and so is a body for which ``memory`` has no
+    bytes left.
+    """
 
     def __init__(self, limit: int, memory: AnswerMemory | None = None) -> None:
         self.outcome: bytes | BrokerError | None = None
-        """The body, or why there is none; None while it comes."""
+        """The body, or the error why there is none; None while the body comes."""
         self.memory = None if memory is None else MemoryShare(memory)
         self._done: Deferred[None] | None = None
         self._body = BytesIO()
@@ -57,9 +61,11 @@ class Collector(Protocol):
         self._idle = 0.0
         self._timers: tuple[Any, ...] = ()
 
-    def watch(self, clock: Any, timeouts: Timeouts) -> "Deferred[None]":
-        """From now on mind the time: most bodies are whole with the first read. Fires when there
-        is an outcome."""
+    def watch(self, clock: IReactorTime, timeouts: Timeouts) -> "Deferred[None]":
+        """Begin the time limits; fires when there is an outcome.
+
+        This is called only for a body that is not whole with the first read, as most are.
+        """
         self._idle = timeouts.idle
         self._timers = (
             clock.callLater(timeouts.idle, self._silent),
@@ -69,13 +75,14 @@ class Collector(Protocol):
         return self._done
 
     def body(self) -> bytes:
-        """Raises the outcome where it is no body."""
+        """The body; raises the outcome where that is an error."""
         if isinstance(self.outcome, bytes):
             return self.outcome
         assert self.outcome is not None
         raise self.outcome
 
     def dataReceived(self, data: bytes) -> None:
+        """Take a piece of the body."""
         if self._timers and self._timers[0].active():
             self._timers[0].reset(self._idle)
         if self.outcome is not None:
@@ -89,6 +96,7 @@ class Collector(Protocol):
             self._body.write(data)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        """End the body; ``reason`` says whether it is whole."""
         if reason.check(ResponseDone, PotentialDataLoss):
             # No copy: the buffer itself, cut to its size.
             self._end(self._body.getvalue())
@@ -109,14 +117,14 @@ class Collector(Protocol):
             self.outcome = outcome
             self._body = BytesIO()
             if not isinstance(outcome, bytes):
-                # At once: the error and where it was raised hold each other, and this.
+                # Now, since an error and its traceback hold each other, and with that this.
                 self.memory = None
             if self._done is not None:
                 self._done.callback(None)
 
 
 def oversized() -> AttemptFailed:
-    """The error of an answer above its limit."""
+    """The error for an answer that is larger than its limit."""
     return broken("the backend's answer is too large", "oversized")
 
 

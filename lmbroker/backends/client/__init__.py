@@ -1,7 +1,7 @@
-"""A lean HTTP/1.1 client under treq, in the place of Twisted's ``Agent``, for both engines.
+"""A lean HTTP/1.1 client under treq, which replaces Twisted's ``Agent``.
 
-``agent.Exchange`` is the ``IAgent`` of one request, ``connection.Connection`` what it goes over,
-``response.Response`` what comes back, ``pool.Pool`` holds the connections that wait. What it does
-for speed: llhttp parses, each read of a socket reaches the taker of the body as one piece, a
-request is one write, idle connections share one timer.
+``agent.Exchange`` is the ``IAgent`` of one request, ``connection.Connection`` carries the request,
+``response.Response`` is its response, ``pool.Pool`` holds the idle connections. It is fast because
+llhttp parses, each read of a socket reaches the receiver of the body as one piece, a request is one
+write, and idle connections share one timer.
 """

@@ -1,4 +1,4 @@
-"""The ``IAgent`` of one request, which treq calls."""
+"""The HTTP client, and the ``IAgent`` of one request, which treq calls."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -29,7 +29,7 @@ def _unheard(backend: str, why: str) -> None: ...
 
 
 class LeanClient:
-    """Sends requests. Holds the idle connections; ``dropped`` hears of those given up."""
+    """Sends requests, and holds the idle connections; ``dropped`` is called for those given up."""
 
     def __init__(self, reactor: Any, endpoint_to: EndpointTo, dropped: Dropped = _unheard) -> None:
         self._pool = Pool(reactor, dropped)
@@ -43,16 +43,19 @@ class LeanClient:
         *,
         fresh: bool,
     ) -> "Exchange":
-        """For one request. ``fields`` are its headers; ``fresh``: over a connection that was not
-        used before."""
+        """The ``IAgent`` of one request.
+
+        ``fields`` are the request's headers, ``connect_timeout`` is in seconds. ``fresh``: the
+        request goes over a new connection.
+        """
         return Exchange(self._pool, self._endpoint_to, backend, fields, connect_timeout, fresh)
 
     def drop_idle(self) -> None:
-        """Let go of the idle connections: their descriptors are needed."""
+        """Abort the idle connections, since their descriptors are needed."""
         self._pool.drop_idle()
 
     def close(self) -> "Deferred[Any]":
-        """Close the idle connections; fires when they are."""
+        """Close the idle connections; fires when they are closed."""
         return self._pool.close_all()
 
 
@@ -60,11 +63,11 @@ class LeanClient:
 class Exchange:
     """The ``IAgent`` of one request to one backend.
 
-    It knows the request's headers. Those that ``request`` is given are treq's own wishes, and go
-    nowhere: cookies in either direction, compression. Until the head of the response is here it
-    is stopped by cancelling what ``request`` returns, which then fails with CancelledError in
-    whatever phase it is; from then on by ``abort``. The producer of the body is a ``Body``.
-    ``reused``: its connection was used before.
+    It holds the request's headers. The headers that treq gives to ``request`` are not sent: they
+    are about cookies and compression. Until the head of the response has come, the request is
+    stopped by cancelling the Deferred of ``request``, which then fails with CancelledError in every
+    phase; after that by ``abort``. The body's producer is a ``Body``. ``reused`` says whether the
+    connection was used before.
     """
 
     __slots__ = (
@@ -103,6 +106,7 @@ class Exchange:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> "Deferred[IResponse]":
+        """Send the request; fires with the response when its head has come."""
         backend = self._backend
         keep = backend.keepalive
         proxy = backend.proxy.shown if backend.proxy is not None else ""
@@ -130,19 +134,19 @@ class Exchange:
 
 
 def _not_made(reason: Failure) -> Failure:
-    """Who asked for it has left."""
+    """The failure of a connection attempt: CancelledError where its caller cancelled it."""
     return Failure(CancelledError()) if reason.check(ConnectingCancelledError) else reason
 
 
 def _lines(fields: Mapping[str, str]) -> bytes:
-    """Header lines; values with a blank in the place of each control character."""
+    """The header lines, with a blank in place of each control character of a value."""
     if not "".join(fields.values()).isprintable():
         fields = {name: value.translate(_CONTROLS) for name, value in fields.items()}
     return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode()
 
 
 class _Opening(Factory):
-    """Makes the connection of one attempt to connect."""
+    """Makes the protocol of one new connection."""
 
     noisy = False
 
@@ -151,6 +155,7 @@ class _Opening(Factory):
         self._key = key
 
     def buildProtocol(self, addr: Any) -> Connection:
+        """The protocol of the connection."""
         return Connection(self._pool, self._key)
 
 
@@ -158,8 +163,8 @@ class _Opening(Factory):
 def _target(
     uri: bytes, backend: str, ca: str, client_cert: str, proxy: str
 ) -> tuple[URI, bytes, Key]:
-    """Where a URI leads, what a request to it begins with but for its method, and to whom its
-    connections belong."""
+    """The target of a URI, the first lines of a request to it without the method, and the key under
+    which the pool keeps its connections."""
     target = URI.fromBytes(uri)
     host = b"[%b]" % target.host if b":" in target.host else target.host
     if (target.scheme, target.port) not in _DEFAULT_PORTS:

@@ -1,9 +1,9 @@
-"""One connection to a backend: a request at a time, parsed by llhttp.
+"""One connection to a backend: one request at a time, its response parsed by llhttp.
 
-llhttp is strict by default: it refuses folded, bare and control characters, lengths that
-contradict each other or the coding, and chunk sizes that are none. What it lets pass and we do
-not is refused here: other protocols and versions, ``101``, codings beside ``chunked``, a head
-without end.
+llhttp is strict by default: it refuses folded headers, bare line ends and control characters,
+lengths that contradict each other or the transfer coding, and malformed chunk sizes. What it
+accepts although we do not is refused here: other protocols and versions, ``101``, transfer codings
+besides ``chunked``, a head without end.
 """
 
 import re
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from lmbroker.backends.client.pool import Key, Pool
 
 HEADERS = 500
-"""Most headers of a response."""
+"""The maximum of headers of a response."""
 
 _DONE = Failure(ResponseDone())
 _CLOSE_DELIMITED = Failure(PotentialDataLoss())
 _NO_BODY = (204, 304)
 
 _came: list[bytes] = []
-"""What a parser finds of a body in one read, until ``dataReceived`` has it: one list for all, and
-empty again before anybody else may run."""
+"""The pieces of a body that a parser finds in one read, until ``dataReceived`` takes them. All
+connections share this list: it is empty again before other code runs."""
 
 
 _EMPTY_LINE = b"\r\n\r\n\r\n"
-"""How a read ends where an empty line follows a response: no chunked one ends so."""
+"""The end of a read in which an empty line follows a response: no chunked response ends so."""
 
 _CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
 
 
 def _only_chunk(data: bytes) -> bytes:
-    """What the chunk holds that ``data`` is, where it is one and nothing else, and was written as
-    nobody could misread it: as servers write each event of a stream."""
+    """The content of a chunk where ``data`` is exactly one chunk in the plainest form, as servers
+    write each event of a stream; b"" for everything else."""
     size = _CHUNK.match(data)
     if size is None or size.end() + int(size[1], 16) + 2 != len(data) or data[-2:] != b"\r\n":
         return b""
@@ -56,10 +56,12 @@ def _only_chunk(data: bytes) -> bytes:
 
 
 class Connection(Protocol):
-    """Idle, or with one request on it: until its head is here ``_waiter`` waits for the response,
-    which ``_coming`` is to be, then ``_response`` is it.
+    """A connection that is idle, or carries one request.
 
-    ``transport`` is None from the moment on from which the connection is closed or being closed.
+    Until the head of the response has come, ``_waiter`` waits for it and ``_coming`` is the object
+    that it will fill; after that ``_response`` is the response. ``transport`` is None once the
+    connection is closed or being closed. ``idle_since`` and ``sent_at`` are times of the reactor's
+    clock; ``gone`` fires at the end of the connection, where the pool waits for that.
     """
 
     # Few and small objects for each event, as in ``relay.Relay``.
@@ -98,43 +100,44 @@ class Connection(Protocol):
         self.gone: Deferred[None] | None = None
         self.transport = None
         self._wire: Wire | None = None
-        """There once it has carried an answer."""
+        """Set once the connection has carried an answer."""
         self._request: bytes | None = None
-        """What is to be sent at the end of the turn, and ``_rest`` behind it."""
+        """What is sent at the end of the turn, before ``_rest``."""
         self._rest = b""
         self._sending: Pieces | None = None
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
         self._taker: Any = None
-        """Of the body of ``_response``."""
+        """The protocol that receives the body of ``_response``."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._body = b""
-        """What came of it and is nobody's yet."""
+        """The bytes of the body that came and were not given away yet."""
         self._chunked = False
         self._aligned = False
-        """llhttp waits for the next chunk of the body."""
+        """Whether llhttp is at the beginning of a chunk."""
         self._parser: Any = HttpResponseParser(self)
 
     @property
     def answered(self) -> bool:
-        """Whether it has carried a whole answer."""
+        """Whether the connection has carried a whole answer."""
         return self._wire is not None
 
     def connectionMade(self) -> None:
+        """Prepare a new connection; with TLS, offer a session."""
         if isinstance(self.transport, TCPConnection):
-            # Straight here, past what waited for the connection to be made.
+            # The transport calls this protocol directly, without Twisted's wrapper in between.
             self.transport.protocol = self
         self._looked_at = self._pool.sessions.offer(self.key, self.transport)
 
     def send(
         self, request: bytes, keep: bool, response: Response, rest: bytes = b""
     ) -> "Deferred[Any]":
-        """Send a request; fires with ``response`` when its head is here.
+        """Send a request; fires with ``response`` when its head has come.
 
-        ``rest`` is the body that goes behind it in pieces, where it is a large one. ``keep``: the
-        connection may be used again. Fails with ResponseNeverReceived where nothing of a response
-        came, ResponseFailed where it is none.
+        ``rest`` is a large body, which is sent after ``request`` in pieces. ``keep``: another
+        request may use the connection later. Fails with ResponseNeverReceived where no byte of a
+        response came, with ResponseFailed where the response is cut or malformed.
         """
         self._coming: Response | None = response
         self._keep = keep
@@ -154,10 +157,11 @@ class Connection(Protocol):
         return waiter
 
     def deliver(self, *, reading: bool) -> None:
-        """Send the request that waits; ``reading``: within a read, maybe of this connection, and
-        not at the end of a turn. Whatever has come since the last answer is not the answer
-        to it: the reactor has read what came before its last turn, and who knows how long ago that
-        was."""
+        """Send the request that waits, unless bytes have come since the last answer.
+
+        Those bytes cannot answer this request, so the connection is given up. ``reading``: this is
+        called within a read, maybe of this connection, and not at the end of a turn.
+        """
         request, wire = self._request, self._wire
         if request is None or wire is None:
             return
@@ -175,7 +179,7 @@ class Connection(Protocol):
         self._unsent()
 
     def _unsent(self) -> None:
-        """The connection is of no use, and the request that waits for it has not been sent."""
+        """Abort the connection, and fail the request that was not sent over it."""
         self.abort()
         self._request, self._rest = None, b""
         waiter, self._waiter = self._waiter, None
@@ -188,19 +192,20 @@ class Connection(Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close the connection now, whatever is in flight."""
+        """Abort the connection, whatever is in flight."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abortConnection()
 
-    # The wire's side.
+    # Called by the transport.
 
     def dataReceived(self, data: bytes) -> None:
+        """Parse what came, and give away the pieces of a body."""
         waiter = self._waiter
         if self._request is not None or (
             waiter is None and (self._response is None or self._end is not None)
         ):
-            # An answer to nothing.
+            # Nothing was asked for.
             if self.transport is not None:
                 self._pool.stray(self, "unasked" if self._response is None else "surplus", data)
             if self._request is not None:
@@ -208,7 +213,7 @@ class Connection(Protocol):
             return
         chunk = _only_chunk(data) if self._chunked else b""
         if chunk and self._aligned and self._response is not None:
-            # llhttp would find the same, and be where it is now.
+            # llhttp would find the same content, and be in the same state as now.
             self._body += chunk
             self._hand_over(self._response)
             return
@@ -235,10 +240,10 @@ class Connection(Protocol):
             body = b"".join(_came)
             _came.clear()
             self._body += body
-            # Within a chunk it would have begun with the very first byte.
+            # Within a chunk the content would have begun with the very first byte.
             self._aligned = body == chunk and chunk[0] != data[0]
         if self._end is _DONE and self.transport is not None and self._line_behind(data, body):
-            # llhttp passes over it: the next response may begin behind it.
+            # llhttp skips an empty line: the next response may begin after it.
             self._pool.stray(self, "surplus", b"")
         response = self._response
         if waiter is not None:
@@ -249,17 +254,20 @@ class Connection(Protocol):
                 self._waiter = None
                 waiter.errback(self._end)
         if response is not None and response is self._response:
-            # It has not ended while its taker was found.
+            # The response has not ended while the waiter was called.
             self._hand_over(response)
 
     def _line_behind(self, data: bytes, body: bytes) -> bool:
-        """Whether the last read of a whole response, of whose body it had ``body``, has an empty
-        line behind it."""
+        """Whether an empty line follows a whole response.
+
+        ``data`` is the last read of the response, ``body`` the piece of its body in that.
+        """
         if body and not self._chunked:
             return not data.endswith(body)
         return data.endswith(_EMPTY_LINE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End the request or the response of a connection that is closed."""
         waiter, self._waiter = self._waiter, None
         without_answer = None if waiter is None else self._without_answer(reason)
         self.transport = self._parser = self._wire = self._request = self._sending = None
@@ -277,7 +285,7 @@ class Connection(Protocol):
             self.gone.callback(None)
 
     def _without_answer(self, reason: Failure) -> Exception:
-        """What it means that the connection is gone before a response came."""
+        """The error for a connection that closed before the head of a response had come."""
         if self._bare:
             return ResponseFailed([reason])
         unsent = self._request is not None
@@ -286,25 +294,29 @@ class Connection(Protocol):
             return StaleConnection()
         return ResponseNeverReceived([reason])
 
-    # What llhttp found.
+    # Called by llhttp's parser.
 
     def on_message_begin(self) -> None:
+        """Refuse a second response."""
         if self._response is not None:
             raise ValueError("more than one response")
 
     def on_status(self, reason: bytes) -> None:
+        """Refuse a reason phrase with NUL."""
         if b"\0" in reason:
             raise ValueError("a reason with NUL")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; a trailer is ignored."""
         if self._response is not None:
-            # A trailer, which nobody asked for.
+            # A trailer.
             return
         if len(self._fields) == HEADERS:
             raise TooLong
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """Fill the response from its head; ignore an interim response."""
         code = self._parser.get_status_code()
         fields, self._fields = self._fields, []
         if 102 <= code < 200 or code == 100:
@@ -330,7 +342,7 @@ class Connection(Protocol):
         length: Any = int(given) if given is not None else UNKNOWN_LENGTH
         if code in _NO_BODY:
             length = 0
-        # Cookies are nobody's: treq would look for them.
+        # No client gets a cookie of a backend, and treq would look for them.
         headers.pop("set-cookie", None)
         self._keep = self._keep and self._parser.should_keep_alive()
         response: Any = self._coming
@@ -345,20 +357,21 @@ class Connection(Protocol):
     on_body = _came.append
 
     def on_message_complete(self) -> None:
+        """Note that the response is whole."""
         if self._response is not None:
             self._end = _DONE
 
-    # The taker's side.
+    # Called by the response.
 
     def taken(self, response: Response, taker: Any) -> None:
-        """The response has a taker for its body now."""
+        """Give the body of the response to ``taker`` from now on."""
         self._taker = taker
         if self._paused:
             self.resume()
         self._hand_over(response)
 
     def whole(self, response: Response) -> bytes | None:
-        """The body of the response, which ends with this, where all of it has come."""
+        """End a response whose body has all come, and return the body; None where it has not."""
         if self._end is not _DONE:
             return None
         if self._paused:
@@ -368,17 +381,19 @@ class Connection(Protocol):
         return body
 
     def pause(self) -> None:
+        """Stop reading."""
         self._paused = True
         if self.transport is not None:
             self.transport.pauseProducing()
 
     def resume(self) -> None:
+        """Read again."""
         self._paused = False
         if self.transport is not None:
             self.transport.resumeProducing()
 
     def _hand_over(self, response: Response) -> None:
-        """Give the taker of the body what has come of it."""
+        """Give the receiver of the body what has come of it, and its end."""
         taker = self._taker
         if taker is None:
             if self._end is None:
@@ -390,12 +405,12 @@ class Connection(Protocol):
             try:
                 taker.dataReceived(data)
             except Exception:
-                # Twisted's decoder of compressed bodies says so that one is none.
+                # Twisted's decoder of compressed bodies raises for one that is malformed.
                 self._end = Failure(ResponseFailed([Failure()]))
                 self.abort()
         end = self._end
         if end is not None:
-            # Once the end is told, this connection may carry another request already.
+            # When the receiver learns of the end, it may send another request over this connection.
             self._finish(response)
             taker.connectionLost(end)
 
@@ -404,8 +419,7 @@ class Connection(Protocol):
         return sending is not None and not sending.done.called
 
     def _finish(self, response: Response) -> None:
-        # No cycle stays behind: what is freed at once is memory that is still in the processor's
-        # cache.
+        # No cycle is left, so the memory is freed at once, while it is in the processor's cache.
         self._taker = self._response = self._end = response.connection = None
         self._chunked = self._aligned = False
         transport = self.transport
@@ -415,11 +429,11 @@ class Connection(Protocol):
             if not self._keep:
                 self._pool.close(self)
             elif unsent(transport) or self._still_sending():
-                # It answered before it had our request, and may never read the rest.
+                # The backend answered before it had the whole request, and may never read the rest.
                 self.abort()
             else:
                 if self._paused:
-                    # Its taker has no power over it any more.
+                    # The receiver of the body cannot resume it any more.
                     self.resume()
                 if self._wire is None:
                     self._wire = Wire(transport)

@@ -1,4 +1,4 @@
-"""Which of our errors a failure of a client is: ours and Twisted's fail alike."""
+"""Turns the failures of an HTTP client into our errors; our client fails as Twisted's does."""
 
 import re
 from typing import Any
@@ -27,8 +27,8 @@ _ANSWER_LOST = (ResponseNeverReceived, RequestTransmissionFailed, RequestGenerat
 
 
 _CERTIFICATE_REFUSED = re.compile(r"alert (?:.*certificate|unknown ca|access denied)")
-"""What OpenSSL says of the alerts of a server that did not like our certificate (RFC 8446, 6.2). A
-server of TLS 1.2 says no more than "handshake failure" where there was none."""
+"""OpenSSL's texts for the alerts of a server that refused our client certificate (RFC 8446, 6.2). A
+TLS 1.2 server that got no certificate sends no more than "handshake failure"."""
 
 
 class StaleConnection(Exception):
@@ -36,7 +36,7 @@ class StaleConnection(Exception):
 
 
 def _cause(error: Exception) -> Any:
-    """What is inside Twisted's wrappings."""
+    """The exception inside of Twisted's wrappers."""
     reasons: list[Any] = [error]
     while isinstance(reasons[0], _ANSWER_LOST):
         reasons = [reason.value for reason in reasons[0].reasons] or [None]
@@ -44,7 +44,7 @@ def _cause(error: Exception) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a handshake failed, as OpenSSL or service_identity say it."""
+    """Why a TLS handshake failed, in OpenSSL's words or for the name in the certificate."""
     cause = _cause(error)
     if isinstance(cause, VerificationError):
         return "the certificate is for another name"
@@ -55,8 +55,11 @@ def reason_of(error: Exception) -> str:
 
 
 def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
-    """Which of ours a failure of a request is. ``late``: it was given up for the time that it
-    took; ``reused``: its connection was used before."""
+    """The error of ours for a failed request.
+
+    ``late``: the request was cancelled because it took too long; ``reused``: its connection was
+    used before.
+    """
     if late:
         return TimedOut(slow("the backend sent no answer in time", "timeout_headers"))
     if isinstance(error, StaleConnection):
@@ -96,17 +99,21 @@ def _of_the_proxy(error: ProxyFailed) -> Exception:
 
 
 def _of_the_network(cause: Any, reused: bool) -> bool:
-    """Of a connection that had been used before, TLS fails only when it ends."""
+    """Whether the connection broke: TLS of a connection that was used before fails in no other
+    way."""
     return reused or type(cause).__module__.startswith("twisted.internet")
 
 
 def broken(message: str, code: str) -> Broken:
+    """The error for a backend that broke off, or did not speak HTTP."""
     return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code))
 
 
 def slow(message: str, code: str) -> ErrorInfo:
+    """The facts of a timeout."""
     return ErrorInfo(kind="timeout", message=message, code=code)
 
 
 def unreachable(message: str, code: str) -> ErrorInfo:
+    """The facts of a backend to which no connection could be made."""
     return ErrorInfo(kind="unreachable", message=message, code=code)

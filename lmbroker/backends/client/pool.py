@@ -1,4 +1,4 @@
-"""The connections that wait for their next request."""
+"""The pool of idle connections."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from lmbroker.backends.client.connection import Connection
 
 Key = tuple[bytes, bytes, int, str, str, str, str]
-"""Scheme, host, port, the backend's name, the authorities trusted and the certificate shown there,
-the proxy on the way: two backends at one address may differ in all of these."""
+"""Scheme, host, port, the backend's name, the trusted authorities, the client certificate and the
+proxy: two backends at one address may differ in the last four."""
 
 
 class Pool:
-    """Idle connections, by what they lead to. The one used last is used next.
+    """Idle connections by their key; the one that was used last is used next.
 
-    What came over a connection that nobody had asked for would be taken for the answer to the next
-    request, which may be another client's. So each is looked into when it is used again, and where
-    something came, all connections to that backend are given up, and none is used again for a
-    while.
+    Bytes that came over an idle connection would be taken for the answer to its next request, which
+    may be another client's. So each connection is checked when it is used again. Where bytes came,
+    all connections to that backend are aborted, and for a while none is used twice.
     """
 
     log = Logger()
@@ -35,19 +34,21 @@ class Pool:
         self._dropped = dropped
         self._idle: dict[Key, list[Connection]] = {}
         self._distrusted: dict[Key, float] = {}
-        """Until when."""
+        """Key -> until when no connection with it is used twice."""
         self._timer: Any = None
         self._posted: list[Connection] = []
         self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
 
     def take(self, key: Key) -> "Connection | None":
-        """A connection that leads there, and is nobody else's from now on."""
+        """Take a connection with ``key`` out of the pool; None where there is none."""
         idle = self._idle.get(key)
         return idle.pop() if idle else None
 
     def post(self, connection: "Connection") -> None:
-        """Have a connection that was taken here ``deliver`` its request, at the end of the turn:
-        sent each for itself, requests wake the other side as often (15 µs of a call of 160)."""
+        """Have a connection of this pool ``deliver`` its request at the end of the turn.
+
+        Requests that are sent together wake the other side once: that saves 15 µs of a call of 160.
+        """
         if self._at_end is None:
             connection.deliver(reading=True)
             return
@@ -65,7 +66,7 @@ class Pool:
                 connection.abort()
 
     def keep(self, connection: "Connection") -> None:
-        """Hold a connection for its next request."""
+        """Keep a connection for its next request."""
         now = self._reactor.seconds()
         if self._distrusted and self._distrusted.get(connection.key, 0.0) > now:
             self.close(connection)
@@ -79,19 +80,21 @@ class Pool:
             self._timer = self._reactor.callLater(connections.IDLE_SECONDS, self._sweep)
 
     def forget(self, connection: "Connection") -> None:
-        """A connection is gone."""
+        """Remove a connection that is closed."""
         idle = self._idle.get(connection.key)
         if idle is not None and connection in idle:
             idle.remove(connection)
 
     def stray(self, connection: "Connection", why: str, said: bytes) -> None:
-        """Over this connection came what nobody had asked for; ``said`` is how it begins.
-        ``why``: see ``connections.Dropped``."""
+        """Give up a connection over which bytes came that answer no request.
+
+        ``said`` is how they begin, ``why`` is a reason of ``connections.Dropped``.
+        """
         key = connection.key
         self.forget(connection)
         connection.abort()
         self._dropped(key[3], why)
-        if why == "unasked" and _tired(said):
+        if why == "unasked" and _closes_idle(said):
             return
         now = self._reactor.seconds()
         self._distrusted = {each: until for each, until in self._distrusted.items() if until > now}
@@ -107,20 +110,20 @@ class Pool:
             each.abort()
 
     def close(self, connection: "Connection") -> None:
-        """Close a connection in an orderly way, for as long as its peer takes part."""
+        """Close a connection in an orderly way, and abort it where that takes too long."""
         transport, connection.transport = connection.transport, None
         transport.loseConnection()
         self._reactor.callLater(connections.CLOSE_SECONDS, _cut, transport)
 
     def drop_idle(self) -> None:
-        """Let go of all that waits: its descriptors are needed for calls."""
+        """Abort all idle connections, since calls need their descriptors."""
         waiting = [connection for idle in self._idle.values() for connection in idle]
         self._idle.clear()
         for connection in waiting:
             connection.abort()
 
     def close_all(self) -> "Deferred[Any]":
-        """Close what waits; fires when all of it is closed."""
+        """Close all idle connections; fires when they are closed."""
         waiting = [connection for idle in self._idle.values() for connection in idle]
         self._idle.clear()
         if self._timer is not None:
@@ -134,7 +137,7 @@ class Pool:
         return DeferredList(gone)
 
     def _sweep(self) -> None:
-        """Close what has waited too long, and come back when the next has."""
+        """Close the connections that were idle for too long, and set the timer for the next."""
         self._timer = None
         now = self._reactor.seconds()
         began = now - connections.IDLE_SECONDS
@@ -149,12 +152,11 @@ class Pool:
 
 
 def _cut(transport: Any) -> None:
-    """Close it now, if it is not closed yet: TLS cannot be aborted after its end."""
+    """Abort a transport that is not closed yet: TLS cannot be aborted after its end."""
     if transport.connected:
         transport.abortConnection()
 
 
-def _tired(said: bytes) -> bool:
-    """Whether these are the words of a server that gives up an idle connection. Some say so, and
-    mean no harm."""
+def _closes_idle(said: bytes) -> bool:
+    """Whether a server says that it closes an idle connection, as some do, which is harmless."""
     return said.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408"))

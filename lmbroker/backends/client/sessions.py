@@ -1,5 +1,8 @@
-"""TLS sessions of backends: another connection resumes one, and neither end signs or checks a
-certificate for it (0.3 ms of ours, and over TLS 1.2 a round trip)."""
+"""TLS sessions of backends, which other connections resume.
+
+Neither end signs or checks a certificate for a resumed session: that saves 0.3 ms of processor time
+here, and a round trip with TLS 1.2.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,28 +13,33 @@ if TYPE_CHECKING:
     from lmbroker.backends.client.pool import Key
 
 SECONDS = 3600.0
-"""So long after its certificate was looked at a backend is trusted without another look."""
+"""How long after a check of its certificate a backend is trusted without another check."""
 
 ORIGINS = 256
-"""Most keys of which sessions are kept; the one that was used longest ago goes first."""
+"""The maximum of keys whose sessions are kept; the least recently used one goes first."""
 
 EACH = 8
-"""Most sessions of a key: so many new connections at once resume one each."""
+"""The maximum of sessions of a key: so many new connections at once resume one each."""
 
 
 class Sessions:
-    """Sessions by what connections lead to, whom they trust and what they show there: with another
-    of these a session is never offered. Each is offered once, as RFC 8446 (C.4) wants it, so one
-    that fails does so once. The connection gets its successor once it has carried an answer: under
-    TLS 1.3 the server's tickets come after the handshake."""
+    """The sessions by the key of their connections, so that none is offered to another host, or
+    with other trusted authorities or another client certificate.
+
+    Each session is offered once, as RFC 8446 (C.4) recommends, so one that fails does so once. Its
+    successor is kept when the connection has carried an answer: with TLS 1.3 the server's tickets
+    come after the handshake.
+    """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._kept: dict[Key, list[tuple[Any, float]]] = {}
 
     def offer(self, key: "Key", transport: Any) -> float:
-        """Have a connection that is about to begin its handshake resume a session; returns when the
-        certificate was looked at."""
+        """Have a connection that is about to begin its handshake resume a session.
+
+        Returns the time at which the backend's certificate was checked.
+        """
         now = self._seconds()
         if not isinstance(transport, TLSMemoryBIOProtocol):
             return now
@@ -42,7 +50,7 @@ class Sessions:
                 try:
                     transport.getHandle().set_session(session)
                 except ValueError:
-                    # Of a context that is no more.
+                    # The session belongs to a context that was dropped.
                     continue
                 return looked_at
         return now

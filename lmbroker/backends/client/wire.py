@@ -1,7 +1,7 @@
-"""What is below a connection: looked into, and written to, now and not at the end of the turn.
+"""Looks into a connection and writes to it at once, not at the end of the reactor's turn.
 
-What the reactor has not read yet is in the kernel, and under TLS in OpenSSL as well. Between the
-look and the write nothing may come, so each of the two is as close to the socket as it can be.
+Bytes that the reactor has not read yet are in the kernel, and with TLS in OpenSSL as well. No byte
+may come between the look and the write, so both are as close to the socket as possible.
 """
 
 import select
@@ -16,13 +16,13 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from lmbroker.backends.peer import innermost
 
 TLS_READS = 8
-"""So many times what TLS has to say of its own may go on before a connection is given up."""
+"""The maximum of reads of TLS messages without data before a connection is given up."""
 
 _STIRS = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class Wire:
-    """The way to the kernel of ``transport``."""
+    """Direct access to the socket of ``transport``."""
 
     __slots__ = ("_poller", "_secure", "_tcp", "_transport")
 
@@ -31,16 +31,18 @@ class Wire:
         self._tcp = innermost(transport)
         self._secure = isinstance(transport, TLSMemoryBIOProtocol)
         self._poller: Any = None
-        """A quarter of what it costs to peek, which raises where there is nothing."""
+        """Polling costs a quarter of what peeking costs, which raises where there is nothing."""
         handle = getattr(self._tcp, "socket", None)
         if handle is not None:
             self._poller = select.poll()
             self._poller.register(handle, _STIRS)
 
     def look(self, *, reading: bool) -> bytes | None:
-        """None where nothing has come that the reactor has not read. Else how it begins, which is
-        nothing where the peer has closed the connection, or what it said was read here.
-        ``reading``: a read of this connection may be under way."""
+        """The beginning of what has come and was not read yet; None where nothing has come.
+
+        It is empty where the peer has closed the connection, or where the bytes were read here.
+        ``reading``: a read of this connection may be under way.
+        """
         stirs = self._poller is not None and self._poller.poll(0)
         if self._secure and (stirs or reading):
             return self._within(stirs)
@@ -54,8 +56,10 @@ class Wire:
         return said
 
     def _within(self, stirs: Any) -> bytes | None:
-        """The same of TLS, which has things to say of its own, such as tickets for sessions. These
-        are read here; what else is read goes the usual way, to the protocol."""
+        """``look`` for TLS, whose messages may carry no data, such as session tickets.
+
+        Those are read here; data that is read goes to the protocol as usual.
+        """
         reads = 0
         while stirs:
             reads += 1
@@ -65,7 +69,7 @@ class Wire:
                 return b""
             stirs = self._poller.poll(0)
         try:
-            # Of the read that is under way, where the last answer was part of it.
+            # A read that is under way may have brought it along with the last answer.
             said: bytes = self._transport.getHandle().recv(32, socket.MSG_PEEK)
         except WantReadError:
             return None
@@ -74,18 +78,18 @@ class Wire:
         return said
 
     def write(self, data: bytes) -> None:
-        """Give ``data`` to the kernel, as much of it as there is room for."""
+        """Give ``data`` to the kernel at once, as far as the kernel takes it."""
         transport = self._transport
         if isinstance(transport, TCPConnection):
             try:
                 count = transport.socket.send(data[: transport.SEND_LIMIT])
             except OSError:
-                # There is no room, or no peer: the reactor will see.
+                # The buffer is full, or the peer is gone: the reactor will notice.
                 count = 0
             if count < len(data):
                 transport.write(data[count:])
         elif self._secure:
-            # Not what puts small writes together, a turn later.
+            # Not the write of BufferingTLSTransport, which waits for the next turn.
             TLSMemoryBIOProtocol.write(transport, data)
             if isinstance(self._tcp, TCPConnection):
                 self._tcp.doWrite()
