@@ -81,6 +81,7 @@ ELSEWHERE = {
     },
     TYPES: {
         "backends.client.wire": "test_client_h11",
+        "backends.turn_end": "test_reactor",
         "call": "test_loopback",
         "config.fields": "test_config",
         "constraints": "test_config",
