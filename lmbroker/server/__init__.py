@@ -1,1 +1,1 @@
-"""The clients' side: routes, incoming requests and error answers; ``http/`` holds connections."""
+"""The clients' side: routes, requests, error answers, pings; ``http/`` holds the connections."""

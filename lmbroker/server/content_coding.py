@@ -1,8 +1,9 @@
-"""Compressed request bodies, decoded with a bound on their size and on how much they expand.
+"""Decodes compressed request bodies, with bounds on their size and on their expansion.
 
 RFC 9110 8.4: ``content-encoding`` lists codings in the order in which they were applied. The
 broker takes gzip, deflate (RFC 9110 8.4.1.2: in the zlib format) and zstd (RFC 8878); ``identity``
-is none. Decoding goes in steps, so that a bomb costs no more than the bound.
+means no coding. Bodies are decoded in steps, so that a decompression bomb costs no more than the
+bound.
 """
 
 import zlib
@@ -13,32 +14,34 @@ import zstandard
 from lmbroker.errors import Refused
 
 CODINGS = ("gzip", "deflate", "zstd")
-"""What a body may be compressed with; the value of ``accept-encoding`` in a refusal."""
+"""The codings that a body may have."""
 
 MOST_CODINGS = 2
-"""Codings on top of each other that a body may have."""
+"""The maximum of codings that are applied to one body."""
 
 RATIO = 200
-"""How many times its length a compressed body may expand to, above ``FREE`` bytes. Conversations
-reach 10 to 20; only a repetition of one thing comes near a thousand."""
+"""How many times its length a body may expand to, above ``FREE`` bytes. Conversations reach 10 to
+20; only repetitions of the same text come near a thousand."""
 
 FREE = 1024 * 1024
-"""Bytes that any body may expand to."""
+"""The bytes that every body may expand to, whatever its ratio."""
 
 MOST_MEMBERS = 1000
-"""Members of gzip, or frames of zstd, that a body may have: each of them costs some work."""
+"""The maximum of gzip members, or zstd frames, of a body: each of them costs some work."""
 
 _ZLIB_STEP = 64 * 1024
 _OUT_STEP = 256 * 1024
 _ZSTD_STEP = 512
-"""Bytes that are decoded at once. A block of zstd expands to 128 KiB from as little as 4 bytes, and
-all that is given comes out at once: a step yields 16 MiB at most."""
+"""The bytes that are decoded at once. A block of zstd expands to 128 KiB from as little as 4 bytes,
+and the decoder returns all of its input's output at once: a step yields 16 MiB at most."""
 _ALIASES = {"x-gzip": "gzip"}
 
 
 def codings(header: str) -> tuple[str, ...]:
-    """The codings that a ``content-encoding`` header lists, in the order in which they were
-    applied. Raises Refused (415) for one that the broker does not know."""
+    """The codings that a ``content-encoding`` header lists, in the order of their application.
+
+    Raises Refused (415) for one that the broker does not know.
+    """
     found: list[str] = []
     for text in header.split(","):
         name = text.strip().lower()
@@ -89,7 +92,7 @@ def _decoded(body: bytes, name: str, limit: int) -> bytes:
 
 
 def _zlib(body: bytes, name: str) -> Iterator[bytes]:
-    """Pieces of a gzip or deflate body; a gzip body may have several members (RFC 1952 2.2)."""
+    """The decoded pieces of a deflate or gzip body; gzip may have many members (RFC 1952 2.2)."""
     if name == "gzip":
         window = 16 + zlib.MAX_WBITS
     else:
@@ -114,8 +117,10 @@ def _zlib(body: bytes, name: str) -> Iterator[bytes]:
 
 
 def _zstd(body: bytes) -> Iterator[bytes]:
-    """Pieces of a zstd body; it may have several frames (RFC 8878 3.1). The window is bounded by
-    8 MiB, as RFC 8878 3.1.1.1.2 recommends."""
+    """The decoded pieces of a zstd body, which may have several frames (RFC 8878 3.1).
+
+    The window is bounded by 8 MiB, as RFC 8878 3.1.1.1.2 recommends.
+    """
     context = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
     at = 0
     for _ in range(MOST_MEMBERS):

@@ -1,7 +1,7 @@
 """Which web pages may call the broker from a browser (the Fetch standard, section 3.3: CORS).
 
-A browser asks before it sends a JSON body or a key to another origin (a preflight), and shows a
-page an answer only where the answer allows the page's origin.
+A browser sends a preflight request before it sends a JSON body or a key to another origin, and
+lets a page read an answer only where the answer allows the page's origin.
 """
 
 import re
@@ -12,7 +12,7 @@ from lmbroker.config.endpoints import ANY_ORIGIN
 Pairs = tuple[tuple[str, str], ...]
 
 MAX_AGE = "600"
-"""Seconds for which a browser may remember the answer to a preflight."""
+"""The seconds for which a browser may cache the answer to a preflight."""
 
 METHODS = "GET, POST"
 EXPOSED = (
@@ -20,35 +20,40 @@ EXPOSED = (
     "x-lmbroker-request-id, x-lmbroker-backend, x-lmbroker-model, x-lmbroker-dropped, "
     "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated"
 )
-"""Headers of an answer that a page may read besides the few that it always may."""
+"""The headers of an answer that a page may read, besides the few that it always may."""
 
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _ASKED_BYTES = 4096
 
 
 def allowed(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
-    """The headers that let a page read the answer to a request with ``headers``; () where it may
-    not, or where no page asks. Names of headers are in lower case."""
+    """The headers that let a page read the answer to a request with ``headers``.
+
+    They are () where the page may not read it, or the request does not come from a page. The names
+    in ``headers`` are in lower case.
+    """
     origin = headers.get("origin")
     if origin is None:
         return ()
     if ANY_ORIGIN in origins:
-        told: Pairs = (("access-control-allow-origin", ANY_ORIGIN),)
+        allow: Pairs = (("access-control-allow-origin", ANY_ORIGIN),)
     elif origin in origins:
-        told = (("access-control-allow-origin", origin), ("vary", "origin"))
+        allow = (("access-control-allow-origin", origin), ("vary", "origin"))
     else:
         return ()
-    return (*told, ("access-control-expose-headers", EXPOSED))
+    return (*allow, ("access-control-expose-headers", EXPOSED))
 
 
 def preflight(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
-    """The headers that answer a preflight with ``headers``; () where this is none, or where its
-    page may not call."""
-    told = allowed(origins, headers)
-    if not told or "access-control-request-method" not in headers:
+    """The headers that answer a preflight with ``headers``.
+
+    They are () where the request is no preflight, or its page may not call.
+    """
+    allow = allowed(origins, headers)
+    if not allow or "access-control-request-method" not in headers:
         return ()
     out = [
-        *told[:-1],
+        *allow[:-1],
         ("access-control-allow-methods", METHODS),
         ("access-control-max-age", MAX_AGE),
     ]

@@ -1,8 +1,9 @@
-"""Descriptors: how many this process may have, what it needs, and what is said when there are none.
+"""File descriptors: how many the process needs and may have, and what happens when none is left.
 
-At the start the soft limit is raised. Clients get all descriptors but a quarter, which is kept for
-connections to backends; who comes then is told so, like one too many. If there is none left at all,
-a descriptor that was kept for this lets us accept a connection, answer 503 and close it.
+The soft limit is raised at the start. A quarter of the descriptors is reserved for connections to
+backends: a client that connects when all others are in use is refused with 503, as where
+``limits.connections`` is reached. Where no descriptor is left at all, a spare one is closed, which
+allows the process to accept a connection, answer it with 503 and close it.
 """
 
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from errno import EMFILE, ENFILE
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from lmbroker.backends.connections import IDLE_CONNECTIONS
@@ -20,23 +22,23 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.server.error_answers import REASONS, error_answer
 
 MOST = 65536
-"""The soft limit is raised so far, or as far as the configuration needs: some systems allow a
-thousand million, and there are programs that look at each."""
+"""The soft limit is raised to this, or to what the configuration needs, and no further: some
+systems allow a thousand million, and some programs visit every possible descriptor."""
 
 OTHERS = 64
-"""Descriptors for all that is no connection: the log, listeners, the reactor, files."""
+"""The descriptors for everything but connections: the log, listeners, the reactor, files."""
 
 AT_ONCE = 64
-"""Connections that are refused in one turn."""
+"""The maximum of connections that are refused in one turn of the reactor."""
 
 SILENT_SECONDS = 10.0
-"""How long nothing more is logged about a shortage that was told."""
+"""The minimum of seconds between two log lines about a shortage."""
 
 PAUSE_SECONDS = 0.1
-"""How long nothing is accepted where not even a refusal can be given."""
+"""How long no connection is accepted where none can even be refused."""
 
 NEAR = 256
-"""With fewer left than this, connections are accepted one by one."""
+"""With fewer descriptors left than this, connections are accepted one by one."""
 
 NONE_LEFT = ErrorInfo(
     kind="overloaded",
@@ -47,21 +49,21 @@ NONE_LEFT = ErrorInfo(
 
 
 def needed(config: Config) -> int:
-    """How many descriptors one process may come to need by its limits."""
+    """The maximum of descriptors that one process needs by its limits."""
     limits, server = config.limits, config.server
     names = {target.backend.name for route in config.aliases.values() for target in route.targets}
-    doors = 1 + bool(server.metrics_listen)
-    return doors * limits.connections + limits.calls + IDLE_CONNECTIONS * len(names) + OTHERS
+    sites = 1 + bool(server.metrics_listen)
+    return sites * limits.connections + limits.calls + IDLE_CONNECTIONS * len(names) + OTHERS
 
 
 def allowed() -> int:
-    """How many this process may have now."""
+    """The number of descriptors that this process may have now."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MOST if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_limit(config: Config) -> None:
-    """Let this process, and those that it starts, have as many as it may ask for."""
+    """Raise the soft limit of this process, and of those that it starts, as far as is useful."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(MOST, needed(config))
     if hard != resource.RLIM_INFINITY:
@@ -71,7 +73,7 @@ def raise_limit(config: Config) -> None:
 
 
 def warnings(config: Config) -> tuple[str, ...]:
-    """What to say where the limits of a configuration do not fit."""
+    """The warnings about a configuration that may need more descriptors than are allowed."""
     wanted, may = needed(config), allowed()
     if wanted <= may:
         return ()
@@ -82,46 +84,53 @@ def warnings(config: Config) -> tuple[str, ...]:
 
 
 def for_clients() -> int:
-    """A client's connection with this descriptor, or a higher one, is one too many."""
+    """The first descriptor that no client's connection may have; the higher ones are reserved."""
     may = allowed()
     return may - may // 4
 
 
 class Shortage:
-    """Counts connections that came when there were too few descriptors, and logs it now and then.
-    ``count`` is told how many."""
+    """Counts connections for which no descriptor was left, and logs them now and then.
+
+    ``count`` is called with the number of each report.
+    """
 
     log = Logger()
 
-    def __init__(self, clock: Any, count: Callable[[int], object] = lambda count: None) -> None:
+    def __init__(
+        self, clock: IReactorTime, count: Callable[[int], object] = lambda count: None
+    ) -> None:
         self._clock = clock
         self._count = count
-        self._untold = 0
+        self._unlogged = 0
         self._silent_until = float("-inf")
 
     def report(self, count: int = 1) -> None:
-        """So many more."""
+        """Count ``count`` more connections that were refused or had to wait."""
         self._count(count)
-        self._untold += count
+        self._unlogged += count
         now = self._clock.seconds()
         if now >= self._silent_until:
             self._silent_until = now + SILENT_SECONDS
-            untold, self._untold = self._untold, 0
+            unlogged, self._unlogged = self._unlogged, 0
             self.log.error(
                 "Out of descriptors ({allowed}): {count} connections were refused or had to wait",
                 allowed=allowed(),
-                count=untold,
+                count=unlogged,
             )
 
 
 def is_shortage(error: OSError) -> bool:
-    """Whether there are no descriptors, for this process or for the system."""
+    """Whether ``error`` means that the process or the system has no descriptors left."""
     return error.errno in (EMFILE, ENFILE)
 
 
 def refuse(connection: socket.socket, *, secure: bool = False) -> None:
-    """Say that there are no descriptors, in the dialect of a request that has come already, and
-    close. A TLS connection is only closed."""
+    """Answer a connection with 503 because no descriptor is left, and close it.
+
+    The answer is in the dialect of the request, as far as that has come already. A TLS connection
+    is closed without an answer.
+    """
     try:
         connection.setblocking(False)
         if not secure:
@@ -153,8 +162,10 @@ def _refusal(request: bytes) -> bytes:
 
 
 class Guard:
-    """Stands before a port's ``doRead``: Twisted's closes connections without a word where there
-    is no descriptor for them."""
+    """Replaces a port's ``doRead``, so that connections are answered where no descriptor is left.
+
+    Twisted's own ``doRead`` closes them without an answer.
+    """
 
     def __init__(self, port: Any, reactor: Any, shortage: Shortage, *, secure: bool) -> None:
         self._port = port
@@ -167,6 +178,7 @@ class Guard:
         port.doRead = self.doRead
 
     def doRead(self) -> None:
+        """Accept connections, or refuse them where no descriptor is left."""
         try:
             free = os.dup(self._port.fileno())
         except OSError as error:

@@ -1,8 +1,9 @@
-"""Which path a client meant: common slips of base URLs are served, and others are explained.
+"""Which path a client meant: common mistakes in base URLs are corrected, others are explained.
 
-A client joins a base URL and an operation. OpenAI's clients want the base with ``/v1``,
-Anthropic's want it without, so the version stands twice or not at all where somebody mixes them
-up. What can mean one thing only is served; the error for everything else names the likely cause.
+A client joins a base URL and an operation. OpenAI's clients expect a base URL with ``/v1``,
+Anthropic's expect one without it, so the version is repeated or missing where the two are mixed up.
+A path that can mean one thing only is served; the error for every other path names the likely
+cause.
 """
 
 import re
@@ -29,8 +30,7 @@ _ENDS = tuple(sorted(OPERATIONS, key=len, reverse=True))
 
 
 def meant(path: str) -> str | None:
-    """The path below ``/v1`` that ``path`` can only mean; None where it needs no such reading, or
-    means nothing known.
+    """The only path below ``/v1`` that ``path`` can mean; None where it is correct or unknown.
 
     The version may be missing or repeated, and slashes may be repeated: ``/chat/completions``,
     ``/v1/v1/messages`` and ``//v1/models`` are all served.
@@ -54,7 +54,7 @@ def cause(path: str) -> Cause:
 
 
 def problem(path: str) -> str:
-    """The message for a client whose ``path`` is not served; it shows the path, bounded."""
+    """The message for a client whose ``path`` is not served; it quotes a bounded part of that."""
     text = f"the path {shown(path)!r} does not exist"
     why = cause(path)
     if why == "operation_twice":
@@ -68,6 +68,6 @@ def problem(path: str) -> str:
 
 
 def _operation(path: str) -> str:
-    """The first operation that stands in ``path``."""
+    """The first operation in ``path``, "" where there is none."""
     places = [(path.find(operation), operation) for operation in _ENDS if operation in path]
     return min(places, key=lambda pair: pair[0])[1] if places else ""

@@ -1,4 +1,4 @@
-"""The routes as a resource of ``twisted.web``, and the small answers that no call is needed for."""
+"""The routes as a resource of ``twisted.web``, and the answers to requests that are no calls."""
 
 from collections.abc import Callable, Container, Sequence
 from typing import Any
@@ -31,8 +31,10 @@ _NOT_UTF8 = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
 
 
 class RoutesResource(KleinResource):
-    """Klein's resource, with JSON for a path that is no UTF-8, and without the ``Host`` header:
-    routing must not depend on it, and a malformed one must not become a traceback."""
+    """Klein's resource, which answers a path that is not UTF-8 with JSON, and ignores ``Host``.
+
+    Routing must not depend on that header, and a malformed one must not become a traceback.
+    """
 
     log = Logger()
 
@@ -42,8 +44,8 @@ class RoutesResource(KleinResource):
         origins: Callable[[], Sequence[str]],
         only: Container[bytes] | None = None,
     ) -> None:
-        """``origins`` gives those whose pages may call now; ``only`` has the paths that are shown,
-        None for all."""
+        """``origins`` returns the origins whose pages may call; ``only`` has the paths that are
+        served, None for all."""
         super().__init__(app)
         self._origins = origins
         self._only = only

@@ -1,16 +1,16 @@
 # mypy: disable-error-code="no-untyped-call"
 # (twisted.web.http has no annotations on most of its methods)
-"""One connection of our site: framing, deadlines, and one JSON answer for what is refused.
+"""One connection of our site: framing, deadlines, and one JSON answer for a refused request.
 
-A connection is in one phase at a time. Each but ``serving`` has a deadline, which the site looks
-at; the stall deadline stands beside it, since an answer may still be leaving when its request is
-done.
+A connection is in one phase at a time. Each phase but ``serving`` has a deadline, which the site
+checks. The stall deadline is independent of the phase, since the bytes of an answer may still be in
+the transport when its request is done.
 
     waiting  no request: before the first one, or between two            idle_seconds
-    head     its first byte has come                                     header_seconds, absolute
+    head     the first byte of a request has come                        header_seconds, absolute
     body     its headers are whole                                       body_seconds, absolute
-    serving  it is whole, and its answer is not
-    closing  closed or refused by us; what still comes is thrown away    linger_seconds
+    serving  the request is whole, and its answer is not
+    closing  closed or refused by us; what still comes is discarded      linger_seconds
 """
 
 from typing import Any
@@ -30,12 +30,12 @@ from lmbroker.server.http.transport import finish_writing, outstanding
 NEVER = float("inf")
 
 EARLY_BYTES = 16 * 1024
-"""What a client may send before its answer is whole. We read on, to notice when it leaves; what
-comes is thrown away."""
+"""The maximum of bytes that a client may send before its answer is whole. They are read, so that
+the end of the connection is noticed, and discarded."""
 
 WIRE_FACTOR = 2
-"""A chunked body may take so many times its limit on the wire: chunk extensions and tiny chunks
-are work without content."""
+"""A chunked body may take this many times its limit on the wire: chunk extensions and tiny chunks
+cost work without content."""
 
 
 class Chunks(http._ChunkedTransferDecoder):
@@ -51,15 +51,20 @@ class Chunks(http._ChunkedTransferDecoder):
 
 
 class Channel(http.HTTPChannel):
-    """Twisted's, with other ways in the methods below; each says what the stock one does. Their
-    names and signatures are held in place by ``tests/test_site.py``."""
+    """Twisted's channel with bounds and deadlines.
+
+    The docstring of each method says what the stock method does instead; ``tests/test_site.py``
+    checks that the stock methods still have these names and signatures. ``phase`` is a phase of the
+    module's docstring, ``deadline`` is when it ends, in seconds of the reactor's clock.
+    """
 
     site: Any
     transport: Any
     _networkProducer: Any
     log = Logger()
 
-    # What few connections change: of over 30 attributes CPython makes a larger, slower dictionary.
+    # Few connections change these, so they stand on the class: with over 30 attributes of an
+    # instance CPython makes a larger, slower dictionary.
     stall_deadline = NEVER
     _bytes_left = 0
     _lines_left = 0
@@ -83,7 +88,7 @@ class Channel(http.HTTPChannel):
         """Stock: an idle timer that each byte starts anew."""
         limits: Limits = self.site.limits
         self.MAX_LENGTH = limits.line
-        # Fences behind our own bounds, which answer 431.
+        # A second bound, of Twisted's: ours come first and answer 431.
         self.maxHeaders = limits.header_count
         self.totalHeadersSize = limits.header_bytes
         super().connectionMade()
@@ -93,13 +98,14 @@ class Channel(http.HTTPChannel):
         self.deadline = self._in(patience)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Stock: counts no bodies and no connections."""
         self.phase = "closing"
         self.release()
         self.site.leave(self)
         super().connectionLost(reason)
 
     def look(self, now: float) -> None:
-        """Do what is due. The site calls this, twice a second."""
+        """Act on a deadline that has passed; the site calls this twice a second."""
         if now >= self.stall_deadline:
             if self._moved():
                 self.stall_deadline = self._in(self.site.limits.stall_seconds)
@@ -126,21 +132,21 @@ class Channel(http.HTTPChannel):
             self.abort()
 
     def drain(self) -> None:
-        """No further request on this connection."""
+        """Accept no further request on this connection."""
         if self.phase == "waiting":
             self.loseConnection()
         else:
             self._answer_is_last()
 
     def abort(self) -> None:
-        """Cut the connection now, so that an answer which is not whole does not look whole."""
+        """Cut the connection, so that an answer which is not whole does not look whole."""
         self.phase = "closing"
         self.stall_deadline = self.deadline = NEVER
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Stock: waits for ever for a client that takes no more, or does not finish TLS; ends an
-        answer in its middle as if it were whole."""
+        """Stock: waits for ever for a client that reads no more, or does not finish TLS, and ends
+        a partial answer as if it were whole."""
         if self.phase == "closing":
             return
         if self.requests and self.requests[0].startedWriting:
@@ -149,7 +155,7 @@ class Channel(http.HTTPChannel):
             self._stop(keep_reading=self._early_bytes > 0)
 
     def _stop(self, *, keep_reading: bool) -> None:
-        """Close once all is written."""
+        """Close the connection once all answers are written."""
         self.phase = "closing"
         self.stall_deadline = NEVER
         self.deadline = self._in(self.site.limits.linger_seconds)
@@ -164,6 +170,7 @@ class Channel(http.HTTPChannel):
     # What comes in.
 
     def dataReceived(self, data: bytes) -> None:
+        """Stock: parses bytes also on a connection that is being closed."""
         if self.phase == "waiting" and not data.isspace():
             self._begin()
         if self.phase == "closing":
@@ -172,15 +179,17 @@ class Channel(http.HTTPChannel):
             super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> bool:
-        """Stock: folded headers, bare LF in places, and 400 for what is too large. True ends the
-        reading of lines (``LineReceiver``)."""
+        """Stock: takes folded headers and some bare LF, and answers 400 for what is too large.
+
+        Returns True where no more lines are to be read (``LineReceiver``).
+        """
         if line:
             if self.phase == "waiting":
                 self._begin()
             size = len(line)
             self._bytes_left -= size + 2
             self._lines_left -= 1
-            # Of most lines this is all that needs to be known.
+            # Most lines pass these conditions, which are quick to check.
             if (
                 self._bytes_left < 0
                 or self._lines_left < 0
@@ -194,9 +203,9 @@ class Channel(http.HTTPChannel):
         return self.phase == "closing"
 
     def _begin(self) -> None:
-        """The first byte of a request."""
+        """Begin a request, of which the first byte has come."""
         if self._waitingForTransport:
-            # The answer before was not taken yet: this client pipelines and does not read.
+            # The client has not read the answer before: it sends without reading.
             self._stop(keep_reading=True)
             return
         self.phase = "head"
@@ -223,7 +232,7 @@ class Channel(http.HTTPChannel):
             self.refuse(*refusals.headers_too_large(limits.header_bytes))
 
     def lineLengthExceeded(self, line: bytes) -> bool:
-        """Stock: closes without a word."""
+        """Stock: closes the connection without an answer."""
         limit: int = self.site.limits.line
         if self._request_line:
             self.refuse(*refusals.header_too_long(limit))
@@ -233,7 +242,8 @@ class Channel(http.HTTPChannel):
         return True
 
     def allHeadersReceived(self) -> None:
-        """Stock: any number of hosts and any length, and then ``100 Continue``."""
+        """Stock: takes any number of Host headers and any length of a body, and sends ``100
+        Continue`` before that is checked."""
         limits: Limits = self.site.limits
         self._body_limit = limits.body_limit(self._target())
         hosts = self.requests[-1].requestHeaders.getRawHeaders(b"host") or ()
@@ -263,8 +273,8 @@ class Channel(http.HTTPChannel):
         return False
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Stock: keeps what comes during an answer, and over 16 KiB of it stops reading, after
-        which it does not notice that the client leaves."""
+        """Stock: keeps what comes during an answer, and stops reading after 16 KiB of it, so that
+        it does not notice when the client leaves."""
         if self.phase == "serving":
             self._early(data)
             return
@@ -272,14 +282,14 @@ class Channel(http.HTTPChannel):
         super().rawDataReceived(data)
         decoder = self._transferDecoder
         if self.phase == "body" and (
-            # A chunk says how long it is before it comes.
+            # The length of a chunk is known before its bytes come.
             (isinstance(decoder, Chunks) and decoder.length > self._body_limit)
             or self._wire_bytes > WIRE_FACTOR * self._body_limit + EARLY_BYTES
         ):
             self.refuse(*refusals.body_too_large(self._body_limit))
 
     def hold(self, size: int) -> bool:
-        """Count so much more of the body. False: it was refused, so throw it away."""
+        """Count ``size`` more bytes of the body; False where it was refused, so do not keep it."""
         if self.phase == "closing":
             return False
         self._body_bytes += size
@@ -300,12 +310,12 @@ class Channel(http.HTTPChannel):
         return True
 
     def release(self) -> None:
-        """The body is in memory no more."""
+        """Count the body no longer: it is in memory no more."""
         self.site.body_bytes -= self._body_bytes
         self._body_bytes = 0
 
     def _finishRequestBody(self, data: bytes) -> None:
-        """``data`` came behind the body. Stock: does not look at trailer fields."""
+        """End the body, after which ``data`` came. Stock: does not check trailer fields."""
         decoder = self._transferDecoder
         for line in decoder._trailerHeaders if isinstance(decoder, Chunks) else ():
             problem = framing.trailer_problem(bytes(line))
@@ -317,14 +327,14 @@ class Channel(http.HTTPChannel):
         super()._finishRequestBody(b"")
 
     def allContentReceived(self) -> None:
-        """Stock: also comes here after a refusal, if there is no body."""
+        """Stock: serves a request without a body also after it was refused."""
         if self.phase != "closing":
             self.phase = "serving"
             self.deadline = NEVER
             super().allContentReceived()
 
     def _early(self, data: bytes) -> None:
-        """Bytes that belong to no request: empty lines, as old clients send, or pipelining."""
+        """Count bytes that belong to no request: empty lines of old clients, or pipelining."""
         self._early_bytes += len(data)
         if self._early_bytes > EARLY_BYTES:
             self.abort()
@@ -345,6 +355,7 @@ class Channel(http.HTTPChannel):
     # What goes out.
 
     def requestDone(self, request: Any) -> None:
+        """Stock: has no phases."""
         self.release()
         if self.phase != "closing":
             self.phase = "waiting"
@@ -353,27 +364,28 @@ class Channel(http.HTTPChannel):
         super().requestDone(request)
 
     def pauseProducing(self) -> None:
-        """Stock: has no timer for a client that takes nothing."""
+        """Stock: has no deadline for a client that reads nothing."""
         if self.stall_deadline == NEVER:
             self._outstanding = outstanding(self.transport)
             self.stall_deadline = self._in(self.site.limits.stall_seconds)
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
+        """Stock: has no deadline for a client that reads nothing."""
         self.stall_deadline = NEVER
         if self.phase == "waiting":
             self.deadline = self._in(self.site.limits.idle_seconds)
         super().resumeProducing()
 
     def _moved(self) -> bool:
-        """Whether the client has taken anything since the last look."""
+        """Whether the client has taken any bytes since the last check."""
         before, self._outstanding = self._outstanding, outstanding(self.transport)
         return self._outstanding < before
 
     # Refusals.
 
     def refuse(self, info: ErrorInfo, status: int | None = None) -> None:
-        """Answer a request that will not be read to its end; only the first call counts."""
+        """Answer a request that is not read to its end, and close; only the first call counts."""
         if self.phase == "closing":
             return
         headers = Headers()
@@ -381,11 +393,11 @@ class Channel(http.HTTPChannel):
             headers, request.content = request.requestHeaders, None
         names = {name.decode("latin-1").lower() for name, _ in headers.getAllRawHeaders()}
         answer = error_answer(self._target(), names, info, status)
-        told = Headers({"connection": ["close"], "date": [http.datetimeToString()]})
+        sent = Headers({"connection": ["close"], "date": [http.datetimeToString()]})
         for name, value in answer.headers:
-            told.setRawHeaders(name, [value])
+            sent.setRawHeaders(name, [value])
         code = b"%d" % answer.status
-        self.writeHeaders(b"HTTP/1.1", code, refusals.reason(answer.status), told)
+        self.writeHeaders(b"HTTP/1.1", code, refusals.reason(answer.status), sent)
         if not self._request_line.startswith(b"HEAD "):
             self.write(answer.body)
         self.release()
@@ -400,11 +412,11 @@ class Channel(http.HTTPChannel):
         self._discard(len(self.clearLineBuffer()))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Stock: a bare 400 for all that its parser refuses."""
+        """Stock: answers 400 without a body."""
         self.refuse(*refusals.malformed("the request is not valid HTTP/1.1"))
 
     def _target(self) -> str:
-        """The path of the request, as far as it is known."""
+        """The path of the request, "" before its request line has come."""
         target = self._request_line.partition(b" ")[2].partition(b" ")[0]
         return target.partition(b"?")[0].decode("latin-1")
 

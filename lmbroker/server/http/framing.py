@@ -1,9 +1,9 @@
-"""What of HTTP/1.1 framing is refused although some parser somewhere would take it.
+"""Refuses HTTP/1.1 framing that some other parser would accept.
 
-Where two parsers can disagree, a proxy in front of us and we might see two different requests
-(request smuggling). RFC 9112 allows to be lenient in most of these; nobody who talks to an LLM
-needs it. Each function returns what is wrong, in words for the client, or None; no words of the
-request are in them.
+Where two parsers disagree, a proxy in front of the broker might see other requests than the broker
+does (request smuggling). RFC 9112 allows leniency in most of these cases, which no client of an LLM
+needs. Each function that returns a problem returns its text for the client, or None; no part of the
+request is quoted in it.
 """
 
 import re
@@ -12,16 +12,16 @@ CONTENT_LENGTH_DIGITS = 18
 CHUNK_SIZE_DIGITS = 16
 
 CONTROLS = bytes((*range(9), *range(10, 32), 127))
-"""All but the tab. A bare CR or LF is one of them: only CR LF ends a line."""
+"""All control characters but the tab. A bare CR or LF is one of them: only CR LF ends a line."""
 
 INITIALS = b" \tcCtT"
-"""``header_problem`` has nothing to say of a line that begins otherwise and has no CONTROLS."""
+"""``header_problem`` finds no problem in a line with another first byte and no CONTROLS."""
 
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 def request_line_problem(line: bytes) -> str | None:
-    """Beyond what Twisted refuses (RFC 9112 3): bytes that are not ASCII."""
+    """The problem of a request line that Twisted would accept (RFC 9112 3)."""
     if line.translate(None, CONTROLS) != line:
         return "the request line holds a control character"
     if not line.isascii():
@@ -30,7 +30,7 @@ def request_line_problem(line: bytes) -> str | None:
 
 
 def header_problem(line: bytes, request_line: bytes) -> str | None:
-    """A raw line of the headers, not empty (RFC 9112 2.2, 5.2 and 6)."""
+    """The problem of a raw header line, which is not empty (RFC 9112 2.2, 5.2 and 6)."""
     if line[0] in b" \t":
         return "a header is folded over several lines"
     if line.translate(None, CONTROLS) != line:
@@ -48,14 +48,14 @@ def header_problem(line: bytes, request_line: bytes) -> str | None:
 
 
 def hosts_problem(hosts: int, request_line: bytes) -> str | None:
-    """The number of Host headers (RFC 9112 3.2). What it says is never used."""
+    """The problem of a number of Host headers (RFC 9112 3.2); their values are never used."""
     if hosts > 1 or (hosts == 0 and request_line.endswith(b"HTTP/1.1")):
         return "there must be exactly one host header"
     return None
 
 
 def plain_length(value: str | None) -> int:
-    """The length of a body by its Content-Length; -1 where that is for others to judge."""
+    """The length of a body by its Content-Length; -1 where that is unusual, and left to Twisted."""
     if value is None:
         return 0
     plain = value.isascii() and value.isdigit() and len(value) <= CONTENT_LENGTH_DIGITS
@@ -63,14 +63,16 @@ def plain_length(value: str | None) -> int:
 
 
 def chunk_size_is_long(line: bytes | bytearray) -> bool:
-    """``line`` begins with a chunk's size and is at least one byte longer than a size may be, or
-    whole (RFC 9112 7.1)."""
+    """Whether the chunk's size at the beginning of ``line`` is too long (RFC 9112 7.1).
+
+    ``line`` is whole, or at least one byte longer than a size may be.
+    """
     size = line[: CHUNK_SIZE_DIGITS + 1].partition(b"\r")[0].partition(b";")[0]
     return len(size) > CHUNK_SIZE_DIGITS
 
 
 def trailer_problem(line: bytes) -> str | None:
-    """A field after the last chunk (RFC 9110 6.5.1). What it says is thrown away."""
+    """The problem of a field after the last chunk (RFC 9110 6.5.1), which is then discarded."""
     if not _FIELD.fullmatch(line):
         return "a trailer field is malformed"
     if line.partition(b":")[0].lower() in (b"transfer-encoding", b"content-length"):

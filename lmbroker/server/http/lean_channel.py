@@ -1,11 +1,11 @@
-"""A connection of the lean engine: the usual request is read at once, all others as ever.
+"""A connection of the lean engine: usual requests are read at once, all others by ``Channel``.
 
-Clients send the head of a request in one piece, and nearly all of them the plainest one: HTTP/1.1,
-a path, a Host, a Content-Length or no body, nothing about the connection, no header twice. Such a
-head is known by one regular expression and read by another. Whatever else comes, also a head that
-is late, too large or wrong, is left to ``Channel``, from that byte to the end of the connection. So
-what is refused, and how, is decided in one place, and what is taken here two parsers cannot read in
-two ways; ``tests/test_site_smuggling.py`` holds both engines beside each other.
+Clients send the head of a request in one piece, and nearly all of them send the plainest kind:
+HTTP/1.1, a path, a Host, a Content-Length or no body, no connection options, no header twice.
+One regular expression recognizes such a head, and another one reads it. Everything else, also a
+head that is late, too large or malformed, is left to ``Channel``, from that byte to the end of the
+connection. So refusals are decided in one place, and no other parser can read differently what is
+accepted here; ``tests/test_site_smuggling.py`` compares both engines.
 """
 
 import re
@@ -25,27 +25,27 @@ _HEAD = re.compile(
 """Method, target and header lines, of which each begins with its CR LF."""
 
 _FIELD = re.compile(r"\r\n([^:]+):[\t ]*((?:[^\r]*[^\r\t ])?)")
-"""Name and value, in what ``_HEAD`` has found."""
+"""Name and value of each header line that ``_HEAD`` has matched."""
 
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
-"""Headers that want something done."""
+"""Headers that need work of Twisted's."""
 
 _KEPT = (None, "keep-alive", "Keep-Alive")
-"""What a client may say in Connection without meaning anything by it."""
+"""The values of Connection that change nothing."""
 
 
 class LeanChannel(Channel):
-    """``Channel`` with a short way through it; the module's docstring says for what."""
+    """``Channel`` with a fast path for the requests of the module's docstring."""
 
     def __init__(self) -> None:
         super().__init__()
         self._usual = True
-        """Nothing has come yet but usual requests."""
+        """Whether only usual requests have come yet."""
         self._missing = 0
-        """Bytes of the body that are still to come."""
+        """The number of bytes of the body that are still to come."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Stock: splits lines off, one after the other, whatever comes."""
+        """Stock: splits everything into lines, one after the other."""
         phase = self.phase
         if phase == "serving":
             self._early(data)
@@ -58,7 +58,7 @@ class LeanChannel(Channel):
             super().dataReceived(data)
 
     def _take(self, data: bytes) -> bool:
-        """Begin with a usual request. False: it is none, and nothing was done."""
+        """Begin a usual request; False where it is none, and nothing was done."""
         found = _HEAD.match(data)
         if found is None:
             return False
@@ -104,7 +104,7 @@ class LeanChannel(Channel):
         return True
 
     def _more(self, data: bytes) -> None:
-        """Of the body; the request is served when nothing of it is missing."""
+        """Take more of the body; the request is served when that is whole."""
         request = self.requests[0]
         behind = data[self._missing :]
         if behind:
@@ -121,15 +121,15 @@ class LeanChannel(Channel):
             self._serve(request)
 
     def _serve(self, request: LeanRequest) -> None:
-        """It is whole."""
+        """Serve a request that is whole."""
         self.phase = "serving"
         self.deadline = NEVER
         self._handlingRequest = True
         request.process()
 
     def requestDone(self, request: Any) -> None:
-        """Stock: makes sure that it reads on, and reads what it held back: here it never stopped
-        reading, and holds nothing."""
+        """Stock: resumes reading, and parses what it held back. This never stopped reading, and
+        holds nothing back."""
         if not self._usual or self.phase != "serving" or not self.persistent:
             super().requestDone(request)
             return

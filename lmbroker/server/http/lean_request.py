@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
 # (twisted.web has no annotations on most of its methods)
-"""A request of the lean engine: what nobody asks for is not made, and what is written goes to the
-transport in one piece."""
+"""A request of the lean engine: attributes are made when they are used, and each write is one write
+of the transport."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -25,15 +25,19 @@ _UNMADE = object()
 
 
 class LeanRequest(Request):
-    """All that ``twisted.web.server.Request`` can do, with the differences that are named below.
-    A resource is not asked for an encoder: answers are sent as they are."""
+    """A ``twisted.web.server.Request``, which is an ``Incoming`` as well.
+
+    The docstring of each method says what the stock method does instead. A resource is not asked
+    for an encoder: answers are sent as they are. ``body`` is a body that came in one piece with its
+    head.
+    """
 
     __slots__ = (
         "_file",
         "_framed",
         "_left",
         "_lines",
-        "_told",
+        "_sent_headers",
         "_wire",
         "body",
         "cors",
@@ -43,7 +47,7 @@ class LeanRequest(Request):
     route_path: str
     cors: Pairs
 
-    # Made for those who ask.
+    # Made when they are used.
     client: Any = cached_property(lambda self: self.transport.getPeer())
     host: Any = cached_property(lambda self: self.transport.getHost())
     requestHeaders: Any = cached_property(lambda self: _headers(self.received or {}))
@@ -59,25 +63,25 @@ class LeanRequest(Request):
     _parsePOSTFormSubmission = False
 
     received: dict[str, str] | None = None
-    """The headers of a request that ``LeanChannel`` has read at once: lower-case name -> value."""
+    """The headers of a request that ``LeanChannel`` has read: name in lower case -> value."""
 
     def __init__(self, channel: Any, queued: object = None) -> None:
-        """Stock: makes all of the above."""
+        """Stock: makes all of the attributes above."""
         self.channel = channel
         self.transport = channel.transport
         self.notifications = []
-        self._told: Headers | None = None
+        self._sent_headers: Headers | None = None
         self._wire: Any = None
-        """Where to write more of the body, while there may be more; ``_framed``: in chunks."""
+        """The transport for more of the body, while there may be more; ``_framed``: in chunks."""
         self._framed = False
         self._lines = b""
         self.body = b""
-        """The body that came in one piece with its head."""
         self._file: Any = _UNMADE
         self._left: Callable[[], None] | None = None
 
     @property
     def content(self) -> Any:
+        """The body as a file."""
         if self._file is _UNMADE:
             self._file = BytesIO(self.body)
         return self._file
@@ -92,13 +96,14 @@ class LeanRequest(Request):
 
     @property
     def responseHeaders(self) -> Headers:
-        if self._told is None:
-            self._told = Headers()
-        return self._told
+        """The headers of the answer that are not set by ``set_head``."""
+        if self._sent_headers is None:
+            self._sent_headers = Headers()
+        return self._sent_headers
 
     @responseHeaders.setter
     def responseHeaders(self, headers: Headers) -> None:
-        self._told = headers
+        self._sent_headers = headers
 
     # What ``lmbroker.server.incoming.Incoming`` asks for.
 
@@ -131,8 +136,10 @@ class LeanRequest(Request):
         return body
 
     def when_left(self, left: Callable[[], None]) -> None:
-        """``left`` is called when the client is gone before its answer has ended: all that is
-        wanted of ``notifyFinish``, without a Deferred for each request."""
+        """Call ``left`` where the client leaves before its answer has ended.
+
+        This is what the routes need of ``notifyFinish``, without a Deferred for each request.
+        """
         self._left = left
 
     def abort(self) -> None:
@@ -140,7 +147,7 @@ class LeanRequest(Request):
         self.transport.abortConnection()
 
     def process(self) -> None:
-        """Stock: makes each date anew, names the server, takes all apart for encoders."""
+        """Stock: formats each date anew, names the server, and looks for encoders."""
         if not self.path.startswith(b"/"):
             super().process()
             return
@@ -155,9 +162,12 @@ class LeanRequest(Request):
             self.processingFailed(Failure())
 
     def set_head(self, status: int, reason: bytes, headers: Sequence[tuple[str, str]]) -> None:
-        """As ``setResponseCode``, and ``setHeader`` with each, whose names are in lower case:
-        written as they are, where no value could be taken for two lines. At most once, and these
-        are all headers of the answer but those of this hop."""
+        """Set status and headers of the answer, at most once.
+
+        This is ``setResponseCode`` and a ``setHeader`` for each, with names in lower case. The
+        headers are written as they are where no value could be taken for two lines. They are all
+        headers of the answer but date and those of the connection.
+        """
         self.code, self.code_message = status, reason
         lines = "\r\n".join(("", *map(": ".join, headers)))
         if lines.isascii() and len(lines.splitlines()) == len(headers) + 1:
@@ -167,7 +177,7 @@ class LeanRequest(Request):
                 self.setHeader(name, value)
 
     def write(self, data: bytes) -> None:
-        """Stock: the head by itself, and each chunk in three pieces through five layers."""
+        """Stock: writes the head by itself, and each chunk in three pieces through five layers."""
         wire = self._wire
         if wire is None:
             self._first(data)
@@ -183,7 +193,7 @@ class LeanRequest(Request):
         if self.finished:
             raise RuntimeError("write() after finish()")
         if self._disconnected or self._inFakeHead or self.startedWriting:
-            return  # nobody listens, or the answer has no body
+            return  # The client is gone, or the answer has no body.
         self.startedWriting = 1
         date = _date(int(time()))
         parts = [b"%b %d %b" % (self.clientproto, self.code, self.code_message)]
@@ -195,8 +205,8 @@ class LeanRequest(Request):
                 parts.append(b"\r\ntransfer-encoding: chunked")
         else:
             self._complete(date)
-        if self._told is not None:
-            for name, values in self._told.getAllRawHeaders():
+        if self._sent_headers is not None:
+            for name, values in self._sent_headers.getAllRawHeaders():
                 for value in values:
                     parts += (b"\r\n", name, b": ", value)
         parts.append(b"\r\n\r\n")
@@ -212,7 +222,7 @@ class LeanRequest(Request):
         return not bodiless and self.clientproto == b"HTTP/1.1"
 
     def _complete(self, date: bytes) -> None:
-        """The response headers with those that the resource left to us."""
+        """Add the headers that the resource did not set."""
         headers = self.responseHeaders
         if not headers.hasHeader(b"date"):
             headers.setRawHeaders(b"date", [date])
@@ -234,10 +244,10 @@ class LeanRequest(Request):
             headers.setRawHeaders(b"set-cookie", self.cookies)
 
     def finish(self) -> None:
-        """Stock: asks its site for an access line, looks for a producer that was left behind, and
-        closes a file that nobody made."""
+        """Stock: has its site write an access line, looks for a producer that is still registered,
+        and closes a file."""
         if self.finished or self._disconnected:
-            super().finish()  # which says so
+            super().finish()  # It raises, or logs the mistake.
             return
         if not self.startedWriting:
             self._first(b"")
@@ -253,7 +263,7 @@ class LeanRequest(Request):
         del self.channel
 
     def connectionLost(self, reason: Failure) -> None:
-        """Stock: looks at each write whether that was."""
+        """Stock: checks at each write whether the connection was lost."""
         self._wire = None
         super().connectionLost(reason)
         left, self._left = self._left, None

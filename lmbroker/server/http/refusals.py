@@ -1,5 +1,7 @@
-"""What a client is told when its request is not read to its end: (error, HTTP status), the status
-None where it follows from the kind."""
+"""The errors for requests that are not read to their end.
+
+A refusal is (error, HTTP status); the status is None where it follows from the error's kind.
+"""
 
 from twisted.web import http
 
@@ -30,42 +32,42 @@ BUSY = ErrorInfo(
 
 
 def malformed(problem: str) -> Refusal:
-    """It is not HTTP, or not of the strict kind that we read."""
+    """The refusal of a request that is not strict HTTP/1.1."""
     return _refusal(problem, "malformed_request", http.BAD_REQUEST)
 
 
 def slow(what: str, seconds: float) -> Refusal:
-    """A deadline has passed; ``what`` is ``headers`` or ``body``."""
+    """The refusal of a request whose deadline has passed; ``what`` is ``headers`` or ``body``."""
     problem = f"the request's {what} took longer than {seconds:g} seconds"
     return _refusal(problem, "request_timeout", http.REQUEST_TIMEOUT)
 
 
 def too_many_headers(limit: int) -> Refusal:
-    """Their number."""
+    """The refusal of a request with more than ``limit`` headers."""
     problem = f"the request has more than {limit} headers"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def headers_too_large(limit: int) -> Refusal:
-    """All together, with the request line."""
+    """The refusal of a request line and headers of more than ``limit`` bytes together."""
     problem = f"the request's headers are larger than {limit} bytes"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def header_too_long(limit: int) -> Refusal:
-    """One of them."""
+    """The refusal of a header line of more than ``limit`` bytes."""
     problem = f"a header is longer than {limit} bytes"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def request_line_too_long(limit: int) -> Refusal:
-    """Mostly the URI."""
+    """The refusal of a request line of more than ``limit`` bytes."""
     problem = f"the request line is longer than {limit} bytes"
     return _refusal(problem, "uri_too_long", http.REQUEST_URI_TOO_LONG)
 
 
 def body_too_large(limit: int) -> Refusal:
-    """Announced, or arrived."""
+    """The refusal of a body of more than ``limit`` bytes, announced or received."""
     problem = f"the request body is larger than {limit} bytes"
     return ErrorInfo(kind="too_large", message=problem, code="request_too_large"), None
 
@@ -75,7 +77,7 @@ def _refusal(problem: str, code: str, status: int) -> Refusal:
 
 
 def reason(status: int) -> bytes:
-    """The words behind a status code."""
+    """The reason phrase of a status."""
     if status == HEADERS_TOO_LARGE:
         return b"Request Header Fields Too Large"
     phrase: bytes = http.RESPONSES.get(status, b"Refused")

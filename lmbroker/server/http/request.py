@@ -1,6 +1,6 @@
 # mypy: disable-error-code="no-untyped-call"
 # (twisted.web has no annotations on most of its methods)
-"""A request of our site: its body in memory, every error as JSON."""
+"""A request of our site: its body is in memory, and each of its errors is JSON."""
 
 from io import BytesIO
 from typing import Any
@@ -29,7 +29,7 @@ NO_METHOD = ErrorInfo(
 
 
 class Request(server.Request):
-    """Twisted's, with the differences that are named above each method."""
+    """Twisted's request; the docstring of each method says what the stock method does instead."""
 
     defaultContentType = b"application/json"
     log = Logger()
@@ -37,11 +37,11 @@ class Request(server.Request):
     content: Any
 
     def gotLength(self, length: int | None) -> None:
-        """Stock: a temporary file for any chunked body and for any of 100 kB."""
+        """Stock: makes a temporary file for a chunked body, and for one of more than 100 kB."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Stock: takes whatever comes."""
+        """Stock: takes a body of any length."""
         if self.channel.hold(len(data)):
             self.content.write(data)
 
@@ -55,29 +55,30 @@ class Request(server.Request):
             self.channel.release()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Stock: copies the body when it is read."""
         # Trims the buffer to its size; a read() of all of it is then no copy.
         self.content.getvalue()
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Stock: ``OPTIONS *`` is 200, and ``CONNECT host:443`` or ``GET http://...`` look for
-        a resource under a mangled path."""
+        """Stock: answers ``OPTIONS *`` with 200, and looks for a resource under a mangled path for
+        ``CONNECT host:443`` or ``GET http://...``."""
         if self.path.startswith(b"/"):
             super().process()
             return
         self.setHeader(b"date", datetimeToString())
         if self.path == b"*" or self.method == b"CONNECT":
             self.setHeader("allow", METHODS)
-            self._tell(NO_METHOD, 405)
+            self._send_error(NO_METHOD, 405)
         else:
-            self._tell(NO_PATH)
+            self._send_error(NO_PATH)
 
     def getRequestHostname(self) -> bytes:
-        """Stock: from the Host header, on which nothing here may depend."""
+        """Stock: takes it from the Host header, on which nothing here may depend."""
         return b"localhost"
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Stock: an HTML page, also behind what was written already, and a clean end of it."""
+        """Stock: writes an HTML page, also after a part of an answer, and ends it as if whole."""
         self.log.failure("A resource failed", failure=reason)
         channel = getattr(self, "channel", None)
         if channel is None or self.finished:
@@ -92,10 +93,10 @@ class Request(server.Request):
         self.setHeader(b"date", datetimeToString())
         if not channel.persistent:
             self.setHeader(b"connection", b"close")
-        self._tell(FAULT)
+        self._send_error(FAULT)
         return reason
 
-    def _tell(self, info: ErrorInfo, status: int | None = None) -> None:
+    def _send_error(self, info: ErrorInfo, status: int | None = None) -> None:
         path = self.path.decode("latin-1")
         names = {
             name.decode("latin-1").lower() for name, _ in self.requestHeaders.getAllRawHeaders()

@@ -1,6 +1,6 @@
 # mypy: disable-error-code="no-untyped-call"
 # (twisted.web has no annotations on most of its methods)
-"""The site: who may connect, who is connected, and how they are sent away."""
+"""The site: which clients may connect, which are connected, and how they are disconnected."""
 
 import sys
 from collections import Counter
@@ -22,23 +22,24 @@ from lmbroker.server.http.request import Request
 from lmbroker.server.http.transport import host_of
 
 TURNED_AWAY = 64
-"""Connections over the bound that are kept at once, to tell them so in their own dialect; any
-more are cut at once. They count in no other bound, so they cannot push others out."""
+"""The maximum of connections over the bound that are kept, to be refused in their own dialect; any
+more are cut at once. They count in no other bound, so they displace no served connection."""
 
 _ENGINES = {"lean": (LeanChannel, LeanRequest), "stock": (Channel, Request)}
 
 SWEEP_SECONDS = 0.5
-"""How often deadlines are looked at: one timer for all connections, and none per request."""
+"""How often deadlines are checked: one timer serves all connections, and no request needs one."""
 
 
 class Site(server.Site):
-    """Twisted's site with bounds; the package's docstring says what a client sees of them.
+    """Twisted's site with bounds; the folder's docstring says what a client sees of them.
 
-    ``reactor`` (IReactorTime) times everything. ``body_bytes`` is what request bodies take in
-    memory now. A connection whose descriptor is not below ``descriptors`` is one too many, of which
-    ``shortage`` is told. ``refused`` counts what was refused before it became a request, by status.
-    ``engine``: ``lean`` reads usual requests at once and writes in one piece; ``stock`` leaves
-    that to Twisted. They differ in cost alone.
+    ``reactor`` (IReactorTime) times everything. ``body_bytes`` is the memory that request bodies
+    take now, in bytes. A connection whose descriptor is not below ``descriptors`` is refused and
+    reported to ``shortage``. ``refused`` counts the requests that were refused before they reached
+    a resource, by status. ``draining``: no connection may begin another request. ``engine``:
+    ``lean`` reads usual requests at once and writes answers in one piece, ``stock`` leaves both to
+    Twisted; they differ in cost only.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Site(server.Site):
 
     @property
     def connections(self) -> int:
-        """Open connections, also those that are being closed or turned away."""
+        """The number of open connections, including those that are being closed or refused."""
         return len(self._served) + len(self._turned_away)
 
     def drain(self) -> "Deferred[None]":
-        """Let no connection begin another request: idle ones are closed at once, the others after
-        the answer that they are at. Fires when all are gone; ``abort`` makes them go."""
+        """Close all connections, idle ones at once, the others after their current answer.
+
+        Fires when all are closed; ``abort`` closes those that are left.
+        """
         self.draining = True
         for channel in (*self._served, *self._turned_away):
             channel.drain()
@@ -88,21 +91,21 @@ class Site(server.Site):
         for channel in (*self._served, *self._turned_away):
             channel.abort()
 
-    # For the channels.
+    # Called by the channels.
 
     def enter(self, channel: Channel) -> ErrorInfo | None:
-        """Note a new connection. What to tell it instead of serving it, or None."""
-        told = None
+        """Register a new connection; returns the error to answer it with, None to serve it."""
+        refusal = None
         host = _counted_host(channel)
         if len(self._served) >= self.limits.connections:
-            told = FULL
+            refusal = FULL
         elif _descriptor(channel) >= self.descriptors:
-            told = NONE_LEFT
+            refusal = NONE_LEFT
             if self.shortage is not None:
                 self.shortage.report()
         elif host and self._hosts[host] >= self.limits.connections_per_address:
-            told = CROWD
-        if told is None:
+            refusal = CROWD
+        if refusal is None:
             self._served[channel] = host
             if host:
                 self._hosts[host] += 1
@@ -112,10 +115,10 @@ class Site(server.Site):
             self._sweeping = self.reactor.callLater(SWEEP_SECONDS, self._sweep)
         if self.draining or len(self._turned_away) > TURNED_AWAY:
             channel.abort()
-        return told
+        return refusal
 
     def leave(self, channel: Channel) -> None:
-        """Forget a connection."""
+        """Remove a connection that is closed."""
         self._turned_away.discard(channel)
         host = self._served.pop(channel, "")
         if host:
@@ -137,22 +140,22 @@ class Site(server.Site):
         for channel in (*self._served, *self._turned_away):
             channel.look(now)
 
-    # Twisted's.
+    # Called by Twisted.
 
     def startFactory(self) -> None:
-        """Stock: opens an access log and wakes up once a second to format the time for it."""
+        """Stock: opens an access log, and formats the time for it once a second."""
 
     def log(self, request: Any) -> None:
-        """Stock: a line with the whole URI. Our lines are written by an observer of calls."""
+        """Stock: writes a line with the whole URI. An observer of calls writes our lines."""
 
     def getResourceFor(self, request: Any) -> IResource:
-        """Stock: names Twisted and its version to every client."""
+        """Stock: sends Twisted's name and version to every client."""
         request.responseHeaders.removeHeader(b"server")
         resource: IResource = super().getResourceFor(request)
         return resource
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Stock: HTTP/2 where the ``h2`` package happens to be installed, past all limits here."""
+        """Stock: offers HTTP/2 where the ``h2`` package is installed, to which no limit applies."""
         return [b"http/1.1"]
 
 
@@ -163,6 +166,6 @@ def _descriptor(channel: Channel) -> int:
 
 
 def _counted_host(channel: Channel) -> str:
-    """The address that a connection counts for, or an empty string."""
+    """The address for which a connection is counted; "" for loopback, which is not counted."""
     host = host_of(channel.getPeer())
     return "" if host == "::1" or host.startswith(("127.", "::ffff:127.")) else host

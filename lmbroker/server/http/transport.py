@@ -1,4 +1,4 @@
-"""What we ask of the transport under a channel that no interface of Twisted offers."""
+"""Properties of transports and addresses that no interface of Twisted offers."""
 
 import fcntl
 import sys
@@ -12,9 +12,11 @@ from lmbroker.backends.peer import innermost
 
 
 def outstanding(transport: Any) -> int:
-    """Bytes that were written and that the client's kernel has not taken yet, in our buffers and
-    in the kernel's. The kernel's count: it asks for more only when a third of its buffer has
-    become free, which can be megabytes, and a slow reader would look like one that has stalled.
+    """The number of written bytes that the client's kernel has not acknowledged.
+
+    They are in the transport's buffers and in our kernel's. The latter count too: a socket becomes
+    writable only when a third of its buffer is free, which can be megabytes, and until then a slow
+    reader would look like one that has stalled.
     """
     wire = innermost(transport)
     ours = len(getattr(wire, "dataBuffer", b"")) + getattr(wire, "_tempDataLen", 0)
@@ -35,9 +37,11 @@ def host_of(address: Any) -> str:
 
 
 def finish_writing(transport: Any, *, secure: bool) -> None:
-    """Send what was written, then say that no more comes, and go on reading where that can be
-    done. With unread bytes in the kernel a plain close is a reset, and a reset may take the
-    answer away from the client."""
+    """Send what was written, then half-close the connection, and go on reading where possible.
+
+    With unread bytes in the kernel a plain close becomes a reset, which may discard the answer
+    before the client has read it.
+    """
     # TLS has no half-close of its own: its close waits for the peer's, and reads meanwhile.
     halves: bool = interfaces.IHalfCloseableDescriptor.providedBy(transport)
     if halves and not secure:
