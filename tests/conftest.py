@@ -2,6 +2,7 @@
 marker that it needs."""
 
 import gc
+import platform
 import signal
 
 import pytest
@@ -12,6 +13,10 @@ from ports import free_port
 from running import Daemon, practice_config
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
+
+platform.processor()
+"""Python asks ``uname`` for it, once:
+whichever test uses an SDK first would seem to start a process."""
 
 needed = Needed()
 needed.watch()
