@@ -22,8 +22,8 @@ from lmbroker.routing.retries import (
     elsewhere,
     lasting,
     pause,
+    reported,
     retry_after,
-    told,
 )
 
 RULES = Retries()
@@ -276,14 +276,14 @@ def test_one_failure_is_told_as_it_came():
     native = (503, b'{"error": {}}')
     error = BackendRefused(info("overloaded", status=503), native=native)
     before = error.info
-    assert told(failures(error), listed=True) is error
+    assert reported(failures(error), listed=True) is error
     assert error.info == before and error.native == native
 
 
 def test_where_all_failed_the_message_lists_them_and_the_last_kind_counts():
     first = Unreachable(info("unreachable", "refused"))
     last = BackendRefused(info("rate_limit", status=429), native=(429, b"{}"))
-    error = told(failures(first, last), listed=True)
+    error = reported(failures(first, last), listed=True)
     assert error is last and error.info.kind == "rate_limit" and error.info.status == 429
     assert error.info.message == "words (tried b0: refused, b1: rate_limit)"
     assert last.native is None
@@ -292,23 +292,28 @@ def test_where_all_failed_the_message_lists_them_and_the_last_kind_counts():
 def test_where_the_last_failure_is_about_the_call_its_words_stay():
     """Coding agents act on the wording of a context overflow."""
     last = BackendRefused(info("context_length", status=400), native=(400, b"{}"))
-    error = told(failures(Unreachable(info("unreachable", "refused")), last), listed=False)
+    error = reported(failures(Unreachable(info("unreachable", "refused")), last), listed=False)
     assert error.info.message == "words" and last.native == (400, b"{}")
 
 
 def test_the_soonest_retry_after_of_all_is_told():
     soon = answered(429, "rate_limit", retry_after="1")
     late = answered(503, "overloaded", retry_after="60", retry_after_ms="60000")
-    error = told(failures(soon, late, after=(1.0, 60.0)), listed=True)
+    error = reported(failures(soon, late, after=(1.0, 60.0)), listed=True)
     assert (error.info.retry_after, error.info.retry_after_ms) == ("1", None)
 
 
 def test_the_client_is_told_not_to_try_again_only_where_nothing_will_pass():
     auth, tls = answered(403, "bad_upstream", "backend_auth"), Unreachable(TLS.info, phase="tls")
-    assert told(failures(auth), listed=False).info.should_retry == "false"
-    assert told(failures(tls, auth), listed=True).info.should_retry == "false"
+    assert reported(failures(auth), listed=False).info.should_retry == "false"
+    assert reported(failures(tls, auth), listed=True).info.should_retry == "false"
     auth = answered(403, "bad_upstream", "backend_auth")
-    assert told(failures(answered(503, "overloaded"), auth), listed=True).info.should_retry is None
-    assert told(failures(answered(503, "overloaded"), auth), listed=False).info.should_retry is None
+    assert (
+        reported(failures(answered(503, "overloaded"), auth), listed=True).info.should_retry is None
+    )
+    assert (
+        reported(failures(answered(503, "overloaded"), auth), listed=False).info.should_retry
+        is None
+    )
     said = answered(402, "billing", should_retry="true")
-    assert told(failures(said), listed=False).info.should_retry == "true"
+    assert reported(failures(said), listed=False).info.should_retry == "true"
