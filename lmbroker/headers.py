@@ -4,7 +4,7 @@ An allow-list decides: a header that is not named here or in a dialect's ``Heade
 broker. All names are in lower case. ``backends.sending`` adds the credential last.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,10 @@ HEADER_TEXT = 4000
 
 Pairs = tuple[tuple[str, str], ...]
 """Headers: (name in lower case, value)."""
+
+
+ReceivedHeaders = tuple[Mapping[str, str], Container[str]]
+"""The first value of each header, by its name in lower case, and the names that came repeatedly."""
 
 
 class LongContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +156,13 @@ def credential_headers(backend: Backend, facts: HeaderFacts) -> Pairs:
     if backend.key_header:
         return ((backend.key_header, key),)
     return facts.credential(key, backend.host)
+
+
+def first_values(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> ReceivedHeaders:
+    """The headers of a request from the values of each header, in the order in which they came."""
+    found = [(name.decode("latin-1").lower(), values) for name, values in raw]
+    repeated = {name for name, values in found if len(values) > 1}
+    return {name: values[0].decode("latin-1") for name, values in found}, repeated
 
 
 def for_another_backend(call: Call) -> Call:

@@ -8,15 +8,6 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-BODIES = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/v1/embeddings",
-)
-"""The paths that take a body."""
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Every resource that a client can take without having been asked who it is.

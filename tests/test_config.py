@@ -14,12 +14,11 @@ from lmbroker.config import file, models
 from lmbroker.config.config import ConfigError, parse
 from lmbroker.config.file import load
 from lmbroker.config.table import Table
-from lmbroker.limits import BODIES, Limits
+from lmbroker.limits import Limits
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import digest_of, hash_of
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
-from lmbroker.server.routes import Front
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.profiles.profile import Profile
 
@@ -765,11 +764,6 @@ def test_bodies_by_path_the_longest_first():
 def test_mistakes_of_bodies_by_path(line, problem):
     [told] = problems(f"[limits.body_by_path]\n{line}\n{MODEL}")
     assert told.startswith(f"limits.body_by_path.{problem}")
-
-
-def test_the_paths_that_take_a_body_are_those_of_the_door():
-    posted = {rule.rule for rule in Front.app.url_map.iter_rules() if "POST" in rule.methods}
-    assert set(BODIES) == posted
 
 
 def test_caps_of_all_and_of_one_model():

@@ -36,6 +36,7 @@ from lmbroker.secret import Secret
 from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
 from lmbroker.translation import rate_limit_headers
+from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_chat.rate_limits import duration
 from lmbroker.translation.losses import Losses, located
@@ -52,7 +53,6 @@ from lmbroker.workflows import (
     estimate,
     listed_limits,
     model_list,
-    taken_out,
     workflow_for,
 )
 from lmbroker.workflows.contract import Transform

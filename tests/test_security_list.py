@@ -24,6 +24,7 @@ from lmbroker.errors import Refused
 from lmbroker.routing.keys import Key, caller_of, digest_of
 from lmbroker.secret import Secret
 from lmbroker.server.routes import Front
+from lmbroker.translation.dialects.catalog import client_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "lmbroker").rglob("*.py"))
@@ -158,7 +159,7 @@ def test_there_are_no_routes_but_these():
     routes = {
         (rule.rule, tuple(sorted(rule.methods - {"HEAD"})))
         for rule in Front.app.url_map.iter_rules()
-    }
+    } | {(path, ("POST",)) for path in client_paths()}
     assert routes == {
         ("/v1/chat/completions", ("POST",)),
         ("/v1/completions", ("POST",)),

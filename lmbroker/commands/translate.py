@@ -9,11 +9,15 @@ from typing import Any
 
 import msgspec
 
-from lmbroker import envelope
+from lmbroker import envelope, json_text
 from lmbroker.call import Alias, Backend, Call, Target
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import load
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.unified.parts import TextPart
+from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
@@ -81,12 +85,17 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
     told = found[1].decode(errors="replace") if found else "model"
     name = options.model or alias.name or told
     stream = options.what == "stream"
-    asked = {"model": name, "messages": [{"role": "user", "content": "-"}], "stream": stream}
-    if client == "anthropic":
-        asked["max_tokens"] = 1
-    elif stream:
-        asked["stream_options"] = {"include_usage": True}
-    call = _call(client, name, msgspec.json.encode(asked), stream=stream)
+    asked = Request(
+        dialect=client,
+        model=name,
+        turns=(Turn(role="user", parts=(TextPart(text="-"),)),),
+        max_tokens=1,
+        stream=stream,
+        stream_usage=stream,
+    )
+    adapter = ADAPTERS[client]
+    body = adapter.encode_request(asked, adapter.facts.profiles.unknown, Losses())
+    call = _call(client, name, json_text.encode(body), stream=stream)
     workflow = _workflow(options, call, alias)
     error = None
     if stream:

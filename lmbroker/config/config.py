@@ -27,13 +27,14 @@ from lmbroker.config.endpoints import (
 from lmbroker.config.fields import read_struct
 from lmbroker.config.models import NOT_IN_RETRIES, Models
 from lmbroker.config.table import NotTOML, Table, describe, read_toml
-from lmbroker.limits import BODIES, Limits
+from lmbroker.limits import Limits
 from lmbroker.redaction import redact
 from lmbroker.routing.aliases import Aliases, Route
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import HASH, Key, digest_of
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
+from lmbroker.translation.dialects.catalog import client_paths
 
 DRAIN = 30.0
 """Seconds."""
@@ -213,12 +214,13 @@ def _digest(table: Table, secrets: Secrets) -> bytes | None:
 def _limits(table: Table) -> Limits:
     by_path: dict[str, int] = {}
     paths = table.table("body_by_path")
+    calls = client_paths()
     for path in paths.names():
-        if _PATH.fullmatch(path) and any(known.startswith(path) for known in BODIES):
+        if _PATH.fullmatch(path) and any(known.startswith(path) for known in calls):
             by_path[path] = paths.integer(path, 1, least=1, most=TIB)
         else:
             place = path if _PATH.fullmatch(path) else "?"
-            paths.report(place, f"expected the beginning of one of {', '.join(BODIES)}")
+            paths.report(place, f"expected the beginning of one of {', '.join(calls)}")
     # The longest first, since the first that fits wins.
     longest = sorted(by_path.items(), key=lambda pair: -len(pair[0]))
     limits = read_struct(table, Limits, ("body_by_path",))

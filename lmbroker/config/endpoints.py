@@ -9,6 +9,8 @@ import re
 from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
+from lmbroker.translation.dialects.catalog import ADAPTERS
+
 PRACTICE = "practice:"
 """The URL that stands for the built-in practice backend."""
 
@@ -51,7 +53,16 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?")
 _URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _OWN_NETWORK = (".local", ".internal", ".lan", ".home.arpa")
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
-_OPERATION = re.compile(r"/(?:chat/completions|completions|messages|embeddings|responses)$")
+_OPERATIONS = {
+    path
+    for facts in (adapter.facts for adapter in ADAPTERS.values())
+    for path in (
+        *(path for operation, path in facts.paths.items() if operation != "models"),
+        *(path.removeprefix("/v1") for path in facts.own_paths if path.startswith("/v1/")),
+    )
+}
+_OPERATION = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_OPERATIONS)))})$")
+"""An operation at the end of a URL. ``/models`` is none: there are base URLs that end so."""
 
 
 BACKLOG = 4096

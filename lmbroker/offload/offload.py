@@ -18,7 +18,7 @@ from lmbroker.offload.helper import Helper, Task
 from lmbroker.offload.jobs import Done, Job
 from lmbroker.offload.work import raised, work
 from lmbroker.routing.request_limits import RequestLimits
-from lmbroker.workflows import taken_out
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.contract import Outbound, Unary, Workflow
 from lmbroker.workflows.learned_rejections import Repair
 
@@ -327,8 +327,8 @@ def _top_only(terms: Terms, workflow: Workflow, body: bytes) -> bool:
 
 def _cut(terms: Terms, body: bytes) -> bool:
     """Whether something may have to be cut out of a request that is passed through."""
-    anthropic = terms.call.dialect == "anthropic"
-    return anthropic and taken_out.may_concern(body, terms.target.backend.omit_attribution)
+    cuts = ADAPTERS[terms.call.dialect].facts.cuts
+    return cuts is not None and cuts.may_concern(body, terms.target.backend.omit_attribution)
 
 
 def _light(call: Call) -> Call:

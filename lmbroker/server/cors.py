@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lmbroker.config.endpoints import ANY_ORIGIN
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -15,8 +16,9 @@ MAX_AGE = "600"
 """The seconds for which a browser may cache the answer to a preflight."""
 
 METHODS = "GET, POST"
+_REQUEST_IDS = sorted({adapter.facts.headers.request_id for adapter in ADAPTERS.values()})
 EXPOSED = (
-    "request-id, x-request-id, retry-after, retry-after-ms, x-should-retry, "
+    f"{', '.join(_REQUEST_IDS)}, retry-after, retry-after-ms, x-should-retry, "
     "x-lmbroker-request-id, x-lmbroker-backend, x-lmbroker-model, x-lmbroker-dropped, "
     "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated"
 )

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from lmbroker.backends.connections import IDLE_CONNECTIONS
 from lmbroker.config.config import Config
 from lmbroker.errors import ErrorInfo
-from lmbroker.server.error_answers import REASONS, error_answer
+from lmbroker.server.error_answers import REASONS, error_answer, own_headers
 
 MOST = 65536
 """The soft limit is raised to this, or to what the configuration needs, and no further: some
@@ -154,7 +154,7 @@ def _refusal(request: bytes) -> bytes:
     _, _, target = request.partition(b"\r\n")[0].partition(b" ")
     path = target.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
     head = request.partition(b"\r\n\r\n")[0].lower()
-    names = {"anthropic-version"} if b"\r\nanthropic-version:" in head else set()
+    names = {name for name in own_headers() if b"\r\n%s:" % name.encode() in head}
     answer = error_answer(path, names, NONE_LEFT)
     lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status].decode()}", "connection: close"]
     lines += [f"{name}: {value}" for name, value in answer.headers]

@@ -2,7 +2,7 @@
 dialect, under which id, with which headers."""
 
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from http import HTTPStatus
 from random import Random
 
@@ -17,18 +17,25 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
 """The words behind each status. Twisted knows none that came after RFC 2616."""
 
-_OPENAI = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"})
+
+def family(path: str, headers: Container[str] = ()) -> str:
+    """The dialect in which an error on a path is told, also on a path that does not exist.
+
+    ``headers`` holds the lower-case names of the request's headers: where the path is no dialect's
+    own, a header may show which one the client speaks.
+    """
+    for name, adapter in ADAPTERS.items():
+        if path in adapter.facts.client_paths or path.startswith(adapter.facts.own_paths):
+            return name
+    for name, adapter in ADAPTERS.items():
+        if any(header in headers for header in adapter.facts.own_headers):
+            return name
+    return next(iter(ADAPTERS))
 
 
-def family(path: str, headers: Container[str] = ()) -> Dialect:
-    """Whose errors a path speaks, also one that does not exist. ``headers`` holds the lower-case
-    names of the request's headers: where the path is nobody's own, a client that names Anthropic's
-    version reads Anthropic's errors."""
-    if path in _OPENAI:
-        return "openai"
-    if path.startswith(("/v1/messages", "/api/")) or "anthropic-version" in headers:
-        return "anthropic"
-    return "openai"
+def own_headers() -> Iterator[str]:
+    """The request headers, in lower case, that show which dialect a client speaks."""
+    return (name for adapter in ADAPTERS.values() for name in adapter.facts.own_headers)
 
 
 _ids = Random()  # an id must be another than all before it; it may be foreseen

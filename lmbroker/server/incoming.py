@@ -5,18 +5,14 @@
 ``twisted.web``, so that the routes can be embedded in any site.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IConsumer
-from twisted.web.http_headers import Headers
 
-from lmbroker.headers import Pairs
+from lmbroker.headers import Pairs, ReceivedHeaders, first_values
 from lmbroker.server.http.transport import host_of
-
-ReceivedHeaders = tuple[Mapping[str, str], Container[str]]
-"""The first value of each header, by its name in lower case, and the names that came repeatedly."""
 
 
 class Incoming(Protocol):
@@ -74,15 +70,6 @@ class Incoming(Protocol):
         ...
 
 
-def first_values(headers: Headers) -> ReceivedHeaders:
-    """The headers of a request of ``twisted.web``, for ``Incoming.received_headers``."""
-    found = [
-        (name.decode("latin-1").lower(), values) for name, values in headers.getAllRawHeaders()
-    ]
-    repeated = {name for name, values in found if len(values) > 1}
-    return {name: values[0].decode("latin-1") for name, values in found}, repeated
-
-
 class TwistedRequest:
     """An ``Incoming`` over any request of ``twisted.web``."""
 
@@ -111,7 +98,7 @@ class TwistedRequest:
 
     def received_headers(self) -> ReceivedHeaders:
         """The headers of the request."""
-        return first_values(self._request.requestHeaders)
+        return first_values(self._request.requestHeaders.getAllRawHeaders())
 
     def take_body(self) -> bytes:
         """The body, for its only reader."""

@@ -10,20 +10,29 @@ import re
 from typing import Literal
 
 from lmbroker.redaction import shown
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 Cause = Literal["version_twice", "version_missing", "operation_twice", "unknown"]
 """Why a path is unknown, for logs and metric labels."""
 
-OPERATIONS = (
-    "/chat/completions",
-    "/completions",
-    "/embeddings",
-    "/messages",
-    "/messages/count_tokens",
-    "/models",
-    "/responses",
+_BASE = "/v1"
+
+OPERATIONS = sorted(
+    {
+        path.removeprefix(_BASE)
+        for facts in (adapter.facts for adapter in ADAPTERS.values())
+        for path in (*facts.client_paths, *facts.own_paths, facts.models.client_path)
+        if path.startswith(_BASE + "/")
+    }
 )
 """The operations that live below ``/v1``, whether or not the broker serves them."""
+
+_CHATS = tuple(
+    path.removeprefix(_BASE)
+    for adapter in ADAPTERS.values()
+    for path, operation in adapter.facts.client_paths.items()
+    if operation == "chat"
+)
 
 _HEAD = re.compile(r"/*(?:v1(?:/+|$))*")
 _ENDS = tuple(sorted(OPERATIONS, key=len, reverse=True))
@@ -46,7 +55,7 @@ def meant(path: str) -> str | None:
 def cause(path: str) -> Cause:
     """Why ``path``, which is not served, is probably wrong."""
     text = re.sub("/+", "/", path).rstrip("/")
-    if sum(text.count(operation) for operation in ("/chat/completions", "/messages")) > 1:
+    if sum(text.count(operation) for operation in _CHATS) > 1:
         return "operation_twice"
     if text.endswith(_ENDS):
         return "version_twice" if text.count("/v1") > 1 else "version_missing"

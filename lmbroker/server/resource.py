@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
+from lmbroker.call import Operation
 from lmbroker.errors import ErrorInfo, Refused
 from lmbroker.headers import Pairs
 from lmbroker.server import cors, request_paths
@@ -17,23 +19,19 @@ from lmbroker.server.error_answers import REASONS, error_answer
 from lmbroker.server.http.lean_request import LeanRequest
 from lmbroker.server.http.request import Request
 from lmbroker.server.incoming import Incoming, StockRequest, TwistedRequest
+from lmbroker.translation.dialects.catalog import client_paths
 
-_POSTED = {
-    b"/v1/chat/completions": "chat_completions",
-    b"/v1/completions": "completions",
-    b"/v1/messages": "messages",
-    b"/v1/messages/count_tokens": "count_tokens",
-    b"/v1/embeddings": "embeddings",
-}
-"""The routes of calls: path -> name of the route."""
+Serve = Callable[[Incoming, Operation, str], "Deferred[None]"]
+"""Serves a call: (request, operation, dialect) -> the end of the call, which never fails."""
 
 _NOT_UTF8 = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
 
 
 class RoutesResource(KleinResource):
-    """Klein's resource, which answers a path that is not UTF-8 with JSON, and ignores ``Host``.
+    """The routes of calls, which the dialects name, and behind them those of a Klein application.
 
-    Routing must not depend on that header, and a malformed one must not become a traceback.
+    A path that is not UTF-8 is answered with JSON, too. ``Host`` is ignored: routing must not
+    depend on that header, and a malformed one must not become a traceback.
     """
 
     log = Logger()
@@ -41,12 +39,15 @@ class RoutesResource(KleinResource):
     def __init__(
         self,
         app: Klein,
+        serve: Serve,
         origins: Callable[[], Sequence[str]],
         only: Container[bytes] | None = None,
     ) -> None:
-        """``origins`` returns the origins whose pages may call; ``only`` has the paths that are
-        served, None for all."""
+        """``serve`` serves the calls. ``origins`` returns those whose pages may call; ``only``
+        has the paths that are served, None for all."""
         super().__init__(app)
+        self._serve = serve
+        self._calls = {path.encode(): call for path, call in client_paths().items()}
         self._origins = origins
         self._only = only
 
@@ -65,19 +66,19 @@ class RoutesResource(KleinResource):
             if asked:
                 return _preflight(request, asked)
             incoming.cors = cors.allowed(origins, received)
-        endpoint = _POSTED.get(path) if request.method == b"POST" else None
-        if endpoint is None:
+        call = self._calls.get(path)
+        if call is None:
             meant = request_paths.meant(incoming.route_path)
             if meant is not None:
                 # The client's base URL is wrong in a way that leaves no doubt.
                 incoming.route_path, path = meant, meant.encode()
                 request.postpath = path[1:].split(b"/")
-                endpoint = _POSTED.get(path) if request.method == b"POST" else None
-        if endpoint is not None and (self._only is None or path in self._only):
-            # What Klein does for a route that it has found, without looking for it: its matching
-            # takes as long as all else between a request and its call.
-            serving: Any = self._app.execute_endpoint(endpoint, request)
-            serving.addBoth(self._served, request)
+                call = self._calls.get(path)
+        if call is not None and (self._only is None or path in self._only):
+            if request.method != b"POST":
+                return wrong_method(request, "POST")
+            # Not by Klein, whose matching takes as long as all else between a request and its call.
+            self._serve(incoming, *call).addBoth(self._served, request)
             return NOT_DONE_YET
         request.getRequestHostname = lambda: b"localhost"
         if not request.method.isupper():  # Werkzeug would take ``get`` for GET
@@ -116,6 +117,18 @@ def incoming_of(request: Any) -> Incoming:
 def unknown_url(path: str) -> Refused:
     """The error for a path that is not served."""
     return Refused("not_found", request_paths.problem(path), code="unknown_url")
+
+
+def wrong_method(request: Any, allow: str) -> bytes:
+    """The body of the answer to a request with a method that its path does not take; ``allow`` has
+    those that it takes."""
+    request.setHeader("allow", allow)
+    info = ErrorInfo(
+        kind="invalid_request",
+        message=f"this path takes {allow} only",
+        code="method_not_allowed",
+    )
+    return error_body(request, info, 405)
 
 
 def error_body(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:

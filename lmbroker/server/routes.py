@@ -17,18 +17,20 @@ from werkzeug.exceptions import HTTPException
 
 from lmbroker import redaction
 from lmbroker.broker.broker import Broker
-from lmbroker.call import Caller, Dialect, Operation
+from lmbroker.call import Caller, Operation
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.observers.metrics import exposition
 from lmbroker.routing.aliases import unknown_model
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import request_paths
+from lmbroker.server.incoming import Incoming
 from lmbroker.server.resource import (
     RoutesResource,
     error_body,
     incoming_of,
     json_body,
     unknown_url,
+    wrong_method,
 )
 from lmbroker.server.served_call import FAULT, Operate, ServedCall, log_refused_key
 from lmbroker.workflows import model_list
@@ -58,6 +60,12 @@ class Front:
         self.registry = registry
         self._created = int(broker.wall())
         self._calls: set[ServedCall] = set()
+        self._operations: dict[Operation, Operate] = {
+            "chat": broker.chat,
+            "completions": broker.chat,
+            "embeddings": broker.embeddings,
+            "count_tokens": broker.count_tokens,
+        }
         self.draining = False
         """Whether the broker is about to stop, as ``/ready`` reports it."""
         self.unknown_path: Callable[[request_paths.Cause], None] = lambda cause: None
@@ -71,49 +79,25 @@ class Front:
     def resource(self, only: Container[bytes] | None = None) -> IResource:
         """The routes as a resource of ``twisted.web``; ``only`` has the paths that it serves,
         None for all."""
-        return RoutesResource(self.app, lambda: self._broker.config.server.cors_origins, only)
+        return RoutesResource(
+            self.app, self._serve, lambda: self._broker.config.server.cors_origins, only
+        )
 
-    # Routes.
+    # The routes that no call is needed for; ``RoutesResource`` has those of calls.
 
-    @app.route("/v1/chat/completions", methods=["POST"])
-    def chat_completions(self, request: Any) -> "Deferred[None]":
-        """OpenAI's chat completions."""
-        return self._serve(request, "chat", "openai", self._broker.chat)
-
-    @app.route("/v1/completions", methods=["POST"])
-    def completions(self, request: Any) -> "Deferred[None]":
-        """OpenAI's legacy completions."""
-        return self._serve(request, "completions", "openai", self._broker.chat)
-
-    @app.route("/v1/messages", methods=["POST"])
-    def messages(self, request: Any) -> "Deferred[None]":
-        """Anthropic's messages."""
-        return self._serve(request, "chat", "anthropic", self._broker.chat)
-
-    @app.route("/v1/messages/count_tokens", methods=["POST"])
-    def count_tokens(self, request: Any) -> "Deferred[None]":
-        """Anthropic's count of the tokens of a request."""
-        return self._serve(request, "count_tokens", "anthropic", self._broker.count_tokens)
-
-    @app.route("/v1/embeddings", methods=["POST"])
-    def embeddings(self, request: Any) -> "Deferred[None]":
-        """OpenAI's embeddings."""
-        return self._serve(request, "embeddings", "openai", self._broker.embeddings)
-
-    @app.route("/v1/models", methods=["GET"])
     async def list_models(self, request: Any) -> bytes:
         """The models that the caller may use, a page of them."""
         query = {
             name.decode("latin-1"): values[0].decode("latin-1")
             for name, values in request.args.items()
         }
+        path = _list_path(request)
         try:
             aliases = await self._broker.listing.all(self._caller(request))
-            return json_body(request, 200, model_list.page(aliases, self._created, query))
+            return json_body(request, 200, model_list.page(aliases, self._created, query, path))
         except Refused as error:
             return self._refuse(request, error)
 
-    @app.route("/v1/models/<path:model>", methods=["GET"])
     async def show_model(self, request: Any, model: str) -> bytes:
         """One model that the caller may use."""
         try:
@@ -122,7 +106,13 @@ class Front:
             return self._refuse(request, error)
         if alias is None:
             return self._refuse(request, unknown_model(model))
-        return json_body(request, 200, model_list.entry(alias, self._created))
+        entry = model_list.entry(alias, self._created, _list_path(request))
+        return json_body(request, 200, entry)
+
+    for _path in model_list.list_paths():
+        app.route(_path, methods=["GET"], endpoint=f"list {_path}")(list_models)
+        app.route(f"{_path}/<path:model>", methods=["GET"], endpoint=f"show {_path}")(show_model)
+    del _path
 
     @app.route("/health", methods=["GET"])
     def health(self, request: Any) -> bytes:
@@ -158,16 +148,8 @@ class Front:
         error: Any = failure.value
         status = error.code or 500
         if status == 405:
-            allow = ", ".join(sorted(error.valid_methods or ()))
-            request.setHeader("allow", allow)
-            info = ErrorInfo(
-                kind="invalid_request",
-                message=f"this path takes {allow} only",
-                code="method_not_allowed",
-            )
-        else:
-            status, info = 404, self._unknown(request)
-        return error_body(request, info, status)
+            return wrong_method(request, ", ".join(sorted(error.valid_methods or ())))
+        return error_body(request, self._unknown(request), 404)
 
     def _unknown(self, request: Any) -> ErrorInfo:
         """The error for a path that is not served, which is counted and logged."""
@@ -196,8 +178,12 @@ class Front:
         """Who sent the request. Raises Refused where it has no valid key."""
         return caller_of(self._broker.config.keys, *incoming_of(request).received_headers())
 
-    def _serve(
-        self, request: Any, operation: Operation, dialect: Dialect, operate: Operate
-    ) -> "Deferred[None]":
-        call = ServedCall(self._broker, self._calls, incoming_of(request))
-        return call.serve(operation, dialect, operate)
+    def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
+        call = ServedCall(self._broker, self._calls, incoming)
+        return call.serve(operation, dialect, self._operations[operation])
+
+
+def _list_path(request: Any) -> str:
+    """The path of the list of models that a request is for, or for one of whose models it is."""
+    path = incoming_of(request).route_path
+    return next(each for each in model_list.list_paths() if path.startswith(each))

@@ -9,8 +9,7 @@ from lmbroker.call import WorkflowName
 from lmbroker.errors import BackendRefused, ErrorInfo
 from lmbroker.headers import Pairs
 from lmbroker.sse import EVENT_LIMIT
-from lmbroker.translation.dialects.base import Reply
-from lmbroker.translation.dialects.openai_chat.embeddings import Asked as AskedEmbeddings
+from lmbroker.translation.dialects.base import AskedEmbeddings, Reply
 from lmbroker.usage import Usage
 from lmbroker.workflows.learned_rejections import Repair
 

@@ -5,8 +5,7 @@ import msgspec
 from lmbroker import envelope, json_text
 from lmbroker.call import Call, Mode, Target
 from lmbroker.errors import ErrorInfo
-from lmbroker.translation.dialects.base import Adapter
-from lmbroker.translation.dialects.openai_chat import embeddings
+from lmbroker.translation.dialects.base import Adapter, AskedEmbeddings, EmbeddingsRules
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.workflows import conversion
@@ -28,7 +27,9 @@ class Embeddings(Passthrough):
         self, call: Call, target: Target, adapter: Adapter, profile: Profile, mode: Mode
     ) -> None:
         super().__init__(call, target, adapter)
-        self._wanted: embeddings.Asked | None = None
+        assert adapter.facts.embeddings is not None
+        self._rules: EmbeddingsRules = adapter.facts.embeddings
+        self._wanted: AskedEmbeddings | None = None
         self._profile = profile
         self._matryoshka = profile.matryoshka
         self._losses = Losses(mode, model=call.asked, dialect=adapter.facts.name)
@@ -84,9 +85,9 @@ class Embeddings(Passthrough):
         if self._checked().opaque:
             return Unary(body=body)
         answer = conversion.object_of(body)
-        mended = embeddings.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
+        mended = self._rules.mend_answer(answer, self._checked(), matryoshka=self._matryoshka)
         usage, _ = self._adapter.gist(mended or answer)
-        if usage is not None and not embeddings.counted(answer):
+        if usage is not None and not self._rules.counted(answer):
             usage = msgspec.structs.replace(usage, estimated=True)
         return Unary(body=body if mended is None else json_text.encode(mended), usage=usage)
 
@@ -98,8 +99,8 @@ class Embeddings(Passthrough):
         """No embeddings are streamed."""
         return self.unary(body, now=now)
 
-    def _checked(self) -> embeddings.Asked:
+    def _checked(self) -> AskedEmbeddings:
         """What was asked for. Raises Refused."""
         if self._wanted is None:
-            self._wanted = embeddings.check_request(envelope.decode(self._call.body))
+            self._wanted = self._rules.check_request(envelope.decode(self._call.body))
         return self._wanted

@@ -15,7 +15,7 @@ from lmbroker.redaction import redact
 from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import Adapter, Reply
 from lmbroker.translation.unified.counting import estimate_body
-from lmbroker.workflows import conversion, taken_out
+from lmbroker.workflows import conversion
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.learned_rejections import Repair
 from lmbroker.workflows.transforms import PassedStream
@@ -41,7 +41,7 @@ class Passthrough:
         self._call = call
         self._target = target
         self._adapter = adapter
-        self._ask_usage = ask_usage and call.stream and adapter.facts.name == "openai"
+        self._with_usage = adapter.facts.with_usage if ask_usage and call.stream else None
         self._hide_usage = False
         self._told: Asked | None = None
 
@@ -50,13 +50,13 @@ class Passthrough:
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
         body = envelope.with_model(call.body, self._target.model, call.fields)
-        if call.dialect == "anthropic":
-            body = self._without(body)
-        asking = envelope.with_usage(body) if self._ask_usage else None
-        if asking is not None:
-            body, self._hide_usage = asking, True
         # Backends of another dialect that count tokens do so for requests of this one.
         facts = self._adapter.facts
+        if facts.cuts is not None:
+            body, self.dropped = facts.cuts.cut(body, self._target.backend.omit_attribution)
+        asking = self._with_usage(body) if self._with_usage is not None else None
+        if asking is not None:
+            body, self._hide_usage = asking, True
         return Outbound(
             path=facts.paths[call.operation],
             query=call.query,
@@ -65,15 +65,6 @@ class Passthrough:
             ),
             body=body,
         )
-
-    def _without(self, body: bytes) -> bytes:
-        """``body`` without what must not reach this backend (``taken_out``)."""
-        kept = taken_out.without_own_thinking(body)
-        if kept is not body:
-            self.dropped = (taken_out.THINKING,)
-        if self._target.backend.omit_attribution:
-            kept = taken_out.without_attribution_line(kept)
-        return kept
 
     def asked(self) -> Asked:
         """Return what the answer needs of the request."""

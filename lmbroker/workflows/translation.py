@@ -35,10 +35,6 @@ from lmbroker.workflows.transforms import TranslatedStream
 SPARE = 64
 """Tokens of a window that are left over, since a prompt's tokens are estimated."""
 
-LONGEST_UNARY = 21_333
-"""Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
-unstreamed answer; such an answer is asked for as a stream and folded (translation.md 4.3)."""
-
 KEPT = 16 * 1024
 """Bytes of the largest request of which its parts are kept until its answer is here; they take
 many times as much. Those of others are made anew where they are asked for."""
@@ -85,7 +81,7 @@ class Translation:
 
     def outbound(self) -> Outbound:
         """Return the request in the backend's dialect. Raises Refused."""
-        call, dialect = self._call, self._target.backend.dialect
+        call = self._call
         request = self._asked()
         try:
             body = self._backend.encode_request(request, self._profile, self._losses)
@@ -101,7 +97,8 @@ class Translation:
         if self._window is not None:
             self._leave_room(body, request, self._window)
         stream = call.stream
-        if not stream and dialect == "anthropic" and body["max_tokens"] > LONGEST_UNARY:
+        must_stream = self._backend.facts.must_stream
+        if not stream and must_stream is not None and must_stream(body):
             stream = body["stream"] = True
         outbound = Outbound(
             path=self._backend.facts.paths[call.operation],

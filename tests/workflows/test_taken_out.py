@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.call import Backend, Call, Target
+from lmbroker.translation.dialects.anthropic_messages.taken_out import (
+    without_attribution_line,
+    without_own_thinking,
+)
 from lmbroker.translation.shared.signature import seal
 from lmbroker.workflows import workflow_for
-from lmbroker.workflows.taken_out import without_attribution_line, without_own_thinking
 
 JSON = dict[str, Any]
 

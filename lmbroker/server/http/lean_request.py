@@ -3,7 +3,7 @@
 """A request of the lean engine: attributes are made when they are used, and each write is one write
 of the transport."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from time import time
@@ -16,10 +16,9 @@ from twisted.web.http import NO_BODY_CODES, datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import getChildForRequest
 
-from lmbroker.headers import Pairs
+from lmbroker.headers import Pairs, ReceivedHeaders, first_values
 from lmbroker.server.http.request import Request
 from lmbroker.server.http.transport import host_of
-from lmbroker.server.incoming import first_values
 
 _UNMADE = object()
 
@@ -122,10 +121,12 @@ class LeanRequest(Request):
         """The client's IP address; "" where it has none."""
         return host_of(self.getClientAddress())
 
-    def received_headers(self) -> tuple[Mapping[str, str], Container[str]]:
+    def received_headers(self) -> ReceivedHeaders:
         """The first value of each header, and the names that came repeatedly."""
         received = self.received
-        return first_values(self.requestHeaders) if received is None else (received, ())
+        if received is not None:
+            return received, ()
+        return first_values(self.requestHeaders.getAllRawHeaders())
 
     def take_body(self) -> bytes:
         """The body, for its only reader: a stream may last for minutes."""

@@ -5,7 +5,7 @@ wire format. An adapter holds no state; what a stream needs to remember lives in
 encoder, one of each per stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -25,12 +25,62 @@ from lmbroker.translation.unified.stream import StreamEvent
 from lmbroker.usage import Usage
 
 
+class AskedEmbeddings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request for embeddings asks for."""
+
+    count: int
+    """The number of vectors."""
+    base64: bool = False
+    """The vectors are asked for as base64 of float32, else as arrays of numbers."""
+    dimensions: int | None = None
+    """The length of a vector; None: the model's own."""
+    tokens: int = 0
+    """Tokens of the input: counted where it holds tokens, estimated where it holds text."""
+    opaque: bool = False
+    """The answer is no JSON, and nothing looks into it (vLLM's ``bytes``)."""
+
+
+class EmbeddingsRules(Protocol):
+    """Checks requests for embeddings and their answers."""
+
+    def check_request(self, body: JSON) -> AskedEmbeddings:
+        """What ``body`` asks for. Raises Refused for what no backend could answer."""
+        ...
+
+    def mend_answer(
+        self, answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False
+    ) -> JSON | None:
+        """The answer as it was asked for; None where it is so already. Raises Broken for an answer
+        that holds other vectors. ``matryoshka``: the model's vectors may be cut."""
+        ...
+
+    def counted(self, answer: JSON) -> bool:
+        """Whether the backend said how many tokens it read."""
+        ...
+
+
+class CutRules(Protocol):
+    """Cuts out of a client's request what must not reach a backend, although it is passed through.
+    ``attribution``: the line in which a client names itself is cut out, too."""
+
+    def may_concern(self, body: bytes, attribution: bool) -> bool:
+        """Whether there may be anything to cut out of ``body``; one quick search."""
+        ...
+
+    def cut(self, body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
+        """``body`` without what must not reach the backend, and the paths that count as dropped."""
+        ...
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the broker must know of a dialect besides how its wire format is read and written. Every
     layer that treats dialects differently asks the facts; none asks for a dialect's name."""
 
     name: str
     """The name of the dialect in configurations, logs and metrics."""
+    client_paths: Mapping[str, Operation]
+    """The paths on which clients call, each with its operation; lists of models are not among
+    them."""
     paths: Mapping[Operation, str]
     """The operations that backends of the dialect have, each with its path below the API root."""
     headers: HeaderFacts
@@ -41,6 +91,21 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How it tells rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
+    own_paths: tuple[str, ...] = ()
+    """The beginnings of further paths that are known to be this dialect's: errors on them are told
+    in its form."""
+    own_headers: tuple[str, ...] = ()
+    """Request headers, in lower case, that only clients of this dialect send."""
+    must_stream: Callable[[JSON], bool] | None = None
+    """Whether a backend answers a request only as a stream, because the answer may take too long:
+    (encoded request) -> bool. None: it answers all of them."""
+    with_usage: Callable[[bytes], bytes | None] | None = None
+    """Gives a client's request for a stream with the demand to count tokens, None where that makes
+    no difference: (body) -> body. None: streams of the dialect always count."""
+    cuts: CutRules | None = None
+    """What is cut out of requests that are passed through."""
+    embeddings: EmbeddingsRules | None = None
+    """How embeddings are checked; None where the dialect has none."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

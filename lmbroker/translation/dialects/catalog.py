@@ -1,5 +1,6 @@
 """All dialects, by name. A new dialect is a new folder and one row here."""
 
+from lmbroker.call import Operation
 from lmbroker.translation.dialects.anthropic_messages.adapter import AnthropicMessages
 from lmbroker.translation.dialects.base import Adapter
 from lmbroker.translation.dialects.openai_chat.adapter import OpenAIChat
@@ -13,3 +14,12 @@ ADAPTERS: dict[str, Adapter] = {
 }
 """The adapter of each dialect, which holds its facts. The first dialect is the one that is assumed
 where a client does not show which one it speaks."""
+
+
+def client_paths() -> dict[str, tuple[Operation, str]]:
+    """The paths on which clients call, each with its operation and its dialect."""
+    return {
+        path: (operation, name)
+        for name, adapter in ADAPTERS.items()
+        for path, operation in adapter.facts.client_paths.items()
+    }

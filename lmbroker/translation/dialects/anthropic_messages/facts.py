@@ -1,5 +1,7 @@
 """What the broker must know of the Anthropic Messages dialect besides its wire format."""
 
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES, UNKNOWN
 from lmbroker.translation.dialects.anthropic_messages.headers import HEADERS
 from lmbroker.translation.dialects.anthropic_messages.models import MODELS
@@ -7,8 +9,24 @@ from lmbroker.translation.dialects.anthropic_messages.rate_limits import RATE_LI
 from lmbroker.translation.dialects.base import Facts
 from lmbroker.translation.profiles.profile import ProfileTable
 
+LONGEST_UNARY = 21_333
+"""Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
+answer that is not streamed (translation.md 4.3)."""
+
+
+def must_stream(body: JSON) -> bool:
+    """Whether an answer may be too long to be asked for without a stream."""
+    return bool(body["max_tokens"] > LONGEST_UNARY)
+
+
 FACTS = Facts(
     name="anthropic",
+    client_paths={
+        "/v1/messages": "chat",
+        "/v1/messages/count_tokens": "count_tokens",
+    },
+    own_paths=("/v1/messages", "/api/"),
+    own_headers=("anthropic-version",),
     paths={
         "chat": "/messages",
         "count_tokens": "/messages/count_tokens",
@@ -18,4 +36,6 @@ FACTS = Facts(
     models=MODELS,
     rate_limits=RATE_LIMITS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
+    must_stream=must_stream,
+    cuts=taken_out,
 )

@@ -17,10 +17,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.base import AskedEmbeddings
 from lmbroker.translation.refusals import error_bodies
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.unified.counting import tokens_of_bytes
@@ -39,19 +38,7 @@ _FLOAT = 4
 """Bytes of a float32."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks for. ``count``: how many vectors; ``dimensions`` None: the model's own;
-    ``tokens``: of the input, counted where it holds tokens, estimated where it holds text.
-    ``opaque``: the answer is no JSON and not to be looked into (vLLM's ``bytes``)."""
-
-    count: int
-    base64: bool = False
-    dimensions: int | None = None
-    tokens: int = 0
-    opaque: bool = False
-
-
-def check_request(body: JSON) -> Asked:
+def check_request(body: JSON) -> AskedEmbeddings:
     """What ``body`` asks for. Raises Refused for what no backend could answer."""
     fields = Fields(body, "", "openai")
     encoding = fields.text("encoding_format")
@@ -59,7 +46,7 @@ def check_request(body: JSON) -> Asked:
         raise bad_value("encoding_format", "it must be 'float', 'base64' or 'bytes'")
     dimensions = fields.integer("dimensions", least=1)
     count, tokens = _input(fields.any("input"))
-    return Asked(
+    return AskedEmbeddings(
         count=count,
         base64=encoding == "base64",
         dimensions=dimensions,
@@ -68,7 +55,7 @@ def check_request(body: JSON) -> Asked:
     )
 
 
-def mend_answer(answer: JSON, asked: Asked, *, matryoshka: bool = False) -> JSON | None:
+def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False) -> JSON | None:
     """The answer as it was asked for; None where it is so already.
 
     ``matryoshka``: the model's vectors may be cut to a shorter length. Raises Broken for an
@@ -148,7 +135,7 @@ def _ordered(entries: list[JSON]) -> list[JSON]:
     return [{**entry, "index": place} for place, entry in enumerate(entries)]
 
 
-def _entry(entry: JSON, asked: Asked, matryoshka: bool) -> JSON:
+def _entry(entry: JSON, asked: AskedEmbeddings, matryoshka: bool) -> JSON:
     """One vector, in the form and of the length that was asked for."""
     given = entry.get("embedding")
     vector = _vector(given)
@@ -202,7 +189,7 @@ def _believed(vector: Sequence[float]) -> Sequence[float]:
     raise _broken("the backend's vectors are none of float32")
 
 
-def _usage(usage: Any, asked: Asked) -> JSON:
+def _usage(usage: Any, asked: AskedEmbeddings) -> JSON:
     """Embeddings have no output: what was read is the total."""
     told: JSON = usage if isinstance(usage, dict) else {}
     prompt, total = told.get("prompt_tokens"), told.get("total_tokens")

@@ -1,6 +1,8 @@
 """What the broker must know of the OpenAI Chat Completions dialect besides its wire format."""
 
+from lmbroker.envelope import with_usage
 from lmbroker.translation.dialects.base import Facts
+from lmbroker.translation.dialects.openai_chat import embeddings
 from lmbroker.translation.dialects.openai_chat.families import FAMILIES, UNKNOWN
 from lmbroker.translation.dialects.openai_chat.headers import HEADERS
 from lmbroker.translation.dialects.openai_chat.hosts import HOSTS
@@ -10,6 +12,12 @@ from lmbroker.translation.profiles.profile import ProfileTable
 
 FACTS = Facts(
     name="openai",
+    client_paths={
+        "/v1/chat/completions": "chat",
+        "/v1/completions": "completions",
+        "/v1/embeddings": "embeddings",
+    },
+    own_paths=("/v1/responses",),
     paths={
         "chat": "/chat/completions",
         "completions": "/completions",
@@ -20,4 +28,6 @@ FACTS = Facts(
     models=MODELS,
     rate_limits=RATE_LIMITS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, hosts=HOSTS),
+    with_usage=with_usage,
+    embeddings=embeddings,
 )

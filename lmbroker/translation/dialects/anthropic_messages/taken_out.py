@@ -41,6 +41,14 @@ def without_attribution_line(body: bytes) -> bytes:
     return _cut(body, _attribution) if _MARK in body else body
 
 
+def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
+    """``body`` without all of that, and the paths of what a client must be told of;
+    ``attribution``: without the attribution line as well."""
+    kept = without_own_thinking(body)
+    dropped = () if kept is body else (THINKING,)
+    return (without_attribution_line(kept) if attribution else kept), dropped
+
+
 def may_concern(body: bytes, attribution: bool) -> bool:
     """Whether anything may be taken out of ``body``; ``attribution``: that line as well."""
     return _OURS in body or (attribution and _MARK in body)
