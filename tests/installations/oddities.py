@@ -15,6 +15,7 @@ from installations.samples import (
     Sample,
     answer_of,
     answers,
+    changed,
     fitting,
     http_request,
     post,
@@ -227,16 +228,23 @@ def operation_samples() -> Iterator[Sample]:
         for _, dialect, body in requests()
         if dialect == "anthropic"
     ]
-    for given in ("text", ["a", "b"], [1, 2], [], 7):
+    vectors = ("AACAPgAAAL8=", "no base64", "AAA=", "AADAfwAAgH8=", [True, None], [], 7)
+    odd = [changed(embedded, ("data", 0, "embedding"), each) for each in vectors]
+    found = (embedded, *odd, {"data": []})
+    for given in ("text", "", ["a", "b"], [1, 2], [[1], [2, 3]], [], 7, ["a"] * 3000):
         body = {"input": given, "dimensions": 2, "encoding_format": "base64", "user": "u"}
         asked.append(("openai", "/v1/embeddings", body, (embedded, {"data": []})))
+    for encoding in ("float", "base64", "bytes", "unknown"):
+        body = {"input": "text", "encoding_format": encoding}
+        asked.append(("openai", "/v1/embeddings", body, found))
+        asked.append(("openai", "/v1/embeddings", {**body, "dimensions": 1}, found))
     for given in ("Say yes.", ["a", "b"], [1], None):
         body = {"prompt": given, "max_tokens": 9, "suffix": "s"}
         asked.append(("openai", "/v1/completions", body, (completed, {"choices": []})))
         asked.append(("openai", "/v1/completions", {**body, "stream": True}, (completed,)))
     refused = whole({"error": {"message": "Not found", "code": "not_found"}}, 404)
     for client, path, body, bodies in asked:
-        for alias in ("openai", "anthropic", "anthropic+vision", "nothing-*"):
+        for alias in ("openai", "anthropic", "anthropic+vision", "openai+matryoshka"):
             for number, given in enumerate((*map(whole, bodies), refused)):
                 request = post(client, {**body, "model": alias}, path=path)
                 yield Sample(f"{path} for {alias}, {number}", request, (given,))

@@ -24,6 +24,27 @@ HOSTS = {
     "openai": ("api.openai.com", "openrouter.ai/api", "api.groq.com/openai", "api.deepseek.com"),
     "anthropic": ("api.anthropic.com", "api.z.ai/api/anthropic"),
 }
+WRONG_TEXTS = {
+    text[:20]: text
+    for text in (
+        "env:",
+        "env:NOT_SET",
+        "file:relative",
+        "file:/no/such/file",
+        "http://user:password@host/v1?a=b#c",
+        "http://host/v1/chat/completions",
+        "ftp://host",
+        "https://host:99999",
+        "a*b",
+        "tcp:8080:interface",
+        "systemd:domain=X:index=0",
+        "sha256:0",
+        "x" * 300,
+        "a\tb",
+        "ü ",
+    )
+}
+"""What is wrong for most keys of a configuration, each in a way of its own."""
 
 
 def commands() -> Iterator[Command]:
@@ -47,7 +68,7 @@ def _checks() -> Iterator[Command]:
     }
     tables |= {
         f"each key {name}": toml(_wrong_tables(wrong))
-        for name, wrong in WRONG.items()
+        for name, wrong in (WRONG | WRONG_TEXTS).items()
         if wrong not in (None, REMOVED, UNKNOWN)  # TOML knows no null
     }
     tables |= {"empty": "", "no TOML": "[server\nport = 1", "unknown": "[sever]\n[[model]]\nx = 1"}

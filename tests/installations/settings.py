@@ -22,6 +22,7 @@ from installations.oddities import (
     page_samples,
     slow_samples,
 )
+from installations.request_fields import field_samples
 from installations.samples import DIALECTS, Sample, Setting, stream_mistakes
 from installations.tables import MODELS, PROFILE, main_tables, toml
 
@@ -60,6 +61,7 @@ def all_samples() -> Iterator[Sample]:
     yield from few_samples()
     yield from body_samples()
     yield from alias_samples()
+    yield from field_samples()
     yield from operation_samples()
     yield from request_samples(aliases)
     yield from mistaken_requests()

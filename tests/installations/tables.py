@@ -64,6 +64,7 @@ PROFILE: JSON = {
     "server_tools": True,
     "show_reasoning": True,
     "ask_usage": True,
+    "matryoshka": True,
     "omit": ["temperature", "messages[].name"],
 }
 """A value of each key of a profile that is not its default, each tried alone."""
