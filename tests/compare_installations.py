@@ -33,6 +33,8 @@ ENVIRON = {"COLUMNS": "100", "OPENAI_KEY": "backend-key-o", "ANTHROPIC_KEY": "ba
 """What the programs find in their environment: the width of their help, and backends' keys."""
 AROUND = 70
 """Bytes that are shown on each side of the first difference."""
+LINES = 5
+"""Lines that are shown of those that are on one side only."""
 
 
 class Difference(NamedTuple):
@@ -43,11 +45,18 @@ class Difference(NamedTuple):
     after: str
 
 
-def shown(data: bytes | None, at: int) -> str:
+def shown(data: bytes | None, other: bytes | None) -> str:
+    """What ``data`` has where it differs from ``other`` first, and the first of its lines that the
+    other one has not, where there are such besides."""
     if data is None:
         return "(nothing)"
+    at = first_difference(data, other or b"")
     begin = max(0, at - AROUND)
-    return f"{len(data)} bytes, from {begin}: {data[begin : at + AROUND]!r}"
+    text = f"{len(data)} bytes, from {begin}: {data[begin : at + AROUND]!r}"
+    known = set((other or b"").splitlines())
+    lines = [line for line in data.splitlines() if line not in known]
+    more = [f"\n    {line[: 4 * AROUND]!r}" for line in lines[:LINES] if len(lines) > 1]
+    return text + "".join(more)
 
 
 def first_difference(one: bytes, other: bytes) -> int:
@@ -63,9 +72,8 @@ def differences(before: Outcome, after: Outcome) -> Iterator[Difference]:
         if before.parts.get(name) == after.parts.get(name):
             continue
         one, other = before.part(name), after.part(name)
-        at = first_difference(one or b"", other or b"")
         whole = f"{before.group}: {before.name}: {name}"
-        yield Difference(whole, shown(one, at), shown(other, at))
+        yield Difference(whole, shown(one, other), shown(other, one))
 
 
 def played(python: str) -> list[Outcome]:
