@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 
 from lmbroker.call import Backend
@@ -92,7 +93,7 @@ class KeyFiles:
             secret.next_look = now + LOOK_SECONDS
         look = _Look(secrets, now)
         files = [(secret.path, secret.seen) for secret in secrets]
-        if not hasattr(self._reactor, "getThreadPool"):
+        if not IReactorThreads.providedBy(self._reactor):
             # The clocks of tests have no threads.
             self._end(look, _see_all(files))
             return look

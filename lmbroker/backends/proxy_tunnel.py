@@ -15,7 +15,7 @@ from twisted.internet.error import (
     DNSLookupError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -58,7 +58,7 @@ class Tunnel:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         endpoint: IStreamClientEndpoint,
         proxy: Proxy,
         host: str,
@@ -119,7 +119,7 @@ class _Openings(Factory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, factory: Any) -> None:
+    def __init__(self, reactor: IReactorTime, factory: Any) -> None:
         self._reactor = reactor
         self._factory = factory
 
@@ -132,7 +132,7 @@ class _Opening(Protocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, factory: Any, addr: Any) -> None:
+    def __init__(self, reactor: IReactorTime, factory: Any, addr: Any) -> None:
         self._reactor = reactor
         self._factory = factory
         self._addr = addr

@@ -334,7 +334,7 @@ def test_a_body_is_taken_whole_when_all_of_it_is_here(line):
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_taker_that_pauses_while_it_takes_stays_paused(line, held):
+def test_a_receiver_that_pauses_while_it_takes_stays_paused(line, held):
     taker = Taker(lambda taker: taker.transport.pauseProducing())
     line.ask(take=None if held else taker)
     line.comes(STREAM + chunk(b"a"))
@@ -346,7 +346,7 @@ def test_a_taker_that_pauses_while_it_takes_stays_paused(line, held):
 
 
 @pytest.mark.parametrize("way", ["stopProducing", "loseConnection"])
-def test_a_taker_that_stops_closes_the_connection(line, way):
+def test_a_receiver_that_stops_closes_the_connection(line, way):
     taker = Taker(lambda taker: getattr(taker.transport, way)())
     line.ask(take=taker)
     line.comes(STREAM + chunk(b"a"))
@@ -355,7 +355,7 @@ def test_a_taker_that_stops_closes_the_connection(line, way):
     assert taker.heard == [b"a", ResponseFailed]
 
 
-def test_a_taker_that_stops_at_the_end_leaves_no_connection_behind(line):
+def test_a_receiver_that_stops_at_the_end_leaves_no_connection_behind(line):
     taker = Taker(lambda taker: taker.transport.stopProducing())
     line.ask(take=taker)
     line.comes(WHOLE)
@@ -363,7 +363,7 @@ def test_a_taker_that_stops_at_the_end_leaves_no_connection_behind(line):
     assert taker.heard == [b"hello", ResponseDone]
 
 
-def test_a_taker_that_breaks_is_told_so(line):
+def test_a_receiver_that_breaks_learns_of_it(line):
     def broken(taker):
         raise ValueError
 

@@ -78,11 +78,11 @@ class Connection(Protocol):
         "_parser",
         "_paused",
         "_pool",
+        "_receiver",
         "_request",
         "_response",
         "_rest",
         "_sending",
-        "_taker",
         "_waiter",
         "_wire",
         "gone",
@@ -108,7 +108,7 @@ class Connection(Protocol):
         self._pool = pool
         self._waiter: Deferred[Response] | None = None
         self._response: Response | None = None
-        self._taker: Any = None
+        self._receiver: Any = None
         """The protocol that receives the body of ``_response``."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._body = b""
@@ -363,9 +363,9 @@ class Connection(Protocol):
 
     # Called by the response.
 
-    def taken(self, response: Response, taker: Any) -> None:
-        """Give the body of the response to ``taker`` from now on."""
-        self._taker = taker
+    def deliver_body(self, response: Response, receiver: Any) -> None:
+        """Give the body of the response to ``receiver`` from now on."""
+        self._receiver = receiver
         if self._paused:
             self.resume()
         self._hand_over(response)
@@ -394,8 +394,8 @@ class Connection(Protocol):
 
     def _hand_over(self, response: Response) -> None:
         """Give the receiver of the body what has come of it, and its end."""
-        taker = self._taker
-        if taker is None:
+        receiver = self._receiver
+        if receiver is None:
             if self._end is None:
                 self.pause()
             return
@@ -403,7 +403,7 @@ class Connection(Protocol):
         if data:
             self._body = b""
             try:
-                taker.dataReceived(data)
+                receiver.dataReceived(data)
             except Exception:
                 # Twisted's decoder of compressed bodies raises for one that is malformed.
                 self._end = Failure(ResponseFailed([Failure()]))
@@ -412,7 +412,7 @@ class Connection(Protocol):
         if end is not None:
             # When the receiver learns of the end, it may send another request over this connection.
             self._finish(response)
-            taker.connectionLost(end)
+            receiver.connectionLost(end)
 
     def _still_sending(self) -> bool:
         sending, self._sending = self._sending, None
@@ -420,7 +420,7 @@ class Connection(Protocol):
 
     def _finish(self, response: Response) -> None:
         # No cycle is left, so the memory is freed at once, while it is in the processor's cache.
-        self._taker = self._response = self._end = response.connection = None
+        self._receiver = self._response = self._end = response.connection = None
         self._chunked = self._aligned = False
         transport = self.transport
         if transport is not None:

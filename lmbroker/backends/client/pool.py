@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from lmbroker.backends import connections
@@ -27,7 +28,9 @@ class Pool:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, dropped: connections.Dropped = lambda backend, why: None):
+    def __init__(
+        self, reactor: IReactorTime, dropped: connections.Dropped = lambda backend, why: None
+    ):
         self.seconds = reactor.seconds
         self.sessions = Sessions(reactor.seconds)
         self._reactor = reactor

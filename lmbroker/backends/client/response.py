@@ -133,22 +133,22 @@ class Response:
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
-        self._taken = False
+        self._body_taken = False
 
     def deliverBody(self, protocol: Any) -> None:
         """Give the body to ``protocol``: each read in one piece, then how it ended.
 
         Raises RuntimeError for a body that was given away already.
         """
-        if self._taken or self.connection is None:
+        if self._body_taken or self.connection is None:
             raise RuntimeError("the body of a response is given away once")
-        self._taken = True
+        self._body_taken = True
         protocol.makeConnection(self)
-        self.connection.taken(self, protocol)
+        self.connection.deliver_body(self, protocol)
 
     def whole(self) -> bytes | None:
         """Take the body where all of it has come; None where it has to be delivered."""
-        return None if self.connection is None or self._taken else self.connection.whole(self)
+        return None if self.connection is None or self._body_taken else self.connection.whole(self)
 
     def setPreviousResponse(self, response: Any) -> None:
         """Note the response that led here (``IResponse``)."""

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource
 
@@ -45,7 +46,7 @@ class Site(server.Site):
     def __init__(
         self,
         resource: IResource,
-        reactor: Any,
+        reactor: IReactorTime,
         limits: Limits = Limits(),
         engine: Engine = "lean",
     ) -> None:
@@ -64,7 +65,7 @@ class Site(server.Site):
         self._served: dict[Channel, str] = {}
         self._turned_away: set[Channel] = set()
         self._hosts: Counter[str] = Counter()
-        self._sweeping: Any = None
+        self._sweeping: IDelayedCall | None = None
         self._emptied: list[Deferred[None]] = []
 
     @property
