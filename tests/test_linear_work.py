@@ -388,7 +388,7 @@ def listed(n: int) -> Action:
     def action() -> None:
         for dialect in DIALECTS:
             quietly(model_list.decode, body, dialect)
-            list(listed_limits.limits(body))
+            listed_limits.ListedLimits().learn("backend", body)
             for other in DIALECTS:
                 sides = (ADAPTERS[name].facts.rate_limits for name in (dialect, other))
                 rate_limit_headers.for_client(given, *sides, expose_limits=True, now=1.0)
@@ -634,6 +634,7 @@ SMALL = frozenset(
         "headers.bearer",
         "headers.credential_headers",
         "headers.failed_at",
+        "headers.first_values",
         "headers.to_list",
         "json_text.unknown",
         "routing.keys.caller_of",
@@ -642,10 +643,17 @@ SMALL = frozenset(
         "routing.suitability.lacking",
         "routing.suitability.may_be_too_long",
         "translation.dialects.anthropic_messages.ending.tier_of",
+        "translation.dialects.anthropic_messages.headers.credential",
+        "translation.dialects.anthropic_messages.models.entry",
+        "translation.dialects.anthropic_messages.models.page",
+        "translation.dialects.catalog.client_paths",
         "translation.dialects.openai_chat.encode_controls.encode_tier",
         "translation.dialects.openai_chat.ending.encode_tier",
-        "translation.profiles.lookup.told",
+        "translation.dialects.openai_chat.headers.credential",
+        "translation.dialects.openai_chat.models.entry",
+        "translation.dialects.openai_chat.models.page",
         "translation.dialects.openai_chat.rate_limits.duration_text",
+        "translation.profiles.lookup.told",
         "translation.refusals.context_overflow.told_apart",
         "translation.refusals.wordings.any_of",
         "translation.shared.call_ids.told_apart",
@@ -664,6 +672,7 @@ SMALL = frozenset(
         "workflows.listed_limits.overrides",
         "workflows.listed_limits.told",
         "workflows.model_list.entry",
+        "workflows.model_list.list_paths",
         "workflows.model_list.offered",
         "workflows.model_list.page",
         "workflows.model_list.patterns",
