@@ -220,7 +220,7 @@ def test_what_is_shown_has_all_that_has_ended():
     registry, clock = CollectorRegistry(), Clock()
     batching = BatchingObserver([Metrics(registry)])
     batching.start(clock)
-    broker = SimpleNamespace(wall=lambda: 0.0)
+    broker = SimpleNamespace(wall=lambda: 0.0, chat=None, embeddings=None, count_tokens=None)
     front = Front(broker, registry, batching.flush)
     batching.opened(RECORD)
     batching.closed(RECORD)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from lmbroker import json_text
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import Broken, Refused
+from lmbroker.translation.dialects.base import AskedEmbeddings
 from lmbroker.translation.dialects.openai_chat.embeddings import (
     INPUTS,
     LARGEST,
-    Asked,
     check_request,
     counted,
     mend_answer,
@@ -149,11 +149,11 @@ def broken(body, asked, **options):
 @pytest.mark.parametrize(
     ("body", "asked"),
     [
-        (answer([0.5, 0.25]), Asked(count=1)),
-        (answer([1, 0], [0, 1], id="x", cost=1), Asked(count=2, dimensions=2)),
-        (answer(packed([0.5, 0.25])), Asked(count=1, base64=True)),
-        (answer(packed([0.5, 0.25])), Asked(count=1, base64=True, dimensions=2)),
-        (answer([0.5], usage={**USAGE, "cost": 1.5}), Asked(count=1)),
+        (answer([0.5, 0.25]), AskedEmbeddings(count=1)),
+        (answer([1, 0], [0, 1], id="x", cost=1), AskedEmbeddings(count=2, dimensions=2)),
+        (answer(packed([0.5, 0.25])), AskedEmbeddings(count=1, base64=True)),
+        (answer(packed([0.5, 0.25])), AskedEmbeddings(count=1, base64=True, dimensions=2)),
+        (answer([0.5], usage={**USAGE, "cost": 1.5}), AskedEmbeddings(count=1)),
     ],
 )
 def test_case_95_an_answer_that_fits_is_left_alone(body, asked):
@@ -163,14 +163,14 @@ def test_case_95_an_answer_that_fits_is_left_alone(body, asked):
 
 def test_case_95_floats_asked_and_base64_came():
     body = answer(packed([0.1, -2.5]), packed([3e-8, 1]), id="x")
-    mended = mend_answer(body, Asked(count=2))
+    mended = mend_answer(body, AskedEmbeddings(count=2))
     told = [[unpacked(packed([0.1]))[0], -2.5], [unpacked(packed([3e-8]))[0], 1.0]]
     assert mended == {**answer(*told), "id": "x"}
     assert all(isinstance(number, float) for number in vectors_of(mended)[0])
 
 
 def test_case_95_base64_asked_and_floats_came():
-    mended = mend_answer(answer([0.1, -2.5], [1, 0]), Asked(count=2, base64=True))
+    mended = mend_answer(answer([0.1, -2.5], [1, 0]), AskedEmbeddings(count=2, base64=True))
     assert mended == answer(packed([0.1, -2.5]), packed([1, 0]))
 
 
@@ -181,24 +181,24 @@ FLOATS = st.lists(st.floats(-1e8, 1e8, width=32, allow_subnormal=True), min_size
 def test_case_95_no_number_changes_on_the_way(vectors):
     """There and back."""
     count = len(vectors)
-    coded = mend_answer(answer(*vectors), Asked(count=count, base64=True))
+    coded = mend_answer(answer(*vectors), AskedEmbeddings(count=count, base64=True))
     for text, vector in zip(vectors_of(coded), vectors, strict=True):
         assert unpacked(text) == vector
-    back = mend_answer(coded, Asked(count=count))
+    back = mend_answer(coded, AskedEmbeddings(count=count))
     assert json.loads(json_text.encode(back)) == answer(*vectors)
 
 
 @given(FLOATS)
 def test_case_95_base64_passes_through_floats_unharmed(vector):
     body = answer(packed(vector))
-    floats = mend_answer(body, Asked(count=1))
-    assert mend_answer(floats, Asked(count=1, base64=True)) == body
+    floats = mend_answer(body, AskedEmbeddings(count=1))
+    assert mend_answer(floats, AskedEmbeddings(count=1, base64=True)) == body
 
 
 def test_case_95_data_is_put_in_order():
     body = answer([0.0], [1.0], [2.0])
     shuffled = {**body, "data": [body["data"][place] for place in (2, 0, 1)]}
-    assert mend_answer(shuffled, Asked(count=3)) == body
+    assert mend_answer(shuffled, AskedEmbeddings(count=3)) == body
 
 
 @pytest.mark.parametrize("places", [[None, None], [None, 1], [0, 0], [5, 6], [1, "0"]])
@@ -208,14 +208,14 @@ def test_indices_that_say_nothing_follow_the_order(places):
         entry["index"] = place
         if place is None:
             del entry["index"]
-    assert mend_answer(body, Asked(count=2)) == answer([0.0], [1.0])
+    assert mend_answer(body, AskedEmbeddings(count=2)) == answer([0.0], [1.0])
 
 
 @pytest.mark.parametrize("coded", [False, True])
 def test_case_95_dimensions_ignored_by_the_backend_is_an_error(coded):
     vector = [0.5] * 4
     body = answer(packed(vector) if coded else vector)
-    message = broken(body, Asked(count=1, dimensions=3, base64=coded))
+    message = broken(body, AskedEmbeddings(count=1, dimensions=3, base64=coded))
     assert message == "the backend's vectors have 4 dimensions, 3 were asked for"
 
 
@@ -224,7 +224,7 @@ def test_case_95_dimensions_ignored_by_the_backend_is_an_error(coded):
 def test_case_95_a_matryoshka_models_vectors_are_cut_and_of_length_one(coded, came_coded):
     vector = [3.0, 4.0, 12.0]
     body = answer(packed(vector) if came_coded else vector)
-    asked = Asked(count=1, dimensions=2, base64=coded)
+    asked = AskedEmbeddings(count=1, dimensions=2, base64=coded)
     mended = mend_answer(body, asked, matryoshka=True)
     assert mended == answer(packed([0.6, 0.8]) if coded else [0.6, 0.8])
 
@@ -232,7 +232,7 @@ def test_case_95_a_matryoshka_models_vectors_are_cut_and_of_length_one(coded, ca
 @given(FLOATS.filter(lambda vector: len(vector) > 1))
 def test_case_95_cut_vectors_keep_their_direction(vector):
     size = len(vector) - 1
-    mended = mend_answer(answer(vector), Asked(count=1, dimensions=size), matryoshka=True)
+    mended = mend_answer(answer(vector), AskedEmbeddings(count=1, dimensions=size), matryoshka=True)
     [short] = vectors_of(mended)
     assert len(short) == size
     length = math.hypot(*vector[:size])
@@ -244,12 +244,12 @@ def test_case_95_cut_vectors_keep_their_direction(vector):
 
 def test_a_vector_of_nothing_stays_nothing():
     body = answer([0.0, 0.0, 1.0])
-    mended = mend_answer(body, Asked(count=1, dimensions=2), matryoshka=True)
+    mended = mend_answer(body, AskedEmbeddings(count=1, dimensions=2), matryoshka=True)
     assert vectors_of(mended) == [[0.0, 0.0]]
 
 
 def test_case_95_a_vector_too_short_is_an_error_also_of_a_matryoshka_model():
-    asked = Asked(count=1, dimensions=3)
+    asked = AskedEmbeddings(count=1, dimensions=3)
     message = broken(answer([1.0, 0.0]), asked, matryoshka=True)
     assert message == "the backend's vectors have 2 dimensions, 3 were asked for"
 
@@ -267,13 +267,13 @@ def test_case_95_a_vector_too_short_is_an_error_also_of_a_matryoshka_model():
 )
 def test_case_95_missing_usage_is_filled_in(usage, told, known):
     body = answer([0.5], usage=usage)
-    assert mend_answer(body, Asked(count=1, tokens=9)) == answer([0.5], usage=told)
+    assert mend_answer(body, AskedEmbeddings(count=1, tokens=9)) == answer([0.5], usage=told)
     assert counted(body) is known
 
 
 def test_the_names_of_the_form_are_filled_in():
     body = {"data": [{"embedding": [0.5]}], "model": "theirs", "usage": USAGE}
-    assert mend_answer(body, Asked(count=1)) == answer([0.5])
+    assert mend_answer(body, AskedEmbeddings(count=1)) == answer([0.5])
 
 
 @pytest.mark.parametrize(
@@ -299,34 +299,40 @@ def test_the_names_of_the_form_are_filled_in():
 )
 @pytest.mark.parametrize("coded", [False, True])
 def test_what_is_no_embedding_is_an_error(body, coded):
-    assert broken(body, Asked(count=1, base64=coded))
+    assert broken(body, AskedEmbeddings(count=1, base64=coded))
 
 
 def test_the_number_of_vectors_must_be_that_of_the_inputs():
-    assert broken(answer([0.5]), Asked(count=2)) == "the backend gave 1 embeddings for 2 inputs"
+    assert (
+        broken(answer([0.5]), AskedEmbeddings(count=2))
+        == "the backend gave 1 embeddings for 2 inputs"
+    )
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, LARGEST])
 def test_numbers_that_no_embedding_holds_are_not_passed_on_as_one(number):
     body = answer(packed([number, 0.5]))
-    assert broken(body, Asked(count=1)) == "the backend's vectors are none of float32"
-    assert broken(body, Asked(count=1, dimensions=1), matryoshka=True)
+    assert broken(body, AskedEmbeddings(count=1)) == "the backend's vectors are none of float32"
+    assert broken(body, AskedEmbeddings(count=1, dimensions=1), matryoshka=True)
 
 
 def test_int8_in_base64_is_not_taken_for_floats():
     quantised = base64.b64encode(struct.pack("64b", *range(-32, 32))).decode()
-    assert broken(answer(quantised), Asked(count=1)) == "the backend's vectors are none of float32"
+    assert (
+        broken(answer(quantised), AskedEmbeddings(count=1))
+        == "the backend's vectors are none of float32"
+    )
 
 
 @pytest.mark.parametrize("odd", [None, "x", 1e40, [0.5]])
 def test_what_is_no_float32_cannot_be_coded(odd):
-    assert broken(answer([0.5, odd]), Asked(count=1, base64=True))
+    assert broken(answer([0.5, odd]), AskedEmbeddings(count=1, base64=True))
 
 
 def test_an_error_with_status_200_says_what_the_backend_said():
     body = {"error": {"message": "no such model", "code": 404}}
     with pytest.raises(Broken) as failure:
-        mend_answer(body, Asked(count=1))
+        mend_answer(body, AskedEmbeddings(count=1))
     assert (failure.value.info.kind, failure.value.info.message) == ("not_found", "no such model")
 
 
