@@ -76,6 +76,19 @@ def differences(before: Outcome, after: Outcome) -> Iterator[Difference]:
         yield Difference(whole, shown(one, other), shown(other, one))
 
 
+def paired(before: list[Outcome], after: list[Outcome]) -> Iterator[tuple[Outcome, Outcome]]:
+    """The outcomes of each sample. Where a daemon did not start, there is only that one of its
+    group, and what the other one made of the samples is not looked at."""
+    groups = dict.fromkeys(outcome.group for outcome in (*before, *after))
+    for group in groups:
+        ones = [outcome for outcome in before if outcome.group == group]
+        others = [outcome for outcome in after if outcome.group == group]
+        if len(ones) == len(others):
+            yield from zip(ones, others, strict=True)
+        else:
+            yield ones[-1], others[-1]
+
+
 def played(python: str) -> list[Outcome]:
     """In a process of its own."""
     # Not resolved: the interpreter of a virtual environment is a link, whose place counts.
@@ -96,7 +109,7 @@ def main() -> int:
         before, after = processes.map(played, (options.before, options.after))
     counts = Counter[str]()
     found: list[Difference] = []
-    for one, other in zip(before, after, strict=True):
+    for one, other in paired(before, after):
         counts[one.group] += len(one.parts)
         found += differences(one, other)
     for each in found[: options.most]:

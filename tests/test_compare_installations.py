@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare_installations import ENVIRON, differences
+from compare_installations import ENVIRON, differences, paired
 from installations.calls import answer_samples, stream_samples
 from installations.oddities import page_samples
 from installations.player import Normaliser, Outcome, play
@@ -33,6 +33,16 @@ def test_what_differs_is_told_with_what_stands_around_it():
 def test_what_is_on_one_side_only_differs():
     (found,) = differences(outcome(), outcome(answer=b""))
     assert (found.before, found.after[:7]) == ("(nothing)", "0 bytes")
+
+
+def test_a_daemon_that_does_not_start_is_one_difference():
+    started = [outcome(answer=b"a"), outcome(answer=b"b"), outcome(log=b"")]
+    ((one, other),) = paired(started, [outcome(problem=b"unknown key")])
+    assert {each.name for each in differences(one, other)} == {
+        "group: name: log",
+        "group: name: problem",
+    }
+    assert len(list(paired(started, started))) == 3
 
 
 def test_what_must_differ_is_taken_out():

@@ -370,6 +370,21 @@ async def test_what_can_be_read(house, path, method):
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
+    ("path", "status"), [("/v1/messages", 405), ("/v1/models/x", 404), ("/%ff", 400)]
+)
+async def test_an_error_without_its_body_is_no_line_in_the_log(house, messages, path, status):
+    client = await house.client()
+    head = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    client.transport.write(head.encode())
+    await client.closed()
+    assert client.head.startswith(f"http/1.1 {status}")
+    assert "content-length: 0" not in client.head
+    assert client.body == b""
+    assert not [line for line in messages if "message body" in line]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
     ("request_line", "status"),
     [
         ("POST /chat/completions", 400),

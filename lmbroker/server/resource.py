@@ -141,7 +141,8 @@ def error_body(request: Any, info: ErrorInfo, status: int | None = None) -> byte
     request.setResponseCode(answer.status, REASONS.get(answer.status))
     for name, value in (*answer.headers, *incoming.cors):
         request.setHeader(name, value)
-    return answer.body
+    # Twisted logs a request for the head alone that is given a body.
+    return b"" if request.method == b"HEAD" else answer.body
 
 
 def _preflight(request: Any, headers: Pairs) -> bytes:

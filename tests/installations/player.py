@@ -219,6 +219,7 @@ class Normaliser:
         for number, made in enumerate(dict.fromkeys(REQUEST_ID.findall(told))):
             data = self._without_ids(data, made, number)
         data = REQUEST_ID.sub(b"REQUEST", data)
+        data = re.sub(rb" at 0x[0-9a-f]+", b" at ADDRESS", data)
         data = re.sub(rb"(?<![0-9])1[0-9]{9}(?![0-9])", self._moment, data)
         data = re.sub(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", self._date, data)
         for port, name in self._ports:
@@ -264,7 +265,11 @@ def _serve(python: Path, setting: Setting, folder: Path) -> list[Outcome]:
     normal = Normaliser({daemon.port: "PORT", backend.port: "BACKEND"})
     outcomes, by_request = [], {}
     try:
-        daemon.wait()
+        try:
+            daemon.wait()
+        except AssertionError as error:
+            did_not = Outcome(setting.name, "(the daemon)")
+            return [did_not.keep({"it does not start": normal(str(error).encode())})]
         client = Client(daemon.port)
         for sample in setting.samples():
             backend.script(sample.answers)
