@@ -66,8 +66,8 @@ calls = (
 )
 
 signatures = st.one_of(
-    st.just(Signature(origin="openai")),
-    st.builds(Signature, origin=st.just("anthropic"), value=words),
+    st.just(Signature(origin="text")),
+    st.builds(Signature, origin=st.just("signable"), value=words),
     st.builds(
         Signature,
         origin=st.just("details"),

@@ -392,7 +392,7 @@ def test_every_state_can_be_reached_and_left(table: dict[str, dict[str, str]]) -
 
 IMAGE: Any = parts.ImagePart(source=parts.Url(url="x"))
 STOP = Finish(Stop(reason="end"), Usage())
-SIGNATURE = parts.Signature(origin="anthropic", value="x")
+SIGNATURE = parts.Signature(origin="signable", value="x")
 LEGAL: list[StreamEvent] = [
     Start("id", "model"),
     PartStart(0, parts.ReasoningPart()),

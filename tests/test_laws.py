@@ -307,8 +307,8 @@ def test_case_58_reasoning_comes_back_as_it_was(events: list[StreamEvent]) -> No
             if part.text or part.signature or part.redacted is not None:
                 signature = part.signature
                 if signature is None and part.redacted is None:
-                    signature = Signature(origin="anthropic")  # unsigned, from such a server
-                elif signature is not None and signature.origin == "openai":
+                    signature = Signature(origin="signable")  # unsigned, from such a server
+                elif signature is not None and signature.origin == "text":
                     field = signature.field or "reasoning_content"
                     signature = msgspec.structs.replace(signature, field=field)
                 at = (chars, calls) if chars or calls else None

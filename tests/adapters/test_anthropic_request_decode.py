@@ -489,14 +489,14 @@ def thought(**block: Any) -> ReasoningPart:
 
 def test_reasoning_and_who_signed_it() -> None:
     signed = thought(thinking="t", signature="EqQB")
-    assert signed == ReasoningPart(text="t", signature=Signature(origin="anthropic", value="EqQB"))
+    assert signed == ReasoningPart(text="t", signature=Signature(origin="signable", value="EqQB"))
     assert thought(thinking="", signature="EqQB").signature == signed.signature
-    nobody = Signature(origin="openai")
+    nobody = Signature(origin="text")
     assert thought(thinking="t").signature == nobody
     assert thought(thinking="t", signature="").signature == nobody
     token = seal({"k": "rc"})
     ours = thought(thinking="t", signature=token).signature
-    assert ours == Signature(origin="openai", field="reasoning_content")
+    assert ours == Signature(origin="text", field="reasoning_content")
     details = thought(thinking="t", signature=seal({"k": "rd", "d": [{"type": "x"}]}))
     assert details.signature == Signature(origin="details", value='[{"type":"x"}]')
     (redacted,) = decode(assistant({"type": "redacted_thinking", "data": "Zm9v"})).turns[0].parts

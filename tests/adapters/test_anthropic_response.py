@@ -30,8 +30,8 @@ from lmbroker.translation.unified.parts import (
 from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.usage import Usage
 
-PLAIN = Signature(origin="openai", field="reasoning_content")
-SIGNED = Signature(origin="anthropic", value="c2ln")
+PLAIN = Signature(origin="text", field="reasoning_content")
+SIGNED = Signature(origin="signable", value="c2ln")
 
 
 def body(*content: JSON, **more: Any) -> JSON:

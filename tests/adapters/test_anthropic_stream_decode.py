@@ -74,7 +74,7 @@ def error(*items: JSON | str) -> ErrorInfo:
 
 
 def signed(value: str) -> Signature:
-    return Signature(origin="anthropic", value=value)
+    return Signature(origin="signable", value=value)
 
 
 # The form of a stream.

@@ -33,8 +33,8 @@ from lmbroker.usage import Usage
 
 START = Start("chatcmpl-7", "gpt")
 END = Finish(Stop(reason="end"), Usage(input=9, output=4))
-PLAIN = Signature(origin="openai")
-SIGNED = Signature(origin="anthropic", value="c2ln")
+PLAIN = Signature(origin="text")
+SIGNED = Signature(origin="signable", value="c2ln")
 FOREIGN = ReasoningPart(signature=PLAIN)
 
 

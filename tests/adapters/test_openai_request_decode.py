@@ -365,10 +365,10 @@ def test_reasoning_details_come_first_and_put_streamed_pieces_together() -> None
     )
     first, second, third, fourth, text = request.turns[1].parts
     assert first == ReasoningPart(
-        text="Look up.", signature=Signature(origin="anthropic", value="EqQB")
+        text="Look up.", signature=Signature(origin="signable", value="EqQB")
     )
     assert second == ReasoningPart(redacted="opaque", at=(5, 1))
-    usual = Signature(origin="openai", field="reasoning_content")
+    usual = Signature(origin="text", field="reasoning_content")
     assert third == ReasoningPart(signature=usual)
     assert isinstance(fourth, ReasoningPart) and fourth.signature is not None
     assert (fourth.text, fourth.signature.origin) == ("s", "details")
@@ -385,11 +385,11 @@ def test_other_spellings_of_reasoning() -> None:
     ]
     litellm = decode({"role": "assistant", "content": "x", "thinking_blocks": blocks})
     assert litellm.turns[0].parts[:2] == (
-        ReasoningPart(text="a", signature=Signature(origin="anthropic", value="Eq")),
+        ReasoningPart(text="a", signature=Signature(origin="signable", value="Eq")),
         ReasoningPart(redacted="d"),
     )
     plain = decode({"role": "assistant", "content": "x", "reasoning": "hm"})
-    assert plain.turns[0].parts[0] == ReasoningPart(text="hm", signature=Signature(origin="openai"))
+    assert plain.turns[0].parts[0] == ReasoningPart(text="hm", signature=Signature(origin="text"))
     assert plain.path("reasoning_part") == "messages[].reasoning"
 
 

@@ -35,15 +35,15 @@ from lmbroker.translation.unified.parts import (
 from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.usage import Usage
 
-PLAIN = Signature(origin="openai")
+PLAIN = Signature(origin="text")
 
 
 def came_in(field: str) -> Signature:
     """The signature of plain text that stood in ``field``."""
-    return PLAIN if field == "reasoning_content" else Signature(origin="openai", field=field)
+    return PLAIN if field == "reasoning_content" else Signature(origin="text", field=field)
 
 
-SIGNED = Signature(origin="anthropic", value="c2ln")
+SIGNED = Signature(origin="signable", value="c2ln")
 
 
 def body(message: JSON | None = None, finish: Any = "stop", **more: Any) -> JSON:

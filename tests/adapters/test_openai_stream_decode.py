@@ -175,7 +175,7 @@ def test_case_59_content_as_list() -> None:
         {"content": [{"type": "text", "text": "Hel"}, {"type": "reference", "ids": [1]}]},
         {"content": [{"type": "text", "text": "lo"}]},
     )
-    signature = Signature(origin="openai", field="content")
+    signature = Signature(origin="text", field="content")
     assert found == (ReasoningPart(text="Hm.", signature=signature), SAID)
 
 
@@ -183,7 +183,7 @@ def test_case_59_content_as_list() -> None:
 def test_case_59_reasoning_has_two_names(key: str) -> None:
     found = parts({key: "H"}, {key: "m.", "content": None}, {"content": "Hello", key: ""})
     field = "" if key == "reasoning_content" else key
-    signature = Signature(origin="openai", field=field)
+    signature = Signature(origin="text", field=field)
     assert found == (ReasoningPart(text="Hm.", signature=signature), SAID)
 
 
@@ -197,7 +197,7 @@ def test_reasoning_told_under_both_names_is_told_once() -> None:
         {"content": "lo", **o_call("{}", id="c", name="f")},
     )
     assert found == (
-        ReasoningPart(text="Hm. So", signature=Signature(origin="openai")),
+        ReasoningPart(text="Hm. So", signature=Signature(origin="text")),
         SAID,
         function("c", "f", "{}"),
     )

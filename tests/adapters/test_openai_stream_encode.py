@@ -25,7 +25,7 @@ from lmbroker.usage import Usage
 
 START = Start("msg_7", "claude")
 END = Finish(Stop(reason="end"), Usage(input=9, output=4))
-SIGNED = Signature(origin="anthropic", value="c2ln")
+SIGNED = Signature(origin="signable", value="c2ln")
 
 
 def answer(*parts: list[Any], end: Finish = END) -> list[StreamEvent]:
@@ -332,7 +332,7 @@ def test_case_58_redacted_and_omitted_reasoning_are_entries() -> None:
 
 
 def test_foreign_reasoning_says_so_at_once() -> None:
-    rest = Signature(origin="openai")
+    rest = Signature(origin="text")
     found = said([ReasoningPart(signature=rest), "Hm.", rest])
     assert found[0]["reasoning_details"][0]["format"] == "unknown"
     assert found[1]["reasoning_details"][0]["signature"] == "lmb1.eyJrIjoicmMifQ"

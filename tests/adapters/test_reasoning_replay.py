@@ -273,7 +273,7 @@ def test_unsigned_reasoning_goes_back_to_servers_that_sign_nothing(
 
 
 def test_reasoning_that_came_in_pieces_goes_back_as_one_text() -> None:
-    token = to_wire(Signature(origin="openai"))
+    token = to_wire(Signature(origin="text"))
     thoughts = [{"type": "thinking", "thinking": text, "signature": token} for text in ("a", "b")]
     said = {"role": "assistant", "content": [*thoughts, {"type": "text", "text": "x"}]}
     body = {"model": "m", "max_tokens": 9, "messages": [HELLO, said, HELLO]}

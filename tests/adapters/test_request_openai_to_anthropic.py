@@ -1098,7 +1098,7 @@ def test_a_request_of_this_dialect_is_written_as_it_was_decoded() -> None:
             Turn(
                 role="assistant",
                 parts=(
-                    ReasoningPart(signature=Signature(origin="anthropic", value="S")),
+                    ReasoningPart(signature=Signature(origin="signable", value="S")),
                     OpaquePart(origin="anthropic", type="server_tool_use", raw=opaque),
                     ToolCallPart(id="a:b", name="a.b", args={}),
                 ),

@@ -44,9 +44,9 @@ def test_what_is_no_token_is_none(value: str) -> None:
 @pytest.mark.parametrize(
     "signature",
     [
-        Signature(origin="anthropic", value="EqQB"),
-        Signature(origin="openai", field="reasoning_content"),
-        Signature(origin="openai", field="reasoning"),
+        Signature(origin="signable", value="EqQB"),
+        Signature(origin="text", field="reasoning_content"),
+        Signature(origin="text", field="reasoning"),
         Signature(origin="details", value='[{"type":"reasoning.summary","summary":"\\u00e4"}]'),
         Signature(origin="responses", value='{"id":"rs_1","enc":"gAAA"}'),
     ],
@@ -56,5 +56,5 @@ def test_signatures_survive_a_signature_field(signature: Signature) -> None:
 
 
 def test_a_broken_token_is_never_taken_for_a_signature_of_anthropic() -> None:
-    assert from_wire("lmb1.broken!") == Signature(origin="openai")
-    assert from_wire(seal({"k": "at", "s": "EqQB"})) == Signature(origin="anthropic", value="EqQB")
+    assert from_wire("lmb1.broken!") == Signature(origin="text")
+    assert from_wire(seal({"k": "at", "s": "EqQB"})) == Signature(origin="signable", value="EqQB")

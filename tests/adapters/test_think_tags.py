@@ -69,7 +69,7 @@ def test_such_an_answer_streamed_and_whole(text: str, reasoning: str, said: str)
         assert "".join(part.text for part in thought) == reasoning
         assert "".join(part.text for part in parts if isinstance(part, TextPart)) == said
         for part in thought:
-            assert part.signature == Signature(origin="openai", field="think")
+            assert part.signature == Signature(origin="text", field="think")
 
 
 def test_reasoning_of_an_answer_that_begins_inside_it_is_told_as_it_comes() -> None:
@@ -134,7 +134,7 @@ def test_the_reasoning_says_where_it_stood() -> None:
     whole = {"choices": [{"message": {"content": CASES[0][0]}, "finish_reason": "stop"}]}
     part = ADAPTERS["openai"].decode_response(whole, Reading(think_tags=True)).parts[0]
     assert isinstance(part, ReasoningPart)
-    assert part.signature == Signature(origin="openai", field="think")
+    assert part.signature == Signature(origin="text", field="think")
 
 
 def test_the_work_is_linear() -> None:

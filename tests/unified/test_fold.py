@@ -33,8 +33,8 @@ from lmbroker.usage import Usage
 
 START = Start("x", "m")
 END = Finish(Stop(reason="end"))
-PLAIN = Signature(origin="openai")
-SIGNED = Signature(origin="anthropic", value="c2ln")
+PLAIN = Signature(origin="text")
+SIGNED = Signature(origin="signable", value="c2ln")
 
 
 def folded(skeleton: Part, *values: Any) -> Part:

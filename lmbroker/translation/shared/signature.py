@@ -78,10 +78,10 @@ def unseal(value: str) -> dict[str, Any] | None:
 
 def to_wire(signature: Signature) -> str:
     """The text of a signature field that carries ``signature``."""
-    if signature.origin == "anthropic":
+    if signature.origin == "signable":
         return signature.value
     held: Any = json.loads(signature.value) if signature.value else None
-    usual = signature.origin == "openai" and signature.field == _USUAL
+    usual = signature.origin == "text" and signature.field == _USUAL
     field = {"f": signature.field} if signature.field and not usual else {}
     if signature.origin == "details":
         return seal({"k": "rd", "d": held, **field})
@@ -101,10 +101,10 @@ def from_wire(value: str) -> Signature:
     reasoning without a signature.
     """
     if not value.startswith(PREFIX):
-        return Signature(origin="anthropic", value=value)
+        return Signature(origin="signable", value=value)
     kind = unseal(value)
     if kind is None:
-        return Signature(origin="openai")
+        return Signature(origin="text")
     field = next((each for each in FIELDS if each == kind.get("f")), "")
     if kind["k"] == "rd" and isinstance(kind.get("d"), list):
         return Signature(origin="details", value=compact(kind["d"]), field=field)
@@ -119,10 +119,10 @@ def from_wire(value: str) -> Signature:
             origin="responses", value=compact({k: v for k, v in kind.items() if k != "k"})
         )
     if kind["k"] == "at" and isinstance(kind.get("s"), str):
-        return Signature(origin="anthropic", value=kind["s"])
+        return Signature(origin="signable", value=kind["s"])
     held = kind.get("o")
     return Signature(
-        origin="openai",
+        origin="text",
         value=compact(held) if isinstance(held, dict) else "",
         field=field or _USUAL,
     )

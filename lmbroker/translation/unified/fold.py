@@ -162,7 +162,7 @@ def _told(index: int, part: Part) -> list[StreamEvent]:
         if part.text:
             events.append(PartDelta(index, "reasoning", part.text))
         if part.signature is not None:
-            if part.signature.origin != "anthropic":
+            if part.signature.origin != "signable":
                 skeleton = ReasoningPart(redacted=part.redacted, signature=part.signature)
             events.append(PartDelta(index, "signature", part.signature))
     elif isinstance(part, ToolCallPart):

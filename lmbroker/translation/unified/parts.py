@@ -1,8 +1,8 @@
 """The Unified Model's pieces of a message (translation.md section 1).
 
 A part is one of a closed set of types; whoever handles parts handles all of them. Names of
-wire formats appear in none but ``Extra.origin``, ``Signature.origin`` and ``OpaquePart.origin``,
-which say where a thing that only its own vendor understands came from.
+dialects appear in none but ``Extra.origin``, ``FileRef.origin``, ``Citation.origin`` and
+``OpaquePart.origin``, which say where a thing that only its own vendor understands came from.
 """
 
 from typing import Any, Literal
@@ -82,13 +82,15 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """Proof of which vendor reasoned (translation.md 4.6); only ``origin`` can check it.
+    """In which form a backend gave its reasoning, and what proves it (translation.md 4.6).
 
-    ``origin`` is ``anthropic`` or ``responses``, or what an OpenAI-compatible backend sent:
-    ``openai`` (plain text; ``value`` is empty, or the JSON text of the object that the field
-    held), ``details`` (``reasoning_details``), ``blocks`` (``thinking_blocks``) or ``extra``
+    ``origin`` is the form in which the reasoning came: ``signable``, a block with a place for a
+    signature, which ``value`` is ("" where nobody signed); ``text``, a field of plain text
+    (``value`` is empty, or the JSON text of the object that the field held); ``responses``, an item
+    of OpenAI's Responses; or one of three further fields of servers of Chat Completions:
+    ``details`` (``reasoning_details``), ``blocks`` (``thinking_blocks``) or ``extra``
     (``extra_content`` of calls and of the message), each as JSON text. ``field`` names the field in
-    which the backend sent the text; "" is ``reasoning_content`` for ``openai``, none for others.
+    which the backend sent the text; "" is ``reasoning_content`` for ``text``, none for others.
     """
 
     origin: str

@@ -204,7 +204,7 @@ def _thinking(block: Fields) -> ReasoningPart:
         text = hidden if isinstance(hidden, str) else ""
     return ReasoningPart(
         text=text,
-        signature=from_wire(signed) if signed else Signature(origin="openai"),
+        signature=from_wire(signed) if signed else Signature(origin="text"),
         extras=block.rest(),
     )
 

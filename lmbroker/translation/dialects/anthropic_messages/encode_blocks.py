@@ -181,7 +181,7 @@ class Blocks:
         elif part.redacted is not None:
             if not part.redacted.startswith(PREFIX):
                 return {"type": "redacted_thinking", "data": part.redacted}
-        elif signature is not None and signature.origin == ORIGIN and signature.value:
+        elif signature is not None and signature.origin == "signable" and signature.value:
             return {"type": "thinking", "thinking": part.text, "signature": signature.value}
         elif part.text and self._replays_unsigned(signature):
             return {"type": "thinking", "thinking": part.text}
@@ -192,9 +192,9 @@ class Blocks:
         """Whether reasoning without a signature is sent back. Servers that speak the dialect and
         sign nothing take it, and some require it."""
         way = self.profile.reasoning_replay
-        if signature is None or signature.origin == ORIGIN:
+        if signature is None or signature.origin == "signable":
             return way in ("origin", "thinking")
-        return way == "thinking" and signature.origin == "openai"
+        return way == "thinking" and signature.origin == "text"
 
     def _image(self, part: ImagePart) -> JSON:
         source = part.source

@@ -41,7 +41,7 @@ def decode_reasoning(message: Fields) -> tuple[list[ReasoningPart], list[Extra]]
         if value is not None and not isinstance(value, str):
             raise wrong_type(message.at(name), "a string", value)
         if value:
-            return [ReasoningPart(text=value, signature=Signature(origin="openai"))], extras
+            return [ReasoningPart(text=value, signature=Signature(origin="text"))], extras
     return [], extras
 
 
@@ -66,11 +66,11 @@ def from_details(details: list[Any], path: str = "reasoning_details") -> list[Re
         elif kind == "reasoning.text" and signed.startswith(PREFIX):
             parts.append(ReasoningPart(text=text, signature=from_wire(signed), at=at))
         elif kind == "reasoning.text" and signed and anthropic:
-            signature = Signature(origin="anthropic", value=signed)
+            signature = Signature(origin="signable", value=signed)
             parts.append(ReasoningPart(text=text, signature=signature, at=at))
         elif kind == "reasoning.text" and not signed and anthropic:
             # Servers that only nearly speak Anthropic's dialect sign nothing.
-            origin = "openai" if form is None else "anthropic"
+            origin = "text" if form is None else "signable"
             parts.append(ReasoningPart(text=text, signature=Signature(origin=origin), at=at))
         else:
             signature = Signature(origin="details", value=compact([entry]))
@@ -128,7 +128,7 @@ def _from_blocks(blocks: list[Any], path: str) -> list[ReasoningPart]:
             parts.append(ReasoningPart(redacted=block.need_text("data")))
         elif kind == "thinking":
             text, signed = block.text("thinking") or "", block.text("signature")
-            signature = from_wire(signed) if signed else Signature(origin="openai")
+            signature = from_wire(signed) if signed else Signature(origin="text")
             parts.append(ReasoningPart(text=text, signature=signature))
     return parts
 
@@ -140,7 +140,7 @@ def reasoning_chunk(chunk: Fields, raw: Any) -> ReasoningPart:
     texts = [piece.get("text") for piece in pieces if isinstance(piece, dict)]
     return ReasoningPart(
         text="".join(text for text in texts if isinstance(text, str)),
-        signature=Signature(origin="openai"),
+        signature=Signature(origin="text"),
         extras=(Extra(origin="openai", name="part", path=chunk.path, value=raw, loss="none"),),
     )
 

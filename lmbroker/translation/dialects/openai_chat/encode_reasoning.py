@@ -171,8 +171,8 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
     for part in thoughts:
         parts.lost(part.extras)
         signature = part.signature
-        if signature is None or (signature.origin == "anthropic" and not signature.value):
-            signature = Signature(origin="openai")
+        if signature is None or (signature.origin == "signable" and not signature.value):
+            signature = Signature(origin="text")
         if (
             part.redacted is not None
             or signature.origin not in _OURS
@@ -207,7 +207,7 @@ def path_of(part: ReasoningPart) -> str:
     return "reasoning_part" if part.redacted is None else "redacted"
 
 
-_OURS = ("openai", "details", "blocks", "extra")
+_OURS = ("text", "details", "blocks", "extra")
 """Origins of reasoning that a backend of this dialect sent."""
 
 
@@ -228,7 +228,7 @@ class _Replay:
             self._extra(held)
             return
         field = signature.field
-        if signature.origin == "openai":
+        if signature.origin == "text":
             field = field or "reasoning_content"
             if held is not None:
                 self._message.setdefault(field, held)
@@ -250,10 +250,10 @@ class _Replay:
             entries.append({"index": len(entries), **entry})
         elif part.text:
             self._text(field, part.text, "" if signature.field else "\n\n")
-        elif signature.origin != "openai":
+        elif signature.origin != "text":
             self._parts.drop("reasoning_part")
             return
-        if signature.origin != "openai":
+        if signature.origin != "text":
             self._parts.change("reasoning_part")
 
     def _text(self, field: str, words: str, gap: str) -> None:

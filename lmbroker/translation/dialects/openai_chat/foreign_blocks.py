@@ -149,7 +149,7 @@ def _thinking(part: Fields) -> Part | None:
     part.any("signature")
     return ReasoningPart(
         text=part.need_text("thinking"),
-        signature=from_wire(signed) if signed else Signature(origin="openai"),
+        signature=from_wire(signed) if signed else Signature(origin="text"),
         extras=part.rest(),
     )
 

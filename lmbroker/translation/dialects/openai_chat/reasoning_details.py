@@ -99,7 +99,7 @@ class Collected:
         held = compact(_whole(self._held)) if self._held else ""
         # "" stands for it, as in tokens of earlier versions.
         field = "" if self._field == "reasoning_content" else self._field
-        return Signature(origin="openai", value=held, field=field)
+        return Signature(origin="text", value=held, field=field)
 
 
 def _grow(known: JSON, more: JSON) -> None:
@@ -174,7 +174,7 @@ def _text(entry: JSON) -> str:
 def format_of(part: ReasoningPart) -> str:
     """Who must be able to read the part's signature. In a stream it is not there yet when the
     part opens; no signature so far means Anthropic's, others say so at once."""
-    foreign = part.signature is not None and part.signature.origin != "anthropic"
+    foreign = part.signature is not None and part.signature.origin != "signable"
     return FOREIGN_FORMAT if foreign else ANTHROPIC_FORMAT
 
 

@@ -226,7 +226,7 @@ def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
     if think_tags:
         inside, text = told_apart(text, opened=think_tags == "open")
         if inside:
-            signature = Signature(origin="openai", field=THINK_TAGS)
+            signature = Signature(origin="text", field=THINK_TAGS)
             parts.append(ReasoningPart(text=inside, signature=signature))
     if text:
         parts.append(TextPart(text=text))

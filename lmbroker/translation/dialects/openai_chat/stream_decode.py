@@ -392,7 +392,7 @@ class OpenAIDecoder:
     def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
         """Open ``part``; returns False for a call whose name is not known yet."""
         if part.kind in REASONING:
-            skeleton: Any = ReasoningPart(signature=Signature(origin="openai"))
+            skeleton: Any = ReasoningPart(signature=Signature(origin="text"))
         elif part.kind == "text":
             skeleton = TextPart(text="")
         elif part.kind == "refusal":
@@ -432,7 +432,7 @@ class OpenAIDecoder:
     def _stop(self, part: WaitingPart, events: list[StreamEvent]) -> None:
         self._tell(part, events, last=True)
         if part.kind == "tags":
-            signature = Signature(origin="openai", field=THINK_TAGS)
+            signature = Signature(origin="text", field=THINK_TAGS)
             events.append(PartDelta(self._index, "signature", signature))
         elif part.details is not None:
             events.append(PartDelta(self._index, "signature", part.details.signature()))
