@@ -184,5 +184,5 @@ def test_the_page_names_each_folder_and_each_module_of_the_ground():
     layout = PAGE.read_text().split("\n## Layout\n")[1].split("\n## Layers\n")[0]
     named = set(re.findall(r"\w+", layout))
     ground = {path.stem for path in of_layers((GROUND,))}
-    folders = {path.name for path in PACKAGE.rglob("*") if path.is_dir()} - {"__pycache__"}
+    folders = {path.parent.name for path in SOURCES if path.parent != PACKAGE}
     assert (ground | folders) - named == set()
