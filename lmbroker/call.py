@@ -1,8 +1,7 @@
-"""One call inside us: what is asked, by whom, where it may go, and what became of it.
+"""One call inside the broker: what is asked, by whom, where it may go, and what became of it.
 
-A ``Call`` goes down through the house, a ``Record`` is its memory. Doors may refuse;
-observers may not: they are told, in the order ``opened``, ``attempted`` (once per attempt),
-``closed`` (exactly once).
+A ``Call`` goes down through the layers, and a ``Record`` keeps what became of it. Observers get the
+record in this order: ``opened`` once, ``attempted`` once per attempt, ``closed`` exactly once.
 """
 
 from collections.abc import Mapping
@@ -16,29 +15,35 @@ from lmbroker.secret import FileSecret, Secret
 from lmbroker.usage import Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
+"""What a client asks the broker to do, or the broker asks a backend."""
+
 Dialect = str
 """The name of a dialect: one of those in ``translation.dialects.catalog``."""
 
 WorkflowName = Literal["passthrough", "translation"]
+"""How a call goes to a target: in the client's own bytes, or translated."""
+
 Mode = Literal["default", "strict", "lenient"]
 """How much may be lost in translation before a request is refused (translation.md 0.2)."""
 
 Outcome = Literal["complete", "stream_error", "refused", "backend_error", "client_left", "failed"]
 """How a call ended: ``complete`` (the client got a whole answer), ``stream_error`` (a stream that
-ended with an in-band error), ``refused`` (we said no), ``backend_error`` (no backend could
-answer), ``client_left``, ``failed`` (a fault of ours)."""
+ended with an in-band error), ``refused`` (by the broker), ``backend_error`` (no backend could
+answer), ``client_left``, ``failed`` (a fault of the broker)."""
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP proxy on the way to a backend. ``shown`` is its address without the password."""
+    """An HTTP proxy on the way to a backend."""
 
     host: str
     port: int
     user: str = ""
+    """The name that the proxy asks for; "" where it asks for none."""
     password: Secret | None = None
 
     @property
     def shown(self) -> str:
+        """The URL of the proxy without the password, for messages."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         user = f"{self.user}@" if self.user else ""
         return f"http://{user}{host}:{self.port}"
@@ -48,50 +53,56 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
-    """A configured place to send to.
-
-    ``url`` is the base below which its operations live (``endpoints.api_root``); with
-    ``exact_root`` they live directly below it. ``query`` goes with each request, encoded and
-    without ``?``. ``omit_attribution``: Claude Code's attribution line does not reach it in a
-    request that is passed through. ``name`` is safe for logs and metric labels.
-    ``credential_ref`` says where the credential came from (``env:NAME``), never what it is;
-    with ``clients_key`` each call brings its client's own;
-    ``key_header`` is the header that carries it, "" for the usual one
-    (``headers.credential_headers``). ``ca`` are the certificates
-    to trust, as PEM, in the place of the system's; ``client_cert`` is our own for it with its
-    chain, as PEM, and ``client_key`` the key to it. ``proxy`` is on the way to it. At most
-    ``max_in_flight`` calls are at it at once; ``queue`` more wait for at most ``queue_timeout``
-    seconds each. ``keepalive``: connections are used again. With ``passthrough_errors`` ``as-is``
-    not even its context overflows are told in the words that clients of its dialect know. It is
-    asked each ``check_interval`` seconds whether it lives. ``headers`` go with each request.
-    ``secrets`` is made of the others: what nobody may read in what the backend says; so are
-    ``key_files``, those of them that stand in files, and ``host``, the name in ``url``.
-    """
+    """A configured server that answers calls."""
 
     name: str
+    """The name in configuration, logs and metric labels."""
     url: str
+    """The base URL, below whose API root (``endpoints.api_root``) the operations are."""
     dialect: Dialect
     credential: Secret | None = None
+    """The key that is sent with each request; None for no key."""
     credential_ref: str = ""
+    """Where the credential came from, such as ``env:NAME``; never the credential itself."""
     clients_key: bool = False
+    """Each call is sent with its client's own key."""
     exact_root: bool = False
+    """The operations are directly below ``url``."""
     omit_attribution: bool = False
+    """The line in which Claude Code names itself is cut out of requests that are passed through."""
     query: str = ""
+    """The query string that each request gets, encoded and without ``?``."""
     key_header: str = ""
+    """The header that carries the credential; "" for the usual one
+    (``headers.credential_headers``)."""
     passthrough_errors: Literal["known-words", "as-is"] = "known-words"
+    """Whether a context overflow is reworded for clients on passthrough, so that they recognise
+    it, or every error passes as it is."""
     ca: str = ""
+    """The certificates to trust instead of the system's, as PEM; "" for the system's."""
     client_cert: str = ""
+    """Our own certificate for this backend with its chain, as PEM."""
     client_key: Secret | None = None
+    """The private key of ``client_cert``."""
     proxy: Proxy | None = None
     max_in_flight: int | None = None
+    """Most calls at the backend at once; None for any number."""
     queue: int = 100
+    """Most calls that wait for one of those to end."""
     queue_timeout: float = 30.0
+    """Seconds for which a call waits at most."""
     keepalive: bool = True
+    """Connections are used again."""
     check_interval: float | None = None
+    """Seconds between two health checks; None for no checks."""
     headers: tuple[tuple[str, str | Secret], ...] = ()
+    """Configured headers, which each request gets."""
     secrets: tuple[Secret, ...] = ()
+    """Set by the constructor: all that must be masked in what the backend says."""
     key_files: tuple[FileSecret, ...] = ()
+    """Set by the constructor: those of ``secrets`` that are read from files."""
     host: str = ""
+    """Set by the constructor: the host in ``url``."""
 
     def __post_init__(self) -> None:
         held = [] if self.credential is None else [self.credential]
@@ -104,93 +115,95 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "host", urlsplit(self.url).hostname or "")
 
     def __repr__(self) -> str:
-        """Without the headers, which may hold a credential, too."""
+        """The backend without its headers, since these may hold a credential."""
         return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r}, {self.credential!r})"
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long we wait, in seconds (reliability.md A6).
-
-    ``connect`` begins with the look-up of the backend's name and ends with the TCP connection,
-    ``headers`` ends with the backend's response headers (TLS and upload included), ``first_event``
-    with the first event of a stream (reasoning models may think for minutes before it), ``idle``
-    restarts with each byte, ``total`` bounds a whole answer, ``after_stop`` is how long a stream
-    may stay open that has told why it stopped. ``commit`` is how long the client of a stream may
-    wait for its answer to begin before it gets the head of it, ``ping`` how long it may hear
-    nothing from then on.
-    """
+    """The deadlines of a call, in seconds (reliability.md A6)."""
 
     connect: Positive = 10.0
+    """From the look-up of the backend's name to the TCP connection."""
     headers: Positive = 600.0
+    """From there to the backend's response headers, TLS and upload included."""
     first_event: Positive = 600.0
+    """To the first event of a stream; a reasoning model may think for minutes before it."""
     idle: Positive = 300.0
+    """Between two bytes of an answer."""
     total: Positive = 3600.0
+    """For a whole answer."""
     after_stop: Positive = 2.0
+    """For the end of a stream that has given its stop reason."""
     commit: Positive = 10.0
+    """Until the client of a stream gets the response headers, though the answer has not begun."""
     ping: Positive = 10.0
+    """Between two keep-alive pings while the client gets nothing else."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend and the model's name there; ``timeouts`` are how long to wait for it, ``profile``
-    what overrides that of the alias."""
+    """A model at a backend."""
 
     backend: Backend
     model: str
+    """The name of the model at the backend."""
     timeouts: Timeouts = Timeouts()
     profile: Mapping[str, Any] = {}
+    """Fields of ``Profile`` that were configured for this target; they win over the alias's."""
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
-    """A name that clients ask for, and where it leads.
-
-    ``profile`` overrides what is known of the target's model, by the names of
-    ``profiles.Profile``. ``expose_limits``: clients may see how much of its rate limits the
-    backend has left.
-    """
+    """A name that clients ask for, with the targets that may answer."""
 
     name: str
     targets: tuple[Target, ...]
     mode: Mode = "default"
     profile: Mapping[str, Any] = {}
+    """Fields of ``Profile`` that were configured for all targets."""
     expose_limits: bool = False
+    """Clients may see how much of its rate limits a backend has left."""
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """What was configured of the model of ``target``: there, else here."""
+        """The configured fields of the profile of ``target``, its own before those of the alias."""
         return {**self.profile, **target.profile} if target.profile else self.profile
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls; without configured keys everybody is ``anonymous``. ``models`` are globs of the
-    aliases that the caller may use; empty means all."""
+    """Who calls; without configured keys everyone is ``anonymous``."""
 
     name: str = "anonymous"
     models: tuple[str, ...] = ()
+    """Globs of the aliases that the caller may use; empty for all."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One client request.
-
-    ``body`` is what the client sent, byte for byte; ``query`` its query string without ``?``.
-    ``fields`` are its top-level values, each as its own JSON text, where somebody has looked at
-    them already; ``short_fields``: only the short ones of them. ``headers`` are the client's, names
-    in lower case, first value each; none reaches a backend but by an allow-list. ``asked`` is the
-    ``model`` value of the body, without the ``[1m]`` behind it that asks for the long context
-    window (``long_context``).
-    """
+    """One client request."""
 
     id: str
+    """The broker's own id of the request, which clients and logs see."""
     operation: Operation
     dialect: Dialect
+    """The client's dialect."""
     asked: str
+    """The ``model`` value of the body, without the suffix ``[1m]``."""
     body: bytes
+    """What the client sent, byte for byte."""
     fields: Mapping[str, Any] | None = None
+    """The top-level values of the body, each as its own JSON text; None where they were not read
+    yet."""
     short_fields: bool = False
+    """``fields`` holds the short values only."""
     stream: bool = False
+    """The client asks for a stream."""
     query: bytes = b""
+    """The client's query string without ``?``."""
     headers: Mapping[str, str] = {}
+    """The client's headers: names in lower case, the first value of each. An allow-list decides
+    which of them a backend gets."""
     caller: Caller = Caller()
     mode: Mode | None = None
+    """What the client wants in the place of the alias's mode."""
     long_context: bool = False
+    """The suffix ``[1m]`` of the model's name asked for the long context window."""
 
     def __repr__(self) -> str:
         """Nothing that the client sent."""
@@ -204,42 +217,73 @@ class Attempt(msgspec.Struct, kw_only=True):
     workflow: WorkflowName
     started: float
     status: int = 0
+    """The HTTP status of the backend; 0 where it did not answer."""
     ended: float | None = None
     error: str = ""
+    """The label of the error that ended the attempt; "" where it succeeded."""
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """The memory of one call, for observers; nothing of the contents stands here."""
+    """What became of one call, for observers, without any of its contents. Times are seconds of the
+    broker's monotonic clock."""
 
     id: str
+    """``Call.id``."""
     operation: Operation
     dialect: Dialect
+    """The client's dialect."""
     opened_at: float
     alias: str = ""
+    """The alias that was found; "" where none was."""
     caller: str = "anonymous"
+    """``Caller.name``."""
     stream: bool = False
+    """The client asked for a stream."""
     attempts: list[Attempt] = []
     status: int = 0
+    """The HTTP status that the client got; 0 where it got none."""
     outcome: Outcome | None = None
+    """How the call ended; None while it goes on."""
     code: str = ""
+    """The label of the error that the client got; "" where it got none."""
     headers_at: float | None = None
+    """When the backend's response headers came."""
     first_event_at: float | None = None
+    """When the first event of a stream came, or a whole answer."""
     closed_at: float | None = None
     usage: Usage | None = None
+    """Tokens of the answer; None where they are not known."""
     estimated: int = 0
+    """Input tokens by our own estimate; 0 where none was made."""
     stop: str = ""
+    """The stop reason of the answer."""
     dropped: tuple[str, ...] = ()
+    """Paths of what the other side did not get."""
     changed: tuple[str, ...] = ()
+    """Paths of what the other side got in another form."""
     learned: tuple[str, ...] = ()
+    """The parameters of the request that were repaired after a backend had refused them."""
     repairs: int = 0
+    """How often the request was repaired."""
     bytes_in: int = 0
+    """Bytes of the client's request body, as it came."""
     bytes_out: int = 0
+    """Bytes of the answer's body."""
     client_left: bool = False
+    """The client closed the connection before the end."""
 
 
 class Observer(Protocol):
-    """Who is told. Observers never raise and never change what happens."""
+    """Observes calls, as metrics and logs do. An observer never raises and changes nothing."""
 
-    def opened(self, record: Record) -> None: ...
-    def attempted(self, record: Record, attempt: Attempt) -> None: ...
-    def closed(self, record: Record) -> None: ...
+    def opened(self, record: Record) -> None:
+        """A call began; ``record`` is filled while it goes on."""
+        ...
+
+    def attempted(self, record: Record, attempt: Attempt) -> None:
+        """An attempt of a call ended."""
+        ...
+
+    def closed(self, record: Record) -> None:
+        """A call ended; ``record`` does not change any more."""
+        ...

@@ -1,6 +1,6 @@
-"""What the broker must know of a client's body, without taking it apart.
+"""The top level of a client's body, read and changed without parsing the rest.
 
-``read`` looks at the top level only; ``with_model`` swaps the value of the top-level ``model``
+``read`` reads the top level only; ``with_model`` swaps the value of the top-level ``model``
 and leaves every other byte where it was: key order, spaces, long numbers, texts that look like
 a key. A body whose model could be read in two ways (a repeated key, or one that differs only in
 case, which some backends take for the same) is refused, so that what we route by is what the
@@ -53,7 +53,7 @@ MODEL_LENGTH = 256
 
 SHORT_VALUE = 64 * 1024
 """Bytes of the longest value that is looked at alone: what routing, caps and the path of a call go
-by is shorter, and to take a longer one apart may hold all others up."""
+by is shorter, and parsing a longer one may delay all other calls."""
 
 MANY_COLONS = 20_000
 """Each key at the top level has one, and takes half a microsecond."""
@@ -155,8 +155,8 @@ def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
 
 
 def _halves(value: Any) -> Iterator[str]:
-    """The paths of texts with half a surrogate pair in them; indices as ``[]``. What lies deeper is
-    told by what it lies in: its names are the client's own."""
+    """The paths of texts with half a surrogate pair in them; indices as ``[]``. For what lies
+    deeper, the path ends early: the names in it are the client's own."""
     waiting = [("", value)]
     while waiting:
         path, held = waiting.pop()
@@ -351,7 +351,7 @@ class _Key:
 def _all_keys(body: bytes, fields: Mapping[str, Any]) -> dict[_Key, msgspec.Raw]:
     """The top level of ``body``, repeated keys included. ``fields`` are those of its envelope.
 
-    Raises Refused for more than REPEATED_KEYS repeated ones: nobody means that.
+    Raises Refused for more than REPEATED_KEYS repeated ones, which no honest body has.
     """
     room = len(fields) + REPEATED_KEYS
 

@@ -1,6 +1,6 @@
 """What can go wrong, as a tree.
 
-    BrokerError              carries one ErrorInfo: what the client will be told
+    BrokerError              carries one ErrorInfo: what the client gets to know
      ├─ Refused              we said no: the call is wrong, unknown, not allowed, cannot be carried
      └─ AttemptFailed        one attempt at one backend failed, no event went to the client yet
          ├─ Unreachable      no connection: refused, DNS, TLS, connect timeout; nothing was sent

@@ -176,8 +176,8 @@ def for_another_backend(call: Call) -> Call:
 
 def about_bytes(headers: Mapping[str, str]) -> Pairs:
     """The header in which vLLM says what the bytes of its embeddings are."""
-    told = headers.get("metadata")
-    return () if told is None else (("metadata", told),)
+    value = headers.get("metadata")
+    return () if value is None else (("metadata", value),)
 
 
 def from_backend(headers: Mapping[str, str]) -> Pairs:
@@ -245,9 +245,9 @@ def _header_text(text: str) -> str:
 def from_error(info: ErrorInfo, *, native: bool = False) -> Pairs:
     """The headers of an error answer: when, and whether, to try again; how to prove oneself.
 
-    An account without money is not mended by trying again, but OpenAI's clients retry each 429:
-    they are told not to, except where the backend's own words are passed on (``native``), which
-    go without additions.
+    Another attempt does not help an account without money, but OpenAI's clients retry each 429: the
+    answer asks them not to, except where it passes on the backend's own body (``native``), which
+    gets no additions.
     """
     should_retry = info.should_retry
     if info.kind == "billing" and not native:

@@ -21,8 +21,10 @@ class Number(float):
     it is another number (twenty digits, 1e400) or another text (1.00, 1E5)."""
 
     text: str
+    """The text as it came."""
 
     def __new__(cls, text: str) -> "Number":
+        """The number that ``text`` is; ``text`` is JSON."""
         self = super().__new__(cls, text)
         self.text = text
         return self

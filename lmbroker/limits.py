@@ -1,4 +1,4 @@
-"""The bounds of the clients' door, each with its default and the reason for it."""
+"""The limits of what clients may send and take, each with its default and its reason."""
 
 import msgspec
 
@@ -24,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_tokens: Count | None = None
     """Most tokens that one call may ask for, under any name; a model may have its own. None by
-    default: what is too much is known to whoever pays."""
+    default: only who pays for the tokens knows what is too much."""
 
     n: Count | None = None
     """Most answers that one call may ask for; the same."""
@@ -73,7 +73,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Header lines. SDKs send about 20, proxies add some."""
 
     header_bytes: Count = 32 * KIB
-    """Request line and headers together: room for long tokens and cookies of a proxy."""
+    """Request line and headers together, with long tokens and the cookies of a proxy."""
 
     line: Count = 16 * KIB
     """One line of them."""

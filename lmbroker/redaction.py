@@ -40,7 +40,7 @@ _SHAPES = re.compile(
     # A word such as "Bearer authentication" is no key.
     rb"|(?<=(?i:bearer) )(?=[A-Za-z]{0,64}[0-9._~+/=-][A-Za-z0-9])[A-Za-z0-9._~+/=-]{8,}"
 )
-"""Bounded where a failed try could look far ahead: whoever writes the text may write much."""
+"""Repetitions are bounded where a failed match could look far ahead: the text may be long."""
 
 _PLAIN = re.compile(r"[0-9][0-9A-Za-z]*+|req_[0-9a-z][0-9A-Za-z]*+|[0-9a-f-]++")
 """Usual ids and numbers. What has the shape of a key has other signs in it, or begins otherwise."""
@@ -78,7 +78,7 @@ def redact_headers(
 
 
 def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
-    """``info`` with all of its words redacted: for errors that a backend tells inside a stream."""
+    """``info`` with all of its texts redacted: for errors that a backend sends inside a stream."""
     secrets = tuple(secrets)
     changes = {}
     for name in _WORDS:

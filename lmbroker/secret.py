@@ -11,7 +11,7 @@ class Secret:
 
     ``repr``, ``str`` and ``format`` show ``***``; comparing, pickling and JSON encoding are
     refused, so that a secret cannot slip into a log line or an error by accident. ``words`` are
-    what nobody may read in what others write.
+    the texts that must be masked in what others write.
     """
 
     __slots__ = ("_value", "words")
@@ -63,7 +63,7 @@ class FileSecret(Secret):
 
 
 def _words(value: str) -> tuple[str, ...]:
-    """``value``, and what stands behind its first word: whoever repeats "Bearer KEY" may leave the
+    """``value``, and what follows its first word: a text that quotes "Bearer KEY" may leave the
     first word out."""
     rest = value.partition(" ")[2].strip()
     return (value, rest) if rest else (value,)

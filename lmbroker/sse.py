@@ -1,7 +1,7 @@
 """Server-sent events: chunks -> frames, frames -> bytes. Bytes throughout.
 
 Reading follows the WHATWG rules (HTML Standard, 9.2.6) with four exceptions that providers make
-necessary: a comment is told as a sign of life, an unterminated last event counts if its data is
+necessary: a comment is a frame without data, an unterminated last event counts if its data is
 complete JSON, a field ``error`` is an event of that name (llama.cpp), and JSON that stands in no
 field at all is an event, too. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
 content. Chunks may cut anywhere, also inside a code point; the fields ``id`` and ``retry`` mean
@@ -17,12 +17,12 @@ from typing import NoReturn
 import msgspec
 
 EVENT_LIMIT = 8 * 1024 * 1024
-"""Longest event, in bytes, where nobody says another."""
+"""Longest event in bytes, by default."""
 
 EVENT_VALUES = 100_000
-"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT: to take
-apart one of 8 MiB that is made of nothing else would hold everybody up for most of a second. What
-is large and honest is one long text."""
+"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT. Parsing
+an event of 8 MiB that is made of nothing else would delay all other calls by most of a second. An
+honest large event is one long text."""
 
 LARGE_EVENT = 256 * 1024
 
@@ -74,7 +74,7 @@ class Reader:
 
     The law: the frames do not depend on the cuts. All line ends become LF as they come in (no
     line can hold a CR), so whatever a stream uses, events are whole blocks between two LFs.
-    A comment is told together with the block it stands in.
+    A comment becomes a frame together with the block in which it stands.
     """
 
     __slots__ = ("_after_cr", "_begun", "_held", "_large", "_limit", "_names", "_over", "_searched")
@@ -101,7 +101,7 @@ class Reader:
         """The frames that ``chunk`` completes.
 
         Raises SSEError for an event above the limit: at once, or in the next call where frames
-        before it are still to be told. From then on every call raises.
+        before it are returned first. From then on every call raises.
         """
         if self._over:
             raise SSEError
@@ -231,7 +231,7 @@ class Reader:
 
 
 def is_dense(block: bytes | bytearray) -> bool:
-    """Whether an event is made of more values, or lines, than anybody means."""
+    """Whether an event has more values or lines than any honest one."""
     if len(block) <= LARGE_EVENT:
         return False
     # Events in front of it, of the same chunk, may have some of these.

@@ -63,11 +63,11 @@ class Options(usage.Options):
 
     def _count(self) -> int:
         """How many processes serve. Raises ConfigError."""
-        told = self["workers"]
-        if told is None:
+        given = self["workers"]
+        if given is None:
             where, count = "server.workers", self.loaded.server.workers
-        elif re.fullmatch(r"[0-9]{1,2}", told) and 1 <= int(told) <= MOST_WORKERS:
-            where, count = "--workers", int(told)
+        elif re.fullmatch(r"[0-9]{1,2}", given) and 1 <= int(given) <= MOST_WORKERS:
+            where, count = "--workers", int(given)
         else:
             raise ConfigError((f"--workers: expected an integer from 1 to {MOST_WORKERS}",))
         if count > 1 and sys.platform != "linux":
@@ -133,7 +133,7 @@ def _parent(
 
 
 def _stream(options: Options, several: bool) -> Any:
-    """Where twistd was told to log; None where it was given a logger of its own."""
+    """What twistd is configured to log to; None where it has a logger of its own."""
     twistd: Any = options.parent or {}
     if twistd.get("logger"):
         return None

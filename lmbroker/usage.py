@@ -9,8 +9,8 @@ MOST = 2**53
 
 
 def count_of(value: Any) -> int | None:
-    """A count of tokens that JSON tells, None where it is none: a boolean counts nothing. Nobody
-    counts below zero or above ``MOST``."""
+    """The count of tokens that a JSON value is, None where it is no number. It is brought into the
+    range from zero to ``MOST``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(min(max(0, value), MOST))
@@ -18,7 +18,7 @@ def count_of(value: Any) -> int | None:
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens counted. The prompt is ``input + cache_read + cache_write`` (disjoint);
-    ``output`` includes reasoning. ``estimated``: nobody told, we counted."""
+    ``output`` includes reasoning. ``estimated``: the backend did not count, so the broker did."""
 
     input: int = 0
     cache_read: int = 0
@@ -32,8 +32,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def later(before: Usage | None, now: Usage | None) -> Usage | None:
-    """What is known after ``now`` was told: counts are told as they grow, so the last one wins, but
-    a backend that says 0 at last has forgotten what it said before."""
+    """The counts that hold after ``now`` came. Counts grow, so the last one wins; but where it is 0
+    the backend has forgotten what it sent before, which is kept."""
     if before is None or now is None:
         return now or before
     if not now.output and before.output:

@@ -109,97 +109,127 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What an encoder must know of the request whose answer it writes.
-
-    ``model`` is the name that the client asked for. ``created`` (unix seconds) is the broker's
-    clock when the backend's answer began. ``tool_names`` maps names as sent to the backend back
-    to the client's. ``custom_tools`` are names whose calls go back as custom calls.
-    ``request_id`` is the broker's id of the call. ``tool_id`` is the pattern of the ids that the
-    backend's model takes (``Profile.tool_id``); None: ids stay as they are.
-    ``losses`` is told what the encoder cannot say.
-    """
+    """What an encoder must know of the request whose answer it writes."""
 
     model: str
+    """The name that the client asked for."""
     created: int = 0
+    """When the backend's answer began, in unix seconds of the broker's clock."""
     request_id: str = ""
+    """The broker's id of the call."""
     stream_usage: bool = True
+    """The client wants token counts at the end of a stream."""
     legacy_functions: bool = False
+    """The request had ``functions``, so that calls go back as ``function_call``."""
     wants_tier: bool = False
+    """The client named a service tier, and gets to know which one served it."""
     tool_names: Mapping[str, str] = {}
+    """The names of tools as the backend got them, each with the client's name."""
     custom_tools: frozenset[str] = frozenset()
+    """The names of tools whose calls go back as custom calls."""
     stop: tuple[str, ...] = ()
+    """The stop sequences of the request."""
     hide_reasoning: bool = False
+    """The client does not want the text of reasoning."""
     tool_id: str | None = None
+    """The pattern of the ids that the backend's model takes (``Profile.tool_id``); None: ids stay
+    as they are."""
     losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+    """Gets what the encoder cannot carry."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decoder must know of the backend whose answer it reads.
-
-    ``losses`` is told what the decoder cannot take in. ``think_tags``: the model writes its
-    reasoning between tags at the head of its text, or up to the closing one
-    (``Profile.think_tags``).
-    """
+    """What a decoder must know of the backend whose answer it reads."""
 
     losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
+    """Gets what the decoder cannot carry."""
     think_tags: bool | Literal["open"] = False
+    """The model writes its reasoning between tags at the head of its text, or up to the closing one
+    (``Profile.think_tags``)."""
 
 
 class Decoder(Protocol):
-    """Backend stream -> events; one per stream.
-
-    ``feed`` never raises for what a backend sends: a bad frame becomes an ``Error`` event, and
-    after a terminal event it returns nothing. ``close`` says that the body ended (for whatever
-    reason) and gives the terminal event if none was seen. ``stopped``: the answer has told why it
-    stopped; counts may still come, and the end.
-    """
+    """Makes events of the frames of a backend's stream; one for each stream."""
 
     stopped: bool
+    """The answer has given its stop reason; only counts and the end may follow."""
 
-    def feed(self, frame: Frame) -> list[StreamEvent]: ...
-    def close(self) -> list[StreamEvent]: ...
+    def feed(self, frame: Frame) -> list[StreamEvent]:
+        """The events of one frame. A frame that cannot be read becomes an ``Error`` event; nothing
+        a backend sends makes this raise. After a terminal event there are none."""
+        ...
+
+    def close(self) -> list[StreamEvent]:
+        """The events that are left when the body has ended, for whatever reason: the terminal event
+        among them if there was none yet."""
+        ...
 
 
 class Encoder(Protocol):
-    """Events -> client stream; one per stream. ``Error`` and ``Finish`` write their own ends.
+    """Makes the bytes of a client's stream of events; one for each stream."""
 
-    ``feed`` raises ``errors.Broken`` for what the dialect cannot say and of which a part was
-    said already; an ``Error`` event with its info ends the stream then.
-    """
+    def feed(self, event: StreamEvent) -> bytes:
+        """The bytes of one event; those of ``Error`` and ``Finish`` end the stream.
 
-    def feed(self, event: StreamEvent) -> bytes: ...
+        Raises ``errors.Broken`` for what the dialect cannot say where a part of it was sent
+        already; an ``Error`` event with its info then ends the stream.
+        """
+        ...
 
 
 class Adapter(Protocol):
-    """One dialect. ``decode_*`` raise ``errors.Refused`` (requests) or ``errors.Broken``
-    (responses) for what is not of the dialect; ``encode_request`` raises ``Refused`` for losses
-    of class C."""
+    """One dialect: how its wire format is read and written."""
 
     facts: Facts
 
-    def decode_request(self, body: JSON) -> Request: ...
-    def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON: ...
-    def decode_response(self, body: JSON, reading: Reading | None = None) -> Response: ...
+    def decode_request(self, body: JSON) -> Request:
+        """A client's request. Raises ``errors.Refused`` for what is not of the dialect."""
+        ...
+
+    def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON:
+        """The request for a backend whose model has ``profile``. ``losses`` gets what it cannot
+        carry; raises ``errors.Refused`` for a loss that changes what was asked for (class C)."""
+        ...
+
+    def decode_response(self, body: JSON, reading: Reading | None = None) -> Response:
+        """A backend's whole answer. Raises ``errors.Broken`` for what is not of the dialect."""
+        ...
 
     def gist(self, body: JSON) -> tuple[Usage | None, str]:
-        """Usage and stop reason of an answer that is passed through; never raises."""
+        """The usage and the stop reason of an answer that is passed through; never raises."""
         ...
 
-    def encode_response(self, response: Response, reply: Reply) -> JSON: ...
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo: ...
-    def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]: ...
+    def encode_response(self, response: Response, reply: Reply) -> JSON:
+        """The body of a whole answer for a client."""
+        ...
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
+        """What a backend's HTTP error means; ``headers`` have names in lower case."""
+        ...
+
+    def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
+        """The HTTP status and the body of an error for a client."""
+        ...
 
     def overflow_told(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-        """A backend's own body for a context overflow in the words that clients of this dialect
-        act on; None where it has them already."""
+        """A backend's body for a context overflow, reworded so that clients of this dialect
+        recognise it; None where they recognise it as it is."""
         ...
 
-    def decoder(self, reading: Reading | None = None) -> Decoder: ...
-    def encoder(self, reply: Reply) -> Encoder: ...
-    def tap(self, choices: int = 1) -> "Tap": ...
+    def decoder(self, reading: Reading | None = None) -> Decoder:
+        """A decoder for one stream of a backend."""
+        ...
+
+    def encoder(self, reply: Reply) -> Encoder:
+        """An encoder for one stream of a client."""
+        ...
+
+    def tap(self, choices: int = 1) -> "Tap":
+        """A tap for one stream that is passed through; it has ``choices`` answers at once."""
+        ...
 
     def ping(self, started: bool) -> bytes:
-        """A sign of life inside a stream; ``started``: the dialect's first event was sent."""
+        """A keep-alive ping inside a stream; ``started``: the dialect's first event was sent."""
         ...
 
     def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
@@ -208,37 +238,42 @@ class Adapter(Protocol):
 
 
 class Tap(Protocol):
-    """Looks aside at a passed-through stream of its dialect: whole events, bytes untouched.
-
-    ``started``: a real event was seen (no comment, ping, empty chunk or error). ``complete``:
-    the terminal event was seen. ``stopped``: the answer has told why it stopped. ``error``: the
-    backend sent an error event; ``heard``: clients of the dialect take it for one. ``told`` is
-    about how many bytes of text the answer has told.
-    """
+    """Reads a stream of its dialect that is passed through, in whole events, and changes nothing
+    of it."""
 
     started: bool
+    """A real event was seen: no comment, ping, empty chunk or error."""
     stopped: bool
+    """The answer has given its stop reason."""
     complete: bool
+    """The terminal event was seen."""
     error: ErrorInfo | None
+    """The error event that the backend sent."""
     heard: bool
+    """Clients of the dialect take that event for an error."""
     stop: str
+    """The stop reason; "" before it was seen."""
 
     @property
-    def told(self) -> int: ...
+    def told(self) -> int:
+        """About how many bytes of text the answer has so far."""
+        ...
 
     @property
-    def usage(self) -> Usage | None: ...
+    def usage(self) -> Usage | None:
+        """The token counts that were seen last; None before that."""
+        ...
 
     def see(self, block: bytes) -> int:
-        """Look at whole events; how many bytes of them belong to the stream: all, or those up
+        """Read whole events. Returns how many bytes of them belong to the stream: all, or those up
         to the end of the terminal event or of an error."""
         ...
 
     def without_usage(self, block: bytes) -> bytes:
-        """``block`` without the events that only count tokens, for a client who did not ask."""
+        """``block`` without the events that only count tokens, for a client that did not ask."""
         ...
 
     def close(self) -> ErrorInfo | bytes:
-        """The body ended and no terminal event was seen: what is missing of it when the answer
-        is complete all the same, the error otherwise."""
+        """What ends a body without a terminal event: the bytes that are missing of it where the
+        answer is complete all the same, the error otherwise."""
         ...
