@@ -48,6 +48,16 @@ def needed_markers():
     return needed.names
 
 
+@pytest.fixture(autouse=True, scope="session")
+def connections_without_rest():
+    """Connections are used again at once in the process of the tests, so that calls that follow
+    each other share one. Daemons are as they come; ``test_connection_rest`` is about the rest."""
+    # Not above: this file is imported before pytest-twisted has chosen a reactor.
+    from lmbroker.backends import connections
+
+    connections.REST_SECONDS = 0.0
+
+
 @pytest.fixture
 def port():
     """A port of 127.0.0.1 that nobody listens on."""

@@ -48,6 +48,15 @@ DISTRUST_SECONDS = 600.0
 into a connection shows what is still on its way: without this, 21 of 4,000 answers of such a
 backend still reached the wrong client."""
 
+REST_SECONDS = 0.005
+"""How long a connection rests before it is used again, to a backend that is not proven yet. What is
+still on its way cannot be seen; without the rest, a backend that sends bytes behind each answer
+could reach one call with them before it is distrusted."""
+
+PROOFS = 20
+"""How many connections of a backend are used again after a rest, without bytes that answer no
+request, until its connections need no rest."""
+
 CLOSE_SECONDS = 1.0
 """The time after which an orderly close becomes an abort. It would wait for ever for a backend that
 does not read, and over TLS for one that does not close its side."""

@@ -38,14 +38,34 @@ class Pool:
         self._idle: dict[Key, list[Connection]] = {}
         self._distrusted: dict[Key, float] = {}
         """Key -> until when no connection with it is used twice."""
+        self._proven: set[Key] = set()
+        """Backends whose connections need no rest before they are used again."""
+        self._proofs: dict[Key, int] = {}
+        """How many rested connections were used again, of each backend that is not proven."""
         self._timer: Any = None
         self._posted: list[Connection] = []
         self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
 
     def take(self, key: Key) -> "Connection | None":
-        """Take a connection with ``key`` out of the pool; None where there is none."""
+        """A connection that leads there, and is nobody else's from now on; None where there is
+        none that may be used now."""
         idle = self._idle.get(key)
-        return idle.pop() if idle else None
+        if not idle:
+            return None
+        return idle.pop() if key in self._proven else self._take_rested(key, idle)
+
+    def _take_rested(self, key: Key, idle: "list[Connection]") -> "Connection | None":
+        """The connection used last of those that have rested for ``REST_SECONDS``: what a backend
+        sends behind its answer has come by then. After ``PROOFS`` of them no more need to rest."""
+        latest = self._reactor.seconds() - connections.REST_SECONDS
+        place = next((n for n in reversed(range(len(idle))) if idle[n].idle_since <= latest), None)
+        if place is None:
+            return None
+        proofs = self._proofs[key] = self._proofs.get(key, 0) + 1
+        if proofs == connections.PROOFS:
+            del self._proofs[key]
+            self._proven.add(key)
+        return idle.pop(place)
 
     def post(self, connection: "Connection") -> None:
         """Have a connection of this pool ``deliver`` its request at the end of the turn.
@@ -109,6 +129,8 @@ class Pool:
                 seconds=connections.DISTRUST_SECONDS,
             )
         self._distrusted[key] = now + connections.DISTRUST_SECONDS
+        self._proven.discard(key)
+        self._proofs.pop(key, None)
         for each in self._idle.pop(key, ()):
             each.abort()
 
