@@ -53,9 +53,9 @@ def connections_without_rest():
     """Connections are used again at once in the process of the tests, so that calls that follow
     each other share one. Daemons are as they come; ``test_connection_rest`` is about the rest."""
     # Not above: this file is imported before pytest-twisted has chosen a reactor.
-    from lmbroker.backends import connections
+    from lmbroker.backends.client.pool import Pool
 
-    connections.REST_SECONDS = 0.0
+    Pool.rest = 0.0
 
 
 @pytest.fixture

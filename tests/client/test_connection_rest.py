@@ -11,7 +11,7 @@ from lmbroker.backends.client.pool import Pool
 
 KEY = (b"http", b"backend", 80, "b", "", "", "")
 OTHER = (b"http", b"other", 80, "o", "", "", "")
-REST = 0.005
+REST = connections.REST_SECONDS
 
 
 class Kept(SimpleNamespace):
@@ -31,7 +31,7 @@ def clock():
 
 @pytest.fixture
 def pool(clock, monkeypatch):
-    monkeypatch.setattr(connections, "REST_SECONDS", REST)
+    monkeypatch.setattr(Pool, "rest", REST)
     return Pool(clock)
 
 

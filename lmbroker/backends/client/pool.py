@@ -27,6 +27,7 @@ class Pool:
     """
 
     log = Logger()
+    rest = connections.REST_SECONDS
 
     def __init__(
         self, reactor: IReactorTime, dropped: connections.Dropped = lambda backend, why: None
@@ -55,9 +56,9 @@ class Pool:
         return idle.pop() if key in self._proven else self._take_rested(key, idle)
 
     def _take_rested(self, key: Key, idle: "list[Connection]") -> "Connection | None":
-        """The connection used last of those that have rested for ``REST_SECONDS``: what a backend
+        """The connection used last of those that have rested for ``rest`` seconds: what a backend
         sends behind its answer has come by then. After ``PROOFS`` of them no more need to rest."""
-        latest = self._reactor.seconds() - connections.REST_SECONDS
+        latest = self._reactor.seconds() - self.rest
         place = next((n for n in reversed(range(len(idle))) if idle[n].idle_since <= latest), None)
         if place is None:
             return None
