@@ -664,6 +664,8 @@ SMALL = frozenset(
         "translation.shared.reasoning.fit_budget",
         "translation.shared.think_tags.told_apart",
         "translation.unified.counting.claude_image",
+        "translation.unified.parts.joined_name",
+        "translation.unified.parts.own_name",
         "workflows.contract.estimated",
         "workflows.contract.opaque",
         "workflows.conversion.estimated",

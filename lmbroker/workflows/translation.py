@@ -261,6 +261,8 @@ class Translation:
             wants_tier=request.tier is not None,
             tool_names=renamed(names) if names else {},
             custom_tools=custom,
+            namespaces={tool.name: tool.namespace.name for tool in request.tools if tool.namespace},
+            echo=request.echo,
             stop=request.stop,
             tool_id=self._profile.tool_id,
             hide_reasoning=request.reasoning is not None and request.reasoning.display == "omitted",

@@ -6,7 +6,7 @@ encoder, one of each per stream.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -126,7 +126,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     tool_names: Mapping[str, str] = {}
     """The names of tools as the backend got them, each with the client's name."""
     custom_tools: frozenset[str] = frozenset()
-    """The names of tools whose calls go back as custom calls."""
+    """The names of tools, as the backend got them, whose calls go back as custom calls."""
+    namespaces: Mapping[str, str] = {}
+    """The names of tools in namespaces, as the client's request has them (``Tool.name``), each with
+    its namespace."""
+    echo: Mapping[str, Any] = {}
+    """What the answer repeats of the request (``Request.echo``)."""
     stop: tuple[str, ...] = ()
     """The stop sequences of the request."""
     hide_reasoning: bool = False

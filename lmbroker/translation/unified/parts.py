@@ -9,6 +9,21 @@ from typing import Any, Literal
 
 import msgspec
 
+NAMESPACE_END = "__"
+"""What stands between the name of a namespace and that of a tool in it."""
+
+
+def joined_name(namespace: str | None, name: str) -> str:
+    """The name of a tool with that of its namespace before it, as dialects without namespaces get
+    it."""
+    return f"{namespace}{NAMESPACE_END}{name}" if namespace else name
+
+
+def own_name(namespace: str | None, name: str) -> str:
+    """The name of a tool within its ``namespace``: the reverse of ``joined_name``."""
+    return name.removeprefix(f"{namespace}{NAMESPACE_END}") if namespace else name
+
+
 LossClass = Literal["none", "change", "drop", "refuse", "refuse_soft"]
 
 
@@ -165,7 +180,8 @@ class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True):
 
     ``args`` is the parsed object; None means that ``raw_args`` is no JSON object. ``raw_args`` is
     the text as it came, for dialects that write arguments as text; None where the source had an
-    object. ``id`` is "" where the backend gave none.
+    object. ``id`` is "" where the backend gave none. A tool of a ``namespace`` is called by the
+    name that ``joined_name`` gives.
     """
 
     id: str
@@ -173,6 +189,7 @@ class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True):
     args: dict[str, Any] | None = None
     raw_args: str | None = None
     kind: Literal["function", "custom"] = "function"
+    namespace: str | None = None
     cache: Cache | None = None
     extras: tuple[Extra, ...] = ()
 

@@ -60,6 +60,13 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     extras: tuple[Extra, ...] = ()
 
 
+class Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of tools: their names are unique within it only."""
+
+    name: str
+    description: str | None = None
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the client offers.
 
@@ -67,6 +74,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     ``grammar`` may describe; ``server`` is run by the provider and stands in ``raw`` as it came.
     ``deferred``: the model finds it by a search and need not know it from the start. ``standing``:
     a message of the conversation has removed it (``withdrawn``) or defined it (``inline``).
+    A tool of a ``namespace`` has the name of that before its own, as ``parts.joined_name`` writes
+    it, so that ``name`` is unique among all tools.
     """
 
     kind: Literal["function", "custom", "server"]
@@ -79,6 +88,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     deferred: bool = False
     raw: dict[str, Any] | None = None
     standing: Literal["offered", "withdrawn", "inline"] = "offered"
+    namespace: Namespace | None = None
     extras: tuple[Extra, ...] = ()
 
 
@@ -130,7 +140,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     asked for: it wins over the one in ``reasoning``. ``max_tokens`` limits the answer, in tokens.
     ``stream_usage``: the stream is to end with a usage chunk. ``user_id`` is the client's own id of
     the person who asks. ``legacy_functions``: tools came as ``functions``, so calls go back as
-    ``function_call``.
+    ``function_call``. ``echo`` holds what an answer of the client's dialect repeats of its request,
+    as it came.
     """
 
     dialect: str
@@ -152,6 +163,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None = None
     cache: CachePolicy | None = None
     legacy_functions: bool = False
+    echo: Mapping[str, Any] = {}
     extras: tuple[Extra, ...] = ()
     paths: Mapping[str, str] = {}
 
