@@ -12,7 +12,7 @@ from typing import Any
 from lmbroker.call import Backend, Call, Mode, Target
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.anthropic_messages.errors import KINDS as ANTHROPIC_KINDS
-from lmbroker.translation.dialects.openai_chat.errors import KINDS as OPENAI_KINDS
+from lmbroker.translation.dialects.openai.errors import KINDS as OPENAI_KINDS
 from lmbroker.workflows import workflow_for
 
 PAGE = Path(__file__).with_name("translation.md")

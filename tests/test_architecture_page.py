@@ -24,8 +24,9 @@ PATH = re.compile(
 CAMEL_CASE = re.compile(r"\b[A-Z]\w*[a-z]\w*[A-Z]\w*\b")
 NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\([\w, ]*\))?`")
 
-FOLDERS = (PACKAGE, PACKAGE / "translation" / "dialects" / "openai_chat", ROOT)
-"""Where a path may begin; the modules of one dialect stand for those of all."""
+DIALECTS = PACKAGE / "translation" / "dialects"
+FOLDERS = (PACKAGE, DIALECTS / "openai_chat", DIALECTS / "openai", ROOT)
+"""Where a path may begin; the modules of one dialect, and of its vendor, stand for those of all."""
 
 ABSENT = {"twisted/__init__.py"}
 """Paths that the page names because they must not exist."""

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_layers import VENDORS
 
 import lmbroker
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -22,6 +23,10 @@ ELSEWHERE = {
     "translation/shared/signature.py": (
         "anthropic-claude-v1",
         "a word of OpenRouter's, for a form of reasoning that Chat Completions carries",
+    ),
+    "translation/dialects/openai/headers.py": (
+        "openai-beta",
+        "a header of OpenAI's, which all of its dialects have",
     ),
 }
 """The strings that stand outside of the folder whose name they begin with, and why."""
@@ -82,6 +87,11 @@ def test_the_folder_of_a_dialect_is_imported_by_itself_only(dialect):
         and any(name.startswith(prefix) for name in imported(ast.parse(path.read_text())))
     }
     assert importing == set()
+
+
+def test_what_one_vendor_shares_is_no_dialect():
+    adapted = {path.parent for path in DIALECTS.glob("*/adapter.py")}
+    assert not adapted & {DIALECTS / vendor for vendor in VENDORS}
 
 
 def test_each_folder_of_a_dialect_is_in_the_catalog():

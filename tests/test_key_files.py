@@ -20,7 +20,7 @@ from lmbroker.call import Backend, Timeouts
 from lmbroker.headers import credential_headers
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret
-from lmbroker.translation.dialects.openai_chat.headers import HEADERS
+from lmbroker.translation.dialects.openai.headers import HEADERS
 from lmbroker.workflows.contract import Outbound
 
 OUTBOUND = Outbound(path="/chat/completions", headers=(), body=b"{}")

@@ -113,11 +113,22 @@ def test_imports_go_down_only(path):
 DIALECTS = "lmbroker.translation.dialects"
 
 
-def dialect_of(module: str) -> str:
-    """The dialect in whose folder a module stands, "" for every other module."""
+VENDORS = {"openai": ("openai_chat", "openai_responses")}
+"""The folders of what one vendor's dialects share, each with the folders of these dialects, which
+alone may import it."""
+
+
+def folder_of(module: str) -> str:
+    """The folder of dialects in which a module stands, "" for every other module."""
     rest = module.removeprefix(DIALECTS + ".").split(".")
     is_below = module.startswith(DIALECTS + ".")
     return rest[0] if is_below and (PACKAGE / "translation" / "dialects" / rest[0]).is_dir() else ""
+
+
+def dialect_of(module: str) -> str:
+    """The dialect in whose folder a module stands, "" for every other module."""
+    folder = folder_of(module)
+    return "" if folder in VENDORS else folder
 
 
 def test_no_dialect_knows_another():
@@ -133,6 +144,13 @@ def test_what_dialects_share_knows_none_of_them():
         if dotted(path) == f"{DIALECTS}.catalog" or dialect_of(dotted(path)):
             continue
         assert not [name for name in imports(path) if dialect_of(name)], dotted(path)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_one_vendor_shares_is_imported_by_its_dialects_only(vendor):
+    for path in SOURCES:
+        if vendor in {folder_of(name) for name in imports(path)}:
+            assert folder_of(dotted(path)) in (vendor, *VENDORS[vendor]), dotted(path)
 
 
 @pytest.mark.process

@@ -38,7 +38,7 @@ from lmbroker.testing import grammar
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.rate_limits import duration
+from lmbroker.translation.dialects.openai.rate_limits import duration
 from lmbroker.translation.losses import Losses, located
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared import media, names
@@ -649,10 +649,10 @@ SMALL = frozenset(
         "translation.dialects.catalog.client_paths",
         "translation.dialects.openai_chat.encode_controls.encode_tier",
         "translation.dialects.openai_chat.ending.encode_tier",
-        "translation.dialects.openai_chat.headers.credential",
-        "translation.dialects.openai_chat.models.entry",
-        "translation.dialects.openai_chat.models.page",
-        "translation.dialects.openai_chat.rate_limits.duration_text",
+        "translation.dialects.openai.headers.credential",
+        "translation.dialects.openai.models.entry",
+        "translation.dialects.openai.models.page",
+        "translation.dialects.openai.rate_limits.duration_text",
         "translation.profiles.lookup.told",
         "translation.refusals.context_overflow.told_apart",
         "translation.refusals.wordings.any_of",

@@ -7,9 +7,9 @@ import pytest
 
 from lmbroker.translation.dialects.anthropic_messages.families import FAMILIES as ANTHROPIC
 from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as UNKNOWN_ANTHROPIC
-from lmbroker.translation.dialects.openai_chat.families import FAMILIES as OPENAI
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
-from lmbroker.translation.dialects.openai_chat.hosts import HOSTS
+from lmbroker.translation.dialects.openai.families import FAMILIES as OPENAI
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai.hosts import HOSTS
 from lmbroker.translation.profiles.lookup import profile, told
 from lmbroker.translation.profiles.profile import Profile, normalised
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.rate_limits import duration, duration_text
+from lmbroker.translation.dialects.openai.rate_limits import duration, duration_text
 from lmbroker.translation.rate_limit_headers import for_client
 
 NOW = datetime(2026, 11, 23, 10, 0, 0, tzinfo=UTC).timestamp()

@@ -18,7 +18,7 @@ from lmbroker.routing import aliases
 from lmbroker.secret import Secret
 from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat import errors as openai_errors
+from lmbroker.translation.dialects.openai import errors as openai_errors
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.shared.fields import Fields, bad_value, missing
 from lmbroker.workflows.conversion import backend_error

@@ -16,9 +16,9 @@ from openai.types.chat.completion_create_params import (
 )
 from sdk_types import Samples, Unknown
 
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
 
 SAMPLES = Samples(

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.dialects.openai_chat.decode_request import decode_request
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
 
 JSON = dict[str, Any]

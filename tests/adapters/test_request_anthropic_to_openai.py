@@ -22,9 +22,9 @@ from sdk_types import accept
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.dialects.openai_chat.encode_messages import BILLING
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses, listed
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.names import renamed

@@ -10,7 +10,7 @@ from lmbroker.errors import Broken
 from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
 from lmbroker.translation.dialects.anthropic_messages import response as anthropic_response
 from lmbroker.translation.dialects.base import Reply
-from lmbroker.translation.dialects.openai_chat import errors as openai_errors
+from lmbroker.translation.dialects.openai import errors as openai_errors
 from lmbroker.translation.dialects.openai_chat import response as openai_response
 from lmbroker.translation.unified.fold import fold, unfold
 

@@ -14,7 +14,7 @@ import pytest
 from captures import captured, recorded
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.unified.parts import ToolCallPart, ToolResultPart
 

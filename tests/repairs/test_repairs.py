@@ -11,7 +11,7 @@ from bodies import anthropic, openai
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as UNKNOWN_ANTHROPIC
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.families import UNKNOWN as UNKNOWN_OPENAI
+from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.refusals.error_bodies import Said, kind_of, limited
 from lmbroker.workflows.conversion import backend_error
 from lmbroker.workflows.repairs import repair_of

@@ -1,10 +1,10 @@
 """The OpenAI Chat Completions dialect as one adapter, for the catalog."""
 
 from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.openai import errors
 from lmbroker.translation.dialects.openai_chat import (
     decode_request,
     encode_request,
-    errors,
     response,
     stream_encode,
 )

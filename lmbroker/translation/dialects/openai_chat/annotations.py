@@ -1,30 +1,15 @@
-"""Web citations as ``annotations`` (translation.md 3.1)."""
+"""Web citations as ``annotations`` of a message (translation.md 3.1)."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from lmbroker.translation.dialects.openai.annotations import url_citations
 from lmbroker.translation.unified.parts import Citation
 
 
 def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """The url citations of the part that is ``content[start:end]``, counted in code points.
-
-    A citation that knows its own span within the part says so; others mean the whole part,
-    which is how Anthropic cuts its text. What cites no URL has no form here.
-    """
-    found: dict[tuple[str, int, int], dict[str, Any]] = {}
-    for citation in citations:
-        if citation.kind != "url" or not citation.url:
-            continue
-        first = start if citation.start is None else start + citation.start
-        last = end if citation.end is None else min(end, start + citation.end)
-        cited = {
-            "end_index": last,
-            "start_index": first,
-            "title": citation.title or "",
-            "url": citation.url,
-        }
-        found.setdefault(
-            (citation.url, first, last), {"type": "url_citation", "url_citation": cited}
-        )
-    return list(found.values())
+    """The citations of URLs of the part that is ``content[start:end]``, counted in code points."""
+    return [
+        {"type": "url_citation", "url_citation": cited}
+        for cited in url_citations(citations, start, end)
+    ]

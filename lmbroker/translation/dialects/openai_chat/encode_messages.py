@@ -11,7 +11,7 @@ from operator import attrgetter
 import msgspec
 
 from lmbroker.json_text import JSON, encode
-from lmbroker.translation.dialects.openai_chat.custom_calls import custom_input
+from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, joined, plain, text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order

@@ -2,12 +2,12 @@
 
 from lmbroker.envelope import with_usage
 from lmbroker.translation.dialects.base import Facts
+from lmbroker.translation.dialects.openai.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.openai.headers import HEADERS
+from lmbroker.translation.dialects.openai.hosts import HOSTS
+from lmbroker.translation.dialects.openai.models import MODELS
+from lmbroker.translation.dialects.openai.rate_limits import RATE_LIMITS
 from lmbroker.translation.dialects.openai_chat import embeddings
-from lmbroker.translation.dialects.openai_chat.families import FAMILIES, UNKNOWN
-from lmbroker.translation.dialects.openai_chat.headers import HEADERS
-from lmbroker.translation.dialects.openai_chat.hosts import HOSTS
-from lmbroker.translation.dialects.openai_chat.models import MODELS
-from lmbroker.translation.dialects.openai_chat.rate_limits import RATE_LIMITS
 from lmbroker.translation.profiles.profile import ProfileTable
 
 FACTS = Facts(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import JSON, arguments, encode
 from lmbroker.translation.dialects.base import Reading, Reply
+from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_chat import ending
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
 from lmbroker.translation.dialects.openai_chat.choices import first_choice, one_choice
@@ -18,7 +19,6 @@ from lmbroker.translation.dialects.openai_chat.content import (
     tell_unheard,
     thought,
 )
-from lmbroker.translation.dialects.openai_chat.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_chat.fast_paths import plain_answer, plain_message
 from lmbroker.translation.dialects.openai_chat.reasoning_details import (
     TEXT_FIELDS,

@@ -14,9 +14,9 @@ from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import decode, encode, encode_text
 from lmbroker.translation.dialects.base import Reply
-from lmbroker.translation.dialects.openai_chat import errors
+from lmbroker.translation.dialects.openai import errors
+from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
-from lmbroker.translation.dialects.openai_chat.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_chat.ending import (
     encode_stop,
     encode_tier,

@@ -1,4 +1,4 @@
-"""Lists of models in the OpenAI dialect (translation.md 7.1)."""
+"""Lists of models in OpenAI's dialects (translation.md 7.1)."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
-"""Rate limits in the headers of the OpenAI Chat Completions dialect, such as
-``x-ratelimit-reset-requests: 1h2m3s``, which is a duration from now."""
+"""Rate limits in the headers of OpenAI's dialects, such as ``x-ratelimit-reset-requests: 1h2m3s``,
+which is a duration from now."""
 
 import math
 import re

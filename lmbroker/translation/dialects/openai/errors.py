@@ -1,4 +1,4 @@
-"""Errors of the OpenAI dialect, both ways (translation.md 5.1 and 5.2)."""
+"""Errors of OpenAI's dialects, both ways (translation.md 5.1 and 5.2)."""
 
 from collections.abc import Mapping
 

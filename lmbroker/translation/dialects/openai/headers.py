@@ -1,4 +1,4 @@
-"""The headers of the OpenAI Chat Completions dialect (translation.md section 6)."""
+"""The headers of OpenAI's dialects (translation.md section 6)."""
 
 from lmbroker.headers import AZURE, HeaderFacts, Pairs, bearer
 

@@ -1,0 +1,2 @@
+"""What OpenAI's dialects share: its errors, its headers, its lists of models, what is known of the
+models that are served in its formats."""

@@ -1,0 +1,28 @@
+"""Web citations as annotations of a text (translation.md 3.1)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lmbroker.translation.unified.parts import Citation
+
+
+def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
+    """The url citations of the part that is ``content[start:end]``, counted in code points.
+
+    A citation that knows its own span within the part says so; others mean the whole part,
+    which is how Anthropic cuts its text. What cites no URL has no form here.
+    """
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for citation in citations:
+        if citation.kind != "url" or not citation.url:
+            continue
+        first = start if citation.start is None else start + citation.start
+        last = end if citation.end is None else min(end, start + citation.end)
+        cited = {
+            "end_index": last,
+            "start_index": first,
+            "title": citation.title or "",
+            "url": citation.url,
+        }
+        found.setdefault((citation.url, first, last), cited)
+    return list(found.values())
