@@ -14,8 +14,9 @@ from lmbroker.constraints import Positive
 from lmbroker.secret import FileSecret, Secret
 from lmbroker.usage import Usage
 
-Operation = Literal["chat", "completions", "embeddings", "count_tokens", "models"]
-"""What a client asks the broker to do, or the broker asks a backend."""
+Operation = Literal["chat", "completions", "embeddings", "count_tokens", "compact", "models"]
+"""What a client asks the broker to do, or the broker asks a backend. ``compact``: to make a
+conversation shorter, which only backends do that have it of their own."""
 
 Dialect = str
 """The name of a dialect: one of those in ``translation.dialects.catalog``."""
@@ -149,6 +150,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     profile: Mapping[str, Any] = {}
     """Fields of ``Profile`` that were configured for this target; they win over the alias's."""
+
+
+def spoken_in(target: Target, dialect: Dialect) -> Target:
+    """``target`` as it is where its backend is called in ``dialect``."""
+    if target.backend.dialect == dialect:
+        return target
+    backend = msgspec.structs.replace(target.backend, dialect=dialect)
+    return msgspec.structs.replace(target, backend=backend)
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,12 +73,24 @@ def read_list(body: bytes) -> tuple[Sequence[str], str]:
     return names, names[-1] if len(names) == 2 else ""
 
 
+NOTHING_KEPT = ErrorInfo(kind="invalid_request", message="nothing is kept here; ask again")
+
 FACTS = Facts(
     name=NAME,
-    client_paths={"/made-up/ask": "chat"},
+    client_paths={
+        "/made-up/ask": "chat",
+        "/made-up/count": "count_tokens",
+        "/made-up/compact": "compact",
+    },
     own_paths=("/made-up/",),
+    unserved={"/made-up/kept/": NOTHING_KEPT},
     own_headers=("made-up-version",),
-    paths={"chat": "/ask", "models": "/list"},
+    paths={
+        "chat": "/ask",
+        "count_tokens": "/count",
+        "compact": "/compact",
+        "models": "/list",
+    },
     headers=HeaderFacts(
         request_id="made-up-id",
         credential=credential,
@@ -93,6 +105,7 @@ FACTS = Facts(
         after="behind",
         read=read_list,
     ),
+    counted=lambda tokens: {"how_long": tokens},
     rate_limits=RateLimitFacts(prefixes=("made-up-left",), read=read_limits, write=write_limits),
     profiles=ProfileTable(unknown=Profile(max_output=77), families=(("tiny", {"max_output": 7}),)),
 )

@@ -275,3 +275,47 @@ def test_the_commands_know_it(tmp_path, monkeypatch, capsys):
     arguments = ["explain", "--config", str(config), "--alias", "m", "--from", NAME, "--no-request"]
     assert main(arguments) == 0
     assert "passed through" in capsys.readouterr().out
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_clients_count_tokens_at_backends_of_their_dialect_and_get_estimates_elsewhere(
+    broker,
+):
+    house = await broker()
+    for asked in ("o", "a"):
+        client = await house.post("/made-up/count", text({**ASKED, "model": asked}))
+        await client.has(b"how_long")
+        assert json.loads(client.body)["how_long"] > 0
+        assert "x-lmbroker-estimated: true" in client.head
+    assert not house.backends_seen
+    client = await house.post("/made-up/count", text({**ASKED, "model": "m"}))
+    backend = await house.backend()
+    assert backend.received.startswith(b"POST /v1/count ")
+    backend.transport.write(unary(b'{"how_long": 4711 }'))
+    await client.has(b"4711 }")
+    assert "x-lmbroker-estimated" not in client.head
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_operation_that_only_its_backends_have_is_refused_elsewhere(broker):
+    house = await broker()
+    client = await house.post("/made-up/compact", text({**ASKED, "model": "o"}))
+    await client.has(b"compact")
+    assert client.head.startswith("http/1.1 560 ") and not house.backends_seen
+    client = await house.post("/made-up/compact", text({**ASKED, "model": "m"}))
+    backend = await house.backend()
+    assert backend.received.startswith(b"POST /v1/compact ")
+    assert backend.body == text({**ASKED, "model": "tiny-m"})
+    backend.transport.write(unary(b'{"short":  true}'))
+    await client.has(b'{"short":  true}')
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_path_that_is_not_served_on_purpose_says_what_to_do(broker):
+    house = await broker()
+    for request in (
+        await house.get("/made-up/kept/1"),
+        await house.post("/made-up/kept/1/again", b"{}"),
+    ):
+        await request.has(b"nothing is kept here")
+        assert request.head.startswith("http/1.1 460 ")

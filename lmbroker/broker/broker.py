@@ -14,14 +14,14 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmbroker import headers
+from lmbroker import headers, json_text
 from lmbroker.backends.sending import BackendAnswer, Sender
 from lmbroker.backends.whole_bodies import AnswerMemory
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.relay import Relay
 from lmbroker.broker.target_attempt import TargetAttempt, with_own_key
-from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts
+from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts, spoken_in
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, is_large
@@ -214,19 +214,19 @@ class Broker:
                 if not learned_rejections.counts_nothing(error):
                     raise
                 target = record.attempts[-1].target
-                self._learned.learn(target, learned_rejections.NO_COUNT, self.clock.seconds())
+                counted = spoken_in(target, call.dialect)
+                self._learned.learn(counted, learned_rejections.NO_COUNT, self.clock.seconds())
         large = len(call.body) >= LARGE
         tokens = await self.offload.estimate(call) if large else estimate(call)
         tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.asked))
-        body = msgspec.json.encode({"input_tokens": tokens})
+        facts = ADAPTERS[call.dialect].facts
+        assert facts.counted is not None
         head = (
             ("content-type", "application/json"),
             ("x-lmbroker-estimated", "true"),
-            *headers.identity(
-                ADAPTERS[call.dialect].facts.headers, call.id, backend=route.targets[0].backend.name
-            ),
+            *headers.identity(facts.headers, call.id, backend=route.targets[0].backend.name),
         )
-        return WholeAnswer(200, head, body, record)
+        return WholeAnswer(200, head, json_text.encode(facts.counted(tokens)), record)
 
     def _counting(self, route: Route, call: Call) -> Route:
         """``route`` with those of its targets only that count tokens, as far as is known."""
@@ -234,10 +234,14 @@ class Broker:
 
         def counts(target: Target) -> bool:
             target = aliases.named(target, call.asked)
-            repairs = self._repairs(route, target, now)
             backend = target.backend
+            foreign = backend.dialect != call.dialect
+            if foreign and aliases.has(target, "count_tokens"):
+                return False  # it counts for requests of its own dialect
+            repairs = self._repairs(route, target, now)
             known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
-            return known.counts_tokens and not self._learned.counts_nothing(target, now)
+            asked = spoken_in(target, call.dialect)
+            return known.counts_tokens and not self._learned.counts_nothing(asked, now)
 
         return aliases.only(route, counts)
 

@@ -137,7 +137,7 @@ def serving(route: Route, operation: Operation) -> Route:
     """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
     if operation == "chat":
         return route  # they all have it
-    return only(route, lambda target: _has(target, operation))
+    return only(route, lambda target: has(target, operation))
 
 
 def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
@@ -152,7 +152,8 @@ def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
     )
 
 
-def _has(target: Target, operation: Operation) -> bool:
+def has(target: Target, operation: Operation) -> bool:
+    """Whether the dialect of a target's backend has ``operation``."""
     return operation in ADAPTERS[target.backend.dialect].facts.paths
 
 

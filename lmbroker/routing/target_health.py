@@ -33,7 +33,7 @@ CHANGES = 256
 NO_CHECKS = frozenset({404, 405, 501})
 """Statuses with which a backend says that it cannot be checked."""
 
-APART = frozenset({"embeddings", "completions"})
+APART = frozenset({"embeddings", "completions", "compact"})
 """Operations that are judged by themselves; all others count as chat."""
 
 _UNKNOWN_COST = 1e6

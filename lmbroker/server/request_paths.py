@@ -9,6 +9,7 @@ cause.
 import re
 from typing import Literal
 
+from lmbroker.errors import ErrorInfo
 from lmbroker.redaction import shown
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
@@ -46,9 +47,19 @@ def meant(path: str) -> str | None:
     """
     head = _HEAD.match(path)
     rest = "/" + re.sub("/+", "/", path[head.end() if head else 0 :]).rstrip("/")
-    if rest in OPERATIONS or rest.startswith("/models/"):
-        found = f"/v1{rest}"
+    found = f"/v1{rest}"
+    if rest in OPERATIONS or rest.startswith("/models/") or unserved(found) is not None:
         return None if found == path else found
+    return None
+
+
+def unserved(path: str) -> ErrorInfo | None:
+    """Why the broker does not serve ``path`` on purpose, and what to do instead; None for every
+    other path."""
+    for adapter in ADAPTERS.values():
+        for beginning, error in adapter.facts.unserved.items():
+            if path.startswith(beginning):
+                return error
     return None
 
 

@@ -24,7 +24,19 @@ from lmbroker.translation.dialects.catalog import client_paths
 Serve = Callable[[Incoming, Operation, str], "Deferred[None]"]
 """Serves a call: (request, operation, dialect) -> the end of the call, which never fails."""
 
+NO_WEBSOCKETS = 426
+"""The status with which clients that open a WebSocket first (Codex) go on to HTTP at once; after
+others they try several times."""
+
 _NOT_UTF8 = ErrorInfo(kind="invalid_request", message="the path is not UTF-8")
+
+
+_WEBSOCKET = ErrorInfo(
+    kind="invalid_request",
+    message="this broker has no WebSockets: send the request as a POST over HTTP, with "
+    '"stream": true for a stream of events',
+    code="websocket_not_supported",
+)
 
 
 class RoutesResource(KleinResource):
@@ -76,10 +88,16 @@ class RoutesResource(KleinResource):
                 call = self._calls.get(path)
         if call is not None and (self._only is None or path in self._only):
             if request.method != b"POST":
+                if _opens_websocket(incoming):
+                    return error_body(request, _WEBSOCKET, NO_WEBSOCKETS)
                 return wrong_method(request, "POST")
             # Not by Klein, whose matching takes as long as all else between a request and its call.
             self._serve(incoming, *call).addBoth(self._served, request)
             return NOT_DONE_YET
+        if self._only is None:
+            unserved = request_paths.unserved(incoming.route_path)
+            if unserved is not None:
+                return error_body(request, unserved)
         request.getRequestHostname = lambda: b"localhost"
         if not request.method.isupper():  # Werkzeug would take ``get`` for GET
             request.method = b"-" + request.method
@@ -96,6 +114,11 @@ class RoutesResource(KleinResource):
             self.log.failure("A call failed", result)
         elif request.channel is not None:  # its client has not left
             request.finish()
+
+
+def _opens_websocket(incoming: Incoming) -> bool:
+    """Whether the request asks for a WebSocket in the place of an answer (RFC 6455)."""
+    return incoming.received_headers()[0].get("upgrade", "").lower() == "websocket"
 
 
 def _wrapped(request: Any) -> Incoming:

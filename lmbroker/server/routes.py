@@ -65,6 +65,7 @@ class Front:
             "completions": broker.chat,
             "embeddings": broker.embeddings,
             "count_tokens": broker.count_tokens,
+            "compact": broker.chat,
         }
         self.draining = False
         """Whether the broker is about to stop, as ``/ready`` reports it."""

@@ -18,7 +18,7 @@ from lmbroker.workflows.translation import Translation
 
 __all__ = ["estimate", "workflow_for"]
 
-_UNTRANSLATED = ("embeddings", "completions")
+_UNTRANSLATED = ("embeddings", "completions", "compact")
 """Operations that only backends of the client's own dialect have."""
 
 
@@ -42,20 +42,15 @@ def workflow_for(
     Raises Refused where the backend's dialect has no such operation.
     """
     if call.operation in _UNTRANSLATED and target.backend.dialect != call.dialect:
-        raise Refused(
-            "not_found",
-            f"model {call.asked!r} has no {call.operation}",
-            param="model",
-            code="model_not_found",
-        )
+        raise _lacking(call)
     client = ADAPTERS[call.dialect]
     backend = ADAPTERS[target.backend.dialect]
     if call.operation == "embeddings":
         host = target.backend.host
         known = profile(target.backend.dialect, target.model, overrides, host=host)
         return Embeddings(call, target, client, known, mode)
-    if call.operation == "count_tokens":
-        # Those who count take the client's own request, whatever else they speak.
+    if call.operation in ("count_tokens", "compact"):
+        # Those who do this take the client's own request, whatever else they speak.
         return Passthrough(call, target, client)
     if call.operation == "completions":
         return Completions(call, target, client)
@@ -63,3 +58,22 @@ def workflow_for(
         ask_usage = bool((overrides or {}).get("ask_usage"))
         return Passthrough(call, target, client, ask_usage=ask_usage)
     return Translation(call, target, client, backend, mode=mode, overrides=overrides)
+
+
+def _lacking(call: Call) -> Refused:
+    """The error where the dialect of a backend does not have the operation (translation.md 5.4)."""
+    if call.operation == "compact":
+        return Refused(
+            "unsupported",
+            f"no backend of model {call.asked!r} offers the operation {call.operation!r}: it is "
+            f"passed on to backends of type {call.dialect!r} only. Shorten the conversation at "
+            "the client instead",
+            param="model",
+            code="unsupported_operation",
+        )
+    return Refused(
+        "not_found",
+        f"model {call.asked!r} has no {call.operation}",
+        param="model",
+        code="model_not_found",
+    )

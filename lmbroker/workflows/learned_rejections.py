@@ -71,16 +71,16 @@ def counts_nothing(error: AttemptFailed) -> bool:
 
 
 class LearnedRejections:
-    """What is known now, per backend and model. Times are seconds of one clock."""
+    """What is known now, per backend, dialect and model. Times are seconds of one clock."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], list[tuple[float, Mapping[str, Any]]]] = {}
+        self._known: dict[tuple[str, ...], list[tuple[float, Mapping[str, Any]]]] = {}
 
     def learn(self, target: Target, repair: Repair, now: float) -> None:
         """Remember what ``repair`` says of the model."""
         if not repair.overrides:
             return
-        key = (target.backend.name, target.model)
+        key = _key(target)
         if key not in self._known and len(self._known) >= MODELS:
             del self._known[next(iter(self._known))]
         known = self._known.setdefault(key, [])
@@ -88,15 +88,15 @@ class LearnedRejections:
         del known[:-PER_MODEL]
 
     def counts_nothing(self, target: Target, now: float) -> bool:
-        """Whether the backend of ``target`` said that it does not count tokens: that holds even
-        where the configuration says that it does."""
+        """Whether the backend of ``target`` said that it does not count tokens for requests of the
+        dialect that ``target`` names: that holds even where the configuration says that it does."""
         return self.overrides(target, now).get("counts_tokens") is False
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
         """What the profile of ``target`` should be changed by."""
         if not self._known:
             return {}
-        key = (target.backend.name, target.model)
+        key = _key(target)
         known = self._known.get(key)
         if known is None:
             return {}
@@ -107,6 +107,10 @@ class LearnedRejections:
         for _, overrides in known:
             merged = together(merged, overrides)
         return merged
+
+
+def _key(target: Target) -> tuple[str, ...]:
+    return (target.backend.name, target.backend.dialect, target.model)
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     own_paths: tuple[str, ...] = ()
     """The beginnings of further paths that are known to be this dialect's: errors on them are told
     in its form."""
+    unserved: Mapping[str, ErrorInfo] = {}
+    """The beginnings of paths of this dialect that the broker does not serve on purpose, each with
+    the error that says why, and what to do instead."""
     own_headers: tuple[str, ...] = ()
     """Request headers, in lower case, that only clients of this dialect send."""
     must_stream: Callable[[JSON], bool] | None = None
@@ -102,6 +105,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     with_usage: Callable[[bytes], bytes | None] | None = None
     """Gives a client's request for a stream with the demand to count tokens, None where that makes
     no difference: (body) -> body. None: streams of the dialect always count."""
+    counted: Callable[[int], JSON] | None = None
+    """Gives the answer that tells how many input tokens a request has: (tokens) -> body. None where
+    clients of the dialect cannot ask for that."""
     cuts: CutRules | None = None
     """What is cut out of requests that are passed through."""
     embeddings: EmbeddingsRules | None = None

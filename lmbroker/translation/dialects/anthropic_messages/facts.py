@@ -19,6 +19,11 @@ def must_stream(body: JSON) -> bool:
     return bool(body["max_tokens"] > LONGEST_UNARY)
 
 
+def counted(tokens: int) -> JSON:
+    """The answer to a request to count tokens (translation.md 7.3)."""
+    return {"input_tokens": tokens}
+
+
 FACTS = Facts(
     name="anthropic",
     client_paths={
@@ -37,5 +42,6 @@ FACTS = Facts(
     rate_limits=RATE_LIMITS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
     must_stream=must_stream,
+    counted=counted,
     cuts=taken_out,
 )
