@@ -172,9 +172,9 @@ class Losses:
             elif extra.loss == "drop":
                 self.drop(extra.path, details=extra.details)
             elif extra.loss == "refuse":
-                self.refuse(extra.path, details=extra.details)
+                self.refuse(extra.path, extra.reason, details=extra.details)
             elif extra.loss == "refuse_soft":
-                self.refuse(extra.path, soft=True, details=extra.details)
+                self.refuse(extra.path, extra.reason, soft=True, details=extra.details)
 
     def refusal(
         self, path: str, reason: str = "", details: dict[str, Any] | None = None

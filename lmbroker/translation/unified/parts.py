@@ -34,7 +34,7 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     naming (``messages[].name``). ``loss`` is what happens where it cannot be carried: ``none``
     (class N), ``change`` (B: something else stands in its place, reported), ``drop`` (B: reported),
     ``refuse`` (C: 400), ``refuse_soft`` (C°: lenient drops it).
-    ``details`` go into that 400, for clients that branch on them.
+    ``details`` go into that 400, for clients that branch on them, and ``reason`` into its message.
     """
 
     origin: str
@@ -43,6 +43,7 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     value: Any
     loss: LossClass = "drop"
     details: dict[str, Any] | None = None
+    reason: str = ""
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,11 +67,29 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
 
 
+class WebSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks of a web search that the provider runs.
+
+    Only pages of ``allowed_domains`` are read where there are any, and none of
+    ``blocked_domains``. ``location`` is about where the person who asks is (``city``, ``region``,
+    ``country``, ``timezone``), ``context_size`` how much of the pages the model reads (``low``,
+    ``medium``, ``high``), and ``max_uses`` the most searches of an answer.
+    """
+
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    location: Mapping[str, str] | None = None
+    context_size: str | None = None
+    max_uses: int | None = None
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the client offers.
 
     ``kind``: ``function`` takes an object that follows ``schema``; ``custom`` takes text, which
     ``grammar`` may describe; ``server`` is run by the provider and stands in ``raw`` as it came.
+    Such a tool is ``optional`` where it is left out, and reported, rather than refused for a
+    backend that does not run it; ``search`` says what is asked for where it is a web search.
     ``deferred``: the model finds it by a search and need not know it from the start. ``standing``:
     a message of the conversation has removed it (``withdrawn``) or defined it (``inline``).
     A tool of a ``namespace`` has the name of that before its own, as ``parts.joined_name`` writes
@@ -89,6 +107,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     raw: dict[str, Any] | None = None
     standing: Literal["offered", "withdrawn", "inline"] = "offered"
     namespace: Namespace | None = None
+    optional: bool = False
+    search: WebSearch | None = None
     extras: tuple[Extra, ...] = ()
 
 
@@ -139,9 +159,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     instructions; later ones are system turns. ``later_effort`` is the effort that the last of these
     asked for: it wins over the one in ``reasoning``. ``max_tokens`` limits the answer, in tokens.
     ``stream_usage``: the stream is to end with a usage chunk. ``user_id`` is the client's own id of
-    the person who asks. ``legacy_functions``: tools came as ``functions``, so calls go back as
-    ``function_call``. ``echo`` holds what an answer of the client's dialect repeats of its request,
-    as it came.
+    the person who asks. ``cache_key`` brings requests of one prefix to one prompt cache, and
+    ``cache_retention`` is the longest that it keeps them, as the client wrote both; ``verbosity``
+    is how long answers are to be (``low``, ``medium``, ``high``). ``legacy_functions``: tools came
+    as ``functions``, so calls go back as ``function_call``. ``echo`` holds what an answer of the
+    client's dialect repeats of its request, as it came.
     """
 
     dialect: str
@@ -162,6 +184,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     tier: str | None = None
     cache: CachePolicy | None = None
+    cache_key: str | None = None
+    cache_retention: str | None = None
+    verbosity: str | None = None
     legacy_functions: bool = False
     echo: Mapping[str, Any] = {}
     extras: tuple[Extra, ...] = ()
