@@ -1,13 +1,10 @@
 """OpenAI chunks -> stream events, for all backends of the dialect (translation.md 4.4).
 
-A chunk may carry pieces of several parts, in any order; events carry one part after the other. So
-pieces are put into a queue of parts. The first part of the queue is live: its events are emitted as
-its pieces arrive. It is closed when it is complete and other parts wait behind it; a call is
-complete when its arguments are one whole JSON object. Calls that come one after the other are thus
-streamed, interleaved calls are put in sequence, and text never lands inside a call.
+A chunk may carry pieces of several parts, in any order, which a queue of parts puts in sequence. A
+call is complete when its arguments are one whole JSON object. Calls that come one after the other
+are thus streamed, interleaved calls are put in sequence, and text never lands inside a call.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +18,6 @@ from lmbroker.translation.dialects.openai_chat.content import (
     arguments_text,
     called,
     calls_of,
-    extra_signature,
     signed_content,
     spoken,
     tell_unheard,
@@ -36,24 +32,16 @@ from lmbroker.translation.dialects.openai_chat.fast_paths import (
     plain_text,
 )
 from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
-from lmbroker.translation.dialects.openai_chat.waiting_part import (
-    OVER,
-    REASONING,
-    TEXTS,
-    WaitingPart,
-)
+from lmbroker.translation.dialects.openai_chat.waiting_part import WaitingPart
 from lmbroker.translation.refusals import error_bodies, stream_errors
 from lmbroker.translation.shared import odd_frames, stop_words
-from lmbroker.translation.shared.signature import THINK_TAGS
+from lmbroker.translation.shared.part_queue import PartQueue
 from lmbroker.translation.shared.think_tags import ThinkTags
 from lmbroker.translation.unified.fold import TRUNCATED
-from lmbroker.translation.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
 from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,
-    PartStart,
-    PartStop,
     Ping,
     Start,
     StreamEvent,
@@ -83,19 +71,16 @@ class OpenAIDecoder:
     """Decodes the chunks of one stream of one backend (``base.Decoder``)."""
 
     __slots__ = (
-        "_called",
         "_calls",
         "_delta",
         "_ended",
         "_finish",
         "_finish_besides",
-        "_ids",
         "_index",
         "_last_call",
         "_late",
         "_main",
         "_matched",
-        "_opened",
         "_plain_other",
         "_plain_text",
         "_queue",
@@ -111,10 +96,9 @@ class OpenAIDecoder:
 
     def __init__(self, reading: Reading | None = None) -> None:
         self._reading = reading or Reading()
-        self._queue: deque[WaitingPart] = deque()
+        self._queue: PartQueue[WaitingPart] = PartQueue()
         self._index = -1
-        """The index of the live part, which is open when ``_opened``."""
-        self._opened = False
+        """The index of the live part, where that is open and alone."""
         self._delta: Any = ""
         """The kind of the live part's deltas."""
         self._text_keys: tuple[str, ...] = ()
@@ -131,10 +115,6 @@ class OpenAIDecoder:
         self._calls: dict[Any, WaitingPart] = {}
         """The calls by index, where they have one, and by id."""
         self._last_call: WaitingPart | None = None
-        self._called = 0
-        """The number of calls that were opened."""
-        self._ids: set[str] = set()
-        """The ids of those calls."""
         tags = self._reading.think_tags
         self._tags = ThinkTags(opened=tags == "open") if tags else None
         """Set until the head of the text is over."""
@@ -159,12 +139,12 @@ class OpenAIDecoder:
             text = plain_text(data)
             if text:
                 return [PartDelta(self._index, "text", text)]
-            self._plain_text = self._queue[0].plain = False
+            self._plain_text = self._queue.parts[0].plain = False
         elif self._plain_other:
             text = self._plain_piece(data)
             if text:
                 return [PartDelta(self._index, self._delta, text)]
-            self._plain_other = self._queue[0].plain = False
+            self._plain_other = self._queue.parts[0].plain = False
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._end()
         try:
@@ -198,7 +178,7 @@ class OpenAIDecoder:
                     choice, *others = others
                     self._main = choice.get("index")
         delta = choice.get("delta")
-        if type(delta) is not dict and not self._called and self._index < 0:
+        if type(delta) is not dict and self._queue.index < 0:
             delta = whole_message(choice)
         finish = choice.get("finish_reason")
         if finish and not stop_words.word_of(finish):
@@ -293,9 +273,10 @@ class OpenAIDecoder:
                 self._tail("tags").pieces.append(text)
 
     def _tail(self, kind: str) -> WaitingPart:
-        if not self._queue or self._queue[-1].kind != kind:
-            self._queue.append(WaitingPart(kind))
-        return self._queue[-1]
+        parts = self._queue.parts
+        if parts and parts[-1].kind == kind:
+            return parts[-1]
+        return self._queue.add(WaitingPart(kind))
 
     def _call(self, fragment: JSON) -> None:
         """Queue a piece of a call. Its first id and its first name count."""
@@ -311,7 +292,7 @@ class OpenAIDecoder:
         call = self._continued(index, id, name)
         if call is None or (name and not id and call.whole and text and not text.isspace()):
             call = WaitingPart(kind)
-            self._queue.append(call)
+            self._queue.add(call)
         if index is not None:
             self._calls[index] = call
         if id:
@@ -350,23 +331,12 @@ class OpenAIDecoder:
     def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
         """Emit all events that can be emitted; ``all``: the stream is over and no more pieces
         come."""
-        queue = self._queue
-        while queue:
-            live = queue[0]
-            if not self._opened and not self._open(live, events):
-                if not all:
-                    break
-                queue.popleft()
-                continue
-            self._tell(live, events)
-            if not all and (len(queue) == 1 or not live.complete):
-                break
-            self._stop(live, events)
-            queue.popleft()
+        self._queue.drain(events, all=all)
         self._text_keys = ()
         self._plain_text = self._plain_other = False
-        if self._opened and len(queue) == 1:
-            live = queue[0]
+        live = self._queue.alone
+        if live is not None:
+            self._index = self._queue.index
             self._text_keys, self._delta = _TEXT_KEYS.get(live.kind, ()), live.delta
             if live.plain:
                 self._plain_text = live.kind == "text"
@@ -375,7 +345,7 @@ class OpenAIDecoder:
     def _plain_piece(self, data: bytes) -> str:
         """The next piece of the live reasoning or arguments in a plain chunk, "" for any other
         chunk."""
-        live = self._queue[0]
+        live = self._queue.parts[0]
         if live.scanner is None:
             return plain_reasoning(data)
         piece = plain_call(data)
@@ -389,80 +359,11 @@ class OpenAIDecoder:
         live.scanner.feed(text)
         return text
 
-    def _open(self, part: WaitingPart, events: list[StreamEvent]) -> bool:
-        """Open ``part``; returns False for a call whose name is not known yet."""
-        if part.kind in REASONING:
-            skeleton: Any = ReasoningPart(signature=Signature(origin="text"))
-        elif part.kind == "text":
-            skeleton = TextPart(text="")
-        elif part.kind == "refusal":
-            skeleton = TextPart(text="", refusal=True)
-        elif part.kind == "extra":
-            skeleton = ReasoningPart(signature=extra_signature(part.extra))
-        elif not part.name:
-            return False
-        else:
-            if part.id in self._ids:
-                part.id = ""
-            self._ids.add(part.id)
-            self._tell_extra(part, events)
-            self._called += 1
-            kind: Any = part.kind
-            skeleton = ToolCallPart(id=part.id, name=part.name, kind=kind)
-        self._index += 1
-        self._opened = True
-        events.append(PartStart(self._index, skeleton))
-        return True
-
-    def _tell(self, part: WaitingPart, events: list[StreamEvent], *, last: bool = False) -> None:
-        """Emit the text that has arrived since the last time.
-
-        Blank arguments count as none. ``last``: the part is over, so an empty object that was held
-        back is emitted as well.
-        """
-        if not part.pieces or (part.head != OVER and not last):
-            return
-        text = "".join(part.pieces)
-        if part.head == "":
-            return
-        part.pieces = []
-        part.told = True
-        events.append(PartDelta(self._index, part.delta, text))
-
-    def _stop(self, part: WaitingPart, events: list[StreamEvent]) -> None:
-        self._tell(part, events, last=True)
-        if part.kind == "tags":
-            signature = Signature(origin="text", field=THINK_TAGS)
-            events.append(PartDelta(self._index, "signature", signature))
-        elif part.details is not None:
-            events.append(PartDelta(self._index, "signature", part.details.signature()))
-        elif part.kind == "extra":
-            events.append(PartDelta(self._index, "signature", extra_signature(part.extra)))
-        events.append(PartStop(self._index))
-        part.closed = True
-        self._opened = False
-        if part.kind not in TEXTS:
-            self._tell_extra(part, events, -1)
-
-    def _tell_extra(self, call: WaitingPart, events: list[StreamEvent], number: int = 0) -> None:
-        """Emit what the backend wants back with a call as a part of its own: before the call if it
-        has arrived by then, else after it."""
-        if not call.extra:
-            return
-        signature = extra_signature(call.extra, (call.id, self._called + number))
-        call.extra = {}
-        self._index += 1
-        events += (
-            PartStart(self._index, ReasoningPart(signature=signature)),
-            PartDelta(self._index, "signature", signature),
-            PartStop(self._index),
-        )
-
     def _end(self) -> list[StreamEvent]:
         if not self._started:
             return self._fail(_EMPTY)
         self._finish = self._finish or self._finish_besides
-        if any(map(self._half, self._queue)):
+        if any(map(self._half, self._queue.parts)):
             return self._fail(stream_errors.HALF_CALL)
         events: list[StreamEvent] = []
         if self._tags is not None:
@@ -471,7 +372,7 @@ class OpenAIDecoder:
         self._ended = True
         stop = ending.decode_stop(
             self._finish,
-            calls=self._called > 0,
+            calls=self._queue.called > 0,
             refusal=joined(self._refusal),
             matched=self._matched,
         )
@@ -486,13 +387,11 @@ class OpenAIDecoder:
         An answer whose finish reason says that it was cut off may end so. Arguments that are no
         JSON at all are not truncated.
         """
-        if part.kind in TEXTS or part.whole:
+        if not part.is_call or part.whole:
             return False
         if not self._finish:
             return part.scanner is None or not part.scanner.broken
-        scanner = part.scanner
-        half = scanner is not None and scanner.begun and not scanner.broken
-        return half and stop_words.meaning(self._finish) in ("end", "tool_calls")
+        return part.half and stop_words.meaning(self._finish) in ("end", "tool_calls")
 
     def _fail(self, error: ErrorInfo) -> list[StreamEvent]:
         self._ended = True

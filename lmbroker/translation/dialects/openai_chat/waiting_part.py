@@ -1,11 +1,13 @@
-"""A part of a streamed answer that is being collected (translation.md 4.4, steps 2 to 4)."""
+"""A part of a streamed answer of this dialect that is being collected."""
 
-import re
 from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat import reasoning_details
-from lmbroker.translation.shared.json_scan import ObjectScanner
+from lmbroker.translation.dialects.openai_chat.content import extra_signature
+from lmbroker.translation.shared import waiting_part
+from lmbroker.translation.shared.signature import THINK_TAGS
+from lmbroker.translation.unified.parts import ReasoningPart, Signature, TextPart, ToolCallPart
 
 _DELTAS = {
     "reasoning": "reasoning",
@@ -17,91 +19,52 @@ _DELTAS = {
     "extra": "",
 }
 """Kind of a part -> kind of its deltas."""
-TEXTS = ("reasoning", "tags", "text", "refusal", "extra")
-REASONING = ("reasoning", "tags")
-OVER = "over"
-_BLANK = re.compile(r"[ \t\r\n]*")
 
 
-class WaitingPart:
+class WaitingPart(waiting_part.WaitingPart):
     """One part of a streamed answer while it waits or is sent.
 
     ``kind`` is reasoning, text, refusal, function, custom, tags (reasoning at the head of the text)
-    or extra (what a backend wants back with its text). ``delta`` is the kind of its deltas.
-    ``scanner`` checks the arguments of a function.
+    or extra (what a backend wants back with its text).
     """
 
-    __slots__ = (
-        "closed",
-        "delta",
-        "details",
-        "extra",
-        "head",
-        "id",
-        "kind",
-        "name",
-        "pieces",
-        "plain",
-        "scanner",
-        "told",
-    )
+    __slots__ = ("details", "extra")
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        super().__init__(kind, _DELTAS[kind])
         self.extra: JSON = {}
         """What the backend wants back with its call (or with its text, kind ``extra``)."""
-        self.delta: Any = _DELTAS[kind]
-        self.pieces: list[str] = []
-        self.id = ""
-        self.name = ""
-        self.plain = True
-        """Each chunk since it was alone carried a piece of it and nothing else."""
-        self.told = False
-        self.closed = False
-        self.scanner = ObjectScanner() if kind == "function" else None
-        self.details = reasoning_details.Collected() if kind in REASONING else None
-        self.head = "" if kind == "function" else OVER
-        """The arguments so far, where they may be an empty object before the real one."""
+        reasons = self.delta == "reasoning"
+        self.details = reasoning_details.Collected() if reasons else None
 
-    def take(self, text: str) -> None:
-        """Add a piece of the arguments. An empty object before the real one is left out: gateways
-        in front of Claude make it of the empty input with which its calls begin."""
-        if self.head != OVER:
-            text = self._begin(text)
-        if text:
-            self.pieces.append(text)
-            if self.scanner is not None:
-                self.scanner.feed(text)
+    def skeleton(self) -> waiting_part.Skeleton | None:
+        """None for a call whose name is not known yet."""
+        if self.details is not None:
+            return ReasoningPart(signature=Signature(origin="text"))
+        if self.kind in ("text", "refusal"):
+            return TextPart(text="", refusal=self.kind == "refusal")
+        if self.kind == "extra":
+            return ReasoningPart(signature=extra_signature(self.extra))
+        kind: Any = self.kind
+        return ToolCallPart(id=self.id, name=self.name, kind=kind) if self.name else None
 
-    def _begin(self, text: str) -> str:
-        start = at = 0
-        while at < len(text):
-            blank = _BLANK.match(text, at)
-            at = blank.end() if blank else at
-            char = text[at : at + 1]
-            if (self.head, char) in (("", "{"), ("{", "}")):
-                self.head += char
-                at += 1
-            elif (self.head, char) == ("{}", "{"):
-                self.head, self.pieces, self.scanner = "", [], ObjectScanner()
-                start = at
-            elif char:
-                self.head = OVER
-                break
-        return text[start:]
+    def signature(self) -> Signature | None:
+        """That of reasoning, and of what is brought back with a text."""
+        if self.kind == "tags":
+            return Signature(origin="text", field=THINK_TAGS)
+        if self.details is not None:
+            return self.details.signature()
+        return extra_signature(self.extra) if self.kind == "extra" else None
 
-    @property
-    def running(self) -> bool:
-        """Whether it is a function call whose arguments have begun."""
-        return self.scanner is not None and self.head == OVER
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is a function call whose arguments are a whole object."""
-        return self.scanner is not None and self.scanner.complete
+    def beside(self, number: int) -> Signature | None:
+        """``extra_content`` of the call."""
+        if not self.extra:
+            return None
+        extra, self.extra = self.extra, {}
+        return extra_signature(extra, (self.id, number))
 
     @property
     def complete(self) -> bool:
-        """Whether it may be closed if others wait. The input of a custom tool is free text, which
-        ends only with the stream."""
-        return self.kind in TEXTS or self.whole
+        """The input of a custom tool is free text, which ends only with the stream; a function is
+        complete with its arguments, all else as soon as something else comes."""
+        return not self.is_call or self.whole
