@@ -5,7 +5,7 @@
 # make check   lint and types
 # make bench   how fast it is, beside nginx; bench/README.md tells what BENCH= and BENCH_PYTHONS= take
 # make bench-peers   the same beside other gateways, which it installs in folders of their own
-# make docs    write docs/translation.md anew
+# make docs    write docs/translation.md and the tables of docs/configuration.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 # make test-claude-code   the real Claude Code, through the broker, at backends that refuse things
 # make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
@@ -98,6 +98,7 @@ check: $(VENV)/.check
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/translation_page.py
+	$(BIN)/python docs/configuration_page.py
 
 bench: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
 	$(BIN)/python -m bench $(foreach each,$(BENCH_PYTHONS),--python $(each)) $(BENCH)

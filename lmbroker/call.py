@@ -121,24 +121,28 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """The deadlines of a call, in seconds (reliability.md A6)."""
+    """The deadlines of a call, in seconds (reliability.md A6). The fields' docstrings are their
+    lines in docs/configuration.md."""
 
     connect: Positive = 10.0
-    """From the look-up of the backend's name to the TCP connection."""
+    """Seconds for a connection to a backend, the look-up of its name included."""
     headers: Positive = 600.0
-    """From there to the backend's response headers, TLS and upload included."""
+    """Seconds until the backend's answer begins, TLS and upload included."""
     first_event: Positive = 600.0
-    """To the first event of a stream; a reasoning model may think for minutes before it."""
+    """Seconds until the first event of a stream; reasoning models may think for minutes."""
     idle: Positive = 300.0
-    """Between two bytes of an answer."""
+    """Seconds without a byte in an answer."""
     total: Positive = 3600.0
-    """For a whole answer."""
+    """Seconds for a whole answer."""
     after_stop: Positive = 2.0
-    """For the end of a stream that has given its stop reason."""
+    """Seconds that a stream may stay open once it has said why it stopped. Then it ends for the
+    client as a whole answer, and the backend's connection is closed; comments do not count."""
     commit: Positive = 10.0
-    """Until the client of a stream gets the response headers, though the answer has not begun."""
+    """Seconds after which the client of a stream gets its headers although its answer has not
+    begun, and [keep-alive pings](operations.md#while-a-stream-waits) from then on. The first
+    target's count."""
     ping: Positive = 10.0
-    """Between two keep-alive pings while the client gets nothing else."""
+    """Seconds without a byte after which the client of a stream gets a keep-alive ping."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

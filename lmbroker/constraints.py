@@ -16,5 +16,13 @@ CountOrNone = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 """A number above 0: seconds, or a share."""
 
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+"""A string that is not empty."""
+
 RegularExpression = Annotated[str, msgspec.Meta(extra={"check": "regular expression"})]
 """A string that ``re`` can compile."""
+
+
+def without(words: str) -> msgspec.Meta:
+    """Marks a field with what holds where it is missing, for docs/configuration.md."""
+    return msgspec.Meta(extra={"without": words})

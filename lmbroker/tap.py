@@ -13,8 +13,9 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from lmbroker import __version__
-from lmbroker.config.config import MOST_WORKERS, Config, ConfigError
+from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.file import Source, load_source
+from lmbroker.config.settings import MOST_WORKERS
 from lmbroker.daemon.reactor import install, time_by_monotonic_clock
 from lmbroker.daemon.workers.log import Lines, SharedFile
 from lmbroker.observers.json_log import JSONLog

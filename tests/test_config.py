@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,8 +13,6 @@ from lmbroker.config import file, models
 from lmbroker.config.config import ConfigError, parse
 from lmbroker.config.file import load
 from lmbroker.config.table import Table
-from lmbroker.limits import Limits
-from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import digest_of, hash_of
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
@@ -817,24 +814,6 @@ def test_mistakes_of_timeouts(table, problem):
 # The documentation.
 
 
-@pytest.mark.parametrize(
-    ("table", "bounds"),
-    [
-        ("timeouts", Timeouts()),
-        ("limits", Limits()),
-        ("retries", Retries()),
-        ("breaker", BreakerRules()),
-    ],
-)
-def test_the_documentation_tells_the_defaults_of_bounds(table, bounds):
-    rows = re.findall(rf"(?m)^\| `{table}\.(\w+)` \| (?:number|integer) \| `([^`]+)` \|", DOCS)
-    defaults = msgspec.structs.asdict(bounds)
-    for name in ("body_by_path", "unsafe", "fallback_on"):
-        defaults.pop(name, None)
-    defaults = {name: value for name, value in defaults.items() if value is not None}
-    assert {name: float(value) for name, value in rows} == defaults
-
-
 EVERY_KIND = """
 [[keys]]
 name = "n"
@@ -882,24 +861,6 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     assert set(named) == asked - tables
     fields = {name for name in named if name.startswith("models[].profile.")}
     assert fields == {f"models[].profile.{name}" for name in Profile.__struct_fields__}
-
-
-def test_the_documentation_tells_the_defaults_of_profiles():
-    rows = dict(re.findall(r"(?m)^\| `models\[\]\.profile\.(\w+)` \| [a-z ]+ \| ([^|]+) \|", DOCS))
-    for name, told in rows.items():
-        native, _, compatible = told.partition(" / ")
-        for dialect, words in (("anthropic", native), ("openai", compatible or native)):
-            value = getattr(profile(dialect, "house-model"), name)
-            if value is None:
-                assert words in ("unknown", "none"), name
-            else:
-                assert words.strip("`") == _inline_default(value), name
-
-
-def _inline_default(value):
-    if isinstance(value, tuple):
-        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
 def test_every_example_of_the_documentation_loads():

@@ -86,6 +86,7 @@ ELSEWHERE = {
         "backends.turn_end": "test_reactor",
         "call": "test_loopback",
         "config.fields": "test_config",
+        "config.settings": "test_config test_configuration_page",
         "constraints": "test_config",
         "limits": "test_config test_body_bounds",
         "translation.dialects.base": "test_laws",

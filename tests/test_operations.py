@@ -32,7 +32,8 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
-from lmbroker.config.config import DRAIN, LOG_LEVELS, Config, parse
+from lmbroker.config.config import Config, parse
+from lmbroker.config.settings import DRAIN, Severity
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
 from lmbroker.limits import Limits
 from lmbroker.observers.access_log import AccessLog, access_fields
@@ -267,7 +268,7 @@ def test_an_observer_that_fails_takes_nothing_from_the_others(nothing_fails_unhe
 def test_the_page_names_every_outcome_and_level():
     assert {quoted(row[0])[0] for row in rows("`outcome`")} == set(get_args(Outcome))
     levels = re.search(r"`level` \((.*?)\)", PAGE)
-    assert set(quoted(levels[1])) == set(LOG_LEVELS) - {"warn"}
+    assert set(quoted(levels[1])) == set(get_args(Severity)) - {"warn"}
 
 
 def test_the_access_line_is_bounded_whatever_names_a_client_makes_up():

@@ -13,7 +13,7 @@ from ports import free_port
 from running import PRACTICE_CONFIG, Daemon
 
 from lmbroker.call import Timeouts
-from lmbroker.config.config import DRAIN, MOST_WORKERS
+from lmbroker.config.settings import DRAIN, MOST_WORKERS
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
 from lmbroker.daemon.workers import parent, worker_handle
 from lmbroker.limits import Limits

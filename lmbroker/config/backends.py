@@ -11,17 +11,16 @@ import msgspec
 from lmbroker.call import Backend, Proxy, Timeouts
 from lmbroker.config.client_certificate import Unusable, read_client_certificate
 from lmbroker.config.endpoints import backend_name, parse_proxy, parse_url, sends_in_clear
-from lmbroker.config.fields import read_fields
+from lmbroker.config.fields import read_fields, read_settings
+from lmbroker.config.settings import Access, BackendTable
 from lmbroker.config.table import Table, describe
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret, Secret
-from lmbroker.translation.dialects.catalog import ADAPTERS
 
 CLIENT = "client"
 """In the place of a key: each client's own."""
-MANY = 1_000_000
-DAY = 86400
-"""Seconds."""
+PLACE = ("url", "root")
+"""The keys of a backend's address, of which it has one."""
 
 ReadFile = Callable[[str], str]
 
@@ -175,7 +174,8 @@ class Backends:
     def read(self, root: Table) -> None:
         """The ``[[backends]]`` tables."""
         for table in root.tables("backends") if root.has("backends") else ():
-            name = table.text("name", required=True)
+            settings = read_settings(table, BackendTable, PLACE)
+            name = settings.name
             if name and _NAME.fullmatch(name) is None:
                 table.report(
                     "name",
@@ -184,24 +184,23 @@ class Backends:
                 )
             elif name in self.named:
                 table.report("name", f"found {describe(name)}, which another backend has already")
-            dialect: Any = table.text("type", required=True, choices=tuple(ADAPTERS))
-            placed = self._placed(table, dialect, name)
+            placed = self._placed(table, settings, settings.type, name)
             table.done()
             if placed is not None and name:
                 self.named[name] = placed
 
-    def inline(self, table: Table, dialect: Any) -> Placed | None:
-        """The backend of a model's own ``target``; the caller asks ``table`` whether it is done."""
-        return self._placed(table, dialect, "")
+    def inline(self, table: Table, settings: Access, dialect: str) -> Placed | None:
+        """The backend of a model's own ``target``; the caller says when ``table`` is done."""
+        return self._placed(table, settings, dialect, "")
 
-    def _placed(self, table: Table, dialect: Any, name: str) -> Placed | None:
+    def _placed(self, table: Table, settings: Access, dialect: str, name: str) -> Placed | None:
         exact = table.any("root") is not None
         if exact and table.any("url") is not None:
             table.report("root", "cannot stand beside url: use the one or the other")
         place = "root" if exact else "url"
         url = table.text(place, required=True)
-        references = self._references(table)
-        fields = self._fields(table)
+        references = self._references(table, settings)
+        fields = self._fields(table, settings)
         timeouts = read_fields(table.table("timeouts"), Timeouts)
         if url:
             url, problem = parse_url(url, exact=exact)
@@ -251,42 +250,39 @@ class Backends:
             self._inline[identity] = placed
         return placed
 
-    def _references(self, table: Table) -> list[tuple[str, str]]:
+    def _references(self, table: Table, settings: Access) -> list[tuple[str, str]]:
         """(key of the table, reference) of every credential."""
-        one = table.text("api_key", secret=True)
-        several = table.texts("api_keys", secret=True) or []
+        one, several = settings.api_key, settings.api_keys or ()
         if one and several:
             table.report("api_keys", "cannot stand beside api_key: use the one or the other")
         if one:
             return [("api_key", one)]
         return [(f"api_keys[{number}]", each) for number, each in enumerate(several)]
 
-    def _fields(self, table: Table) -> dict[str, Any]:
-        ca_file = table.text("ca")
+    def _fields(self, table: Table, settings: Access) -> dict[str, Any]:
+        ca_file = settings.ca
         ca = self._secrets.file(table, "ca", ca_file) if ca_file else ""
         if ca and "-----BEGIN CERTIFICATE-----" not in ca:
             table.report("ca", f"the file {ca_file!r} holds no certificate")
         return {
             "ca": ca,
-            **self._client_certificate(table),
-            "proxy": self._proxy(table),
-            "max_in_flight": table.integer("max_in_flight", 0, least=1, most=MANY) or None,
-            "queue": table.integer("queue", 100, least=0, most=MANY),
-            "queue_timeout": table.number("queue_timeout", 30, least=0, most=DAY),
-            "keepalive": table.boolean("keepalive", True),
-            "omit_attribution": table.boolean("omit_attribution", False),
-            "check_interval": table.number("check_interval", 0, least=1, most=DAY) or None,
+            **self._client_certificate(table, settings),
+            "proxy": self._proxy(table, settings.proxy),
+            "max_in_flight": settings.max_in_flight,
+            "queue": settings.queue,
+            "queue_timeout": settings.queue_timeout,
+            "keepalive": settings.keepalive,
+            "omit_attribution": settings.omit_attribution,
+            "check_interval": settings.check_interval,
             "headers": self._headers(table.table("headers")),
             "query": _query(table.table("query")),
-            "key_header": _key_header(table),
-            "passthrough_errors": table.text(
-                "passthrough_errors", "known-words", choices=("known-words", "as-is")
-            ),
+            "key_header": _key_header(table, settings.api_key_header),
+            "passthrough_errors": settings.passthrough_errors,
         }
 
-    def _client_certificate(self, table: Table) -> dict[str, Any]:
+    def _client_certificate(self, table: Table, settings: Access) -> dict[str, Any]:
         """Our certificate for the backend and its key, as PEM. The key may stand with it."""
-        cert_file, key_file = table.text("client_cert"), table.text("client_key")
+        cert_file, key_file = settings.client_cert, settings.client_key
         if key_file and not cert_file:
             table.report("client_key", "needs client_cert, the certificate that it belongs to")
         if not cert_file:
@@ -303,8 +299,7 @@ class Backends:
         shown = "\n".join(_CERTIFICATE.findall(certificates))
         return {"client_cert": shown, "client_key": Secret(key)}
 
-    def _proxy(self, table: Table) -> Proxy | None:
-        written = table.text("proxy", secret=True)
+    def _proxy(self, table: Table, written: str | None) -> Proxy | None:
         if not written:
             return None
         scheme, separator, rest = written.partition("://")
@@ -348,9 +343,9 @@ def _query(table: Table) -> str:
     return urlencode(pairs, quote_via=quote)
 
 
-def _key_header(table: Table) -> str:
+def _key_header(table: Table, written: str | None) -> str:
     """The header that carries the key, in lower case; "" for the usual one."""
-    name = table.text("api_key_header").lower()
+    name = (written or "").lower()
     if name and (_HEADER.fullmatch(name) is None or (name in _OURS and name not in _KEY_HEADERS)):
         table.report("api_key_header", "expected the name of a header that may carry a key")
         return ""

@@ -6,12 +6,12 @@ Pure: the environment and the files that secrets come from are arguments.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import msgspec
 
 from lmbroker.call import Timeouts
-from lmbroker.config.backends import DAY, Backends, ReadFile, Secrets
+from lmbroker.config.backends import Backends, ReadFile, Secrets
 from lmbroker.config.endpoints import (
     ANY_ORIGIN,
     CERTIFICATES,
@@ -24,8 +24,9 @@ from lmbroker.config.endpoints import (
     origin_problem,
     parse_endpoint,
 )
-from lmbroker.config.fields import read_struct
+from lmbroker.config.fields import read_settings, read_struct
 from lmbroker.config.models import NOT_IN_RETRIES, Models
+from lmbroker.config.settings import DRAIN, Engine, File, KeyTable, ServerTable
 from lmbroker.config.table import NotTOML, Table, describe, read_toml
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact
@@ -36,21 +37,11 @@ from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import client_paths
 
-DRAIN = 30.0
-"""Seconds."""
-
-MOST_WORKERS = 64
-
-Engine = Literal["lean", "stock"]
-"""Our own HTTP layers, or Twisted's."""
-
 TIB = 1 << 40
 """Bytes."""
 
 _PATH = re.compile(r"/[a-z0-9_/]{0,60}")
 """Paths that may be shown: what stands where one belongs may be a key."""
-
-LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
 
 
 class ConfigError(Exception):
@@ -123,7 +114,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     secrets = Secrets(environ, read_file)
     if warning:
         secrets.warnings.append(warning)
-    log_level = root.text("log_level", "info", choices=LOG_LEVELS)
+    settings = read_settings(root, File)
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))
     timeouts = read_struct(root.table("timeouts"), Timeouts)
@@ -134,7 +125,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     backends.read(root)
     request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
     aliases = Models(backends, timeouts, retries, request_limits).read(root)
-    default = root.text("default")
+    default = settings.default or ""
     if default and default not in aliases:
         root.report("default", f"found {describe(default)}, which no model has as its alias")
     root.done()
@@ -142,7 +133,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         raise ConfigError(tuple(f"{name}: {_shown(problem)}" for problem in problems))
     secrets.warnings += _proxies_unused(environ, aliases)
     return Config(
-        log_level=log_level,
+        log_level=settings.log_level,
         server=server,
         aliases=aliases,
         keys=keys,
@@ -185,20 +176,20 @@ def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
     to itself."""
     found: dict[str, Key] = {}
     for table in root.tables("keys") if root.has("keys") else ():
-        name = table.text("name", required=True)
-        digest = _digest(table, secrets)
-        models = table.texts("models")
+        settings = read_settings(table, KeyTable)
+        name = settings.name
+        digest = _digest(table, settings, secrets)
         table.done()
         if name in found:
             table.report("name", f"found {describe(name)}, which another key has already")
         if name and digest is not None:
-            found[name] = Key(name=name, digest=digest, models=tuple(models or ()))
+            found[name] = Key(name=name, digest=digest, models=settings.models or ())
     return tuple(found.values())
 
 
-def _digest(table: Table, secrets: Secrets) -> bytes | None:
+def _digest(table: Table, settings: KeyTable, secrets: Secrets) -> bytes | None:
     """The hash of a key, given as ``hash`` or made of the key that ``key`` refers to."""
-    written, reference = table.text("hash"), table.text("key", secret=True)
+    written, reference = settings.hash or "", settings.key or ""
     if bool(written) == bool(reference):
         table.report("hash", "expected either hash or key, and one of them")
         return None
@@ -228,9 +219,8 @@ def _limits(table: Table) -> Limits:
 
 
 def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
-    host = table.text("host", "127.0.0.1")
-    port = table.integer("port", 8080, least=1, most=65535)
-    listen = table.texts("listen")
+    settings = read_settings(table, ServerTable)
+    host, listen = settings.host, settings.listen
     if listen is not None and (table.has("host") or table.has("port")):
         table.report("listen", "cannot stand beside host or port: use the one or the other")
     problem = host_problem(host)
@@ -238,12 +228,12 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     if problem:
         table.report("host", f"found {describe(host)}, {problem}")
     elif listen is None:
-        listen = [listen_on(host, port)]
+        listen = (listen_on(host, settings.port),)
         public = _public(table, secrets, {"host": listen[0]})
     else:
         names = [f"listen[{number}]" for number in range(len(listen))]
         public = _public(table, secrets, dict(zip(names, listen, strict=True)))
-    metrics = table.texts("metrics_listen") or []
+    metrics = settings.metrics_listen or ()
     names = [f"metrics_listen[{number}]" for number in range(len(metrics))]
     aside = dict(zip(names, metrics, strict=True))
     for name, reach in _public(table, secrets, aside).items():
@@ -251,12 +241,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
     for name, endpoint in aside.items():
         if endpoint in (listen or ()):
             table.report(name, "clients are served there already")
-    opened = table.boolean("open", False)
-    drain = table.number("drain_timeout", DRAIN, least=0, most=DAY)
-    delay = table.number("drain_delay", 0, least=0, most=DAY)
-    engine: Any = table.text("engine", "lean", choices=get_args(Engine))
-    workers = table.integer("workers", 1, least=1, most=MOST_WORKERS)
-    origins = table.texts("cors_origins") or []
+    origins = settings.cors_origins or ()
     for number, origin in enumerate(origins):
         problem = origin_problem(origin)
         if problem:
@@ -268,20 +253,20 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         )
     for name, reach in public.items() if not keyed else ():
         problem = f"{reach}, and no client needs a key"
-        if opened:
+        if settings.open:
             secrets.warnings.append(f"{table.path(name)}: {problem}")
         else:
             table.report(name, f"{problem}: add [[keys]], or open = true to [server]")
     table.done()
     return Server(
-        listen=tuple(listen or ()),
-        metrics_listen=tuple(metrics),
-        open=opened,
-        drain_timeout=drain,
-        drain_delay=delay,
-        engine=engine,
-        workers=workers,
-        cors_origins=tuple(origins),
+        listen=listen or (),
+        metrics_listen=metrics,
+        open=settings.open,
+        drain_timeout=settings.drain_timeout,
+        drain_delay=settings.drain_delay,
+        engine=settings.engine,
+        workers=settings.workers,
+        cors_origins=origins,
     )
 
 

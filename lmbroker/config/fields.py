@@ -4,7 +4,7 @@ The type of a field and its ``msgspec.Meta`` say what is allowed.
 """
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -14,6 +14,9 @@ from msgspec import inspect
 from lmbroker.config.table import Table, describe, expected, one_of
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+_BESIDE = (inspect.NoneType, inspect.LiteralType)
+"""The types that may stand beside the one that a key usually has."""
 
 _fields = cache(msgspec.structs.fields)
 _type = cache(inspect.type_info)
@@ -46,13 +49,59 @@ def read_struct(table: Table, struct: type[S], without: Container[str] = ()) -> 
     return msgspec.structs.replace(struct(), **read_fields(table, struct, without))
 
 
+def read_settings(table: Table, struct: type[S], without: Container[str] = ()) -> S:
+    """The keys of ``struct`` as ``table`` sets them, but for those of ``without``.
+
+    A key with a mistake has its default, a required one is "" then. The caller reads the tables
+    below this one, and says when ``table`` is done.
+    """
+    fields = [field for field in _fields(struct) if field.name not in without]
+    return struct(**{field.name: _setting(table, field) for field in fields})
+
+
+def _setting(table: Table, field: msgspec.structs.FieldInfo) -> Any:
+    """The value of one key; its default where it is missing or has a mistake."""
+    info, extra = plain_type(field.type)
+    key, default = field.name, field.default
+    secret, words = "secret" in extra, extra.get("words") or words_of(field.type)
+    match info:
+        case inspect.BoolType():
+            return table.boolean(key, default)
+        case inspect.IntType(ge=int(least), le=int(most)):
+            return table.integer(key, default, least=least, most=most)
+        case inspect.FloatType(ge=float() | int() as least, le=float() | int() as most):
+            return table.number(key, default, least=least, most=most)
+        case inspect.VarTupleType():
+            if False in words and table.any(key) is False:
+                return False
+            items = table.texts(key, secret=secret)
+            return default if items is None else tuple(items)
+    if field.required:
+        return table.text(key, required=True, choices=words, secret=secret)
+    return table.text(key, default, choices=words, secret=secret)
+
+
+def plain_type(annotation: Any) -> tuple[inspect.Type, Mapping[str, Any]]:
+    """The type in an annotation, without None, the words beside it and its ``Meta``, and the
+    ``extra`` of the latter."""
+    info = _type(annotation)
+    extra: dict[str, Any] = {}
+    while isinstance(info, inspect.Metadata | inspect.UnionType):
+        if isinstance(info, inspect.Metadata):
+            extra |= info.extra or {}
+            info = info.type
+        else:
+            info = min(info.types, key=lambda each: isinstance(each, _BESIDE))
+    return info, extra
+
+
 def _problem(value: Any, annotation: Any) -> str:
     """What is wrong with a value for a field of the type ``annotation``, "" where nothing is."""
     info = _type(annotation)
     try:
         msgspec.convert(value, annotation)
     except msgspec.ValidationError:
-        return _mismatch(value, info, _words(annotation))
+        return _mismatch(value, info, words_of(annotation))
     if isinstance(info, inspect.Metadata) and info.extra == {"check": "regular expression"}:
         try:
             re.compile(value)
@@ -67,6 +116,8 @@ def _mismatch(value: Any, info: inspect.Type, words: Sequence[str]) -> str:
         kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
         if len(kinds) == 1:
             return _mismatch(value, kinds[0], words)
+    if isinstance(info, inspect.Metadata):
+        return _mismatch(value, info.type, words)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(info, inspect.IntType) and whole:
         return expected(describe(value), f"{info.ge} or more")
@@ -103,8 +154,8 @@ def _kind(info: inspect.Type, words: Sequence[str]) -> str:
     return "a string"
 
 
-def _words(annotation: Any) -> tuple[str, ...]:
+def words_of(annotation: Any) -> tuple[str, ...]:
     """The words of the Literal in an annotation, in their order there; ``msgspec`` sorts them."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return next(filter(None, map(_words, get_args(annotation))), ())
+    return next(filter(None, map(words_of, get_args(annotation))), ())

@@ -1,21 +1,21 @@
 """The models of the configuration file: aliases, where they lead, and by which rules."""
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from lmbroker.call import Target, Timeouts
-from lmbroker.config.backends import MANY, Backends, Placed
-from lmbroker.config.fields import read_fields
+from lmbroker.call import Mode, Target, Timeouts
+from lmbroker.config.backends import PLACE, Backends, Placed
+from lmbroker.config.fields import read_fields, read_settings
+from lmbroker.config.settings import ModelTable, NamedTargetTable, TargetTable
 from lmbroker.config.table import Table, describe
 from lmbroker.routing.aliases import Route
-from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
 
-MODES = ("default", "strict", "lenient")
+MODES = get_args(Mode)
 
 NAME_LENGTH = 256
 """Longest alias or model name, in characters: what a client may ask for (``envelope``)."""
@@ -53,14 +53,12 @@ class Models:
         return {route.name: route for route in routes if route is not None}
 
     def _model(self, table: Table) -> Route | None:
-        name = self._alias(table)
-        mode: Any = table.text("mode", "default", choices=MODES)
+        settings = read_settings(table, ModelTable, ("type",))
+        name = self._alias(table, settings.alias)
         profile = read_fields(table.table("profile"), Profile)
         timeouts = read_fields(table.table("timeouts"), Timeouts)
-        expose_limits = table.boolean("expose_limits", False)
-        strategy: Any = table.text("strategy", "ordered", choices=get_args(Strategy))
-        sticky = self._sticky(table)
-        retries = self._rules(table)
+        sticky = self._sticky(table, settings.sticky)
+        retries = self._rules(table, settings)
         request_limits = msgspec.structs.replace(
             self._request_limits, **read_fields(table.table("limits"), RequestLimits)
         )
@@ -83,17 +81,17 @@ class Models:
             targets=tuple(targets),
             weights=tuple(weight for _, _, weight, _ in read) if several else (),
             keys={placed.backend.name: placed.keyed for placed, *_ in read if placed.keyed},
-            mode=mode,
+            mode=settings.mode,
             profile=profile,
-            expose_limits=expose_limits,
-            strategy=strategy,
+            expose_limits=settings.expose_limits,
+            strategy=settings.strategy,
             sticky=sticky,
             retries=retries,
             request_limits=None if request_limits == RequestLimits() else request_limits,
         )
 
-    def _alias(self, table: Table) -> str:
-        name = _name(table, "alias", required=True)
+    def _alias(self, table: Table, written: str) -> str:
+        name = _name(table, "alias", written)
         used = self._alias_paths.setdefault(name, table.path("alias"))
         if name and used != table.path("alias"):
             table.report("alias", f"found {describe(name)}, which is {used} already")
@@ -103,11 +101,12 @@ class Models:
 
     def _single(self, table: Table, alias: str) -> list[_Read]:
         """The one target of a model that names its backend itself."""
-        dialect: Any = table.text("type", required=True, choices=tuple(ADAPTERS))
+        dialect = table.text("type", required=True, choices=tuple(ADAPTERS))
         held = table.table("target", required=True)
-        model = _name(held, "model", alias)
+        settings = read_settings(held, TargetTable, PLACE)
+        model = _name(held, "model", settings.model or alias)
         profile = read_fields(held.table("profile"), Profile)
-        placed = self._backends.inline(held, dialect)
+        placed = self._backends.inline(held, settings, dialect)
         held.done()
         return [(placed, model, 1.0, profile)] if placed is not None and model else []
 
@@ -120,9 +119,9 @@ class Models:
             table.any("type")
         found = []
         for target in table.tables("targets"):
-            name = target.text("backend", required=True)
-            model = _name(target, "model", alias)
-            weight = target.number("weight", 1, least=0, most=MANY)
+            settings = read_settings(target, NamedTargetTable)
+            name = settings.backend
+            model = _name(target, "model", settings.model or alias)
             profile = read_fields(target.table("profile"), Profile)
             target.done()
             placed = self._backends.named.get(name)
@@ -132,37 +131,35 @@ class Models:
                     "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
                 )
             if placed is not None and model:
-                found.append((placed, model, weight, profile))
+                found.append((placed, model, settings.weight, profile))
         return found
 
-    def _sticky(self, table: Table) -> tuple[str, ...] | None:
-        if table.any("sticky") is False:
+    def _sticky(
+        self, table: Table, places: tuple[str, ...] | Literal[False] | None
+    ) -> tuple[str, ...] | None:
+        if places is False:
             return ()
-        places = table.texts("sticky")
-        if places is None:
-            return None
-        for number, place in enumerate(places):
+        for number, place in enumerate(places or ()):
             kind, colon, name = place.partition(":")
             if kind + colon not in _STICKY or bool(colon) != bool(name):
                 table.report(
                     f"sticky[{number}]",
                     f'found {describe(place)}, expected "caller", "header:NAME" or "body:NAME"',
                 )
-        return tuple(places)
+        return places
 
-    def _rules(self, table: Table) -> Retries:
+    def _rules(self, table: Table, settings: ModelTable) -> Retries:
         own = read_fields(table.table("retries"), Retries, NOT_IN_RETRIES)
         return msgspec.structs.replace(
             self._retries,
             **own,
-            unsafe=table.boolean("retry_unsafe", False),
-            fallback_on=frozenset(table.texts("fallback_on") or ()),
+            unsafe=settings.retry_unsafe,
+            fallback_on=frozenset(settings.fallback_on or ()),
         )
 
 
-def _name(table: Table, key: str, default: str = "", *, required: bool = False) -> str:
-    """A model's name that can stand in a request and in a header."""
-    name = table.text(key, default, required=required)
+def _name(table: Table, key: str, name: str) -> str:
+    """``name``, the value of ``key``; a problem where it cannot stand in a request and a header."""
     if len(name) > NAME_LENGTH or not name.isprintable():
         table.report(
             key,

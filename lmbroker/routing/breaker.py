@@ -43,20 +43,24 @@ _SLICES = 10
 
 
 class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens and for how many seconds.
-
-    It opens after ``failures`` in a row, or when at least ``rate`` of the last ``window``
-    seconds' attempts failed and there were ``least`` or more. It stays open for ``open``; after a
-    failure that lasts (a refused credential, an empty account, a wrong certificate) for
-    ``open_lasting``.
-    """
+    """When a breaker opens, and for how many seconds. The fields' docstrings are their lines in
+    docs/configuration.md."""
 
     failures: Count = 5
+    """Failures in a row after which a target gets no calls for a while (its breaker opens)."""
     rate: Positive = 0.5
+    """The part of a target's attempts in `breaker.window` that must fail for its breaker to open,
+    where there were `breaker.least` of them or more."""
     least: Count = 20
+    """Attempts in `breaker.window` below which `breaker.rate` does not count."""
     window: Positive = 60.0
+    """Seconds over which `breaker.rate` and `breaker.least` are counted."""
     open: Positive = 15.0
+    """Seconds after a breaker has opened until one call goes to the target to see whether it is
+    well again."""
     open_lasting: Positive = 300.0
+    """The seconds of `breaker.open` after a failure that somebody must mend: a refused credential,
+    an empty account, a certificate."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

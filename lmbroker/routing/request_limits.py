@@ -5,11 +5,13 @@ request that names no limit has the model's own. A value that could be read in t
 refused, so that what we compare is what the backend sees.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from lmbroker import envelope
 from lmbroker.call import Call
-from lmbroker.constraints import Count
+from lmbroker.constraints import Count, without
 from lmbroker.errors import Refused
 
 _NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "n": "n"}
@@ -20,8 +22,10 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The most of each that a call may ask for; None: whatever it likes. ``max_tokens`` also
     holds for ``max_completion_tokens``."""
 
-    max_tokens: Count | None = None
-    n: Count | None = None
+    max_tokens: Annotated[Count, without("`limits.max_tokens`")] | None = None
+    """Most tokens that a call of this model may ask for."""
+    n: Annotated[Count, without("`limits.n`")] | None = None
+    """Most answers that a call of this model may ask for at once."""
 
     def check(self, call: Call) -> None:
         """Raises Refused where ``call`` asks for more, or for no number, or twice.

@@ -67,26 +67,30 @@ Blame = Literal["target", "key", "call", "nobody"]
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, how long and for what a call may be tried again; times in seconds.
-
-    Per call: ``attempts`` in all, none begun later than ``seconds`` after the first;
-    ``same_target`` is how often one target may be tried again, after a pause that begins with at
-    most ``first_pause``, doubles, and is never above ``longest_pause``, which bounds what is
-    waited for ``retry-after`` too. Per alias: second tries are at most ``share`` of its calls
-    plus ``floor`` per minute. ``unsafe``: a call may be made twice when its connection died
-    before the answer began. ``fallback_on``: kinds, codes or HTTP statuses of errors (as text)
-    for which another target is tried as well.
-    """
+    """How often, how long and for what a call may be tried again. The fields' docstrings are their
+    lines in docs/configuration.md."""
 
     attempts: Count = 3
+    """Attempts of one call, the first included."""
     seconds: Positive = 30.0
+    """Seconds after a call came in, after which no further attempt begins."""
     same_target: CountOrNone = 0
+    """How often a call may try the same target again."""
     first_pause: Positive = 0.5
+    """Seconds of the longest pause before a target is tried again for the first time; each further
+    pause may be twice as long."""
     longest_pause: Positive = 10.0
+    """Seconds of the longest pause before a target is tried again. A backend that asks for more
+    with `retry-after` is not tried again in this call."""
     share: Positive = 0.1
+    """How many further attempts all calls of an alias may make together, as a part of these calls:
+    one in ten."""
     floor: Count = 60
+    """Further attempts per minute that an alias may make besides those of `retries.share`."""
     unsafe: bool = False
+    """A call may be made twice where its connection died before the answer began."""
     fallback_on: frozenset[str] = frozenset()
+    """Kinds, codes or HTTP statuses (as text) of errors for which another target is tried too."""
 
 
 def blame(error: AttemptFailed) -> Blame:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource
 
-from lmbroker.config.config import Engine
+from lmbroker.config.settings import Engine
 from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
 from lmbroker.server.descriptors import NONE_LEFT, Shortage

@@ -8,11 +8,11 @@ capability away: a backend refuses what it does not take, and the broker learns 
 """
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmbroker.constraints import Count, CountOrNone, RegularExpression
+from lmbroker.constraints import Count, CountOrNone, RegularExpression, without
 from lmbroker.translation.unified.request import Effort
 
 Family = tuple[str, dict[str, Any]]
@@ -28,126 +28,159 @@ ThinkingType = Literal["adaptive", "enabled", "disabled", "between_tools"]
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The capabilities of one model at one backend. ``ProfileTable.unknown`` holds those of a model
-    of which nothing is known."""
+    of which nothing is known. The fields' docstrings are their lines in docs/configuration.md."""
 
     max_output: Count | None = None
-    """Most tokens of an answer; None where that is not known."""
+    """Most tokens of one answer; more is cut down to it."""
     context: Count | None = None
-    """Tokens of prompt and answer together; None where that is not known."""
+    """Tokens of the context window."""
     thinking_types: tuple[ThinkingType, ...] = ("adaptive",)
-    """The values of ``thinking.type`` that the model takes; none for a model that cannot reason."""
+    """Ways of thinking that an Anthropic model takes: `adaptive`, `enabled`, `disabled`,
+    `between_tools`."""
     thinking_default: Literal["off", "on", "always"] = "off"
-    """Whether the model reasons when it is not asked: never, unless told not to, or always."""
+    """Whether the model reasons unasked: `off`, `on`, or `always`, where it cannot be turned
+    off."""
     effort: tuple[Effort, ...] = ("low", "medium", "high")
-    """The levels of effort that the model takes."""
+    """Levels of effort that the model takes: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`,
+    `max`."""
     default_effort: Effort | None = None
-    """The effort of a request that names none."""
-    disabled_max_effort: Effort | None = None
-    """The highest effort that is taken while reasoning is off; None: any."""
+    """The level where none is asked for."""
+    disabled_max_effort: Annotated[Effort, without("any")] | None = None
+    """The highest level at which thinking may be disabled."""
     reasoning_control: Literal[
         "effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter", "none"
     ] = "effort"
-    """The fields in which the model is told how much to reason."""
+    """How an OpenAI-compatible backend is made to reason: `effort` (`reasoning_effort`), `deepseek`
+    (`thinking`), `template_kwargs` (`chat_template_kwargs`), `enable_thinking`, `openrouter`
+    (`reasoning`), `none`."""
+    never_think: bool = False
+    """The model is told not to reason, whatever the client asks for."""
     reasoning_off: tuple[
         Literal["effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter"], ...
     ] = ()
-    """The ways in which the model is told not to reason, where ``reasoning_control`` is not the one
-    for that, or where nobody knows which of them is obeyed."""
+    """The ways in which the model is told not to reason, of those of `reasoning_control`; an empty
+    list means the way of `reasoning_control` itself. Where `reasoning_control` is set, the list is
+    empty unless it is set, too."""
     template_switches: tuple[str, ...] = ("enable_thinking",)
-    """What the chat template calls its switch for reasoning."""
+    """What the chat template calls its switch for reasoning, for `template_kwargs`. Where
+    `reasoning_control` is set, it is the first one alone unless it is set, too."""
     reasoning_replay: Literal[
         "origin", "reasoning_content", "reasoning", "reasoning_details", "thinking", "none"
     ] = "none"
-    """The field in which past reasoning goes back; ``origin``: the one that it came in. Where the
-    dialect has blocks, it says what is done with reasoning that nobody signed: ``origin`` sends
-    back what came unsigned from such a backend, ``thinking`` all."""
+    """The field in which earlier reasoning goes back to an OpenAI-compatible backend: `origin` (the
+    one in which the backend sent it), `reasoning_content`, `reasoning`, `reasoning_details`,
+    `none`. At an Anthropic-compatible backend it says what becomes of reasoning that nobody signed:
+    `origin` sends back what came unsigned from such a backend (the default), `thinking` sends all,
+    `none` sends none (Claude models)."""
     replay_required: bool = False
-    """The backend refuses earlier turns without their reasoning."""
-    replay_signed: bool = True
-    """Signed reasoning of earlier turns is sent back."""
-    sampling: Literal["full", "no_thinking", "none"] = "full"
-    """Which sampling parameters the model takes: all, all while it does not reason, or none."""
-    temp_xor_top_p: bool = False
-    """Only one of ``temperature`` and ``top_p`` may be set."""
-    forced_tools: bool = True
-    """The model can be made to call a tool."""
-    forced_tools_fallback: Literal["instruct", "refuse"] = "instruct"
-    """What a forced tool becomes elsewhere: an instruction, or a refusal."""
-    prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "native"
-    """How the model is told to continue an answer that the client began."""
-    mid_system: bool = False
-    """Instructions may stand inside the conversation."""
-    system_first_only: bool = False
-    """There may be one system message only, at the start."""
-    system_role: Literal["system", "developer", "user"] = "system"
-    """The role of instructions in Chat Completions."""
-    structured_outputs: bool = True
-    """An answer can be made to follow a JSON schema."""
-    json_object: bool = True
-    """An answer can be made to be a JSON object."""
-    strict_tools: bool = True
-    """A tool may ask for strict adherence to its schema."""
-    vision: bool = True
-    """The model takes images."""
-    pdf: bool = True
-    """The model takes PDF files."""
-    tool_result_images: bool = True
-    """A tool result may hold images and files."""
-    cache_breakpoints: bool = True
-    """A content part may mark a cache breakpoint."""
-    cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] = "prompt_cache_breakpoint"
-    """The field of a content part that marks a cache breakpoint in Chat Completions."""
-    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
-    """The field of the limit on the answer's length in Chat Completions."""
-    content_lists: bool = True
-    """A message's content may be a list of parts; else several texts become one."""
-    stop_max: CountOrNone | None = None
-    """Most stop sequences; None: any number."""
-    stop: bool = True
-    """The model takes stop sequences."""
-    tool_max: CountOrNone = 128
-    """Most tools of one request."""
-    tool_id: RegularExpression = r"^[A-Za-z0-9_-]{1,64}$"
-    """A regular expression for the ids of tool calls that the model takes."""
-    ext: tuple[str, ...] = ()
-    """Fields beyond the dialect that the backend takes."""
-    user_field: Literal["safety_identifier", "user", "none"] = "user"
-    """The field of the end user's id."""
-    service_tier: bool = False
-    """The backend has service tiers."""
-    stream_options: bool = True
-    """The backend takes ``stream_options``."""
-    tools_with_reasoning: bool = True
-    """The model takes tools while it reasons."""
-    map_fast: bool = False
-    """The tier ``fast`` exists."""
-    server_tools: bool = False
-    show_reasoning: bool = False
-    inference_geo: tuple[str, ...] = ()
-    matryoshka: bool = False
-    omit: tuple[str, ...] = ()
-    ask_usage: bool = False
-    alternate_roles: bool = False
-    """User and assistant must take turns strictly: neighbours of one role become one message."""
-    after_tool: Literal["user", "merge", "assistant"] = "user"
-    """What a user's text directly after a tool result becomes: a message of its own, a part of the
-    result, or a message that an assistant's turn sets apart."""
-    omit_schema_keywords: tuple[str, ...] = ()
-    """JSON Schema keywords that are taken out of tool schemas and output schemas."""
+    """Earlier messages with tool calls must bring their reasoning, also an empty one."""
     signed_calls: bool = False
-    """The first call of each message of the model must have a thought signature (Gemini 3); one
-    that another model made gets the filler that the vendor documents."""
+    """The first call of each message of the model must have a thought signature (Gemini 3); a call
+    of another model gets the filler that Google documents."""
+    replay_signed: bool = True
+    """Signed thinking goes back to an Anthropic backend."""
     think_tags: bool | Literal["open"] = False
-    """An answer may begin with its reasoning between ``<think>`` and ``</think>``; ``open``: the
-    opening tag stands in the prompt, so that all before the closing one is reasoning."""
-    counts_tokens: bool = True
-    """The backend counts the tokens of a Messages request."""
+    """An answer may begin with its reasoning between `<think>` and `</think>`. `"open"`: the chat
+    template writes the opening tag, so that all up to `</think>` is reasoning (DeepSeek-R1, QwQ,
+    Qwen's thinking models on a server without a reasoning parser)."""
+    sampling: Literal["full", "no_thinking", "none"] = "full"
+    """Whether `temperature`, `top_p` and the like are taken: `full`, `no_thinking` (only without
+    reasoning), `none`."""
+    temp_xor_top_p: bool = False
+    """`temperature` and `top_p` exclude each other."""
+    forced_tools: bool = True
+    """A tool may be forced."""
     forced_tools_with_reasoning: bool = True
-    """A model that reasons may be made to call a tool."""
-    never_think: bool = False
-    """The model is told not to reason, whatever was asked for."""
+    """A tool may be forced while the model reasons."""
+    forced_tools_fallback: Literal["instruct", "refuse"] = "instruct"
+    """What happens where no tool may be forced: `instruct` asks for the call in words, `refuse`
+    answers 400."""
+    prefill: Literal["no", "native", "vllm", "mistral", "deepseek"] = "native"
+    """Whether, and by which trick, the model continues an answer that the request began: `native`
+    (as it is), `vllm`, `mistral`, `deepseek`; with `no` a user's `Continue.` follows it."""
+    mid_system: bool = False
+    """System messages may stand between others."""
+    system_first_only: bool = False
+    """The model's template takes one system message, at the start."""
+    alternate_roles: bool = False
+    """User and assistant must take turns: messages of one of them that follow each other become
+    one, and the user begins."""
+    after_tool: Literal["user", "merge", "assistant"] = "user"
+    """What a user's message directly after a tool result becomes: `user` (it stays one), `merge` (a
+    part of the result), `assistant` (a word of the model sets it apart)."""
+    system_role: Literal["system", "developer", "user"] = "system"
+    """What an OpenAI-compatible backend calls instructions: `system`, `developer`, or `user` for a
+    model that has no place for instructions: the first message of the user begins with them."""
+    structured_outputs: bool = True
+    """Answers can follow a JSON schema."""
+    json_object: bool = True
+    """Answers can be any JSON object."""
+    strict_tools: bool = True
+    """Tools may be `strict`."""
+    omit_schema_keywords: tuple[str, ...] = ()
+    """JSON Schema keywords that are taken out of the schemas of tools and answers, such as
+    `pattern`."""
+    vision: bool = True
+    """Images are taken; where they are not, a short text says in their place that one was left
+    out."""
+    pdf: bool = True
+    """PDF documents are taken."""
+    tool_result_images: bool = True
+    """Images are taken inside tool results."""
+    cache_breakpoints: bool = True
+    """Cache breakpoints are taken."""
+    counts_tokens: bool = True
+    """The backend counts the tokens of a Messages request at `/v1/messages/count_tokens` (so do
+    vLLM and llama.cpp, whatever their `type` is here). Where it turns out that it does not, the
+    broker estimates for an hour."""
+    cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] = "prompt_cache_breakpoint"
+    """The field of a content part that marks a cache breakpoint at an OpenAI-compatible backend:
+    `prompt_cache_breakpoint`, or `cache_control`, as gateways in front of Claude take it."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_tokens"
+    """What an OpenAI-compatible backend calls the limit: `max_completion_tokens` or
+    `max_tokens`."""
+    content_lists: bool = True
+    """A message's content may be a list of parts; with `false`, several texts of a message become
+    one."""
+    stop_max: CountOrNone | None = None
+    """Most stop sequences; further ones are left out."""
+    stop: bool = True
+    """Stop sequences are taken."""
+    tool_max: CountOrNone = 128
+    """Most tools."""
+    tool_id: RegularExpression = r"^[A-Za-z0-9_-]{1,64}$"
+    """A regular expression for ids of tool calls; others are replaced."""
+    ext: tuple[str, ...] = ()
+    """Further request fields that the backend takes, such as `top_k`, `min_p` or, for vLLM,
+    `cache_salt`."""
+    user_field: Literal["safety_identifier", "user", "none"] = "user"
+    """Where the end user's id goes at an OpenAI-compatible backend: `safety_identifier`, `user`,
+    `none`."""
+    service_tier: bool = False
+    """An OpenAI-compatible backend takes `service_tier`."""
+    stream_options: bool = True
+    """`stream_options` is taken."""
+    tools_with_reasoning: bool = True
+    """Tools and reasoning go together in Chat Completions."""
+    map_fast: bool = False
+    """The fast tiers of both formats stand for each other; they cost more."""
+    server_tools: bool = False
+    """Web search may be asked of an Anthropic backend, which runs it."""
+    show_reasoning: bool = False
+    """A summary of the reasoning is asked for where the model reasons unasked."""
+    inference_geo: tuple[str, ...] = ()
+    """Regions (`inference_geo`) that this backend keeps to without being asked to."""
+    matryoshka: bool = False
+    """The model's embeddings may be cut to fewer `dimensions` where the backend does not do it."""
+    ask_usage: bool = False
+    """Have an OpenAI backend count the tokens of passed-through streams too
+    (`stream_options.include_usage`); the client who did not ask does not see it."""
+    omit: tuple[str, ...] = ()
+    """Fields of the backend's request that it does not take, `messages[].name` for one inside
+    another; left out and reported."""
     ranges: tuple[tuple[str, float, float], ...] = ()
-    """Fields of a request whose numbers must lie between two others, both included."""
+    """Fields of the backend's request whose numbers must lie between two others: `[["temperature",
+    0.0, 1.0]]`; a number beyond becomes the nearest of them, reported."""
 
 
 class ProfileTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,235 @@
+"""The settings of a configuration file: each table as a struct of its keys.
+
+The type of a field says what a key may be, and the readers (``fields.read_settings``) keep to it.
+The first paragraph of a field's docstring is its line in docs/configuration.md, which
+``docs/configuration_page.py`` writes. A ``ClassVar`` is a table below that one: the struct of its
+keys, or ``dict`` for one whose keys are free.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from lmbroker.call import Mode, Timeouts
+from lmbroker.constraints import Text, without
+from lmbroker.limits import Limits
+from lmbroker.routing.balancing import Strategy
+from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.request_limits import RequestLimits
+from lmbroker.routing.retries import Retries
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.profiles.profile import Profile
+
+DAY = 86400
+"""Seconds."""
+
+MANY = 1_000_000
+
+MOST_WORKERS = 64
+
+DRAIN = 30.0
+"""Seconds."""
+
+Engine = Literal["lean", "stock"]
+"""Our own HTTP layers, or Twisted's."""
+
+Severity = Literal["debug", "info", "warning", "warn", "error", "critical"]
+
+DialectName = Annotated[str, msgspec.Meta(extra={"words": tuple(ADAPTERS)})]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=DAY)]
+
+_SECRET = msgspec.Meta(extra={"secret": True})
+"""Marks a key whose value is never shown: a secret may stand there."""
+
+
+class ServerTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[server]``: where and how the daemon serves."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on. The default is reached from this machine only; `"0.0.0.0"` is
+    reached from everywhere, which asks for `[[keys]]` or `open = true`."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
+    """The TCP port."""
+    listen: tuple[str, ...] | None = None
+    """Twisted endpoint strings, in the place of `host` and `port`; see
+    [Listening](#listening)."""
+    metrics_listen: tuple[str, ...] | None = None
+    """Endpoints for `/metrics`, `/health` and `/ready` only; where there are any, `/metrics` is
+    nowhere else."""
+    open: bool = False
+    """Other machines may reach the broker although no client needs a key."""
+    drain_timeout: Seconds = DRAIN
+    """Seconds that answers in flight may take after the daemon was asked to stop."""
+    drain_delay: Seconds = 0.0
+    """Seconds for which the daemon serves on after it was asked to stop, while `/ready` answers
+    503: time for load balancers to send nobody any more."""
+    engine: Engine = "lean"
+    """`lean` is our own HTTP server and reactor, `stock` is Twisted's: several times slower, for
+    those who want to rule ours out. The client that calls backends is the same in both. Taken at
+    the start, not by a reload."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] = 1
+    """How many processes serve; `twistd lmbroker --workers` goes before it. With 1 there is one
+    process, with more a parent besides ([scaling.md](scaling.md)). Taken at the start, not by a
+    reload."""
+    cors_origins: tuple[str, ...] | None = None
+    """Origins of web pages that may call the broker from a browser:
+    `["https://app.example.com"]`, or `["*"]` for every page."""
+
+
+class KeyTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[keys]]``: a key of clients."""
+
+    name: Text
+    """Whose key it is; stands in the log, never the key."""
+    hash: Text | None = None
+    """The key's SHA-256, as `lmbroker genkey` prints it: `"sha256:..."`."""
+    key: Annotated[Text, _SECRET] | None = None
+    """In the place of `hash`, the key by reference: `"env:NAME"` or `"file:/path"`; or the key
+    itself, with a warning."""
+    models: Annotated[tuple[str, ...], without("all")] | None = None
+    """Globs of the aliases that the key may use: `["claude-*", "fast"]`. Where an alias ends with
+    `*`, a name that it fits may stand here as well."""
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How a backend is reached, with which credentials, and how much is sent there at once."""
+
+    url: Annotated[Text, without("required")] | None = None
+    """Its base URL; see [URLs](#urls)."""
+    root: Text | None = None
+    """In the place of `url`, the exact URL below which its operations live; see
+    [URLs](#urls)."""
+    query: ClassVar = dict
+    """Query parameters that go with each request: `{ api-version = "2024-10-21" }`. Their values
+    are no secrets: `check` prints them."""
+    api_key: Annotated[Text, _SECRET] | None = None
+    """The credential: `"env:NAME"`, `"file:/path"`, `"client"` for each client's own, or the key
+    itself; see [Keys of backends](#keys-of-backends)."""
+    api_key_header: Annotated[Text, without("by format and host")] | None = None
+    """The header that carries the key; see [Keys of backends](#keys-of-backends)."""
+    api_keys: Annotated[tuple[str, ...], _SECRET] | None = None
+    """Several credentials in the place of `api_key`, used in turn; one that is refused or
+    exhausted rests."""
+    headers: ClassVar = dict
+    """Headers that go with each request: `{ openai-organization = "org-1" }`. A value may be
+    `"env:NAME"` or `"file:/path"`; see [Keys of backends](#keys-of-backends)."""
+    ca: Annotated[Text, without("the system's")] | None = None
+    """A file of PEM certificates: the authorities to trust for this backend."""
+    client_cert: Text | None = None
+    """A file of PEM certificates: the one that the broker shows to this backend (mTLS), and
+    behind it those that signed it; see [Ways out](#ways-out)."""
+    client_key: Annotated[Text, without("in `client_cert`")] | None = None
+    """A file with its private key, PEM and not encrypted."""
+    proxy: Annotated[Text, _SECRET] | None = None
+    """The HTTP proxy on the way there, `http://user:password@host:port`; see
+    [Ways out](#ways-out)."""
+    max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=MANY)] | None = None
+    """Calls at the backend at once."""
+    queue: Annotated[int, msgspec.Meta(ge=0, le=MANY)] = 100
+    """Calls that may wait for a slot at the backend, where `max_in_flight` is set; more are
+    refused with 503 (529) at once."""
+    queue_timeout: Seconds = 30.0
+    """Seconds that a call may wait in that queue."""
+    keepalive: bool = True
+    """Use connections to the backend again."""
+    omit_attribution: bool = False
+    """Take the attribution line of Claude Code (`x-anthropic-billing-header: …`) out of its
+    instructions where a request is passed through: Anthropic wants it, and the prompt caches of
+    other vendors' Anthropic endpoints are defeated by it. Requests that are translated never have
+    it."""
+    check_interval: Annotated[float, msgspec.Meta(ge=1, le=DAY)] | None = None
+    """Seconds between two checks whether the backend lives; see
+    [routing.md](routing.md#checks)."""
+    passthrough_errors: Literal["known-words", "as-is"] = "known-words"
+    """Where both ends speak one format, errors go through as they are, but for one: that a prompt
+    does not fit the context is said in the words that clients of the format act on (`prompt is too
+    long: N tokens > M maximum`, the code `context_length_exceeded`). `"as-is"`: that neither."""
+    timeouts: ClassVar = Timeouts
+    """The timeouts of this backend: `timeouts = { headers = 60 }`. Those of a model win over
+    them."""
+
+
+class BackendTable(Access, frozen=True, kw_only=True):
+    """``[[backends]]``: a backend with a name."""
+
+    name: Text
+    """The name by which targets call it; in logs and metrics."""
+    type: DialectName
+    """The format that it speaks."""
+
+
+class TargetTable(Access, frozen=True, kw_only=True):
+    """``target`` of a model: the only target of an alias, with its backend."""
+
+    profile: ClassVar = Profile
+    """As `models[].profile`, over which it wins."""
+    model: Annotated[Text, without("the alias")] | None = None
+    """The model's name at the backend; `*` is the name that the client asked for, and `{model}`
+    stands for it inside another text."""
+
+
+class NamedTargetTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``targets`` of a model: one of several, at a backend with a name."""
+
+    backend: Text
+    """In the place of `target` and `type`, several: each names one of `[[backends]]`; see
+    [routing.md](routing.md)."""
+    model: Annotated[Text, without("the alias")] | None = None
+    """As `models[].target.model`."""
+    profile: ClassVar = Profile
+    """As `models[].profile`, over which it wins."""
+    weight: Annotated[float, msgspec.Meta(ge=0, le=MANY)] = 1.0
+    """Its share, for `weighted`, `least-busy` and `sticky`."""
+
+
+class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[models]]``: an alias, where it leads, and by which rules."""
+
+    alias: Text
+    """The name that clients ask for in `model`. A `*` at the end stands for the rest of any name.
+    Each alias stands once. At most 256 visible characters."""
+    type: Annotated[DialectName, without("required")] | None = None
+    """The format that the backend of `target` speaks. A client that speaks the same one is passed
+    through, any other is translated."""
+    target: ClassVar = TargetTable
+    targets: ClassVar = tuple[NamedTargetTable, ...]
+    strategy: Strategy = "ordered"
+    """Which target comes first."""
+    sticky: Annotated[tuple[str, ...] | Literal[False], without("the conversation")] | None = None
+    """Where the value is whose calls stay at one target: `"caller"`, `"header:NAME"`,
+    `"body:NAME"` (`"body:metadata.user_id"` inside an object). `false`: nothing stays
+    together."""
+    fallback_on: tuple[str, ...] | None = None
+    """More reasons for another target: kinds, codes or statuses of errors."""
+    retry_unsafe: bool = False
+    """Calls may be made twice where their connection died before the answer began."""
+    retries: ClassVar = Retries
+    """What `retries.*` says, for this model only."""
+    limits: ClassVar = RequestLimits
+    mode: Mode = "default"
+    """What happens where something cannot be carried to the other format; see [Modes](#modes). A
+    client may choose otherwise for one request with the header `x-lmbroker-mode`."""
+    expose_limits: bool = False
+    """Clients see what the backend says of its rate limits, in their own format's headers. Its
+    limits are yours: leave it off where clients are not."""
+    timeouts: ClassVar = Timeouts
+    """The timeouts of this model: `timeouts = { idle = 900 }`."""
+    profile: ClassVar = Profile
+    """What the backend's model can do; see [Profiles](#profiles)."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """The top of the file."""
+
+    log_level: Severity = "info"
+    """The least severe lines that are logged; `warn` is `warning`."""
+    default: Text | None = None
+    """The alias of names that lead nowhere else."""
+    server: ClassVar = ServerTable
+    keys: ClassVar = tuple[KeyTable, ...]
+    limits: ClassVar = Limits
+    timeouts: ClassVar = Timeouts
+    retries: ClassVar = Retries
+    breaker: ClassVar = BreakerRules
+    backends: ClassVar = tuple[BackendTable, ...]
+    models: ClassVar = tuple[ModelTable, ...]
