@@ -27,6 +27,7 @@ LAYERS = (
     "workflows",
     "testing",
     "observers",
+    "tls",
     "backends",
     "offload",
     "broker",

@@ -3,28 +3,26 @@
 See reliability.md A2, A5 and A9. The HTTP client that uses the connections is in ``client/``.
 """
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import treq.cookies
-from OpenSSL.SSL import RECEIVED_SHUTDOWN
 from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import connectionDone
-from twisted.internet.ssl import AcceptableCiphers, TLSVersion, optionsForClientTLS
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
-from twisted.python.failure import Failure
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from lmbroker.backends.peer import watch_peer
 from lmbroker.backends.proxy_tunnel import Tunnel
 from lmbroker.backends.resolver import NamedEndpoint, Names
 from lmbroker.call import Backend
-from lmbroker.config.cipher_suites import CIPHERS
-from lmbroker.config.client_certificate import ClientCertificate
+from lmbroker.tls.connection import SecureConnection
+from lmbroker.tls.contexts import identity
 
 HEADER_LIMIT = 256 * 1024
 """The maximum of bytes before a backend's response headers are whole, including what is read with
@@ -66,8 +64,8 @@ UNHEARD_SECONDS = 120
 
 
 CONTEXTS = 256
-"""The maximum of TLS contexts that are kept. There is one for each host, trusted authorities and
-client certificate, and a reload may change the last two."""
+"""The maximum of TLS contexts that are kept. There is one for each pair of trusted authorities and
+client certificate, and a reload may change both."""
 
 Dropped = Callable[[str, str], None]
 """Called with the backend's name and a reason when a connection is given up that the backend left
@@ -127,84 +125,62 @@ class _Guarded:
         return made.addCallback(connected)
 
 
-class _TLS(BufferingTLSTransport):
-    """TLS whose session can be resumed although the peer closed TCP without closing TLS.
-
-    Many servers do that, and OpenSSL would not use the session again. It is safe here, since the
-    framing of an answer shows whether it is whole.
-    """
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        connection: Any = self.wrappedProtocol
-        if connection.answered:
-            handle = self.getHandle()
-            handle.set_shutdown(handle.get_shutdown() | RECEIVED_SHUTDOWN)
-        super().connectionLost(reason)
-
-
-class _TLSFactory(TLSMemoryBIOFactory):
-    protocol = _TLS
-
-
 @implementer(IStreamClientEndpoint)
 class _Secured:
-    """TLS over a connection of ``endpoint``, from its first byte on."""
+    """TLS to ``host`` over a connection of ``endpoint``, from its first byte on."""
 
-    __slots__ = ("_creator", "_endpoint")
+    __slots__ = ("_context", "_endpoint", "_host")
 
-    def __init__(self, creator: Any, endpoint: IStreamClientEndpoint) -> None:
-        self._creator = creator
+    def __init__(self, context: ssl.SSLContext, host: str, endpoint: IStreamClientEndpoint) -> None:
+        self._context = context
+        self._host = host
         self._endpoint = endpoint
 
     def connect(self, factory: Any) -> "defer.Deferred[Any]":
         made: defer.Deferred[Any] = self._endpoint.connect(
-            _TLSFactory(self._creator, True, factory)
+            _Securing(self._context, self._host, factory)
         )
-        return made.addCallback(lambda tls: tls.wrappedProtocol)
+        return made.addCallback(self._connected)
+
+    @staticmethod
+    def _connected(secure: SecureConnection) -> Any:
+        tcp = secure.transport
+        if isinstance(tcp, TCPConnection):
+            # It calls the connection directly, without Twisted's wrapper in between.
+            tcp.protocol = secure  # type: ignore[assignment]
+        return secure.protocol
 
 
-@implementer(IPolicyForHTTPS)
-class Policy:
-    """TLS 1.2 with forward secrecy, or TLS 1.3, to a backend with a valid certificate.
+class _Securing(Factory):
+    """Makes the protocol of one TCP connection, under the protocol of ``factory``."""
 
-    ``trusted`` are the authorities that may have signed that certificate, None for the system's.
-    ``own`` is the client certificate, with its key and chain, for backends that ask for one.
-    """
+    noisy = False
 
-    def __init__(self, trusted: Any = None, own: ClientCertificate | None = None) -> None:
-        self._trusted = trusted
-        self._options: dict[str, object] = {
-            "acceptableCiphers": AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
-            "raiseMinimumTo": TLSVersion.TLSv1_2,
-            "enableSessionTickets": True,
-        }
-        if own is not None:
-            self._options |= {
-                "privateKey": own.key,
-                "certificate": own.certificate,
-                "extraCertChain": list(own.chain),
-            }
+    def __init__(self, context: ssl.SSLContext, host: str, factory: Any) -> None:
+        self._context = context
+        self._host = host
+        self._factory = factory
 
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        """What makes the TLS connections to a host (``IPolicyForHTTPS``)."""
-        name = hostname.decode("ascii")
-        return optionsForClientTLS(
-            name, trustRoot=self._trusted, extraCertificateOptions=self._options
-        )
+    def buildProtocol(self, addr: Any) -> Any:
+        """The TLS connection to the host."""
+        protocol = self._factory.buildProtocol(addr)
+        return SecureConnection(self._context, protocol, self._host, identity(self._host))
 
 
 class Endpoints:
     """Gives the endpoints of backends.
 
     IP literals are connected without a resolver; the addresses of a name are tried in a race.
-    ``policy`` returns a backend's ``IPolicyForHTTPS``.
+    ``context_for`` returns the TLS context of a backend.
     """
 
-    def __init__(self, reactor: Any, names: Names, policy: Callable[[Backend], Any]) -> None:
+    def __init__(
+        self, reactor: Any, names: Names, context_for: Callable[[Backend], ssl.SSLContext]
+    ) -> None:
         self._reactor = reactor
         self._names = names
-        self._policy = policy
-        self._creators: dict[tuple[Any, ...], Any] = {}
+        self._context_for = context_for
+        self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
 
     def to(self, backend: Backend, uri: Any, seconds: float) -> IStreamClientEndpoint:
         """The endpoint of ``uri``, a URI of ``backend``.
@@ -220,7 +196,7 @@ class Endpoints:
             endpoint = self._tcp(proxy.host, proxy.port, seconds)
             endpoint = Tunnel(self._reactor, endpoint, proxy, host, uri.port, seconds)
         if uri.scheme == b"https":
-            endpoint = _Secured(self._creator(backend, uri), endpoint)
+            endpoint = _Secured(self._context(backend), host, endpoint)
         return endpoint  # type: ignore[no-any-return]
 
     def _tcp(self, host: str, port: int, seconds: float) -> IStreamClientEndpoint:
@@ -233,17 +209,17 @@ class Endpoints:
             endpoint = NamedEndpoint(self._reactor, self._names, host, port, seconds)
         return _Guarded(endpoint)
 
-    def _creator(self, backend: Backend, uri: Any) -> Any:
-        """The TLS context of a host, which is kept: loading the trust store blocks the reactor for
-        milliseconds, and sessions can be resumed within one context only."""
-        key = (uri.host, uri.port, backend.ca, backend.client_cert)
-        creator = self._creators.get(key)
-        if creator is None:
-            creator = self._policy(backend).creatorForNetloc(uri.host, uri.port)
-            if len(self._creators) >= CONTEXTS:
-                self._creators.pop(next(iter(self._creators)))
-            self._creators[key] = creator
-        return creator
+    def _context(self, backend: Backend) -> ssl.SSLContext:
+        """The TLS context of a backend, which is kept: loading the trust store blocks the reactor
+        for milliseconds, and sessions can be resumed within one context only."""
+        key = (backend.ca, backend.client_cert)
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._context_for(backend)
+            if len(self._contexts) >= CONTEXTS:
+                self._contexts.pop(next(iter(self._contexts)))
+            self._contexts[key] = context
+        return context
 
 
 EndpointTo = Callable[[Backend, Any, float], IStreamClientEndpoint]

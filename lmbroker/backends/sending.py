@@ -5,18 +5,16 @@ is sent a second time where a kept-alive connection had died before the backend 
 whether a request was cancelled or failed (reliability.md A2, A4, A5, A9).
 """
 
-import re
+import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
 from hyperlink import EncodedURL
-from OpenSSL.SSL import Error as OpenSSLError
 from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.web.client import ContentDecoderAgent, GzipDecoder
 from twisted.web.iweb import IResponse
@@ -25,7 +23,7 @@ from lmbroker.backends.client.agent import Exchange, LeanClient
 from lmbroker.backends.client.failures import StaleConnection, classified, reason_of, unreachable
 from lmbroker.backends.client.response import BackendResponse, Response, TwistedResponse
 from lmbroker.backends.concurrency_limit import ConcurrencyLimit
-from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints, Policy
+from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints
 from lmbroker.backends.deadlines import Deadlines
 from lmbroker.backends.key_files import KeyFiles
 from lmbroker.backends.proxy_tunnel import ProxyFailed
@@ -37,6 +35,7 @@ from lmbroker.config.endpoints import operation_url
 from lmbroker.errors import OutOfResources, Unreachable
 from lmbroker.headers import credential_headers
 from lmbroker.secret import Secret
+from lmbroker.tls.contexts import client_context
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.contract import Outbound
 
@@ -51,8 +50,6 @@ THROUGH_PROXY = "way through the proxy"
 """What could not be had, in log lines."""
 
 _KEY_REFUSED = frozenset({401, 403})
-
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class BackendAnswer:
@@ -144,8 +141,7 @@ class Sender(Protocol):
 class Backends:
     """Sends requests to backends, and holds the connection pool: there is one in a process.
 
-    ``policy`` is the ``IPolicyForHTTPS`` of backends that have none of their own. ``dropped`` is
-    called for connections that were given up.
+    ``dropped`` is called for connections that were given up.
     """
 
     log = Logger()
@@ -154,12 +150,10 @@ class Backends:
         self,
         reactor: Any,
         *,
-        policy: Any = None,
         dropped: Dropped = lambda backend, why: None,
     ) -> None:
         self._reactor = reactor
-        self._usual_policy = policy or Policy()
-        endpoints = Endpoints(reactor, Names(reactor), self._policy)
+        endpoints = Endpoints(reactor, Names(reactor), self._context)
         self._client = LeanClient(reactor, endpoints.to, dropped)
         self._key_files = KeyFiles(reactor)
         self._limits: dict[tuple[Any, ...], ConcurrencyLimit] = {}
@@ -303,30 +297,24 @@ class Backends:
             )
         self._last_reasons[backend] = reason
 
-    def _policy(self, backend: Backend) -> Any:
-        """The authorities to trust for ``backend``, and the certificate to show there.
+    def _context(self, backend: Backend) -> ssl.SSLContext:
+        """The TLS context of connections to ``backend``.
 
         Without ``ca`` the system's authorities are trusted. Raises Unreachable where a certificate
-        cannot be read.
+        cannot be used.
         """
-        if not backend.ca and not backend.client_cert:
-            return self._usual_policy
-        trusted = own = None
         try:
-            if backend.ca:
-                trusted = trustRootFromCertificates(
-                    [Certificate.loadPEM(each) for each in _CERTIFICATE.findall(backend.ca)]
-                )
+            own = None
             if backend.client_cert:
                 key = backend.client_key
                 own = read_client_certificate(backend.client_cert, key.reveal() if key else "")
-        except OpenSSLError:
+            return client_context(backend.ca, own)
+        except ssl.SSLError:
             message = "the certificates to trust cannot be read"
             raise Unreachable(unreachable(message, "tls"), phase="tls") from None
         except Unusable:
             message = "the broker's client certificate cannot be used"
             raise Unreachable(unreachable(message, "tls"), phase="tls") from None
-        return Policy(trusted, own)
 
 
 class _Client(HTTPClient):

@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
-from lmbroker.config.cipher_suites import CIPHERS
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import ENDPOINTS, parse_endpoint, with_backlog
 from lmbroker.server.descriptors import Guard, Shortage
+from lmbroker.tls.factory import secured
 
 Endpoint = tuple[str, bool]
 """An endpoint as it is written, and whether it is one for metrics."""
@@ -85,12 +85,6 @@ def listen(endpoint: str, factory: Any, reactor: Any, shortage: Shortage) -> ISe
     return service
 
 
-def only_strong(contexts: Any) -> Any:
-    """A factory of TLS contexts whose suites of TLS 1.2 are those of ``ciphers``."""
-    contexts.getContext().set_cipher_list(CIPHERS.encode())
-    return contexts
-
-
 class _Guarding:
     """A reactor whose ports are guarded (``descriptors``), and whose TLS is strong."""
 
@@ -116,7 +110,7 @@ class _Guarding:
         return self._guarded(self._reactor.adoptStreamPort(*how, **more))
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
-        listening = self._reactor.listenSSL(port, factory, only_strong(contextFactory), **more)
+        listening = self._reactor.listenTCP(port, secured(factory, contextFactory), **more)
         return self._guarded(listening, secure=True)
 
 

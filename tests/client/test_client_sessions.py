@@ -212,18 +212,14 @@ class Handle:
     def __init__(self):
         self.offered = []
 
-    def getHandle(self):
-        return self
+    session = object()
 
-    def get_session(self):
-        return object()
-
-    def set_session(self, session):
+    def offer(self, session):
         self.offered.append(session)
 
 
 def test_what_is_kept_is_bounded(monkeypatch):
-    monkeypatch.setattr(sessions, "TLSMemoryBIOProtocol", Handle)
+    monkeypatch.setattr(sessions, "SecureConnection", Handle)
     kept = Sessions(Clock().seconds)
     keys = [(b"https", b"host", 443, f"b{n}", "", "", "") for n in range(sessions.ORIGINS + 5)]
     for key in keys:
@@ -235,7 +231,7 @@ def test_what_is_kept_is_bounded(monkeypatch):
 
 
 def test_a_session_is_offered_once(monkeypatch):
-    monkeypatch.setattr(sessions, "TLSMemoryBIOProtocol", Handle)
+    monkeypatch.setattr(sessions, "SecureConnection", Handle)
     kept = Sessions(Clock().seconds)
     key = (b"https", b"host", 443, "b", "", "", "")
     kept.keep(key, Handle(), 0.0)

@@ -1,9 +1,9 @@
 """Turns the failures of an HTTP client into our errors; our client fails as Twisted's does."""
 
 import re
+import ssl
 from typing import Any
 
-from OpenSSL.SSL import Error as OpenSSLError
 from service_identity import VerificationError
 from twisted.internet.error import (
     ConnectError,
@@ -48,10 +48,11 @@ def reason_of(error: Exception) -> str:
     cause = _cause(error)
     if isinstance(cause, VerificationError):
         return "the certificate is for another name"
-    said = cause.args[0] if cause.args else ""
-    if isinstance(said, list):
-        said = "; ".join(str(entry[-1]) for entry in said)
-    return str(said) or type(cause).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return (cause.reason or type(cause).__name__).lower().replace("_", " ")
+    return str(cause.args[0] if cause.args else "") or type(cause).__name__
 
 
 def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
@@ -81,7 +82,7 @@ def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
         return OutOfResources()
     if isinstance(cause, ConnectError):
         return Unreachable(unreachable("the backend cannot be reached", "unreachable"))
-    if isinstance(cause, OpenSSLError | VerificationError) and not reused:
+    if isinstance(cause, ssl.SSLError | VerificationError) and not reused:
         message = "a secure connection to the backend failed"
         if _CERTIFICATE_REFUSED.search(reason_of(error)):
             message = "the backend did not accept the broker's client certificate, or got none"

@@ -7,7 +7,7 @@ here, and a round trip with TLS 1.2.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from lmbroker.tls.connection import SecureConnection
 
 if TYPE_CHECKING:
     from lmbroker.backends.client.pool import Key
@@ -41,14 +41,14 @@ class Sessions:
         Returns the time at which the backend's certificate was checked.
         """
         now = self._seconds()
-        if not isinstance(transport, TLSMemoryBIOProtocol):
+        if not isinstance(transport, SecureConnection):
             return now
         kept = self._kept.get(key)
         while kept:
             session, looked_at = kept.pop()
             if now - looked_at <= SECONDS:
                 try:
-                    transport.getHandle().set_session(session)
+                    transport.offer(session)
                 except ValueError:
                     # The session belongs to a context that was dropped.
                     continue
@@ -57,9 +57,9 @@ class Sessions:
 
     def keep(self, key: "Key", transport: Any, looked_at: float) -> None:
         """Keep the session of a connection that has carried an answer."""
-        if not isinstance(transport, TLSMemoryBIOProtocol):
+        if not isinstance(transport, SecureConnection):
             return
-        session = transport.getHandle().get_session()
+        session = transport.session
         if session is None:
             return
         kept = self._kept.pop(key, [])

@@ -8,12 +8,10 @@ import select
 import socket
 from typing import Any
 
-from OpenSSL.SSL import Error as OpenSSLError
-from OpenSSL.SSL import WantReadError
 from twisted.internet.tcp import Connection as TCPConnection
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from lmbroker.backends.peer import innermost
+from lmbroker.tls.connection import SecureConnection
 
 TLS_READS = 8
 """The maximum of reads of TLS messages without data before a connection is given up."""
@@ -29,7 +27,7 @@ class Wire:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._tcp = innermost(transport)
-        self._secure = isinstance(transport, TLSMemoryBIOProtocol)
+        self._secure = isinstance(transport, SecureConnection)
         self._poller: Any = None
         """Polling costs a quarter of what peeking costs, which raises where there is nothing."""
         handle = getattr(self._tcp, "socket", None)
@@ -65,33 +63,24 @@ class Wire:
             reads += 1
             if reads > TLS_READS or self._tcp.doRead() is not None:
                 return b""
-            if not self._transport.connected or self._transport.disconnecting:
+            if self._transport.state != "open":
                 return b""
             stirs = self._poller.poll(0)
-        try:
-            # A read that is under way may have brought it along with the last answer.
-            said: bytes = self._transport.getHandle().recv(32, socket.MSG_PEEK)
-        except WantReadError:
-            return None
-        except OpenSSLError:
-            return b""
-        return said
+        # A read that is under way may have brought a part of it along with the last answer.
+        return b"" if self._transport.unfinished else None
 
     def write(self, data: bytes) -> None:
         """Give ``data`` to the kernel at once, as far as the kernel takes it."""
-        transport = self._transport
-        if isinstance(transport, TCPConnection):
-            try:
-                count = transport.socket.send(data[: transport.SEND_LIMIT])
-            except OSError:
-                # The buffer is full, or the peer is gone: the reactor will notice.
-                count = 0
-            if count < len(data):
-                transport.write(data[count:])
-        elif self._secure:
-            # Not the write of BufferingTLSTransport, which waits for the next turn.
-            TLSMemoryBIOProtocol.write(transport, data)
-            if isinstance(self._tcp, TCPConnection):
-                self._tcp.doWrite()
-        else:
-            transport.write(data)
+        tcp = self._tcp
+        if not isinstance(tcp, TCPConnection):
+            self._transport.write(data)
+            return
+        if self._secure:
+            data = self._transport.sealed(data)
+        try:
+            count = tcp.socket.send(data[: tcp.SEND_LIMIT])
+        except OSError:
+            # The buffer is full, or the peer is gone: the reactor will notice.
+            count = 0
+        if count < len(data):
+            tcp.write(data[count:])

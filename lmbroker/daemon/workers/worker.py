@@ -12,12 +12,11 @@ from twisted.application import service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import parse_endpoint
 from lmbroker.config.file import Source
-from lmbroker.daemon.listening import only_strong, problem_of
+from lmbroker.daemon.listening import problem_of
 from lmbroker.daemon.reloads import away
 from lmbroker.daemon.service import BrokerService, Surroundings
 from lmbroker.daemon.workers import tally
@@ -27,6 +26,7 @@ from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.offload.channel import Line, Message
 from lmbroker.server.descriptors import Shortage, is_shortage, refuse
+from lmbroker.tls.factory import is_secured, secured
 
 
 class Worker:
@@ -125,8 +125,7 @@ class Worker:
                 # Else it is closed already.
                 if is_shortage(error):
                     self._short()
-                    secure = isinstance(factory, TLSMemoryBIOFactory)
-                    refuse(connection, secure=secure)
+                    refuse(connection, secure=is_secured(factory))
 
     def _short(self) -> None:
         if self._broker is not None:
@@ -232,7 +231,7 @@ class _Wrapping:
         return factory
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> Any:
-        return TLSMemoryBIOFactory(only_strong(contextFactory), False, factory)
+        return secured(factory, contextFactory)
 
 
 def _wrapped(endpoint: str, factory: Any) -> Any:
