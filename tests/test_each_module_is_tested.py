@@ -39,7 +39,7 @@ ELSEWHERE = {
         "routing.target_health": "test_health",
         "secret": "test_redaction",
         "server.http": "test_site test_site_lean test_site_loopback test_site_smuggling",
-        "testing": "test_testing",
+        "testing": "test_testing test_practice_responses",
         "translation.losses": "test_answer_losses test_silent_losses",
         "translation.profiles.lookup": "test_profiles",
         "translation.profiles.profile": "test_profiles",

@@ -15,12 +15,19 @@ import pytest_twisted
 from anthropic.types import Message, MessageTokensCount, ModelInfo
 from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from practice_client import (
+    PATHS,
+    TEXT,
+    asked,
+    body_for,
+    connected,
+    request,
+    turns,
+    unchunked,
+)
 from pydantic import BaseModel, TypeAdapter
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 
@@ -31,9 +38,8 @@ from lmbroker.testing.script import chunks, fragments
 pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-TEXT = "The quick brown fox \N{FOX FACE} jumps over\n the lazy\u2028dog"
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-DIALECTS = pytest.mark.parametrize("dialect", list(PATHS))
+DIALECTS = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+ALL_DIALECTS = pytest.mark.parametrize("dialect", list(PATHS))
 STREAMED = pytest.mark.parametrize("streamed", [False, True])
 
 
@@ -59,91 +65,9 @@ def practice(clock):
     pytest_twisted.blockon(backend.stop())
 
 
-class Client(Protocol):
-    """A raw connection that keeps what arrives, and knows how it was lost."""
-
-    def __init__(self):
-        self.data = bytearray()
-        self.lost = None
-        self._waiting = []
-
-    def dataReceived(self, data):
-        self.data += data
-        self._wake()
-
-    def connectionLost(self, reason):
-        self.lost = reason
-        self._wake()
-
-    def _wake(self):
-        for condition, deferred in list(self._waiting):
-            if condition():
-                self._waiting.remove((condition, deferred))
-                deferred.callback(None)
-
-    def until(self, condition):
-        deferred = Deferred()
-        self._waiting.append((condition, deferred))
-        self._wake()
-        return deferred.addTimeout(5, reactor)
-
-    def has(self, data):
-        return self.until(lambda: data in self.data)
-
-    def ended(self):
-        return self.until(lambda: self.lost is not None)
-
-    def ask(self, dialect, body):
-        self.transport.write(request("POST", PATHS[dialect], json.dumps(body).encode()))
-
-    @property
-    def body(self):
-        return self.data.partition(b"\r\n\r\n")[2]
-
-
-def request(method, path, body=b""):
-    head = f"{method} {path} HTTP/1.1\r\nHost: practice\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def body_for(model="echo", text=TEXT, **more):
-    messages = [{"role": "user", "content": text}]
-    return {"model": model, "max_tokens": 100, "messages": messages, **more}
-
-
 def test_the_time_of_day_does_not_come_from_a_reactor_that_counts_seconds():
     reactor_of_a_daemon = Clock()
     assert abs(PracticeBackend(reactor_of_a_daemon).now() - time.time()) < 60
-
-
-async def connected(practice):
-    port = int(practice.url.rpartition(":")[2])
-    return await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Client())
-
-
-async def asked(practice, dialect, model="echo", *, stream=False, **more):
-    client = await connected(practice)
-    client.ask(dialect, body_for(model, stream=stream, **more))
-    return client
-
-
-async def turns(condition):
-    """Turns of the reactor until ``condition`` holds."""
-    for _ in range(500):
-        if condition():
-            return
-        await deferLater(reactor, 0.01)
-    raise AssertionError("it never came to that")
-
-
-def unchunked(body):
-    """The data of the chunks of a chunked body, as far as it is there."""
-    parts = []
-    while b"\r\n" in body:
-        size, _, rest = body.partition(b"\r\n")
-        parts.append(rest[: int(size, 16)])
-        body = rest[int(size, 16) + 2 :]
-    return parts
 
 
 # To make a context takes the SDKs longer than all the rest of a test.
@@ -484,6 +408,74 @@ async def test_embeddings(practice):
         await deferToThread(lambda: embedded("fail-429", input="x"))
 
 
+@DIALECTS
+@STREAMED
+@pytest_twisted.ensureDeferred
+async def test_a_prompt_cache_has_what_an_earlier_prompt_began_with(practice, dialect, streamed):
+    async def cached(*texts, model="cache-1"):
+        roles = ("user", "assistant", "user")
+        messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
+        body = {"model": model, "max_tokens": 100, "messages": messages}
+        if dialect == "openai" and streamed:
+            body["stream_options"] = {"include_usage": True}
+        usage = (await said(practice, dialect, streamed, body)).usage
+        if dialect == "anthropic":
+            total = usage.input_tokens + usage.cache_creation_input_tokens
+            return usage.cache_read_input_tokens, total
+        had = usage.prompt_tokens_details.cached_tokens
+        return had, usage.prompt_tokens - had
+
+    assert await cached("one two three") == (0, 3)
+    assert await cached("one two three") == (3, 0)
+    assert await cached("one two four") == (2, 1)
+    assert await cached("one two three", "four", "five six") == (3, 3)
+    assert await cached("one two three", model="cache-2") == (0, 3)
+
+
+@DIALECTS
+@STREAMED
+@pytest_twisted.ensureDeferred
+async def test_refusals_and_prompts_that_are_too_long(practice, dialect, streamed):
+    answer = await said(practice, dialect, streamed, body_for("refuse"))
+    if dialect == "anthropic":
+        assert (stop_of(answer), answer.content) == ("refusal", [])
+        assert answer.stop_details.explanation
+    else:
+        assert answer.choices[0].message.refusal and not text_of(answer)
+    sdk = openai if dialect == "openai" else anthropic
+    with pytest.raises(sdk.BadRequestError) as raised:
+        await said(practice, dialect, streamed, body_for("overflow"))
+    assert "too long" in raised.value.message or raised.value.code == "context_length_exceeded"
+
+
+@pytest_twisted.ensureDeferred
+async def test_custom_tools(practice):
+    body = body_for(tools=[{"type": "custom", "custom": {"name": "patch"}}])
+    answer = await said(practice, "openai", False, body)
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.type, call.custom.name) == ("custom", "patch")
+
+    # The SDK's stream helper fails at custom tools.
+    def streamed():
+        with o_client(practice) as client:
+            chunks = list(client.chat.completions.create(**body, stream=True))
+        deltas = [chunk.choices[0].delta.to_dict() for chunk in chunks]
+        return [each for delta in deltas for each in delta.get("tool_calls") or ()]
+
+    first, *rest = await deferToThread(streamed)
+    assert (first["type"], first["custom"]["name"]) == ("custom", "patch")
+    assert "".join(each["custom"]["input"] for each in rest) == call.custom.input
+
+
+@pytest_twisted.ensureDeferred
+async def test_thinking_that_it_did_not_sign_is_refused(practice):
+    block = {"type": "thinking", "thinking": "hm", "signature": "made up"}
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": [block]}]
+    body = {**body_for(), "messages": [*turns, {"role": "user", "content": "b"}]}
+    with pytest.raises(anthropic.BadRequestError, match="Invalid `signature`"):
+        await said(practice, "anthropic", False, body)
+
+
 # How it fails.
 
 ERRORS = {
@@ -521,7 +513,7 @@ async def test_error_statuses(practice, dialect, streamed):
         assert after == ("1" if status in (429, 503, 529) else None)
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_malformed_requests_are_refused_in_the_dialects_form(practice, dialect):
     client = await connected(practice)
@@ -546,7 +538,7 @@ async def test_malformed_requests_are_refused_in_the_dialects_form(practice, dia
     client.transport.loseConnection()
 
 
-@DIALECTS
+@ALL_DIALECTS
 @STREAMED
 @pytest.mark.parametrize("model", ["cut", "reset"])
 @pytest_twisted.ensureDeferred
@@ -564,7 +556,7 @@ async def test_broken_connections(practice, dialect, streamed, model):
     assert practice.open_streams == 0
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_streams_that_end_wrongly(practice, dialect):
     async def events(model):
@@ -595,7 +587,7 @@ async def test_the_sdks_raise_on_error_events(practice, dialect):
         assert "as asked" in str(raised.value)
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_answers_of_the_wrong_kind(practice, dialect):
     async def head(model, streamed):
@@ -610,7 +602,7 @@ async def test_answers_of_the_wrong_kind(practice, dialect):
         assert b"content-type: text/event-stream" in await head("stream-for-json", streamed)
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_unary_answers_that_are_no_answers(practice, dialect):
     client = await connected(practice)
@@ -630,7 +622,7 @@ async def test_unary_answers_that_are_no_answers(practice, dialect):
     client.transport.loseConnection()
 
 
-@DIALECTS
+@ALL_DIALECTS
 @STREAMED
 @pytest.mark.parametrize("model", ["hang", "stall"])
 @pytest_twisted.ensureDeferred
@@ -650,7 +642,7 @@ async def test_silence_lasts_until_the_client_leaves(practice, clock, dialect, s
     assert practice.open_streams == 0
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_slow_streams_pause_between_events(practice, clock, dialect):
     for model, pause in (("slow", 0.1), ("slow-250", 0.25)):
@@ -666,7 +658,7 @@ async def test_slow_streams_pause_between_events(practice, clock, dialect):
         assert clock.getDelayedCalls() == []
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_slow_unary_answers_come_late(practice, clock, dialect):
     client = await asked(practice, dialect, "slow-70")
@@ -701,7 +693,7 @@ def hasty():
     pytest_twisted.blockon(backend.stop())
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_a_slow_reader_pauses_it(hasty, dialect):
     client = await connected(hasty)
@@ -726,7 +718,7 @@ async def test_a_slow_reader_pauses_it(hasty, dialect):
     client.transport.loseConnection()
 
 
-@DIALECTS
+@ALL_DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_stops_it(practice, dialect):
     client = await asked(practice, dialect, "long-1000000", stream=True)

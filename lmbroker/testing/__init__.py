@@ -1,40 +1,52 @@
-"""The practice backend: a small HTTP server that speaks both dialects and needs no model.
+"""The practice backend: a small HTTP server that speaks all dialects and needs no model.
 
 It serves the demo, the tests, the benchmarks, and people who embed LMBroker and want to test
 without a provider. It is a real server on a loopback port::
 
     practice = PracticeBackend(reactor)
     practice.start()
-    ... requests to practice.url + "/v1/chat/completions" or "/v1/messages" ...
+    ... requests to practice.url + "/v1/chat/completions", "/v1/messages", "/v1/responses" ...
     practice.received[-1].body, practice.open_streams, practice.disconnects
     await practice.stop()
 
 or ``python -m lmbroker.testing --port 9001``. It uses nothing else of LMBroker: what it sends is
-written by hand after the official documentation of both formats.
+written by hand after the official documentation of the formats.
 
 It answers ``POST /v1/chat/completions``, ``/v1/messages``, ``/v1/messages/count_tokens``,
+``/v1/responses``, ``/v1/responses/input_tokens``, ``/v1/responses/compact``,
 ``/v1/embeddings`` and ``GET /v1/models`` (``/{id}``), takes any credentials or none, and gives
-the same request the same answer, ids included. In both dialects, unary and streamed, it
+the same request the same answer, ids included. In all dialects, unary and streamed, it
 
 - echoes the last user text; streamed, in pieces of three words, one event per write;
 - offered tools, calls the first one (the one that ``tool_choice`` names; the first two when the
   text has the word "parallel", unless parallel calls are forbidden) with arguments made from its
-  schema: its required properties, with small values; streamed in several fragments;
+  schema: its required properties, with small values; a custom tool with a text; streamed in
+  several fragments;
 - after a tool result, answers with a text that quotes the result;
 - thinks first when reasoning is asked for (``reasoning_effort`` other than "none": as
-  ``reasoning_content``; ``thinking`` enabled or adaptive: as a signed thinking block);
+  ``reasoning_content``; ``thinking`` enabled or adaptive: as a signed thinking block;
+  ``reasoning`` with an effort other than "none": as an item, with a summary and with encrypted
+  content where these are asked for). What it signed or encrypted must come back unchanged;
 - answers with a JSON instance of the schema when structured output is asked for;
-- stops at stop sequences, and at ``max_tokens`` words;
+- stops at stop sequences, and at the most tokens asked for, which are words;
 - counts words as tokens, and half of the prompt as read from a cache when the user's text has
   the word "cached"; OpenAI streams have usage if ``stream_options.include_usage`` asks for it.
 
-The model's name asks for a fault; any other name just echoes:
+Responses are as strict as OpenAI's: fields that are not known, reasoning without what followed it,
+outputs without their calls and the like get its refusals (``strict_responses.py``). Answers are
+stored unless ``store`` is false, for ``previous_response_id``, ``GET`` and ``DELETE``; a
+``compaction_trigger`` is answered by a compaction.
+
+A model whose name begins with ``cache`` has a prompt cache: its usage counts the words of the
+longest beginning that an earlier prompt for that model had, and those that are new. ``refuse``
+refuses, in the form of the dialect. Other names ask for a fault; any other name just echoes:
 
 ======================= ================================== ==================================
 model                   streamed                           unary
 ======================= ================================== ==================================
 ``fail-STATUS``         that status (4xx, 5xx) with an error body of the dialect; 429, 503 and
                         529 with ``retry-after: 1``
+``overflow``            400: the prompt is too long, in the dialect's words
 ``hang``                no answer at all, connection open
 ``html``                200 with a page of ``text/html``
 ``slow``, ``slow-MS``   100 (MS) ms between two events     100 (MS) ms before the answer

@@ -13,7 +13,7 @@ def main() -> None:
     """Serve until a signal comes. One line on stderr and exit code 1 if the port is taken."""
     parser = argparse.ArgumentParser(
         prog="python -m lmbroker.testing",
-        description="A backend without a model; speaks the OpenAI and the Anthropic format.",
+        description="A backend without a model; speaks all formats that LMBroker knows.",
     )
     parser.add_argument("--port", type=int, default=9001, help="0 takes any free one")
     parser.add_argument("--pace", type=float, default=0.02, help="seconds between two events")

@@ -1,5 +1,9 @@
-"""What is asked of the practice backend: a request, read from either dialect."""
+"""What is asked of the practice backend: a request, read from any of the dialects.
 
+``ask_responses.py`` reads OpenAI's Responses.
+"""
+
+import base64
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +11,35 @@ from lmbroker.json_text import JSON
 
 RUN_BY_THE_PROVIDER = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor", "mcp")
 """Beginnings of the types of Anthropic tools that a client is never asked to run."""
+
+
+SIGNATURE = base64.b64encode(b"the practice backend signs its thoughts").decode()
+"""Of thinking in Anthropic's form."""
+
+
+class Refused(Exception):
+    """A request that is answered with an error. Its text names fields and ids, never contents."""
+
+    def __init__(
+        self, message: str, param: str | None = None, code: str | None = None, status: int = 400
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.details: JSON = {"param": param, "code": code} if param or code else {}
+        """Fields of the error besides, in OpenAI's form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offered:
+    """A tool that may be called."""
+
+    name: str
+    schema: JSON = field(default_factory=dict, repr=False)
+    """Of its arguments."""
+    custom: bool = False
+    """Takes free text instead of arguments."""
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +51,7 @@ class Ask:
     """The last user turn that has any text."""
     results: tuple[str, ...] = field(default=(), repr=False)
     """Texts of the tool results that no assistant turn has answered yet."""
-    tools: tuple[tuple[str, JSON], ...] = ()
-    """Names and schemas of the tools that may be called."""
+    tools: tuple[Offered, ...] = ()
     choice: str = "auto"
     """``auto``, ``none``, ``required`` or ``named:NAME``."""
     parallel: bool = True
@@ -33,6 +65,10 @@ class Ask:
     usage_in_stream: bool = True
     prompt: int = 0
     """Words in the prompt: what is counted as input tokens."""
+    cached: int | None = None
+    """Of these, what a played prompt cache had; None where none is played."""
+    body: JSON = field(default_factory=dict, repr=False)
+    """The request as it came, for dialects whose answers repeat it."""
 
 
 def read_openai(body: JSON) -> Ask:
@@ -48,24 +84,20 @@ def read_openai(body: JSON) -> Ask:
     elif form.get("type") == "json_object":
         schema = {}
     stop = body.get("stop") or ()
-    tools = [
-        (tool["function"]["name"], tool["function"].get("parameters") or {})
-        for tool in body.get("tools") or ()
-        if tool.get("type", "function") == "function"
-    ]
+    tools = [_openai_tool(tool) for tool in body.get("tools") or ()]
     choice = body.get("tool_choice") or "auto"
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice["allowed_tools"]
-        names = [tool["function"]["name"] for tool in allowed["tools"]]
-        tools = [tool for tool in tools if tool[0] in names]
+        names = [_openai_tool(tool).name for tool in allowed["tools"]]
+        tools = [tool for tool in tools if tool.name in names]
         choice = allowed.get("mode", "auto")
     elif isinstance(choice, dict):
-        choice = "named:" + choice["function"]["name"]
+        choice = "named:" + _openai_tool(choice).name
     return Ask(
         model=body["model"],
         text=_last_user_text(messages),
         results=tuple(
-            _text(message.get("content"))
+            text_of(message.get("content"))
             for message in _unanswered(messages)
             if message["role"] == "tool"
         ),
@@ -78,7 +110,7 @@ def read_openai(body: JSON) -> Ask:
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         stream=bool(body.get("stream")),
         usage_in_stream=bool((body.get("stream_options") or {}).get("include_usage")),
-        prompt=_words_in(messages),
+        prompt=words_in(messages),
     )
 
 
@@ -101,6 +133,7 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
     Raises KeyError, TypeError, ValueError or AttributeError where it is malformed.
     """
     messages = body["messages"]
+    _check_signatures(messages)
     choice = body.get("tool_choice") or {"type": "auto"}
     kind = choice["type"]
     form = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
@@ -109,14 +142,14 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
         model=body["model"],
         text=_last_user_text(messages),
         results=tuple(
-            _text(block.get("content"))
+            text_of(block.get("content"))
             for message in _unanswered(messages)
             if isinstance(message["content"], list)
             for block in message["content"]
             if block["type"] == "tool_result"
         ),
         tools=tuple(
-            (tool["name"], tool.get("input_schema") or {})
+            Offered(name=tool["name"], schema=tool.get("input_schema") or {})
             for tool in body.get("tools") or ()
             if not str(tool.get("type") or "").startswith(RUN_BY_THE_PROVIDER)
         ),
@@ -128,8 +161,25 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
         max_words=None if counting else body["max_tokens"],
         stop=tuple(body.get("stop_sequences") or ()),
         stream=bool(body.get("stream")),
-        prompt=_words_in(messages) + _words_in(body.get("system")),
+        prompt=words_in(messages) + words_in(body.get("system")),
     )
+
+
+def _check_signatures(messages: list[JSON]) -> None:
+    """Raises Refused for thinking that the practice backend has not signed."""
+    for place, message in enumerate(messages):
+        content = message["content"]
+        for number, block in enumerate(content if isinstance(content, list) else ()):
+            if block["type"] == "thinking" and block.get("signature") != SIGNATURE:
+                path = f"messages.{place}.content.{number}"
+                raise Refused(f"{path}: Invalid `signature` in `thinking` block")
+
+
+def _openai_tool(tool: JSON) -> Offered:
+    if tool.get("type") == "custom":
+        return Offered(name=tool["custom"]["name"], custom=True)
+    function = tool["function"]
+    return Offered(name=function["name"], schema=function.get("parameters") or {})
 
 
 def _unanswered(messages: list[JSON]) -> list[JSON]:
@@ -145,13 +195,14 @@ def _unanswered(messages: list[JSON]) -> list[JSON]:
 
 def _last_user_text(messages: list[JSON]) -> str:
     for message in reversed(messages):
-        text = _text(message["content"]) if message["role"] == "user" else ""
+        text = text_of(message["content"]) if message["role"] == "user" else ""
         if text.strip():
             return text
     return ""
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """The text of a string or of a list of parts."""
     if isinstance(content, list):
         return " ".join(
             part["text"] for part in content if isinstance(part, dict) and part.get("text")
@@ -159,10 +210,10 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _words_in(value: Any) -> int:
+def words_in(value: Any) -> int:
     """Words in all texts within ``value``, names of fields not counted."""
     if isinstance(value, str):
         return len(value.split())
     if isinstance(value, dict):
-        return sum(map(_words_in, value.values()))
-    return sum(map(_words_in, value)) if isinstance(value, list) else 0
+        return sum(map(words_in, value.values()))
+    return sum(map(words_in, value)) if isinstance(value, list) else 0

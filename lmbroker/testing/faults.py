@@ -6,15 +6,45 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Protocol
 
 from lmbroker.json_text import JSON
-from lmbroker.testing.wire_anthropic import Anthropic
-from lmbroker.testing.wire_openai import OpenAI
+from lmbroker.testing.ask import Ask
+from lmbroker.testing.script import Said
 
 RETRY_LATER = (429, 503, 529)
 SLOW_MS = 100
 ASKED_FOR = "the practice backend fails, as asked"
 HTML = b"<!doctype html><html><body><h1>practice</h1></body></html>"
+
+
+class Speaker(Protocol):
+    """Writes the answers to one request in the form of its dialect."""
+
+    request_id_header: str
+    overflow: tuple[str, JSON]
+    """How the dialect says that a prompt is too long, and what its error has besides."""
+
+    def whole(self, ask: Ask, said: Said, /) -> JSON:
+        """Return the answer as one JSON body."""
+
+    def events(self, ask: Ask, said: Said, /) -> Iterator[bytes]:
+        """Yield the events of a streamed answer, as bytes."""
+
+    def error(self, status: int, message: str, /) -> JSON:
+        """Return the body of an error with an HTTP status."""
+
+    def error_event(self, message: str, /) -> bytes:
+        """Return an error that stands inside a stream."""
+
+    def garbage(self) -> bytes:
+        """Return an event that is cut off in its JSON."""
+
+    def models(self, names: tuple[str, ...], /) -> JSON:
+        """Return the list of models."""
+
+    def model(self, name: str, /) -> JSON:
+        """Return the entry of one model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +64,14 @@ class Scene:
     """Seconds between two parts, and before a body of one part; None: the server's own pace."""
 
 
-def unary(model: str, speaker: OpenAI | Anthropic, value: JSON) -> Scene:
+def unary(model: str, speaker: Speaker, value: JSON) -> Scene:
     """``value`` as one JSON body, with the fault that ``model`` names."""
     failing = re.fullmatch(r"fail-([45]\d\d)", model)
     if failing:
         return failure(speaker, int(failing[1]), ASKED_FOR)
+    if model == "overflow":
+        message, details = speaker.overflow
+        return failure(speaker, 400, message, details)
     if model == "hang":
         return Scene(parts=(), end="silence")
     if model == "html":
@@ -55,9 +88,9 @@ def unary(model: str, speaker: OpenAI | Anthropic, value: JSON) -> Scene:
     return Scene(parts=(body,), length=len(body), wait=_slowness(model))
 
 
-def streamed(model: str, speaker: OpenAI | Anthropic, events: Iterator[bytes]) -> Scene:
+def streamed(model: str, speaker: Speaker, events: Iterator[bytes]) -> Scene:
     """``events`` as an event stream, with the fault that ``model`` names."""
-    if model == "html" or model == "hang" or model.startswith("fail-"):
+    if model in ("html", "hang", "overflow") or model.startswith("fail-"):
         return unary(model, speaker, {})
     end = "finish"
     if model in ("cut", "cut-clean", "reset", "stall"):
@@ -66,7 +99,7 @@ def streamed(model: str, speaker: OpenAI | Anthropic, events: Iterator[bytes]) -
     elif model == "error-first":
         events = iter((speaker.error_event(ASKED_FOR),))
     elif model == "error-mid":
-        events = chain(islice(events, 2), (speaker.error_event(ASKED_FOR),))
+        events = chain(islice(events, 2), _error(speaker))
     elif model == "garbage":
         events = chain(islice(events, 2), (speaker.garbage(),), islice(events, 1, None))
     return Scene(
@@ -74,10 +107,17 @@ def streamed(model: str, speaker: OpenAI | Anthropic, events: Iterator[bytes]) -
     )
 
 
-def failure(speaker: OpenAI | Anthropic, status: int, message: str) -> Scene:
-    """An error in the dialect's form."""
-    body = json.dumps(speaker.error(status, message), separators=(",", ":")).encode()
+def failure(speaker: Speaker, status: int, message: str, details: JSON | None = None) -> Scene:
+    """An error in the dialect's form; ``details`` are fields of it."""
+    value = speaker.error(status, message)
+    value["error"].update(details or {})
+    body = json.dumps(value, separators=(",", ":")).encode()
     return Scene(parts=(body,), status=status, length=len(body), retry_after=status in RETRY_LATER)
+
+
+def _error(speaker: Speaker) -> Iterator[bytes]:
+    """The error event, written when its turn comes: some count their events."""
+    yield speaker.error_event(ASKED_FOR)
 
 
 def _slowness(model: str) -> float | None:

@@ -3,12 +3,15 @@
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
-from lmbroker.json_text import JSON
-from lmbroker.testing.ask import Ask
+from lmbroker.testing.ask import Ask, Offered
 from lmbroker.testing.example import example
 
 WORDS_PER_EVENT = 3
+CUSTOM_INPUT = 'two lines,\nand a "quoted" word'
+"""What a tool that takes free text is called with."""
+REFUSAL = "The practice backend will not help with that."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +21,21 @@ class Said:
     thinking: str = field(default="", repr=False)
     pieces: tuple[str, ...] = field(default=(), repr=False)
     """The text, cut as it is streamed."""
-    calls: tuple[tuple[str, JSON], ...] = field(default=(), repr=False)
-    """Names and arguments of the tools called."""
+    refusal: str = field(default="", repr=False)
+    """What is said instead of a text where nothing else will be said."""
+    calls: tuple[tuple[Offered, Any], ...] = field(default=(), repr=False)
+    """The tools called, each with its arguments, or with its text where it is a custom one."""
+    compacts: bool = False
+    """The answer is what the conversation is compacted to, and nothing else."""
     stop: str = "end"
-    """``end``, ``max_tokens``, ``stop_sequence`` or ``tool_calls``."""
+    """``end``, ``max_tokens``, ``stop_sequence``, ``tool_calls`` or ``refusal``."""
     sequence: str | None = field(default=None, repr=False)
     """The stop sequence that was met."""
     prompt: int = 0
     cached: int = 0
     """Of ``prompt``."""
+    written: int = 0
+    """Of ``prompt``: what the played prompt cache keeps from now on."""
     output: int = 0
     reasoning: int = 0
     """Of ``output``."""
@@ -46,9 +55,13 @@ def answer(ask: Ask) -> Said:
     stop, sequence = "end", None
     pieces: tuple[str, ...] = ()
     long = re.fullmatch(r"long-(\d{1,7})", ask.model)
-    if calls:
+    refusal = ""
+    if ask.model == "refuse":
+        refusal, stop, calls = REFUSAL, "refusal", ()
+        spoken = len(refusal.split())
+    elif calls:
         stop = "tool_calls"
-        spoken = sum(len(json.dumps(arguments).split()) + 1 for _, arguments in calls)
+        spoken = sum(len(json.dumps(given).split()) + 1 for _, given in calls)
     elif long:
         pieces = ("word ",) * int(long[1])
         spoken = len(pieces)
@@ -57,14 +70,19 @@ def answer(ask: Ask) -> Said:
         pieces = chunks(text)
         spoken = len(text.split())
     reasoning = len(thinking.split())
+    cached = ask.prompt // 2 if "cached" in ask.text else 0
+    if ask.cached is not None:
+        cached = ask.cached
     return Said(
         thinking=thinking,
         pieces=pieces,
+        refusal=refusal,
         calls=calls,
         stop=stop,
         sequence=sequence,
         prompt=ask.prompt,
-        cached=ask.prompt // 2 if "cached" in ask.text else 0,
+        cached=cached,
+        written=0 if ask.cached is None else ask.prompt - cached,
         output=max(1, spoken + reasoning),
         reasoning=reasoning,
     )
@@ -80,14 +98,16 @@ def _reply(ask: Ask) -> str:
     return ask.text
 
 
-def _calls(ask: Ask) -> tuple[tuple[str, JSON], ...]:
+def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
     chosen = list(ask.tools)
     if ask.choice == "none" or ask.results or ask.model == "empty":
         chosen = []
     if ask.choice.startswith("named:"):
-        chosen = [tool for tool in chosen if tool[0] == ask.choice.removeprefix("named:")]
+        chosen = [tool for tool in chosen if tool.name == ask.choice.removeprefix("named:")]
     count = 2 if "parallel" in ask.text and ask.parallel else 1
-    return tuple((name, example(schema)) for name, schema in chosen[:count])
+    return tuple(
+        (tool, CUSTOM_INPUT if tool.custom else example(tool.schema)) for tool in chosen[:count]
+    )
 
 
 def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:

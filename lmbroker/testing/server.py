@@ -16,27 +16,16 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from lmbroker.json_text import JSON
 from lmbroker.testing import faults
-from lmbroker.testing.ask import read_anthropic, read_completion, read_openai
-from lmbroker.testing.faults import Scene
+from lmbroker.testing.ask import Refused
+from lmbroker.testing.faults import Scene, Speaker
+from lmbroker.testing.operations import Operations, speaker_for
 from lmbroker.testing.play import Play
-from lmbroker.testing.script import answer
-from lmbroker.testing.wire_anthropic import Anthropic
-from lmbroker.testing.wire_openai import OpenAI, embeddings
 
 KEPT = 1000
 """Requests in the record."""
 MODELS = ("echo", "slow", "empty")
 """What the list of models says; any other name is served, too."""
-POSTED = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/v1/embeddings",
-)
-
 BACKLOG = 1024
 """How many connections may wait until they are accepted: a benchmark opens many at once."""
 
@@ -86,6 +75,7 @@ class PracticeBackend:
         self._wall: Callable[[], float] = time.time if clock is None else clock.seconds
         self._wanted_port = port
         self._pace = pace
+        self._operations = Operations()
         self._site = _Site(self, reactor)
         self._listening: Any = None
 
@@ -115,7 +105,7 @@ class PracticeBackend:
         self._listening = None
         return DeferredList([closed, self._site.drop()]).addCallback(lambda _: None)
 
-    def scene(self, method: str, path: str, speaker: OpenAI | Anthropic, body: bytes) -> Scene:
+    def scene(self, method: str, path: str, speaker: Speaker, body: bytes) -> Scene:
         """The response to a request."""
         if path == "/v1/models" or path.startswith("/v1/models/"):
             if method != "GET":
@@ -123,12 +113,17 @@ class PracticeBackend:
             name = unquote(path.removeprefix("/v1/models").removeprefix("/"))
             value = speaker.model(name) if name else speaker.models(MODELS)
             return faults.unary("", speaker, value)
-        if path not in POSTED:
-            return faults.failure(speaker, 404, "not found")
-        if method != "POST":
-            return faults.failure(speaker, 405, "method not allowed")
         try:
-            return _posted(path, speaker, json.loads(body))
+            stored = self._operations.stored(method, path, speaker)
+            if stored is not None:
+                return stored
+            if path not in self._operations.posted:
+                return faults.failure(speaker, 404, "not found")
+            if method != "POST":
+                return faults.failure(speaker, 405, "method not allowed")
+            return self._operations.posted[path](speaker, json.loads(body))
+        except Refused as error:
+            return faults.failure(speaker, error.status, error.message, error.details)
         except KeyError as error:
             return faults.failure(speaker, 400, f"{error.args[0]}: field required")
         except (TypeError, ValueError, AttributeError, IndexError, RecursionError):
@@ -142,29 +137,6 @@ class PracticeBackend:
     def now(self) -> int:
         """Unix time in whole seconds, by the clock where one was given."""
         return int(self._wall())
-
-
-def _posted(path: str, speaker: OpenAI | Anthropic, body: JSON) -> Scene:
-    model = body["model"]
-    if not isinstance(model, str):
-        raise TypeError("model")
-    if path == "/v1/embeddings":
-        return faults.unary(model, speaker, embeddings(body))
-    if path == "/v1/messages/count_tokens":
-        return faults.unary(
-            model, speaker, {"input_tokens": read_anthropic(body, counting=True).prompt}
-        )
-    if path == "/v1/completions" and isinstance(speaker, OpenAI):
-        ask = read_completion(body)
-        said = answer(ask)
-        if ask.stream:
-            return faults.streamed(model, speaker, speaker.completion_events(ask, said))
-        return faults.unary(model, speaker, speaker.completion(ask, said))
-    ask = read_openai(body) if isinstance(speaker, OpenAI) else read_anthropic(body)
-    said = answer(ask)
-    if model == "stream-for-json" or (ask.stream and model != "json-for-stream"):
-        return faults.streamed(model, speaker, speaker.events(ask, said))
-    return faults.unary(model, speaker, speaker.whole(ask, said))
 
 
 class _Root(Resource):
@@ -191,10 +163,8 @@ class _Root(Resource):
         )
         # The same request gets the same ids, so that two ways to ask can be compared.
         identity = hashlib.blake2s(body, digest_size=10).hexdigest()
-        anthropic = path.startswith("/v1/messages") or (
-            path.startswith("/v1/models") and request.requestHeaders.hasHeader("anthropic-version")
-        )
-        speaker = (Anthropic if anthropic else OpenAI)(identity, self._practice.now())
+        versioned = request.requestHeaders.hasHeader("anthropic-version")
+        speaker = speaker_for(path, versioned, identity, self._practice.now())
         scene = self._practice.scene(method, path, speaker, body)
         request.setResponseCode(scene.status)
         request.setHeader("content-type", scene.type)

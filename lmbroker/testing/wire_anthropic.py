@@ -4,13 +4,12 @@ Source of the forms: Anthropic's API reference (messages, streaming, count_token
 errors).
 """
 
-import base64
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from lmbroker.json_text import JSON
-from lmbroker.testing.ask import Ask
+from lmbroker.testing.ask import SIGNATURE, Ask
 from lmbroker.testing.script import Said, chunks, fragments
 
 STOP = {
@@ -18,6 +17,7 @@ STOP = {
     "stop_sequence": "stop_sequence",
     "max_tokens": "max_tokens",
     "tool_calls": "tool_use",
+    "refusal": "refusal",
 }
 ERRORS = {
     401: "authentication_error",
@@ -31,13 +31,13 @@ ERRORS = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-SIGNATURE = base64.b64encode(b"the practice backend signs its thoughts").decode()
 
 
 class Anthropic:
     """Writes answers to one request. ``identity`` makes the ids."""
 
     request_id_header = "request-id"
+    overflow: tuple[str, JSON] = ("prompt is too long: 200001 tokens > 200000 maximum", {})
 
     def __init__(self, identity: str, now: int) -> None:
         self._identity = identity
@@ -51,8 +51,8 @@ class Anthropic:
         if said.text:
             blocks.append({"type": "text", "text": said.text})
         blocks += [
-            {"type": "tool_use", "id": self._call_id(number), "name": name, "input": arguments}
-            for number, (name, arguments) in enumerate(said.calls)
+            {"type": "tool_use", "id": self._call_id(number), "name": tool.name, "input": given}
+            for number, (tool, given) in enumerate(said.calls)
         ]
         return self._message(ask, blocks, said, _usage(said) | {"service_tier": "standard"})
 
@@ -71,11 +71,7 @@ class Anthropic:
                     last, event = delta, _event("content_block_delta", index=number, delta=delta)
                 yield event
             yield _event("content_block_stop", index=number)
-        yield _event(
-            "message_delta",
-            delta={"stop_reason": STOP[said.stop], "stop_sequence": said.sequence},
-            usage=_usage(said),
-        )
+        yield _event("message_delta", delta=_end(said), usage=_usage(said))
         yield _event("message_stop")
 
     def error(self, status: int, message: str) -> JSON:
@@ -121,8 +117,7 @@ class Anthropic:
             "role": "assistant",
             "model": ask.model,
             "content": blocks,
-            "stop_reason": STOP[said.stop] if said else None,
-            "stop_sequence": said.sequence if said else None,
+            **(_end(said) if said else {"stop_reason": None, "stop_sequence": None}),
             "usage": usage,
         }
 
@@ -133,11 +128,11 @@ class Anthropic:
         if said.text:
             deltas: Iterator[JSON] = ({"type": "text_delta", "text": text} for text in said.pieces)
             yield {"type": "text", "text": ""}, deltas
-        for number, (name, arguments) in enumerate(said.calls):
+        for number, (tool, arguments) in enumerate(said.calls):
             pieces = ("", *fragments(json.dumps(arguments)))
             deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in pieces)
             id = self._call_id(number)
-            yield {"type": "tool_use", "id": id, "name": name, "input": {}}, deltas
+            yield {"type": "tool_use", "id": id, "name": tool.name, "input": {}}, deltas
 
     def _call_id(self, number: int) -> str:
         return f"toolu_{self._identity}{number}"
@@ -150,10 +145,18 @@ def _thoughts(ask: Ask, said: Said) -> Iterator[JSON]:
     yield {"type": "signature_delta", "signature": SIGNATURE}
 
 
+def _end(said: Said) -> JSON:
+    end: JSON = {"stop_reason": STOP[said.stop], "stop_sequence": said.sequence}
+    if said.refusal:
+        details = {"type": "refusal", "category": None, "explanation": said.refusal}
+        end["stop_details"] = details
+    return end
+
+
 def _usage(said: Said) -> JSON:
     usage: JSON = {
-        "input_tokens": said.prompt - said.cached,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": said.prompt - said.cached - said.written,
+        "cache_creation_input_tokens": said.written,
         "cache_read_input_tokens": said.cached,
         "output_tokens": said.output,
     }

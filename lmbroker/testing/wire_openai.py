@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmbroker.json_text import JSON
-from lmbroker.testing.ask import Ask
+from lmbroker.testing.ask import Ask, Offered
 from lmbroker.testing.script import Said, chunks, fragments
 
 FINISH = {
@@ -20,6 +20,7 @@ FINISH = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "tool_calls": "tool_calls",
+    "refusal": "stop",
 }
 ERRORS = {
     401: ("invalid_request_error", "invalid_api_key"),
@@ -40,6 +41,11 @@ class OpenAI:
     """Writes answers to one request. ``identity`` makes the ids, ``now`` is in Unix seconds."""
 
     request_id_header = "x-request-id"
+    overflow = (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in"
+        " 128001 tokens. Please reduce the length of the messages.",
+        {"param": "messages", "code": "context_length_exceeded"},
+    )
 
     def __init__(self, identity: str, now: int) -> None:
         self._identity = identity
@@ -49,16 +55,16 @@ class OpenAI:
         """Return the answer as one JSON body."""
         message: JSON = {
             "role": "assistant",
-            "content": None if said.calls else said.text,
-            "refusal": None,
+            "content": None if said.calls or said.refusal else said.text,
+            "refusal": said.refusal or None,
             "annotations": [],
         }
         if said.thinking:
             message["reasoning_content"] = said.thinking
         if said.calls:
             message["tool_calls"] = [
-                self._call(number, name, json.dumps(arguments))
-                for number, (name, arguments) in enumerate(said.calls)
+                self._call(number, tool, _written(arguments))
+                for number, (tool, arguments) in enumerate(said.calls)
             ]
         choice = {
             "index": 0,
@@ -83,12 +89,15 @@ class OpenAI:
             if piece != last:
                 last, event = piece, self._chunk(ask, {"content": piece})
             yield event
-        for number, (name, arguments) in enumerate(said.calls):
+        for piece in chunks(said.refusal):
+            yield self._chunk(ask, {"refusal": piece})
+        for number, (tool, arguments) in enumerate(said.calls):
             yield self._chunk(
-                ask, {"tool_calls": [{"index": number, **self._call(number, name, "")}]}
+                ask, {"tool_calls": [{"index": number, **self._call(number, tool, "")}]}
             )
-            for piece in fragments(json.dumps(arguments)):
-                call = {"index": number, "function": {"arguments": piece}}
+            for piece in fragments(_written(arguments)):
+                text = {"custom": {"input": piece}} if tool.custom else {}
+                call = {"index": number, **(text or {"function": {"arguments": piece}})}
                 yield self._chunk(ask, {"tool_calls": [call]})
         yield self._chunk(ask, {}, FINISH[said.stop])
         if ask.usage_in_stream:
@@ -154,12 +163,12 @@ class OpenAI:
             chunk["usage"] = None
         return _data(chunk)
 
-    def _call(self, number: int, name: str, arguments: str) -> JSON:
-        return {
-            "id": f"call_{self._identity}{number}",
-            "type": "function",
-            "function": {"name": name, "arguments": arguments},
-        }
+    def _call(self, number: int, tool: Offered, text: str) -> JSON:
+        id = f"call_{self._identity}{number}"
+        if tool.custom:
+            return {"id": id, "type": "custom", "custom": {"name": tool.name, "input": text}}
+        function = {"name": tool.name, "arguments": text}
+        return {"id": id, "type": "function", "function": function}
 
 
 def embeddings(body: JSON) -> JSON:
@@ -186,8 +195,12 @@ def embeddings(body: JSON) -> JSON:
     }
 
 
+def _written(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
 def _usage(said: Said) -> JSON:
-    return {
+    usage: JSON = {
         "prompt_tokens": said.prompt,
         "completion_tokens": said.output,
         "total_tokens": said.prompt + said.output,
@@ -199,6 +212,9 @@ def _usage(said: Said) -> JSON:
             "rejected_prediction_tokens": 0,
         },
     }
+    if said.written:
+        usage["prompt_tokens_details"]["cache_write_tokens"] = said.written
+    return usage
 
 
 def _data(value: JSON) -> bytes:

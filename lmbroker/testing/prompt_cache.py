@@ -1,0 +1,134 @@
+"""A prompt cache, played: how much of a prompt an earlier one for the same model began with.
+
+A prompt is rendered as words, the same ones in whatever dialect it comes: tools, then system texts,
+then the turns. Marks stand between the words, and for what is thought; they are compared, but not
+counted.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lmbroker.json_text import JSON
+from lmbroker.testing.ask import text_of
+
+MODEL = "cache"
+"""How the names of models begin that have a cache."""
+MOST = 2_000_000
+"""Beginnings that are remembered; then all is forgotten."""
+
+
+class PromptCache:
+    """The beginnings of all prompts so far."""
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+
+    def read(self, model: str, words: Iterator[str]) -> tuple[int, int]:
+        """Words in the prompt, and of these the ones that the cache had. It has all of them from
+        now on."""
+        if len(self._known) > MOST:
+            self._known.clear()
+        beginning, count, had, within = hash(model), 0, 0, True
+        for word in words:
+            beginning = hash((beginning, word))
+            within = within and beginning in self._known
+            if not word.startswith("\0"):
+                count += 1
+                had += within
+            self._known.add(beginning)
+        return count, had
+
+
+def chat_words(body: JSON) -> Iterator[str]:
+    """The prompt of a Chat Completions request."""
+    for tool in body.get("tools") or ():
+        function = tool.get("function") or tool.get("custom") or {}
+        yield from _tool(
+            function.get("name"), function.get("description"), function.get("parameters")
+        )
+    for message in body["messages"]:
+        yield _mark(message["role"])
+        for key in ("reasoning_content", "reasoning"):
+            if message.get(key):
+                yield _mark(message[key])
+        yield from _content(message.get("content"))
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") or call.get("custom")
+            yield from _call(function["name"], function.get("arguments", function.get("input")))
+
+
+def messages_words(body: JSON) -> Iterator[str]:
+    """The prompt of a Messages request."""
+    for tool in body.get("tools") or ():
+        yield from _tool(tool.get("name"), tool.get("description"), tool.get("input_schema"))
+    yield _mark("system")
+    yield from _content(body.get("system"))
+    for message in body["messages"]:
+        yield _mark(message["role"])
+        content = message["content"]
+        for block in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+            if block["type"] == "tool_use":
+                yield from _call(block["name"], block["input"])
+            elif block["type"] == "tool_result":
+                yield from _content(block.get("content"))
+            elif block["type"] in ("thinking", "redacted_thinking"):
+                yield _mark(json.dumps(block))
+            else:
+                yield from _content([block])
+
+
+def responses_words(body: JSON, items: list[JSON]) -> Iterator[str]:
+    """The prompt of a Responses request whose input is ``items``."""
+    for tool in body.get("tools") or ():
+        inner = tool.get("tools") if tool.get("type") == "namespace" else [tool]
+        for each in inner or ():
+            yield from _tool(each.get("name"), each.get("description"), each.get("parameters"))
+    yield _mark("system")
+    yield from _content(body.get("instructions"))
+    for item in items:
+        kind = item.get("type", "message")
+        if kind == "message":
+            yield _mark(item["role"])
+            yield from _content(item["content"])
+        elif kind in ("function_call", "custom_tool_call"):
+            yield from _call(item["name"], item.get("arguments", item.get("input")))
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            yield _mark("tool")
+            yield from _content(item["output"])
+        else:
+            yield _mark(json.dumps(item))
+
+
+def _mark(text: Any) -> str:
+    return f"\0{text}"
+
+
+def _tool(name: Any, description: Any, schema: Any) -> Iterator[str]:
+    yield _mark("tool")
+    yield str(name)
+    yield from str(description or "").split()
+    if schema:
+        yield from json.dumps(schema, sort_keys=True, separators=(",", ":")).split()
+
+
+def _content(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield from content.split()
+    for part in content if isinstance(content, list) else ():
+        if part.get("text") or part.get("type") in ("text", "input_text", "output_text"):
+            yield from text_of([part]).split()
+        else:
+            yield json.dumps(part)
+
+
+def _call(name: str, arguments: Any) -> Iterator[str]:
+    yield _mark("call")
+    yield name
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            yield from arguments.split()
+            return
+    yield from json.dumps(arguments, separators=(",", ":")).split()

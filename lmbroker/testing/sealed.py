@@ -1,0 +1,32 @@
+"""What the practice backend gives a client to keep, unreadable and sealed: the encrypted content
+of reasoning and of compactions. It knows its own again."""
+
+import base64
+import hashlib
+import json
+
+_KEY = b"the practice backend"
+_MARK = "gAAAAA"
+
+
+def sealed(id: str, text: str) -> str:
+    """The encrypted content of the item ``id``."""
+    told = json.dumps([id, text]).encode()
+    return _MARK + base64.urlsafe_b64encode(_digest(told) + told[::-1]).decode()
+
+
+def unsealed(value: object) -> tuple[str, str]:
+    """The id and the text within. Raises ValueError for what was not sealed here, or was changed
+    since."""
+    if not isinstance(value, str) or not value.startswith(_MARK):
+        raise ValueError("not sealed here")
+    whole = base64.b64decode(value.removeprefix(_MARK), altchars=b"-_", validate=True)
+    told = whole[16:][::-1]
+    if _digest(told) != whole[:16]:
+        raise ValueError("changed since it was sealed")
+    id, text = json.loads(told)
+    return id, text
+
+
+def _digest(told: bytes) -> bytes:
+    return hashlib.blake2s(told, key=_KEY, digest_size=16).digest()
