@@ -1,6 +1,7 @@
 """``python -m bench``: all measures, the tables, and the files of results."""
 
 import argparse
+import contextlib
 import os
 import resource
 import signal
@@ -9,14 +10,16 @@ import tempfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
+from bench.encryption import Encryption, identity, terminator
 from bench.measures import BUILD, mock_backend
 from bench.peers import PEERS, VERSIONS
 from bench.processes import CORES
 from bench.results import read, this_machine, write
 from bench.run import MEASURES, USUAL, Run
 from bench.scenarios import PATHS
-from bench.systems import ENGINES, NGINX, System, lmbroker, python_version
+from bench.systems import ENGINES, NGINX, Secured, System, lmbroker, python_version
 from bench.table import markdown, summary, table
 
 RESULTS = Path(__file__).with_name("results")
@@ -51,19 +54,23 @@ def main() -> int:
     file = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl"
     versions = {label or "lmbroker": f"Python {version}" for label, _, version in pythons}
     versions |= {each.name: VERSIONS[each.name] for each in systems if each.name in VERSIONS}
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        mock_backend(Path(folder)) as backend_port,
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        backend_port = stack.enter_context(mock_backend(folder))
+        tls = None
+        if options.tls != "none":
+            tls = Secured(identity(folder), options.tls == "both")
+            backend_port = stack.enter_context(terminator(folder, backend_port, tls.identity))
         run = Run(
             systems=systems,
             several=several,
             paths="".join(options.paths),
             measures=options.measures,
             rounds=options.rounds,
-            folder=Path(folder),
+            folder=folder,
             backend_port=backend_port,
             file=file,
+            tls=tls,
         )
         names = ", ".join(system.name for system in systems)
         print(
@@ -73,7 +80,7 @@ def main() -> int:
         )
         if options.estimate:
             return 0
-        write(file, [this_machine(versions)])
+        write(file, [this_machine(versions, options.tls)])
         run.all()
     lines = read(file)
     file.with_suffix(".md").write_text(markdown(lines))
@@ -141,6 +148,12 @@ def _options() -> argparse.Namespace:
             metavar="A,B",
             help=f"some of {','.join(known)} (default: {','.join(usual)})",
         )
+    parser.add_argument(
+        "--tls",
+        choices=get_args(Encryption),
+        default="none",
+        help="TLS to the backend, or to the backend and the clients (default: none)",
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     parser.add_argument(
         "--python",

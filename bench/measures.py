@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.encryption import encrypting
 from bench.processes import (
     CORES,
     LOAD_CORE,
@@ -33,7 +34,7 @@ from bench.scenarios import (
     body,
     held,
 )
-from bench.systems import System
+from bench.systems import Secured, System
 
 BUILD = Path(__file__).with_name("build")
 START_SECONDS = 60.0
@@ -81,16 +82,28 @@ def mock_backend(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def serving(system: System, folder: Path, backend_port: int) -> Iterator[Running]:
+def serving(
+    system: System, folder: Path, backend_port: int, tls: Secured | None = None
+) -> Iterator[Running]:
     """A system, started afresh in a folder of its own below ``folder``."""
+    if tls is not None and system.secured is None:
+        raise RuntimeError(f"{system.name} takes no part in runs with TLS")
     folder = folder / f"{system.name}-{time.monotonic_ns()}"
     folder.mkdir()
     port = free_port()
-    command = system.command(folder, port, backend_port)
+    if tls is not None and system.secured is not None:
+        command = system.secured(folder, port, backend_port, tls)
+    else:
+        command = system.command(folder, port, backend_port)
     began = time.monotonic()
     path = system.paths[0]
     headers = (*HEADERS[CLIENT_DIALECT[path]], *system.headers(path, backend_port))
-    with running(command, cores=system.cores, output=folder / "output.log") as process:
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(
+            running(command, cores=system.cores, output=folder / "output.log")
+        )
+        if tls is not None and tls.clients:
+            port = stack.enter_context(encrypting(folder, port, tls.identity))
         _await_answer(process, port, path, headers, system.prefix)
         yield Running(
             system=system,

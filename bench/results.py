@@ -33,7 +33,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 class Machine(msgspec.Struct, frozen=True, tag="machine", kw_only=True):
     """Where and when. ``load_average`` is that of the minute before the run: what others did.
-    ``systems``: name -> version, of those that tell one."""
+    ``systems``: name -> version, of those that tell one. ``tls``: where TLS was
+    (``encryption.Encryption``)."""
 
     when: str
     processor: str
@@ -44,6 +45,7 @@ class Machine(msgspec.Struct, frozen=True, tag="machine", kw_only=True):
     commit: str
     load_average: float
     systems: dict[str, str] = {}
+    tls: str = "none"
 
 
 class Result(msgspec.Struct, frozen=True, tag="result", kw_only=True):
@@ -64,8 +66,8 @@ class Result(msgspec.Struct, frozen=True, tag="result", kw_only=True):
 Line = Machine | Result
 
 
-def this_machine(systems: dict[str, str] | None = None) -> Machine:
-    """The machine and the versions of a run that begins now."""
+def this_machine(systems: dict[str, str] | None = None, tls: str = "none") -> Machine:
+    """The machine, the versions and the encryption of a run that begins now."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
     return Machine(
@@ -78,6 +80,7 @@ def this_machine(systems: dict[str, str] | None = None) -> Machine:
         commit=_said("git", "describe", "--always", "--dirty"),
         load_average=round(os.getloadavg()[0], 2),
         systems=systems or {},
+        tls=tls,
     )
 
 

@@ -21,7 +21,7 @@ from bench.measures import (
 from bench.processes import CORES
 from bench.results import Result, write
 from bench.scenarios import BASE_PATH, PATHS, SCENARIOS, STANDING
-from bench.systems import BASE, System
+from bench.systems import BASE, Secured, System
 
 USUAL = ("start", "idle", *SCENARIOS, "held")
 MEASURES = (
@@ -54,6 +54,7 @@ class Run(msgspec.Struct, kw_only=True):
     folder: Path
     backend_port: int
     file: Path
+    tls: Secured | None = None
     failed: bool = False
 
     def seconds(self) -> float:
@@ -96,7 +97,7 @@ class Run(msgspec.Struct, kw_only=True):
             for system in self.systems:
                 with (
                     self._telling(f"{system.name} start"),
-                    serving(system, self.folder, self.backend_port) as running,
+                    serving(system, self.folder, self.backend_port, self.tls) as running,
                 ):
                     self._keep(start_result(running, number))
 
@@ -111,7 +112,7 @@ class Run(msgspec.Struct, kw_only=True):
                         continue
                     with (
                         self._telling(f"{system.name} {path} {name}"),
-                        serving(system, self.folder, self.backend_port) as running,
+                        serving(system, self.folder, self.backend_port, self.tls) as running,
                     ):
                         if name == "growth":
                             self._keep(growth_result(running, path, 0))
@@ -126,7 +127,9 @@ class Run(msgspec.Struct, kw_only=True):
             for system in self.systems:
                 with self._telling(f"{system.name} does not serve"):
                     running.append(
-                        stack.enter_context(serving(system, self.folder, self.backend_port))
+                        stack.enter_context(
+                            serving(system, self.folder, self.backend_port, self.tls)
+                        )
                     )
             sound: list[tuple[Running, str]] = []
             for path in PATHS:
@@ -153,8 +156,8 @@ class Run(msgspec.Struct, kw_only=True):
             return
         with (
             self._telling(f"{two.name} workers"),
-            serving(one, self.folder, self.backend_port) as alone,
-            serving(two, self.folder, self.backend_port) as together,
+            serving(one, self.folder, self.backend_port, self.tls) as alone,
+            serving(two, self.folder, self.backend_port, self.tls) as together,
         ):
             for path in self._shared(two):
                 warm_up(alone, path)

@@ -8,10 +8,12 @@ name, the system must know it.
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from bench.encryption import Identity, nginx
 from bench.processes import PROXY_CORE, find
 from bench.scenarios import BACKEND_DIALECT, MOCK_MODELS, MOST_STREAMS, model_name
 
@@ -20,9 +22,18 @@ def _no_headers(path: str, backend_port: int) -> tuple[str, ...]:
     return ()
 
 
+class Secured(msgspec.Struct, frozen=True):
+    """TLS to the backend, a server called ``localhost`` that shows the certificate of
+    ``identity``; and where ``clients`` is set, to the clients, with the same certificate."""
+
+    identity: Identity
+    clients: bool
+
+
 class System(msgspec.Struct, frozen=True, kw_only=True):
     """``command`` writes what the system needs into a folder and tells how to start it, from the
-    folder, the port to listen on, and the mock's port. ``paths`` are those it can serve;
+    folder, the port to listen on, and the mock's port; ``secured`` does so for a run with TLS, of
+    systems that can take part in one. ``paths`` are those it can serve;
     ``needs`` are the programs and ``files`` the files without which it is left out. ``headers``
     are those that its clients send besides the usual ones, by path and the mock's port.
     ``forgiven`` is the share of its answers that may be errors, which are told and not counted:
@@ -31,6 +42,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     paths: str
     command: Callable[[Path, int, int], Sequence[str]]
+    secured: Callable[[Path, int, int, Secured], Sequence[str]] | None = None
     needs: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     cores: tuple[int, ...] = (PROXY_CORE,)
@@ -44,51 +56,19 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         return [program for program in self.needs if find(program) is None] + files
 
 
-_NGINX = """\
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 16384; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/bodies;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    client_max_body_size 32m;
-    keepalive_requests 1000000;
-    upstream mock {{
-        server 127.0.0.1:{backend_port};
-        keepalive 2048;
-        keepalive_requests 1000000;
-    }}
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{
-            proxy_pass http://mock;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_buffering off;
-        }}
-    }}
-}}
-"""
-
-
 def _nginx(folder: Path, port: int, backend_port: int) -> Sequence[str]:
     """A plain reverse proxy, one process, as streams need it: it holds no bytes back."""
-    config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, port=port, backend_port=backend_port))
-    return [find("nginx") or "nginx", "-c", str(config), "-e", "stderr"]
+    return nginx(folder, port, backend_port)
+
+
+def _secured_nginx(folder: Path, port: int, backend_port: int, tls: Secured) -> Sequence[str]:
+    shown = tls.identity if tls.clients else None
+    return nginx(folder, port, backend_port, shown=shown, trusted=tls.identity)
 
 
 _SERVER = """\
 [server]
-host = "127.0.0.1"
-port = {port}
+{listen}
 engine = "{engine}"
 {more}
 [limits]
@@ -100,34 +80,40 @@ _MODEL = """
 [[models]]
 alias = "{alias}"
 type = "{dialect}"
-target = {{ url = "http://127.0.0.1:{backend_port}/v1", model = "{model}", api_key = "bench" }}
+target = {{ url = "{url}/v1", model = "{model}", api_key = "bench"{ca} }}
 """
 
 
-def _lmbroker(python: str, engine: str, workers: int) -> Callable[[Path, int, int], Sequence[str]]:
+def _lmbroker(
+    python: str,
+    engine: str,
+    workers: int,
+    folder: Path,
+    port: int,
+    backend_port: int,
+    tls: Secured | None = None,
+) -> Sequence[str]:
     """The daemon as it is shipped: default log level, access log and metrics on. Its limits of
     calls and connections are raised to what the measures hold at once."""
-
-    def command(folder: Path, port: int, backend_port: int) -> Sequence[str]:
-        config = folder / "lmbroker.toml"
-        models = [
-            _MODEL.format(
-                alias=model_name(path, model),
-                dialect=dialect,
-                backend_port=backend_port,
-                model=model,
-            )
-            for path, dialect in BACKEND_DIALECT.items()
-            if path in "ad"
-            for model in MOCK_MODELS
-        ]
-        more = f"workers = {workers}\n" if workers > 1 else ""
-        server = _SERVER.format(port=port, engine=engine, more=more, most=2 * MOST_STREAMS)
-        config.write_text(server + "".join(models))
-        twistd = Path(python).with_name("twistd")
-        return [str(twistd), "-n", "--pidfile=", "lmbroker", "--config", str(config)]
-
-    return command
+    url, ca = f"http://127.0.0.1:{backend_port}", ""
+    listen = f'host = "127.0.0.1"\nport = {port}'
+    if tls is not None:
+        url, ca = f"https://localhost:{backend_port}", f', ca = "{tls.identity.certificate}"'
+        if tls.clients:
+            files = f"privateKey={tls.identity.key}:certKey={tls.identity.certificate}"
+            listen = f'listen = ["ssl:{port}:interface=127.0.0.1:{files}"]'
+    config = folder / "lmbroker.toml"
+    models = [
+        _MODEL.format(alias=model_name(path, model), dialect=dialect, url=url, ca=ca, model=model)
+        for path, dialect in BACKEND_DIALECT.items()
+        if path in "ad"
+        for model in MOCK_MODELS
+    ]
+    more = f"workers = {workers}\n" if workers > 1 else ""
+    server = _SERVER.format(listen=listen, engine=engine, more=more, most=2 * MOST_STREAMS)
+    config.write_text(server + "".join(models))
+    twistd = Path(python).with_name("twistd")
+    return [str(twistd), "-n", "--pidfile=", "lmbroker", "--config", str(config)]
 
 
 ENGINES = ("lean", "stock")
@@ -145,7 +131,8 @@ def lmbroker(
     return System(
         name="-".join(filter(None, (engine, label))),
         paths="abcd",
-        command=_lmbroker(python, engine, workers),
+        command=partial(_lmbroker, python, engine, workers),
+        secured=partial(_lmbroker, python, engine, workers),
         needs=(str(Path(python).with_name("twistd")),),
         cores=cores,
     )
@@ -163,7 +150,7 @@ def python_version(python: str) -> str:
     return done.stdout.strip()
 
 
-NGINX = System(name="nginx", paths="ad", command=_nginx, needs=("nginx",))
+NGINX = System(name="nginx", paths="ad", command=_nginx, secured=_secured_nginx, needs=("nginx",))
 LMBROKER = lmbroker()
 
 BASE = NGINX

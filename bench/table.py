@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bench.goals import GOALS, Goal, Row, rows
+from bench.goals import Goal, Row, goals, rows
 from bench.results import Line, Machine, Result
 from bench.systems import BASE
 
+_ENCRYPTED = {"none": "", "backend": "; TLS to the backend", "both": "; TLS on both sides"}
 _SIGNS = {"ratio": "x", "more": "+", "most": "", "least": ""}
 
 
@@ -20,7 +21,7 @@ def table(lines: Sequence[Line]) -> str:
         if system == BASE.name and len(systems) > 1:
             continue
         columns = ("measure", "path", BASE.name, system, "compared", "must", "aim", "reached")
-        cells = [columns, *(_cells(row) for row in rows(results, system, BASE.name))]
+        cells = [columns, *(_cells(row) for row in rows(results, system, BASE.name, _tls(lines)))]
         widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
         out.append("")
         for line in cells:
@@ -47,7 +48,8 @@ def markdown(lines: Sequence[Line]) -> str:
     out.append("| " + " | ".join((*columns, *systems, "must", "aim")) + " |")
     out.append("|---" * (len(columns) + len(systems) + 2) + "|")
     places = dict.fromkeys(place for found in by_place.values() for place in found)
-    for place in sorted(places, key=lambda place: GOALS.index(place[0])):
+    order = goals(_tls(lines))
+    for place in sorted(places, key=lambda place: order.index(place[0])):
         goal, path = place
         found = {name: rows.get(place) for name, rows in by_place.items()}
         base = next((row.base for row in found.values() if row is not None), None)
@@ -101,9 +103,14 @@ def _compared(
     names = list(dict.fromkeys(result.system for result in results))
     shown = [name for name in names if name != BASE.name or len(names) == 1]
     return results, {
-        name: {(row.goal, row.path): row for row in rows(results, name, BASE.name)}
+        name: {(row.goal, row.path): row for row in rows(results, name, BASE.name, _tls(lines))}
         for name in shown
     }
+
+
+def _tls(lines: Sequence[Line]) -> str:
+    """Where the TLS of a run was."""
+    return next((line.tls for line in lines if isinstance(line, Machine)), "none")
 
 
 def _cell(row: Row) -> str:
@@ -118,7 +125,7 @@ def _heading(machine: Machine) -> str:
         f"{machine.when}, commit {machine.commit or 'unknown'}\n"
         f"{machine.processor}, {machine.cores} cores, Linux {machine.kernel}, "
         f"Python {machine.python}, nginx {machine.nginx or 'missing'}; "
-        f"load average before: {machine.load_average}{versions}"
+        f"load average before: {machine.load_average}{versions}{_ENCRYPTED[machine.tls]}"
     )
 
 

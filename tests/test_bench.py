@@ -4,14 +4,18 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.encryption import identity
+from bench.measures import serving
 from bench.results import Load, Machine, Quantiles, Result
 from bench.run import Run
-from bench.systems import NGINX, lmbroker
+from bench.systems import NGINX, Secured, System, lmbroker
 from bench.table import markdown, summary, table
+from lmbroker.config.file import load
 
 TIMES = Quantiles(p50=1000, p90=2000, p99=3000)
 MACHINE = Machine(
@@ -106,10 +110,49 @@ def test_nginx_is_measured_where_the_others_are_compared_with_it(paths, wanted):
 
 @pytest.mark.parametrize(("engine", "workers"), [("lean", 1), ("stock", 2)])
 def test_the_broker_takes_the_configuration_that_is_written_for_it(tmp_path, engine, workers):
-    from lmbroker.config.file import load
 
     command = lmbroker(engine, workers=workers).command(tmp_path, 8080, 9001)
     config = load(command[-1])
     assert (config.server.engine, config.server.workers) == (engine, workers)
     assert config.limits.connections >= 4000
     assert "openai/mock-n1-d0" in config.aliases
+
+
+def test_a_run_with_tls_has_goals_of_its_own():
+    lines = [msgspec.structs.replace(MACHINE, tls="backend"), *LINES[1:]]
+    plain, over_tls = (
+        next(
+            row
+            for row in json.loads(summary(each))["results"]
+            if (row["measure"], row["system"]) == ("ns64", "lean")
+        )
+        for each in (LINES, lines)
+    )
+    assert (plain["compared"], plain["reached"]) == (over_tls["compared"], "aim")
+    assert (over_tls["must"], over_tls["aim"]) == (6.5, 5.0)
+    assert "TLS to the backend" in table(lines)
+    assert "TLS" not in table(LINES)
+
+
+def test_systems_that_cannot_take_part_in_a_run_with_tls_say_so(tmp_path):
+    peer = System(name="peer", paths="a", command=lambda folder, port, backend_port: ["true"])
+    with (
+        pytest.raises(RuntimeError, match="peer takes no part"),
+        serving(peer, tmp_path, 1, Secured(identity(tmp_path), False)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("clients", [False, True])
+def test_the_configurations_of_runs_with_tls_are_loaded(tmp_path, clients):
+    tls = Secured(identity(tmp_path), clients)
+    *_, path = lmbroker().secured(tmp_path, 8443, 9443, tls)
+    config = load(Path(path))
+    backend = config.alias("openai/mock-n1-d0").targets[0].backend
+    assert backend.url == "https://localhost:9443/v1"
+    assert "BEGIN CERTIFICATE" in backend.ca
+    assert config.server.listen[0].startswith("ssl:" if clients else "tcp:")
+    config = (NGINX.secured(tmp_path, 8443, 9443, tls))[2]
+    text = Path(config).read_text()
+    assert ("listen 127.0.0.1:8443 ssl" in text) is clients
+    assert "proxy_pass https://" in text
