@@ -24,6 +24,10 @@ ELSEWHERE = {
         "anthropic-claude-v1",
         "a word of OpenRouter's, for a form of reasoning that Chat Completions carries",
     ),
+    "translation/dialects/openai/content_parts.py": (
+        "openai",
+        "the vendor with whom files lie, whichever of its dialects names them",
+    ),
     "translation/dialects/openai/headers.py": (
         "openai-beta",
         "a header of OpenAI's, which all of its dialects have",

@@ -15,44 +15,40 @@ What another encoder must know:
   backend of this dialect; other dialects read the parts.
 """
 
-from collections import deque
 from typing import Any
 
 import msgspec
 
-from lmbroker import json_text
 from lmbroker.errors import Refused
+from lmbroker.translation.dialects.openai.call_arguments import read_arguments
+from lmbroker.translation.dialects.openai.content_parts import (
+    cache_mark,
+    read_part,
+    without_place,
+)
+from lmbroker.translation.dialects.openai.foreign_blocks import read_block
+from lmbroker.translation.dialects.openai.open_calls import OpenCalls
 from lmbroker.translation.dialects.openai_chat.decode_reasoning import (
     decode_reasoning,
     reasoning_chunk,
 )
 from lmbroker.translation.dialects.openai_chat.fast_paths import plain_instruction, plain_turn
-from lmbroker.translation.dialects.openai_chat.foreign_blocks import read_block
 from lmbroker.translation.dialects.openai_chat.odd_messages import ROLES, answer_oldest, mended
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.shared.left_out import UNKNOWN_PART, left_out
-from lmbroker.translation.shared.media import data_url, is_pdf, is_text, parse_data_url
 from lmbroker.translation.shared.odd_messages import MOST, Mending, called_else
 from lmbroker.translation.unified.parts import (
-    AudioPart,
-    Base64,
     Cache,
-    DocumentPart,
     Extra,
-    FileRef,
-    ImagePart,
     OpaquePart,
     Part,
     TextPart,
     ToolCallPart,
     ToolResultPart,
-    Url,
 )
 from lmbroker.translation.unified.request import Turn
 
 ORIGIN = "openai"
-_TTLS = ("5m", "30m", "1h", "12h")
-_CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
 
 _LEADING = {
     role: (
@@ -112,7 +108,7 @@ class _Reader:
         self._system = system
         self._turns = turns
         self._results = results
-        self._calls = _OpenCalls()
+        self._calls = OpenCalls()
 
     def take(self, message: Fields, number: int) -> None:
         """Read one message. Raises Refused."""
@@ -152,34 +148,6 @@ class _Reader:
             self.take(mended(message, number, _part, self._calls.first), number)
         except Refused:
             self.take(message.nothing("user"), number)
-
-
-class _OpenCalls:
-    """The calls that no result has answered yet, by the name of their tool: results of the old
-    kind name no id."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str | None, deque[str]] = {None: deque()}
-        """By the name of the tool, and all of them."""
-        self._answered: set[str] = set()
-
-    def add(self, call: ToolCallPart) -> None:
-        self._waiting.setdefault(call.name, deque()).append(call.id)
-        self._waiting[None].append(call.id)
-        self._answered.discard(call.id)
-
-    def answer(self, id: str) -> None:
-        self._answered.add(id)
-
-    def first(self, name: str | None) -> str | None:
-        """The first one of the tool ``name`` (None: of any), which is open no longer."""
-        waiting = self._waiting.get(name)
-        while waiting:
-            id = waiting.popleft()
-            if id not in self._answered:
-                self._answered.add(id)
-                return id
-        return None
 
 
 def _flush(results: list[ToolResultPart], turns: list[Turn]) -> None:
@@ -286,33 +254,14 @@ def _function(
     function: Fields, id: str, prefix: str, extras: tuple[Extra, ...] = ()
 ) -> ToolCallPart:
     name, value = function.need_text("name"), function.any("arguments")
-    if value is None:
-        value = {}
     extras = (*extras, *function.rest(prefix))
-    if isinstance(value, dict):
-        return ToolCallPart(id=id, name=name, args=value, extras=extras)
-    if not isinstance(value, str):
-        raise wrong_type(function.at("arguments"), "a string", value)
-    whole = json_text.mended(value.encode(errors="replace")) if "\\u" in value else None
-    said = value if whole is None else whole.decode()
-    args = parse_args(said)
-    if args is None or whole is not None:
+    given = read_arguments(value, function.at("arguments"))
+    if given.altered:
         extras = (*extras, function.extra("arguments", value, "change", prefix))
-    return ToolCallPart(id=id, name=name, args=args, raw_args=said, extras=extras)
+    return ToolCallPart(id=id, name=name, args=given.args, raw_args=given.raw, extras=extras)
 
 
-def parse_args(text: str) -> dict[str, Any] | None:
-    """Arguments of a call: nothing is ``{}``, what is no JSON object is None."""
-    if not text.strip():
-        return {}
-    try:
-        value = json_text.decode(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolResultPart:
+def _result(message: Fields, role: str, number: int, calls: OpenCalls) -> ToolResultPart:
     extras: list[Extra] = []
     if role == "function":
         name = message.need_text("name")
@@ -325,7 +274,7 @@ def _result(message: Fields, role: str, number: int, calls: _OpenCalls) -> ToolR
         calls.answer(id)
     content = message.any("content")
     parts = None if content is None else _content(content, message.at("content"), "tool")
-    cache = _cache(message)
+    cache = cache_mark(message)
     return ToolResultPart(
         call_id=id,
         parts=None if parts is None else tuple(parts),
@@ -349,7 +298,8 @@ def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
         part = Fields(value, f"{message.at('content')}[{number}]", ORIGIN)
         kind = part.need_text("type")
         if kind == "text" or (kind == "input_text" and isinstance(part.left.get("text"), str)):
-            parts.append(_text(part))
+            words, cache = part.need_text("text"), cache_mark(part)
+            parts.append(TextPart(text=words, cache=cache, extras=part.rest()))
             continue
         lost = part.extra("type", kind, "drop")
         parts.append(TextPart(text=left_out(kind, UNKNOWN_PART), extras=(lost,)))
@@ -377,22 +327,12 @@ def _spelled(message: Fields, content: Any, parts: list[Any]) -> list[Extra]:
 def _part(value: Any, path: str, role: str) -> Part:
     part = Fields(value, path, ORIGIN)
     kind = part.need_text("type")
-    if kind == "text":
-        return _text(part)
-    if kind == "image_url" and role != "assistant":
-        return _image(part)
-    if kind == "file" and role != "assistant":
-        return _file(part)
-    if kind == "input_audio" and role == "user":
-        audio = part.need_inside("input_audio")
-        return AudioPart(
-            format=audio.need_text("format"),
-            data=audio.need_text("data"),
-            extras=(*_marks(part, _cache(part)), *part.rest(), *audio.rest("input_audio.")),
-        )
+    read = read_part(part, kind, role)
+    if read is not None:
+        return read
     if kind == "refusal" and role == "assistant":
         text = part.need_text("refusal")
-        return TextPart(text=text, refusal=True, cache=_cache(part), extras=part.rest())
+        return TextPart(text=text, refusal=True, cache=cache_mark(part), extras=part.rest())
     foreign = read_block(part, kind, role)
     if foreign is not None:
         return foreign
@@ -401,90 +341,12 @@ def _part(value: Any, path: str, role: str) -> Part:
     return OpaquePart(origin=ORIGIN, type=kind, raw=value)
 
 
-def _text(part: Fields) -> TextPart:
-    text = part.need_text("text")
-    return TextPart(text=text, cache=_cache(part), extras=part.rest())
-
-
-def _image(part: Fields) -> ImagePart:
-    extras = []
-    bare = part.left.get("image_url")
-    if isinstance(bare, str):
-        part.left["image_url"] = {"url": bare}
-        extras.append(part.extra("image_url", bare, "none"))
-    image = part.need_inside("image_url")
-    url, detail = image.need_text("url"), image.text("detail")
-    source, cache = parse_data_url(url), _cache(part)
-    if bare != url and source is not None and data_url(source) != url:
-        extras.append(image.extra("url", url, "none", "image_url."))
-    return ImagePart(
-        source=source or Url(url=url),
-        detail=detail,
-        cache=cache,
-        extras=(*extras, *part.rest(), *image.rest("image_url.")),
-    )
-
-
-def _file(part: Fields) -> DocumentPart:
-    file = part.need_inside("file")
-    id, data, name = file.text("file_id"), file.text("file_data"), file.text("filename")
-    cache, extras = _cache(part), list[Extra]()
-    source: FileRef | Base64 | Url
-    if id is not None:
-        source = FileRef(id=id, origin=ORIGIN)
-        if data is not None:
-            extras.append(file.extra("file_data", data, "drop", "file."))
-    elif data is None:
-        url = file.text("file_url")
-        if url is None:
-            raise missing(file.at("file_data"))
-        source = Url(url=url)
-    else:
-        source = parse_data_url(data) or _bare(data, name)
-        if data_url(source) != data:
-            extras.append(file.extra("file_data", data, "none", "file."))
-    return DocumentPart(
-        source=source,
-        filename=name,
-        cache=cache,
-        extras=(*extras, *part.rest(), *file.rest("file.")),
-    )
-
-
-def _bare(data: str, name: str | None) -> Base64:
-    """Base64 without a label: a PDF, a text, or nobody knows what."""
-    if is_pdf(data, filename=name):
-        return Base64(media_type="application/pdf", data=data)
-    known = "text/plain" if is_text("", name) else "application/octet-stream"
-    return Base64(media_type=known, data=data)
-
-
-def _cache(held: Fields) -> Cache | None:
-    """The cache mark of a part, in either spelling; ``raw`` is what to write back."""
-    raw: dict[str, Any] = {}
-    ttl = None
-    for name in _CACHE_MARKS:
-        mark = held.mapping(name) if name in held.left else None
-        if mark is not None:
-            raw[name] = mark
-            ttl = mark.get("ttl") if ttl is None else ttl
-    if not raw:
-        return None
-    return Cache(ttl=ttl if ttl in _TTLS else None, raw=raw)
-
-
-def _marks(held: Fields, cache: Cache | None) -> list[Extra]:
-    """Cache marks of something that has no place for them."""
-    raw = cache.raw if cache is not None else {}
-    return [held.extra(name, value, "none") for name, value in raw.items()]
-
-
 def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
     """A mark on a message stands for one on its last part."""
-    cache = _cache(message)
+    cache = cache_mark(message)
     if cache is None:
         return parts, []
-    extras = _marks(message, cache)
+    extras = without_place(message, cache)
     if not parts or getattr(parts[-1], "cache", extras) is not None:
         return parts, extras
     last = msgspec.structs.replace(parts[-1], cache=Cache(ttl=cache.ttl, raw={}))

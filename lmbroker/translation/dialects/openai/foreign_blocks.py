@@ -1,17 +1,15 @@
-"""Blocks of the Messages and Responses formats that stand in a chat completion request: some
-clients send one format's blocks on another's path. What they mean is in no doubt, so they are read
-for what they are."""
+"""Blocks of the Messages format that stand in a request of another one: some clients send one
+format's blocks on another's path. What they mean is in no doubt, so they are read for what they
+are."""
 
 from collections.abc import Callable
 from typing import Any
 
 from lmbroker.translation.shared.fields import Fields
-from lmbroker.translation.shared.media import parse_data_url
 from lmbroker.translation.shared.signature import from_wire
 from lmbroker.translation.unified.parts import (
     Base64,
     DocumentPart,
-    FileRef,
     ImagePart,
     Part,
     PlainText,
@@ -93,43 +91,6 @@ def _result(part: Fields) -> Part | None:
     )
 
 
-def _words(part: Fields) -> Part | None:
-    """A text in the Responses format."""
-    if not isinstance(part.left.get("text"), str):
-        return None
-    part.any("annotations")
-    part.any("logprobs")
-    return TextPart(text=part.need_text("text"), extras=part.rest())
-
-
-def _picture(part: Fields) -> Part | None:
-    """An image in the Responses format."""
-    url, detail = part.left.get("image_url"), part.left.get("detail")
-    if not isinstance(url, str) or not isinstance(detail, str | None):
-        return None
-    part.any("image_url")
-    part.any("detail")
-    return ImagePart(source=parse_data_url(url) or Url(url=url), detail=detail, extras=part.rest())
-
-
-def _file(part: Fields) -> Part | None:
-    """A file in the Responses format."""
-    id, data, url = (part.left.get(name) for name in ("file_id", "file_data", "file_url"))
-    name = part.left.get("filename")
-    source: FileRef | Base64 | Url | None = None
-    if isinstance(id, str):
-        source = FileRef(id=id, origin="openai")
-    elif isinstance(data, str):
-        source = parse_data_url(data)
-    elif isinstance(url, str):
-        source = Url(url=url)
-    if source is None or not isinstance(name, str | None):
-        return None
-    for key in ("file_id", "file_data", "file_url", "filename"):
-        part.any(key)
-    return DocumentPart(source=source, filename=name, extras=part.rest())
-
-
 def _inner_result(part: Fields) -> Part | None:
     """A result inside the message that is one: its text."""
     content = part.left.get("content")
@@ -166,13 +127,6 @@ _READERS: dict[tuple[str, str], Callable[[Fields], Part | None]] = {
     ("tool_use", "assistant"): _call,
     ("tool_result", "user"): _result,
     ("thinking", "assistant"): _thinking,
-    ("input_text", "user"): _words,
-    ("input_text", "tool"): _words,
-    ("output_text", "assistant"): _words,
-    ("output_text", "tool"): _words,
-    ("input_image", "user"): _picture,
-    ("input_image", "tool"): _picture,
-    ("input_file", "user"): _file,
     ("tool_result", "tool"): _inner_result,
     ("redacted_thinking", "assistant"): _redacted,
 }
