@@ -43,7 +43,7 @@ from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.routing.retries import Retries
 from lmbroker.server.routes import Front
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
-from lmbroker.translation.dialects.openai_chat.ending import decode_usage as openai_usage
+from lmbroker.translation.dialects.openai.ending import decode_usage as openai_usage
 from lmbroker.usage import Usage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -214,6 +214,12 @@ class AnswerLosses:
         """Report that the client gets something else in the place of ``path``."""
         self.changed = _with(self.changed, path)
 
+    def extras(self, extras: Iterable[Extra]) -> None:
+        """Account for fields of an answer that only its own dialect understands."""
+        for extra in extras:
+            if extra.loss != "none":
+                self.drop(extra.path)
+
 
 def _with(paths: tuple[str, ...], path: str) -> tuple[str, ...]:
     if _PATH.fullmatch(path) is None:

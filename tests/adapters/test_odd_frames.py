@@ -10,7 +10,7 @@ from streams import JSON, REPLY, check, cuts, message, run, translated
 from lmbroker.sse import Frame
 from lmbroker.translation.dialects.base import Reading
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.ending import decode_usage
+from lmbroker.translation.dialects.openai.ending import decode_usage
 from lmbroker.translation.dialects.openai_chat.response import decode_response
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.unified.parts import ReasoningPart, TextPart, ToolCallPart

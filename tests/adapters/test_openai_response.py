@@ -16,7 +16,8 @@ from strategies import refused, said, stop_of, stops
 from streams import JSON, REPLY, o_chunk, o_usage
 
 from lmbroker.errors import Broken
-from lmbroker.translation.dialects.openai_chat.ending import decode_usage, encode_usage
+from lmbroker.translation.dialects.openai.ending import decode_usage
+from lmbroker.translation.dialects.openai_chat.ending import encode_usage
 from lmbroker.translation.dialects.openai_chat.response import (
     decode_response,
     encode_response,

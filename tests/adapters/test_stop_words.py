@@ -23,7 +23,7 @@ from lmbroker.errors import Broken
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_stop as anthropic_stop
 from lmbroker.translation.dialects.base import Reading
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.dialects.openai_chat.ending import decode_stop as openai_stop
+from lmbroker.translation.dialects.openai.ending import decode_stop as openai_stop
 from lmbroker.translation.shared import stop_words
 
 CUT = [

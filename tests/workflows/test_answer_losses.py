@@ -22,7 +22,18 @@ from streams import (
 
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.errors import Refused
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import AnswerLosses
+from lmbroker.translation.unified.fold import fold, unfold
+from lmbroker.translation.unified.parts import (
+    Citation,
+    Extra,
+    OpaquePart,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.translation.unified.response import Response, Stop
 from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
@@ -168,3 +179,45 @@ def test_arguments_that_are_wrapped_are_told() -> None:
         transform = way("anthropic", "openai").transform(now=0)
         run(transform, chunks)
         assert transform.changed == (path,)
+
+
+FOREIGN = (
+    OpaquePart(origin="elsewhere", type="search", raw={}, place="output[]"),
+    TextPart(
+        text="Hi",
+        citations=(
+            Citation(kind="file", title="a.pdf", origin="elsewhere", place="output[].annotations"),
+        ),
+        extras=(
+            Extra(origin="elsewhere", name="phase", path="output[].phase", value="commentary"),
+            Extra(origin="elsewhere", name="id", path="output[].id", value="x", loss="none"),
+        ),
+    ),
+    ToolCallPart(
+        id="call_1",
+        name="f",
+        args={},
+        extras=(Extra(origin="elsewhere", name="async", path="output[].async", value=True),),
+    ),
+)
+"""Parts of an answer with all that only a dialect of its own would understand."""
+
+
+@pytest.mark.parametrize("client", ["openai", "anthropic"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_only_the_backends_dialect_understands_is_told(client: str, streamed: bool) -> None:
+    response = Response(id="1", model="m", parts=FOREIGN, stop=Stop(reason="tool_calls"))
+    reply = Reply(model="m")
+    if streamed:
+        encoder = ADAPTERS[client].encoder(reply)
+        for event in unfold(response):
+            encoder.feed(event)
+    else:
+        ADAPTERS[client].encode_response(response, reply)
+    assert set(reply.losses.dropped) == {
+        "output[].search",
+        "output[].annotations",
+        "output[].phase",
+        "output[].async",
+    }
+    assert fold(unfold(response)) == response

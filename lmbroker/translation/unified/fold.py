@@ -8,7 +8,8 @@
   ``args``; one whose arguments came as an object has ``args`` only; one without arguments has
   ``args == {}``;
 * where a part has a signature it stands once;
-* ``cache``, ``extras`` and ``at`` belong to requests; no stream carries them.
+* ``cache`` and ``at`` belong to requests; no stream carries them. The ``extras`` of a text or a
+  call, and the namespace of a call, are told when it opens.
 """
 
 from collections.abc import Iterable
@@ -153,7 +154,7 @@ def unfold(response: Response) -> list[StreamEvent]:
 def _told(index: int, part: Part) -> list[StreamEvent]:
     events: list[StreamEvent] = []
     if isinstance(part, TextPart):
-        skeleton: Part = TextPart(text="", refusal=part.refusal)
+        skeleton: Part = TextPart(text="", refusal=part.refusal, extras=part.extras)
         if part.text:
             events.append(PartDelta(index, "text", part.text))
         events += [PartDelta(index, "citation", citation) for citation in part.citations]
@@ -171,6 +172,8 @@ def _told(index: int, part: Part) -> list[StreamEvent]:
             name=part.name,
             kind=part.kind,
             args=part.args if part.raw_args is None else None,
+            namespace=part.namespace,
+            extras=part.extras,
         )
         if part.raw_args:
             events.append(PartDelta(index, "args", part.raw_args))

@@ -84,7 +84,8 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """A source of a text.
 
     ``start`` and ``end`` are offsets into the part's own text in code points, where known. ``raw``
-    is the citation as the dialect ``origin`` wrote it.
+    is the citation as the dialect ``origin`` wrote it; ``place`` is where it stood in its answer,
+    in the words of that dialect.
     """
 
     kind: Literal["url", "char", "page", "block", "search_result", "file", "other"]
@@ -95,6 +96,7 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     end: int | None = None
     origin: str = ""
     raw: Any = None
+    place: str = "content[].citations"
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,12 +201,19 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
     """A block that only its own dialect understands (server tools, compaction, search results).
 
     ``origin`` is that dialect, ``type`` the type of the block and ``raw`` the block itself.
+    ``place`` is where it stood in its answer, in the words of that dialect.
     """
 
     origin: str
     type: str
     raw: dict[str, Any]
     cache: Cache | None = None
+    place: str = "content[]"
+
+    @property
+    def path(self) -> str:
+        """The path under which its loss is reported."""
+        return f"{self.place}.{self.type}"
 
 
 class ToolResultPart(msgspec.Struct, frozen=True, kw_only=True):

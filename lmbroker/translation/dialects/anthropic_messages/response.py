@@ -4,7 +4,11 @@ from typing import Any
 
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import INVALID_JSON, JSON
-from lmbroker.translation.dialects.anthropic_messages.blocks import decode_block, text_at
+from lmbroker.translation.dialects.anthropic_messages.blocks import (
+    cites_as_it_is,
+    decode_block,
+    text_at,
+)
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     decode_stop,
     decode_usage,
@@ -105,7 +109,8 @@ def _block(part: Part, reply: Reply) -> JSON | None:
     """None for what only another vendor understands."""
     if isinstance(part, TextPart):
         block: JSON = {"type": "text", "text": part.text}
-        cited = part.citations and [c.raw for c in part.citations if c.origin == "anthropic"]
+        reply.losses.extras(part.extras)
+        cited = [c.raw for c in part.citations if cites_as_it_is(c, reply.losses)]
         return {**block, "citations": cited} if cited else block
     if isinstance(part, ReasoningPart):
         if part.redacted is not None:
@@ -116,13 +121,16 @@ def _block(part: Part, reply: Reply) -> JSON | None:
             "thinking": "" if reply.hide_reasoning else part.text,
             "signature": signature_of(part.signature, hidden),
         }
-    if isinstance(part, OpaquePart) and part.origin == "anthropic":
-        return part.raw
+    if isinstance(part, OpaquePart):
+        if part.origin == "anthropic":
+            return part.raw
+        reply.losses.drop(part.path)
     return None
 
 
 def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:
     args: Any = part.args
+    reply.losses.extras(part.extras)
     if part.kind == "custom":
         args = {"input": part.raw_args or ""}
     elif args is None:

@@ -15,6 +15,7 @@ from lmbroker import json_text
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import encode, encode_text
 from lmbroker.translation.dialects.anthropic_messages import errors
+from lmbroker.translation.dialects.anthropic_messages.blocks import cites_as_it_is
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     NO_USAGE,
     encode_stop,
@@ -184,6 +185,8 @@ class AnthropicEncoder:
     def _block(self, part: Any) -> dict[str, Any] | None:
         """The block of ``part`` at its start, None for one that only another vendor understands."""
         if isinstance(part, TextPart):
+            if part.extras:
+                self._reply.losses.extras(part.extras)
             self._ready("text")
             return {"type": "text", "text": ""}
         if isinstance(part, ReasoningPart):
@@ -194,6 +197,7 @@ class AnthropicEncoder:
             return {"type": "thinking", "thinking": "", "signature": ""}
         if isinstance(part, ToolCallPart):
             reply = self._reply
+            reply.losses.extras(part.extras)
             self._calls += 1
             self._scanner = ObjectScanner()
             return {
@@ -202,8 +206,10 @@ class AnthropicEncoder:
                 "name": reply.tool_names.get(part.name, part.name),
                 "input": {},
             }
-        if isinstance(part, OpaquePart) and part.origin == "anthropic":
-            return part.raw
+        if isinstance(part, OpaquePart):
+            if part.origin == "anthropic":
+                return part.raw
+            self._reply.losses.drop(part.path)
         return None
 
     def _ready(self, kind: str) -> None:
@@ -230,7 +236,8 @@ class AnthropicEncoder:
         if isinstance(value, Signature):
             self._signature = value
         elif isinstance(value, Citation):
-            if value.origin == "anthropic" and isinstance(self._part, TextPart):
+            own = cites_as_it_is(value, self._reply.losses)
+            if own and isinstance(self._part, TextPart):
                 return self._detail({"type": "citations_delta", "citation": value.raw})
         elif isinstance(self._part, ToolCallPart) and self._part.kind == "function":
             return self._arguments(value) if value else b""

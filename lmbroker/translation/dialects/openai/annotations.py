@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.unified.parts import Citation
 
 
@@ -26,3 +27,10 @@ def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[d
         }
         found.setdefault((citation.url, first, last), cited)
     return list(found.values())
+
+
+def tell_uncited(citations: Iterable[Citation], losses: AnswerLosses) -> None:
+    """Report the sources that have no form here."""
+    for citation in citations:
+        if citation.kind != "url" or not citation.url:
+            losses.drop(citation.place)

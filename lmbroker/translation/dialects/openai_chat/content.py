@@ -3,7 +3,8 @@
 
 from typing import Any, Literal
 
-from lmbroker.json_text import JSON, encode
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.function_calls import text_of
 from lmbroker.translation.dialects.openai_chat import reasoning_details
 from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
 from lmbroker.translation.losses import AnswerLosses
@@ -138,11 +139,7 @@ def extra_signature(extra: JSON, call: tuple[str, int] | None = None) -> Signatu
 def arguments_text(function: JSON) -> str:
     """The arguments of a call, or the input of a custom one; an object is written as JSON."""
     value = function.get("arguments")
-    if value is None:
-        value = function.get("input")
-    if isinstance(value, str):
-        return value
-    return "" if value is None else encode(value).decode()
+    return text_of(function.get("input") if value is None else value)
 
 
 _SPOKEN = ("text", "output_text", "summary_text", None)

@@ -3,10 +3,18 @@
 from typing import Any, Literal
 
 from lmbroker.errors import Broken, ErrorInfo
-from lmbroker.json_text import JSON, arguments, encode
+from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.base import Reading, Reply
+from lmbroker.translation.dialects.openai.annotations import tell_uncited
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
-from lmbroker.translation.dialects.openai_chat import ending
+from lmbroker.translation.dialects.openai.ending import (
+    decode_stop,
+    decode_tier,
+    decode_usage,
+    encode_tier,
+    explanation,
+)
+from lmbroker.translation.dialects.openai.function_calls import function_call
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
 from lmbroker.translation.dialects.openai_chat.choices import first_choice, one_choice
 from lmbroker.translation.dialects.openai_chat.content import (
@@ -19,6 +27,7 @@ from lmbroker.translation.dialects.openai_chat.content import (
     tell_unheard,
     thought,
 )
+from lmbroker.translation.dialects.openai_chat.ending import CALLED, encode_stop, encode_usage
 from lmbroker.translation.dialects.openai_chat.fast_paths import plain_answer, plain_message
 from lmbroker.translation.dialects.openai_chat.reasoning_details import (
     TEXT_FIELDS,
@@ -71,7 +80,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     tell_unheard(message, "message", reading.losses)
     parts = unrepeated(_parts(message, think_tags=reading.think_tags))
     refusal = message.get("refusal")
-    stop = ending.decode_stop(
+    stop = decode_stop(
         finish,
         calls=ToolCallPart in map(type, parts),
         refusal=refusal if isinstance(refusal, str) else "",
@@ -86,20 +95,20 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         created=created if isinstance(created, int) else None,
         parts=tuple(parts),
         stop=stop,
-        usage=ending.decode_usage(body.get("usage")),
-        tier=ending.decode_tier(body.get("service_tier")),
+        usage=decode_usage(body.get("usage")),
+        tier=decode_tier(body.get("service_tier")),
     )
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason (of the first choice) of an answer that is passed through."""
-    usage = ending.decode_usage(body.get("usage"))
+    usage = decode_usage(body.get("usage"))
     finish = first_choice(body.get("choices")).get("finish_reason")
     if not finish:
         return usage, ""
     if finish == "stop":
         return usage, "end"
-    return usage, ending.decode_stop(finish, calls=finish in ending.CALLED).reason
+    return usage, decode_stop(finish, calls=finish in CALLED).reason
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
@@ -114,26 +123,26 @@ def encode_response(response: Response, reply: Reply) -> JSON:
                 "index": 0,
                 "message": _message_of(response, reply),
                 "logprobs": None,
-                "finish_reason": ending.encode_stop(response.stop, legacy=reply.legacy_functions),
+                "finish_reason": encode_stop(response.stop, legacy=reply.legacy_functions),
             }
         ],
-        "usage": ending.encode_usage(response.usage or Usage()),
+        "usage": encode_usage(response.usage or Usage()),
     }
-    tier = ending.encode_tier(response.tier) if reply.wants_tier else None
+    tier = encode_tier(response.tier) if reply.wants_tier else None
     if tier:
         body["service_tier"] = tier
     return body
 
 
 def _message_of(response: Response, reply: Reply) -> JSON:
-    explanation = ending.explanation(response.stop)
-    plain = plain_answer(response, explanation)
+    why = explanation(response.stop)
+    plain = plain_answer(response, why)
     if plain is not None:
         return plain
     writer = _Message(reply)
     for part in response.parts:
         writer.add(part)
-    return writer.message(explanation)
+    return writer.message(why)
 
 
 class _Message:
@@ -152,19 +161,23 @@ class _Message:
     def add(self, part: Part) -> None:
         """Take the next part; what only another vendor understands is left out."""
         if isinstance(part, TextPart):
+            if part.extras:
+                self._reply.losses.extras(part.extras)
             if part.refusal:
                 self._refusals.append(part.text)
                 return
             start = self._chars
             self._texts.append(part.text)
             self._chars += len(part.text)
-            self._annotations += annotations(part.citations, start, self._chars)
+            if part.citations:
+                self._annotations += annotations(part.citations, start, self._chars)
+                tell_uncited(part.citations, self._reply.losses)
         elif isinstance(part, ReasoningPart):
             self._reason(part)
         elif isinstance(part, ToolCallPart):
             self._calls.append(self._call(part))
         elif isinstance(part, OpaquePart):
-            self._reply.losses.drop(f"content[].{part.type}")
+            self._reply.losses.drop(part.path)
 
     def message(self, explanation: str) -> JSON:
         """``explanation``: why the answer was refused, where no part of it says so."""
@@ -199,6 +212,7 @@ class _Message:
 
     def _call(self, part: ToolCallPart) -> JSON:
         reply = self._reply
+        reply.losses.extras(part.extras)
         name = reply.tool_names.get(part.name, part.name)
         id = call_id(part.id, reply.request_id, len(self._calls), reply.tool_id)
         text = part.raw_args if part.raw_args else encode(part.args or {}).decode()
@@ -264,12 +278,7 @@ def _decode_call(call: Any) -> ToolCallPart | None:
     text = arguments_text(function)
     if kind == "custom":
         return ToolCallPart(id=id, name=name, raw_args=text, kind="custom")
-    if not text or text.isspace():
-        return ToolCallPart(id=id, name=name, args={})
-    found = arguments(text)
-    if found is not None and not text.lstrip().startswith("{"):
-        return ToolCallPart(id=id, name=name, args=found)  # null, or an object within a text
-    return ToolCallPart(id=id, name=name, args=found, raw_args=text)
+    return function_call(id, name, text)
 
 
 def _broken(message: str) -> Broken:

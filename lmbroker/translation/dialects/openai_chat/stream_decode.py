@@ -12,7 +12,8 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON, decode, joined
 from lmbroker.sse import Frame
 from lmbroker.translation.dialects.base import Reading
-from lmbroker.translation.dialects.openai_chat import ending, reasoning_details
+from lmbroker.translation.dialects.openai.ending import decode_stop, decode_tier, decode_usage
+from lmbroker.translation.dialects.openai_chat import reasoning_details
 from lmbroker.translation.dialects.openai_chat.choices import choice_at, other_choices
 from lmbroker.translation.dialects.openai_chat.content import (
     arguments_text,
@@ -165,7 +166,7 @@ class OpenAIDecoder:
         choice = choice_at(choices, self._main)
         usage = told_usage(chunk, choice)
         if usage is not None:
-            self._usage = later(self._usage, ending.decode_usage(usage))
+            self._usage = later(self._usage, decode_usage(usage))
         others: Sequence[JSON] = ()
         if choice is None or len(choices) > 1:  # type: ignore[arg-type]
             others = other_choices(choices, choice)
@@ -194,7 +195,7 @@ class OpenAIDecoder:
             self._finish, self.stopped = finish, True
             matched = choice.get("stop_reason") or choice.get("matched_stop")
             self._matched = matched or self._matched
-            self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
+            self._tier = decode_tier(chunk.get("service_tier")) or self._tier
         events: list[StreamEvent] = []
         if not self._started:
             events.append(self._start(chunk))
@@ -220,7 +221,7 @@ class OpenAIDecoder:
     def _start(self, chunk: JSON) -> Start:
         self._started = True
         id, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
-        self._tier = ending.decode_tier(chunk.get("service_tier")) or self._tier
+        self._tier = decode_tier(chunk.get("service_tier")) or self._tier
         return Start(
             str(id) if isinstance(id, str | int) else "",
             model if isinstance(model, str) else "",
@@ -370,7 +371,7 @@ class OpenAIDecoder:
             self._say(self._tags.close())
         self._drain(events, all=True)
         self._ended = True
-        stop = ending.decode_stop(
+        stop = decode_stop(
             self._finish,
             calls=self._queue.called > 0,
             refusal=joined(self._refusal),

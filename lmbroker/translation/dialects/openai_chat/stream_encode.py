@@ -15,14 +15,11 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import decode, encode, encode_text
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai import errors
+from lmbroker.translation.dialects.openai.annotations import tell_uncited
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
+from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
-from lmbroker.translation.dialects.openai_chat.ending import (
-    encode_stop,
-    encode_tier,
-    encode_usage,
-    explanation,
-)
+from lmbroker.translation.dialects.openai_chat.ending import encode_stop, encode_usage
 from lmbroker.translation.dialects.openai_chat.reasoning_details import format_of
 from lmbroker.translation.shared.answer_ids import COMPLETION, answer_id, call_id
 from lmbroker.translation.shared.signature import to_wire
@@ -197,6 +194,8 @@ class OpenAIEncoder:
         self._part = part
         self._told = False
         if isinstance(part, TextPart):
+            if part.extras:
+                self._reply.losses.extras(part.extras)
             self._part_began = self._chars
             self._refused = self._refused or part.refusal
             self._ready("text", b'{"refusal":' if part.refusal else b'{"content":', b"}")
@@ -205,7 +204,7 @@ class OpenAIEncoder:
         elif isinstance(part, ToolCallPart):
             return self._open_call(part)
         elif isinstance(part, OpaquePart):
-            self._reply.losses.drop(f"content[].{part.type}")
+            self._reply.losses.drop(part.path)
         return b""
 
     def _ready(self, kind: str, before: bytes, after: bytes, between: bytes | None = None) -> None:
@@ -231,6 +230,7 @@ class OpenAIEncoder:
         reply = self._reply
         number = self._calls
         self._calls += 1
+        reply.losses.extras(part.extras)
         name = reply.tool_names.get(part.name, part.name)
         self._custom = name in reply.custom_tools or part.kind == "custom"
         self._pieces = []
@@ -309,6 +309,7 @@ class OpenAIEncoder:
                 self._chars = self._part_began
             elif self._citations:
                 self._annotations += annotations(self._citations, self._part_began, self._chars)
+                tell_uncited(self._citations, self._reply.losses)
             self._citations = []
         elif isinstance(part, ToolCallPart):
             return self._close_call(part)

@@ -12,8 +12,9 @@ from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import Reader, split
+from lmbroker.translation.dialects.openai.ending import decode_stop, decode_usage
 from lmbroker.translation.dialects.openai_chat.content import told_usage
-from lmbroker.translation.dialects.openai_chat.ending import CALLED, decode_stop, decode_usage
+from lmbroker.translation.dialects.openai_chat.ending import CALLED
 from lmbroker.translation.refusals import stream_errors
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.fold import TRUNCATED

@@ -1,0 +1,23 @@
+"""Calls of functions, whose arguments are JSON as text (translation.md 0.6)."""
+
+from typing import Any
+
+from lmbroker.json_text import arguments, encode
+from lmbroker.translation.unified.parts import ToolCallPart
+
+
+def function_call(id: str, name: str, text: str) -> ToolCallPart:
+    """The call of a whole answer, with the arguments that ``text`` means."""
+    if not text or text.isspace():
+        return ToolCallPart(id=id, name=name, args={})
+    found = arguments(text)
+    if found is not None and not text.lstrip().startswith("{"):
+        return ToolCallPart(id=id, name=name, args=found)  # null, or an object within a text
+    return ToolCallPart(id=id, name=name, args=found, raw_args=text)
+
+
+def text_of(value: Any) -> str:
+    """Arguments as text, where a server may give an object; "" for none."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else encode(value).decode()
