@@ -137,6 +137,19 @@ def test_a_tool_loop(said, streamed, tools):
     assert final.output_text == "The tool said: sunny 0; sunny 1"
 
 
+def test_a_plan_in_the_users_text_is_carried_out(said):
+    plan = """[[call one {"city":"Rome"}]] [[call patch "a\\nb"]]&[[call one {}]]"""
+    items = [{"role": "user", "content": plan}]
+    more = {"tools": [SPACE, PATCH], "reasoning": THINKING, "include": SEALED, "store": False}
+    calls = []
+    while not (answer := said(input=items, **more)).output_text:
+        items += [*answer.output, *outputs(answer)]
+        calls += [item for item in answer.output if item.type != "reasoning"]
+    assert [call.name for call in calls] == ["one", "patch", "one"]
+    assert (json.loads(calls[0].arguments), calls[1].input) == ({"city": "Rome"}, "a\nb")
+    assert answer.output_text == "The tool said: sunny 0; sunny 1"
+
+
 def test_tool_choice_is_obeyed(said):
     def called(**more):
         answer = said(input="in parallel", tools=[ONE, TWO], **more)

@@ -201,6 +201,36 @@ async def test_a_tool_loop(practice, dialect, streamed):
     assert calls_of(again) == [("one", {"city": "example"})]
 
 
+@DIALECTS
+@pytest_twisted.ensureDeferred
+async def test_a_plan_in_the_users_text_is_carried_out(practice, dialect):
+    plan = """Go: [[call one {"city":"Rome"}]] then [[call ns__two {}]]& [[call one {}]] done"""
+    body = body_for(text=plan, tools=tools(dialect, "one", "ns__two"))
+    turns_taken = []
+    while True:
+        answer = await said(practice, dialect, False, body)
+        calls = calls_of(answer)
+        if not calls:
+            break
+        turns_taken.append(calls)
+        if dialect == "openai":
+            message = answer.choices[0].message
+            results = [
+                {"role": "tool", "tool_call_id": call.id, "content": call.function.name}
+                for call in message.tool_calls
+            ]
+            body["messages"] += [message.to_dict(), *results]
+        else:
+            results = [
+                {"type": "tool_result", "tool_use_id": block.id, "content": block.name}
+                for block in answer.content
+            ]
+            turn = {"role": "assistant", "content": [block.to_dict() for block in answer.content]}
+            body["messages"] += [turn, {"role": "user", "content": results}]
+    assert turns_taken == [[("one", {"city": "Rome"})], [("ns__two", {}), ("one", {})]]
+    assert text_of(answer) == "The tool said: ns__two; one"
+
+
 NAMED = {
     "openai": {"type": "function", "function": {"name": "two"}},
     "anthropic": {"type": "tool", "name": "two"},

@@ -23,6 +23,9 @@ the same request the same answer, ids included. In all dialects, unary and strea
   schema: its required properties, with small values; a custom tool with a text; streamed in
   several fragments;
 - after a tool result, answers with a text that quotes the result;
+- with ``[[call NAME ARGUMENTS]]`` in the user's text, calls that tool with these arguments, which
+  are JSON (of a custom tool: a string); of several, one after the other, each when the one before
+  has its result; with ``&`` after one, the next one at once; then answers with a text;
 - thinks first when reasoning is asked for (``reasoning_effort`` other than "none": as
   ``reasoning_content``; ``thinking`` enabled or adaptive: as a signed thinking block;
   ``reasoning`` with an effort other than "none": as an item, with a summary and with encrypted

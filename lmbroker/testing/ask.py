@@ -51,6 +51,8 @@ class Ask:
     """The last user turn that has any text."""
     results: tuple[str, ...] = field(default=(), repr=False)
     """Texts of the tool results that no assistant turn has answered yet."""
+    done: int = 0
+    """Tool results since that text."""
     tools: tuple[Offered, ...] = ()
     choice: str = "auto"
     """``auto``, ``none``, ``required`` or ``named:NAME``."""
@@ -101,6 +103,7 @@ def read_openai(body: JSON) -> Ask:
             for message in _unanswered(messages)
             if message["role"] == "tool"
         ),
+        done=sum(message["role"] == "tool" for message in _since_user_text(messages)),
         tools=tuple(tools),
         choice=choice,
         parallel=body.get("parallel_tool_calls") is not False,
@@ -148,6 +151,12 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
             for block in message["content"]
             if block["type"] == "tool_result"
         ),
+        done=sum(
+            block["type"] == "tool_result"
+            for message in _since_user_text(messages)
+            if isinstance(message["content"], list)
+            for block in message["content"]
+        ),
         tools=tuple(
             Offered(name=tool["name"], schema=tool.get("input_schema") or {})
             for tool in body.get("tools") or ()
@@ -194,11 +203,21 @@ def _unanswered(messages: list[JSON]) -> list[JSON]:
 
 
 def _last_user_text(messages: list[JSON]) -> str:
-    for message in reversed(messages):
-        text = text_of(message["content"]) if message["role"] == "user" else ""
-        if text.strip():
-            return text
-    return ""
+    place = _place_of_user_text(messages)
+    return text_of(messages[place]["content"]) if place >= 0 else ""
+
+
+def _since_user_text(messages: list[JSON]) -> list[JSON]:
+    return messages[_place_of_user_text(messages) + 1 :]
+
+
+def _place_of_user_text(messages: list[JSON]) -> int:
+    """Index of the last user turn that has any text; -1 where none has."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if message["role"] == "user" and text_of(message["content"]).strip():
+            return place
+    return -1
 
 
 def text_of(content: Any) -> str:

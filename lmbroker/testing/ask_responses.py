@@ -95,6 +95,7 @@ def read_responses(
         model=body["model"],
         text=_last_user_text(items),
         results=_results(items),
+        done=_done(items),
         tools=tuple(tools),
         choice=choice,
         parallel=body.get("parallel_tool_calls") is not False,
@@ -180,6 +181,16 @@ def _results(items: list[JSON]) -> tuple[str, ...]:
     return tuple(
         text_of(item["output"]) for item in items[start:] if item.get("type") in known.ANSWERED
     )
+
+
+def _done(items: list[JSON]) -> int:
+    """Tool outputs since the last user text."""
+    count = 0
+    for item in reversed(items):
+        count += item.get("type") in known.ANSWERED
+        if item.get("role") == "user" and text_of(item["content"]).strip():
+            break
+    return count
 
 
 def _last_user_text(items: list[JSON]) -> str:

@@ -14,6 +14,10 @@ CUSTOM_INPUT = 'two lines,\nand a "quoted" word'
 REFUSAL = "The practice backend will not help with that."
 
 
+_STEP = re.compile(r"\[\[call ((?:(?!\]\]).)*)\]\](&?)", re.DOTALL)
+"""A step of a plan in the user's text; ``&`` after it means that the next one is taken with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """An answer. Contents stay out of its repr."""
@@ -99,6 +103,9 @@ def _reply(ask: Ask) -> str:
 
 
 def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
+    plan = _plan(ask.text)
+    if plan:
+        return _planned(ask, plan)
     chosen = list(ask.tools)
     if ask.choice == "none" or ask.results or ask.model == "empty":
         chosen = []
@@ -108,6 +115,44 @@ def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
     return tuple(
         (tool, CUSTOM_INPUT if tool.custom else example(tool.schema)) for tool in chosen[:count]
     )
+
+
+def _plan(text: str) -> list[list[tuple[str, str]]]:
+    """The calls that the user's text asks for, turn by turn: names, and arguments in JSON."""
+    turns: list[list[tuple[str, str]]] = []
+    with_the_one_before = ""
+    for step, joined in _STEP.findall(text):
+        name, _, given = step.partition(" ")
+        if not with_the_one_before:
+            turns.append([])
+        turns[-1].append((name, given))
+        with_the_one_before = joined
+    return turns
+
+
+def _planned(ask: Ask, plan: list[list[tuple[str, str]]]) -> tuple[tuple[Offered, Any], ...]:
+    """The calls of the turn that is due; none where the plan is done.
+
+    A tool that was given a namespace is found by its own name, too.
+    """
+    done = ask.done
+    for turn in plan:
+        if done <= 0:
+            found = [
+                (tool, _fitting(tool, json.loads(given or "{}")))
+                for name, given in turn
+                for tool in ask.tools
+                if tool.name == name or tool.name.endswith(f"__{name}")
+            ]
+            return tuple(found)
+        done -= len(turn)
+    return ()
+
+
+def _fitting(tool: Offered, given: Any) -> Any:
+    """What a tool is called with: a custom tool that was made a function takes its text in
+    ``input``."""
+    return {"input": given} if isinstance(given, str) and not tool.custom else given
 
 
 def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:
