@@ -2,7 +2,7 @@
 
 A broker in a process of its own measures each turn of its reactor, from the moment at which it
 knows what is to be done until it is done, in CPU time and by the clock; the longest since the last
-look is told at ``/longest``. This process is client and backend.
+look is given at ``/longest``. This process is client and backend.
 """
 
 import argparse
@@ -47,6 +47,7 @@ class Watched:
         self.cpu = self.wall = 0.0
 
     def poll(self, *arguments: Any) -> Any:
+        """What the poller returns; the time since its last return is noted."""
         if self._began is not None:
             self.cpu = max(self.cpu, time.thread_time() - self._began[0])
             self.wall = max(self.wall, time.perf_counter() - self._began[1])
@@ -85,9 +86,9 @@ def serve(backend: int, limits: str) -> None:
         isLeaf = True
 
         def render_GET(self, request: Any) -> bytes:
-            told = json.dumps({"cpu": watched.cpu, "wall": watched.wall}).encode()
+            seen = json.dumps({"cpu": watched.cpu, "wall": watched.wall}).encode()
             watched.cpu = watched.wall = 0.0
-            return told
+            return seen
 
     class Root(Resource):
         def getChild(self, path: bytes, request: Any) -> Any:
@@ -178,6 +179,7 @@ def ask(port: int, body: bytes, connection: socket.socket | None = None) -> byte
 
 
 def ask_on(connection: socket.socket, body: bytes) -> bytes:
+    """The answer to one call on an open connection."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     connection.sendall(head % len(body) + body)
     return receive(connection)
@@ -187,21 +189,24 @@ def longest(port: int) -> dict[str, float]:
     """The longest turn since the last look, in seconds."""
     with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
         connection.sendall(b"GET /longest HTTP/1.1\r\nHost: x\r\n\r\n")
-        told: dict[str, float] = json.loads(receive(connection).partition(b"\r\n\r\n")[2])
-        return told
+        seen: dict[str, float] = json.loads(receive(connection).partition(b"\r\n\r\n")[2])
+        return seen
 
 
 def dumped(value: Any) -> bytes:
+    """``value`` as JSON text."""
     return json.dumps(value, ensure_ascii=False).encode()
 
 
 def whole(value: Any) -> bytes:
+    """A whole HTTP response with this body."""
     body = value if isinstance(value, bytes) else dumped(value)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return head % len(body) + body
 
 
 def openai(text: str, **more: Any) -> bytes:
+    """The response of an OpenAI backend that says ``text``."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -213,6 +218,7 @@ def openai(text: str, **more: Any) -> bytes:
 
 
 def anthropic(text: str, **more: Any) -> bytes:
+    """The response of an Anthropic backend that says ``text``."""
     return whole(
         {"id": "m", "type": "message", "role": "assistant", "model": "real"}
         | {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
@@ -221,17 +227,18 @@ def anthropic(text: str, **more: Any) -> bytes:
     )
 
 
-def events(*told: Any) -> bytes:
+def events(*sent: Any) -> bytes:
     """A stream of these events."""
-    named = (f"event: {each['type']}\n" if "type" in each else "" for each in told)
+    named = (f"event: {each['type']}\n" if "type" in each else "" for each in sent)
     body = b"".join(
         name.encode() + b"data: " + dumped(each) + b"\n\n"
-        for name, each in zip(named, told, strict=True)
+        for name, each in zip(named, sent, strict=True)
     )
     return whole(body).replace(b"application/json", b"text/event-stream", 1)
 
 
 def openai_events(delta: Any) -> bytes:
+    """A stream of Chat Completions with one delta."""
     def chunk(delta: Any, reason: str | None = None) -> Any:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "real"} | {
@@ -242,6 +249,7 @@ def openai_events(delta: Any) -> bytes:
 
 
 def anthropic_events(block: Any, delta: Any) -> bytes:
+    """A stream of Messages with one block of one delta."""
     usage = {"input_tokens": 1, "output_tokens": 1}
     message = {"id": "m", "type": "message", "role": "assistant", "model": "real", "content": []}
     return events(
@@ -255,12 +263,14 @@ def anthropic_events(block: Any, delta: Any) -> bytes:
 
 
 def text_event(model: str, text: str) -> bytes:
+    """A stream in which ``text`` is one event."""
     if model == "o":
         return openai_events({"content": text})
     return anthropic_events({"type": "text", "text": ""}, {"type": "text_delta", "text": text})
 
 
 def arguments_event(model: str, text: str) -> bytes:
+    """A stream in which the arguments of a call are one event."""
     function = {"name": "f", "arguments": text}
     if model == "o":
         return openai_events({"tool_calls": [{"index": 0, "id": "c", "function": function}]})
@@ -272,6 +282,7 @@ LINE = "Please look at the file, and say why it fails.\n"
 
 
 def request(model: str, messages: Any = None, **more: Any) -> bytes:
+    """The body of a request."""
     said = [{"role": "user", "content": "hi"}] if messages is None else messages
     return dumped({"model": model, "max_tokens": 9, "messages": said} | more)
 
@@ -283,16 +294,19 @@ def turns(size: int) -> list[Any]:
 
 
 def image(size: int) -> list[Any]:
+    """A conversation of one image."""
     url = "data:image/png;base64," + "QUJD" * (size // 4)
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
 
 def escaped(model: str, size: int) -> bytes:
+    """A request with an escaped key, its plain twin and many brackets."""
     brackets = b"[" + b"[]," * (size // 3) + b"[]]"
     return request(model)[:-1] + b', "a\\u0062": ' + brackets + b', "ab": 1}'
 
 
 def keys(model: str, count: int) -> bytes:
+    """A request with many keys at the top level."""
     many = b", ".join(b'"k%d": 1' % at for at in range(count))
     return request(model)[:-1] + b", " + many + b"}"
 
@@ -387,9 +401,9 @@ def measure(port: int, backend: Backend, only: str) -> None:
         except OSError as error:
             status = type(error).__name__
         took = time.monotonic() - began
-        told = longest(port)
+        turn = longest(port)
         print(
-            f"{name:40}{path:12}{told['cpu'] * 1000:10.1f}{told['wall'] * 1000:8.1f}"
+            f"{name:40}{path:12}{turn['cpu'] * 1000:10.1f}{turn['wall'] * 1000:8.1f}"
             f"{took:10.2f}  {status}",
             flush=True,
         )

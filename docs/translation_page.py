@@ -46,6 +46,7 @@ def says(*parts: JSON) -> JSON:
 
 
 def after(*messages: JSON) -> JSON:
+    """A conversation that goes on with these messages."""
     return {"messages": [USER, *messages]}
 
 
@@ -486,6 +487,7 @@ def _example(became: JSON) -> str:
 
 
 def tables(client: str, headings: tuple[tuple[str, tuple[Question, ...]], ...]) -> str:
+    """The tables of what becomes of the fields that this client sends."""
     out = []
     for heading, questions in headings:
         out.append(f"### {heading}\n")
@@ -496,6 +498,7 @@ def tables(client: str, headings: tuple[tuple[str, tuple[Question, ...]], ...]) 
 
 
 def errors() -> str:
+    """The table of what clients get for each kind of error."""
     rows = ["| what happened | an Anthropic client gets | an OpenAI client gets |", "|---|---|---|"]
     for kind, (status, type_) in ANTHROPIC_KINDS.items():
         if kind == "cancelled":

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_twistd_of_an_installed_wheel_knows_lmbroker(python):
 @pytest.mark.process
 def test_twistd_of_the_checkout_knows_lmbroker():
     assert "lmbroker" in run(sys.executable, "-c", RUN_TWISTD, "--help", cwd="/")
+
+
+@pytest.mark.process
+def test_the_sdist_holds_every_file_that_a_test_reads(tmp_path):
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    [built] = tmp_path.glob("lmbroker-*.tar.gz")
+    with tarfile.open(built) as archive:
+        held = {name.split("/")[1] for name in archive.getnames()}
+    read = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'\b(?:ROOT|parents\[1\]\)?) / "([^"/]+)', path.read_text())
+    }
+    assert {"CONTRIBUTING.md", "docs"} <= read
+    assert {name for name in read if (ROOT / name).exists()} - {"build"} <= held
 
 
 # The lock files.
