@@ -239,6 +239,7 @@ def events(*sent: Any) -> bytes:
 
 def openai_events(delta: Any) -> bytes:
     """A stream of Chat Completions with one delta."""
+
     def chunk(delta: Any, reason: str | None = None) -> Any:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "real"} | {

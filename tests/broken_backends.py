@@ -1,9 +1,9 @@
 """What a scripted backend may do wrong: each script is a function of its end of a connection (a
-``house.Line``)."""
+``rig.Line``)."""
 
 import json
 
-from house import chunk
+from rig import chunk
 from twisted.internet import reactor
 from twisted.internet.task import LoopingCall
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
-from house import A_EVENT, O_EVENT
+from rig import A_EVENT, O_EVENT
 
 BY_ENV = "kE7/env+backend=Secret.41"
 BY_FILE = "kF9-file-backend_Secret~27"

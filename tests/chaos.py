@@ -1,4 +1,4 @@
-"""What the tests with a broken backend share: the house that they happen in, and what must hold
+"""What the tests with a broken backend share: the rig that they happen in, and what must hold
 after each call, however it ended."""
 
 import contextlib
@@ -6,7 +6,7 @@ import json
 import socket
 
 import pytest
-from house import CONFIG, EVENTS, PATHS, House, ask, chunk, sse_head, unary
+from rig import CONFIG, EVENTS, PATHS, Rig, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.internet.task import deferLater
@@ -62,7 +62,7 @@ TYPES = {
 
 
 def config_for(url):
-    """Both aliases with another backend than the house's own."""
+    """Both aliases with another backend than the rig's own."""
     return CONFIG.replace("http://127.0.0.1:PORT/v1/", url).replace("http://127.0.0.1:PORT", url)
 
 
@@ -123,11 +123,11 @@ async def until(condition, seconds=3):
 
 def own_site(resource):
     """The broker's own site."""
-    return Site(resource, reactor, Limits(), House.engine)
+    return Site(resource, reactor, Limits(), Rig.engine)
 
 
 CHAOS = {"timeouts": QUICK, "config": NARROW, "site": own_site}
-"""The house in which things break."""
+"""The rig in which things break."""
 
 
 async def answered(client):
@@ -182,11 +182,11 @@ def error_type(dialect, status):
     return TYPES[status] if dialect == "anthropic" else "server_error"
 
 
-async def the_call_is_over(house, *, outcome, code="", attempts=1):
+async def the_call_is_over(rig, *, outcome, code="", attempts=1):
     """One record, in full, and nothing in flight."""
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.code, len(record.attempts)) == (outcome, code, attempts)
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
     line = access_fields(record)
     assert line["request_id"] and line["backend"] and line["ms"] >= 0
     assert line.get("code", "") == code
@@ -206,14 +206,14 @@ async def cut(backend):
     assert reactor.seconds() - began < 1.5
 
 
-async def next_request(house):
+async def next_request(rig):
     """The connection on which the backend gets its next request, unanswered as yet."""
-    before = {id(line): line.received.count(b"POST ") for line in house.backends_seen}
+    before = {id(line): line.received.count(b"POST ") for line in rig.backends_seen}
 
     def asked():
         return [
             line
-            for line in house.backends_seen
+            for line in rig.backends_seen
             if line.received.count(b"POST ") > before.get(id(line), 0)
         ]
 
@@ -221,13 +221,13 @@ async def next_request(house):
     return asked()[0]
 
 
-async def the_next_call_is_served(house, dialect, alias, *, on=None, stream=False):
+async def the_next_call_is_served(rig, dialect, alias, *, on=None, stream=False):
     """Places, pool and breaker are as they should be: another call gets through. ``on`` is the
     connection that it must use, a new one for None, any for ``...``."""
-    known = list(house.backends_seen)
-    ended = len(house.records)
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    line = await next_request(house)
+    known = list(rig.backends_seen)
+    ended = len(rig.records)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    line = await next_request(rig)
     if on is not ...:
         assert line is on if on is not None else line not in known
     if stream:
@@ -237,8 +237,8 @@ async def the_next_call_is_served(house, dialect, alias, *, on=None, stream=Fals
     await client.has("hé".encode())
     await answered(client)
     assert client.head.startswith("http/1.1 200")
-    records = await house.ended(ended + 1)
+    records = await rig.ended(ended + 1)
     assert len(records) == ended + 1, "each call has exactly one record"
     assert records[-1].outcome == "complete"
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
     assert client.lost is None, "a client's connection can be used again"

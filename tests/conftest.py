@@ -7,10 +7,10 @@ import signal
 
 import pytest
 import pytest_twisted
-from door_in_memory import Door
 from markers import Needed, given
 from ports import free_port
 from running import Daemon, practice_config
+from site_in_memory import Listener
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
 
@@ -90,40 +90,40 @@ def start_daemon(tmp_path):
 
 
 @pytest.fixture
-def open_house(request):
-    """Open a house as the test says, and where it does not as its module says in ``HOUSE``; see
-    ``house.House.open``. All are closed at the end of the test."""
+def open_rig(request):
+    """Open a rig as the test says, and where it does not as its module says in ``RIG``; see
+    ``rig.Rig.open``. All are closed at the end of the test."""
     # Not above: this file is imported before pytest-twisted has chosen a reactor.
-    from house import House
+    from rig import Rig
 
-    usual = getattr(request.module, "HOUSE", {})
+    usual = getattr(request.module, "RIG", {})
     opened = []
 
     async def open_(**options):
-        opened.append(await House().open(**{**usual, **options}))
+        opened.append(await Rig().open(**{**usual, **options}))
         return opened[-1]
 
     yield open_
-    for house in opened:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+    for rig in opened:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
 
 
 @pytest.fixture
-def house(open_house):
-    """A house as the test's module says in ``HOUSE``."""
-    return pytest_twisted.blockon(Deferred.fromCoroutine(open_house()))
+def rig(open_rig):
+    """A rig as the test's module says in ``RIG``."""
+    return pytest_twisted.blockon(Deferred.fromCoroutine(open_rig()))
 
 
 @pytest.fixture(scope="module", params=["lean", "stock"])
 def engine(request):
     """Each of the engines, one after the other, for all tests of a module."""
-    # Not above: as in open_house.
-    from house import House
+    # Not above: as in open_rig.
+    from rig import Rig
 
-    before = Door.engine
-    Door.engine = House.engine = request.param
+    before = Listener.engine
+    Listener.engine = Rig.engine = request.param
     yield request.param
-    Door.engine = House.engine = before
+    Listener.engine = Rig.engine = before
 
 
 def pytest_configure():

@@ -22,7 +22,7 @@ FOLDERS = {
 FIXTURES = {
     "daemon": ["process", "sockets"],
     "start_daemon": ["process", "sockets"],
-    "open_house": ["sockets"],
+    "open_rig": ["sockets"],
     "port": ["sockets"],
 }
 """Fixture -> the markers of all tests that use it."""

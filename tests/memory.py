@@ -16,7 +16,7 @@ import tempfile
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from house import EVENTS, PATHS, chunk, sse_head
+from rig import EVENTS, PATHS, chunk, sse_head
 from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred

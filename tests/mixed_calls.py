@@ -9,7 +9,7 @@ from typing import NamedTuple
 from certificates import Authority
 from chaos import WHOLE
 from connect_proxy import ConnectProxy, Near, answer
-from house import EVENTS, PATHS, chunk, sse_head, unary
+from rig import EVENTS, PATHS, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (

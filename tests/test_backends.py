@@ -1,4 +1,4 @@
-"""The backends' door, over the real Agent and pool with a network in memory."""
+"""The backends' side, over the real Agent and pool with a network in memory."""
 
 import errno
 import gzip

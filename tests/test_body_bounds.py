@@ -4,9 +4,9 @@ import json
 
 import pytest
 import pytest_twisted
-from house import CONFIG, PATHS, ask
 from hypothesis import given
 from hypothesis import strategies as st
+from rig import CONFIG, PATHS, ask
 
 from lmbroker import body_bounds, envelope
 from lmbroker.errors import Refused
@@ -97,17 +97,17 @@ BOUNDED = "[limits]\n" + "".join(f"{key} = {most}\n" for key, most in LIMITS.ite
 @pytest.mark.parametrize("dialect", PATHS)
 @pytest.mark.parametrize("key", LIMITS)
 @pytest_twisted.ensureDeferred
-async def test_a_client_is_told_which_limit_it_is(open_house, key, dialect):
-    house = await open_house(config=BOUNDED)
-    client = await house.post(PATHS[dialect], ask("o", **TOO_MANY[key]))
+async def test_a_client_is_told_which_limit_it_is(open_rig, key, dialect):
+    rig = await open_rig(config=BOUNDED)
+    client = await rig.post(PATHS[dialect], ask("o", **TOO_MANY[key]))
     await client.has(b"limits.")
     assert client.received.startswith(b"HTTP/1.1 400 ")
     assert f"limits.{key} of this broker" in json.loads(client.body)["error"]["message"]
-    assert not house.backends_seen
+    assert not rig.backends_seen
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_within_the_limits_is_served(open_house):
-    house = await open_house(config=BOUNDED)
-    await house.post(PATHS["openai"], ask("o", metadata={"a": "a" * 900}))
-    assert await house.backend()
+async def test_what_is_within_the_limits_is_served(open_rig):
+    rig = await open_rig(config=BOUNDED)
+    await rig.post(PATHS["openai"], ask("o", metadata={"a": "a" * 900}))
+    assert await rig.backend()

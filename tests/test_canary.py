@@ -35,7 +35,7 @@ from canary import (
     found,
     spellings,
 )
-from house import House
+from rig import Rig
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
@@ -530,17 +530,17 @@ async def test_no_event_and_no_record_carries_a_secret(tmp_path, parrot, events)
     config = config.replace("practice:", "http://127.0.0.1:1")
     config = config.replace("env:BACKEND_KEY", LITERAL).replace("env:CLIENT_KEY", CLIENT_PLAIN)
     quick = Timeouts(headers=1, first_event=1, idle=1)
-    house = await House().open(config=config, timeouts=quick)
+    rig = await Rig().open(config=config, timeouts=quick)
     access = AccessLog()
     try:
         models = (*PARROT, "echo")
-        answers = await deferToThread(at_once, calls(house._port.getHost().port, models))
-        records = await house.ended(len(answers))
+        answers = await deferToThread(at_once, calls(rig._port.getHost().port, models))
+        records = await rig.ended(len(answers))
         for record in records:
             access.closed(record)
         assert [record for record in records if found(repr(record), SECRETS + CONTENTS)] == []
         assert [each for each in map(access_fields, records) if found(str(each), SECRETS)] == []
-        assert found(repr(house.broker.config), SECRETS) == []
+        assert found(repr(rig.broker.config), SECRETS) == []
         out = StringIO()
         log = JSONLog(out, "debug")
         for event in events:
@@ -549,4 +549,4 @@ async def test_no_event_and_no_record_carries_a_secret(tmp_path, parrot, events)
         assert leaks_of(out.getvalue()) == []
         assert out.getvalue().count('"outcome"') == len(records)
     finally:
-        await house.close()
+        await rig.close()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import PATHS, ask, unary
+from rig import PATHS, ask, unary
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.offload import is_large
@@ -46,13 +46,13 @@ def test_what_is_long_is_in_any_case(dialect):
 @pytest.mark.sockets
 @pytest.mark.parametrize(("body", "result"), [(DENSE_BODIES["tools"], ["ok"]), (ask("a"), [])])
 @pytest_twisted.ensureDeferred
-async def test_a_helper_translates_it(house, body, result):
+async def test_a_helper_translates_it(rig, body, result):
     results = []
-    house.broker.offload.ended = results.append
-    client = await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    rig.broker.offload.ended = results.append
+    client = await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     assert len(json.loads(backend.body).get("tools", [])) in (0, 1, 1100)
     assert results == result
     backend.transport.write(unary(b"{}", b"400 Bad Request"))
     await client.has(b"400")
-    house.broker.offload.close()
+    rig.broker.offload.close()

@@ -21,7 +21,7 @@ ELSEWHERE = {
         "broker.health_checks": "test_checks",
         "broker.model_listing": "test_listing test_loopback_listing",
         "broker.target_attempt": "test_loopback test_loopback_repairs test_own_key",
-        "config.client_certificate": "test_config_ways_out",
+        "config.client_certificate": "test_config_proxies_and_mtls",
         "config.cipher_suites": "test_config test_loopback_tls",
         "config.file": "test_config test_workers_parts",
         "daemon.service": "test_daemon test_operations",
@@ -64,7 +64,7 @@ ELSEWHERE = {
         "workflows.translation": "test_conversion test_replay",
     },
     OUTSIDE: {
-        "backends.proxy_tunnel": "test_loopback_ways_out",
+        "backends.proxy_tunnel": "test_loopback_proxies_and_mtls",
         "broker.answer_headers": "test_loopback",
         "broker.answers": "test_loopback",
         "broker.broker": "test_loopback test_loopback_routing",

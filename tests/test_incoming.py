@@ -1,7 +1,7 @@
 """One interface for the requests of both engines and of anybody's ``twisted.web`` site."""
 
 import pytest
-from door_in_memory import Connection, post
+from site_in_memory import Connection, post
 from twisted.internet.task import Clock
 from twisted.web import server
 from twisted.web.resource import Resource

@@ -146,7 +146,7 @@ def test_a_backend_without_files_has_none():
 # With real threads and sockets.
 
 
-class Door(Resource):
+class Guarded(Resource):
     """A backend that takes one key."""
 
     isLeaf = True
@@ -166,20 +166,20 @@ class Door(Resource):
 
 
 @pytest.fixture
-def door(request):
-    door = Door("old-key-1234")
+def guarded(request):
+    guarded = Guarded("old-key-1234")
     listening = pytest_twisted.blockon(
-        TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Site(door))
+        TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Site(guarded))
     )
-    door.url = f"http://127.0.0.1:{listening.getHost().port}"
-    door.backends = Backends(reactor)
-    yield door
-    pytest_twisted.blockon(door.backends.close())
+    guarded.url = f"http://127.0.0.1:{listening.getHost().port}"
+    guarded.backends = Backends(reactor)
+    yield guarded
+    pytest_twisted.blockon(guarded.backends.close())
     pytest_twisted.blockon(listening.stopListening())
 
 
-async def asked(door, backend):
-    answer = await door.backends.send(backend, OUTBOUND, Timeouts())
+async def asked(guarded, backend):
+    answer = await guarded.backends.send(backend, OUTBOUND, Timeouts())
     await answer.body()
     return answer.status
 
@@ -187,31 +187,31 @@ async def asked(door, backend):
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("limit", [None, 20])
-async def test_no_call_fails_while_keys_change_under_many(door, path, limit):
+async def test_no_call_fails_while_keys_change_under_many(guarded, path, limit):
     """Also where the old key is refused at once, and the file was looked at just before."""
-    backend = backend_of(path, door.url, max_in_flight=limit, queue=1000)
-    assert await asked(door, backend) == 200
+    backend = backend_of(path, guarded.url, max_in_flight=limit, queue=1000)
+    assert await asked(guarded, backend) == 200
     for number in range(3):
-        calls = [Deferred.fromCoroutine(asked(door, backend)) for _ in range(100)]
+        calls = [Deferred.fromCoroutine(asked(guarded, backend)) for _ in range(100)]
         path.write_text(f"new-key-{number}")
-        door.key = f"new-key-{number}"
-        calls += [Deferred.fromCoroutine(asked(door, backend)) for _ in range(100)]
+        guarded.key = f"new-key-{number}"
+        calls += [Deferred.fromCoroutine(asked(guarded, backend)) for _ in range(100)]
         assert set(await gatherResults(calls)) == {200}
-    assert door.refused > 0
+    assert guarded.refused > 0
 
 
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_of_the_key_that_is_still_there_is_one(door, path):
-    door.key = "another"
-    backend = backend_of(path, door.url)
-    assert await asked(door, backend) == 401
-    assert door.refused == 1
+async def test_a_refusal_of_the_key_that_is_still_there_is_one(guarded, path):
+    guarded.key = "another"
+    backend = backend_of(path, guarded.url)
+    assert await asked(guarded, backend) == 401
+    assert guarded.refused == 1
 
 
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
-async def test_a_file_system_that_hangs_costs_a_call_a_moment(door, path, monkeypatch):
+async def test_a_file_system_that_hangs_costs_a_call_a_moment(guarded, path, monkeypatch):
     """And no thread more than one."""
     released = threading.Event()
     entered = []
@@ -223,11 +223,11 @@ async def test_a_file_system_that_hangs_costs_a_call_a_moment(door, path, monkey
 
     monkeypatch.setattr(key_files, "_see_all", hang)
     monkeypatch.setattr(key_files, "LOOK_SECONDS", 0.0)
-    backend = backend_of(path, door.url)
+    backend = backend_of(path, guarded.url)
     for _ in range(5):
-        assert await asked(door, backend) == 200
-    door.key = "another"
-    assert await asked(door, backend) == 401
+        assert await asked(guarded, backend) == 200
+    guarded.key = "another"
+    assert await asked(guarded, backend) == 401
     assert len(entered) == 1
     released.set()
     await deferLater(reactor, 0.05)

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 import pytest_twisted
-from house import EVENTS, PATHS, ask, chunk, sse_head, unary
+from rig import EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 
 from lmbroker.limits import Limits
@@ -51,14 +51,14 @@ def large():
 @pytest.mark.parametrize("first", ["answers", "fails", "refuses"])
 @pytest.mark.parametrize("backend", ["o", "a"])
 @pytest_twisted.ensureDeferred
-async def test_a_stream_that_has_begun_holds_nothing_of_its_request(open_house, backend, first):
+async def test_a_stream_that_has_begun_holds_nothing_of_its_request(open_rig, backend, first):
     sites = []
 
     def site(resource):
         sites.append(Site(resource, reactor, Limits(bodies=2 * SIZE)))
         return sites[-1]
 
-    house = await open_house(site=site, config=CONFIG)
+    rig = await open_rig(site=site, config=CONFIG)
     messages = [{"role": "user", "content": "word " * (SIZE // 5)}]
     body = ask(backend, stream=True, messages=messages)
     tracemalloc.start()
@@ -69,14 +69,14 @@ async def test_a_stream_that_has_begun_holds_nothing_of_its_request(open_house, 
         # What fails again and again is not asked any more, and what is refused once is not sent.
         for _ in range({"answers": STREAMS, "fails": 2, "refuses": 1}[first]):
             number += 1
-            client = await house.post(PATHS["openai"], body)
+            client = await rig.post(PATHS["openai"], body)
             clients.append(client)
-            line = await house.backend(number)
+            line = await rig.backend(number)
             line.received = bytearray()
             if first == "fails" or (first == "refuses" and backend == "a"):
                 number += 1
                 line.transport.write(FAILED if first == "fails" else REFUSED)
-                line = await house.backend(number)
+                line = await rig.backend(number)
                 line.received = bytearray()
             line.transport.write(sse_head() + chunk(EVENTS[backend][0]))
             await client.has(b"data: ")

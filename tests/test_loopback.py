@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import (
+from rig import (
     CONFIG,
     EVENTS,
     O_END,
@@ -39,10 +39,10 @@ ODD = (
     ],
 )
 async def test_case_41_and_42_passthrough_keeps_every_byte_of_request_and_answer(
-    house, path, alias, real, target
+    rig, path, alias, real, target
 ):
-    client = await house.post(path, ODD % alias)
-    backend = await house.backend()
+    client = await rig.post(path, ODD % alias)
+    backend = await rig.backend()
     assert backend.received.startswith(f"POST {target} HTTP/1.1\r\n".encode())
     assert backend.body == ODD % real
     answer = (
@@ -53,16 +53,16 @@ async def test_case_41_and_42_passthrough_keeps_every_byte_of_request_and_answer
     backend.transport.write(unary(answer))
     await client.has(answer)
     assert client.body == answer
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.outcome, record.status) == ("complete", 200)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("dialect", "alias"), [("openai", "o"), ("anthropic", "a")])
-async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(house, dialect, alias):
+async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(rig, dialect, alias):
     first, last = EVENTS[alias]
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(first))
     await client.has(first)
     backend.transport.write(chunk(b": comment\n\n"))
@@ -70,7 +70,7 @@ async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(house, diale
     backend.transport.write(chunk(last) + b"0\r\n\r\n")
     await client.has(b"0\r\n\r\n")
     assert client.body == first + b": comment\n\n" + last
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.outcome, record.stream) == ("complete", True)
     assert "text/event-stream" in client.head
     assert "content-length" not in client.head
@@ -81,24 +81,24 @@ async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(house, diale
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_how_long_an_event_may_be_is_configured(open_house, dialect, alias):
-    house = await open_house(config="[limits]\nstream_event = 10000\n" + CONFIG)
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_how_long_an_event_may_be_is_configured(open_rig, dialect, alias):
+    rig = await open_rig(config="[limits]\nstream_event = 10000\n" + CONFIG)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
     await client.has(b"data: ")
     backend.transport.write(chunk(b'data: {"a": "' + b"x" * 10_000))
     await client.has(b"a stream event above the size limit")
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.outcome, record.code) == ("stream_error", "bad_upstream_response")
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("dialect", "alias"), [("openai", "a"), ("anthropic", "o")])
-async def test_a_translated_event_leaves_before_the_next_arrives(house, dialect, alias):
+async def test_a_translated_event_leaves_before_the_next_arrives(rig, dialect, alias):
     first, last = EVENTS[alias]
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     sent = json.loads(backend.body)
     assert sent["model"] == f"real-{alias}"
     assert sent["stream"] is True
@@ -109,7 +109,7 @@ async def test_a_translated_event_leaves_before_the_next_arrives(house, dialect,
     assert client.body.endswith(
         b"data: [DONE]\n\n" if dialect == "openai" else b'data: {"type":"message_stop"}\n\n'
     )
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert record.outcome == "complete"
     assert record.usage.output > 0
 
@@ -117,10 +117,10 @@ async def test_a_translated_event_leaves_before_the_next_arrives(house, dialect,
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_case_88_no_credential_of_the_client_reaches_a_backend(house, dialect, alias):
+async def test_case_88_no_credential_of_the_client_reaches_a_backend(rig, dialect, alias):
     keys = ["Authorization: Bearer client-key", "x-api-key: client-key", "api-key: client-key"]
-    await house.post(PATHS[dialect], ask(alias), [*keys, "Cookie: k=client-key"])
-    backend = await house.backend()
+    await rig.post(PATHS[dialect], ask(alias), [*keys, "Cookie: k=client-key"])
+    backend = await rig.backend()
     assert b"client-key" not in backend.received
     if alias == "o":
         assert "authorization: bearer backend-key" in backend.head
@@ -134,11 +134,9 @@ async def test_case_88_no_credential_of_the_client_reaches_a_backend(house, dial
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("moment", ["waiting", "headers", "streaming"])
 @pytest.mark.parametrize("rudely", [False, True])
-async def test_case_80_a_client_that_leaves_stops_the_backend(
-    house, dialect, alias, moment, rudely
-):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_case_80_a_client_that_leaves_stops_the_backend(rig, dialect, alias, moment, rudely):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     if moment != "waiting":
         backend.transport.write(sse_head())
     if moment == "streaming":
@@ -148,10 +146,10 @@ async def test_case_80_a_client_that_leaves_stops_the_backend(
     client.transport.abortConnection() if rudely else client.transport.loseConnection()
     await backend.closed()
     assert reactor.seconds() - left < 0.1
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert record.outcome == "client_left"
     assert len(record.attempts) == 1
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -159,11 +157,9 @@ async def test_case_80_a_client_that_leaves_stops_the_backend(
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("rudely", [False, True])
 @pytest.mark.parametrize("half", [b"", b'data: {"choices":[{"ind'])
-async def test_a_stream_that_breaks_ends_with_one_error_in_band(
-    house, dialect, alias, rudely, half
-):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_a_stream_that_breaks_ends_with_one_error_in_band(rig, dialect, alias, rudely, half):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(EVENTS[alias][0]) + (chunk(half) if half else b""))
     await client.has("hé".encode())
     backend.transport.abortConnection() if rudely else backend.transport.loseConnection()
@@ -180,17 +176,17 @@ async def test_a_stream_that_breaks_ends_with_one_error_in_band(
         assert json.loads(data.removeprefix("data: "))["error"]["type"] == "api_error"
     assert b"[DONE]" not in client.body
     assert b"message_stop" not in client.body
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.outcome, record.status) == ("stream_error", 200)
-    assert len(house.backends_seen) == 1
+    assert len(rig.backends_seen) == 1
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_case_68_an_error_as_the_first_event_becomes_an_http_error(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_case_68_an_error_as_the_first_event_becomes_an_http_error(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     event = (
         b'data: {"error":{"message":"busy","type":"server_error",'
         b'"code":"server_is_overloaded"}}\n\n'
@@ -201,15 +197,15 @@ async def test_case_68_an_error_as_the_first_event_becomes_an_http_error(house, 
     backend.transport.write(sse_head() + chunk(event))
     await client.has(b"busy")
     assert client.head.startswith("http/1.1 " + ("503" if dialect == "openai" else "529"))
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert record.outcome == "backend_error"
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_80_a_slow_client_pauses_the_backend(house):
-    client = await house.post(PATHS["openai"], ask("o", stream=True))
-    backend = await house.backend()
+async def test_case_80_a_slow_client_pauses_the_backend(rig):
+    client = await rig.post(PATHS["openai"], ask("o", stream=True))
+    backend = await rig.backend()
     client.transport.pauseProducing()
     event = O_EVENT.replace(b"h\xc3\xa9", b"x" * 60_000)
     written = 0
@@ -240,9 +236,9 @@ async def test_case_80_a_slow_client_pauses_the_backend(house):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_case_87_a_backend_that_rejects_our_key_is_our_fault(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_case_87_a_backend_that_rejects_our_key_is_our_fault(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     body = b'{"error":{"message":"Incorrect API key provided: backend-key","type":"x"}}'
     backend.transport.write(unary(body, b"401 Unauthorized"))
     await client.has(b"backend authentication failed")
@@ -251,9 +247,9 @@ async def test_case_87_a_backend_that_rejects_our_key_is_our_fault(house, dialec
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_native_error_body_passes_as_it_is(house):
-    client = await house.post(PATHS["anthropic"], ask("a"))
-    backend = await house.backend()
+async def test_a_native_error_body_passes_as_it_is(rig):
+    client = await rig.post(PATHS["anthropic"], ask("a"))
+    backend = await rig.backend()
     body = b'{"type":"error", "error":{"type":"invalid_request_error","message":"max_tokens: x"}}'
     backend.transport.write(unary(body, b"400 Bad Request", b"request-id: req_theirs\r\n"))
     await client.has(body)
@@ -263,9 +259,9 @@ async def test_a_native_error_body_passes_as_it_is(house):
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("stream", [False, True])
-async def test_html_is_not_relayed(house, stream):
-    client = await house.post(PATHS["openai"], ask("o", stream=stream))
-    backend = await house.backend()
+async def test_html_is_not_relayed(rig, stream):
+    client = await rig.post(PATHS["openai"], ask("o", stream=stream))
+    backend = await rig.backend()
     backend.transport.write(
         b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"
     )
@@ -277,7 +273,7 @@ async def test_html_is_not_relayed(house, stream):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
-async def test_case_78_json_for_a_stream_and_a_stream_for_json(house, dialect, alias):
+async def test_case_78_json_for_a_stream_and_a_stream_for_json(rig, dialect, alias):
     answers = {
         "o": b'{"id":"c1","object":"chat.completion","created":1,"model":"real-o","choices":'
         b'[{"index":0,"message":{"role":"assistant","content":"h\xc3\xa9"},"finish_reason":"stop"}]'
@@ -286,14 +282,14 @@ async def test_case_78_json_for_a_stream_and_a_stream_for_json(house, dialect, a
         b'[{"type":"text","text":"h\xc3\xa9"}],"stop_reason":"end_turn","stop_sequence":null,'
         b'"usage":{"input_tokens":3,"output_tokens":5}}',
     }
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(unary(answers[alias]))
     await client.has("hé".encode())
     assert "text/event-stream" in client.head
     assert (b"[DONE]" if dialect == "openai" else b"message_stop") in client.body
 
-    client = await house.post(PATHS[dialect], ask(alias))
+    client = await rig.post(PATHS[dialect], ask(alias))
     await backend.until(lambda: backend.received.count(b"POST ") == 2)
     backend.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")
     await client.has("hé".encode())
@@ -302,12 +298,12 @@ async def test_case_78_json_for_a_stream_and_a_stream_for_json(house, dialect, a
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_access_line_tells_the_call_and_none_of_its_contents(house):
-    client = await house.post(PATHS["anthropic"], ask("o", stream=True))
-    backend = await house.backend()
+async def test_the_access_line_tells_the_call_and_none_of_its_contents(rig):
+    client = await rig.post(PATHS["anthropic"], ask("o", stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(O_EVENT + O_END) + b"0\r\n\r\n")
     await client.has(b"message_stop")
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     line = access_fields(record)
     assert line["alias"] == "o"
     assert line["dialects"] == "anthropic->openai"
@@ -339,8 +335,8 @@ async def test_the_access_line_tells_the_call_and_none_of_its_contents(house):
         ("GET /v1//messages", 405, True),
     ],
 )
-async def test_every_other_path_answers_json_of_its_family(house, request_line, status, anthropic):
-    client = await house.client()
+async def test_every_other_path_answers_json_of_its_family(rig, request_line, status, anthropic):
+    client = await rig.client()
     client.transport.write(
         request_line.encode() + b" HTTP/1.1\r\nHost: a..b\r\nContent-Length: 0\r\n\r\n"
     )
@@ -358,8 +354,8 @@ async def test_every_other_path_answers_json_of_its_family(house, request_line, 
     "path", ["/health", "/v1/models", "/v1/models/o", "/metrics", "/api/hello"]
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_what_can_be_read(house, path, method):
-    client = await house.client()
+async def test_what_can_be_read(rig, path, method):
+    client = await rig.client()
     client.transport.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await client.has(b"\r\n\r\n")
     assert client.head.startswith("http/1.1 200")
@@ -372,8 +368,8 @@ async def test_what_can_be_read(house, path, method):
 @pytest.mark.parametrize(
     ("path", "status"), [("/v1/messages", 405), ("/v1/models/x", 404), ("/%ff", 400)]
 )
-async def test_an_error_without_its_body_is_no_line_in_the_log(house, messages, path, status):
-    client = await house.client()
+async def test_an_error_without_its_body_is_no_line_in_the_log(rig, messages, path, status):
+    client = await rig.client()
     head = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     client.transport.write(head.encode())
     await client.closed()
@@ -395,8 +391,8 @@ async def test_an_error_without_its_body_is_no_line_in_the_log(house, messages, 
         ("POST /models", 405),
     ],
 )
-async def test_a_base_url_that_leaves_no_doubt_is_served(house, request_line, status):
-    client = await house.client()
+async def test_a_base_url_that_leaves_no_doubt_is_served(rig, request_line, status):
+    client = await rig.client()
     # A body that is no JSON: the route of calls refuses it, any other would not read it.
     head = f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{{"
     client.transport.write(head.encode())
@@ -406,8 +402,8 @@ async def test_a_base_url_that_leaves_no_doubt_is_served(house, request_line, st
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_unknown_path_is_named_with_its_likely_cause(house, method):
-    client = await house.client()
+async def test_an_unknown_path_is_named_with_its_likely_cause(rig, method):
+    client = await rig.client()
     client.transport.write(
         f"{method} /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
         "anthropic-version: 2023-06-01\r\n\r\n".encode()

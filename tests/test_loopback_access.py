@@ -4,8 +4,8 @@ import json
 
 import pytest
 import pytest_twisted
-from door_in_memory import Wire
-from house import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from rig import A_EVENT, CONFIG, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from site_in_memory import Wire
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
@@ -33,29 +33,29 @@ SECRET = b"backend-key"
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("headers", [(), ["X-Api-Key: wrong"], ["Authorization: Bearer"]])
-async def test_case_86_without_a_valid_key_nothing_is_served(open_house, dialect, headers):
-    house = await open_house(config=KEYED + CONFIG)
-    client = await house.post(PATHS[dialect], ask("o"), headers)
+async def test_case_86_without_a_valid_key_nothing_is_served(open_rig, dialect, headers):
+    rig = await open_rig(config=KEYED + CONFIG)
+    client = await rig.post(PATHS[dialect], ask("o"), headers)
     await client.has(b"the API key is missing or not valid")
     assert client.head.startswith("http/1.1 401")
     assert "www-authenticate: bearer" in client.head
     error = json.loads(client.body)["error"]
     wanted = "authentication_error" if dialect == "anthropic" else "invalid_request_error"
     assert error["type"] == wanted
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.alias, record.caller) == ("refused", "", "anonymous")
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("site", ["lean", "stock", None])
 @pytest.mark.parametrize("header", [ANN, BOB])
-async def test_a_header_that_comes_twice_names_nobody(open_house, header, site):
+async def test_a_header_that_comes_twice_names_nobody(open_rig, header, site):
     def ours(resource):
         return Site(resource, reactor, engine=site)
 
-    house = await open_house(config=KEYED + CONFIG, site=ours if site else None)
-    client = await house.post(PATHS["openai"], ask("o"), [header, header])
+    rig = await open_rig(config=KEYED + CONFIG, site=ours if site else None)
+    client = await rig.post(PATHS["openai"], ask("o"), [header, header])
     await client.has(b"the API key is missing or not valid")
     assert client.head.startswith("http/1.1 401")
 
@@ -63,32 +63,32 @@ async def test_a_header_that_comes_twice_names_nobody(open_house, header, site):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("header", [ANN, BOB])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_case_88_a_key_lets_in_and_stays_here(open_house, dialect, header):
-    house = await open_house(config=KEYED + CONFIG)
-    client = await house.post(PATHS[dialect], ask("a"), [header])
-    backend = await house.backend()
+async def test_case_88_a_key_lets_in_and_stays_here(open_rig, dialect, header):
+    rig = await open_rig(config=KEYED + CONFIG)
+    client = await rig.post(PATHS[dialect], ask("a"), [header])
+    backend = await rig.backend()
     assert b"lmb-" not in backend.received
     backend.transport.write(unary(b'{"type":"error","error":{"type":"x","message":"no"}}'))
     await client.has(b"\r\n\r\n")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.caller == header.rpartition("-")[2]
     assert access_fields(record)["caller"] == record.caller
     assert "lmb-" not in repr(record)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_key_sees_and_reaches_its_own_models_only(open_house):
-    house = await open_house(config=KEYED + CONFIG)
-    client = await house.post(PATHS["openai"], ask("o"), [BOB])
+async def test_a_key_sees_and_reaches_its_own_models_only(open_rig):
+    rig = await open_rig(config=KEYED + CONFIG)
+    client = await rig.post(PATHS["openai"], ask("o"), [BOB])
     await client.has(b"does not exist or is not available to this key")
     assert client.head.startswith("http/1.1 404")
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
     for path, status, seen in [
         ("/v1/models", 200, ["a"]),
         ("/v1/models/a", 200, "a"),
         ("/v1/models/o", 404, None),
     ]:
-        client = await house.get(path, [BOB])
+        client = await rig.get(path, [BOB])
         await client.has(b"}")
         assert client.head.startswith(f"http/1.1 {status}")
         body = json.loads(client.body)
@@ -96,15 +96,15 @@ async def test_a_key_sees_and_reaches_its_own_models_only(open_house):
             assert [model["id"] for model in body["data"]] == seen
         elif seen:
             assert body["id"] == seen
-    client = await house.get("/v1/models")
+    client = await rig.get("/v1/models")
     await client.has(b"the API key is missing or not valid")
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/api/hello"])
-async def test_what_tells_no_secrets_needs_no_key(open_house, path):
-    house = await open_house(config=KEYED + CONFIG)
-    client = await house.get(path)
+async def test_what_tells_no_secrets_needs_no_key(open_rig, path):
+    rig = await open_rig(config=KEYED + CONFIG)
+    client = await rig.get(path)
     await client.has(b"\r\n\r\n")
     assert client.head.startswith("http/1.1 200")
 
@@ -127,10 +127,10 @@ MESSAGE = (
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("status", [b"200 OK", b"429 Too Many Requests"])
 @pytest.mark.parametrize("exposed", [False, True])
-async def test_case_91_limits_are_shown_where_the_alias_says_so(open_house, exposed, status):
-    house = await open_house(config=EXPOSED if exposed else CONFIG)
-    client = await house.post(PATHS["openai"], ask("a"))
-    backend = await house.backend()
+async def test_case_91_limits_are_shown_where_the_alias_says_so(open_rig, exposed, status):
+    rig = await open_rig(config=EXPOSED if exposed else CONFIG)
+    client = await rig.post(PATHS["openai"], ask("a"))
+    backend = await rig.backend()
     body = MESSAGE if status.startswith(b"200") else b'{"type":"error","error":{"message":"slow"}}'
     backend.transport.write(unary(body, status, LIMITS))
     await client.has(b"\r\n\r\n")
@@ -143,10 +143,10 @@ async def test_case_91_limits_are_shown_where_the_alias_says_so(open_house, expo
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("started", [False, True])
-async def test_case_87_a_backends_error_never_tells_our_key(open_house, dialect, alias, started):
-    house = await open_house(config=CONFIG)
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_case_87_a_backends_error_never_tells_our_key(open_rig, dialect, alias, started):
+    rig = await open_rig(config=CONFIG)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     error = (
         b'data: {"error":{"message":"key backend-key is odd","type":"server_error"}}\n\n'
         if alias == "o"
@@ -164,13 +164,13 @@ async def test_case_87_a_backends_error_never_tells_our_key(open_house, dialect,
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("way", ["error", "first", "stream"])
 async def test_a_secret_header_reaches_its_backend_and_comes_back_masked(
-    open_house, tmp_path, dialect, alias, way
+    open_rig, tmp_path, dialect, alias, way
 ):
     (tmp_path / "gate").write_text("Bearer gate-secret\n")
     header = f'api_key = "env:KEY", headers = {{ x-gate = "file:{tmp_path}/gate" }}'
-    house = await open_house(config=CONFIG.replace('api_key = "env:KEY"', header))
-    client = await house.post(PATHS[dialect], ask(alias, stream=way != "error"))
-    backend = await house.backend()
+    rig = await open_rig(config=CONFIG.replace('api_key = "env:KEY"', header))
+    client = await rig.post(PATHS[dialect], ask(alias, stream=way != "error"))
+    backend = await rig.backend()
     assert b"x-gate: bearer gate-secret\r\n" in bytes(backend.received).lower()
     error = b'{"error":{"message":"gate-secret, backend-key","type":"invalid_request_error"}}'
     if way == "error":
@@ -187,10 +187,10 @@ async def test_a_secret_header_reaches_its_backend_and_comes_back_masked(
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [b"200 OK", b"429 Too Many Requests"])
-async def test_no_header_of_a_backend_tells_a_key(open_house, alias, stream, status):
-    house = await open_house(config=EXPOSED)
-    client = await house.post(PATHS["anthropic"], ask(alias, stream=stream))
-    backend = await house.backend()
+async def test_no_header_of_a_backend_tells_a_key(open_rig, alias, stream, status):
+    rig = await open_rig(config=EXPOSED)
+    client = await rig.post(PATHS["anthropic"], ask(alias, stream=stream))
+    backend = await rig.backend()
     told = (
         b"request-id: req-backend-key-1\r\nretry-after: backend-key\r\n"
         b"x-should-retry: back%65nd-key\r\nretry-after-ms: sk-12345678abcdefgh\r\n"
@@ -213,14 +213,14 @@ async def test_no_header_of_a_backend_tells_a_key(open_house, alias, stream, sta
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_body_is_bounded_by_its_path_on_any_site(open_house):
+async def test_a_body_is_bounded_by_its_path_on_any_site(open_rig):
     limits = '[limits]\nbody = 300\n[limits.body_by_path]\n"/v1/messages" = 150\n'
-    house = await open_house(config=limits + CONFIG)
+    rig = await open_rig(config=limits + CONFIG)
     for path, limit in ((PATHS["openai"], 300), (PATHS["anthropic"], 150)):
-        client = await house.post(path, ask("nobody", user="x" * 400))
+        client = await rig.post(path, ask("nobody", user="x" * 400))
         await client.has(b"larger than %d bytes" % limit)
         assert client.head.startswith("http/1.1 413")
-        client = await house.post(path, ask("nobody"))
+        client = await rig.post(path, ask("nobody"))
         await client.has(b"does not exist")
 
 
@@ -254,9 +254,9 @@ def test_a_body_is_bounded_on_our_own_site_however_its_path_is_written(engine, p
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_idempotency_key_goes_to_a_backend_of_its_own_dialect(open_house):
-    house = await open_house(config=CONFIG)
+async def test_an_idempotency_key_goes_to_a_backend_of_its_own_dialect(open_rig):
+    rig = await open_rig(config=CONFIG)
     for alias, passed in (("o", True), ("a", False)):
-        await house.post(PATHS["openai"], ask(alias), ["Idempotency-Key: k-1"])
-        backend = await house.backend(len(house.backends_seen) + 1)
+        await rig.post(PATHS["openai"], ask(alias), ["Idempotency-Key: k-1"])
+        backend = await rig.backend(len(rig.backends_seen) + 1)
         assert (b"k-1" in backend.received) is passed

@@ -20,7 +20,7 @@ from chaos import (
     the_next_call_is_served,
     until,
 )
-from house import CONFIG, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from rig import CONFIG, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -36,7 +36,7 @@ LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
 BIG = "x" * (24 * 1024 * 1024)
 """More than the kernel takes at once."""
 
-HOUSE = {**CHAOS, "timeouts": PATIENT}
+RIG = {**CHAOS, "timeouts": PATIENT}
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -46,16 +46,16 @@ def leave(client, rudely):
     return reactor.seconds()
 
 
-async def the_client_has_left(house, *, attempts=1, code=""):
+async def the_client_has_left(rig, *, attempts=1, code=""):
     """One record, nothing in flight, and nobody else was asked."""
-    asked = len(house.backends_seen)
-    [record] = await house.ended()
+    asked = len(rig.backends_seen)
+    [record] = await rig.ended()
     assert (record.outcome, record.status) == ("client_left", record.status)
     assert len(record.attempts) == attempts
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
     await deferLater(reactor, 0.05)
-    assert len(house.backends_seen) == asked
-    assert len(house.records) == 1
+    assert len(rig.backends_seen) == asked
+    assert len(rig.records) == 1
     return record
 
 
@@ -71,31 +71,31 @@ def no_answer():
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_while_a_name_is_looked_up(open_house, no_answer, dialect, alias, rudely):
-    house = await open_house(config=config_for("http://slow.example:PORT"))
-    client = await house.post(PATHS[dialect], ask(alias))
+async def test_while_a_name_is_looked_up(open_rig, no_answer, dialect, alias, rudely):
+    rig = await open_rig(config=config_for("http://slow.example:PORT"))
+    client = await rig.post(PATHS[dialect], ask(alias))
     await until(lambda: no_answer.asked)
     left = leave(client, rudely)
-    await house.ended()
+    await rig.ended()
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
-    assert (no_answer.asked, house.backends_seen) == (1, [])
+    await the_client_has_left(rig)
+    assert (no_answer.asked, rig.backends_seen) == (1, [])
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_while_connecting(open_house, dialect, alias, rudely):
+async def test_while_connecting(open_rig, dialect, alias, rudely):
     with crowded_port() as port:
-        house = await open_house(config=config_for(f"http://127.0.0.1:{port}"))
+        rig = await open_rig(config=config_for(f"http://127.0.0.1:{port}"))
         before = descriptors()
-        client = await house.post(PATHS[dialect], ask(alias))
-        await until(lambda: house.gauge() == 1)
+        client = await rig.post(PATHS[dialect], ask(alias))
+        await until(lambda: rig.gauge() == 1)
         assert descriptors() == before + 3, "both ends of the client, and what is connecting"
         left = leave(client, rudely)
-        await house.ended()
+        await rig.ended()
         assert reactor.seconds() - left < AT_ONCE
-        await the_client_has_left(house)
+        await the_client_has_left(rig)
         assert descriptors() == before
 
 
@@ -105,34 +105,34 @@ def descriptors():
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_in_the_handshake(open_house, rudely):
-    house = await open_house(config=config_for("https://127.0.0.1:PORT"))
-    client = await house.post(PATHS["openai"], ask("o"))
-    await until(lambda: house.backends_seen and house.backends_seen[0].received)
+async def test_in_the_handshake(open_rig, rudely):
+    rig = await open_rig(config=config_for("https://127.0.0.1:PORT"))
+    client = await rig.post(PATHS["openai"], ask("o"))
+    await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
     left = leave(client, rudely)
-    await house.backends_seen[0].closed()
+    await rig.backends_seen[0].closed()
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
+    await the_client_has_left(rig)
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
-    first = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
-    client = await house.post(PATHS[dialect], ask(alias))
-    await until(lambda: house.gauge() == 2)
+async def test_while_waiting_for_a_place(rig, dialect, alias, rudely):
+    first = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
+    client = await rig.post(PATHS[dialect], ask(alias))
+    await until(lambda: rig.gauge() == 2)
     left = leave(client, rudely)
-    await house.ended()
+    await rig.ended()
     assert reactor.seconds() - left < AT_ONCE
-    assert house.records[0].outcome == "client_left"
-    assert house.gauge() == 1
+    assert rig.records[0].outcome == "client_left"
+    assert rig.gauge() == 1
     backend.transport.write(unary(WHOLE[alias]))
     await first.has("hé".encode())
-    await house.ended(2)
+    await rig.ended(2)
     assert backend.received.count(b"POST ") == 1
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 # While the request is being sent.
@@ -143,11 +143,11 @@ async def test_while_waiting_for_a_place(house, dialect, alias, rudely):
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_while_uploading(house, dialect, alias, rudely):
+async def test_while_uploading(rig, dialect, alias, rudely):
     body = ask(alias, messages=[{"role": "user", "content": BIG}])
-    client = await house.post(PATHS[dialect], body)
-    await until(lambda: house.backends_seen and house.backends_seen[0].received)
-    backend = house.backends_seen[0]
+    client = await rig.post(PATHS[dialect], body)
+    await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
+    backend = rig.backends_seen[0]
     backend.transport.pauseProducing()
     await deferLater(reactor, 0.1)
     assert len(backend.received) < len(body) / 2
@@ -155,8 +155,8 @@ async def test_while_uploading(house, dialect, alias, rudely):
     left = leave(client, rudely)
     await until(lambda: not established(backend))
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
-    await the_next_call_is_served(house, dialect, alias)
+    await the_client_has_left(rig)
+    await the_next_call_is_served(rig, dialect, alias)
 
 
 # While the answer is awaited, or comes.
@@ -187,11 +187,11 @@ PHASES = {
 @LEAVES
 @PAIRS
 @pytest.mark.parametrize("phase", PHASES)
-async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, phase, rudely):
+async def test_while_the_answer_is_awaited_or_comes(open_rig, dialect, alias, phase, rudely):
     written, stream, seen = PHASES[phase]
-    house = await open_house(timeouts=PATIENT if "signs" in phase else Timeouts())
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+    rig = await open_rig(timeouts=PATIENT if "signs" in phase else Timeouts())
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     if written in (None, b"half"):
         half = chunk(b'data: {"') if written else b""
         written = sse_head() + chunk(EVENTS[alias][0]) + half
@@ -200,20 +200,20 @@ async def test_while_the_answer_is_awaited_or_comes(open_house, dialect, alias, 
     left = leave(client, rudely)
     await backend.closed()
     assert reactor.seconds() - left < AT_ONCE
-    record = await the_client_has_left(house)
+    record = await the_client_has_left(rig)
     assert record.attempts[0].error == ("" if seen == "hé".encode() else "cancelled")
     if alias == "a" and phase in ("streaming", "half an event"):
         assert record.usage.input == 3, "what is known of the costs is recorded"
-    await the_next_call_is_served(house, dialect, alias, stream=stream)
+    await the_next_call_is_served(rig, dialect, alias, stream=stream)
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, rudely):
+async def test_while_the_backend_waits_for_a_slow_client(rig, dialect, alias, rudely):
     """We have stopped to read from the backend; the client leaves without having read on."""
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     client.transport.pauseProducing()
     backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
     event = chunk(O_EVENT if alias == "o" else EVENTS["a"][0][EVENTS["a"][0].rindex(b"event") :])
@@ -235,8 +235,8 @@ async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, 
     left = leave(client, rudely)
     await backend.closed()
     assert reactor.seconds() - left < 2 * AT_ONCE
-    await the_client_has_left(house)
-    await the_next_call_is_served(house, dialect, alias)
+    await the_client_has_left(rig)
+    await the_next_call_is_served(rig, dialect, alias)
 
 
 # Between two attempts.
@@ -244,11 +244,11 @@ async def test_while_the_backend_waits_for_a_slow_client(house, dialect, alias, 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_after_a_repair(open_house, rudely):
+async def test_after_a_repair(open_rig, rudely):
     """The backend has refused a parameter, and is asked again without it."""
-    house = await open_house(config=NARROW.replace("real-a", "claude-opus-4-6"))
-    client = await house.post(PATHS["openai"], ask("a", temperature=0.5))
-    backend = await house.backend()
+    rig = await open_rig(config=NARROW.replace("real-a", "claude-opus-4-6"))
+    client = await rig.post(PATHS["openai"], ask("a", temperature=0.5))
+    backend = await rig.backend()
     refusal = (
         b'{"type":"error","error":{"type":"invalid_request_error",'
         b'"message":"temperature: Extra inputs are not permitted"}}'
@@ -258,26 +258,26 @@ async def test_after_a_repair(open_house, rudely):
     left = leave(client, rudely)
     await backend.closed()
     assert reactor.seconds() - left < AT_ONCE
-    record = await the_client_has_left(house, attempts=2)
+    record = await the_client_has_left(rig, attempts=2)
     assert record.attempts[1].error == "cancelled"
-    await the_next_call_is_served(house, "openai", "a")
+    await the_next_call_is_served(rig, "openai", "a")
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_on_the_fresh_connection_for_one_that_had_died(house, rudely):
-    await the_next_call_is_served(house, "openai", "o")
-    client = await house.post(PATHS["openai"], ask("o"))
-    (await next_request(house)).transport.abortConnection()
-    fresh = await house.backend(2)
+async def test_on_the_fresh_connection_for_one_that_had_died(rig, rudely):
+    await the_next_call_is_served(rig, "openai", "o")
+    client = await rig.post(PATHS["openai"], ask("o"))
+    (await next_request(rig)).transport.abortConnection()
+    fresh = await rig.backend(2)
     left = leave(client, rudely)
     await fresh.closed()
     assert reactor.seconds() - left < AT_ONCE
-    await house.ended(2)
+    await rig.ended(2)
     await deferLater(reactor, 0.05)
-    assert len(house.backends_seen) == 2
-    assert house.records[1].outcome == "client_left"
-    assert house.gauge() == 0
+    assert len(rig.backends_seen) == 2
+    assert rig.records[1].outcome == "client_left"
+    assert rig.gauge() == 0
 
 
 AGAIN = CONFIG.replace(
@@ -289,17 +289,17 @@ AGAIN = CONFIG.replace(
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_in_the_pause_before_another_attempt(open_house, dialect, alias, rudely):
-    house = await open_house(config=AGAIN)
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_in_the_pause_before_another_attempt(open_rig, dialect, alias, rudely):
+    rig = await open_rig(config=AGAIN)
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     backend.transport.write(unary(b"{}", b"503 Busy", b"retry-after: 4\r\n"))
     await deferLater(reactor, 0.05)
-    assert house.gauge() == 1, "it waits to try again"
+    assert rig.gauge() == 1, "it waits to try again"
     left = leave(client, rudely)
-    await house.ended()
+    await rig.ended()
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
+    await the_client_has_left(rig)
     assert backend.received.count(b"POST ") == 1
     timers = [call for call in reactor.getDelayedCalls() if call.getTime() > left + 3.5]
     assert not [call for call in timers if "deferLater" in repr(call)]
@@ -311,15 +311,15 @@ async def test_in_the_pause_before_another_attempt(open_house, dialect, alias, r
 @pytest_twisted.ensureDeferred
 @LEAVES
 @PAIRS
-async def test_after_the_end(open_house, dialect, alias, rudely):
-    house = await open_house(timeouts=QUICK)
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_after_the_end(open_rig, dialect, alias, rudely):
+    rig = await open_rig(timeouts=QUICK)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])))
     await client.has(b"0\r\n\r\n")
     leave(client, rudely)
     await deferLater(reactor, 0.05)
     backend.transport.write(b"0\r\n\r\n")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "complete"
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)

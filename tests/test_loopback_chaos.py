@@ -96,7 +96,7 @@ from chaos import (
     told,
     until,
 )
-from house import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
+from rig import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -107,7 +107,7 @@ BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 MIB = 1024 * 1024
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -124,35 +124,35 @@ def crowded():
 @pytest_twisted.ensureDeferred
 @STREAM
 @BOTH_ENDS
-async def test_a_refused_connection(open_house, port, dialect, alias, stream):
-    house = await open_house(config=config_for(f"http://127.0.0.1:{port}"))
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
+async def test_a_refused_connection(open_rig, port, dialect, alias, stream):
+    rig = await open_rig(config=config_for(f"http://127.0.0.1:{port}"))
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
     await answered(client)
     assert told(client, dialect)[0] == 502
-    await the_call_is_over(house, outcome="backend_error", code="refused")
+    await the_call_is_over(rig, outcome="backend_error", code="refused")
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_name_that_leads_nowhere(open_house, dialect, alias):
-    house = await open_house(config=config_for("http://nowhere.invalid"))
+async def test_a_name_that_leads_nowhere(open_rig, dialect, alias):
+    rig = await open_rig(config=config_for("http://nowhere.invalid"))
     with resolver(Resolver(answers=True)):
-        client = await house.post(PATHS[dialect], ask(alias))
+        client = await rig.post(PATHS[dialect], ask(alias))
         await answered(client)
     assert told(client, dialect)[0] == 502
-    await the_call_is_over(house, outcome="backend_error", code="dns")
+    await the_call_is_over(rig, outcome="backend_error", code="dns")
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
-async def test_a_connection_that_is_not_made_in_time(open_house, crowded, dialect, alias):
-    house = await open_house(
+async def test_a_connection_that_is_not_made_in_time(open_rig, crowded, dialect, alias):
+    rig = await open_rig(
         timeouts=Timeouts(connect=0.2, headers=5), config=config_for(f"http://127.0.0.1:{crowded}")
     )
-    client = await house.post(PATHS[dialect], ask(alias))
+    client = await rig.post(PATHS[dialect], ask(alias))
     await answered(client)
     assert told(client, dialect)[:2] == (504, error_type(dialect, 504))
-    await the_call_is_over(house, outcome="backend_error", code="timeout_connect")
+    await the_call_is_over(rig, outcome="backend_error", code="timeout_connect")
 
 
 # Before the response headers are whole.
@@ -209,32 +209,32 @@ NO_HEAD = {
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("fault", NO_HEAD)
-async def test_no_response_headers(house, dialect, alias, fault):
+async def test_no_response_headers(rig, dialect, alias, fault):
     script, status, code = NO_HEAD[fault]
     stream = alias == "o"
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     script(backend)
     await answered(client)
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
-    await the_call_is_over(house, outcome="backend_error", code=code)
+    await the_call_is_over(rig, outcome="backend_error", code=code)
     await cut(backend)
-    assert len(house.backends_seen) == 1, "what may have reached the backend is not sent again"
-    await the_next_call_is_served(house, dialect, alias, stream=not stream)
+    assert len(rig.backends_seen) == 1, "what may have reached the backend is not sent again"
+    await the_next_call_is_served(rig, dialect, alias, stream=not stream)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
-async def test_other_1xx_are_passed_over(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_other_1xx_are_passed_over(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     backend.transport.write(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
         + unary(WHOLE[alias])
     )
     await client.has("hé".encode())
-    await the_call_is_over(house, outcome="complete")
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_call_is_over(rig, outcome="complete")
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 # A connection that was used before.
@@ -243,49 +243,49 @@ async def test_other_1xx_are_passed_over(house, dialect, alias):
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("end", [fin, rst])
-async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(house, dialect, alias, end):
-    await the_next_call_is_served(house, dialect, alias)
-    client = await house.post(PATHS[dialect], ask(alias))
-    end(await next_request(house))
-    fresh = await house.backend(2)
-    assert house.backends_seen[0].received.count(b"POST ") == 2
+async def test_a_reused_connection_that_dies_is_replaced_by_a_fresh_one(rig, dialect, alias, end):
+    await the_next_call_is_served(rig, dialect, alias)
+    client = await rig.post(PATHS[dialect], ask(alias))
+    end(await next_request(rig))
+    fresh = await rig.backend(2)
+    assert rig.backends_seen[0].received.count(b"POST ") == 2
     fresh.transport.write(unary(WHOLE[alias]))
     await answered(client)
     assert client.head.startswith("http/1.1 200")
-    records = await house.ended(2)
+    records = await rig.ended(2)
     assert [len(record.attempts) for record in records] == [1, 1], "it is one attempt all the same"
-    await the_next_call_is_served(house, dialect, alias, on=fresh)
+    await the_next_call_is_served(rig, dialect, alias, on=fresh)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("end", [fin, rst])
-async def test_the_fresh_one_is_not_replaced_again(house, dialect, alias, end):
-    await the_next_call_is_served(house, dialect, alias)
-    client = await house.post(PATHS[dialect], ask(alias))
-    end(await next_request(house))
-    end(await house.backend(2))
+async def test_the_fresh_one_is_not_replaced_again(rig, dialect, alias, end):
+    await the_next_call_is_served(rig, dialect, alias)
+    client = await rig.post(PATHS[dialect], ask(alias))
+    end(await next_request(rig))
+    end(await rig.backend(2))
     await answered(client)
     assert told(client, dialect)[0] == 502
-    assert len(house.backends_seen) == 2
-    records = await house.ended(2)
+    assert len(rig.backends_seen) == 2
+    records = await rig.ended(2)
     assert records[-1].code == "closed_before_headers"
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_other_idle_connection_is_tried_instead(open_house):
-    house = await open_house(config=CONFIG)
+async def test_no_other_idle_connection_is_tried_instead(open_rig):
+    rig = await open_rig(config=CONFIG)
     lines = []
     for _ in range(3):
-        await house.post(PATHS["openai"], ask("o"))
-        lines.append(await next_request(house))
+        await rig.post(PATHS["openai"], ask("o"))
+        lines.append(await next_request(rig))
     for line in lines:
         line.transport.write(unary(WHOLE["o"]))
-    await house.ended(3)
-    client = await house.post(PATHS["openai"], ask("o"))
-    rst(await next_request(house))
-    fresh = await house.backend(4)
+    await rig.ended(3)
+    client = await rig.post(PATHS["openai"], ask("o"))
+    rst(await next_request(rig))
+    fresh = await rig.backend(4)
     fresh.transport.write(unary(WHOLE["o"]))
     await answered(client)
     assert client.head.startswith("http/1.1 200")
@@ -302,33 +302,33 @@ async def test_no_other_idle_connection_is_tried_instead(open_house):
         (HEAD + b"content-length: 9\r\n\r\n{", rst, "truncated"),
     ],
 )
-async def test_a_reused_connection_that_answered_is_not_replaced(house, answer, end, code):
-    await the_next_call_is_served(house, "openai", "o")
-    client = await house.post(PATHS["openai"], ask("o"))
-    line = await next_request(house)
+async def test_a_reused_connection_that_answered_is_not_replaced(rig, answer, end, code):
+    await the_next_call_is_served(rig, "openai", "o")
+    client = await rig.post(PATHS["openai"], ask("o"))
+    line = await next_request(rig)
     line.transport.write(answer)
     end(line)
     await answered(client)
     assert told(client, "openai")[0] == 502
-    assert len(house.backends_seen) == 1
-    records = await house.ended(2)
+    assert len(rig.backends_seen) == 1
+    records = await rig.ended(2)
     assert records[-1].code == code
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_idle_connection_that_was_closed_is_not_used(house):
-    await the_next_call_is_served(house, "openai", "o")
-    fin(house.backends_seen[0])
-    await house.backends_seen[0].closed()
-    await the_next_call_is_served(house, "openai", "o")
+async def test_an_idle_connection_that_was_closed_is_not_used(rig):
+    await the_next_call_is_served(rig, "openai", "o")
+    fin(rig.backends_seen[0])
+    await rig.backends_seen[0].closed()
+    await the_next_call_is_served(rig, "openai", "o")
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_idle_connection_that_says_something_is_not_used(house):
-    await the_next_call_is_served(house, "openai", "o")
-    house.backends_seen[0].transport.write(unary(b'{"an answer": "to nothing"}'))
-    await house.backends_seen[0].closed()
-    await the_next_call_is_served(house, "openai", "o")
+async def test_an_idle_connection_that_says_something_is_not_used(rig):
+    await the_next_call_is_served(rig, "openai", "o")
+    rig.backends_seen[0].transport.write(unary(b'{"an answer": "to nothing"}'))
+    await rig.backends_seen[0].closed()
+    await the_next_call_is_served(rig, "openai", "o")
 
 
 # An answer while we still upload.
@@ -340,16 +340,16 @@ async def test_an_idle_connection_that_says_something_is_not_used(house):
 @PAIRS
 @pytest.mark.parametrize("end", [fin, None])
 @pytest.mark.parametrize("parts", [1, 2])
-async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, alias, end, parts):
+async def test_an_answer_that_comes_before_the_request_was_sent(rig, dialect, alias, end, parts):
     """A body that the kernel does not take at once, and a backend that reads none of it."""
-    client = await house.client()
+    client = await rig.client()
     body = ask(alias, padding="x" * (12 * MIB))
     if (dialect, alias) in (("openai", "a"), ("anthropic", "o")):
         body = ask(alias, messages=[{"role": "user", "content": "x" * (12 * MIB)}])
     head = f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     client.transport.write(head.encode() + body)
-    await until(lambda: house.backends_seen and house.backends_seen[0].received)
-    backend = house.backends_seen[0]
+    await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
+    backend = rig.backends_seen[0]
     backend.transport.pauseProducing()
     answer = unary(refusal(alias, "too much"), b"413 Content Too Large")
     if parts == 2:
@@ -363,8 +363,8 @@ async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, 
     await answered(client)
     assert told(client, dialect)[0] == 413
     assert b"too much" in client.body
-    await the_call_is_over(house, outcome="backend_error", code="too_large")
-    await the_next_call_is_served(house, dialect, alias)
+    await the_call_is_over(rig, outcome="backend_error", code="too_large")
+    await the_next_call_is_served(rig, dialect, alias)
     if end is None:
         backend.transport.resumeProducing()
         await cut(backend)
@@ -373,15 +373,15 @@ async def test_an_answer_that_comes_before_the_request_was_sent(house, dialect, 
 @pytest.mark.process
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
-async def test_a_backend_that_reads_nothing_is_given_up(house):
-    client = await house.post(PATHS["openai"], ask("o", padding="x" * (12 * MIB)))
-    await until(lambda: house.backends_seen and house.backends_seen[0].received)
-    house.backends_seen[0].transport.pauseProducing()
+async def test_a_backend_that_reads_nothing_is_given_up(rig):
+    client = await rig.post(PATHS["openai"], ask("o", padding="x" * (12 * MIB)))
+    await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
+    rig.backends_seen[0].transport.pauseProducing()
     await answered(client)
     assert told(client, "openai")[0] == 504
-    await the_call_is_over(house, outcome="backend_error", code="timeout_headers")
-    house.backends_seen[0].transport.resumeProducing()
-    await cut(house.backends_seen[0])
+    await the_call_is_over(rig, outcome="backend_error", code="timeout_headers")
+    rig.backends_seen[0].transport.resumeProducing()
+    await cut(rig.backends_seen[0])
 
 
 # A status that is an error.
@@ -403,11 +403,11 @@ STATUSES = [
 @pytest.mark.parametrize("html", [False, True])
 @pytest.mark.parametrize(("line", "status", "code"), STATUSES)
 async def test_a_status_that_is_not_the_clients_business(
-    house, dialect, alias, line, status, code, html
+    rig, dialect, alias, line, status, code, html
 ):
     stream = html
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     location = b"location: http://127.0.0.1:9/elsewhere\r\n"
     backend.transport.write(
         page(line, location) if html else unary(refusal(alias, "backend-key"), line, location)
@@ -416,24 +416,24 @@ async def test_a_status_that_is_not_the_clients_business(
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
     assert "location" not in client.head
     assert b"backend-key" not in client.received and b"10.0.0.1" not in client.received
-    await the_call_is_over(house, outcome="backend_error", code=code)
-    assert len(house.backends_seen) == 1
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_call_is_over(rig, outcome="backend_error", code=code)
+    assert len(rig.backends_seen) == 1
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("line", [b"99999 Odd", b"099 Odd", b"0 Odd"])
-async def test_a_status_that_is_none(house, dialect, alias, line):
+async def test_a_status_that_is_none(rig, dialect, alias, line):
     """A status has three digits, of which the first is no zero."""
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     backend.transport.write(unary(refusal(alias, "no status"), line))
     await answered(client)
     assert told(client, dialect)[:2] == (502, error_type(dialect, 502))
-    await the_call_is_over(house, outcome="backend_error", code="bad_response")
-    assert len(house.backends_seen) == 1
-    await the_next_call_is_served(house, dialect, alias, on=...)
+    await the_call_is_over(rig, outcome="backend_error", code="bad_response")
+    assert len(rig.backends_seen) == 1
+    await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
 @pytest_twisted.ensureDeferred
@@ -448,9 +448,9 @@ async def test_a_status_that_is_none(house, dialect, alias, line):
         (b"422 Unprocessable", 422),
     ],
 )
-async def test_what_is_wrong_with_the_call_is_relayed(house, dialect, alias, line, status, stream):
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+async def test_what_is_wrong_with_the_call_is_relayed(rig, dialect, alias, line, status, stream):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     backend.transport.write(unary(refusal(alias, "no good: backend-key"), line))
     await answered(client)
     native = (dialect, alias) in (("openai", "o"), ("anthropic", "a"))
@@ -459,9 +459,9 @@ async def test_what_is_wrong_with_the_call_is_relayed(house, dialect, alias, lin
     else:
         assert told(client, dialect)[0] == (400 if status == 422 else status)
     assert b"no good: ***" in client.body
-    record = (await house.ended())[0]
+    record = (await rig.ended())[0]
     assert (record.outcome, record.attempts[0].status) == ("backend_error", status)
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
@@ -470,16 +470,16 @@ async def test_what_is_wrong_with_the_call_is_relayed(house, dialect, alias, lin
     ("line", "status"),
     [(b"400 Bad Request", 400), (b"404 Not Found", 404), (b"500 Oops", 500), (b"502 Bad", 500)],
 )
-async def test_a_page_becomes_an_error_of_ours(house, dialect, alias, line, status):
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_a_page_becomes_an_error_of_ours(rig, dialect, alias, line, status):
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     backend.transport.write(page(line))
     await answered(client)
     assert told(client, dialect)[0] == status
     assert b"html" not in client.body
-    record = (await house.ended())[0]
+    record = (await rig.ended())[0]
     assert record.outcome == "backend_error"
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
@@ -494,9 +494,9 @@ async def test_a_page_becomes_an_error_of_ours(house, dialect, alias, line, stat
         (b"529 Overloaded", {"openai": 503, "anthropic": 529}),
     ],
 )
-async def test_a_backend_that_is_busy(house, dialect, alias, line, statuses, stream, body):
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+async def test_a_backend_that_is_busy(rig, dialect, alias, line, statuses, stream, body):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     later = b"retry-after: 7\r\n"
     backend.transport.write(
         page(line, later) if body == "html" else unary(refusal(alias, "wait"), line, later)
@@ -507,9 +507,9 @@ async def test_a_backend_that_is_busy(house, dialect, alias, line, statuses, str
     assert client.head.startswith(f"http/1.1 {status}")
     assert native or status == statuses[dialect]
     assert "\r\nretry-after: 7" in client.head
-    record = (await house.ended())[0]
+    record = (await rig.ended())[0]
     assert record.outcome == "backend_error"
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 # What clients send that no backend must see.
@@ -531,26 +531,26 @@ UNFIT = {
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", list(PATHS))
 @pytest.mark.parametrize("what", UNFIT)
-async def test_what_no_backend_must_see(house, dialect, what):
+async def test_what_no_backend_must_see(rig, dialect, what):
     body, status, code = UNFIT[what]
-    client = await house.post(PATHS[dialect], body)
+    client = await rig.post(PATHS[dialect], body)
     await answered(client)
     assert told(client, dialect)[:2] == (
         status,
         TYPES[status] if dialect == "anthropic" else "invalid_request_error",
     )
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.code, record.attempts) == ("refused", code, [])
-    assert house.gauge() == 0
-    assert house.backends_seen == []
+    assert rig.gauge() == 0
+    assert rig.backends_seen == []
     labels = [
         sample.labels["alias"]
-        for metric in house.registry.collect()
+        for metric in rig.registry.collect()
         for sample in metric.samples
         if "alias" in sample.labels
     ]
     assert set(labels) <= {"other", "o", "a"}, "no client makes a label of metrics"
-    await the_next_call_is_served(house, dialect, "o")
+    await the_next_call_is_served(rig, dialect, "o")
 
 
 # Too many calls at one backend.
@@ -562,15 +562,15 @@ CROWDED = CONFIG.replace('"env:KEY"', '"env:KEY", ' + ONE)
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @STREAM
-async def test_a_backend_that_has_as_many_calls_as_it_may(open_house, dialect, alias, stream):
-    house = await open_house(timeouts=Timeouts(), config=CROWDED)
+async def test_a_backend_that_has_as_many_calls_as_it_may(open_rig, dialect, alias, stream):
+    rig = await open_rig(timeouts=Timeouts(), config=CROWDED)
     body = ask(alias, stream=stream)
-    first = await house.post(PATHS[dialect], body)
-    backend = await house.backend()
+    first = await rig.post(PATHS[dialect], body)
+    backend = await rig.backend()
     began = reactor.seconds()
-    waiting = await house.post(PATHS[dialect], body)
-    await until(lambda: house.gauge() == 2)
-    refused = await house.post(PATHS[dialect], body)
+    waiting = await rig.post(PATHS[dialect], body)
+    await until(lambda: rig.gauge() == 2)
+    refused = await rig.post(PATHS[dialect], body)
     await answered(refused)
     assert reactor.seconds() - began < 0.2, "the queue is full: it need not wait"
     await answered(waiting)
@@ -582,49 +582,49 @@ async def test_a_backend_that_has_as_many_calls_as_it_may(open_house, dialect, a
         assert "\r\nretry-after: 1" in client.head
     backend.transport.write(unary(WHOLE[alias]))
     await first.has("hé".encode())
-    records = await house.ended(3)
+    records = await rig.ended(3)
     assert [record.code for record in records] == ["backend_busy", "backend_busy", ""]
     assert [len(record.attempts) for record in records] == [1, 1, 1]
-    assert len(house.backends_seen) == 1
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    assert len(rig.backends_seen) == 1
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
-async def test_who_waits_is_served_in_turn(open_house, dialect, alias):
-    house = await open_house()
+async def test_who_waits_is_served_in_turn(open_rig, dialect, alias):
+    rig = await open_rig()
     clients = []
     for number in range(4):
         messages = [{"role": "user", "content": f"n{number}"}]
-        clients.append(await house.post(PATHS[dialect], ask(alias, messages=messages)))
-        await until(lambda: house.gauge() == len(clients))
-    backend = await house.backend()
+        clients.append(await rig.post(PATHS[dialect], ask(alias, messages=messages)))
+        await until(lambda: rig.gauge() == len(clients))
+    backend = await rig.backend()
     for number, client in enumerate(clients):
         await backend.has(b"POST ", times=number + 1)
         assert f"n{number}".encode() in bytes(backend.received).rpartition(b"POST ")[2]
         backend.transport.write(unary(WHOLE[alias]))
         await client.has("hé".encode())
-    assert len(house.backends_seen) == 1
+    assert len(rig.backends_seen) == 1
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("ends", [True, False], ids=["ends", "hangs"])
-async def test_a_place_is_free_at_the_terminal_event(house, monkeypatch, dialect, alias, ends):
+async def test_a_place_is_free_at_the_terminal_event(rig, monkeypatch, dialect, alias, ends):
     """Not only when the backend has ended the body, for which it has a moment more."""
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.6)
 
     def asked():
-        return sum(each.received.count(b"POST ") for each in house.backends_seen)
+        return sum(each.received.count(b"POST ") for each in rig.backends_seen)
 
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    first = await house.backend()
-    waiting = await house.post(PATHS[dialect], ask(alias))
-    await until(lambda: house.gauge() == 2)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    first = await rig.backend()
+    waiting = await rig.post(PATHS[dialect], ask(alias))
+    await until(lambda: rig.gauge() == 2)
     began = reactor.seconds()
     first.transport.write(sse_head() + chunk(b"".join(EVENTS[alias])))
     await answered(client)
-    second = await house.backend(2)
+    second = await rig.backend(2)
     assert reactor.seconds() - began < 0.3
     assert first.lost is None, "its connection may still become free"
     second.transport.write(unary(WHOLE[alias]))
@@ -635,11 +635,11 @@ async def test_a_place_is_free_at_the_terminal_event(house, monkeypatch, dialect
         assert first.lost is None
     else:
         await first.closed()
-    assert [record.outcome for record in await house.ended(2)] == ["complete", "complete"]
+    assert [record.outcome for record in await rig.ended(2)] == ["complete", "complete"]
     # One place, given back once.
     for _ in range(2):
-        await house.post(PATHS[dialect], ask(alias))
-    await until(lambda: house.gauge() == 2 and asked() == 3)
+        await rig.post(PATHS[dialect], ask(alias))
+    await until(lambda: rig.gauge() == 2 and asked() == 3)
     await deferLater(reactor, 0.05)
     assert asked() == 3
     [line] = [each for each in (first, second) if each.received.count(b"POST ") == 2]
@@ -685,7 +685,7 @@ NO_NEXT = {
 }
 
 
-async def the_second_answers(house, dialect, line):
+async def the_second_answers(rig, dialect, line):
     assert json.loads(line.body)["model"] == "two"
     line.transport.write(sse_head() + chunk(b"".join(EVENTS["a"])) + b"0\r\n\r\n")
 
@@ -693,20 +693,20 @@ async def the_second_answers(house, dialect, line):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", list(PATHS))
 @pytest.mark.parametrize("fault", NEXT)
-async def test_the_next_target_is_tried(open_house, dialect, fault):
-    house = await open_house(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
-    client = await house.post(PATHS[dialect], ask("pair", stream=True))
-    NEXT[fault](await house.backend())
-    await the_second_answers(house, dialect, await house.backend(2))
+async def test_the_next_target_is_tried(open_rig, dialect, fault):
+    rig = await open_rig(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
+    client = await rig.post(PATHS[dialect], ask("pair", stream=True))
+    NEXT[fault](await rig.backend())
+    await the_second_answers(rig, dialect, await rig.backend(2))
     await answered(client)
     assert "hé" in client.body.decode()
-    await the_call_is_over(house, outcome="complete", attempts=2)
+    await the_call_is_over(rig, outcome="complete", attempts=2)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("fault", ["refused", "dns", "connect hang", "tls"])
 async def test_the_next_target_is_tried_where_there_is_no_connection(
-    open_house, port, crowded, fault
+    open_rig, port, crowded, fault
 ):
     url = {
         "refused": f"http://127.0.0.1:{port}",
@@ -714,28 +714,28 @@ async def test_the_next_target_is_tried_where_there_is_no_connection(
         "connect hang": f"http://127.0.0.1:{crowded}",
         "tls": "https://127.0.0.1:PORT",
     }[fault]
-    house = await open_house(config=PAIR.replace("FIRST", url))
+    rig = await open_rig(config=PAIR.replace("FIRST", url))
     with resolver(Resolver(answers=True)):
-        client = await house.post(PATHS["openai"], ask("pair", stream=True))
-        await until(lambda: house.gauge() == 1)
+        client = await rig.post(PATHS["openai"], ask("pair", stream=True))
+        await until(lambda: rig.gauge() == 1)
     if fault == "tls":
-        await until(lambda: house.backends_seen and house.backends_seen[0].received)
-        house.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    await the_second_answers(house, "openai", await house.backend(2 if fault == "tls" else 1))
+        await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
+        rig.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await the_second_answers(rig, "openai", await rig.backend(2 if fault == "tls" else 1))
     await answered(client)
     assert "hé" in client.body.decode()
-    await the_call_is_over(house, outcome="complete", attempts=2)
+    await the_call_is_over(rig, outcome="complete", attempts=2)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", list(PATHS))
 @pytest.mark.parametrize("fault", NO_NEXT)
-async def test_no_other_target_is_tried(open_house, dialect, fault):
-    house = await open_house(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
-    client = await house.post(PATHS[dialect], ask("pair", stream=fault == "hang"))
-    NO_NEXT[fault](await house.backend())
+async def test_no_other_target_is_tried(open_rig, dialect, fault):
+    rig = await open_rig(config=PAIR.replace("FIRST", "http://127.0.0.1:PORT"))
+    client = await rig.post(PATHS[dialect], ask("pair", stream=fault == "hang"))
+    NO_NEXT[fault](await rig.backend())
     await answered(client)
     assert told(client, dialect)[0] >= 400
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, len(record.attempts)) == ("backend_error", 1)
-    assert len(house.backends_seen) == 1
+    assert len(rig.backends_seen) == 1

@@ -34,7 +34,7 @@ from chaos import (
     told,
     told_in_band,
 )
-from house import A_EVENT, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from rig import A_EVENT, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -45,7 +45,7 @@ BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 MIB = 1024 * 1024
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -91,28 +91,28 @@ UNARY = {
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("fault", UNARY)
-async def test_an_answer_that_cannot_be_used(house, dialect, alias, fault):
+async def test_an_answer_that_cannot_be_used(rig, dialect, alias, fault):
     script, status, code = UNARY[fault]
     # What is JSON is taken as the answer to a streamed call, too.
     stream = alias == "o"
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     script(backend)
     await answered(client)
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
-    await the_call_is_over(house, outcome="backend_error", code=code)
+    await the_call_is_over(rig, outcome="backend_error", code=code)
     whole = code == "invalid_json_from_backend" and "close" not in fault
     if not whole:
         await cut(backend)
-    await the_next_call_is_served(house, dialect, alias, on=backend if whole else None)
+    await the_next_call_is_served(rig, dialect, alias, on=backend if whole else None)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @STREAM
-async def test_an_error_with_the_status_of_success(house, dialect, alias, stream):
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+async def test_an_error_with_the_status_of_success(rig, dialect, alias, stream):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     error = {"type": "overloaded_error", "message": "too many at backend-key"}
     value = {"error": error} if alias == "o" else {"type": "error", "error": error}
     backend.transport.write(unary(json.dumps(value).encode()))
@@ -123,32 +123,32 @@ async def test_an_error_with_the_status_of_success(house, dialect, alias, stream
     else:
         assert (status, kind) == (529, "overloaded_error")
     assert b"too many at ***" in client.body
-    await the_call_is_over(house, outcome="backend_error", code="overloaded")
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_call_is_over(rig, outcome="backend_error", code="overloaded")
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("dialect", "alias"), ENDS[:2])
-async def test_an_answer_that_is_too_large(open_house, dialect, alias):
-    house = await open_house(timeouts=Timeouts())
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_an_answer_that_is_too_large(open_rig, dialect, alias):
+    rig = await open_rig(timeouts=Timeouts())
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     backend.transport.write(HEAD + b"content-length: 1000000000\r\n\r\n")
     endless(b" " * MIB)(backend)
     await answered(client)
     assert told(client, dialect)[:2] == (502, "server_error")
-    await the_call_is_over(house, outcome="backend_error", code="oversized")
+    await the_call_is_over(rig, outcome="backend_error", code="oversized")
     await cut(backend)
-    await the_next_call_is_served(house, dialect, alias)
+    await the_next_call_is_served(rig, dialect, alias)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @STREAM
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-async def test_an_answer_that_ends_with_its_connection(house, dialect, alias, stream, version):
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+async def test_an_answer_that_ends_with_its_connection(rig, dialect, alias, stream, version):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     kind, body = b"application/json", WHOLE[alias]
     if stream:
         kind, body = b"text/event-stream", b"".join(EVENTS[alias])
@@ -156,8 +156,8 @@ async def test_an_answer_that_ends_with_its_connection(house, dialect, alias, st
     fin(backend)
     await answered(client)
     assert "hé" in client.body.decode()
-    await the_call_is_over(house, outcome="complete")
-    await the_next_call_is_served(house, dialect, alias)
+    await the_call_is_over(rig, outcome="complete")
+    await the_next_call_is_served(rig, dialect, alias)
 
 
 ZIPPED = {
@@ -171,10 +171,10 @@ ZIPPED = {
 @BOTH_ENDS
 @STREAM
 @pytest.mark.parametrize("fault", ZIPPED)
-async def test_a_compressed_answer_that_nobody_asked_for(house, dialect, alias, stream, fault):
+async def test_a_compressed_answer_that_nobody_asked_for(rig, dialect, alias, stream, fault):
     zipped, readable = ZIPPED[fault]
-    client = await house.post(PATHS[dialect], ask(alias, stream=stream))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
+    backend = await rig.backend()
     assert "accept-encoding: identity" in backend.head
     kind, plain = b"application/json", WHOLE[alias]
     if stream:
@@ -186,7 +186,7 @@ async def test_a_compressed_answer_that_nobody_asked_for(house, dialect, alias, 
     )
     await answered(client)
     assert "content-encoding" not in client.head
-    [record] = await house.ended()
+    [record] = await rig.ended()
     if readable:
         assert "hé" in client.body.decode()
         assert record.outcome == "complete"
@@ -196,20 +196,20 @@ async def test_a_compressed_answer_that_nobody_asked_for(house, dialect, alias, 
     else:
         assert told(client, dialect)[0] == 502
         assert record.outcome == "backend_error"
-    await the_next_call_is_served(house, dialect, alias, on=...)
+    await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_compressed_error(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_a_compressed_error(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     body = gzip.compress(refusal(alias, "slow down"))
     backend.transport.write(unary(body, b"429 Too Many", b"content-encoding: gzip\r\n"))
     await answered(client)
     assert told(client, dialect)[0] == 429
     assert b"slow down" in client.body
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 # A stream without its first event.
@@ -240,42 +240,42 @@ NO_EVENT = {
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("fault", NO_EVENT)
-async def test_a_stream_without_an_event(house, dialect, alias, fault):
+async def test_a_stream_without_an_event(rig, dialect, alias, fault):
     script, status, code = NO_EVENT[fault]
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     script(backend)
     await answered(client)
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
-    await the_call_is_over(house, outcome="backend_error", code=code)
+    await the_call_is_over(rig, outcome="backend_error", code=code)
     clean = fault in ("empty", "comments")
     if not clean:
         await cut(backend)
-    await the_next_call_is_served(house, dialect, alias, on=backend if clean else None)
+    await the_next_call_is_served(rig, dialect, alias, on=backend if clean else None)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("garbage", [b'{"a', b'{"a": "\xff\xfe"}', b"[1]", b"null"])
-async def test_garbage_as_the_first_event(house, dialect, alias, garbage):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_garbage_as_the_first_event(rig, dialect, alias, garbage):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(b"data: %s\n\n" % garbage) + b"0\r\n\r\n")
     await answered(client)
     assert told(client, dialect)[0] == 502
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "backend_error"
-    await the_next_call_is_served(house, dialect, alias, on=...)
+    await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
-async def test_a_flood_before_the_first_event_is_bounded(open_house, dialect, alias):
+async def test_a_flood_before_the_first_event_is_bounded(open_rig, dialect, alias):
     """The client gets its answer begun rather than that we keep it all."""
-    house = await open_house(timeouts=Timeouts(first_event=30, idle=30, total=0.8, commit=20))
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+    rig = await open_rig(timeouts=Timeouts(first_event=30, idle=30, total=0.8, commit=20))
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
     client.transport.pauseProducing()
-    backend = await house.backend()
+    backend = await rig.backend()
     sent = [0]
     flood = chunk(b": " + b"x" * 60_000 + b"\n\n")
 
@@ -293,7 +293,7 @@ async def test_a_flood_before_the_first_event_is_bounded(open_house, dialect, al
         assert sent[0] < 40 * MIB, "the backend must be paused"
     client.transport.resumeProducing()
     await answered(client)
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.code == "timeout_total"
     await cut(backend)
 
@@ -322,10 +322,10 @@ MIDSTREAM = {
 }
 
 
-async def first_event(house, dialect, alias, head=None):
+async def first_event(rig, dialect, alias, head=None):
     """A client that has the first event of a stream, and the backend that it came from."""
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write((head or sse_head()) + chunk(EVENTS[alias][0]))
     await client.has("hé".encode())
     return client, backend
@@ -334,9 +334,9 @@ async def first_event(house, dialect, alias, head=None):
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("fault", MIDSTREAM)
-async def test_a_stream_that_breaks(house, dialect, alias, fault):
+async def test_a_stream_that_breaks(rig, dialect, alias, fault):
     script, code = MIDSTREAM[fault]
-    client, backend = await first_event(house, dialect, alias)
+    client, backend = await first_event(rig, dialect, alias)
     script(backend)
     await answered(client)
     kind, in_band, before = told_in_band(client, dialect)
@@ -345,42 +345,42 @@ async def test_a_stream_that_breaks(house, dialect, alias, fault):
     )
     assert in_band == (code if dialect == "openai" else None)
     assert "hé" in before and '"cho' not in before.replace('"choices"', "")
-    await the_call_is_over(house, outcome="stream_error", code=code)
+    await the_call_is_over(rig, outcome="stream_error", code=code)
     clean = "clean" in fault
     if not clean:
         await cut(backend)
-    await the_next_call_is_served(house, dialect, alias, on=backend if clean else None)
+    await the_next_call_is_served(rig, dialect, alias, on=backend if clean else None)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
-async def test_a_stream_without_end(house, dialect, alias):
-    client, backend = await first_event(house, dialect, alias)
+async def test_a_stream_without_end(rig, dialect, alias):
+    client, backend = await first_event(rig, dialect, alias)
     event = O_EVENT if alias == "o" else A_EVENT.partition(b"event: content_block_delta")[2]
     endless(chunk((b"" if alias == "o" else b"event: content_block_delta") + event))(backend)
     await answered(client)
     told_in_band(client, dialect)
-    await the_call_is_over(house, outcome="stream_error", code="timeout_total")
+    await the_call_is_over(rig, outcome="stream_error", code="timeout_total")
     await cut(backend)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("garbage", [b'{"a', b'{"a": "\xff\xfe"}'])
-async def test_garbage_in_a_stream(house, dialect, alias, garbage):
+async def test_garbage_in_a_stream(rig, dialect, alias, garbage):
     """Translated, it is an error. Passed through, it is the backend's word for the client to
     judge: nothing is changed, nor looked at for longer than to find the end."""
-    client, backend = await first_event(house, dialect, alias)
+    client, backend = await first_event(rig, dialect, alias)
     backend.transport.write(chunk(b"data: %s\n\n" % garbage) + chunk(EVENTS[alias][1]))
     backend.transport.write(b"0\r\n\r\n")
     await answered(client)
     if (dialect, alias) in (("openai", "o"), ("anthropic", "a")):
         whole = EVENTS[alias][0] + b"data: %s\n\n" % garbage + EVENTS[alias][1]
         assert client.body == whole
-        await the_call_is_over(house, outcome="complete")
+        await the_call_is_over(rig, outcome="complete")
     else:
         told_in_band(client, dialect)
-        await the_call_is_over(house, outcome="stream_error", code="bad_upstream_response")
+        await the_call_is_over(rig, outcome="stream_error", code="bad_upstream_response")
         await cut(backend)
 
 
@@ -394,18 +394,18 @@ ERRORS = {
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_an_error_that_the_backend_tells(house, dialect, alias, hangs):
-    client, backend = await first_event(house, dialect, alias)
+async def test_an_error_that_the_backend_tells(rig, dialect, alias, hangs):
+    client, backend = await first_event(rig, dialect, alias)
     backend.transport.write(chunk(ERRORS[alias] % b"backend-key"))
     if not hangs:
         backend.transport.write(b"0\r\n\r\n")
     await answered(client)
     told_in_band(client, dialect)
     assert b"out of ***" in client.body
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "stream_error"
-    assert house.gauge() == 0
-    await the_next_call_is_served(house, dialect, alias, on=...)
+    assert rig.gauge() == 0
+    await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
 # The end.
@@ -426,33 +426,33 @@ TERMINATORS = {"openai": b"data: [DONE]\n\n", "anthropic": b"message_stop"}
 @pytest.mark.parametrize("terminated", [False, True])
 @pytest.mark.parametrize("end", ["clean", "fin", "rst"])
 async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
-    house, dialect, alias, terminated, end
+    rig, dialect, alias, terminated, end
 ):
-    client, backend = await first_event(house, dialect, alias)
+    client, backend = await first_event(rig, dialect, alias)
     script = {"clean": write(b"0\r\n\r\n"), "fin": fin, "rst": rst}[end]
     backend.transport.write(chunk(EVENTS[alias][1] if terminated else without_terminator(alias)))
     script(backend)
     await answered(client)
     assert client.body.count(TERMINATORS[dialect]) == (1 if dialect == "openai" else 2)
     assert b'"error"' not in client.body
-    await the_call_is_over(house, outcome="complete")
-    await the_next_call_is_served(house, dialect, alias, on=backend if end == "clean" else None)
+    await the_call_is_over(rig, outcome="complete")
+    await the_next_call_is_served(rig, dialect, alias, on=backend if end == "clean" else None)
 
 
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("more", [b"", b": and more\n\n"])
-async def test_a_backend_that_does_not_end_after_its_end(house, monkeypatch, dialect, alias, more):
+async def test_a_backend_that_does_not_end_after_its_end(rig, monkeypatch, dialect, alias, more):
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.4)
-    client, backend = await first_event(house, dialect, alias)
+    client, backend = await first_event(rig, dialect, alias)
     began = reactor.seconds()
     backend.transport.write(chunk(EVENTS[alias][1]))
     if more:
         again_and_again(chunk(more))(backend)
     await answered(client)
     assert reactor.seconds() - began < 0.3, "the client does not wait for it"
-    await the_call_is_over(house, outcome="complete")
+    await the_call_is_over(rig, outcome="complete")
     assert b"and more" not in client.body
     await cut(backend)
     assert reactor.seconds() - began > 0.35, "it was given some time"
-    await the_next_call_is_served(house, dialect, alias)
+    await the_next_call_is_served(rig, dialect, alias)

@@ -6,13 +6,13 @@ import pytest
 import pytest_twisted
 from broken_backends import both, fin, length, page, write
 from chaos import CHAOS, ENDS
-from house import EVENTS, chunk, sse_head
+from rig import EVENTS, chunk, sse_head
 from twisted.internet.threads import deferToThread
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 
 def ask_openai(port, alias, stream):
@@ -57,11 +57,11 @@ RAISED = {
 @BOTH_ENDS
 @STREAM
 @pytest.mark.parametrize("fault", RAISED)
-async def test_the_sdks_raise_what_they_should(house, dialect, alias, stream, fault):
+async def test_the_sdks_raise_what_they_should(rig, dialect, alias, stream, fault):
     script, name = RAISED[fault]
     call, sdk = SDKS[dialect]
-    asking = deferToThread(call, house.port, alias, stream)
-    script(await house.backend())
+    asking = deferToThread(call, rig.port, alias, stream)
+    script(await rig.backend())
     with pytest.raises(getattr(sdk, name)) as raised:
         await asking
     assert raised.value.request_id
@@ -78,10 +78,10 @@ BREAKS = {
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_the_sdks_notice_a_stream_that_breaks(house, dialect, alias, fault):
+async def test_the_sdks_notice_a_stream_that_breaks(rig, dialect, alias, fault):
     call, sdk = SDKS[dialect]
-    asking = deferToThread(call, house.port, alias, True)
-    backend = await house.backend()
+    asking = deferToThread(call, rig.port, alias, True)
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(EVENTS[alias][0]))
     BREAKS[fault](backend)
     with pytest.raises(sdk.APIError):

@@ -8,7 +8,7 @@ import zlib
 import pytest
 import pytest_twisted
 import zstandard
-from house import CONFIG, PATHS, ask
+from rig import CONFIG, PATHS, ask
 from twisted.internet import reactor
 
 from lmbroker.server.call_reading import LARGE_CODED
@@ -35,12 +35,12 @@ def request(body, coding, path=PATHS["openai"]):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("coding", PACKERS)
 @pytest.mark.parametrize("size", [10, 4 * LARGE_CODED])
-async def test_a_backend_gets_the_plain_bytes(open_house, site_engine, coding, size):
-    house = await open_house(site=site_of(site_engine))
+async def test_a_backend_gets_the_plain_bytes(open_rig, site_engine, coding, size):
+    rig = await open_rig(site=site_of(site_engine))
     body = json.dumps({**json.loads(ask("o")), "user": os.urandom(size).hex()}).encode()
-    client = await house.client()
+    client = await rig.client()
     client.transport.write(request(PACKERS[coding](body), coding))
-    backend = await house.backend()
+    backend = await rig.backend()
     await backend.has(b'"}')
     assert backend.body == body.replace(b'"model": "o"', b'"model": "real-o"')
     assert "content-encoding" not in backend.head
@@ -58,10 +58,10 @@ async def test_a_backend_gets_the_plain_bytes(open_house, site_engine, coding, s
 )
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 async def test_what_cannot_be_decoded_is_told(
-    open_house, site_engine, dialect, coding, body, status, words
+    open_rig, site_engine, dialect, coding, body, status, words
 ):
-    house = await open_house(site=site_of(site_engine))
-    client = await house.client()
+    rig = await open_rig(site=site_of(site_engine))
+    client = await rig.client()
     client.transport.write(request(body, coding, PATHS[dialect]))
     await client.has(words)
     assert client.head.startswith(f"http/1.1 {status}")
@@ -69,19 +69,19 @@ async def test_what_cannot_be_decoded_is_told(
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_bound_on_bodies_counts_the_decoded_one(open_house, site_engine):
+async def test_the_bound_on_bodies_counts_the_decoded_one(open_rig, site_engine):
     config = "[limits]\nbody = 100000\n" + CONFIG
-    house = await open_house(config=config, site=site_of(site_engine))
-    client = await house.client()
+    rig = await open_rig(config=config, site=site_of(site_engine))
+    client = await rig.client()
     client.transport.write(request(gzip.compress(b"[" * 200_000), "gzip"))
     await client.has(b"larger than 100000 bytes")
     assert client.head.startswith("http/1.1 413")
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_bodies_together_count_decoded(open_house, site_engine):
-    house = await open_house(site=site_of(site_engine, bodies=50_000))
-    client = await house.client()
+async def test_all_bodies_together_count_decoded(open_rig, site_engine):
+    rig = await open_rig(site=site_of(site_engine, bodies=50_000))
+    client = await rig.client()
     client.transport.write(request(gzip.compress(b" " * 60_000), "gzip"))
     await client.has(b"as many request bodies")
     assert client.head.startswith("http/1.1 503")

@@ -2,7 +2,7 @@
 
 import pytest
 import pytest_twisted
-from house import CONFIG, PATHS, ask
+from rig import CONFIG, PATHS, ask
 from twisted.internet import reactor
 
 from lmbroker.server.http import Site
@@ -23,9 +23,9 @@ def site_of(engine):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_preflight_of_a_configured_page_is_answered(open_house, engine_of_site):
-    house = await open_house(config=OPEN, site=site_of(engine_of_site))
-    client = await house.client()
+async def test_a_preflight_of_a_configured_page_is_answered(open_rig, engine_of_site):
+    rig = await open_rig(config=OPEN, site=site_of(engine_of_site))
+    client = await rig.client()
     client.transport.write(PREFLIGHT.format(PAGE).encode())
     await client.has(b"\r\n\r\n")
     assert client.head.startswith("http/1.1 204")
@@ -35,9 +35,9 @@ async def test_a_preflight_of_a_configured_page_is_answered(open_house, engine_o
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("config", "origin"), [(OPEN, "http://other"), (CONFIG, PAGE)])
-async def test_no_other_preflight_is(open_house, engine_of_site, config, origin):
-    house = await open_house(config=config, site=site_of(engine_of_site))
-    client = await house.client()
+async def test_no_other_preflight_is(open_rig, engine_of_site, config, origin):
+    rig = await open_rig(config=config, site=site_of(engine_of_site))
+    client = await rig.client()
     client.transport.write(PREFLIGHT.format(origin).encode())
     await client.has(b"}")
     assert client.head.startswith("http/1.1 405")
@@ -46,10 +46,10 @@ async def test_no_other_preflight_is(open_house, engine_of_site, config, origin)
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("stream", [True, False])
-async def test_the_page_may_read_answers(open_house, engine_of_site, stream):
-    house = await open_house(config=OPEN, site=site_of(engine_of_site))
-    client = await house.post(PATHS["openai"], ask("o", stream=stream), [f"Origin: {PAGE}"])
-    backend = await house.backend()
+async def test_the_page_may_read_answers(open_rig, engine_of_site, stream):
+    rig = await open_rig(config=OPEN, site=site_of(engine_of_site))
+    client = await rig.post(PATHS["openai"], ask("o", stream=stream), [f"Origin: {PAGE}"])
+    backend = await rig.backend()
     kind, body = (
         ("text/event-stream", b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n')
         if stream
@@ -74,9 +74,9 @@ async def test_the_page_may_read_answers(open_house, engine_of_site, stream):
         ("POST", "/v1/messages", 400),
     ],
 )
-async def test_the_page_may_read_errors_and_lists(open_house, engine_of_site, method, path, status):
-    house = await open_house(config=OPEN, site=site_of(engine_of_site))
-    client = await house.client()
+async def test_the_page_may_read_errors_and_lists(open_rig, engine_of_site, method, path, status):
+    rig = await open_rig(config=OPEN, site=site_of(engine_of_site))
+    client = await rig.client()
     client.transport.write(
         f"{method} {path} HTTP/1.1\r\nHost: x\r\nOrigin: {PAGE}\r\n"
         "Content-Length: 0\r\n\r\n".encode()

@@ -3,7 +3,7 @@
 import json
 
 import pytest_twisted
-from house import CONFIG, ask, unary
+from rig import CONFIG, ask, unary
 
 COUNT = "/v1/messages/count_tokens"
 EMBED = "/v1/embeddings"
@@ -33,34 +33,34 @@ async def embeddings_of(line, number):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backend_that_counts_is_asked(open_house):
-    house = await open_house()
-    client = await house.post(COUNT, ask("a"))
-    backend = await house.backend()
+async def test_a_backend_that_counts_is_asked(open_rig):
+    rig = await open_rig()
+    client = await rig.post(COUNT, ask("a"))
+    backend = await rig.backend()
     backend.transport.write(unary(b'{"input_tokens": 4711}'))
     await client.has(b"4711")
     assert "x-lmbroker-estimated" not in client.head
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backend_that_does_not_count_is_asked_once_an_hour(open_house):
-    house = await open_house()
-    client = await house.post(COUNT, ask("a"))
-    backend = await house.backend()
+async def test_a_backend_that_does_not_count_is_asked_once_an_hour(open_rig):
+    rig = await open_rig()
+    client = await rig.post(COUNT, ask("a"))
+    backend = await rig.backend()
     backend.transport.write(unary(b'{"detail": "Not Found"}', b"404 Not Found"))
     await client.has(b"input_tokens")
     assert "x-lmbroker-estimated: true" in client.head
     assert counted(client) < 50
-    client = await house.post(COUNT, ask("a"))
+    client = await rig.post(COUNT, ask("a"))
     await client.has(b"input_tokens")
     assert bytes(backend.received).count(b"POST ") == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_model_that_is_not_there_is_no_reason_to_estimate(open_house):
-    house = await open_house()
-    client = await house.post(COUNT, ask("a"))
-    backend = await house.backend()
+async def test_a_model_that_is_not_there_is_no_reason_to_estimate(open_rig):
+    rig = await open_rig()
+    client = await rig.post(COUNT, ask("a"))
+    backend = await rig.backend()
     error = {"type": "error", "error": {"type": "not_found_error", "message": "model: real-a"}}
     backend.transport.write(unary(json.dumps(error).encode(), b"404 Not Found"))
     await client.has(b"model: real-a")
@@ -68,20 +68,20 @@ async def test_a_model_that_is_not_there_is_no_reason_to_estimate(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_openai_backend_is_asked_only_where_it_is_said_to_count(open_house):
-    house = await open_house()
-    client = await house.post(COUNT, ask("o"))
+async def test_an_openai_backend_is_asked_only_where_it_is_said_to_count(open_rig):
+    rig = await open_rig()
+    client = await rig.post(COUNT, ask("o"))
     await client.has(b"input_tokens")
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_openai_backend_that_counts_gets_the_clients_own_request(open_house):
+async def test_an_openai_backend_that_counts_gets_the_clients_own_request(open_rig):
     config = CONFIG.replace('alias = "o"', 'alias = "o"\nprofile.counts_tokens = true')
-    house = await open_house(config=config)
+    rig = await open_rig(config=config)
     body = ask("o", system=[{"type": "text", "text": "s"}])
-    client = await house.post(COUNT, body)
-    backend = await house.backend()
+    client = await rig.post(COUNT, body)
+    backend = await rig.backend()
     assert backend.head.startswith("post /v1/messages/count_tokens ")
     sent = json.loads(backend.received.partition(b"\r\n\r\n")[2])
     assert sent == {**json.loads(body), "model": "real-o"}
@@ -89,21 +89,21 @@ async def test_an_openai_backend_that_counts_gets_the_clients_own_request(open_h
     await client.has(b"12")
     assert counted(client) == 12
     # That it does not after all is learned, too.
-    client = await house.post(COUNT, body)
+    client = await rig.post(COUNT, body)
     await posts(backend, 2)
     backend.transport.write(unary(b"", b"405 Method Not Allowed"))
     await client.has(b"input_tokens")
-    client = await house.post(COUNT, body)
+    client = await rig.post(COUNT, body)
     await client.has(b"input_tokens")
     assert bytes(backend.received).count(b"POST ") == 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_embeddings_learn_which_field_is_refused(open_house):
-    house = await open_house()
+async def test_embeddings_learn_which_field_is_refused(open_rig):
+    rig = await open_rig()
     body = json.dumps({"model": "o", "input": "x", "user": "u", "encoding_format": "float"})
-    client = await house.post(EMBED, body.encode())
-    backend = await house.backend()
+    client = await rig.post(EMBED, body.encode())
+    backend = await rig.backend()
     assert (await embeddings_of(backend, 1))["user"] == "u"
     refusal = {"detail": [{"loc": ["body", "user"], "msg": "Extra inputs are not permitted"}]}
     backend.transport.write(unary(json.dumps(refusal).encode(), b"422 Unprocessable Entity"))
@@ -112,16 +112,16 @@ async def test_embeddings_learn_which_field_is_refused(open_house):
     backend.transport.write(unary(VECTORS))
     await client.has(b"0.25")
     assert "x-lmbroker-dropped: user" in client.head
-    await house.post(EMBED, body.encode())
+    await rig.post(EMBED, body.encode())
     assert "user" not in await embeddings_of(backend, 3)
 
 
 @pytest_twisted.ensureDeferred
-async def test_embeddings_without_their_length_would_be_others(open_house):
-    house = await open_house()
+async def test_embeddings_without_their_length_would_be_others(open_rig):
+    rig = await open_rig()
     body = json.dumps({"model": "o", "input": "x", "dimensions": 2}).encode()
-    client = await house.post(EMBED, body)
-    backend = await house.backend()
+    client = await rig.post(EMBED, body)
+    backend = await rig.backend()
     refusal = {"error": {"message": "Unknown parameter: 'dimensions'."}}
     backend.transport.write(unary(json.dumps(refusal).encode(), b"400 Bad Request"))
     await client.has(b"Unknown parameter: 'dimensions'.")
@@ -129,21 +129,21 @@ async def test_embeddings_without_their_length_would_be_others(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_embeddings_obey_what_the_profile_leaves_out(open_house):
+async def test_embeddings_obey_what_the_profile_leaves_out(open_rig):
     config = CONFIG.replace('alias = "o"', 'alias = "o"\nprofile.omit = ["encoding_format"]')
-    house = await open_house(config=config)
+    rig = await open_rig(config=config)
     body = json.dumps({"model": "o", "input": "x", "encoding_format": "float"}).encode()
-    await house.post(EMBED, body)
-    backend = await house.backend()
+    await rig.post(EMBED, body)
+    backend = await rig.backend()
     assert await embeddings_of(backend, 1) == {"model": "real-o", "input": "x"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_embeddings_as_bytes_go_through(open_house):
-    house = await open_house()
+async def test_embeddings_as_bytes_go_through(open_rig):
+    rig = await open_rig()
     body = json.dumps({"model": "o", "input": "x", "encoding_format": "bytes"}).encode()
-    client = await house.post(EMBED, body)
-    backend = await house.backend()
+    client = await rig.post(EMBED, body)
+    backend = await rig.backend()
     backend.transport.write(
         b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
         b'metadata: {"dtype":"float32"}\r\ncontent-length: 4\r\n\r\n\x00\x01\xff\x7f'

@@ -20,7 +20,7 @@ from chaos import (
     told_in_band,
     until,
 )
-from house import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
+from rig import CONFIG, EVENTS, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -28,7 +28,7 @@ from twisted.internet.threads import deferToThread
 from lmbroker.call import Timeouts
 
 SOON = Timeouts(headers=5, first_event=5, idle=5, total=9, commit=0.1, ping=0.05)
-HOUSE = {**CHAOS, "timeouts": SOON}
+RIG = {**CHAOS, "timeouts": SOON}
 SIGN = b": ping\n\n"
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 DIALECTS = pytest.mark.parametrize("dialect", ["openai", "anthropic"])
@@ -64,12 +64,12 @@ async def has_the_answer(client, dialect, alias):
     return signs
 
 
-async def the_record(house, client, outcome="complete", attempts=1):
-    [record] = await house.ended()
+async def the_record(rig, client, outcome="complete", attempts=1):
+    [record] = await rig.ended()
     assert (record.outcome, record.status) == (outcome, 200)
     assert len(record.attempts) == attempts
     assert record.bytes_out == len(client.body)
-    assert house.gauge() == 0
+    assert rig.gauge() == 0
     return record
 
 
@@ -79,49 +79,49 @@ def streamed(alias):
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_while_waiting_for_a_place(house, dialect, alias):
-    first = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+async def test_while_waiting_for_a_place(rig, dialect, alias):
+    first = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
     await has_signs(client)
     backend.transport.write(unary(WHOLE[alias]))
     await backend.has(b"POST ", times=2)
     backend.transport.write(streamed(alias))
     await has_the_answer(client, dialect, alias)
     await answered(first)
-    assert [record.outcome for record in await house.ended(2)] == ["complete", "complete"]
+    assert [record.outcome for record in await rig.ended(2)] == ["complete", "complete"]
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_while_the_backend_sends_no_headers(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_while_the_backend_sends_no_headers(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     await has_signs(client)
     backend.transport.write(streamed(alias))
     await has_the_answer(client, dialect, alias)
-    await the_record(house, client)
-    await the_next_call_is_served(house, dialect, alias, on=backend, stream=True)
+    await the_record(rig, client)
+    await the_next_call_is_served(rig, dialect, alias, on=backend, stream=True)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_while_the_backend_sends_no_event(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_while_the_backend_sends_no_event(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head() + chunk(b": thinking\n\n"))
     await has_signs(client)
     backend.transport.write(chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")
     await answered(client)
     assert client.body.endswith(b"data: [DONE]\n\n" if dialect == "openai" else b'stop"}\n\n')
-    await the_record(house, client)
+    await the_record(rig, client)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_while_the_backend_writes_an_answer_that_is_not_streamed(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_while_the_backend_writes_an_answer_that_is_not_streamed(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     begin, rest = unary(WHOLE[alias])[:-9], unary(WHOLE[alias])[-9:]
     backend.transport.write(begin)
     await has_signs(client)
@@ -129,7 +129,7 @@ async def test_while_the_backend_writes_an_answer_that_is_not_streamed(house, di
     await answered(client)
     assert "hé" in client.body.decode()
     assert "content-length" not in client.head
-    await the_record(house, client)
+    await the_record(rig, client)
 
 
 PAUSE = "retries = { same_target = 2, first_pause = 1, longest_pause = 2 }\n"
@@ -137,10 +137,10 @@ PAUSE = "retries = { same_target = 2, first_pause = 1, longest_pause = 2 }\n"
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_in_the_pause_before_another_attempt(open_house, dialect, alias):
-    house = await open_house(config=PAUSE_FIRST)
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_in_the_pause_before_another_attempt(open_rig, dialect, alias):
+    rig = await open_rig(config=PAUSE_FIRST)
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(unary(b"{}", b"503 Busy", b"retry-after: 1\r\n"))
     await has_signs(client)
     assert backend.received.count(b"POST ") == 1
@@ -148,7 +148,7 @@ async def test_in_the_pause_before_another_attempt(open_house, dialect, alias):
     backend.transport.write(streamed(alias))
     signs = await has_the_answer(client, dialect, alias)
     assert len(signs) > 8 * len(SIGN), "all along"
-    await the_record(house, client, attempts=2)
+    await the_record(rig, client, attempts=2)
 
 
 PAUSE_FIRST = CONFIG.replace("[[models]]\n", "[[models]]\n" + PAUSE)
@@ -177,18 +177,18 @@ ELSEWHERE = {
 @pytest_twisted.ensureDeferred
 @DIALECTS
 @pytest.mark.parametrize("fault", ELSEWHERE)
-async def test_another_target_is_tried_as_ever(open_house, dialect, fault):
-    house = await open_house(config=PAIR)
-    client = await house.post(PATHS[dialect], ask("pair", stream=True))
-    first = await house.backend()
+async def test_another_target_is_tried_as_ever(open_rig, dialect, fault):
+    rig = await open_rig(config=PAIR)
+    client = await rig.post(PATHS[dialect], ask("pair", stream=True))
+    first = await rig.backend()
     await has_signs(client)
     ELSEWHERE[fault](first)
-    second = await next_request(house)
+    second = await next_request(rig)
     seen = client.body.count(SIGN)
     await client.has(SIGN, times=seen + 2)
     second.transport.write(streamed("a"))
     await has_the_answer(client, dialect, "a")
-    await the_record(house, client, attempts=2)
+    await the_record(rig, client, attempts=2)
 
 
 @pytest_twisted.ensureDeferred
@@ -202,70 +202,70 @@ async def test_another_target_is_tried_as_ever(open_house, dialect, fault):
         (fin, "closed_before_headers"),
     ],
 )
-async def test_an_error_is_told_in_band_from_then_on(house, dialect, alias, fault, code):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+async def test_an_error_is_told_in_band_from_then_on(rig, dialect, alias, fault, code):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     await has_signs(client)
     fault(backend)
     await answered(client)
     _, _, before = told_in_band(client, dialect)
     assert before.replace(SIGN.decode().strip(), "") == ""
-    record = await the_record(house, client, "stream_error")
+    record = await the_record(rig, client, "stream_error")
     assert record.code == record.attempts[0].error
-    await the_next_call_is_served(house, dialect, alias, on=..., stream=True)
+    await the_next_call_is_served(rig, dialect, alias, on=..., stream=True)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_an_error_before_is_an_http_error(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    write(page(b"429 Busy", b"retry-after: 3\r\n"))(await house.backend())
+async def test_an_error_before_is_an_http_error(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    write(page(b"429 Busy", b"retry-after: 3\r\n"))(await rig.backend())
     await answered(client)
     assert told(client, dialect)[0] == 429
     assert "retry-after: 3" in client.head
     await deferLater(reactor, 0.2)
     assert client.received.count(SIGN) == 0
-    assert [record.outcome for record in await house.ended()] == ["backend_error"]
+    assert [record.outcome for record in await rig.ended()] == ["backend_error"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_was_lost_on_the_way_is_told_all_the_same(open_house):
-    house = await open_house(config=PAIR)
-    client = await house.post(PATHS["openai"], ask("pair", stream=True, seed=3))
-    first = await house.backend()
+async def test_what_was_lost_on_the_way_is_told_all_the_same(open_rig):
+    rig = await open_rig(config=PAIR)
+    client = await rig.post(PATHS["openai"], ask("pair", stream=True, seed=3))
+    first = await rig.backend()
     await has_signs(client)
     write(page(b"503 Busy"))(first)
-    (await next_request(house)).transport.write(streamed("a"))
+    (await next_request(rig)).transport.write(streamed("a"))
     await has_the_answer(client, "openai", "a")
     late_headers = (
         b"\n\n: x-lmbroker-backend: second\n: x-lmbroker-model: two\n: x-lmbroker-dropped: seed\n"
         b": x-lmbroker-attempts: 2\n\ndata: "
     )
     assert late_headers in client.body
-    await the_record(house, client, attempts=2)
+    await the_record(rig, client, attempts=2)
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_queue_that_is_waited_in_for_too_long(open_house, dialect, alias):
-    house = await open_house(config=NARROW.replace("queue_timeout = 3", "queue_timeout = 0.4"))
-    await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+async def test_a_queue_that_is_waited_in_for_too_long(open_rig, dialect, alias):
+    rig = await open_rig(config=NARROW.replace("queue_timeout = 3", "queue_timeout = 0.4"))
+    await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
     await has_signs(client)
     await answered(client)
     kind, _, _ = told_in_band(client, dialect)
     assert kind == ("overloaded_error" if dialect == "anthropic" else "service_unavailable_error")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.status, record.code) == ("stream_error", 200, "backend_busy")
     assert backend.received.count(b"POST ") == 1
 
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_call_that_is_not_streamed_waits_in_silence(house, dialect, alias):
-    client = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
+async def test_a_call_that_is_not_streamed_waits_in_silence(rig, dialect, alias):
+    client = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
     await deferLater(reactor, 0.3)
     assert client.received == b""
     backend.transport.write(page(b"429 Busy"))
@@ -275,34 +275,34 @@ async def test_a_call_that_is_not_streamed_waits_in_silence(house, dialect, alia
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_client_that_leaves_the_queue_gives_up_its_place_in_it(house, dialect, alias):
-    first = await house.post(PATHS[dialect], ask(alias))
-    backend = await house.backend()
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
+async def test_a_client_that_leaves_the_queue_gives_up_its_place_in_it(rig, dialect, alias):
+    first = await rig.post(PATHS[dialect], ask(alias))
+    backend = await rig.backend()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
     await has_signs(client)
     client.transport.abortConnection()
-    [record] = await house.ended()
-    assert (record.outcome, house.gauge()) == ("client_left", 1)
+    [record] = await rig.ended()
+    assert (record.outcome, rig.gauge()) == ("client_left", 1)
     backend.transport.write(unary(WHOLE[alias]))
     await answered(first)
     await deferLater(reactor, 0.1)
     assert backend.received.count(b"POST ") == 1
-    await the_next_call_is_served(house, dialect, alias, on=backend)
+    await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_left_of_them(house):
+async def test_nothing_is_left_of_them(rig):
     """No timer goes on once the answer has begun, or once the client has left."""
     for leaves in (False, True):
-        client = await house.post(PATHS["openai"], ask("o", stream=True))
-        backend = await next_request(house)
+        client = await rig.post(PATHS["openai"], ask("o", stream=True))
+        backend = await next_request(rig)
         await has_signs(client)
         if leaves:
             client.transport.abortConnection()
         else:
             backend.transport.write(streamed("o"))
             await answered(client)
-        await house.ended(1 + leaves)
+        await rig.ended(1 + leaves)
         await until(lambda: not [c for c in reactor.getDelayedCalls() if "_give" in repr(c)])
 
 
@@ -336,10 +336,10 @@ SDKS = {"openai": (ask_openai, openai), "anthropic": (ask_anthropic, anthropic)}
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_the_sdks_read_over_them(house, dialect, alias):
+async def test_the_sdks_read_over_them(rig, dialect, alias):
     call, _ = SDKS[dialect]
-    asking = deferToThread(call, house.port, alias)
-    backend = await house.backend()
+    asking = deferToThread(call, rig.port, alias)
+    backend = await rig.backend()
     await deferLater(reactor, 0.3)
     backend.transport.write(streamed(alias))
     assert await asking == "hé"
@@ -347,10 +347,10 @@ async def test_the_sdks_read_over_them(house, dialect, alias):
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_the_sdks_raise_for_an_error_after_them(house, dialect, alias):
+async def test_the_sdks_raise_for_an_error_after_them(rig, dialect, alias):
     call, sdk = SDKS[dialect]
-    asking = deferToThread(call, house.port, alias)
-    backend = await house.backend()
+    asking = deferToThread(call, rig.port, alias)
+    backend = await rig.backend()
     await deferLater(reactor, 0.3)
     body = json.dumps({"error": {"message": "too many at once", "type": "rate_limit_error"}})
     backend.transport.write(unary(body.encode(), b"429 Busy"))

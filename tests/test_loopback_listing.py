@@ -6,7 +6,7 @@ import anthropic
 import openai
 import pytest
 import pytest_twisted
-from house import unary
+from rig import unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -37,11 +37,11 @@ async def ids(client):
     return [each["id"] for each in json.loads(client.body)["data"]]
 
 
-async def asked(house, number=1):
+async def asked(rig, number=1):
     """The head of a GET that reached the backend."""
-    while len(house.backends_seen) < number:
+    while len(rig.backends_seen) < number:
         await deferLater(reactor, 0.005)
-    line = house.backends_seen[number - 1]
+    line = rig.backends_seen[number - 1]
     await line.has(b"\r\n\r\n")
     return line
 
@@ -55,12 +55,12 @@ async def asked(house, number=1):
     ],
 )
 async def test_the_backend_is_asked_with_our_key_and_once(
-    open_house, dialect, path, named, credential
+    open_rig, dialect, path, named, credential
 ):
-    house = await open_house(config=SCRIPTED.replace("DIALECT", dialect))
+    rig = await open_rig(config=SCRIPTED.replace("DIALECT", dialect))
     headers = ["Authorization: Bearer client-key", "X-Extra: client"]
-    clients = [await house.get("/v1/models", headers) for _ in range(3)]
-    line = await asked(house)
+    clients = [await rig.get("/v1/models", headers) for _ in range(3)]
+    line = await asked(rig)
     assert line.head.startswith(f"get {path} http/1.1\r\n")
     assert credential in line.head
     assert (named or "accept: application/json") in line.head
@@ -70,19 +70,19 @@ async def test_the_backend_is_asked_with_our_key_and_once(
     for client in clients:
         assert await ids(client) == ["own", "v-1", "v-2"]
     for name, found in (("own", True), ("v-2", True), ("w", False), ("v-3", False), ("v-*", False)):
-        client = await house.get(f"/v1/models/{name}")
+        client = await rig.get(f"/v1/models/{name}")
         await client.has(b"}")
         assert ("404" not in client.head.split("\r\n")[0]) is found, name
-    assert len(house.backends_seen) == 1
+    assert len(rig.backends_seen) == 1
     assert bytes(line.received).count(b"GET ") == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_who_leaves_is_no_failure_and_a_lost_connection_no_error(open_house):
-    house = await open_house(config=SCRIPTED.replace("DIALECT", "openai"))
-    leaving = await house.get("/v1/models")
-    staying = await house.get("/v1/models")
-    line = await asked(house)
+async def test_a_client_who_leaves_is_no_failure_and_a_lost_connection_no_error(open_rig):
+    rig = await open_rig(config=SCRIPTED.replace("DIALECT", "openai"))
+    leaving = await rig.get("/v1/models")
+    staying = await rig.get("/v1/models")
+    line = await asked(rig)
     leaving.transport.abortConnection()
     await leaving.closed()
     line.transport.abortConnection()
@@ -91,23 +91,23 @@ async def test_a_client_who_leaves_is_no_failure_and_a_lost_connection_no_error(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_new_configuration_asks_anew(open_house):
-    house = await open_house(config=SCRIPTED.replace("DIALECT", "openai"))
+async def test_a_new_configuration_asks_anew(open_rig):
+    rig = await open_rig(config=SCRIPTED.replace("DIALECT", "openai"))
     close = b"connection: close\r\n"
     for number, model in enumerate((b"v-old", b"v-new"), 1):
-        client = await house.get("/v1/models")
-        line = await asked(house, number)
+        client = await rig.get("/v1/models")
+        line = await asked(rig, number)
         line.transport.write(unary(b'{"data":[{"id":"%s"}]}' % model, extra=close))
         assert await ids(client) == ["own", model.decode()]
-        house.broker.config = house.broker.config
+        rig.broker.config = rig.broker.config
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_silent_backend_is_left_in_time(open_house, monkeypatch):
+async def test_a_silent_backend_is_left_in_time(open_rig, monkeypatch):
     monkeypatch.setattr(model_listing, "SECONDS", 0.05)
-    house = await open_house(config=SCRIPTED.replace("DIALECT", "openai"))
-    client = await house.get("/v1/models")
-    line = await asked(house)
+    rig = await open_rig(config=SCRIPTED.replace("DIALECT", "openai"))
+    client = await rig.get("/v1/models")
+    line = await asked(rig)
     line.transport.write(LIST[:-1])
     assert await ids(client) == ["own"]
     await line.closed()
@@ -124,16 +124,16 @@ def practice():
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_both_sdks_list_and_ask_for_what_is_behind_a_pattern(open_house, practice, dialect):
-    house = await open_house(
+async def test_both_sdks_list_and_ask_for_what_is_behind_a_pattern(open_rig, practice, dialect):
+    rig = await open_rig(
         config=f'[[models]]\nalias = "*"\ntype = "{dialect}"\n'
         f'target = {{ url = "{practice.url}", model = "*" }}\n'
     )
 
     def ask():
         with (
-            openai.OpenAI(base_url=f"http://127.0.0.1:{house.port}/v1", api_key="k") as o,
-            anthropic.Anthropic(base_url=f"http://127.0.0.1:{house.port}", api_key="k") as a,
+            openai.OpenAI(base_url=f"http://127.0.0.1:{rig.port}/v1", api_key="k") as o,
+            anthropic.Anthropic(base_url=f"http://127.0.0.1:{rig.port}", api_key="k") as a,
         ):
             told = [[each.id for each in sdk.models.list()] for sdk in (o, a)]
             one = [sdk.models.retrieve("slow").id for sdk in (o, a)]

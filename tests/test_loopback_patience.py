@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import (
+from rig import (
     A_END,
     A_EVENT,
     CONFIG,
@@ -25,18 +25,18 @@ QUICK = Timeouts(connect=2, headers=2, first_event=2, idle=1, total=4, commit=0.
 CLAUDE = CONFIG.replace("real-a", "claude-opus-4-6")
 PING = {"openai": b": ping\n\n", "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n'}
 
-HOUSE = {"timeouts": QUICK, "config": CLAUDE}
+RIG = {"timeouts": QUICK, "config": CLAUDE}
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
 async def test_case_69_a_silent_backend_is_committed_to_and_its_error_told_in_band(
-    open_house, dialect, alias
+    open_rig, dialect, alias
 ):
-    house = await open_house()
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    rig = await open_rig()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     backend.transport.write(sse_head())
     await client.has(b": ping\n\n", times=2)
     assert client.head.startswith("http/1.1 200")
@@ -48,7 +48,7 @@ async def test_case_69_a_silent_backend_is_committed_to_and_its_error_told_in_ba
     )
     backend.transport.write(chunk(error))
     await client.has(b"busy")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "stream_error"
     assert b"[DONE]" not in client.body and b"message_stop" not in client.body
 
@@ -57,16 +57,16 @@ async def test_case_69_a_silent_backend_is_committed_to_and_its_error_told_in_ba
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("alias", ["o", "a"])
 async def test_case_70_pings_after_the_first_event_are_of_the_clients_dialect(
-    open_house, dialect, alias
+    open_rig, dialect, alias
 ):
-    house = await open_house()
-    client = await house.post(PATHS[dialect], ask(alias, stream=True))
-    backend = await house.backend()
+    rig = await open_rig()
+    client = await rig.post(PATHS[dialect], ask(alias, stream=True))
+    backend = await rig.backend()
     event, end = EVENTS[alias]
     backend.transport.write(sse_head() + chunk(event))
     await client.has(PING[dialect], times=2)
     backend.transport.write(chunk(end) + b"0\r\n\r\n")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "complete"
 
 
@@ -95,11 +95,11 @@ async def next_request(line, number):
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_a_refused_parameter_is_left_out_once_and_remembered(open_house):
-    house = await open_house()
+async def test_case_103_a_refused_parameter_is_left_out_once_and_remembered(open_rig):
+    rig = await open_rig()
     body = ask("a", temperature=0.5, max_tokens=50)
-    client = await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    client = await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     assert (await next_request(backend, 1))["temperature"] == 0.5
     backend.transport.write(refusal("temperature"))
     assert "temperature" not in await next_request(backend, 2)
@@ -107,13 +107,13 @@ async def test_case_103_a_refused_parameter_is_left_out_once_and_remembered(open
     await client.has(b"done")
     assert "x-lmbroker-dropped: temperature" in client.head
     assert "x-lmbroker-attempts: 2" in client.head
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.learned == ("temperature",)
     assert access_fields(record)["learned"] == "temperature"
     learned = {"backend": record.attempts[0].target.backend.name, "parameter": "temperature"}
-    assert house.registry.get_sample_value("lmbroker_learned_total", learned) == 1
+    assert rig.registry.get_sample_value("lmbroker_learned_total", learned) == 1
 
-    client = await house.post(PATHS["openai"], body)
+    client = await rig.post(PATHS["openai"], body)
     assert "temperature" not in await next_request(backend, 3)
     backend.transport.write(unary(WHOLE))
     await client.has(b"done")
@@ -122,8 +122,8 @@ async def test_case_103_a_refused_parameter_is_left_out_once_and_remembered(open
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_a_refused_signature_is_repaired_for_one_call(open_house):
-    house = await open_house()
+async def test_case_103_a_refused_signature_is_repaired_for_one_call(open_rig):
+    rig = await open_rig()
     thought = {
         "index": 0,
         "type": "reasoning.text",
@@ -136,8 +136,8 @@ async def test_case_103_a_refused_signature_is_repaired_for_one_call(open_house)
         {"role": "assistant", "content": "hello", "reasoning_details": [thought]},
         {"role": "user", "content": "again"},
     ]
-    client = await house.post(PATHS["openai"], ask("a", messages=messages, max_tokens=50))
-    backend = await house.backend()
+    client = await rig.post(PATHS["openai"], ask("a", messages=messages, max_tokens=50))
+    backend = await rig.backend()
     first = await next_request(backend, 1)
     assert first["messages"][1]["content"][0]["type"] == "thinking"
     message = "messages.1.content.0: Invalid `signature` in `thinking` block"
@@ -151,10 +151,10 @@ async def test_case_103_a_refused_signature_is_repaired_for_one_call(open_house)
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_what_a_native_client_wrote_is_never_repaired(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("a", temperature=0.5))
-    backend = await house.backend()
+async def test_case_103_what_a_native_client_wrote_is_never_repaired(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("a", temperature=0.5))
+    backend = await rig.backend()
     backend.transport.write(refusal("temperature"))
     await client.has(b"temperature: Extra inputs are not permitted")
     assert client.head.startswith("http/1.1 400")
@@ -162,11 +162,11 @@ async def test_case_103_what_a_native_client_wrote_is_never_repaired(open_house)
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_78_a_long_unstreamed_answer_is_asked_for_as_a_stream(open_house):
+async def test_case_78_a_long_unstreamed_answer_is_asked_for_as_a_stream(open_rig):
     """Anthropic allows an unstreamed answer ten minutes; so many tokens may take longer."""
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("a", max_tokens=30_000))
-    backend = await house.backend()
+    rig = await open_rig()
+    client = await rig.post(PATHS["openai"], ask("a", max_tokens=30_000))
+    backend = await rig.backend()
     assert (await next_request(backend, 1))["stream"] is True
     assert "accept: text/event-stream" in backend.head
     backend.transport.write(sse_head() + chunk(A_EVENT + A_END) + b"0\r\n\r\n")
@@ -177,24 +177,24 @@ async def test_case_78_a_long_unstreamed_answer_is_asked_for_as_a_stream(open_ho
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_94_a_backend_without_a_counter_is_estimated_for(open_house):
-    house = await open_house()
+async def test_case_94_a_backend_without_a_counter_is_estimated_for(open_rig):
+    rig = await open_rig()
     body = json.dumps(
         {"model": "o", "messages": [{"role": "user", "content": "x" * 360}], "container": "c"}
     )
-    client = await house.post("/v1/messages/count_tokens", body.encode())
+    client = await rig.post("/v1/messages/count_tokens", body.encode())
     await client.has(b"input_tokens")
     assert 90 <= json.loads(client.body)["input_tokens"] <= 110
     assert "x-lmbroker-estimated: true" in client.head
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_94_a_backend_that_counts_is_asked(open_house):
-    house = await open_house()
+async def test_case_94_a_backend_that_counts_is_asked(open_rig):
+    rig = await open_rig()
     body = b'{"model":"a","messages":[{"role":"user","content":"hi"}]}'
-    client = await house.post("/v1/messages/count_tokens?beta=true", body)
-    backend = await house.backend()
+    client = await rig.post("/v1/messages/count_tokens?beta=true", body)
+    backend = await rig.backend()
     assert backend.head.startswith("post /v1/messages/count_tokens?beta=true")
     backend.transport.write(unary(b'{"input_tokens": 7}'))
     await client.has(b"input_tokens")
@@ -203,10 +203,10 @@ async def test_case_94_a_backend_that_counts_is_asked(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_68_an_error_first_is_an_http_error_with_its_retry_headers(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("o", stream=True))
-    backend = await house.backend()
+async def test_case_68_an_error_first_is_an_http_error_with_its_retry_headers(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["openai"], ask("o", stream=True))
+    backend = await rig.backend()
     backend.transport.write(
         b"HTTP/1.1 429 Too Many\r\ncontent-type: application/json\r\nretry-after: 7\r\n"
         b"content-length: 53\r\n\r\n"
@@ -218,17 +218,17 @@ async def test_case_68_an_error_first_is_an_http_error_with_its_retry_headers(op
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_66_a_stream_without_done_is_whole_if_it_has_a_finish_reason(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("o", stream=True))
-    backend = await house.backend()
+async def test_case_66_a_stream_without_done_is_whole_if_it_has_a_finish_reason(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["openai"], ask("o", stream=True))
+    backend = await rig.backend()
     end = (
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"real-o","choices":'
         b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     )
     backend.transport.write(sse_head() + chunk(O_EVENT) + chunk(end) + b"0\r\n\r\n")
     await client.has(b"data: [DONE]\n\n")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.outcome == "complete"
 
 
@@ -244,11 +244,11 @@ USAGE = (
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("asked", [False, True])
-async def test_case_42_usage_may_be_asked_for_behind_the_clients_back(open_house, asked):
-    house = await open_house(config=COUNTING)
+async def test_case_42_usage_may_be_asked_for_behind_the_clients_back(open_rig, asked):
+    rig = await open_rig(config=COUNTING)
     more = {"stream_options": {"include_usage": True}} if asked else {}
-    client = await house.post(PATHS["openai"], ask("o", stream=True, **more))
-    backend = await house.backend()
+    client = await rig.post(PATHS["openai"], ask("o", stream=True, **more))
+    backend = await rig.backend()
     assert (await next_request(backend, 1))["stream_options"] == {"include_usage": True}
     end = O_END.replace(b"data: [DONE]\n\n", b"")
     backend.transport.write(
@@ -256,16 +256,16 @@ async def test_case_42_usage_may_be_asked_for_behind_the_clients_back(open_house
     )
     await client.has(b"[DONE]")
     assert client.body == O_EVENT + end + (USAGE if asked else b"") + b"data: [DONE]\n\n"
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.usage.input, record.usage.output) == (3, 5)
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_42_nothing_is_asked_for_unless_the_configuration_says_so(open_house):
-    house = await open_house()
+async def test_case_42_nothing_is_asked_for_unless_the_configuration_says_so(open_rig):
+    rig = await open_rig()
     body = ask("o", stream=True)
-    await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     assert "stream_options" not in await next_request(backend, 1)
 
 
@@ -281,11 +281,11 @@ async def test_case_42_nothing_is_asked_for_unless_the_configuration_says_so(ope
         ("loud", {}, "x-lmbroker-mode"),
     ],
 )
-async def test_case_26_a_client_chooses_how_loud_a_loss_is(open_house, mode, field, refused):
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("a", **field), [f"X-LMBroker-Mode: {mode}"])
+async def test_case_26_a_client_chooses_how_loud_a_loss_is(open_rig, mode, field, refused):
+    rig = await open_rig()
+    client = await rig.post(PATHS["openai"], ask("a", **field), [f"X-LMBroker-Mode: {mode}"])
     if refused is None:
-        backend = await house.backend()
+        backend = await rig.backend()
         backend.transport.write(unary(WHOLE))
         await client.has(b"done")
         assert f"x-lmbroker-dropped: {next(iter(field))}" in client.head
@@ -293,14 +293,14 @@ async def test_case_26_a_client_chooses_how_loud_a_loss_is(open_house, mode, fie
     await client.has(b"}}")
     assert client.head.startswith("http/1.1 400")
     assert json.loads(client.body)["error"]["param"] == refused
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_26_an_alias_has_a_mode_too(open_house):
-    house = await open_house(
+async def test_case_26_an_alias_has_a_mode_too(open_rig):
+    rig = await open_rig(
         config=CLAUDE.replace('type = "anthropic"', 'type = "anthropic"\nmode = "strict"')
     )
-    client = await house.post(PATHS["openai"], ask("a", seed=3))
+    client = await rig.post(PATHS["openai"], ask("a", seed=3))
     await client.has(b"'seed' cannot be served")
     assert client.head.startswith("http/1.1 400")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import CONFIG, PATHS, ask, unary
+from rig import CONFIG, PATHS, ask, unary
 
 WHOLE = json.dumps(
     {
@@ -42,11 +42,11 @@ async def body_of(line, number):
 
 @pytest_twisted.ensureDeferred
 async def test_case_103_two_things_that_are_refused_one_after_the_other_are_both_repaired(
-    open_house,
+    open_rig,
 ):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
-    backend = await house.backend()
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
+    backend = await rig.backend()
     assert (await body_of(backend, 1))["reasoning_effort"] == "high"
     backend.transport.write(refusal("non-reasoning model does not support reasoning_effort"))
     assert "reasoning_effort" not in await body_of(backend, 2)
@@ -56,22 +56,22 @@ async def test_case_103_two_things_that_are_refused_one_after_the_other_are_both
     assert "reasoning_effort" not in sent
     backend.transport.write(unary(WHOLE))
     await client.has(b"done")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert record.learned == ("reasoning_effort", "temperature")
     # The next call begins where this one ended.
-    await house.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
+    await rig.post(PATHS["anthropic"], ask("o", temperature=0.5, **EFFORT))
     sent = await body_of(backend, 4)
     assert not {"temperature", "reasoning_effort"}.intersection(sent)
 
 
 @pytest_twisted.ensureDeferred
 async def test_case_103_the_third_refusal_goes_to_the_client_and_the_first_two_are_remembered(
-    open_house,
+    open_rig,
 ):
-    house = await open_house()
+    rig = await open_rig()
     asked = ask("o", temperature=0.5, stop_sequences=["x"], **EFFORT)
-    client = await house.post(PATHS["anthropic"], asked)
-    backend = await house.backend()
+    client = await rig.post(PATHS["anthropic"], asked)
+    backend = await rig.backend()
     for number, name in enumerate(("reasoning_effort", "temperature", "stop"), 1):
         await body_of(backend, number)
         backend.transport.write(refusal(f"Unknown parameter: '{name}'."))
@@ -79,38 +79,38 @@ async def test_case_103_the_third_refusal_goes_to_the_client_and_the_first_two_a
     assert " 400 " in client.head.split("\r\n")[0]
     # The client's own retry begins with what was learned, and has two repairs of its own.
     assert "x-should-retry: true" in client.head.lower()
-    await house.post(PATHS["anthropic"], asked)
+    await rig.post(PATHS["anthropic"], asked)
     sent = await body_of(backend, 4)
     assert not {"temperature", "reasoning_effort"}.intersection(sent)
     assert sent["stop"] == ["x"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_a_repair_that_does_not_help_ends_with_the_backends_words(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5))
-    backend = await house.backend()
+async def test_case_103_a_repair_that_does_not_help_ends_with_the_backends_words(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o", temperature=0.5))
+    backend = await rig.backend()
     for number in (1, 2):
         await body_of(backend, number)
         backend.transport.write(refusal("temperature is not supported"))
     await client.has(b"temperature is not supported")
     assert "x-should-retry: true" not in client.head.lower()
-    assert len((await house.ended())[0].attempts) == 2
+    assert len((await rig.ended())[0].attempts) == 2
     # It was not that: nothing is remembered.
-    await house.post(PATHS["anthropic"], ask("o", temperature=0.5))
+    await rig.post(PATHS["anthropic"], ask("o", temperature=0.5))
     assert (await body_of(backend, 3))["temperature"] == 0.5
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_in_mode_strict_the_client_gets_the_backends_words(open_house):
-    house = await open_house()
+async def test_case_103_in_mode_strict_the_client_gets_the_backends_words(open_rig):
+    rig = await open_rig()
     headers = ["x-lmbroker-mode: strict"]
-    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5), headers)
-    backend = await house.backend()
+    client = await rig.post(PATHS["anthropic"], ask("o", temperature=0.5), headers)
+    backend = await rig.backend()
     await body_of(backend, 1)
     backend.transport.write(refusal("temperature is not supported"))
     await client.has(b"temperature is not supported")
-    assert len((await house.ended())[0].attempts) == 1
+    assert len((await rig.ended())[0].attempts) == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -123,26 +123,26 @@ async def test_case_103_in_mode_strict_the_client_gets_the_backends_words(open_h
         "'messages' is required",
     ],
 )
-async def test_a_status_500_about_the_request_is_the_calls_fault(open_house, words):
+async def test_a_status_500_about_the_request_is_the_calls_fault(open_rig, words):
     """The client is told so, and any number of them leaves the target as it was."""
-    house = await open_house()
+    rig = await open_rig()
     backend = None
     for number in range(1, 8):
-        client = await house.post(PATHS["anthropic"], ask("o"))
-        backend = backend or await house.backend()
+        client = await rig.post(PATHS["anthropic"], ask("o"))
+        backend = backend or await rig.backend()
         await body_of(backend, number)
         backend.transport.write(refusal(words, b"500 Internal Server Error"))
         await client.has(words.encode())
         assert " 400 " in client.head.split("\r\n")[0]
-    states = [each.state for each in house.broker._failovers.health.snapshot(0.0)]
+    states = [each.state for each in rig.broker._failovers.health.snapshot(0.0)]
     assert set(states) == {"closed"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_status_500_that_is_the_servers_own_fault_stays_one(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o"))
-    backend = await house.backend()
+async def test_a_status_500_that_is_the_servers_own_fault_stays_one(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o"))
+    backend = await rig.backend()
     await body_of(backend, 1)
     backend.transport.write(refusal("CUDA error: out of memory", b"500 Internal Server Error"))
     await client.has(b"out of memory")
@@ -150,35 +150,37 @@ async def test_a_status_500_that_is_the_servers_own_fault_stays_one(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_case_103_an_error_as_the_first_event_of_a_stream_is_repaired_too(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o", temperature=0.5, stream=True))
-    backend = await house.backend()
+async def test_case_103_an_error_as_the_first_event_of_a_stream_is_repaired_too(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o", temperature=0.5, stream=True))
+    backend = await rig.backend()
     await body_of(backend, 1)
     event = b'data: {"error": {"message": "Unknown parameter: \'temperature\'."}}\n\n'
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
     backend.transport.write(head % len(event) + event)
-    again = await house.backend(2)
+    again = await rig.backend(2)
     assert "temperature" not in await body_of(again, 1)
     again.transport.write(unary(WHOLE))
     await client.has(b"done")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_limit_that_nobody_asked_for_is_not_placed_where_the_format_needs_none(open_house):
-    house = await open_house()
+async def test_a_limit_that_nobody_asked_for_is_not_placed_where_the_format_needs_none(
+    open_rig,
+):
+    rig = await open_rig()
     body = json.dumps({"model": "o", "messages": [{"role": "user", "content": "x"}]}).encode()
-    await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     assert not {"max_tokens", "max_completion_tokens"} & (await body_of(backend, 1)).keys()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_limit_that_the_format_needs_learns_the_window(open_house):
-    house = await open_house(config=CONFIG.replace("real-a", "some-model"))
+async def test_a_limit_that_the_format_needs_learns_the_window(open_rig):
+    rig = await open_rig(config=CONFIG.replace("real-a", "some-model"))
     body = json.dumps({"model": "a", "messages": [{"role": "user", "content": "x"}]}).encode()
-    client = await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    client = await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     asked = (await body_of(backend, 1))["max_tokens"]
     backend.transport.write(
         refusal(
@@ -200,15 +202,15 @@ async def test_a_limit_that_the_format_needs_learns_the_window(open_house):
     await client.has(b"done")
     assert "x-lmbroker-dropped" not in client.head
     # What was learned holds for the next call, and for one that asks for too much itself.
-    await house.post(PATHS["openai"], body)
+    await rig.post(PATHS["openai"], body)
     assert (await body_of(backend, 3))["max_tokens"] <= 2048
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_limit_of_the_client_above_the_models_is_clamped_and_told(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o", max_tokens=32000))
-    backend = await house.backend()
+async def test_a_limit_of_the_client_above_the_models_is_clamped_and_told(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o", max_tokens=32000))
+    backend = await rig.backend()
     await body_of(backend, 1)
     backend.transport.write(refusal("max_tokens must be less than or equal to 8192"))
     assert (await body_of(backend, 2))["max_tokens"] == 8192
@@ -218,10 +220,10 @@ async def test_a_limit_of_the_client_above_the_models_is_clamped_and_told(open_h
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_prompt_that_is_too_long_is_never_repaired(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["anthropic"], ask("o", max_tokens=32000))
-    backend = await house.backend()
+async def test_a_prompt_that_is_too_long_is_never_repaired(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["anthropic"], ask("o", max_tokens=32000))
+    backend = await rig.backend()
     await body_of(backend, 1)
     backend.transport.write(
         refusal(
@@ -230,16 +232,16 @@ async def test_a_prompt_that_is_too_long_is_never_repaired(open_house):
         )
     )
     await client.has(b"prompt is too long: 4097 tokens > 4096 maximum")
-    assert len((await house.ended())[0].attempts) == 1
+    assert len((await rig.ended())[0].attempts) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_house):
-    house = await open_house()
+async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_rig):
+    rig = await open_rig()
     text = "word " * 2000
     asked = ask("o", max_tokens=3500, messages=[{"role": "user", "content": text}])
-    client = await house.post(PATHS["anthropic"], asked)
-    backend = await house.backend()
+    client = await rig.post(PATHS["anthropic"], asked)
+    backend = await rig.backend()
     assert (await body_of(backend, 1))["max_tokens"] == 3500
     backend.transport.write(
         refusal(
@@ -250,13 +252,13 @@ async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_ho
     assert (await body_of(backend, 2))["max_tokens"] == 2500
     backend.transport.write(unary(WHOLE))
     await client.has(b"done")
-    client = await house.post(PATHS["anthropic"], asked)
+    client = await rig.post(PATHS["anthropic"], asked)
     assert 1000 < (await body_of(backend, 3))["max_tokens"] < 3500
     backend.transport.write(unary(WHOLE))
     await client.has(b"done")
     assert "x-lmbroker-changed: max_tokens" in client.head
     # A short prompt has all the room that it asks for.
-    await house.post(PATHS["anthropic"], ask("o", max_tokens=3500))
+    await rig.post(PATHS["anthropic"], ask("o", max_tokens=3500))
     assert (await body_of(backend, 4))["max_tokens"] == 3500
 
 
@@ -268,31 +270,31 @@ async def test_a_window_that_was_learned_leaves_the_next_prompt_its_room(open_ho
         (b"500 Internal Server Error", "this model does not support embeddings"),
     ],
 )
-async def test_a_model_without_embeddings_chats_on(open_house, status, words):
+async def test_a_model_without_embeddings_chats_on(open_rig, status, words):
     """And the client is told not to try again."""
-    house = await open_house()
+    rig = await open_rig()
     backend = None
     for number in range(1, 8):
-        client = await house.post("/v1/embeddings", b'{"model":"o","input":"x"}')
-        backend = backend or await house.backend()
+        client = await rig.post("/v1/embeddings", b'{"model":"o","input":"x"}')
+        backend = backend or await rig.backend()
         await body_of(backend, number)
         backend.transport.write(refusal(words, status))
         await client.has(words.encode())
         assert status.lower() in client.head.encode().lower()
         assert "x-should-retry: false" in client.head.lower()
-    client = await house.post(PATHS["anthropic"], ask("o"))
+    client = await rig.post(PATHS["anthropic"], ask("o"))
     await body_of(backend, 8)
     backend.transport.write(unary(WHOLE))
     await client.has(b"done")
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_error_with_status_200_counts_as_one(open_house):
-    house = await open_house()
-    client = await house.post(PATHS["openai"], ask("o"))
-    backend = await house.backend()
+async def test_an_error_with_status_200_counts_as_one(open_rig):
+    rig = await open_rig()
+    client = await rig.post(PATHS["openai"], ask("o"))
+    backend = await rig.backend()
     backend.transport.write(unary(b'{"error":{"code":503,"message":"The model is overloaded"}}'))
     await client.has(b"The model is overloaded")
     assert " 503 " in client.head.split("\r\n")[0]
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.code) == ("backend_error", "overloaded")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import A_END, A_EVENT, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from rig import A_END, A_EVENT, O_EVENT, PATHS, ask, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -45,13 +45,13 @@ MESSAGE = (
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_a_busy_backend_is_left_for_the_next_across_dialects(open_house, dialect):
-    house = await open_house(config=BACKENDS + PAIR)
-    client = await house.post(PATHS[dialect], ask("pair"))
-    first = await house.backend(1)
+async def test_a_busy_backend_is_left_for_the_next_across_dialects(open_rig, dialect):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    client = await rig.post(PATHS[dialect], ask("pair"))
+    first = await rig.backend(1)
     assert sent(first) == ("/v1/chat/completions", "one")
     first.transport.write(BUSY)
-    second = await house.backend(2)
+    second = await rig.backend(2)
     assert sent(second) == ("/v1/messages", "two")
     assert b"backend-key" not in second.received
     second.transport.write(unary(MESSAGE))
@@ -59,18 +59,18 @@ async def test_a_busy_backend_is_left_for_the_next_across_dialects(open_house, d
     assert "x-lmbroker-backend: second" in client.head
     assert "x-lmbroker-model: two" in client.head
     assert "x-lmbroker-attempts: 2" in client.head
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert [attempt.error for attempt in record.attempts] == ["overloaded", ""]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stream_whose_first_event_is_an_error_goes_on_elsewhere(open_house):
-    house = await open_house(config=BACKENDS + PAIR)
-    client = await house.post(PATHS["openai"], ask("pair", stream=True))
-    first = await house.backend(1)
+async def test_a_stream_whose_first_event_is_an_error_goes_on_elsewhere(open_rig):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    client = await rig.post(PATHS["openai"], ask("pair", stream=True))
+    first = await rig.backend(1)
     error = b'data: {"error":{"message":"busy","code":"server_is_overloaded"}}\n\n'
     first.transport.write(sse_head() + chunk(error))
-    second = await house.backend(2)
+    second = await rig.backend(2)
     second.transport.write(sse_head() + chunk(A_EVENT + A_END) + b"0\r\n\r\n")
     await client.has(b"[DONE]")
     assert b"busy" not in client.body
@@ -86,46 +86,46 @@ async def test_a_stream_whose_first_event_is_an_error_goes_on_elsewhere(open_hou
         unary(b'{"error":{"message":"context_length_exceeded"}}', b"400 Bad"),
     ],
 )
-async def test_what_might_cost_twice_or_would_fail_again_is_not_tried_again(open_house, answer):
-    house = await open_house(config=BACKENDS + PAIR)
-    await house.post(PATHS["openai"], ask("pair"))
-    first = await house.backend(1)
+async def test_what_might_cost_twice_or_would_fail_again_is_not_tried_again(open_rig, answer):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    await rig.post(PATHS["openai"], ask("pair"))
+    first = await rig.backend(1)
     first.transport.write(answer)
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert len(record.attempts) == 1
-    assert len(house.backends_seen) == 1
+    assert len(rig.backends_seen) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_after_the_first_byte_nothing_is_tried_again(open_house):
-    house = await open_house(config=BACKENDS + PAIR)
-    client = await house.post(PATHS["openai"], ask("pair", stream=True))
-    first = await house.backend(1)
+async def test_after_the_first_byte_nothing_is_tried_again(open_rig):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    client = await rig.post(PATHS["openai"], ask("pair", stream=True))
+    first = await rig.backend(1)
     first.transport.write(sse_head() + chunk(O_EVENT))
     await client.has(b"data: ")
     first.transport.loseConnection()
     await client.has(b"upstream_stream_truncated")
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (len(record.attempts), record.outcome) == (1, "stream_error")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_who_leaves_during_the_first_attempt_causes_no_second(open_house):
-    house = await open_house(config=BACKENDS + PAIR)
-    client = await house.post(PATHS["openai"], ask("pair"))
-    first = await house.backend(1)
+async def test_a_client_who_leaves_during_the_first_attempt_causes_no_second(open_rig):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    client = await rig.post(PATHS["openai"], ask("pair"))
+    first = await rig.backend(1)
     client.transport.abortConnection()
     await first.closed()
-    [record] = await house.ended()
+    [record] = await rig.ended()
     await deferLater(reactor, 0.05)
     assert len(record.attempts) == 1
-    assert len(house.backends_seen) == 1
-    assert house.gauge() == 0
+    assert len(rig.backends_seen) == 1
+    assert rig.gauge() == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_names_that_clients_ask_for(open_house):
-    house = await open_house(
+async def test_the_names_that_clients_ask_for(open_rig):
+    rig = await open_rig(
         config=BACKENDS
         + '[[models]]\nalias = "gpt-*"\ntargets = [{ backend = "first", model = "*" }]\n'
         + '[[models]]\nalias = "gpt-5-*"\ntargets = [{ backend = "first", model = "v/{model}" }]\n'
@@ -134,49 +134,49 @@ async def test_the_names_that_clients_ask_for(open_house):
     for number, (asked, model) in enumerate(
         [("gpt-4", "gpt-4"), ("gpt-5-x", "v/gpt-5-x"), ("plain", "x")], 1
     ):
-        await house.post(PATHS["openai"], ask(asked))
-        assert sent(await house.backend(number))[1] == model
-    client = await house.post(PATHS["openai"], ask("claude"))
+        await rig.post(PATHS["openai"], ask(asked))
+        assert sent(await rig.backend(number))[1] == model
+    client = await rig.post(PATHS["openai"], ask("claude"))
     await client.has(b"does not exist")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_default_takes_every_other_name(open_house):
-    house = await open_house(config='default = "pair"\n' + BACKENDS + PAIR)
-    await house.post(PATHS["openai"], ask("whatever"))
-    assert sent(await house.backend(1))[1] == "one"
+async def test_a_default_takes_every_other_name(open_rig):
+    rig = await open_rig(config='default = "pair"\n' + BACKENDS + PAIR)
+    await rig.post(PATHS["openai"], ask("whatever"))
+    assert sent(await rig.backend(1))[1] == "one"
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_idempotency_key_goes_to_the_first_backend_only(open_house):
+async def test_an_idempotency_key_goes_to_the_first_backend_only(open_rig):
     second = BACKENDS.replace('"anthropic"', '"openai"') + PAIR
-    house = await open_house(config=second)
-    await house.post(PATHS["openai"], ask("pair"), ["Idempotency-Key: k-1"])
-    first = await house.backend(1)
+    rig = await open_rig(config=second)
+    await rig.post(PATHS["openai"], ask("pair"), ["Idempotency-Key: k-1"])
+    first = await rig.backend(1)
     assert b"k-1" in first.received
     first.transport.write(BUSY)
-    assert b"k-1" not in (await house.backend(2)).received
+    assert b"k-1" not in (await rig.backend(2)).received
 
 
 @pytest_twisted.ensureDeferred
-async def test_several_keys_are_used_in_turn_and_a_refused_one_rests(open_house):
+async def test_several_keys_are_used_in_turn_and_a_refused_one_rests(open_rig):
     keyed = (
         '[[backends]]\nname = "b"\ntype = "openai"\nurl = "http://127.0.0.1:PORT"\n'
         'api_keys = ["key-number-1", "key-number-2"]\nheaders = { x-extra = "more" }\n'
         '[[models]]\nalias = "m"\ntargets = [{ backend = "b" }]\n'
     )
-    house = await open_house(config=keyed)
-    await house.post(PATHS["openai"], ask("m"))
-    first = await house.backend(1)
+    rig = await open_rig(config=keyed)
+    await rig.post(PATHS["openai"], ask("m"))
+    first = await rig.backend(1)
     assert b"key-number-1" in first.received
     assert b"x-extra: more" in bytes(first.received).lower()
     first.transport.write(unary(b'{"error":{"message":"no"}}', b"401 No", b"connection: close\r\n"))
-    second = await house.backend(2)
+    second = await rig.backend(2)
     assert b"key-number-2" in second.received
     second.transport.write(unary(O_WHOLE, extra=b"connection: close\r\n"))
-    await house.ended()
-    await house.post(PATHS["openai"], ask("m"))
-    assert b"key-number-2" in (await house.backend(3)).received
+    await rig.ended()
+    await rig.post(PATHS["openai"], ask("m"))
+    assert b"key-number-2" in (await rig.backend(3)).received
 
 
 O_WHOLE = (
@@ -187,7 +187,7 @@ O_WHOLE = (
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_dead_backend_is_found_out_and_comes_back(open_house):
+async def test_a_dead_backend_is_found_out_and_comes_back(open_rig):
     """Three practice backends; one dies under calls and returns: no client sees an error."""
     backends = [PracticeBackend(reactor) for _ in range(3)]
     for backend in backends:
@@ -198,15 +198,15 @@ async def test_a_dead_backend_is_found_out_and_comes_back(open_house):
         text += f'[[backends]]\nname = "{name}"\ntype = "openai"\nurl = "{backend.url}"\n'
     targets = ", ".join(f'{{ backend = "{name}", model = "echo" }}' for name in names)
     text += f'[[models]]\nalias = "m"\nstrategy = "weighted"\ntargets = [{targets}]\n'
-    house = await open_house(config=text)
+    rig = await open_rig(config=text)
     port = backends[0]._listening.getHost().port
 
     async def calls(count):
-        before = len(house.records)
+        before = len(rig.records)
         for _ in range(count):
-            client = await house.post(PATHS["openai"], ask("m"))
+            client = await rig.post(PATHS["openai"], ask("m"))
             await client.has(b'"finish_reason":"stop"')
-        return (await house.ended(before + count))[before:]
+        return (await rig.ended(before + count))[before:]
 
     try:
         await calls(10)
@@ -228,17 +228,17 @@ async def test_a_dead_backend_is_found_out_and_comes_back(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_call_that_failed_everywhere_says_where_and_why(open_house):
-    house = await open_house(config=BACKENDS + PAIR)
-    client = await house.post(PATHS["openai"], ask("pair"))
+async def test_a_call_that_failed_everywhere_says_where_and_why(open_rig):
+    rig = await open_rig(config=BACKENDS + PAIR)
+    client = await rig.post(PATHS["openai"], ask("pair"))
     for number in (1, 2):
-        backend = await house.backend(number)
+        backend = await rig.backend(number)
         backend.transport.write(BUSY)
     await client.has(b"}")
     assert "x-lmbroker-backend: second" in client.head
     assert "x-lmbroker-model: two" in client.head
     assert "x-lmbroker-attempts: 2" in client.head
-    [record] = await house.ended()
+    [record] = await rig.ended()
     tried = access_fields(record)["tried"]
     assert [(each["backend"], each["model"], each["code"]) for each in tried] == [
         ("first", "one", "overloaded"),
@@ -246,4 +246,4 @@ async def test_a_call_that_failed_everywhere_says_where_and_why(open_house):
     ]
     assert all(each["ms"] >= 0 and each["status"] == 503 for each in tried)
     labels = {"backend": "first", "reason": "overloaded"}
-    assert house.registry.get_sample_value("lmbroker_failovers_total", labels) == 1
+    assert rig.registry.get_sample_value("lmbroker_failovers_total", labels) == 1

@@ -21,7 +21,7 @@ from chaos import (
     told,
     until,
 )
-from house import PATHS, ask, unary
+from rig import PATHS, ask, unary
 from twisted.internet import reactor
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.ssl import AcceptableCiphers, TLSVersion
@@ -35,7 +35,7 @@ from lmbroker.workflows import model_list
 
 BOTH_ENDS = pytest.mark.parametrize(("dialect", "alias"), ENDS)
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -71,7 +71,7 @@ def secure_config(ca):
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("fault", ["unknown authority", "wrong name", "expired", "weak", "no TLS"])
-async def test_no_secure_connection(open_house, authority, ca, dialect, alias, fault):
+async def test_no_secure_connection(open_rig, authority, ca, dialect, alias, fault):
     options = {
         "unknown authority": Authority().server(),
         "wrong name": authority.server("elsewhere.example"),
@@ -80,84 +80,82 @@ async def test_no_secure_connection(open_house, authority, ca, dialect, alias, f
         "no TLS": None,
     }[fault]
     listen = secured(options) if options is not None else None
-    house = await open_house(config=secure_config(ca), listen=listen)
-    client = await house.post(PATHS[dialect], ask(alias))
+    rig = await open_rig(config=secure_config(ca), listen=listen)
+    client = await rig.post(PATHS[dialect], ask(alias))
     if fault == "no TLS":
-        await until(lambda: house.backends_seen and house.backends_seen[0].received)
-        house.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
+        rig.backends_seen[0].transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await answered(client)
     assert told(client, dialect)[0] == 502
-    await the_call_is_over(house, outcome="backend_error", code="tls")
-    [backend] = house.backends_seen
+    await the_call_is_over(rig, outcome="backend_error", code="tls")
+    [backend] = rig.backends_seen
     await cut(backend)
     assert b"POST" not in backend.received
 
 
 @pytest_twisted.ensureDeferred
 async def test_why_there_is_no_secure_connection_is_logged(
-    open_house, authority, ca, nothing_fails_unheard, messages
+    open_rig, authority, ca, nothing_fails_unheard, messages
 ):
-    house = await open_house(
+    rig = await open_rig(
         config=secure_config(ca), listen=secured(authority.server("elsewhere.example"))
     )
-    client = await house.post(PATHS["openai"], ask("o"))
+    client = await rig.post(PATHS["openai"], ask("o"))
     await answered(client)
     [told_why] = [message for message in messages if "secure connection" in message]
     assert "localhost" in told_why and "elsewhere.example" not in client.body.decode()
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_asked_besides_calls_tells_the_reason_once(
-    open_house, authority, ca, messages
-):
-    house = await open_house(
+async def test_what_is_asked_besides_calls_tells_the_reason_once(open_rig, authority, ca, messages):
+    rig = await open_rig(
         config=secure_config(ca), listen=secured(authority.server("elsewhere.example"))
     )
-    target = house.broker.config.alias("o").targets[0]
+    target = rig.broker.config.alias("o").targets[0]
     for _ in range(3):
         with pytest.raises(Unreachable):
-            await house._backends.get(target.backend, model_list.request("openai"), target.timeouts)
+            await rig._backends.get(target.backend, model_list.request("openai"), target.timeouts)
     assert sum("secure connection" in message for message in messages) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_tls_backend_is_served_and_its_connection_used_again(open_house, authority, ca):
-    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
-    await the_next_call_is_served(house, "openai", "o")
-    [backend] = house.backends_seen
-    await the_next_call_is_served(house, "anthropic", "o", on=backend, stream=True)
+async def test_a_tls_backend_is_served_and_its_connection_used_again(open_rig, authority, ca):
+    rig = await open_rig(config=secure_config(ca), listen=secured(authority.server()))
+    await the_next_call_is_served(rig, "openai", "o")
+    [backend] = rig.backends_seen
+    await the_next_call_is_served(rig, "anthropic", "o", on=backend, stream=True)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
     "suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"]
 )
-async def test_a_backend_of_tls_1_2_is_served(open_house, authority, ca, suite):
-    house = await open_house(config=secure_config(ca), listen=secured(only(authority, suite)))
-    await the_next_call_is_served(house, "openai", "o")
+async def test_a_backend_of_tls_1_2_is_served(open_rig, authority, ca, suite):
+    rig = await open_rig(config=secure_config(ca), listen=secured(only(authority, suite)))
+    await the_next_call_is_served(rig, "openai", "o")
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("end", [fin, rst])
-async def test_a_reused_tls_connection_that_dies_is_replaced(open_house, authority, ca, end):
-    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
-    await the_next_call_is_served(house, "openai", "o")
-    client = await house.post(PATHS["openai"], ask("o"))
-    end(await next_request(house))
-    (await house.backend(2)).transport.write(unary(WHOLE["o"]))
+async def test_a_reused_tls_connection_that_dies_is_replaced(open_rig, authority, ca, end):
+    rig = await open_rig(config=secure_config(ca), listen=secured(authority.server()))
+    await the_next_call_is_served(rig, "openai", "o")
+    client = await rig.post(PATHS["openai"], ask("o"))
+    end(await next_request(rig))
+    (await rig.backend(2)).transport.write(unary(WHOLE["o"]))
     await client.has("hé".encode())
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("secure", [False, True])
-async def test_the_kernel_watches_the_backend(open_house, authority, ca, secure):
+async def test_the_kernel_watches_the_backend(open_rig, authority, ca, secure):
     """One that vanishes without a word is noticed."""
     if secure:
-        house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
+        rig = await open_rig(config=secure_config(ca), listen=secured(authority.server()))
     else:
-        house = await open_house()
-    await house.post(PATHS["openai"], ask("o"))
-    backend = await house.backend()
+        rig = await open_rig()
+    await rig.post(PATHS["openai"], ask("o"))
+    backend = await rig.backend()
     port = backend.transport.getPeer().port
     [handle] = [
         each.socket
@@ -174,13 +172,13 @@ async def test_the_kernel_watches_the_backend(open_house, authority, ca, secure)
 
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
-async def test_a_handshake_that_hangs(open_house, ca, dialect, alias):
-    house = await open_house(config=secure_config(ca))
-    client = await house.post(PATHS[dialect], ask(alias))
+async def test_a_handshake_that_hangs(open_rig, ca, dialect, alias):
+    rig = await open_rig(config=secure_config(ca))
+    client = await rig.post(PATHS[dialect], ask(alias))
     await answered(client)
     assert told(client, dialect)[:2] == (504, error_type(dialect, 504))
-    await the_call_is_over(house, outcome="backend_error", code="timeout_headers")
-    await cut(house.backends_seen[0])
+    await the_call_is_over(rig, outcome="backend_error", code="timeout_headers")
+    await cut(rig.backends_seen[0])
 
 
 WHOLE_AND_CLOSED = unary(WHOLE["o"], extra=b"connection: close\r\n")
@@ -196,14 +194,14 @@ TLS_ENDS = {
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("answer", TLS_ENDS)
 async def test_a_tls_backend_that_does_not_close_its_side_is_not_waited_for(
-    open_house, authority, ca, monkeypatch, answer
+    open_rig, authority, ca, monkeypatch, answer
 ):
     """An orderly end of TLS takes two."""
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
-    house = await open_house(config=secure_config(ca), listen=secured(authority.server()))
-    client = await house.post(PATHS["openai"], ask("o"))
-    backend = await house.backend()
+    rig = await open_rig(config=secure_config(ca), listen=secured(authority.server()))
+    client = await rig.post(PATHS["openai"], ask("o"))
+    backend = await rig.backend()
     backend.transport.write(TLS_ENDS[answer])
     await deferLater(reactor, 0)
     backend.transport.transport.pauseProducing()

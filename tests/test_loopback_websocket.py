@@ -5,7 +5,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import ask
+from rig import ask
 from twisted.internet import reactor
 
 from lmbroker.server.http import Site
@@ -23,9 +23,9 @@ PATHS = ["/v1/chat/completions", "/v1/messages", "/chat/completions"]
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("engine", ["lean", "stock"])
 @pytest_twisted.ensureDeferred
-async def test_a_websocket_is_refused_and_the_connection_serves_on(open_house, engine, path):
-    house = await open_house(site=lambda resource: Site(resource, reactor, engine=engine))
-    client = await house.get(path, UPGRADE)
+async def test_a_websocket_is_refused_and_the_connection_serves_on(open_rig, engine, path):
+    rig = await open_rig(site=lambda resource: Site(resource, reactor, engine=engine))
+    client = await rig.get(path, UPGRADE)
     await client.has(b"WebSockets")
     assert client.head.startswith("http/1.1 426 ")
     assert json.loads(client.body)["error"]["message"].startswith("this broker has no WebSockets")
@@ -41,16 +41,16 @@ async def test_a_websocket_is_refused_and_the_connection_serves_on(open_house, e
     "upgrade", [[], ["Connection: Upgrade", "Upgrade: h2c"], ["Upgrade: websockets"]]
 )
 @pytest_twisted.ensureDeferred
-async def test_whatever_else_comes_with_another_method_is_told_the_method(open_house, upgrade):
-    house = await open_house()
-    client = await house.get("/v1/messages", upgrade)
+async def test_whatever_else_comes_with_another_method_is_told_the_method(open_rig, upgrade):
+    rig = await open_rig()
+    client = await rig.get("/v1/messages", upgrade)
     await client.has(b"this path takes POST only")
     assert client.head.startswith("http/1.1 405 ")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_post_that_asks_for_a_websocket_is_a_call(open_house):
-    house = await open_house()
-    await house.post("/v1/chat/completions", ask("o"), UPGRADE)
-    backend = await house.backend()
+async def test_a_post_that_asks_for_a_websocket_is_a_call(open_rig):
+    rig = await open_rig()
+    await rig.post("/v1/chat/completions", ask("o"), UPGRADE)
+    backend = await rig.backend()
     assert "upgrade" not in backend.head

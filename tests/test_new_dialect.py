@@ -4,8 +4,8 @@ import json
 
 import pytest
 import pytest_twisted
-from house import A_END, A_EVENT, O_EVENT, chunk, sse_head, unary
 from made_up_dialect import NAME, MadeUp, data
+from rig import A_END, A_EVENT, O_EVENT, chunk, sse_head, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -60,11 +60,11 @@ def registered(monkeypatch):
 
 
 @pytest.fixture
-def broker(open_house):
+def broker(open_rig):
     """The broker, its backend and its clients, with ``CONFIG``."""
 
     async def opened(config=CONFIG):
-        return await open_house(config=config)
+        return await open_rig(config=config)
 
     return opened
 
@@ -77,12 +77,12 @@ def sent(line):
     return json.loads(line.body)
 
 
-async def listed(house, number):
+async def listed(rig, number):
     """The ``number``-th connection that reached the backend, with a request for its models on
     it."""
-    while len(house.backends_seen) < number:
+    while len(rig.backends_seen) < number:
         await deferLater(reactor, 0.01)
-    line = house.backends_seen[number - 1]
+    line = rig.backends_seen[number - 1]
     await line.has(b"\r\n\r\n")
     return line
 
@@ -95,9 +95,9 @@ def events(body):
 
 @pytest_twisted.ensureDeferred
 async def test_its_clients_call_a_backend_of_another_dialect(broker):
-    house = await broker()
-    client = await house.post("/made-up/ask", text(ASKED))
-    backend = await house.backend()
+    rig = await broker()
+    client = await rig.post("/made-up/ask", text(ASKED))
+    backend = await rig.backend()
     assert backend.received.startswith(b"POST /v1/chat/completions ")
     assert "authorization: bearer backend-key" in backend.head
     assert sent(backend)["messages"] == [{"role": "user", "content": "hi"}]
@@ -107,56 +107,56 @@ async def test_its_clients_call_a_backend_of_another_dialect(broker):
     assert json.loads(client.body) == ANSWER
     assert "made-up-id: theirs" in client.head
     assert "made-up-left: 8" in client.head
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.dialect, record.outcome, record.usage.output) == (NAME, "complete", 2)
 
 
 @pytest_twisted.ensureDeferred
 async def test_its_clients_get_a_stream_of_a_backend_of_another_dialect(broker):
-    house = await broker()
-    client = await house.post("/made-up/ask", text({**ASKED, "stream": True, "model": "a"}))
-    backend = await house.backend()
+    rig = await broker()
+    client = await rig.post("/made-up/ask", text({**ASKED, "stream": True, "model": "a"}))
+    backend = await rig.backend()
     assert backend.received.startswith(b"POST /v1/messages ")
     assert sent(backend)["stream"] is True and sent(backend)["max_tokens"] == 5
     backend.transport.write(sse_head() + chunk(A_EVENT) + chunk(A_END) + chunk(b""))
-    await house.ended()
+    await rig.ended()
     await client.has(b'"why"')
     assert events(client.body) == [{"words": "hé"}, {"why": "done", "spent": [3, 5]}]
 
 
 @pytest_twisted.ensureDeferred
 async def test_its_clients_get_errors_in_their_own_form(broker):
-    house = await broker()
+    rig = await broker()
     for path, body, status in (
         ("/made-up/ask", b"{}", "460"),
         ("/made-up/ask", text({**ASKED, "say": 1}), "460"),
         ("/made-up/ask", text({**ASKED, "model": "unknown"}), "460"),
         ("/made-up/nothing", b"{}", "404"),
     ):
-        client = await house.post(path, body)
+        client = await rig.post(path, body)
         await client.has(b"}}")
         assert client.head.startswith(f"http/1.1 {status} ")
         assert set(json.loads(client.body)) == {"oops"}
-    client = await house.get("/nothing", ["Made-Up-Version: 7"])
+    client = await rig.get("/nothing", ["Made-Up-Version: 7"])
     await client.has(b'"oops"')
-    client = await house.get("/made-up/ask")
+    client = await rig.get("/made-up/ask")
     await client.has(b'"oops"')
     assert client.head.startswith("http/1.1 405 ") and "allow: post" in client.head
 
 
 @pytest_twisted.ensureDeferred
 async def test_its_clients_get_the_errors_of_backends_in_their_own_form(broker):
-    house = await broker()
-    client = await house.post("/made-up/ask", text(ASKED))
-    backend = await house.backend()
+    rig = await broker()
+    client = await rig.post("/made-up/ask", text(ASKED))
+    backend = await rig.backend()
     refusal = {"error": {"message": "no such thing", "type": "invalid_request_error"}}
     backend.transport.write(unary(text(refusal), b"400 Bad Request", CLOSE))
     await client.has(b"}}")
     assert json.loads(client.body) == {
         "oops": {"what": "invalid_request", "words": "no such thing"}
     }
-    client = await house.post("/made-up/ask", text({**ASKED, "stream": True}))
-    backend = await house.backend(2)
+    client = await rig.post("/made-up/ask", text({**ASKED, "stream": True}))
+    backend = await rig.backend(2)
     backend.transport.write(sse_head() + chunk(O_EVENT))
     await client.has(b'"words"')
     backend.transport.loseConnection()
@@ -166,10 +166,10 @@ async def test_its_clients_get_the_errors_of_backends_in_their_own_form(broker):
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_of_another_dialect_calls_its_backend(broker):
-    house = await broker()
+    rig = await broker()
     tools = [{"type": "function", "function": {"name": "f"}}]
-    client = await house.post("/v1/chat/completions", text({**O_ASKED, "tools": tools}))
-    backend = await house.backend()
+    client = await rig.post("/v1/chat/completions", text({**O_ASKED, "tools": tools}))
+    backend = await rig.backend()
     assert backend.received.startswith(b"POST /v1/ask ")
     assert "made-up-version: 7" in backend.head and "made-up-key: backend-key" in backend.head
     assert sent(backend) == {"model": "tiny-m", "say": ASKED["say"], "most": 5}
@@ -185,9 +185,9 @@ async def test_a_client_of_another_dialect_calls_its_backend(broker):
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_of_another_dialect_gets_a_stream_of_its_backend(broker):
-    house = await broker()
-    client = await house.post("/v1/chat/completions", text({**O_ASKED, "stream": True}))
-    backend = await house.backend()
+    rig = await broker()
+    client = await rig.post("/v1/chat/completions", text({**O_ASKED, "stream": True}))
+    backend = await rig.backend()
     pieces = data({"words": "y"}), data({"words": "o"}), data({"why": "cut", "spent": [3, 2]})
     backend.transport.write(sse_head() + b"".join(map(chunk, pieces)) + chunk(b""))
     await client.has(b"[DONE]")
@@ -198,15 +198,15 @@ async def test_a_client_of_another_dialect_gets_a_stream_of_its_backend(broker):
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_of_another_dialect_gets_the_errors_of_its_backend(broker):
-    house = await broker()
-    client = await house.post("/v1/messages", text(O_ASKED))
-    backend = await house.backend()
+    rig = await broker()
+    client = await rig.post("/v1/messages", text(O_ASKED))
+    backend = await rig.backend()
     refusal = {"oops": {"what": "invalid_request", "words": "not in this mood"}}
     backend.transport.write(unary(text(refusal), b"460 Oops", CLOSE))
     await client.has(b"not in this mood")
     assert json.loads(client.body)["error"]["type"] == "invalid_request_error"
-    client = await house.post("/v1/chat/completions", text({**O_ASKED, "stream": True}))
-    backend = await house.backend(2)
+    client = await rig.post("/v1/chat/completions", text({**O_ASKED, "stream": True}))
+    backend = await rig.backend(2)
     pieces = data({"words": "y"}), data({"oops": {"what": "overloaded", "words": "too much"}})
     backend.transport.write(sse_head() + b"".join(map(chunk, pieces)) + chunk(b""))
     await client.has(b"too much")
@@ -215,48 +215,48 @@ async def test_a_client_of_another_dialect_gets_the_errors_of_its_backend(broker
 
 @pytest_twisted.ensureDeferred
 async def test_its_own_calls_are_passed_through(broker):
-    house = await broker()
+    rig = await broker()
     body = b'{ "say": [],  "model" : "m", "mood": 1.50 }'
-    client = await house.post("/made-up/ask", body, ["Made-Up-Mood: fine", "Made-Up-Other: x"])
-    backend = await house.backend()
+    client = await rig.post("/made-up/ask", body, ["Made-Up-Mood: fine", "Made-Up-Other: x"])
+    backend = await rig.backend()
     assert backend.body == body.replace(b'"m"', b'"tiny-m"')
     assert "made-up-mood: fine" in backend.head and "made-up-other" not in backend.head
     answer = b'{ "words" : "yo", "why":"done" ,"spent":[3,2]}'
     backend.transport.write(unary(answer, extra=CLOSE))
     await client.has(answer)
     stream = text({**ASKED, "model": "m", "stream": True})
-    client = await house.post("/made-up/ask", stream)
-    backend = await house.backend(2)
+    client = await rig.post("/made-up/ask", stream)
+    backend = await rig.backend(2)
     pieces = data({"words": "yo"}) + data({"why": "done", "spent": [3, 2]})
     backend.transport.write(sse_head() + chunk(pieces) + chunk(b""))
     await client.has(b'"spent"')
-    first, second = await house.ended(2)
+    first, second = await rig.ended(2)
     assert [record.usage.output for record in (first, second)] == [2, 2]
     assert client.body == pieces
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_list_of_models_has_its_fields_too(broker):
-    house = await broker()
-    client = await house.get("/v1/models")
+    rig = await broker()
+    client = await rig.get("/v1/models")
     await client.has(b'"catalogue"')
     listed = json.loads(client.body)
     assert (listed["object"], listed["has_more"], listed["how_many"]) == ("list", False, 3)
     assert listed["catalogue"] == listed["data"]
     assert [entry["called"] for entry in listed["data"]] == ["o", "a", "m"]
     assert listed["data"][2]["max_tokens"] == 7
-    client = await house.get("/v1/models/m")
+    client = await rig.get("/v1/models/m")
     await client.has(b'"called"')
     assert json.loads(client.body)["object"] == "model"
 
 
 @pytest_twisted.ensureDeferred
 async def test_its_backends_are_asked_for_their_models_in_their_own_way(broker):
-    house = await broker(ANYTHING)
-    client = await house.get("/v1/models")
+    rig = await broker(ANYTHING)
+    client = await rig.get("/v1/models")
     asked = []
     for number, names in enumerate((["x", "y"], ["z"]), 1):
-        backend = await listed(house, number)
+        backend = await listed(rig, number)
         asked.append(bytes(backend.received).split(b" ")[1])
         assert "made-up-version: 7" in backend.head
         backend.transport.write(unary(text({"names": names}), extra=CLOSE))
@@ -281,15 +281,15 @@ def test_the_commands_know_it(tmp_path, monkeypatch, capsys):
 async def test_its_clients_count_tokens_at_backends_of_their_dialect_and_get_estimates_elsewhere(
     broker,
 ):
-    house = await broker()
+    rig = await broker()
     for asked in ("o", "a"):
-        client = await house.post("/made-up/count", text({**ASKED, "model": asked}))
+        client = await rig.post("/made-up/count", text({**ASKED, "model": asked}))
         await client.has(b"how_long")
         assert json.loads(client.body)["how_long"] > 0
         assert "x-lmbroker-estimated: true" in client.head
-    assert not house.backends_seen
-    client = await house.post("/made-up/count", text({**ASKED, "model": "m"}))
-    backend = await house.backend()
+    assert not rig.backends_seen
+    client = await rig.post("/made-up/count", text({**ASKED, "model": "m"}))
+    backend = await rig.backend()
     assert backend.received.startswith(b"POST /v1/count ")
     backend.transport.write(unary(b'{"how_long": 4711 }'))
     await client.has(b"4711 }")
@@ -298,12 +298,12 @@ async def test_its_clients_count_tokens_at_backends_of_their_dialect_and_get_est
 
 @pytest_twisted.ensureDeferred
 async def test_an_operation_that_only_its_backends_have_is_refused_elsewhere(broker):
-    house = await broker()
-    client = await house.post("/made-up/compact", text({**ASKED, "model": "o"}))
+    rig = await broker()
+    client = await rig.post("/made-up/compact", text({**ASKED, "model": "o"}))
     await client.has(b"compact")
-    assert client.head.startswith("http/1.1 560 ") and not house.backends_seen
-    client = await house.post("/made-up/compact", text({**ASKED, "model": "m"}))
-    backend = await house.backend()
+    assert client.head.startswith("http/1.1 560 ") and not rig.backends_seen
+    client = await rig.post("/made-up/compact", text({**ASKED, "model": "m"}))
+    backend = await rig.backend()
     assert backend.received.startswith(b"POST /v1/compact ")
     assert backend.body == text({**ASKED, "model": "tiny-m"})
     backend.transport.write(unary(b'{"short":  true}'))
@@ -312,10 +312,10 @@ async def test_an_operation_that_only_its_backends_have_is_refused_elsewhere(bro
 
 @pytest_twisted.ensureDeferred
 async def test_a_path_that_is_not_served_on_purpose_says_what_to_do(broker):
-    house = await broker()
+    rig = await broker()
     for request in (
-        await house.get("/made-up/kept/1"),
-        await house.post("/made-up/kept/1/again", b"{}"),
+        await rig.get("/made-up/kept/1"),
+        await rig.post("/made-up/kept/1/again", b"{}"),
     ):
         await request.has(b"nothing is kept here")
         assert request.head.startswith("http/1.1 460 ")

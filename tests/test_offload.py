@@ -7,7 +7,7 @@ import signal
 import msgspec
 import pytest
 import pytest_twisted
-from house import PATHS, ask, unary
+from rig import PATHS, ask, unary
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
@@ -41,7 +41,7 @@ def pids(offload):
 
 
 @pytest.fixture
-def house_of_helpers():
+def new_offload():
     """Makes an Offload with these limits; all of them are closed at the end."""
     made = []
 
@@ -129,8 +129,8 @@ REQUESTS = {
 
 @pytest.mark.parametrize("terms", REQUESTS.values(), ids=REQUESTS)
 @pytest_twisted.ensureDeferred
-async def test_a_request_becomes_what_it_becomes_here(house_of_helpers, terms):
-    offload = house_of_helpers()
+async def test_a_request_becomes_what_it_becomes_here(new_offload, terms):
+    offload = new_offload()
     here, there = met(terms), met(terms)
     expected = here.outbound()
     outbound = await offload.outbound(terms, there)
@@ -163,17 +163,17 @@ def answer(dialect, **more):
 @pytest.mark.parametrize("step", ["unary", "unfold"])
 @pytest.mark.parametrize("name", ["translated", "other way", "streamed"])
 @pytest_twisted.ensureDeferred
-async def test_an_answer_becomes_what_it_becomes_here(house_of_helpers, name, step):
+async def test_an_answer_becomes_what_it_becomes_here(new_offload, name, step):
     terms = REQUESTS[name]
     here, there = met(terms), met(terms)
     here.outbound(), there.outbound()
     body = answer(terms.target.backend.dialect)
     expected = getattr(here, step)(body, now=7)
-    assert await house_of_helpers().answer(step, terms, there, body, 7) == expected
+    assert await new_offload().answer(step, terms, there, body, 7) == expected
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_event_stream_is_folded_as_here(house_of_helpers):
+async def test_an_event_stream_is_folded_as_here(new_offload):
     terms = REQUESTS["translated"]
     workflow = met(terms)
     workflow.outbound()
@@ -182,13 +182,13 @@ async def test_an_event_stream_is_folded_as_here(house_of_helpers):
     workflow = met(other)
     workflow.outbound()
     expected = workflow.fold(whole, now=7)
-    assert await house_of_helpers().answer("fold", other, workflow, whole, 7) == expected
+    assert await new_offload().answer("fold", other, workflow, whole, 7) == expected
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_envelope_is_read_as_here_with_its_short_fields(house_of_helpers):
+async def test_an_envelope_is_read_as_here_with_its_short_fields(new_offload):
     body = ask("m", stream=True, n=2, messages=[{"role": "user", "content": "a" * LARGE_ENVELOPE}])
-    offload = house_of_helpers()
+    offload = new_offload()
     there, here = await offload.envelope(body), envelope.read(body)
     assert (there.model, there.stream, there.value("n")) == (here.model, True, 2)
     assert "messages" not in there.fields
@@ -199,10 +199,10 @@ async def test_an_envelope_is_read_as_here_with_its_short_fields(house_of_helper
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_keys_are_work_although_they_are_passed(house_of_helpers):
+async def test_many_keys_are_work_although_they_are_passed(new_offload):
     many = {f"k{number}": 1 for number in range(30_000)}
     asked = terms(ask("m", **many), backend="openai")
-    pool = house_of_helpers()
+    pool = new_offload()
     assert (await pool.outbound(asked, met(asked))) == met(asked).outbound()
     assert pool.results == ["ok"]
 
@@ -217,20 +217,20 @@ def test_a_top_level_that_takes_long_is_for_a_helper_although_it_is_shorter():
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_helper_has_read_is_passed_as_here(house):
+async def test_what_a_helper_has_read_is_passed_as_here(rig):
     """With many keys, of which the short fields of the envelope hold the first few."""
     more = {f"k{number}": [number, 0] for number in range(900)} | {"x": LONG, "y": "\ud83d"}
     body = ask("o", **more)
-    await house.post(PATHS["openai"], body)
-    line = await house.backend()
+    await rig.post(PATHS["openai"], body)
+    line = await rig.backend()
     assert line.body == body.replace(b'"model": "o"', b'"model": "real-o"')
-    assert house.broker.offload._helpers
-    house.broker.offload.close()
+    assert rig.broker.offload._helpers
+    rig.broker.offload.close()
 
 
 @pytest_twisted.ensureDeferred
-async def test_caps_and_estimates_are_as_here(house_of_helpers):
-    offload, call = house_of_helpers(), REQUESTS["translated"].call
+async def test_caps_and_estimates_are_as_here(new_offload):
+    offload, call = new_offload(), REQUESTS["translated"].call
     assert await offload.estimate(call) == estimate(call)
     await offload.check(RequestLimits(max_tokens=9), call)
     with pytest.raises(Refused) as refused:
@@ -239,12 +239,12 @@ async def test_caps_and_estimates_are_as_here(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_repair_is_found_as_here(house_of_helpers):
+async def test_a_repair_is_found_as_here(new_offload):
     terms = REQUESTS["translated"]
     error = ErrorInfo(
         kind="invalid_request", status=400, message="max_tokens: Extra inputs are not permitted"
     )
-    offload, here, there = house_of_helpers(), met(terms), met(terms)
+    offload, here, there = new_offload(), met(terms), met(terms)
     here.outbound()
     await offload.outbound(terms, there)
     expected = here.repair(error)
@@ -255,14 +255,14 @@ async def test_a_repair_is_found_as_here(house_of_helpers):
 @pytest.mark.parametrize("way", ["passed", "translated", "other way"])
 @pytest.mark.parametrize("as_is", ["known-words", "as-is"])
 @pytest_twisted.ensureDeferred
-async def test_a_failure_is_told_as_here(house_of_helpers, way, as_is):
+async def test_a_failure_is_told_as_here(new_offload, way, as_is):
     asked = REQUESTS[way]
     place = msgspec.structs.replace(asked.target.backend, passthrough_errors=as_is)
     msgspec.structs.force_setattr(place, "secrets", asked.target.backend.secrets)
     asked = msgspec.structs.replace(
         asked, target=msgspec.structs.replace(asked.target, backend=place)
     )
-    pool, head = house_of_helpers(), {"retry-after": "7"}
+    pool, head = new_offload(), {"retry-after": "7"}
     for words in ("no sk-hidden-1", "maximum context length is 8 tokens, you requested 9 tokens"):
         for body in (
             json.dumps({"error": {"message": words}, "x": "a" * offload.LARGE_ERROR}).encode(),
@@ -281,8 +281,8 @@ async def test_a_failure_is_told_as_here(house_of_helpers, way, as_is):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_refused_or_broken_is_so_in_the_same_words(house_of_helpers):
-    offload = house_of_helpers()
+async def test_what_is_refused_or_broken_is_so_in_the_same_words(new_offload):
+    offload = new_offload()
     bad = terms(ask("m", messages=[{"role": "user", "content": LONG}, {"role": 7}]))
     with pytest.raises(Refused) as here:
         met(bad).outbound()
@@ -302,8 +302,8 @@ async def test_what_is_refused_or_broken_is_so_in_the_same_words(house_of_helper
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_helper_that_dies_is_followed_by_another(house_of_helpers):
-    offload, terms = house_of_helpers(), REQUESTS["translated"]
+async def test_a_helper_that_dies_is_followed_by_another(new_offload):
+    offload, terms = new_offload(), REQUESTS["translated"]
     await offload.outbound(terms, met(terms))
     (first,) = pids(offload)
     os.kill(first, signal.SIGSTOP)
@@ -314,8 +314,8 @@ async def test_a_helper_that_dies_is_followed_by_another(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_helper_that_dies_before_it_is_ready_is_followed_by_another(house_of_helpers):
-    pool, terms = house_of_helpers(), REQUESTS["translated"]
+async def test_a_helper_that_dies_before_it_is_ready_is_followed_by_another(new_offload):
+    pool, terms = new_offload(), REQUESTS["translated"]
     asked = Deferred.fromCoroutine(pool.outbound(terms, met(terms)))
     os.kill(pids(pool)[0], signal.SIGKILL)
     assert (await asked) == met(terms).outbound()
@@ -323,8 +323,8 @@ async def test_a_helper_that_dies_before_it_is_ready_is_followed_by_another(hous
 
 
 @pytest_twisted.ensureDeferred
-async def test_that_no_helper_was_to_be_had_is_not_for_ever(house_of_helpers, monkeypatch):
-    pool, terms = house_of_helpers(), REQUESTS["translated"]
+async def test_that_no_helper_was_to_be_had_is_not_for_ever(new_offload, monkeypatch):
+    pool, terms = new_offload(), REQUESTS["translated"]
     with monkeypatch.context() as patched:
         patched.setattr("sys.executable", "/bin/true")
         await pool.outbound(terms, met(terms))
@@ -337,8 +337,8 @@ async def test_that_no_helper_was_to_be_had_is_not_for_ever(house_of_helpers, mo
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_body_that_ends_its_helpers_is_refused(house_of_helpers):
-    offload, short = house_of_helpers(), REQUESTS["translated"]
+async def test_a_body_that_ends_its_helpers_is_refused(new_offload):
+    offload, short = new_offload(), REQUESTS["translated"]
     await offload.outbound(short, met(short))
     # Long enough for the helper to be at it when it is killed.
     long = terms(ask("m", messages=[{"role": "user", "content": "a"}] * 60_000))
@@ -357,8 +357,8 @@ async def test_a_body_that_ends_its_helpers_is_refused(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_job_that_takes_too_long_is_ended_and_refused(house_of_helpers):
-    offload, terms = house_of_helpers(), REQUESTS["translated"]
+async def test_a_job_that_takes_too_long_is_ended_and_refused(new_offload):
+    offload, terms = new_offload(), REQUESTS["translated"]
     await offload.outbound(terms, met(terms))
     os.kill(pids(offload)[0], signal.SIGSTOP)
     offload._helpers[0]._seconds = 0.05
@@ -378,8 +378,8 @@ async def test_a_job_that_takes_too_long_is_ended_and_refused(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_memory_is_bounded(house_of_helpers):
-    offload = house_of_helpers(Limits(helpers=1, helper_memory=400 << 20))
+async def test_memory_is_bounded(new_offload):
+    offload = new_offload(Limits(helpers=1, helper_memory=400 << 20))
     tiny = terms(
         ask("m", messages=[{"role": "user", "content": "a"}], metadata={"a": [[]] * 9_000_000})
     )
@@ -391,9 +391,9 @@ async def test_memory_is_bounded(house_of_helpers):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_leaves_ends_what_waits_and_long_work(house_of_helpers, monkeypatch):
+async def test_a_client_that_leaves_ends_what_waits_and_long_work(new_offload, monkeypatch):
     monkeypatch.setattr(helper, "LEFT_SECONDS", 0.05)
-    offload, terms = house_of_helpers(), REQUESTS["translated"]
+    offload, terms = new_offload(), REQUESTS["translated"]
     await offload.outbound(terms, met(terms))
     (first,) = pids(offload)
     os.kill(first, signal.SIGSTOP)
@@ -411,9 +411,9 @@ async def test_a_client_that_leaves_ends_what_waits_and_long_work(house_of_helpe
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_so_many_jobs_wait(house_of_helpers, monkeypatch):
+async def test_only_so_many_jobs_wait(new_offload, monkeypatch):
     monkeypatch.setattr(offload, "WAITING", 1)
-    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    pool, terms = new_offload(), REQUESTS["translated"]
     asked = [Deferred.fromCoroutine(pool.outbound(terms, met(terms))) for _ in range(2)]
     with pytest.raises(Refused) as refused:
         await pool.outbound(terms, met(terms))
@@ -424,9 +424,9 @@ async def test_only_so_many_jobs_wait(house_of_helpers, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_of_several_helpers_is_kept_free_of_long_work(house_of_helpers, monkeypatch):
+async def test_one_of_several_helpers_is_kept_free_of_long_work(new_offload, monkeypatch):
     monkeypatch.setattr(offload, "LONG_JOB", 2 * LARGE)
-    pool, terms = house_of_helpers(Limits(helpers=2)), REQUESTS["translated"]
+    pool, terms = new_offload(Limits(helpers=2)), REQUESTS["translated"]
     long = REQUESTS["passed"]
     asked = [Deferred.fromCoroutine(pool.outbound(each, met(each))) for each in (long, long, terms)]
     assert [helper.task.large for helper in pool._helpers] == [True, False]
@@ -435,9 +435,9 @@ async def test_one_of_several_helpers_is_kept_free_of_long_work(house_of_helpers
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_helper_without_work_is_ended(house_of_helpers, monkeypatch):
+async def test_a_helper_without_work_is_ended(new_offload, monkeypatch):
     monkeypatch.setattr(helper, "IDLE_SECONDS", 0.01)
-    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    pool, terms = new_offload(), REQUESTS["translated"]
     await pool.outbound(terms, met(terms))
     (pid,) = pids(pool)
     os.kill(pid, signal.SIGSTOP)
@@ -449,7 +449,7 @@ async def test_a_helper_without_work_is_ended(house_of_helpers, monkeypatch):
 
 @pytest.mark.parametrize("reason", ["clock", "none", "executable"])
 @pytest_twisted.ensureDeferred
-async def test_where_no_process_can_be_had_all_is_done_here(house_of_helpers, reason, monkeypatch):
+async def test_where_no_process_can_be_had_all_is_done_here(new_offload, reason, monkeypatch):
     clock, limits = reactor, LIMITS
     if reason == "clock":
         clock = Clock()
@@ -457,45 +457,43 @@ async def test_where_no_process_can_be_had_all_is_done_here(house_of_helpers, re
         limits = Limits(helpers=0)
     else:
         monkeypatch.setattr("sys.executable", "")
-    pool, terms = house_of_helpers(limits, clock), REQUESTS["translated"]
+    pool, terms = new_offload(limits, clock), REQUESTS["translated"]
     assert (await pool.outbound(terms, met(terms))) == met(terms).outbound()
     assert not pool._helpers
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_program_that_is_no_python_is_not_waited_for(house_of_helpers, monkeypatch):
+async def test_a_program_that_is_no_python_is_not_waited_for(new_offload, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/true")
-    pool, terms = house_of_helpers(), REQUESTS["translated"]
+    pool, terms = new_offload(), REQUESTS["translated"]
     assert (await pool.outbound(terms, met(terms))) == met(terms).outbound()
     assert not pool._helpers
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_call_goes_through_with_a_large_request_and_a_large_answer(house):
+async def test_a_call_goes_through_with_a_large_request_and_a_large_answer(rig):
     text = [{"role": "user", "content": LONG * 40}]
-    client = await house.post(PATHS["openai"], ask("a", messages=text))
-    line = await house.backend()
+    client = await rig.post(PATHS["openai"], ask("a", messages=text))
+    line = await rig.backend()
     sent = json.loads(line.body)
     assert sent["model"] == "real-a"
     assert sent["messages"][0]["content"] == [{"type": "text", "text": LONG * 40}]
     line.transport.write(unary(answer("anthropic", model="real-a")))
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.status, record.outcome) == (200, "complete")
     await client.until(lambda: len(client.received) > len(LONG))
     got = json.loads(client.body)
     assert got["choices"][0]["message"]["content"] == LONG
-    house.broker.offload.close()
+    rig.broker.offload.close()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_leaves_meanwhile_is_forgotten(house):
-    client = await house.post(
-        PATHS["openai"], ask("a", messages=[{"role": "user", "content": LONG}])
-    )
-    while not house.broker.offload._helpers:
+async def test_a_client_that_leaves_meanwhile_is_forgotten(rig):
+    client = await rig.post(PATHS["openai"], ask("a", messages=[{"role": "user", "content": LONG}]))
+    while not rig.broker.offload._helpers:
         await deferLater(reactor, 0.001)
     client.transport.abortConnection()
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert record.outcome == "client_left"
-    assert not house.backends_seen
-    house.broker.offload.close()
+    assert not rig.backends_seen
+    rig.broker.offload.close()

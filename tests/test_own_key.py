@@ -5,10 +5,10 @@ import json
 import msgspec
 import pytest
 import pytest_twisted
-from house import PATHS, House, ask, unary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from rig import PATHS, Rig, ask, unary
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
@@ -229,7 +229,7 @@ def test_no_other_backend_log_line_error_header_or_metric_ever_holds_it(
 # What it may not do says nothing to others.
 
 
-HOUSE = """
+RIG = """
 [[models]]
 alias = "own"
 type = "TYPE"
@@ -238,17 +238,17 @@ target = { url = "http://127.0.0.1:PORT", model = "real", api_key = "client" }
 
 
 @pytest.fixture
-def open_house():
+def open_rig():
     houses = []
 
     async def open_(dialect, keys=""):
-        house = await House().open(config=HOUSE.replace("TYPE", dialect) + keys)
-        houses.append(house)
-        return house
+        rig = await Rig().open(config=RIG.replace("TYPE", dialect) + keys)
+        houses.append(rig)
+        return rig
 
     yield open_
-    for house in houses:
-        pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+    for rig in houses:
+        pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
 
 
 @pytest_twisted.ensureDeferred
@@ -257,14 +257,12 @@ def open_house():
 @pytest.mark.parametrize(
     "status", [b"401 Unauthorized", b"403 Forbidden", b"429 Too Many Requests"]
 )
-async def test_a_bad_key_is_told_as_it_is_and_stops_nobody_else(
-    open_house, client, dialect, status
-):
-    house = await open_house(dialect)
+async def test_a_bad_key_is_told_as_it_is_and_stops_nobody_else(open_rig, client, dialect, status):
+    rig = await open_rig(dialect)
     backend = None
     for number in range(1, 8):
-        line = await house.post(PATHS[client], ask("own"), [f"x-api-key: {OWN}"])
-        backend = backend or await house.backend()
+        line = await rig.post(PATHS[client], ask("own"), [f"x-api-key: {OWN}"])
+        backend = backend or await rig.backend()
         await backend.has(b"POST ", times=number)
         await backend.has(OWN.encode(), times=number)
         told = {"type": "error", "error": {"type": "x", "message": f"bad key {OWN}"}}
@@ -272,18 +270,18 @@ async def test_a_bad_key_is_told_as_it_is_and_stops_nobody_else(
         await line.has(b"bad key ***")
         assert f" {status[:3].decode()} " in line.head.split("\r\n")[0]
         assert OWN not in line.received.decode()
-    health = house.broker._failovers.health
+    health = rig.broker._failovers.health
     assert {(each.state, each.reason) for each in health.snapshot(1e9)} == {("closed", "")}
-    target = house.broker.config.alias("own").targets[0]
-    assert health.target(target).free(["client"], house.broker.clock.seconds())
+    target = rig.broker.config.alias("own").targets[0]
+    assert health.target(target).free(["client"], rig.broker.clock.seconds())
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("client", ["openai", "anthropic"])
-async def test_without_a_key_the_client_is_told_so_in_its_format(open_house, client):
-    house = await open_house("openai")
-    line = await house.post(PATHS[client], ask("own"))
+async def test_without_a_key_the_client_is_told_so_in_its_format(open_rig, client):
+    rig = await open_rig("openai")
+    line = await rig.post(PATHS[client], ask("own"))
     await line.has(b"your own API key")
     assert " 401 " in line.head.split("\r\n")[0]
     assert "x-should-retry: false" in line.head.lower()
-    assert not house.backends_seen
+    assert not rig.backends_seen

@@ -4,14 +4,14 @@ import json
 
 import pytest
 import pytest_twisted
-from house import CONFIG, PATHS, ask, unary
+from rig import CONFIG, PATHS, ask, unary
 
 from lmbroker import envelope
 from lmbroker.call import Call
 from lmbroker.errors import Refused
 from lmbroker.routing.request_limits import RequestLimits
 
-HOUSE = {"config": "[limits]\nmax_tokens = 100\nn = 2\n" + CONFIG}
+RIG = {"config": "[limits]\nmax_tokens = 100\nn = 2\n" + CONFIG}
 OPENAI = (
     b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
     b'"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}'
@@ -95,9 +95,9 @@ def test_a_cap_that_is_not_set_looks_at_nothing():
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_over_the_cap_no_backend_is_asked(open_house, dialect, alias, stream):
-    house = await open_house()
-    client = await house.post(PATHS[dialect], ask(alias, max_tokens=101, stream=stream))
+async def test_over_the_cap_no_backend_is_asked(open_rig, dialect, alias, stream):
+    rig = await open_rig()
+    client = await rig.post(PATHS[dialect], ask(alias, max_tokens=101, stream=stream))
     await client.has(b"'max_tokens' may be at most 100")
     assert client.head.startswith("http/1.1 400")
     answer = json.loads(client.body)
@@ -109,17 +109,17 @@ async def test_over_the_cap_no_backend_is_asked(open_house, dialect, alias, stre
         )
     else:
         assert answer["type"] == "error"
-    [record] = await house.ended()
+    [record] = await rig.ended()
     assert (record.outcome, record.alias, record.attempts) == ("refused", alias, [])
-    assert house.backends_seen == []
+    assert rig.backends_seen == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_under_the_cap_every_byte_goes_on_as_it_was(open_house):
-    house = await open_house()
+async def test_under_the_cap_every_byte_goes_on_as_it_was(open_rig):
+    rig = await open_rig()
     body = b'{ "max_tokens" :  1e2,"n":2, "model":"o", "messages":[]}'
-    client = await house.post(PATHS["openai"], body)
-    backend = await house.backend()
+    client = await rig.post(PATHS["openai"], body)
+    backend = await rig.backend()
     sent = bytes(backend.received).partition(b"\r\n\r\n")[2]
     assert sent == body.replace(b'"o"', b'"real-o"')
     backend.transport.write(unary(OPENAI))
@@ -127,9 +127,9 @@ async def test_under_the_cap_every_byte_goes_on_as_it_was(open_house):
 
 
 @pytest_twisted.ensureDeferred
-async def test_counting_tokens_spends_none(open_house):
-    house = await open_house()
-    client = await house.post("/v1/messages/count_tokens", ask("o", max_tokens=101))
+async def test_counting_tokens_spends_none(open_rig):
+    rig = await open_rig()
+    client = await rig.post("/v1/messages/count_tokens", ask("o", max_tokens=101))
     await client.has(b"input_tokens")
     assert client.head.startswith("http/1.1 200")
 

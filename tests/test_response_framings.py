@@ -7,11 +7,11 @@ the broker's client gets, and whether the connection is used again.
 import pytest
 import pytest_twisted
 from chaos import CHAOS, WHOLE, answered, next_request, the_next_call_is_served, told
-from house import PATHS, ask
+from rig import PATHS, ask
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 BODY = WHOLE["o"]
 SIZE = len(BODY)
@@ -198,10 +198,10 @@ def test_the_table_is_large():
     assert len({**KEPT, **ONCE, **UNTIL_CLOSE, **REFUSED}) > 120
 
 
-async def said(house, data, pieces):
+async def said(rig, data, pieces):
     """A call, and the backend that has said ``data`` to it, in so many pieces."""
-    client = await house.post(PATHS["openai"], ask("o"))
-    backend = await next_request(house)
+    client = await rig.post(PATHS["openai"], ask("o"))
+    backend = await next_request(rig)
     size = -(-len(data) // pieces) or 1
     for at in range(0, len(data), size):
         backend.transport.write(data[at : at + size])
@@ -213,42 +213,42 @@ async def said(house, data, pieces):
 @pytest_twisted.ensureDeferred
 @PIECES
 @pytest.mark.parametrize("name", [*KEPT, *ONCE])
-async def test_what_is_served(house, name, pieces):
-    client, backend = await said(house, {**KEPT, **ONCE}[name], pieces)
+async def test_what_is_served(rig, name, pieces):
+    client, backend = await said(rig, {**KEPT, **ONCE}[name], pieces)
     await answered(client)
     assert client.head.startswith("http/1.1 200")
     assert client.body == BODY
-    await house.ended()
+    await rig.ended()
     if name in ONCE:
         # What comes in another piece may come after the end of the call.
         await deferLater(reactor, 0.005)
-    await the_next_call_is_served(house, "openai", "o", on=backend if name in KEPT else None)
+    await the_next_call_is_served(rig, "openai", "o", on=backend if name in KEPT else None)
 
 
 @pytest_twisted.ensureDeferred
 @PIECES
 @pytest.mark.parametrize("name", UNTIL_CLOSE)
-async def test_what_is_served_once_it_is_over(house, name, pieces):
-    client, backend = await said(house, UNTIL_CLOSE[name], pieces)
+async def test_what_is_served_once_it_is_over(rig, name, pieces):
+    client, backend = await said(rig, UNTIL_CLOSE[name], pieces)
     await deferLater(reactor, 0.02)
     assert not client.received
     backend.transport.loseConnection()
     await answered(client)
     assert client.head.startswith("http/1.1 200")
     assert client.body == BODY
-    await house.ended()
-    await the_next_call_is_served(house, "openai", "o")
+    await rig.ended()
+    await the_next_call_is_served(rig, "openai", "o")
 
 
 @pytest_twisted.ensureDeferred
 @PIECES
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_is_refused(house, name, pieces):
-    client, backend = await said(house, REFUSED[name], pieces)
+async def test_what_is_refused(rig, name, pieces):
+    client, backend = await said(rig, REFUSED[name], pieces)
     await deferLater(reactor, 0.005)
     backend.transport.loseConnection()
     await answered(client)
     assert told(client, "openai")[0] == 502
     assert "hé".encode() not in client.received
-    await house.ended()
-    await the_next_call_is_served(house, "openai", "o")
+    await rig.ended()
+    await the_next_call_is_served(rig, "openai", "o")

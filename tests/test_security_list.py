@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_twisted
-from house import PATHS, House, ask, unary
+from rig import PATHS, Rig, ask, unary
 from running import practice_config
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -196,11 +196,11 @@ class Trap:
 
 
 @pytest.fixture
-def house_and_trap():
-    house = pytest_twisted.blockon(Deferred.fromCoroutine(House().open()))
+def rig_and_trap():
+    rig = pytest_twisted.blockon(Deferred.fromCoroutine(Rig().open()))
     trap = pytest_twisted.blockon(Deferred.fromCoroutine(Trap().open()))
-    yield house, trap
-    pytest_twisted.blockon(Deferred.fromCoroutine(house.close()))
+    yield rig, trap
+    pytest_twisted.blockon(Deferred.fromCoroutine(rig.close()))
     pytest_twisted.blockon(trap.close())
 
 
@@ -216,8 +216,8 @@ ANSWERS = {
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_no_request_can_name_a_backend(house_and_trap, dialect, alias):
-    house, trap = house_and_trap
+async def test_no_request_can_name_a_backend(rig_and_trap, dialect, alias):
+    rig, trap = rig_and_trap
     names = ("base_url", "api_base", "url", "target", "endpoint", "proxy", "custom_llm_provider")
     body = ask(alias, **dict.fromkeys(names, trap.url), api_key="mine")
     host = trap.url.removeprefix("http://")
@@ -226,8 +226,8 @@ async def test_no_request_can_name_a_backend(house_and_trap, dialect, alias):
         *(f"X-Original-Url: {trap.url}", f"X-Lmbroker-Backend: {trap.url}"),
     )
     query = f"?base_url={trap.url}&api_base={trap.url}"
-    client = await house.post(PATHS[dialect] + query, body, headers)
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect] + query, body, headers)
+    backend = await rig.backend()
     assert b"backend-key" in backend.received and trap.visits == 0
     head = backend.received.partition(b"\r\n\r\n")[0].partition(b"\r\n")[2]
     assert host.encode() not in head
@@ -240,16 +240,16 @@ async def test_no_request_can_name_a_backend(house_and_trap, dialect, alias):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("alias", ["o", "a"])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-async def test_what_a_request_links_to_is_not_fetched(house_and_trap, dialect, alias):
-    house, trap = house_and_trap
+async def test_what_a_request_links_to_is_not_fetched(rig_and_trap, dialect, alias):
+    rig, trap = rig_and_trap
     url = f"{trap.url}/picture.png"
     image = {
         "openai": {"type": "image_url", "image_url": {"url": url}},
         "anthropic": {"type": "image", "source": {"type": "url", "url": url}},
     }[dialect]
     body = ask(alias, messages=[{"role": "user", "content": [image]}])
-    client = await house.post(PATHS[dialect], body)
-    backend = await house.backend()
+    client = await rig.post(PATHS[dialect], body)
+    backend = await rig.backend()
     assert url.encode() in backend.received, "it is passed on"
     backend.transport.write(unary(ANSWERS[alias]))
     await client.has(b"\r\n\r\n")
@@ -321,16 +321,16 @@ def test_a_body_that_nests_without_end_is_refused(opening):
 
 @pytest.mark.sockets
 @pytest_twisted.ensureDeferred
-async def test_models_that_nobody_configured_are_one_series(house_and_trap):
-    house, _ = house_and_trap
+async def test_models_that_nobody_configured_are_one_series(rig_and_trap):
+    rig, _ = rig_and_trap
     for number in range(20):
-        client = await house.post(PATHS["openai"], ask(f"made-up-{number}"))
+        client = await rig.post(PATHS["openai"], ask(f"made-up-{number}"))
         await client.has(b"does not exist")
-    await house.ended(20)
+    await rig.ended(20)
     labels = {"alias": "other", "operation": "chat", "workflow": "none", "outcome": "refused"}
     labels["status"] = "404"
-    assert house.registry.get_sample_value("lmbroker_requests_total", labels) == 20
-    samples = [sample for family in house.registry.collect() for sample in family.samples]
+    assert rig.registry.get_sample_value("lmbroker_requests_total", labels) == 20
+    samples = [sample for family in rig.registry.collect() for sample in family.samples]
     assert not [sample for sample in samples if "made-up" in str(sample.labels)]
 
 

@@ -1,6 +1,6 @@
-"""The clients' door in memory: what is refused and how, when time is up, who is let in.
+"""The clients' side in memory: what is refused and how, when time is up, who is let in.
 
-Each hook of Twisted that the door overrides has a test marked with ``hook``: it fails when an
+Each hook of Twisted that the listener overrides has a test marked with ``hook``: it fails when an
 upgrade renames the hook, changes what it is given, or no longer calls it.
 """
 
@@ -9,7 +9,7 @@ import inspect
 import tempfile
 
 import pytest
-from door_in_memory import GET, WAIT, Answers, Connection, Door, chunked, post
+from site_in_memory import GET, WAIT, Answers, Connection, Listener, chunked, post
 from twisted.internet import interfaces, tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -96,7 +96,7 @@ def test_the_names_within_twisted_that_we_read_are_there():
 
 @hook(LeanChannel, "dataReceived", "data")
 def test_a_request_is_answered_and_the_connection_stays():
-    client = Door().connect().send(GET).send(post(b"hello"))
+    client = Listener().connect().send(GET).send(post(b"hello"))
     first, second = client.answers
     assert (first.status, first.body, second.body) == (200, b"ok", b"5 bytes")
     assert not client.wire.disconnecting
@@ -104,39 +104,39 @@ def test_a_request_is_answered_and_the_connection_stays():
 
 @pytest.mark.parametrize("data", [post(b"hello"), chunked(b"he", b"llo"), GET])
 def test_bytes_may_come_one_by_one(data):
-    client = Door().connect().send(*(data[at : at + 1] for at in range(len(data))))
+    client = Listener().connect().send(*(data[at : at + 1] for at in range(len(data))))
     assert client.answer.status == 200
 
 
 @hook(Site, "getResourceFor", "request")
 @hook(LeanRequest, "process")
 def test_no_answer_names_the_server():
-    assert "server" not in Door().connect().send(GET).answer.headers
+    assert "server" not in Listener().connect().send(GET).answer.headers
 
 
 def test_the_default_content_type_is_json():
-    assert Door().connect().send(GET).answer.headers["content-type"] == "application/json"
+    assert Listener().connect().send(GET).answer.headers["content-type"] == "application/json"
 
 
 @hook(Request, "getRequestHostname")
 def test_the_host_header_is_not_used():
-    door = Door()
-    door.connect().send(GET.replace(b"Host: broker", b"Host: a..b"))
-    assert door.resource.requests[0].getRequestHostname() == b"localhost"
+    listener = Listener()
+    listener.connect().send(GET.replace(b"Host: broker", b"Host: a..b"))
+    assert listener.resource.requests[0].getRequestHostname() == b"localhost"
 
 
 @hook(Site, "acceptableProtocols")
 def test_http_2_is_not_offered(monkeypatch):
     monkeypatch.setattr(http, "H2_ENABLED", True)
-    assert Door().site.acceptableProtocols() == [b"http/1.1"]
+    assert Listener().site.acceptableProtocols() == [b"http/1.1"]
 
 
 @hook(Site, "startFactory")
 def test_no_clock_ticks_for_an_access_log():
-    door = Door()
-    door.site.doStart()
-    assert door.clock.getDelayedCalls() == []
-    door.site.doStop()
+    listener = Listener()
+    listener.site.doStart()
+    assert listener.clock.getDelayedCalls() == []
+    listener.site.doStop()
 
 
 @hook(Site, "log", "request")
@@ -145,16 +145,16 @@ def test_no_access_line_is_written():
         def write(self, line):
             raise AssertionError(line)
 
-    door = Door()
-    door.site.logFile = Fails()
-    assert door.connect().send(GET).answer.status == 200
+    listener = Listener()
+    listener.site.logFile = Fails()
+    assert listener.connect().send(GET).answer.status == 200
 
 
 def test_forms_are_not_parsed():
-    door = Door()
+    listener = Listener()
     head = b"Content-Type: application/x-www-form-urlencoded"
-    door.connect().send(post(b"a=1&b=2", b"/x?c=3", head))
-    request = door.resource.requests[0]
+    listener.connect().send(post(b"a=1&b=2", b"/x?c=3", head))
+    request = listener.resource.requests[0]
     assert request.args == {b"c": [b"3"]}
 
 
@@ -169,14 +169,14 @@ def test_a_body_is_kept_in_memory(monkeypatch, data):
 
     monkeypatch.setattr(tempfile, "TemporaryFile", no_file)
     monkeypatch.setattr(http.tempfile, "TemporaryFile", no_file)
-    assert Door().connect().send(data).answer.status == 200
+    assert Listener().connect().send(data).answer.status == 200
 
 
 @hook(Request, "requestReceived", "command", "path", "version")
 def test_reading_the_body_copies_nothing():
-    door = Door()
-    door.connect().send(post(b"x" * 5000, b"/wait")[:2000], post(b"x" * 5000, b"/wait")[2000:])
-    content = door.resource.requests[0].content
+    listener = Listener()
+    listener.connect().send(post(b"x" * 5000, b"/wait")[:2000], post(b"x" * 5000, b"/wait")[2000:])
+    content = listener.resource.requests[0].content
     body = content.read()
     assert len(body) == 5000 and content.getvalue() is body
 
@@ -186,8 +186,8 @@ def test_reading_the_body_copies_nothing():
 @hook(Request, "handleContentChunk", "data")
 @hook(Channel, "allHeadersReceived")
 def test_a_body_may_reach_its_limit_and_not_pass_it(size, kind):
-    door = Door(body=100)
-    client = door.connect()
+    listener = Listener(body=100)
+    client = listener.connect()
     body = b"x" * size
     if kind == "expect":
         head = post(b"", b"/v1/chat/completions", b"Expect: 100-continue", length=size)
@@ -204,37 +204,37 @@ def test_a_body_may_reach_its_limit_and_not_pass_it(size, kind):
         assert statuses == [413]
         assert client.answer.code == "request_too_large"
         assert client.answer.headers["connection"] == "close"
-        assert door.served() == 0
-    assert door.site.body_bytes == 0
+        assert listener.served() == 0
+    assert listener.site.body_bytes == 0
 
 
 def test_a_declared_body_is_refused_before_it_comes():
-    client = Door(body=100).connect().send(post(length=101))
+    client = Listener(body=100).connect().send(post(length=101))
     assert client.answer.status == 413
 
 
 def test_a_chunk_is_refused_before_it_comes():
-    client = Door(body=100).connect().send(chunked(end=b"ffffffffffffffff\r\n"))
+    client = Listener(body=100).connect().send(chunked(end=b"ffffffffffffffff\r\n"))
     assert client.answer.status == 413
 
 
 def test_a_path_may_have_a_limit_of_its_own():
-    door = Door(body=100, body_by_path=(("/v1/embeddings", 10), ("/v1/", 50)))
+    listener = Listener(body=100, body_by_path=(("/v1/embeddings", 10), ("/v1/", 50)))
     sizes = {b"/v1/embeddings?x=1": 10, b"/v1/messages": 50, b"/other": 100}
     for path, size in sizes.items():
-        assert door.connect().send(post(b"x" * size, path)).answer.status == 200
-        assert door.connect().send(post(b"x" * (size + 1), path)).answer.status == 413
+        assert listener.connect().send(post(b"x" * size, path)).answer.status == 200
+        assert listener.connect().send(post(b"x" * (size + 1), path)).answer.status == 413
 
 
 def test_chunk_framing_is_bounded_like_content():
     extension = b"1;" + b"a" * 900 + b"\r\nx\r\n"
-    client = Door(body=1000).connect().send(chunked(end=b""), *[extension] * 30)
+    client = Listener(body=1000).connect().send(chunked(end=b""), *[extension] * 30)
     assert client.answer.status == 413
 
 
 def test_after_a_refusal_what_comes_is_thrown_away_and_bounded():
-    door = Door(body=100, linger_bytes=1000)
-    client = door.connect().send(post(length=5000))
+    listener = Listener(body=100, linger_bytes=1000)
+    client = listener.connect().send(post(length=5000))
     assert client.wire.half_closed and not client.wire.disconnecting
     client.send(*[b"x" * 100] * 10)
     assert not client.wire.aborted
@@ -244,45 +244,45 @@ def test_after_a_refusal_what_comes_is_thrown_away_and_bounded():
 
 
 def test_after_a_refusal_the_time_is_bounded():
-    door = Door(body=100, linger_seconds=5)
-    client = door.connect().send(post(length=5000))
+    listener = Listener(body=100, linger_seconds=5)
+    client = listener.connect().send(post(length=5000))
     for _ in range(5):
         assert not client.wire.aborted
         client.send(b"x")
-        door.pass_time(1)
-    door.pass_time(0.5)
+        listener.pass_time(1)
+    listener.pass_time(0.5)
     assert client.wire.aborted
 
 
 def test_bodies_in_flight_are_bounded_together():
-    door = Door(bodies=100)
-    first, second = door.connect(), door.connect()
+    listener = Listener(bodies=100)
+    first, second = listener.connect(), listener.connect()
     first.send(post(b"x" * 60, b"/wait"))
-    assert door.site.body_bytes == 60
+    assert listener.site.body_bytes == 60
     second.send(post(b"x" * 41))
     assert (second.answer.status, second.answer.code) == (503, "too_many_bodies")
     assert second.answer.headers["retry-after"] == "1"
-    assert door.site.body_bytes == 60
-    third = door.connect().send(post(b"x" * 41, b"/v1/messages"))
+    assert listener.site.body_bytes == 60
+    third = listener.connect().send(post(b"x" * 41, b"/v1/messages"))
     assert third.answer.status == 529
     assert third.answer.json["error"]["type"] == "overloaded_error"
-    door.resource.requests[0].finish()
-    assert door.site.body_bytes == 0
-    assert door.connect().send(post(b"x" * 100)).answer.status == 200
+    listener.resource.requests[0].finish()
+    assert listener.site.body_bytes == 0
+    assert listener.connect().send(post(b"x" * 100)).answer.status == 200
 
 
 def test_a_client_that_leaves_gives_its_share_of_bodies_back():
-    door = Door()
-    client = door.connect().send(post(b"x" * 60, length=100))
-    assert door.site.body_bytes == 60
+    listener = Listener()
+    client = listener.connect().send(post(b"x" * 60, length=100))
+    assert listener.site.body_bytes == 60
     client.hang_up()
-    assert door.site.body_bytes == 0
+    assert listener.site.body_bytes == 0
 
 
 def test_announcing_a_body_takes_nothing():
-    door = Door(bodies=100)
-    door.connect().send(post(length=100))
-    assert door.connect().send(post(b"x" * 100)).answer.status == 200
+    listener = Listener(bodies=100)
+    listener.connect().send(post(length=100))
+    assert listener.connect().send(post(b"x" * 100)).answer.status == 200
 
 
 # Framing.
@@ -329,29 +329,29 @@ MALFORMED = {
 def test_malformed_http_is_400_once(name):
     data = MALFORMED[name]
     for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
-        door = Door()
-        client = door.connect().send(*pieces).send(GET)
+        listener = Listener()
+        client = listener.connect().send(*pieces).send(GET)
         assert (client.answer.status, client.answer.code) == (400, "malformed_request")
         assert client.answer.headers["connection"] == "close"
         assert "date" in client.answer.headers and "x-request-id" in client.answer.headers
         assert client.wire.half_closed
-        assert door.served() == 0
-        assert door.site.refused == {400: 1}
+        assert listener.served() == 0
+        assert listener.site.refused == {400: 1}
 
 
 def test_a_valid_trailer_is_thrown_away():
-    client = Door().connect().send(chunked(b"x", end=b"0\r\nx-sum: 1\r\n\r\n"))
+    client = Listener().connect().send(chunked(b"x", end=b"0\r\nx-sum: 1\r\n\r\n"))
     assert client.answer.body == b"1 bytes"
 
 
 def test_empty_lines_before_a_request_are_skipped():
-    assert Door().connect().send(b"\r\n", GET).answer.status == 200
+    assert Listener().connect().send(b"\r\n", GET).answer.status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/api/hello"])
 def test_refusals_speak_the_dialect_of_the_path(path):
     data = f"GET {path}?x=1 HTTP/1.1\r\nX: \0\r\n\r\n".encode()
-    answer = Door().connect().send(data).answer
+    answer = Listener().connect().send(data).answer
     assert answer.json["type"] == "error"
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert answer.json["request_id"] == answer.headers["request-id"]
@@ -359,12 +359,12 @@ def test_refusals_speak_the_dialect_of_the_path(path):
 
 def test_the_dialect_of_the_models_path_follows_its_headers():
     data = b"GET /v1/models HTTP/1.1\r\nAnthropic-Version: 2023-06-01\r\nX: 1\r\nY: \0\r\n\r\n"
-    assert Door().connect().send(data).answer.json["type"] == "error"
-    assert "type" not in Door().connect().send(data.replace(b"Anthropic", b"Other")).answer.json
+    assert Listener().connect().send(data).answer.json["type"] == "error"
+    assert "type" not in Listener().connect().send(data.replace(b"Anthropic", b"Other")).answer.json
 
 
 def test_a_refused_head_request_gets_no_body():
-    client = Door().connect().send(b"HEAD / HTTP/1.1\r\n\r\n")
+    client = Listener().connect().send(b"HEAD / HTTP/1.1\r\n\r\n")
     head, _, body = client.wire.value().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and body == b""
 
@@ -373,7 +373,7 @@ def test_a_refused_head_request_gets_no_body():
 def test_the_number_of_headers_is_bounded():
     def ask(count):
         lines = b"".join(b"X-%d: 1\r\n" % at for at in range(count - 1))
-        return Door(header_count=20).connect().send(GET[:-2] + lines + b"\r\n").answer
+        return Listener(header_count=20).connect().send(GET[:-2] + lines + b"\r\n").answer
 
     assert ask(20).status == 200
     assert (ask(21).status, ask(21).code) == (431, "headers_too_large")
@@ -382,7 +382,7 @@ def test_the_number_of_headers_is_bounded():
 def test_the_size_of_the_head_is_bounded():
     def ask(size):
         filler = b"X: " + b"x" * (size - len(GET) - 3)
-        return Door(header_bytes=1000).connect().send(GET[:-2] + filler + b"\r\n\r\n").answer
+        return Listener(header_bytes=1000).connect().send(GET[:-2] + filler + b"\r\n\r\n").answer
 
     assert ask(1000 - 2).status == 200
     assert (ask(1001).status, ask(1001).code) == (431, "headers_too_large")
@@ -391,16 +391,16 @@ def test_the_size_of_the_head_is_bounded():
 @hook(Channel, "lineLengthExceeded", "line")
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
 def test_the_length_of_a_line_is_bounded(end):
-    door = Door(line=500)
-    client = door.connect().send(GET[:-2] + b"X: " + b"x" * 500 + end)
+    listener = Listener(line=500)
+    client = listener.connect().send(GET[:-2] + b"X: " + b"x" * 500 + end)
     assert (client.answer.status, client.answer.code) == (431, "headers_too_large")
-    client = door.connect().send(b"GET /v1/messages?" + b"x" * 500 + end)
+    client = listener.connect().send(b"GET /v1/messages?" + b"x" * 500 + end)
     assert client.answer.status == 414
     assert client.answer.json["type"] == "error"
 
 
 def test_a_long_line_behind_a_served_request_is_a_line_of_its_own_request():
-    client = Door(line=500).connect().send(GET + b"GET /v1/messages?" + b"x" * 500)
+    client = Listener(line=500).connect().send(GET + b"GET /v1/messages?" + b"x" * 500)
     first, second = client.answers
     assert (first.status, second.status) == (200, 414)
     assert second.json["type"] == "error"
@@ -421,17 +421,17 @@ def test_a_long_line_behind_a_served_request_is_a_line_of_its_own_request():
     ],
 )
 def test_a_target_that_is_no_path_is_refused(line, status):
-    door = Door()
-    answer = door.connect().send(line + b" HTTP/1.1\r\nHost: a\r\n\r\n").answer
+    listener = Listener()
+    answer = listener.connect().send(line + b" HTTP/1.1\r\nHost: a\r\n\r\n").answer
     assert answer.status == status and answer.json["error"]["message"]
     assert ("allow" in answer.headers) == (status == 405)
     assert "server" not in answer.headers
-    assert door.served() == 0
+    assert listener.served() == 0
 
 
 @hook(Request, "processingFailed", "reason")
 def test_a_fault_before_the_first_byte_is_500(nothing_fails_unheard):
-    client = Door().connect().send(b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n", GET)
+    client = Listener().connect().send(b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n", GET)
     first, second = client.answers
     assert first.status == 500 and "secret" not in first.json["error"]["message"]
     assert "content-encoding" not in first.headers
@@ -442,7 +442,7 @@ def test_a_fault_before_the_first_byte_is_500(nothing_fails_unheard):
 
 @hook(LeanRequest, "write", "data")
 def test_a_fault_after_the_first_byte_cuts_the_connection(nothing_fails_unheard):
-    client = Door().connect().send(b"GET /late-fault HTTP/1.1\r\nHost: a\r\n\r\n")
+    client = Listener().connect().send(b"GET /late-fault HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.wire.aborted
     assert client.wire.value().endswith(b"\r\n4\r\nhalf\r\n")
     nothing_fails_unheard.clear()
@@ -450,9 +450,9 @@ def test_a_fault_after_the_first_byte_cuts_the_connection(nothing_fails_unheard)
 
 @hook(Channel, "loseConnection")
 def test_an_unfinished_answer_is_cut_and_not_ended():
-    door = Door()
-    client = door.connect().send(WAIT)
-    request = door.resource.requests[0]
+    listener = Listener()
+    client = listener.connect().send(WAIT)
+    request = listener.resource.requests[0]
     request.write(b"half")
     request.loseConnection()
     request.write(b"more")
@@ -460,9 +460,9 @@ def test_an_unfinished_answer_is_cut_and_not_ended():
 
 
 def test_a_request_without_an_answer_may_be_closed():
-    door = Door()
-    client = door.connect().send(WAIT)
-    door.resource.requests[0].loseConnection()
+    listener = Listener()
+    client = listener.connect().send(WAIT)
+    listener.resource.requests[0].loseConnection()
     assert client.wire.disconnecting and not client.wire.aborted
 
 
@@ -470,7 +470,7 @@ def test_a_request_without_an_answer_may_be_closed():
 @pytest.mark.parametrize("value", [b"close", b"Close", b"TE, close", b"keep-alive,close"])
 def test_a_client_may_ask_to_close(value):
     data = GET.replace(b"\r\n\r\n", b"\r\nConnection: " + value + b"\r\n\r\n")
-    client = Door().connect().send(data)
+    client = Listener().connect().send(data)
     assert client.answer.headers["connection"] == "close"
     assert client.wire.disconnecting and not client.wire.half_closed
 
@@ -481,121 +481,121 @@ def test_a_client_may_ask_to_close(value):
 @hook(Channel, "connectionMade")
 @hook(Channel, "dataReceived", "data")
 def test_an_idle_connection_is_closed_without_a_word():
-    door = Door(idle_seconds=10)
-    silent, used = door.connect(), door.connect()
-    door.pass_time(9)
+    listener = Listener(idle_seconds=10)
+    silent, used = listener.connect(), listener.connect()
+    listener.pass_time(9)
     used.send(GET)
-    door.pass_time(2)
+    listener.pass_time(2)
     assert silent.wire.lost and silent.wire.value() == b""
     assert not used.wire.lost
-    door.pass_time(9)
+    listener.pass_time(9)
     assert used.wire.lost and used.answer.status == 200
 
 
 def test_a_dripping_head_meets_its_deadline():
-    door = Door(header_seconds=10, idle_seconds=60)
-    client = door.connect()
-    door.pass_time(30)
+    listener = Listener(header_seconds=10, idle_seconds=60)
+    client = listener.connect()
+    listener.pass_time(30)
     for at in range(9):
         client.send(GET[at : at + 1])
-        door.pass_time(1)
+        listener.pass_time(1)
         assert client.wire.value() == b""
-    door.pass_time(1.5)
+    listener.pass_time(1.5)
     assert (client.answer.status, client.answer.code) == (408, "request_timeout")
     assert client.wire.half_closed
 
 
 def test_a_dripping_body_meets_its_deadline():
-    door = Door(header_seconds=5, body_seconds=10)
-    client = door.connect().send(post(path=b"/v1/messages", length=100))
+    listener = Listener(header_seconds=5, body_seconds=10)
+    client = listener.connect().send(post(path=b"/v1/messages", length=100))
     for _ in range(9):
         client.send(b"x")
-        door.pass_time(1)
+        listener.pass_time(1)
         assert client.wire.value() == b""
-    door.pass_time(1.5)
+    listener.pass_time(1.5)
     assert client.answer.status == 408
     assert client.answer.json["type"] == "error"
-    assert door.site.body_bytes == 0
+    assert listener.site.body_bytes == 0
 
 
 def test_stray_empty_lines_are_no_request():
-    door = Door(idle_seconds=20, header_seconds=5)
-    client = door.connect().send(post(b"hello") + b"\r\n").send(b"\r\n")
-    door.pass_time(15)
+    listener = Listener(idle_seconds=20, header_seconds=5)
+    client = listener.connect().send(post(b"hello") + b"\r\n").send(b"\r\n")
+    listener.pass_time(15)
     assert not client.wire.lost and client.answer.status == 200
     assert client.send(GET).answers[1].status == 200
-    door.pass_time(21)
+    listener.pass_time(21)
     assert client.wire.lost and len(client.answers) == 2
 
 
 @hook(Channel, "allContentReceived")
 def test_no_deadline_stands_while_an_answer_is_made():
-    door = Door()
-    client = door.connect().send(WAIT)
-    door.pass_time(4000)
+    listener = Listener()
+    client = listener.connect().send(WAIT)
+    listener.pass_time(4000)
     assert not client.wire.lost
-    door.resource.requests[0].finish()
+    listener.resource.requests[0].finish()
     assert client.answer.status == 200
 
 
 @hook(Channel, "pauseProducing")
 @hook(Channel, "resumeProducing")
 def test_a_client_that_takes_nothing_is_cut():
-    door = Door(stall_seconds=10)
-    client = door.connect().send(WAIT)
+    listener = Listener(stall_seconds=10)
+    client = listener.connect().send(WAIT)
     wire, left = client.wire, []
-    door.resource.requests[0].notifyFinish().addErrback(left.append)
+    listener.resource.requests[0].notifyFinish().addErrback(left.append)
     wire.dataBuffer = b"x" * 100
     wire.producer.pauseProducing()
-    door.pass_time(9)
+    listener.pass_time(9)
     wire.producer.pauseProducing()  # another write into the full buffer
-    door.pass_time(1.5)
+    listener.pass_time(1.5)
     assert wire.aborted and len(left) == 1
 
 
 def test_a_client_that_takes_little_is_not_cut():
-    door = Door(stall_seconds=10)
-    client = door.connect().send(WAIT)
+    listener = Listener(stall_seconds=10)
+    client = listener.connect().send(WAIT)
     wire = client.wire
     wire.dataBuffer = b"x" * 100
     wire.producer.pauseProducing()
     for _ in range(50):
         wire.dataBuffer = wire.dataBuffer[1:]
-        door.pass_time(5)
+        listener.pass_time(5)
     assert not wire.aborted
     wire.producer.resumeProducing()
-    door.pass_time(100)
+    listener.pass_time(100)
     assert not wire.aborted
 
 
 def test_a_finished_answer_that_is_still_leaving_is_not_idle():
-    door = Door(idle_seconds=10, stall_seconds=60)
-    client = door.connect().send(WAIT)
+    listener = Listener(idle_seconds=10, stall_seconds=60)
+    client = listener.connect().send(WAIT)
     wire = client.wire
-    door.resource.requests[0].write(b"x")
+    listener.resource.requests[0].write(b"x")
     wire.producer.pauseProducing()
-    door.resource.requests[0].finish()
-    door.pass_time(30)
+    listener.resource.requests[0].finish()
+    listener.pass_time(30)
     assert not wire.lost
     wire.producer.resumeProducing()
-    door.pass_time(9)
+    listener.pass_time(9)
     assert not wire.lost
-    door.pass_time(2)
+    listener.pass_time(2)
     assert wire.lost
 
 
 def test_a_closed_connection_lingers_while_it_moves_and_no_longer():
-    door = Door(linger_seconds=10)
-    client = door.connect()
+    listener = Listener(linger_seconds=10)
+    client = listener.connect()
     wire = client.wire
     wire.dataBuffer = b"x" * 100
     client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert wire.disconnecting
     for _ in range(20):
         wire.dataBuffer = wire.dataBuffer[1:]
-        door.pass_time(5)
+        listener.pass_time(5)
     assert not wire.aborted
-    door.pass_time(21)
+    listener.pass_time(21)
     assert wire.aborted
 
 
@@ -604,27 +604,27 @@ def test_a_closed_connection_lingers_while_it_moves_and_no_longer():
 
 @hook(Channel, "rawDataReceived", "data")
 def test_a_pipelined_request_ends_the_connection_after_the_answer():
-    door = Door()
-    client = door.connect().send(WAIT).send(GET)
-    request = door.resource.requests[0]
+    listener = Listener()
+    client = listener.connect().send(WAIT).send(GET)
+    request = listener.resource.requests[0]
     request.finish()
-    door.clock.advance(0)
+    listener.clock.advance(0)
     assert client.answer.headers["connection"] == "close"
-    assert door.served() == 1
+    assert listener.served() == 1
     assert client.wire.half_closed  # unread bytes would reset the answer away
 
 
 def test_bytes_behind_a_body_end_the_connection_after_the_answer():
-    client = Door().connect().send(post(b"hello") + b"GET /admin HTTP/1.1\r\n\r\n")
+    client = Listener().connect().send(post(b"hello") + b"GET /admin HTTP/1.1\r\n\r\n")
     assert client.answer.headers["connection"] == "close"
     assert client.answer.body == b"5 bytes"
 
 
 def test_too_many_early_bytes_cut_the_connection():
-    door = Door()
-    client = door.connect().send(WAIT)
+    listener = Listener()
+    client = listener.connect().send(WAIT)
     left = []
-    door.resource.requests[0].notifyFinish().addErrback(left.append)
+    listener.resource.requests[0].notifyFinish().addErrback(left.append)
     client.send(b"x" * EARLY_BYTES)
     assert client.wire.producerState == "producing"  # else we would not notice that it leaves
     assert not client.wire.aborted
@@ -633,12 +633,12 @@ def test_too_many_early_bytes_cut_the_connection():
 
 
 def test_a_client_that_asks_on_without_taking_answers_is_not_served():
-    door = Door()
-    client = door.connect().send(WAIT)
+    listener = Listener()
+    client = listener.connect().send(WAIT)
     client.wire.producer.pauseProducing()
-    door.resource.requests[0].finish()
+    listener.resource.requests[0].finish()
     client.send(GET)
-    assert door.served() == 1
+    assert listener.served() == 1
     assert client.wire.half_closed
 
 
@@ -646,26 +646,26 @@ def test_a_client_that_asks_on_without_taking_answers_is_not_served():
 @hook(LeanRequest, "connectionLost", "reason")
 @pytest.mark.parametrize("reason", [ConnectionDone(), ConnectionLost()])
 def test_a_client_that_leaves_is_noticed_at_once(reason):
-    door = Door()
-    client = door.connect().send(WAIT)
+    listener = Listener()
+    client = listener.connect().send(WAIT)
     left = []
-    door.resource.requests[0].notifyFinish().addErrback(left.append)
+    listener.resource.requests[0].notifyFinish().addErrback(left.append)
     client.hang_up(reason)
-    assert len(left) == 1 and door.site.connections == 0
-    assert door.clock.getDelayedCalls() == []
+    assert len(left) == 1 and listener.site.connections == 0
+    assert listener.clock.getDelayedCalls() == []
 
 
 @hook(LeanChannel, "requestDone", "request")
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_has_ended_leaves_nothing_behind(heard):
-    door = Door()
-    client = door.connect().send(post(b"hello", b"/wait"))
-    request = door.resource.requests[0]
+    listener = Listener()
+    client = listener.connect().send(post(b"hello", b"/wait"))
+    request = listener.resource.requests[0]
     ends = []
     if heard:
         request.notifyFinish().addBoth(ends.append)
     request.finish()
-    assert (ends, door.site.body_bytes) == ([None] if heard else [], 0)
+    assert (ends, listener.site.body_bytes) == ([None] if heard else [], 0)
     client.send(GET)
     assert client.wire.value().count(b"HTTP/1.1 200") == 2
     client.hang_up(ConnectionLost())
@@ -675,9 +675,9 @@ def test_an_answer_that_has_ended_leaves_nothing_behind(heard):
 @pytest.mark.parametrize("cut", [None, -3])
 def test_a_body_is_there_for_whoever_asks(cut):
     data = post(b"hello", b"/wait")
-    door = Door()
-    door.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
-    request = door.resource.requests[0]
+    listener = Listener()
+    listener.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
+    request = listener.resource.requests[0]
     assert request.content.read() == b"hello"
     request.content.seek(0)
     assert request.content.getvalue() == b"hello"
@@ -689,8 +689,8 @@ def test_a_half_close_is_a_disconnect():
 
 @hook(Channel, "requestDone", "request")
 def test_the_next_request_finds_everything_as_the_first():
-    door = Door(body=100, header_count=3, header_bytes=200)
-    client = door.connect()
+    listener = Listener(body=100, header_count=3, header_bytes=200)
+    client = listener.connect()
     for _ in range(10):
         client.send(post(b"x" * 100))
     assert [answer.status for answer in client.answers] == [200] * 10
@@ -700,113 +700,113 @@ def test_the_next_request_finds_everything_as_the_first():
 
 
 def test_connections_are_bounded_and_more_are_told_so():
-    door = Door(connections=2)
+    listener = Listener(connections=2)
     for _ in range(2):
-        door.connect()
-    refused = door.connect().send(GET)
+        listener.connect()
+    refused = listener.connect().send(GET)
     assert (refused.answer.status, refused.answer.code) == (503, "too_many_connections")
     assert refused.answer.headers["retry-after"] == "1"
     assert refused.wire.half_closed
-    anthropic = door.connect().send(post(b"hello", b"/v1/messages"))
+    anthropic = listener.connect().send(post(b"hello", b"/v1/messages"))
     assert anthropic.answer.status == 529
-    assert door.site.connections == 4 and door.served() == 0
+    assert listener.site.connections == 4 and listener.served() == 0
 
 
 def test_a_place_that_becomes_free_is_given_away():
-    door = Door(connections=1)
-    door.connect().hang_up()
-    assert door.connect().send(GET).answer.status == 200
+    listener = Listener(connections=1)
+    listener.connect().hang_up()
+    assert listener.connect().send(GET).answer.status == 200
 
 
 def test_who_is_turned_away_and_says_nothing_is_closed_soon():
-    door = Door(connections=1, linger_seconds=5, idle_seconds=60)
-    door.connect()
-    silent, dripping = door.connect(), door.connect().send(b"GET")
-    door.pass_time(6)
+    listener = Listener(connections=1, linger_seconds=5, idle_seconds=60)
+    listener.connect()
+    silent, dripping = listener.connect(), listener.connect().send(b"GET")
+    listener.pass_time(6)
     assert silent.wire.lost
     assert dripping.answer.status == 503
 
 
 def test_those_turned_away_are_bounded_too():
-    door = Door(connections=1)
-    door.connect()
+    listener = Listener(connections=1)
+    listener.connect()
     for _ in range(TURNED_AWAY):
-        assert not door.connect().wire.aborted
-    last = door.connect()
+        assert not listener.connect().wire.aborted
+    last = listener.connect()
     assert last.wire.aborted and last.wire.value() == b""
-    assert door.site.connections == 1 + TURNED_AWAY
+    assert listener.site.connections == 1 + TURNED_AWAY
 
 
 def test_one_address_has_its_own_bound():
-    door = Door(connections_per_address=2)
-    first = door.connect("198.51.100.1")
-    door.connect("198.51.100.1")
-    third = door.connect("198.51.100.1").send(GET)
+    listener = Listener(connections_per_address=2)
+    first = listener.connect("198.51.100.1")
+    listener.connect("198.51.100.1")
+    third = listener.connect("198.51.100.1").send(GET)
     assert (third.answer.status, third.answer.code) == (429, "too_many_connections")
-    assert door.connect("198.51.100.2").send(GET).answer.status == 200
+    assert listener.connect("198.51.100.2").send(GET).answer.status == 200
     first.hang_up()
-    assert door.connect("198.51.100.1").send(GET).answer.status == 200
+    assert listener.connect("198.51.100.1").send(GET).answer.status == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", ""])
 def test_loopback_and_unix_sockets_have_no_bound_of_their_own(host):
-    door = Door(connections_per_address=1)
-    assert [door.connect(host).send(GET).answer.status for _ in range(3)] == [200] * 3
+    listener = Listener(connections_per_address=1)
+    assert [listener.connect(host).send(GET).answer.status for _ in range(3)] == [200] * 3
 
 
 # The end.
 
 
 def test_draining_closes_idle_connections_and_ends_busy_ones():
-    door = Door()
-    idle = door.connect().send(GET)
-    sending = door.connect().send(post(b"hel", length=5))
-    busy = door.connect().send(WAIT)
-    gone = door.site.drain()
-    door.clock.advance(0)
+    listener = Listener()
+    idle = listener.connect().send(GET)
+    sending = listener.connect().send(post(b"hel", length=5))
+    busy = listener.connect().send(WAIT)
+    gone = listener.site.drain()
+    listener.clock.advance(0)
     assert idle.wire.lost and not sending.wire.lost and not busy.wire.lost
     sending.send(b"lo")
     assert sending.answer.headers["connection"] == "close" and sending.wire.lost
     assert not gone.called
-    door.resource.requests[-2].finish()
-    door.clock.advance(0)
+    listener.resource.requests[-2].finish()
+    listener.clock.advance(0)
     assert busy.answer.headers["connection"] == "close"
-    assert gone.called and door.site.connections == 0
-    assert door.clock.getDelayedCalls() == []
+    assert gone.called and listener.site.connections == 0
+    assert listener.clock.getDelayedCalls() == []
 
 
 @hook(LeanRequest, "finish")
 def test_draining_lets_a_begun_stream_finish():
-    door = Door()
-    client = door.connect().send(WAIT)
-    request = door.resource.requests[0]
+    listener = Listener()
+    client = listener.connect().send(WAIT)
+    request = listener.resource.requests[0]
     request.write(b"first")
-    gone = door.site.drain()
+    gone = listener.site.drain()
     request.write(b"last")
     request.finish()
-    door.clock.advance(0)
+    listener.clock.advance(0)
     assert client.wire.value().endswith(b"\r\n4\r\nlast\r\n0\r\n\r\n")
     assert gone.called
 
 
 def test_draining_without_connections_is_done():
-    assert Door().site.drain().called
+    assert Listener().site.drain().called
 
 
 def test_nobody_is_let_in_while_draining():
-    door = Door()
-    door.connect().send(WAIT)
-    gone = door.site.drain()
-    assert door.connect().wire.aborted
+    listener = Listener()
+    listener.connect().send(WAIT)
+    gone = listener.site.drain()
+    assert listener.connect().wire.aborted
     assert not gone.called
 
 
 def test_abort_cuts_all_connections():
-    door = Door()
-    clients = [door.connect(), door.connect().send(WAIT), door.connect().send(b"GET")]
-    gone = door.site.drain()
-    door.site.abort()
-    door.clock.advance(0)
+    listener = Listener()
+    clients = [listener.connect(), listener.connect().send(WAIT), listener.connect().send(b"GET")]
+    gone = listener.site.drain()
+    listener.site.abort()
+    listener.clock.advance(0)
     assert [client.wire.lost for client in clients] == [True] * 3
     assert gone.called
 
@@ -818,8 +818,8 @@ def test_a_refusal_is_told_to_the_operator_without_the_request():
         def info(self, text, **fields):
             events.append((text, fields))
 
-    door = Door()
-    client = Connection(door)
+    listener = Listener()
+    client = Connection(listener)
     client.channel.log = Log()
     client.send(b"GET /secret HTTP/1.1\r\nAuthorization: sk-secret\r\n\r\n")
     ((text, fields),) = events
@@ -829,7 +829,7 @@ def test_a_refusal_is_told_to_the_operator_without_the_request():
 
 
 def test_a_refusal_in_the_middle_of_nothing_is_told_once():
-    client = Door().connect()
+    client = Listener().connect()
     info = ErrorInfo(kind="invalid_request", message="no")
     client.channel.refuse(info)
     client.channel.refuse(info)

@@ -1,9 +1,9 @@
-"""The lean engine of the clients' door: that it is lean, and that nobody else can tell."""
+"""The lean engine of the site: that it is lean, and that nobody else can tell."""
 
 import re
 
 import pytest
-from door_in_memory import GET, WAIT, Connection, Door, chunked, post
+from site_in_memory import GET, WAIT, Connection, Listener, chunked, post
 from twisted.internet.task import Clock
 from twisted.web import server
 from twisted.web.resource import Resource
@@ -34,16 +34,16 @@ def test_usual_requests_are_read_at_once(monkeypatch, cut):
         raise AssertionError(line)
 
     monkeypatch.setattr(Channel, "lineReceived", no_lines)
-    client = Door(engine="lean").connect().send(SDK[:cut], SDK[cut:]).send(GET, SDK)
+    client = Listener(engine="lean").connect().send(SDK[:cut], SDK[cut:]).send(GET, SDK)
     assert [answer.status for answer in client.answers] == [200] * 3
 
 
 def test_who_asks_for_nothing_else_hears_that_the_client_left():
-    door = Door(engine="lean")
+    listener = Listener(engine="lean")
     left = []
     for leaves in (True, False):
-        client = door.connect().send(WAIT)
-        request = door.resource.requests[-1]
+        client = listener.connect().send(WAIT)
+        request = listener.resource.requests[-1]
         request.when_left(lambda leaves=leaves: left.append(leaves))
         if not leaves:
             request.finish()
@@ -54,9 +54,9 @@ def test_who_asks_for_nothing_else_hears_that_the_client_left():
 @pytest.mark.parametrize("cut", [None, -3])
 def test_the_body_goes_to_who_takes_it(cut):
     data = post(b"hello", b"/wait")
-    door = Door(engine="lean")
-    door.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
-    request = door.resource.requests[0]
+    listener = Listener(engine="lean")
+    listener.connect().send(*([data] if cut is None else [data[:cut], data[cut:]]))
+    request = listener.resource.requests[0]
     assert request.content.read() == b"hello"
     request.content.seek(0)
     assert (request.take_body(), request.take_body()) == (b"hello", b"")
@@ -85,7 +85,7 @@ def test_after_any_other_request_all_lines_are_read_one_by_one(monkeypatch, data
         return read(self, line)
 
     monkeypatch.setattr(Channel, "lineReceived", note)
-    client = Door(engine="lean").connect().send(GET)
+    client = Listener(engine="lean").connect().send(GET)
     assert lines == []
     client.send(data)
     if client.channel.phase != "closing":
@@ -97,7 +97,7 @@ def test_after_any_other_request_all_lines_are_read_one_by_one(monkeypatch, data
 def test_a_request_has_all_that_twisteds_has():
     site = Site(Resource(), Clock())
     channel = site.buildProtocol(None)
-    channel.transport = Connection(Door()).wire
+    channel.transport = Connection(Listener()).wire
     channel.site = site
     ours, stock = LeanRequest(channel, 0), server.Request(channel, 0)
     assert {name for name in vars(stock) if getattr(ours, name, None) is None} == set()
@@ -105,13 +105,13 @@ def test_a_request_has_all_that_twisteds_has():
 
 def test_an_answer_is_written_in_one_piece_and_each_event_in_one():
     pieces = []
-    client = Door(engine="lean").connect()
+    client = Listener(engine="lean").connect()
     client.wire.write = pieces.append
     client.send(GET)
     ((head, _, body),) = [piece.partition(b"\r\n\r\n") for piece in pieces]
     assert head.startswith(b"HTTP/1.1 200 OK\r\n") and body == b"ok"
     client.send(WAIT)
-    request = client.door.resource.requests[-1]
+    request = client.listener.resource.requests[-1]
     request.write(b"one")
     request.write(b"")
     request.write(b"two")
@@ -121,9 +121,9 @@ def test_an_answer_is_written_in_one_piece_and_each_event_in_one():
 
 
 def test_nothing_is_written_behind_the_end():
-    door = Door(engine="lean")
-    client = door.connect().send(WAIT)
-    request = door.resource.requests[0]
+    listener = Listener(engine="lean")
+    client = listener.connect().send(WAIT)
+    request = listener.resource.requests[0]
     late = []
 
     def write_late(_):
@@ -138,9 +138,9 @@ def test_nothing_is_written_behind_the_end():
 
 
 def test_nothing_is_written_for_a_client_that_has_left():
-    door = Door(engine="lean")
-    client = door.connect().send(WAIT)
-    request = door.resource.requests[0]
+    listener = Listener(engine="lean")
+    client = listener.connect().send(WAIT)
+    request = listener.resource.requests[0]
     request.notifyFinish().addErrback(lambda _: request.write(b"two"))
     request.write(b"one")
     before = client.wire.value()
@@ -262,9 +262,9 @@ def test_both_engines_answer_the_same(render, method, version):
     )
     written = []
     for engine in ENGINES:
-        door = Door(engine=engine)
-        door.site.resource = Renders(render)
-        client = door.connect().send(b"\r\n".join(lines) + b"\r\n\r\n")
+        listener = Listener(engine=engine)
+        listener.site.resource = Renders(render)
+        client = listener.connect().send(b"\r\n".join(lines) + b"\r\n\r\n")
         written.append(
             (re.sub(rb"\r\nDate: .*\r\n", b"\r\n", client.wire.value()), client.wire.disconnecting)
         )
@@ -308,9 +308,9 @@ def together(pairs, body=b"x"):
 def test_headers_given_together_are_those_given_one_by_one(pairs, method):
     answers = []
     for engine in ENGINES:
-        door = Door(engine=engine)
-        door.site.resource = Renders(together(pairs))
-        client = door.connect().send(method + b" /a/b HTTP/1.1\r\nHost: a\r\n\r\n")
+        listener = Listener(engine=engine)
+        listener.site.resource = Renders(together(pairs))
+        client = listener.connect().send(method + b" /a/b HTTP/1.1\r\nHost: a\r\n\r\n")
         head, _, body = client.wire.value().partition(b"\r\n\r\n")
         lines = [
             re.sub(rb"^[^:]+:", lambda name: name[0].lower(), line) for line in head.split(b"\r\n")

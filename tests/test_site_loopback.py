@@ -1,4 +1,4 @@
-"""The clients' door over real sockets: what only the kernel, TLS or a full buffer can show."""
+"""The clients' side over real sockets: what only the kernel, TLS or a full buffer can show."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from door_in_memory import GET, WAIT, Answer, Answers, Door, Wire, chunked, post
+from site_in_memory import GET, WAIT, Answer, Answers, Listener, Wire, chunked, post
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
@@ -50,7 +50,7 @@ class Port:
 
     async def open(self, endpoint=None, tls=False, **limits):
         self.resource = Answers()
-        self.site = Site(self.resource, reactor, Limits(**limits), Door.engine)
+        self.site = Site(self.resource, reactor, Limits(**limits), Listener.engine)
         self.tls = tls
         endpoint = endpoint or TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         self._listening = await endpoint.listen(self.site)
@@ -165,25 +165,25 @@ def tls_endpoint():
 @pytest.mark.parametrize("kind", ["declared", "chunked"])
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_sends_all_before_it_reads_gets_its_413(port, kind, secure):
-    door = await port(tls_endpoint() if secure else None, tls=secure, body=MIB)
+    listener = await port(tls_endpoint() if secure else None, tls=secure, body=MIB)
     body = b"x" * 5 * MIB
 
     def client():
-        asked = door.ask(post(body) if kind == "declared" else chunked(*[body[:65536]] * 80))
+        asked = listener.ask(post(body) if kind == "declared" else chunked(*[body[:65536]] * 80))
         return Answer(asked.recv(65536))
 
     answer = await deferToThread(client)
     assert (answer.status, answer.code) == (413, "request_too_large")
-    assert door.resource.requests == []
-    await until(lambda: door.site.body_bytes == 0)
+    assert listener.resource.requests == []
+    await until(lambda: listener.site.body_bytes == 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_sent_after_a_413_is_bounded(port):
-    door = await port(body=MIB)
+    listener = await port(body=MIB)
 
     def client():
-        asked = door.ask(post(length=100 * MIB))
+        asked = listener.ask(post(length=100 * MIB))
         sent = 0
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             while sent < 100 * MIB:
@@ -192,15 +192,15 @@ async def test_what_is_sent_after_a_413_is_bounded(port):
 
     # What the kernels hold comes on top.
     assert 8 * MIB <= await deferToThread(client) < 24 * MIB
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_standard_client_of_python_understands_the_refusals(port):
-    door = await port(body=MIB)
+    listener = await port(body=MIB)
 
     def client():
-        asked = http.client.HTTPConnection("127.0.0.1", door.address.port, timeout=SECONDS)
+        asked = http.client.HTTPConnection("127.0.0.1", listener.address.port, timeout=SECONDS)
         asked.request("POST", "/v1/messages", b"x" * 2 * MIB)
         answer = asked.getresponse()
         return answer.status, json.loads(answer.read())["error"]["type"]
@@ -210,22 +210,22 @@ async def test_the_standard_client_of_python_understands_the_refusals(port):
 
 @pytest_twisted.ensureDeferred
 async def test_a_malformed_request_is_answered_and_closed_even_with_bytes_behind_it(port):
-    door = await port()
-    asked = await deferToThread(door.ask, b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
+    listener = await port()
+    asked = await deferToThread(listener.ask, b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
     answer = Answer(await deferToThread(rest, asked))
     assert answer.status == 400 and answer.rest == b""
     asked.close()
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_large_upload_arrives_whole(port):
-    door = await port()
+    listener = await port()
     body = os.urandom(MIB) * 30
 
     def client():
         return [
-            Answer(door.ask(data).recv(65536)).body
+            Answer(listener.ask(data).recv(65536)).body
             for data in (post(body), chunked(*[body[:100_000]] * 300))
         ]
 
@@ -237,10 +237,10 @@ async def test_a_large_upload_arrives_whole(port):
 
 @pytest_twisted.ensureDeferred
 async def test_a_dripping_client_meets_its_deadline(port):
-    door = await port(header_seconds=1)
+    listener = await port(header_seconds=1)
 
     def client():
-        asked = door.dial()
+        asked = listener.dial()
         began = time.monotonic()
         asked.settimeout(0.2)
         for byte in GET:
@@ -258,9 +258,9 @@ async def test_a_dripping_client_meets_its_deadline(port):
 @pytest_twisted.ensureDeferred
 async def test_a_silent_connection_is_closed(port, secure):
     """With TLS: one that never shakes hands."""
-    door = await port(tls_endpoint() if secure else None, tls=secure, idle_seconds=0.3)
-    assert not await deferToThread(lambda: rest(door.dial(handshake=False)))
-    await until(lambda: door.site.connections == 0)
+    listener = await port(tls_endpoint() if secure else None, tls=secure, idle_seconds=0.3)
+    assert not await deferToThread(lambda: rest(listener.dial(handshake=False)))
+    await until(lambda: listener.site.connections == 0)
 
 
 # Readers.
@@ -290,14 +290,14 @@ def fill(request, size):
 @pytest.mark.parametrize("secure", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_stops_reading_is_cut_and_its_backend_stopped(port, secure):
-    door = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=1)
-    asked = await deferToThread(door.ask, WAIT)
-    request = await door.request()
+    listener = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=1)
+    asked = await deferToThread(listener.ask, WAIT)
+    request = await listener.request()
     producer = fill(request, 30 * MIB)
-    took = await door.left(request)
+    took = await listener.left(request)
     assert 0.3 <= took < 4
     assert producer.stopped == 1
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
     asked.close()
 
 
@@ -306,12 +306,12 @@ async def test_a_client_that_stops_reading_is_cut_and_its_backend_stopped(port, 
 async def test_a_client_that_reads_slowly_gets_everything(port, secure):
     """Also behind the end of the answer: it is read for three times as long as a stall or a
     linger may take."""
-    door = await port(
+    listener = await port(
         tls_endpoint() if secure else None, tls=secure, stall_seconds=0.8, linger_seconds=0.8
     )
 
     def client():
-        asked = door.dial(buffer=65536)
+        asked = listener.dial(buffer=65536)
         asked.sendall(WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         received = 0
         began = time.monotonic()
@@ -322,7 +322,7 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
         return received
 
     reading = deferToThread(client)
-    request = await door.request()
+    request = await listener.request()
     request.setHeader("content-length", str(24 * MIB))
     request.write(b"x" * 24 * MIB)
     request.finish()
@@ -331,34 +331,34 @@ async def test_a_client_that_reads_slowly_gets_everything(port, secure):
 
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_nobody_takes_does_not_keep_the_connection(port):
-    door = await port(linger_seconds=0.3)
+    listener = await port(linger_seconds=0.3)
     ask = WAIT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    await deferToThread(door.ask, ask)
-    request = await door.request()
+    await deferToThread(listener.ask, ask)
+    request = await listener.request()
     request.write(b"x" * 30 * MIB)
     request.finish()
     began = reactor.seconds()
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
     assert 0.3 <= reactor.seconds() - began < 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_tls_client_that_does_not_close_is_not_waited_for(port):
-    door = await port(tls_endpoint(), tls=True, linger_seconds=0.3)
+    listener = await port(tls_endpoint(), tls=True, linger_seconds=0.3)
     data = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    await deferToThread(door.ask, data)
-    await until(lambda: door.resource.requests)
-    await until(lambda: door.site.connections == 0)
+    await deferToThread(listener.ask, data)
+    await until(lambda: listener.resource.requests)
+    await until(lambda: listener.site.connections == 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_the_client_has_not_taken_is_known(port):
     """Without it a slow reader would count as a stalled one. The names of our buffer are Twisted's
     own; what waits in the kernel counts, too."""
-    door = await port()
-    asked = await deferToThread(door.dial, buffer=65536)
+    listener = await port()
+    asked = await deferToThread(listener.dial, buffer=65536)
     asked.sendall(WAIT)
-    request = await door.request()
+    request = await listener.request()
     request.write(b"x" * 30 * MIB)
     transport = request.channel.transport
     await deferLater(reactor, 0.2)
@@ -376,36 +376,36 @@ async def test_what_the_client_has_not_taken_is_known(port):
 @pytest.mark.parametrize("early", [0, 10_000])
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_is_noticed_at_once(port, how, early, secure):
-    door = await port(tls_endpoint() if secure else None, tls=secure)
-    asked = await deferToThread(door.ask, WAIT + b"x" * early)
-    request = await door.request()
+    listener = await port(tls_endpoint() if secure else None, tls=secure)
+    asked = await deferToThread(listener.ask, WAIT + b"x" * early)
+    request = await listener.request()
     if how == "half":
         asked.shutdown(socket.SHUT_WR)
     else:
         if how == "rst":
             asked.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         asked.close()
-    assert await door.left(request) < 0.5
-    await until(lambda: door.site.connections == 0)
+    assert await listener.left(request) < 0.5
+    await until(lambda: listener.site.connections == 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_sends_on_and_leaves_is_noticed(port):
-    door = await port()
-    asked = await deferToThread(door.ask, WAIT + b"x" * 100_000)
-    await door.request()
-    await until(lambda: door.site.connections == 0)
+    listener = await port()
+    asked = await deferToThread(listener.ask, WAIT + b"x" * 100_000)
+    await listener.request()
+    await until(lambda: listener.site.connections == 0)
     asked.close()
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_in_its_upload_is_forgotten(port):
-    door = await port()
-    asked = await deferToThread(door.ask, post(b"x" * MIB, length=2 * MIB))
-    await until(lambda: door.site.body_bytes == MIB)
+    listener = await port()
+    asked = await deferToThread(listener.ask, post(b"x" * MIB, length=2 * MIB))
+    await until(lambda: listener.site.body_bytes == MIB)
     asked.close()
-    await until(lambda: door.site.connections == 0)
-    assert door.site.body_bytes == 0 and door.resource.requests == []
+    await until(lambda: listener.site.connections == 0)
+    assert listener.site.body_bytes == 0 and listener.resource.requests == []
 
 
 # Connections.
@@ -413,19 +413,21 @@ async def test_a_client_that_leaves_in_its_upload_is_forgotten(port):
 
 @pytest_twisted.ensureDeferred
 async def test_one_connection_too_many_is_told_so(port):
-    door = await port(connections=1)
-    await deferToThread(door.dial)
-    await until(lambda: door.site.connections == 1)
-    answer = Answer(await deferToThread(lambda: rest(door.ask(post(b"hello", b"/v1/messages")))))
+    listener = await port(connections=1)
+    await deferToThread(listener.dial)
+    await until(lambda: listener.site.connections == 1)
+    answer = Answer(
+        await deferToThread(lambda: rest(listener.ask(post(b"hello", b"/v1/messages"))))
+    )
     assert answer.status == 529 and answer.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_the_kernel_watches_the_client(port, secure):
-    door = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=7)
-    await deferToThread(door.ask, WAIT)
-    transport = (await door.request()).channel.transport
+    listener = await port(tls_endpoint() if secure else None, tls=secure, stall_seconds=7)
+    await deferToThread(listener.ask, WAIT)
+    transport = (await listener.request()).channel.transport
     assert transport.getTcpNoDelay() and transport.getTcpKeepAlive()
     handle = (transport.transport if secure else transport).getHandle()
     names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
@@ -436,10 +438,10 @@ async def test_the_kernel_watches_the_client(port, secure):
 
 @pytest_twisted.ensureDeferred
 async def test_tls_speaks_http_1_1_only(port):
-    door = await port(tls_endpoint(), tls=True)
+    listener = await port(tls_endpoint(), tls=True)
 
     def client():
-        asked = door.ask(GET)
+        asked = listener.ask(GET)
         return asked.selected_alpn_protocol(), Answer(asked.recv(65536)).body
 
     protocol, body = await deferToThread(client)
@@ -448,7 +450,7 @@ async def test_tls_speaks_http_1_1_only(port):
 
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_is_served(port, tmp_path):
-    path = str(tmp_path / "door")
+    path = str(tmp_path / "listener")
     await port(UNIXServerEndpoint(reactor, path), connections_per_address=1)
 
     def client():
@@ -466,22 +468,22 @@ async def test_a_unix_socket_is_served(port, tmp_path):
 
 @pytest_twisted.ensureDeferred
 async def test_draining_and_cutting(port):
-    door = await port()
-    await deferToThread(door.dial)
-    busy = await deferToThread(door.ask, WAIT)
-    await door.request()
-    await until(lambda: door.site.connections == 2)
-    gone = door.site.drain()
-    await until(lambda: door.site.connections == 1)
+    listener = await port()
+    await deferToThread(listener.dial)
+    busy = await deferToThread(listener.ask, WAIT)
+    await listener.request()
+    await until(lambda: listener.site.connections == 2)
+    gone = listener.site.drain()
+    await until(lambda: listener.site.connections == 1)
     assert not gone.called
-    door.site.abort()
+    listener.site.abort()
     await gone
     assert await deferToThread(rest, busy) is None
 
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_left_behind(port):
-    door = await port(body=1000, idle_seconds=0.4, linger_seconds=0.3)
+    listener = await port(body=1000, idle_seconds=0.4, linger_seconds=0.3)
 
     def clients():
         for data in (
@@ -493,19 +495,19 @@ async def test_nothing_is_left_behind(port):
             WAIT,
             b"",
         ):
-            asked = door.ask(data)
+            asked = listener.ask(data)
             if data == WAIT:
                 time.sleep(0.1)
             asked.close()
 
     await deferToThread(clients)
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
     before = descriptors()
     for _ in range(20):
         await deferToThread(clients)
-    await until(lambda: door.site.connections == 0)
+    await until(lambda: listener.site.connections == 0)
     assert descriptors() == before
-    assert door.site.body_bytes == 0
+    assert listener.site.body_bytes == 0
 
 
 # In somebody else's site.
@@ -574,7 +576,7 @@ def test_a_call_is_known_by_its_path_below_the_place_of_the_resource(ours, below
     if below:
         root = Resource()
         root.putChild(below, resource)
-    site = Site(root, clock, engine=Door.engine) if ours else server.Site(root, reactor=clock)
+    site = Site(root, clock, engine=Listener.engine) if ours else server.Site(root, reactor=clock)
     channel = site.buildProtocol(None)
     wire = Wire(clock, "127.0.0.1")
     wire.protocol = channel
@@ -584,7 +586,7 @@ def test_a_call_is_known_by_its_path_below_the_place_of_the_resource(ours, below
     assert (b"not a valid JSON object" in wire.value()) is (status == 400)
 
 
-# The daemon stands behind this door.
+# The daemon stands behind this listener.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The door beside h11, an independent and careful HTTP/1.1 parser: what h11 refuses we refuse.
+"""The site beside h11, an independent and careful HTTP/1.1 parser: what h11 refuses we refuse.
 And its two engines beside each other: they take the same for the same.
 
 Each vector is one way in which two parsers may see two different requests. Where we refuse what
@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import h11
 import pytest
-from door_in_memory import Door, chunked, post
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from site_in_memory import Listener, chunked, post
 
 ENGINES = ("lean", "stock")
 HEAD = b"Host: a\r\n"
@@ -33,7 +33,7 @@ TE = b"Transfer-Encoding: chunked"
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
 
 VECTORS = {
-    # Plain ones, so that a door which refuses everything does not pass.
+    # Plain ones, so that a site which refuses everything does not pass.
     "get": get(),
     "post": post(b"hello"),
     "chunked": chunked(b"hello"),
@@ -211,16 +211,16 @@ def h11_takes(data):
 
 
 def outcome(data, engine, *, bytewise=False):
-    """Whether the door takes it as a request; if it answers otherwise, that must be a refusal."""
-    door = Door(engine=engine)
+    """Whether the site takes it as a request; if it answers otherwise, that must be a refusal."""
+    listener = Listener(engine=engine)
     pieces = [data[at : at + 1] for at in range(len(data))] if bytewise else [data]
-    client = door.connect().send(*pieces)
+    client = listener.connect().send(*pieces)
     if not client.answers:
         return False
     status = client.answers[0].status
     if status in (200, 404, 405):  # the two are about a target which is no path
         return True
-    assert status in (400, 413, 431) and client.wire.half_closed and not door.served()
+    assert status in (400, 413, 431) and client.wire.half_closed and not listener.served()
     return False
 
 
@@ -290,8 +290,8 @@ PLAIN = (
 
 def history(data, cuts, engine):
     """All that both sides see of a connection on which ``data`` comes in pieces."""
-    door = Door(engine=engine, body=1500, header_bytes=1500, line=1000, header_count=25)
-    client = door.connect()
+    listener = Listener(engine=engine, body=1500, header_bytes=1500, line=1000, header_count=25)
+    client = listener.connect()
     places = sorted({0, len(data), *(int(cut * len(data)) for cut in cuts)})
     client.send(*(data[start:end] for start, end in pairwise(places)))
     answers = [
@@ -315,11 +315,11 @@ def history(data, cuts, engine):
             dict(request.requestHeaders.getAllRawHeaders()),
             getattr(request, "content", None) and request.content.getvalue(),
         )
-        for request in door.resource.requests
+        for request in listener.resource.requests
     ]
     wire, channel = client.wire, client.channel
     ends = (wire.half_closed, wire.disconnecting, wire.aborted, channel.phase)
-    return answers, requests, ends, door.site.body_bytes, door.site.refused
+    return answers, requests, ends, listener.site.body_bytes, listener.site.refused
 
 
 PASSING = ("date", "request-id", "x-request-id", "x-lmbroker-request-id")

@@ -9,8 +9,8 @@ from threading import Lock
 import pytest
 import pytest_twisted
 from chaos import own_site
-from house import House
 from mixed_calls import BrokenBackends, carry_out, config, plans, settled
+from rig import Rig
 from twisted.internet import reactor
 
 from lmbroker.backends import connections
@@ -56,22 +56,22 @@ async def test_nothing_is_left_of_many_calls(quick_close, tmp_path):
     practice.start()
     broken = await BrokenBackends().listen(random, tmp_path)
     text, aliases = config(practice.url, broken)
-    house = await House().open(timeouts=None, config=text, site=own_site)
+    rig = await Rig().open(timeouts=None, config=text, site=own_site)
     rounds = []
     try:
         for _ in range(ROUNDS):
-            outcomes = await carry_out(house.port, plans(random, aliases, CALLS), at_once=16)
+            outcomes = await carry_out(rig.port, plans(random, aliases, CALLS), at_once=16)
             assert sum(outcomes.values()) == CALLS
             assert set(outcomes) == {"complete", "in band", "error", "left"}
             await settled(lambda: len(reactor.getDelayedCalls()) <= 1, 2)
-            assert house.gauge() == 0
-            ids = {access_fields(record)["request_id"] for record in house.records}
-            assert len(ids) == len(house.records), "each call has one record"
-            house.records.clear()
+            assert rig.gauge() == 0
+            ids = {access_fields(record)["request_id"] for record in rig.records}
+            assert len(ids) == len(rig.records), "each call has one record"
+            rig.records.clear()
             practice.received.clear()
             rounds.append(held())
     finally:
-        await house.close()
+        await rig.close()
         await broken.close()
         await practice.stop()
     # Caches and counters of what is new fill in the first rounds; then all is level.

@@ -1,4 +1,4 @@
-"""``twistd lmbroker`` at its door: what ends the start, in one line and with exit code 1."""
+"""What twistd calls of LMBroker: what ends the start, in one line and with exit code 1."""
 
 import re
 import socket

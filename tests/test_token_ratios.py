@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import chunk, sse_head
+from rig import chunk, sse_head
 
 from lmbroker.call import Backend, Target
 from lmbroker.workflows.token_ratios import FEWEST, LEAST, MODELS, MOST, TokenRatios
@@ -64,16 +64,16 @@ def event(delta, finish=None, **more):
 
 
 @pytest_twisted.ensureDeferred
-async def test_later_estimates_are_corrected_by_what_a_backend_has_counted(open_house):
-    house = await open_house()
+async def test_later_estimates_are_corrected_by_what_a_backend_has_counted(open_rig):
+    rig = await open_rig()
     text = "word " * 400
     body = {"model": "o", "max_tokens": 9, "stream": True}
     body = json.dumps({**body, "messages": [{"role": "user", "content": text}]}).encode()
 
     async def told():
-        asked = len(house.backends_seen)
-        client = await house.post("/v1/messages", body)
-        backend = await house.backend(asked + 1)
+        asked = len(rig.backends_seen)
+        client = await rig.post("/v1/messages", body)
+        backend = await rig.backend(asked + 1)
         backend.transport.write(sse_head() + chunk(event({"content": "hi"})))
         await client.has(b"message_start")
         start = client.body.partition(b"data: ")[2].partition(b"\n")[0]
@@ -89,5 +89,5 @@ async def test_later_estimates_are_corrected_by_what_a_backend_has_counted(open_
 
     first = []
     first.append(await told())
-    await house.ended()
+    await rig.ended()
     assert await told() == pytest.approx(1.5 * first[0], abs=2)

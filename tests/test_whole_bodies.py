@@ -5,7 +5,7 @@ import json
 
 import pytest
 import pytest_twisted
-from house import CONFIG, PATHS, ask, unary
+from rig import CONFIG, PATHS, ask, unary
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -52,56 +52,56 @@ def answer(size):
 
 @pytest.mark.parametrize("model", ["o"])
 @pytest_twisted.ensureDeferred
-async def test_answers_in_memory_are_bounded_together(open_house, model):
-    house = await open_house(config=BOUNDED)
-    memory = house.broker._answers
+async def test_answers_in_memory_are_bounded_together(open_rig, model):
+    rig = await open_rig(config=BOUNDED)
+    memory = rig.broker._answers
     whole = answer(400_000)
-    first = await house.post(PATHS["openai"], ask(model))
-    one = await house.backend(1)
+    first = await rig.post(PATHS["openai"], ask(model))
+    one = await rig.backend(1)
     one.transport.write(whole[:-100])
     for _ in range(500):
         if memory.used > len(whole) // 2:
             break
         await deferLater(reactor, 0.01)
-    second = await house.post(PATHS["anthropic"], ask(model))
-    two = await house.backend(2)
+    second = await rig.post(PATHS["anthropic"], ask(model))
+    two = await rig.backend(2)
     two.transport.write(whole[:-100])
     await two.closed()
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.status, record.code) == (529, "too_many_answers")
     assert record.attempts[0].error == "too_many_answers"
     await second.has(b"overloaded_error")
     assert b"retry-after: 1" in second.received.lower()
     one.transport.write(whole[-100:])
-    await house.ended(2)
+    await rig.ended(2)
     await first.until(lambda: len(first.body) == len(whole.partition(b"\r\n\r\n")[2]))
     assert memory.used == 0
 
 
 @pytest.mark.parametrize("leaves", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_house, leaves):
+async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_rig, leaves):
     def site(resource):
         return Site(resource, reactor, Limits())
 
-    house = await open_house(config=BOUNDED.replace(str(MOST), "30000000"), site=site)
-    memory = house.broker._answers
+    rig = await open_rig(config=BOUNDED.replace(str(MOST), "30000000"), site=site)
+    memory = rig.broker._answers
     whole = answer(20_000_000)
-    client = await house.post(PATHS["openai"], ask("o"))
+    client = await rig.post(PATHS["openai"], ask("o"))
     client.transport.pauseProducing()
-    line = await house.backend()
+    line = await rig.backend()
     line.transport.write(whole)
     for _ in range(500):
         if memory.used >= 20_000_000:
             break
         await deferLater(reactor, 0.01)
     await deferLater(reactor, 0.3)
-    assert not house.records and memory.used >= 20_000_000
+    assert not rig.records and memory.used >= 20_000_000
     if leaves:
         client.transport.abortConnection()
     else:
         client.transport.resumeProducing()
-    (record,) = await house.ended()
+    (record,) = await rig.ended()
     assert (record.outcome, memory.used) == ("client_left" if leaves else "complete", 0)
     if not leaves:
         await client.until(lambda: len(client.received) > 20_000_000)

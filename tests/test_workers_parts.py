@@ -359,9 +359,9 @@ def test_a_worker_keeps_its_log_where_no_new_one_came(tmp_path):
 def test_a_door_that_goes_leaves_its_successors_open():
     factories = {}
     first, second = (_EndpointService(factories, "tcp:1", object()) for _ in range(2))
-    for door in (first, second):
-        door.startService()
-        door.privilegedStartService()
+    for listener in (first, second):
+        listener.startService()
+        listener.privilegedStartService()
     first.stopService()
     assert factories == {"tcp:1": second._factory}
     second.stopService()

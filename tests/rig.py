@@ -112,7 +112,7 @@ class Line(Protocol):
         return self.received.partition(b"\r\n\r\n")[0].decode().lower()
 
 
-class House:
+class Rig:
     """The broker on a port, a scripted backend on another.
 
     ``timeouts`` None: as configured. ``listen``: makes the backend's endpoint, on port 0.
@@ -126,13 +126,13 @@ class House:
     async def open(self, timeouts=Timeouts(), config=CONFIG, *, listen=None, site=None):
         self.backends_seen = []
         self._accepted = []
-        house = self
+        rig = self
 
         class Accept(Factory):
             def buildProtocol(self, addr):
                 line = Line()
-                house.backends_seen.append(line)
-                for waiter in house._accepted:
+                rig.backends_seen.append(line)
+                for waiter in rig._accepted:
                     if not waiter.called:
                         waiter.callback(None)
                 return line

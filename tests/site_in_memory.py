@@ -1,4 +1,4 @@
-"""The clients' door without sockets: a site over a clock, and connections to it in memory."""
+"""The clients' side without sockets: a site over a clock, and connections to it in memory."""
 
 import json
 
@@ -75,7 +75,7 @@ class Answers(Resource):
         return b"%d bytes" % len(request.content.read())
 
 
-class Door:
+class Listener:
     """A site, its clock, and what it has been asked."""
 
     engine = "lean"
@@ -102,24 +102,24 @@ class Door:
 class Connection:
     """One client."""
 
-    def __init__(self, door, host=REMOTE):
-        self.door = door
-        self.wire = Wire(door.clock, host)
-        self.channel = door.site.buildProtocol(self.wire.getPeer())
+    def __init__(self, listener, host=REMOTE):
+        self.listener = listener
+        self.wire = Wire(listener.clock, host)
+        self.channel = listener.site.buildProtocol(self.wire.getPeer())
         self.wire.protocol = self.channel
         self.channel.makeConnection(self.wire)
-        door.clock.advance(0)
+        listener.clock.advance(0)
 
     def send(self, *pieces):
         for piece in pieces:
             if not self.wire.lost:
                 self.channel.dataReceived(piece)
-        self.door.clock.advance(0)
+        self.listener.clock.advance(0)
         return self
 
     def hang_up(self, reason=None):
         self.wire.lose(reason or ConnectionDone())
-        self.door.clock.advance(0)
+        self.listener.clock.advance(0)
 
     @property
     def answers(self):

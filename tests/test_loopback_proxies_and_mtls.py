@@ -29,8 +29,8 @@ from chaos import (
     until,
 )
 from connect_proxy import STANDS, ConnectProxy, answer
-from house import EVENTS, PATHS, ask, chunk, sse_head, unary
 from ports import free_port
+from rig import EVENTS, PATHS, ask, chunk, sse_head, unary
 from test_loopback_cancellation import AT_ONCE, PATIENT, PHASES, leave, the_client_has_left
 from test_loopback_chaos import NO_HEAD
 from twisted.internet import reactor
@@ -41,7 +41,7 @@ from twisted.internet.task import deferLater
 
 from lmbroker.call import Timeouts
 
-HOUSE = CHAOS
+RIG = CHAOS
 
 LEAVES = pytest.mark.parametrize("rudely", [False, True], ids=["fin", "rst"])
 TLS = pytest.mark.parametrize("version", [TLSVersion.TLSv1_2, TLSVersion.TLSv1_3])
@@ -77,7 +77,7 @@ def over_tls(options):
 
 
 def with_keys(url, *keys):
-    """The house's configuration with another URL and more keys."""
+    """The rig's configuration with another URL and more keys."""
     return config_for(url).replace('api_key = "env:KEY"', ", ".join(['api_key = "env:KEY"', *keys]))
 
 
@@ -86,29 +86,29 @@ def through(proxy, url="http://backend.invalid:PORT", *keys):
     return with_keys(url, f'proxy = "http://us%20er:env:KEY@{proxy.address}"', *keys)
 
 
-async def open_way(way, open_house, proxy, authority, files, **options):
-    """A house whose backend is reached by one of the ways."""
+async def open_way(way, open_rig, proxy, authority, files, **options):
+    """A rig whose backend is reached by one of the ways."""
     server = over_tls(authority.asking())
     if way == "proxy":
-        return await open_house(config=through(proxy), **options)
+        return await open_rig(config=through(proxy), **options)
     if way == "mTLS":
         config = with_keys("https://localhost:PORT", files["ca"], files["own"])
-        return await open_house(config=config, listen=server, **options)
+        return await open_rig(config=config, listen=server, **options)
     if way == "both":
         config = through(proxy, "https://localhost:PORT", files["ca"], files["own"])
-        return await open_house(config=config, listen=server, **options)
-    return await open_house(**options)
+        return await open_rig(config=config, listen=server, **options)
+    return await open_rig(**options)
 
 
 WAYS = ("proxy", "mTLS", "both")
 
 
-async def post(house, way, alias, **more):
+async def post(rig, way, alias, **more):
     """A call of a client of OpenAI's; by the way ``compressed`` its body is."""
     body, headers = ask(alias, **more), ()
     if way == "compressed":
         body, headers = gzip.compress(body), ("Content-Encoding: gzip",)
-    return await house.post(PATHS["openai"], body, headers)
+    return await rig.post(PATHS["openai"], body, headers)
 
 
 # What goes well.
@@ -117,18 +117,18 @@ async def post(house, way, alias, **more):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_backend_is_served_and_its_connection_used_again(
-    open_house, proxy, authority, files, way
+    open_rig, proxy, authority, files, way
 ):
-    house = await open_way(way, open_house, proxy, authority, files)
-    await the_next_call_is_served(house, "openai", "o")
-    [backend] = house.backends_seen
-    await the_next_call_is_served(house, "anthropic", "o", on=backend, stream=True)
+    rig = await open_way(way, open_rig, proxy, authority, files)
+    await the_next_call_is_served(rig, "openai", "o")
+    [backend] = rig.backends_seen
+    await the_next_call_is_served(rig, "anthropic", "o", on=backend, stream=True)
     if way == "mTLS":
         assert proxy.seen == []
         return
     [near] = proxy.seen
     host = "localhost" if way == "both" else "backend.invalid"
-    port = house._backend_port.getHost().port
+    port = rig._backend_port.getHost().port
     line, *fields = near.received.decode().split("\r\n")
     assert line == f"CONNECT {host}:{port} HTTP/1.1"
     assert fields[0] == f"Host: {host}:{port}"
@@ -138,15 +138,15 @@ async def test_a_backend_is_served_and_its_connection_used_again(
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_proxy_looks_the_name_up(open_house, proxy):
+async def test_the_proxy_looks_the_name_up(open_rig, proxy):
     with resolver(Resolver(answers=True)) as installed:
-        house = await open_house(config=through(proxy))
-        await the_next_call_is_served(house, "openai", "o")
+        rig = await open_rig(config=through(proxy))
+        await the_next_call_is_served(rig, "openai", "o")
     assert installed.asked == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_proxy_in_several_reads_and_with_interim_answers(open_house, proxy):
+async def test_a_proxy_in_several_reads_and_with_interim_answers(open_rig, proxy):
     def dripping(near):
         early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
         near.transport.setTcpNoDelay(True)
@@ -165,18 +165,18 @@ async def test_a_proxy_in_several_reads_and_with_interim_answers(open_house, pro
         return once
 
     proxy.script = dripping
-    house = await open_house(config=through(proxy))
-    await the_next_call_is_served(house, "openai", "o")
+    rig = await open_rig(config=through(proxy))
+    await the_next_call_is_served(rig, "openai", "o")
 
 
 @pytest_twisted.ensureDeferred
 @TLS
-async def test_each_version_of_tls_shows_the_certificate(open_house, authority, files, version):
+async def test_each_version_of_tls_shows_the_certificate(open_rig, authority, files, version):
     server = authority.asking(lowerMaximumSecurityTo=version)
     config = with_keys("https://localhost:PORT", files["ca"], files["own"])
-    house = await open_house(config=config, listen=over_tls(server))
-    await the_next_call_is_served(house, "openai", "o")
-    shown = house.backends_seen[0].transport.getPeerCertificate()
+    rig = await open_rig(config=config, listen=over_tls(server))
+    await the_next_call_is_served(rig, "openai", "o")
+    shown = rig.backends_seen[0].transport.getPeerCertificate()
     assert shown is not None
 
 
@@ -185,7 +185,7 @@ async def test_each_version_of_tls_shows_the_certificate(open_house, authority, 
 @pytest_twisted.ensureDeferred
 @pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="there is no tinyproxy here")
 @pytest.mark.parametrize("secure", [False, True])
-async def test_tinyproxy(open_house, authority, files, tmp_path, secure):
+async def test_tinyproxy(open_rig, authority, files, tmp_path, secure):
     port = free_port()
     conf = tmp_path / "tinyproxy.conf"
     conf.write_text(f"Port {port}\nListen 127.0.0.1\nBasicAuth user backend-key\n")
@@ -199,14 +199,14 @@ async def test_tinyproxy(open_house, authority, files, tmp_path, secure):
         listen = over_tls(authority.asking()) if secure else None
         for user, status in (("user:env:KEY", 200), ("user:wrong", 502)):
             keys = (f'proxy = "http://{user}@127.0.0.1:{port}"', files["ca"], files["own"])
-            house = await open_house(config=with_keys(url, *keys), listen=listen)
+            rig = await open_rig(config=with_keys(url, *keys), listen=listen)
             if status == 200:
-                await the_next_call_is_served(house, "openai", "o")
+                await the_next_call_is_served(rig, "openai", "o")
                 await the_next_call_is_served(
-                    house, "openai", "o", on=house.backends_seen[0], stream=True
+                    rig, "openai", "o", on=rig.backends_seen[0], stream=True
                 )
             else:
-                client = await house.post(PATHS["openai"], ask("o"))
+                client = await rig.post(PATHS["openai"], ask("o"))
                 await answered(client)
                 assert told(client, "openai")[::2] == (502, "proxy_auth")
     finally:
@@ -262,39 +262,39 @@ SLOWER = {"timeouts": Timeouts(connect=0.3, headers=3, first_event=3, commit=5, 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_faults_of_the_proxy(open_house, proxy, messages, fault, secure):
+async def test_faults_of_the_proxy(open_rig, proxy, messages, fault, secure):
     script, code, word = FAULTS[fault]
     status = 504 if code == "timeout_connect" else 502
     proxy.script = script
     config = through(proxy, "https://localhost:PORT" if secure else "http://backend.invalid:PORT")
-    house = await open_house(config=config, **SLOWER)
+    rig = await open_rig(config=config, **SLOWER)
     dialect, alias = ("openai", "o") if secure else ("anthropic", "a")
-    client = await house.post(PATHS[dialect], ask(alias, stream=secure))
+    client = await rig.post(PATHS[dialect], ask(alias, stream=secure))
     await answered(client)
     assert told(client, dialect)[:2] == (status, error_type(dialect, status))
     assert b"the proxy to the backend" in client.body
-    record = await the_call_is_over(house, outcome="backend_error", code=code)
+    record = await the_call_is_over(rig, outcome="backend_error", code=code)
     assert record.attempts[0].error == code
     [told_why] = [message for message in messages if "through the proxy" in message]
     assert word in told_why
     assert not [message for message in messages if "backend-key" in message or "secure" in message]
     assert b"backend-key" not in client.received and b"backend-k" not in client.received
     await until(lambda: proxy.seen[0].lost is not None)
-    assert house.backends_seen == [] and len(proxy.seen) == 1
+    assert rig.backends_seen == [] and len(proxy.seen) == 1
     proxy.script = ConnectProxy().script
     if not secure:
-        await the_next_call_is_served_again(house)
+        await the_next_call_is_served_again(rig)
 
 
-async def the_next_call_is_served_again(house):
-    client = await house.post(PATHS["anthropic"], ask("a"))
-    (await house.backend()).transport.write(unary(WHOLE["a"]))
+async def the_next_call_is_served_again(rig):
+    client = await rig.post(PATHS["anthropic"], ask("a"))
+    (await rig.backend()).transport.write(unary(WHOLE["a"]))
     await client.has("hé".encode())
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("fault", ["refused", "unknown", "hang", "slow name"])
-async def test_no_connection_to_the_proxy(open_house, messages, fault):
+async def test_no_connection_to_the_proxy(open_rig, messages, fault):
     with crowded_port() as crowded, resolver(Resolver(answers=fault == "unknown")):
         address, status, code = {
             "refused": (f"127.0.0.1:{free_port()}", 502, "proxy_unreachable"),
@@ -303,24 +303,24 @@ async def test_no_connection_to_the_proxy(open_house, messages, fault):
             "slow name": ("proxy.invalid:3128", 504, "timeout_connect"),
         }[fault]
         keys = f'proxy = "http://{address}"'
-        house = await open_house(config=with_keys("https://localhost:PORT", keys), **SLOWER)
-        client = await house.post(PATHS["openai"], ask("o"))
+        rig = await open_rig(config=with_keys("https://localhost:PORT", keys), **SLOWER)
+        client = await rig.post(PATHS["openai"], ask("o"))
         await answered(client)
         assert told(client, "openai")[::2] == (status, code)
-        await the_call_is_over(house, outcome="backend_error", code=code)
+        await the_call_is_over(rig, outcome="backend_error", code=code)
         assert b"the proxy to the backend" in client.body
         assert any("through the proxy" in message for message in messages)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_tunnel_to_another_server_is_no_backend(open_house, proxy, authority, files):
+async def test_a_tunnel_to_another_server_is_no_backend(open_rig, proxy, authority, files):
     """TLS is with the backend: a proxy that leads elsewhere is found out."""
     config = through(proxy, "https://backend.invalid:PORT", files["ca"])
-    house = await open_house(config=config, listen=over_tls(authority.server("localhost")))
-    client = await house.post(PATHS["openai"], ask("o"))
+    rig = await open_rig(config=config, listen=over_tls(authority.server("localhost")))
+    client = await rig.post(PATHS["openai"], ask("o"))
     await answered(client)
-    await the_call_is_over(house, outcome="backend_error", code="tls")
-    assert b"POST" not in house.backends_seen[0].received
+    await the_call_is_over(rig, outcome="backend_error", code="tls")
+    assert b"POST" not in rig.backends_seen[0].received
 
 
 TWO_TARGETS = """
@@ -343,18 +343,18 @@ targets = [{ backend = "far", model = "x" }, { backend = "near", model = "x" }]
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("fault", "asked"), [("no way", 2), ("other credentials", 1)])
-async def test_a_proxy_that_fails_is_a_reason_for_another_target(open_house, proxy, fault, asked):
+async def test_a_proxy_that_fails_is_a_reason_for_another_target(open_rig, proxy, fault, asked):
     """And after a while not to ask it any more: at once where somebody must mend it."""
     proxy.script = FAULTS[fault][0]
     config = TWO_TARGETS.replace("PROXY", proxy.address)
-    house = await open_house(config=config, **SLOWER)
+    rig = await open_rig(config=config, **SLOWER)
     for number in range(1, 4):
-        client = await house.post(PATHS["openai"], ask("o"))
-        line = await house.backend() if number == 1 else await next_request(house)
+        client = await rig.post(PATHS["openai"], ask("o"))
+        line = await rig.backend() if number == 1 else await next_request(rig)
         line.transport.write(unary(WHOLE["o"]))
         await client.has("hé".encode())
-        await house.ended(number)
-    assert [len(record.attempts) for record in house.records] == [1 + (n < asked) for n in range(3)]
+        await rig.ended(number)
+    assert [len(record.attempts) for record in rig.records] == [1 + (n < asked) for n in range(3)]
     assert len(proxy.seen) == asked
 
 
@@ -365,24 +365,22 @@ async def test_a_proxy_that_fails_is_a_reason_for_another_target(open_house, pro
 @TLS
 @pytest.mark.parametrize("shown", ["none", "another's"])
 async def test_a_backend_that_does_not_like_our_certificate(
-    open_house, authority, files, messages, version, shown
+    open_rig, authority, files, messages, version, shown
 ):
     wanted = authority if shown == "none" else Authority("another authority")
     server = authority.asking(of=wanted, lowerMaximumSecurityTo=version)
     keys = [files["ca"], *([] if shown == "none" else [files["own"]])]
-    house = await open_house(
-        config=with_keys("https://localhost:PORT", *keys), listen=over_tls(server)
-    )
+    rig = await open_rig(config=with_keys("https://localhost:PORT", *keys), listen=over_tls(server))
     for dialect in ("openai", "anthropic"):
-        client = await house.post(PATHS[dialect], ask("o"))
+        client = await rig.post(PATHS[dialect], ask("o"))
         await answered(client)
         assert told(client, dialect)[0] == 502
-    records = await house.ended(2)
+    records = await rig.ended(2)
     assert [record.code for record in records] == ["tls", "tls"]
     nothing_said = version == TLSVersion.TLSv1_2 and shown == "none"
     assert nothing_said or b"certificate" in client.body
     assert [message for message in messages if "secure connection" in message]
-    for backend in house.backends_seen:
+    for backend in rig.backends_seen:
         await cut(backend)
         assert b"POST" not in backend.received
 
@@ -395,18 +393,18 @@ EVERY_WAY = pytest.mark.parametrize("way", [*WAYS, "compressed"])
 @pytest_twisted.ensureDeferred
 @EVERY_WAY
 @pytest.mark.parametrize("fault", NO_HEAD)
-async def test_no_response_headers(open_house, proxy, authority, files, fault, way):
+async def test_no_response_headers(open_rig, proxy, authority, files, fault, way):
     script, status, code = NO_HEAD[fault]
-    house = await open_way(way, open_house, proxy, authority, files)
-    client = await post(house, way, "o")
-    backend = await house.backend()
+    rig = await open_way(way, open_rig, proxy, authority, files)
+    client = await post(rig, way, "o")
+    backend = await rig.backend()
     script(backend)
     await answered(client)
     assert told(client, "openai")[:2] == (status, error_type("openai", status))
-    await the_call_is_over(house, outcome="backend_error", code=code)
+    await the_call_is_over(rig, outcome="backend_error", code=code)
     await cut(backend)
-    assert len(house.backends_seen) == 1, "what may have reached the backend is not sent again"
-    await the_next_call_is_served(house, "openai", "o", stream=True)
+    assert len(rig.backends_seen) == 1, "what may have reached the backend is not sent again"
+    await the_next_call_is_served(rig, "openai", "o", stream=True)
 
 
 BROKEN_ANSWERS = {
@@ -422,35 +420,33 @@ BROKEN_ANSWERS = {
 @pytest_twisted.ensureDeferred
 @EVERY_WAY
 @pytest.mark.parametrize("fault", BROKEN_ANSWERS)
-async def test_an_answer_that_breaks(open_house, proxy, authority, files, fault, way):
+async def test_an_answer_that_breaks(open_rig, proxy, authority, files, fault, way):
     written, end, code = BROKEN_ANSWERS[fault]
-    house = await open_way(way, open_house, proxy, authority, files)
+    rig = await open_way(way, open_rig, proxy, authority, files)
     stream = "stream" in fault
-    client = await post(house, way, "o", stream=stream)
-    backend = await house.backend()
+    client = await post(rig, way, "o", stream=stream)
+    backend = await rig.backend()
     backend.transport.write(written)
     if end is not None:
         end(backend)
     await answered(client)
     outcome = "stream_error" if stream else "backend_error"
-    await the_call_is_over(house, outcome=outcome, code=code)
+    await the_call_is_over(rig, outcome=outcome, code=code)
     await cut(backend)
-    await the_next_call_is_served(house, "openai", "o", stream=True)
+    await the_next_call_is_served(rig, "openai", "o", stream=True)
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("end", [fin, rst])
-async def test_a_kept_connection_that_dies_is_replaced(
-    open_house, proxy, authority, files, way, end
-):
-    house = await open_way(way, open_house, proxy, authority, files)
-    await the_next_call_is_served(house, "openai", "o")
-    client = await house.post(PATHS["openai"], ask("o"))
-    end(await next_request(house))
-    (await house.backend(2)).transport.write(unary(WHOLE["o"]))
+async def test_a_kept_connection_that_dies_is_replaced(open_rig, proxy, authority, files, way, end):
+    rig = await open_way(way, open_rig, proxy, authority, files)
+    await the_next_call_is_served(rig, "openai", "o")
+    client = await rig.post(PATHS["openai"], ask("o"))
+    end(await next_request(rig))
+    (await rig.backend(2)).transport.write(unary(WHOLE["o"]))
     await client.has("hé".encode())
-    await house.ended(2)
+    await rig.ended(2)
 
 
 # Clients who leave.
@@ -461,13 +457,13 @@ async def test_a_kept_connection_that_dies_is_replaced(
 @EVERY_WAY
 @pytest.mark.parametrize("phase", PHASES)
 async def test_who_leaves_is_told_to_the_backend(
-    open_house, proxy, authority, files, phase, rudely, way
+    open_rig, proxy, authority, files, phase, rudely, way
 ):
     written, stream, seen = PHASES[phase]
     patience = PATIENT if "signs" in phase else Timeouts()
-    house = await open_way(way, open_house, proxy, authority, files, timeouts=patience)
-    client = await post(house, way, "o", stream=stream)
-    backend = await house.backend()
+    rig = await open_way(way, open_rig, proxy, authority, files, timeouts=patience)
+    client = await post(rig, way, "o", stream=stream)
+    backend = await rig.backend()
     if written in (None, b"half"):
         half = chunk(b'data: {"') if written else b""
         written = sse_head() + chunk(EVENTS["o"][0]) + half
@@ -476,47 +472,47 @@ async def test_who_leaves_is_told_to_the_backend(
     left = leave(client, rudely)
     await backend.closed()
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
-    await the_next_call_is_served(house, "openai", "o", stream=stream)
+    await the_client_has_left(rig)
+    await the_next_call_is_served(rig, "openai", "o", stream=stream)
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
 @pytest.mark.parametrize("said", [b"", STANDS[:-2]], ids=["nothing", "half its answer"])
-async def test_who_leaves_while_the_proxy_is_waited_for(open_house, proxy, said, rudely):
+async def test_who_leaves_while_the_proxy_is_waited_for(open_rig, proxy, said, rudely):
     proxy.script = lambda near: near.transport.write(said)
-    house = await open_house(config=through(proxy), timeouts=PATIENT)
-    client = await house.post(PATHS["openai"], ask("o"))
+    rig = await open_rig(config=through(proxy), timeouts=PATIENT)
+    client = await rig.post(PATHS["openai"], ask("o"))
     await until(lambda: proxy.seen and proxy.seen[0].received)
     await deferLater(reactor, 0.02)
     left = leave(client, rudely)
     await until(lambda: proxy.seen[0].lost is not None)
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
+    await the_client_has_left(rig)
     assert len(proxy.seen) == 1
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_who_leaves_while_the_proxy_is_connected_to(open_house, rudely):
+async def test_who_leaves_while_the_proxy_is_connected_to(open_rig, rudely):
     with crowded_port() as port:
         keys = f'proxy = "http://127.0.0.1:{port}"'
-        house = await open_house(config=with_keys("http://x.invalid:PORT", keys), timeouts=PATIENT)
-        client = await house.post(PATHS["openai"], ask("o"))
-        await until(lambda: house.gauge() == 1)
+        rig = await open_rig(config=with_keys("http://x.invalid:PORT", keys), timeouts=PATIENT)
+        client = await rig.post(PATHS["openai"], ask("o"))
+        await until(lambda: rig.gauge() == 1)
         left = leave(client, rudely)
-        await house.ended()
+        await rig.ended()
         assert reactor.seconds() - left < AT_ONCE
-        await the_client_has_left(house)
+        await the_client_has_left(rig)
 
 
 @pytest_twisted.ensureDeferred
 @LEAVES
-async def test_who_leaves_in_the_handshake_within_the_tunnel(open_house, proxy, rudely):
-    house = await open_house(config=through(proxy, "https://localhost:PORT"), timeouts=PATIENT)
-    client = await house.post(PATHS["openai"], ask("o"))
-    await until(lambda: house.backends_seen and house.backends_seen[0].received)
+async def test_who_leaves_in_the_handshake_within_the_tunnel(open_rig, proxy, rudely):
+    rig = await open_rig(config=through(proxy, "https://localhost:PORT"), timeouts=PATIENT)
+    client = await rig.post(PATHS["openai"], ask("o"))
+    await until(lambda: rig.backends_seen and rig.backends_seen[0].received)
     left = leave(client, rudely)
-    await house.backends_seen[0].closed()
+    await rig.backends_seen[0].closed()
     assert reactor.seconds() - left < AT_ONCE
-    await the_client_has_left(house)
+    await the_client_has_left(rig)
