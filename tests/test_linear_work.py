@@ -650,6 +650,7 @@ SMALL = frozenset(
         "translation.dialects.anthropic_messages.models.page",
         "translation.dialects.catalog.client_paths",
         "translation.dialects.openai.encode_controls.encode_tier",
+        "translation.dialects.openai_chat.encode_parts.sound",
         "translation.dialects.openai.ending.encode_tier",
         "translation.dialects.openai.headers.credential",
         "translation.dialects.openai.models.entry",

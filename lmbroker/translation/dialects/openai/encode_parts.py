@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai.vendor import VENDOR
+from lmbroker.translation.dialects.openai.content_parts import FILES
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.left_out import (
@@ -211,7 +211,7 @@ class Parts:
             return self.left_out("image", "image", NO_IMAGES)
         if isinstance(source, Url) and not source.url:
             return self.left_out("image", "image", UNKNOWN_SOURCE)
-        known = not isinstance(source, FileRef) or source.origin == VENDOR
+        known = not isinstance(source, FileRef) or source.origin == FILES
         written = self.picture(part, source) if known else None
         return self.left_out("image", "image", ELSEWHERE) if written is None else written
 
@@ -224,7 +224,7 @@ class Parts:
             reason = BY_ADDRESS if source.url else UNKNOWN_SOURCE
             return [self._without(part, "document", reason) if written is None else written]
         if isinstance(source, FileRef):
-            written = self.paper(part, source) if source.origin == VENDOR else None
+            written = self.paper(part, source) if source.origin == FILES else None
             return [self._without(part, "document", ELSEWHERE) if written is None else written]
         if isinstance(source, Base64):
             return self._file(part, source)
