@@ -52,10 +52,8 @@ ELSEWHERE = {
         "translation.shared.left_out": "test_request_anthropic_to_openai",
         "translation.shared.part_queue": "test_openai_stream_decode test_odd_calls",
         "translation.shared.waiting_part": "test_openai_stream_decode test_odd_calls",
-        "translation.shared.pairing": "test_message_order test_request_anthropic_to_openai",
         "translation.shared.readable": "test_request_anthropic_to_openai",
         "translation.shared.reasoning": "test_reasoning_replay test_thinking_off",
-        "translation.shared.reasoning_places": "test_reasoning_replay",
         "translation.unified.image_size": "test_counting",
         "workflows.embeddings": "test_openai_embeddings",
         "workflows.fitting": "test_fitting_reports",
@@ -109,6 +107,8 @@ ELSEWHERE = {
         "translation.dialects.openai_chat": "test_openai_request_decode test_openai_embeddings "
         "test_request_anthropic_to_openai test_openai_response test_openai_stream_decode "
         "test_openai_stream_encode test_errors test_openai_tap",
+        "translation.dialects.openai_responses": "test_responses_stream_encode "
+        "test_responses_response_encode",
     },
 }
 """Reason -> module, or package of which that is so for all -> the tests instead."""

@@ -3,7 +3,7 @@
 The broker itself does not use it: our tests check every stream with it, and so may the tests of
 programs that embed LMBroker.
 
-The law of the three streams::
+The law of these streams (that of Responses stands in ``grammar_responses``)::
 
     anthropic   message_start
                 (content_block_start(i) content_block_delta(i)* content_block_stop(i))*
@@ -92,20 +92,22 @@ class GrammarError(Exception):
     """The stream breaks a rule. The text names the rule and holds nothing of the contents."""
 
 
-def _require(holds: bool, rule: str) -> None:
+def require(holds: bool, rule: str) -> None:
+    """Raises GrammarError with ``rule`` where that does not hold."""
     if not holds:
         raise GrammarError(rule)
 
 
-def _take(holder: JSON, key: str, kind: type[T], owner: str) -> T:
-    """``holder[key]``, which must be of ``kind``."""
+def take(holder: JSON, key: str, kind: type[T], owner: str) -> T:
+    """``holder[key]``, which must be of ``kind``. Raises GrammarError."""
     value = holder.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise GrammarError(f"{owner} has its {key}, of type {kind.__name__}")
     return value
 
 
-def _object(data: bytes) -> JSON:
+def json_object(data: bytes) -> JSON:
+    """The object that ``data`` is. Raises GrammarError for anything else."""
     try:
         value = json_text.decode(data)
     except ValueError:
@@ -136,11 +138,11 @@ class Checker(Generic[Item]):
 
     def close(self) -> None:
         """Raises GrammarError when the stream may not end here (fact 6)."""
-        _require(self.terminal, f"the stream does not end in state {self.state!r}")
+        require(self.terminal, f"the stream does not end in state {self.state!r}")
 
     def _next(self, symbol: str) -> str:
         """The state after ``symbol``; the step is taken when all other rules hold, too."""
-        _require(not self.terminal, "nothing follows the end")
+        require(not self.terminal, "nothing follows the end")
         row = self.table[self.state]
         if symbol in row:
             return row[symbol]
@@ -180,9 +182,9 @@ class AnthropicChecker(Checker[Frame]):
         if frame.data is None:
             self.state = self._next("comment")
             return
-        _require(frame.event != "", "every event has its event: line (fact 1)")
-        body = _object(frame.data)
-        _require(body.get("type") == frame.event, "the event: line is the type")
+        require(frame.event != "", "every event has its event: line (fact 1)")
+        body = json_object(frame.data)
+        require(body.get("type") == frame.event, "the event: line is the type")
         after = self._next("an unknown event" if frame.event == "comment" else frame.event)
         rule = self._rules.get(frame.event)
         if rule is not None:
@@ -190,54 +192,54 @@ class AnthropicChecker(Checker[Frame]):
         self.state = after
 
     def _on_message_start(self, body: JSON) -> None:
-        message = _take(body, "message", dict, "message_start")
+        message = take(body, "message", dict, "message_start")
         for key in ("id", "model"):
-            _take(message, key, str, "the message")
+            take(message, key, str, "the message")
         for key, value in (("role", "assistant"), ("content", []), ("stop_reason", None)):
-            _require(message.get(key) == value, f"the message starts with {key} {value}")
-        usage = _take(message, "usage", dict, "the message")
-        _take(usage, "output_tokens", int, "the message's usage")
+            require(message.get(key) == value, f"the message starts with {key} {value}")
+        usage = take(message, "usage", dict, "the message")
+        take(usage, "output_tokens", int, "the message's usage")
 
     def _on_block_start(self, body: JSON) -> None:
-        index = _take(body, "index", int, "content_block_start")
-        _require(index == self._index + 1, "block indices have no gap (fact 3)")
-        block = _take(body, "content_block", dict, "content_block_start")
-        kind = _take(block, "type", str, "a block")
+        index = take(body, "index", int, "content_block_start")
+        require(index == self._index + 1, "block indices have no gap (fact 3)")
+        block = take(body, "content_block", dict, "content_block_start")
+        kind = take(block, "type", str, "a block")
         for key, expected in BLOCK_FIELDS.get(kind, {}).items():
-            value: object = _take(block, key, expected, f"a {kind} block")
-            _require(key not in ("id", "name") or value != "", "a call's id and name are not empty")
+            value: object = take(block, key, expected, f"a {kind} block")
+            require(key not in ("id", "name") or value != "", "a call's id and name are not empty")
         self._index, self._block, self._signed = index, kind, False
 
     def _on_block_delta(self, body: JSON) -> None:
         self._on_block_stop(body)
-        delta = _take(body, "delta", dict, "content_block_delta")
-        kind = _take(delta, "type", str, "a delta")
+        delta = take(body, "delta", dict, "content_block_delta")
+        kind = take(delta, "type", str, "a delta")
         fields = BLOCK_DELTAS.get(self._block, {}).get(kind)
         if fields is None:
             raise GrammarError("the kind of a delta is one of its block's")
-        _take(delta, *fields, kind)
-        _require(not self._signed, "a signature comes once and last in its block (fact 4)")
+        take(delta, *fields, kind)
+        require(not self._signed, "a signature comes once and last in its block (fact 4)")
         self._signed = kind == "signature_delta"
 
     def _on_block_stop(self, body: JSON) -> None:
-        index = _take(body, "index", int, "a block event")
-        _require(index == self._index, "blocks do not overlap: the index is the open block's")
+        index = take(body, "index", int, "a block event")
+        require(index == self._index, "blocks do not overlap: the index is the open block's")
 
     def _on_message_delta(self, body: JSON) -> None:
-        delta = _take(body, "delta", dict, "message_delta")
-        usage = _take(body, "usage", dict, "message_delta (fact 2)")
-        _take(usage, "output_tokens", int, "message_delta's usage (fact 2)")
+        delta = take(body, "delta", dict, "message_delta")
+        usage = take(body, "usage", dict, "message_delta (fact 2)")
+        take(usage, "output_tokens", int, "message_delta's usage (fact 2)")
         if delta.get("stop_reason") is not None:
-            _take(delta, "stop_reason", str, "message_delta")
+            take(delta, "stop_reason", str, "message_delta")
             self._stopped = True
 
     def _on_message_stop(self, body: JSON) -> None:
-        _require(self._stopped, "stop_reason is told before message_stop")
+        require(self._stopped, "stop_reason is told before message_stop")
 
     def _on_error(self, body: JSON) -> None:
-        error = _take(body, "error", dict, "an error event")
+        error = take(body, "error", dict, "an error event")
         for key in ("type", "message"):
-            _take(error, key, str, "an error")
+            take(error, key, str, "an error")
 
 
 class _Choice:
@@ -264,107 +266,107 @@ class OpenAIChecker(Checker[Frame]):
 
     def feed(self, frame: Frame, /) -> None:
         """Check the next item of the stream. Raises GrammarError."""
-        _require(frame.event == "", "no event has an event: line")
+        require(frame.event == "", "no event has an event: line")
         if frame.data is None:
             self.state = self._next("comment")
         elif frame.data == DONE:
             after = self._next("[DONE]")
             owed = self._include_usage and self.state != "counted"
-            _require(not owed, "the usage chunk comes last (fact 11)")
+            require(not owed, "the usage chunk comes last (fact 11)")
             self.state = after
         else:
-            self.state = self._chunk(_object(frame.data))
+            self.state = self._chunk(json_object(frame.data))
 
     def _chunk(self, body: JSON) -> str:
         if "error" in body:
             after = self._next("error")
-            _take(_take(body, "error", dict, "an error event"), "message", str, "an error")
+            take(take(body, "error", dict, "an error event"), "message", str, "an error")
             return after
-        _require(not self.terminal, "nothing follows the end")
-        _require(body.get("object") == "chat.completion.chunk", "the object is a chunk")
+        require(not self.terminal, "nothing follows the end")
+        require(body.get("object") == "chat.completion.chunk", "the object is a chunk")
         envelope = (
-            _take(body, "id", str, "a chunk"),
-            _take(body, "created", int, "a chunk"),
-            _take(body, "model", str, "a chunk"),
+            take(body, "id", str, "a chunk"),
+            take(body, "created", int, "a chunk"),
+            take(body, "model", str, "a chunk"),
         )
         self._envelope = self._envelope or envelope
-        _require(envelope == self._envelope, "id, created and model are the same in all chunks")
-        choices = _take(body, "choices", list, "a chunk")
+        require(envelope == self._envelope, "id, created and model are the same in all chunks")
+        choices = take(body, "choices", list, "a chunk")
         if not choices:
             after = self._next("usage")
-            _require(self._include_usage is not False, "usage is told only where it was asked for")
-            usage = _take(body, "usage", dict, "the usage chunk")
+            require(self._include_usage is not False, "usage is told only where it was asked for")
+            usage = take(body, "usage", dict, "the usage chunk")
             for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
-                _take(usage, key, int, "usage")
+                take(usage, key, int, "usage")
             return after
-        _require(body.get("usage") is None, "usage stands in the last chunk only (fact 11)")
+        require(body.get("usage") is None, "usage stands in the last chunk only (fact 11)")
         told = "usage" in body or not self._include_usage
-        _require(told, "with include_usage every chunk has the key usage")
+        require(told, "with include_usage every chunk has the key usage")
         for choice in choices:
-            _require(isinstance(choice, dict), "a choice is an object")
+            require(isinstance(choice, dict), "a choice is an object")
             self._on_choice(choice)
         unfinished = any(not choice.finished for choice in self._choices.values())
         return self._next("delta" if unfinished else "finish")
 
     def _on_choice(self, body: JSON) -> None:
-        index = _take(body, "index", int, "a choice")
-        delta = _take(body, "delta", dict, "a choice")
+        index = take(body, "index", int, "a choice")
+        delta = take(body, "delta", dict, "a choice")
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
             role = delta.get("role")
-            _require(role == "assistant", "the first delta of a choice carries the role")
+            require(role == "assistant", "the first delta of a choice carries the role")
         else:
-            _require(not choice.finished, "nothing follows a choice's finish_reason")
-            _require("role" not in delta, "the role is told once (fact 8)")
+            require(not choice.finished, "nothing follows a choice's finish_reason")
+            require("role" not in delta, "the role is told once (fact 8)")
         for key in ("content", "refusal", "reasoning_content", "reasoning"):
             if delta.get(key) is not None:
-                _take(delta, key, str, "a delta")
+                take(delta, key, str, "a delta")
         self._on_lists(choice, delta)
         for fragment in delta.get("tool_calls") or ():
             self._on_call(choice, fragment)
         if "function_call" in delta:
-            function = _take(delta, "function_call", dict, "a delta")
+            function = take(delta, "function_call", dict, "a delta")
             self._on_function(function, first=not choice.function)
             choice.function = True
         reason = body.get("finish_reason")
         if reason is not None:
-            _require(reason in FINISH_REASONS, "the finish_reason is a known one")
+            require(reason in FINISH_REASONS, "the finish_reason is a known one")
             choice.finished = True
 
     def _on_lists(self, choice: _Choice, delta: JSON) -> None:
         for key in ("tool_calls", "reasoning_details"):
             if delta.get(key) is not None:
-                for entry in _take(delta, key, list, "a delta"):
-                    _require(isinstance(entry, dict), f"an entry of {key} is an object")
-                    _take(entry, "index", int, f"an entry of {key} (fact 9)")
+                for entry in take(delta, key, list, "a delta"):
+                    require(isinstance(entry, dict), f"an entry of {key} is an object")
+                    take(entry, "index", int, f"an entry of {key} (fact 9)")
         if delta.get("annotations") is not None:
-            _require(not choice.annotated, "all annotations come in one chunk (fact 9)")
+            require(not choice.annotated, "all annotations come in one chunk (fact 9)")
             choice.annotated = True
 
     def _on_call(self, choice: _Choice, fragment: JSON) -> None:
         index, calls = fragment["index"], choice.calls
         first = index == len(calls)
-        _require(first or 0 <= index < len(calls), "tool calls count from 0 without gaps (fact 10)")
+        require(first or 0 <= index < len(calls), "tool calls count from 0 without gaps (fact 10)")
         if first:
-            _require(_take(fragment, "id", str, "a tool call") != "", "a call's id is not empty")
-            kind = _take(fragment, "type", str, "a tool call")
-            _require(kind in ("function", "custom"), "a call's type is function or custom")
+            require(take(fragment, "id", str, "a tool call") != "", "a call's id is not empty")
+            kind = take(fragment, "type", str, "a tool call")
+            require(kind in ("function", "custom"), "a call's type is function or custom")
             calls.append(kind)
         else:
             again = "id" in fragment or "type" in fragment
-            _require(not again, "a call's id and type are told once (fact 8)")
+            require(not again, "a call's id and type are told once (fact 8)")
         kind = calls[index]
         text = "arguments" if kind == "function" else "input"
-        self._on_function(_take(fragment, kind, dict, "a tool call"), first=first, text=text)
+        self._on_function(take(fragment, kind, dict, "a tool call"), first=first, text=text)
 
     @staticmethod
     def _on_function(function: JSON, *, first: bool, text: str = "arguments") -> None:
         if first:
-            _require(_take(function, "name", str, "a call") != "", "a call's name is not empty")
+            require(take(function, "name", str, "a call") != "", "a call's name is not empty")
         else:
-            _require("name" not in function, "a call's name is told once (fact 8)")
-        _take(function, text, str, "a call")
+            require("name" not in function, "a call's name is told once (fact 8)")
+        take(function, text, str, "a call")
 
 
 class EventChecker(Checker[StreamEvent]):
@@ -384,19 +386,19 @@ class EventChecker(Checker[StreamEvent]):
         symbol = type(event).__name__
         after = self._next("error" if symbol == "Error" else symbol)
         if isinstance(event, PartStart):
-            _require(event.index == self._index + 1, "part indices have no gap")
+            require(event.index == self._index + 1, "part indices have no gap")
             self._index, self._signed = event.index, False
             part = type(event.part).__name__
-            _require(part in PART_DELTAS, "a part of an answer is one that an answer may have")
+            require(part in PART_DELTAS, "a part of an answer is one that an answer may have")
             whole = isinstance(event.part, ReasoningPart) and event.part.redacted is not None
             self._deltas = {} if whole else PART_DELTAS[part]
         elif isinstance(event, PartDelta | PartStop):
-            _require(event.index == self._index, "parts do not overlap: the index is the open's")
+            require(event.index == self._index, "parts do not overlap: the index is the open's")
             if isinstance(event, PartDelta):
                 kind = self._deltas.get(event.kind)
-                _require(kind is not None, "the kind of a delta is one of its part's")
-                _require(isinstance(event.value, kind or str), "a delta's value is of its kind")
-                _require(not self._signed, "a signature comes once and last in its part")
+                require(kind is not None, "the kind of a delta is one of its part's")
+                require(isinstance(event.value, kind or str), "a delta's value is of its kind")
+                require(not self._signed, "a signature comes once and last in its part")
                 self._signed = event.kind == "signature"
         self.state = after
 

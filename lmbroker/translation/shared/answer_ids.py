@@ -14,6 +14,7 @@ from lmbroker.translation.unified.parts import Part, ToolCallPart
 
 COMPLETION = "chatcmpl-"
 MESSAGE = "msg_"
+RESPONSE = "resp_"
 
 _MADE_UP_DIGITS = 24
 """Base62 digits of an id that the broker makes up."""
@@ -22,7 +23,7 @@ _MADE_UP_DIGITS = 24
 def answer_id(prefix: str, id: str, request_id: str) -> str:
     """``id`` with the other dialect's prefix swapped for ``prefix``; 24 base62 digits where the
     backend gave none."""
-    rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE)
+    rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE).removeprefix(RESPONSE)
     return prefix + (rest or base62(sha256(request_id.encode()).digest(), _MADE_UP_DIGITS))
 
 

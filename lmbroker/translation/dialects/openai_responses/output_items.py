@@ -1,0 +1,229 @@
+"""The items of an answer's ``output`` (translation.md 8.2): each is built here, whether the answer
+is whole or streamed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from lmbroker import json_text
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.openai.annotations import tell_uncited, url_citations
+from lmbroker.translation.dialects.openai.custom_calls import custom_input
+from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
+from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
+    encrypted_content,
+    own_item,
+)
+from lmbroker.translation.losses import AnswerLosses
+from lmbroker.translation.shared.answer_ids import call_id
+from lmbroker.translation.unified.parts import (
+    Citation,
+    OpaquePart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+    own_name,
+)
+
+ORIGIN = "responses"
+"""The origin of what only this dialect understands."""
+MESSAGE, REASONING, SEARCH = "msg_", "rs_", "ws_"
+"""The prefixes of the ids of items that are no calls."""
+
+ARGUMENTS = "tool_calls[].arguments"
+"""The path of arguments that a client gets in another form, for losses."""
+SEARCHES = "web_search"
+SEARCHED = "web_search_tool_result"
+
+
+def output_text(text: str, annotations: Sequence[JSON] = ()) -> JSON:
+    """A part of a message that holds text."""
+    return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
+
+
+def refusal(text: str) -> JSON:
+    """A part of a message in which the model refuses."""
+    return {"type": "refusal", "refusal": text}
+
+
+def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
+    """A message of the model; ``own`` is what an R backend said of it (``own_fields``)."""
+    item: JSON = {"id": own.get("id") or id, "type": "message", "status": status}
+    item["role"] = "assistant"
+    if own.get("phase"):
+        item["phase"] = own["phase"]
+    return {**item, "content": list(content)}
+
+
+def reasoning(
+    id: str, texts: Sequence[str], signature: Signature | None, redacted: str | None, hidden: str
+) -> JSON:
+    """Reasoning, with what its backend needs to know it again; ``hidden`` is the text that the
+    client does not want to see."""
+    item: JSON = {"id": id, "type": "reasoning", "summary": []}
+    if own_item(signature).get("c") and texts:
+        item["content"] = [reasoning_text(each) for each in texts]
+    else:
+        item["summary"] = [summary_text(each) for each in texts]
+    return {**item, "encrypted_content": encrypted_content(signature, redacted, hidden)}
+
+
+def summary_text(text: str) -> JSON:
+    """One text of a summary of reasoning."""
+    return {"type": "summary_text", "text": text}
+
+
+def reasoning_text(text: str) -> JSON:
+    """One text of reasoning itself."""
+    return {"type": "reasoning_text", "text": text}
+
+
+def reasoning_id(signature: Signature | None, made: str) -> str:
+    """The id of a reasoning item: that which an R backend gave it, else ``made``."""
+    held = own_item(signature).get("id")
+    return held if isinstance(held, str) and held else made
+
+
+_OF_CALLS = ("caller", "async")
+"""What an R backend says of a call that the Unified Model has no field for."""
+CallKind = Literal["function_call", "custom_tool_call", "tool_search_call"]
+
+PREFIXES: dict[CallKind, str] = {
+    "function_call": "fc_",
+    "custom_tool_call": "ctc_",
+    "tool_search_call": "tsc_",
+}
+"""The prefixes of the ids of calls."""
+
+
+def call_kind(part: ToolCallPart, reply: Reply) -> CallKind:
+    """The kind of tool that the client knows by the name of ``part``: a function, one that takes
+    text, or its own search for tools."""
+    if part.kind == "custom" or part.name in reply.custom_tools:
+        return "custom_tool_call"
+    if part.name == "tool_search" and any(
+        isinstance(tool, Mapping)
+        and tool.get("type") == "tool_search"
+        and tool.get("execution") == "client"
+        for tool in reply.echo.get("tools") or ()
+    ):
+        return "tool_search_call"
+    return "function_call"
+
+
+def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
+    """The item of the answer's call ``number`` before its arguments, which are empty; its id ends
+    with ``suffix``."""
+    kind = call_kind(part, reply)
+    id = call_id(part.id, reply.request_id, number, reply.tool_id)
+    item: JSON = {"id": PREFIXES[kind] + suffix, "type": kind, "status": "in_progress"}
+    if kind == "tool_search_call":
+        return {**item, "call_id": id, "execution": "client", "arguments": {}}
+    name = reply.tool_names.get(part.name, part.name)
+    namespace = reply.namespaces.get(name)
+    item.update(call_id=id, name=own_name(namespace, name))
+    if namespace:
+        item["namespace"] = namespace
+    if part.extras:
+        item.update((key, value) for key, value in own_fields(part).items() if key in _OF_CALLS)
+    return {**item, ("input" if kind == "custom_tool_call" else "arguments"): ""}
+
+
+def missing_arguments(part: ToolCallPart, told: str) -> str:
+    """What must follow arguments that were told as ``told``, so that they are an object: all of it
+    where that is blank."""
+    if told and not told.isspace():
+        return ""
+    return json_text.encode(part.args or {}).decode()
+
+
+def object_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> JSON:
+    """The arguments that were told as ``told``, as an object."""
+    found = json_text.arguments(told) if told else part.args or {}
+    if found is None:
+        losses.change(ARGUMENTS)
+        return {json_text.INVALID_JSON: told}
+    return found
+
+
+def input_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> str:
+    """The input of a custom call whose arguments were told as ``told``."""
+    if part.kind == "custom":
+        return told
+    reader = InputReader()
+    text = reader.feed(told) + reader.close()
+    return rest_of_input(part, told, text, reader, losses)
+
+
+def rest_of_input(
+    part: ToolCallPart, told: str, text: str, reader: InputReader, losses: AnswerLosses
+) -> str:
+    """``text``, which ``reader`` found in ``told``; all of that where it found nothing."""
+    if reader.found:
+        if reader.more:
+            losses.change(ARGUMENTS)
+        return text
+    return custom_input(part, told)
+
+
+def uncited(citations: Sequence[Citation], losses: AnswerLosses) -> None:
+    """Report sources of a text that is not there."""
+    for citation in citations:
+        losses.drop(citation.place)
+
+
+def cited(citations: Sequence[Citation], start: int, end: int, losses: AnswerLosses) -> list[JSON]:
+    """The annotations of the piece ``start:end`` of a text."""
+    tell_uncited(citations, losses)
+    return [{"type": "url_citation", **each} for each in url_citations(citations, start, end)]
+
+
+def own_fields(part: TextPart | ToolCallPart) -> JSON:
+    """What an R backend said of a message that begins with ``part``, or of a call, besides what the
+    Unified Model has fields for."""
+    if not part.extras:
+        return {}
+    fields: JSON = {}
+    for extra in part.extras:
+        if extra.origin == ORIGIN:
+            fields.update(extra.value if extra.name == "message" else {extra.name: extra.value})
+    return fields
+
+
+def tell_extras(part: TextPart | ToolCallPart, losses: AnswerLosses) -> None:
+    """Report what only another dialect understands of ``part``."""
+    if part.extras:
+        losses.extras(extra for extra in part.extras if extra.origin != ORIGIN)
+
+
+def searches(part: OpaquePart) -> bool:
+    """Whether ``part`` is Anthropic's call of its own web search."""
+    return part.type == "server_tool_use" and part.raw.get("name") == SEARCHES
+
+
+def search(id: str, status: str, use: JSON) -> JSON:
+    """A search of the web that the provider runs; ``use`` is Anthropic's block for the call."""
+    given = use.get("input")
+    query = given.get("query") if isinstance(given, dict) else None
+    query = query if isinstance(query, str) else ""
+    action: JSON = {"type": "search", "query": query, "queries": [query] if query else []}
+    return {"id": id, "type": "web_search_call", "status": status, "action": action}
+
+
+def searched(item: JSON, result: JSON) -> JSON:
+    """The item of a search with what it brought: pages, or an error in their place."""
+    status = "completed" if isinstance(result.get("content"), list) else "failed"
+    sources = [{"type": "url", "url": url} for url in _addresses(result)]
+    return {**item, "status": status, "action": {**item["action"], "sources": sources}}
+
+
+def use_of(result: OpaquePart) -> Any:
+    """The id of the call that a search's result answers, None for any other part."""
+    return result.raw.get("tool_use_id") if result.type == SEARCHED else None
+
+
+def _addresses(result: JSON) -> list[str]:
+    found = result.get("content")
+    pages = found if isinstance(found, list) else []
+    urls = (page.get("url") for page in pages if isinstance(page, dict))
+    return list(dict.fromkeys(url for url in urls if isinstance(url, str) and url))

@@ -1,0 +1,360 @@
+"""Stream events -> Responses stream (translation.md 4.2, 4.5 and 8.2).
+
+This code runs for every token, so the bytes around a delta are built once per item. Per delta, one
+JSON string and one number are encoded.
+
+The rules of the client SDKs (4.2) that shape the stream: every event has its number; ids are made
+when an item opens and stay; an item comes whole once more when it is done, and with the whole
+answer at the end.
+"""
+
+from typing import Any
+
+from lmbroker import json_text
+from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON, encode, encode_text
+from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
+from lmbroker.translation.dialects.openai_responses import envelope, errors, output_items
+from lmbroker.translation.dialects.openai_responses.stream_events import Events, Template
+from lmbroker.translation.dialects.openai_responses.stream_items import (
+    Call,
+    Item,
+    Message,
+    Reasoning,
+    ToolSearch,
+)
+from lmbroker.translation.shared.answer_ids import RESPONSE, answer_id
+from lmbroker.translation.unified.parts import (
+    Citation,
+    OpaquePart,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+from lmbroker.translation.unified.stream import (
+    Error,
+    Finish,
+    PartDelta,
+    PartStart,
+    PartStop,
+    Ping,
+    Start,
+    StreamEvent,
+    UsageUpdate,
+)
+from lmbroker.usage import Usage
+
+PING = b": ping\n\n"
+_PLACES = {"text": "content[].text", "reasoning": "reasoning", "args": output_items.ARGUMENTS}
+"""Kind of a delta -> its path, for losses."""
+
+
+class ResponsesEncoder:
+    """Encodes one stream for one client (``base.Encoder``)."""
+
+    __slots__ = (
+        "_calls",
+        "_counted",
+        "_done",
+        "_echoed",
+        "_events",
+        "_half",
+        "_id",
+        "_index",
+        "_item",
+        "_live",
+        "_part",
+        "_pieces",
+        "_refused",
+        "_reply",
+        "_searches",
+        "_suffix",
+        "_template",
+        "_tier",
+    )
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._events = Events()
+        self._id = self._suffix = ""
+        self._echoed = b""
+        """The fields that repeat the request, as JSON without braces."""
+        self._counted: Usage | None = None
+        self._tier: str | None = None
+        self._live = ""
+        """Kind of the deltas for which ``_template`` is ready."""
+        self._template = Template(b"", b"", b"")
+        self._pieces: list[str] = []
+        self._half = ""
+        """The kind of the last delta that ended inside a surrogate pair, "" where none did."""
+        self._part: Any = None
+        self._index = 0
+        """The place of the next item in the output."""
+        self._item: Item | None = None
+        self._done: dict[int, bytes] = {}
+        """The items that are done, by their place."""
+        self._searches: dict[Any, tuple[int, JSON]] = {}
+        """The searches that have no result yet: id of the call -> place and item."""
+        self._calls = 0
+        self._refused = False
+
+    def feed(self, event: StreamEvent) -> bytes:
+        """The bytes of ``event``, b"" where the client gets nothing for it."""
+        if type(event) is PartDelta:
+            kind, value = event.kind, event.value
+            if kind != self._live:
+                return self._delta(kind, value)
+            if not value:
+                return b""
+            try:
+                text = encode_text(value)
+            except UnicodeEncodeError:
+                text = self._half_character(kind, value)  # type: ignore[arg-type]
+            self._pieces.append(value)  # type: ignore[arg-type]
+            events = self._events
+            number = events.number
+            events.number = number + 1
+            before, between, after = self._template
+            return b"".join((before, b"%d" % number, between, text, after))
+        if isinstance(event, PartStart):
+            return self._open(event.part)
+        if isinstance(event, PartStop):
+            return self._stop()
+        if isinstance(event, Ping):
+            return PING
+        if isinstance(event, Start):
+            return self._start(event)
+        if isinstance(event, Finish):
+            return self._finish(event)
+        if isinstance(event, Error):
+            return self._fail(event.error)
+        if isinstance(event, UsageUpdate):
+            self._counted = event.usage
+        return b""
+
+    def _half_character(self, kind: str, value: str) -> bytes:
+        """The JSON string of a text that begins or ends inside a surrogate pair."""
+        ends, alone = json_text.halves(value, after=self._half == kind)
+        self._half = kind if ends else ""
+        if alone:
+            self._reply.losses.change(_PLACES[kind])
+        return encode(value)
+
+    # The parts.
+
+    def _open(self, part: Any) -> bytes:
+        self._part = part
+        self._live = ""
+        if isinstance(part, TextPart):
+            output_items.tell_extras(part, self._reply.losses)
+            return b"" if isinstance(self._item, Message) else self._close()
+        if isinstance(part, ReasoningPart):
+            out = self._close()
+            made = self._item_id(output_items.REASONING)
+            hide = self._reply.hide_reasoning
+            return out + self._add(Reasoning(self._events, made, self._index, part, hide=hide))
+        if isinstance(part, ToolCallPart):
+            return self._close() + self._open_call(part)
+        if isinstance(part, OpaquePart):
+            return self._open_opaque(part)
+        return b""
+
+    def _open_call(self, part: ToolCallPart) -> bytes:
+        reply = self._reply
+        item = output_items.call(self._item_id(""), part, self._calls, reply)
+        self._calls += 1
+        output_items.tell_extras(part, reply.losses)
+        kind = ToolSearch if item["type"] == "tool_search_call" else Call
+        return self._add(kind(self._events, item, self._index, part, reply))
+
+    def _delta(self, kind: str, value: str | Signature | Citation) -> bytes:
+        """The bytes of a delta for which no template is ready."""
+        item, part = self._item, self._part
+        if isinstance(value, Signature):
+            if item is not None:
+                item.sign(value)
+            return b""
+        if isinstance(value, Citation):
+            if isinstance(item, Message):
+                item.cite(value)
+            else:
+                output_items.uncited((value,), self._reply.losses)
+            return b""
+        if not value:
+            return b""
+        out = b""
+        if isinstance(part, TextPart):
+            if not isinstance(item, Message):
+                item = Message(
+                    self._events,
+                    self._item_id(output_items.MESSAGE),
+                    self._index,
+                    self._reply,
+                    output_items.own_fields(part),
+                )
+                out = self._add(item)
+            out += item.start(part)
+            self._refused = self._refused or part.refusal
+        if item is None:
+            return out
+        try:
+            text = encode_text(value)
+        except UnicodeEncodeError:
+            text = self._half_character(kind, value)
+        out += item.say(value, text)
+        if item.template is not None:
+            self._live, self._template, self._pieces = kind, item.template, item.pieces
+        return out
+
+    def _stop(self) -> bytes:
+        part, self._part = self._part, None
+        self._live = ""
+        if self._half:
+            self._reply.losses.change(_PLACES[self._half])
+            self._half = ""
+        if isinstance(part, TextPart) and isinstance(self._item, Message):
+            return self._item.stop()
+        return b""
+
+    # The items.
+
+    def _item_id(self, prefix: str) -> str:
+        return f"{prefix}{self._suffix}_{self._index}"
+
+    def _add(self, item: Any) -> bytes:
+        """The event that opens ``item``, which is the next of the output."""
+        self._item = item
+        fields = {"output_index": self._index, "item": item.first()}
+        self._index += 1
+        return self._events.tell("response.output_item.added", fields)
+
+    def _close(self, *, cut: bool = False) -> bytes:
+        item, self._item = self._item, None
+        if item is None:
+            return b""
+        last, whole = item.close(cut=cut)
+        return last + self._end(item.place["output_index"], whole)  # type: ignore[attr-defined]
+
+    def _end(self, index: int, whole: JSON) -> bytes:
+        """The event that tells the whole of the item at ``index``."""
+        self._done[index] = encode(whole)
+        fields = b',"output_index":%d,"item":%b}' % (index, self._done[index])
+        return self._events.raw("response.output_item.done", fields)
+
+    def _open_opaque(self, part: OpaquePart) -> bytes:
+        if part.origin == output_items.ORIGIN:
+            return self._close() + self._foreign(part)
+        if output_items.searches(part):
+            out = self._close()
+            id, index = self._item_id(output_items.SEARCH), self._index
+            item = output_items.search(id, "in_progress", part.raw)
+            self._searches[part.raw.get("id")] = index, item
+            self._index += 1
+            place = {"output_index": index, "item_id": id}
+            return b"".join(
+                (
+                    out,
+                    self._events.tell(
+                        "response.output_item.added", {"output_index": index, "item": item}
+                    ),
+                    self._events.tell("response.web_search_call.in_progress", place),
+                    self._events.tell("response.web_search_call.searching", place),
+                )
+            )
+        found = self._searches.pop(output_items.use_of(part), None)
+        if found is None:
+            self._reply.losses.drop(part.path)
+            return b""
+        self._reply.losses.change(part.path)
+        index, item = found
+        place = {"output_index": index, "item_id": item["id"]}
+        out = self._events.tell("response.web_search_call.completed", place)
+        return out + self._end(index, output_items.searched(item, part.raw))
+
+    def _foreign(self, part: OpaquePart) -> bytes:
+        """An item of an R backend, as it came."""
+        index = self._index
+        self._index += 1
+        fields = {"output_index": index, "item": part.raw}
+        return self._events.tell("response.output_item.added", fields) + self._end(index, part.raw)
+
+    # The whole.
+
+    def _start(self, start: Start) -> bytes:
+        reply = self._reply
+        self._id = answer_id(RESPONSE, start.id, reply.request_id)
+        self._suffix = envelope.item_suffix(self._id, RESPONSE)
+        self._echoed = encode(envelope.echoed(reply.echo))[1:-1]
+        self._counted = start.usage
+        self._tier = start.tier
+        head = envelope.head(self._id, reply, "in_progress")
+        return self._whole("response.created", head, b'"usage":null') + self._whole(
+            "response.in_progress", head, b'"usage":null'
+        )
+
+    def _whole(self, kind: str, head: JSON, last: bytes) -> bytes:
+        """An event that holds the whole answer as far as it is known."""
+        output = b",".join([self._done[index] for index in sorted(self._done)])
+        fields = (
+            *(b',"response":', encode(head)[:-1], b',"output":[', output, b"],"),
+            *(self._echoed, b",", last, b"}}"),
+        )
+        return self._events.raw(kind, b"".join(fields))
+
+    def _finish(self, finish: Finish) -> bytes:
+        reply, stop = self._reply, finish.stop
+        out = [] if self._id else [self._start(Start("", ""))]
+        why = explanation(stop)
+        reason = envelope.incomplete(stop, refused=self._refused)
+        if why and not self._refused:
+            out.append(self._refuse(why))
+        out.append(self._close(cut=reason is not None))
+        for index, item in self._searches.values():
+            out.append(self._end(index, {**item, "status": "incomplete"}))
+        tier = encode_tier(finish.tier or self._tier) if reply.wants_tier else None
+        usage = finish.usage or self._counted or Usage()
+        last = encode(envelope.last_fields(usage, tier))[1:-1]
+        if reason is None:
+            head = envelope.head(self._id, reply, "completed")
+            out.append(self._whole("response.completed", head, last))
+        else:
+            head = envelope.head(
+                self._id, reply, "incomplete", incomplete_details={"reason": reason}
+            )
+            out.append(self._whole("response.incomplete", head, last))
+        return b"".join(out)
+
+    def _refuse(self, why: str) -> bytes:
+        """The events of a refusal that only the end of the answer tells."""
+        part = TextPart(text="", refusal=True)
+        return self._open(part) + self._delta("text", why) + self._stop()
+
+    def _fail(self, error: ErrorInfo) -> bytes:
+        failure = errors.failure(error)
+        out = b"" if self._id else self._start(Start("", ""))
+        told = self._events.tell("error", _error(failure))
+        head = envelope.head(self._id, self._reply, "failed", error=failure)
+        last = b'"usage":null'
+        if self._counted is not None:
+            last = encode({"usage": envelope.encode_usage(self._counted)})[1:-1]
+        return out + told + self._whole("response.failed", head, last)
+
+
+def stream_error(error: ErrorInfo, request_id: str) -> bytes:
+    """The events that end a broken stream of which nothing is known."""
+    events, failure = Events(), errors.failure(error)
+    id = answer_id(RESPONSE, "", request_id)
+    head = envelope.head(id, Reply(model=""), "failed", error=failure)
+    body = {**head, "output": [], **envelope.echoed({}), "usage": None}
+    return events.tell("error", _error(failure)) + events.tell(
+        "response.failed", {"response": body}
+    )
+
+
+def _error(failure: JSON) -> JSON:
+    """The fields of the event ``error``: in the form that OpenAI sends, and in the one that its
+    SDK's types have."""
+    flat = {key: failure[key] for key in ("code", "message", "param")}
+    return {"error": {"type": failure["type"], **flat}, **flat}
