@@ -1,6 +1,5 @@
 """Parts -> content blocks (translation.md 2.3, 2.8, 4.6)."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from lmbroker.translation.shared.left_out import (
 )
 from lmbroker.translation.shared.media import IMAGE_TYPES, image_type, is_pdf, is_text, text_of
 from lmbroker.translation.shared.names import wire_id, wire_name
+from lmbroker.translation.shared.reasoning_places import in_place
 from lmbroker.translation.shared.signature import PREFIX
 from lmbroker.translation.unified.parts import (
     AudioPart,
@@ -84,11 +84,7 @@ class Blocks:
 
     def turn(self, parts: Sequence[Part]) -> list[JSON]:
         """The blocks of one turn; parts that this dialect would refuse as empty are left out."""
-        for part in parts:
-            if isinstance(part, ReasoningPart) and part.at is not None:
-                parts = _placed(parts)
-                break
-        return list(filter(None, map(self.part, parts)))
+        return list(filter(None, map(self.part, in_place(parts))))
 
     def part(self, part: Part) -> JSON | None:
         """The block of ``part``, None for a part that this dialect would refuse as empty."""
@@ -300,46 +296,3 @@ def ephemeral(ttl: str | None) -> JSON:
 
 def _plain(part: Part) -> bool:
     return isinstance(part, TextPart) and part.cache is None and not part.extras
-
-
-def _placed(parts: Sequence[Part]) -> list[Part]:
-    """``parts`` with each reasoning part that has a place (``at``) moved there.
-
-    A text is split where reasoning stood inside it: Anthropic refuses reasoning that was reordered.
-    """
-    waiting = deque(
-        part for part in parts if isinstance(part, ReasoningPart) and part.at is not None
-    )
-    placed: list[Part] = []
-    before = calls = 0
-
-    def due(limit: int) -> bool:
-        at = waiting[0].at if waiting else None
-        return at is not None and at[0] <= limit and at[1] <= calls
-
-    for part in parts:
-        if isinstance(part, ReasoningPart):
-            if part.at is None:
-                placed.append(part)
-            continue
-        while due(before):
-            placed.append(waiting.popleft())
-        if isinstance(part, TextPart):
-            start, end = before, before + len(part.text)
-            while due(end - 1):
-                at = (waiting[0].at or (0, 0))[0]
-                said = part.text[before - start : at - start]
-                placed.append(TextPart(text=said, refusal=part.refusal))
-                before = at
-                while due(before):
-                    placed.append(waiting.popleft())
-            placed.append(part if before == start else _tail(part, part.text[before - start :]))
-            before = end
-        else:
-            calls += isinstance(part, ToolCallPart)
-            placed.append(part)
-    return [*placed, *waiting]
-
-
-def _tail(part: TextPart, text: str) -> TextPart:
-    return TextPart(text=text, cache=part.cache, refusal=part.refusal, extras=part.extras)

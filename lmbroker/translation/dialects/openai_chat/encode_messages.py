@@ -12,7 +12,8 @@ import msgspec
 
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
-from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, joined, plain, text
+from lmbroker.translation.dialects.openai.encode_parts import joined, plain
+from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order
 from lmbroker.translation.shared.attribution import MARK as BILLING
@@ -36,10 +37,6 @@ from lmbroker.translation.unified.request import Turn
 CONTINUE = "Continue."
 """Asks for a new answer where a model cannot go on with its last one."""
 
-MAX_CACHE_MARKS = 4
-"""Cache marks in one request (vendor documentation)."""
-
-_MEDIA = {"image_url": "image", "file": "document"}
 _role = attrgetter("role")
 
 
@@ -148,35 +145,9 @@ def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
 def _result(parts: Parts, part: ToolResultPart, shown: list[JSON]) -> JSON:
     """The message that answers a call. What it cannot hold is added to ``shown``, for the user's
     message after it."""
-    parts.lost(part.extras)
     id = wire_id(part.call_id, parts.profile.tool_id)
-    content: list[JSON] = []
-    counts: dict[str, int] = {}
-    for written in parts.content(part.parts or ()):
-        kind = _MEDIA.get(written["type"])
-        if kind is None or parts.profile.tool_result_images:
-            content.append(written)
-            continue
-        parts.change("tool_result")
-        counts[kind] = number = counts.get(kind, 0) + 1
-        follows = f"[{kind} {number} of this tool result follows in the next user message]"
-        content.append(text(follows))
-        shown += [text(f"[{kind} {number} of tool result {id}]"), written]
-    if part.is_error:
-        parts.change("is_error")
-        content = _as_error(content)
-    if content and part.cache is not None:
-        parts.mark(content[-1], part.cache)
+    content = parts.result(part, id, shown)
     return {"role": "tool", "tool_call_id": id, "content": joined(content, "\n")}
-
-
-def _as_error(content: list[JSON]) -> list[JSON]:
-    first = content[0] if content and content[0]["type"] == "text" else None
-    if first is None:
-        return [text("ERROR:"), *content]
-    if first["text"].lower().startswith("error"):
-        return content
-    return [{**first, "text": f"ERROR: {first['text']}"}, *content[1:]]
 
 
 def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
@@ -314,12 +285,3 @@ def add_instruction(parts: Parts, messages: list[JSON], line: str) -> None:
         messages[0]["content"] = f"{content}\n\n{line}"
     else:
         messages[0]["content"] = [*content, text(line)]
-
-
-def limit_cache_marks(parts: Parts, messages: list[JSON]) -> None:
-    """At most four marks stay, the last ones."""
-    mark = parts.profile.cache_marks
-    content = (part for m in messages if isinstance(m["content"], list) for part in m["content"])
-    marked = [part for part in content if mark in part]
-    for part in marked[: max(0, len(marked) - MAX_CACHE_MARKS)]:
-        del part[mark]

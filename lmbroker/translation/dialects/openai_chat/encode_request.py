@@ -5,24 +5,26 @@ what the model can do, and ``losses`` hears of everything that it cannot.
 """
 
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_controls import (
+    encode_stop,
+    encode_tier,
+    encode_user,
+)
+from lmbroker.translation.dialects.openai.encode_tools import offered
+from lmbroker.translation.dialects.openai.reasoning_control import encode_control
 from lmbroker.translation.dialects.openai_chat.encode_controls import (
     encode_limit,
     encode_output,
     encode_sampling,
-    encode_stop,
-    encode_tier,
-    encode_user,
 )
 from lmbroker.translation.dialects.openai_chat.encode_messages import (
     add_instruction,
     encode_messages,
     end_conversation,
-    limit_cache_marks,
 )
 from lmbroker.translation.dialects.openai_chat.encode_native import encode_native
 from lmbroker.translation.dialects.openai_chat.encode_parts import ORIGIN, Parts
-from lmbroker.translation.dialects.openai_chat.encode_reasoning import encode_control
-from lmbroker.translation.dialects.openai_chat.encode_tools import encode_choice, encode_tools
+from lmbroker.translation.dialects.openai_chat.encode_tools import encode_tool, encode_tool_choice
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.unified.request import Request
@@ -37,8 +39,9 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         return encode_native(request)
     parts = Parts(request, profile, losses)
     extended = _extensions(parts) if request.extras else {}
-    tools = encode_tools(parts) if request.tools else []
-    choice = encode_choice(parts, tools)
+    tools = offered(parts) if request.tools else []
+    written = [encode_tool(parts, tool) for tool in tools]
+    chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))
     sampling = encode_sampling(parts, control.on)
@@ -50,12 +53,12 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         if each:
             add_instruction(parts, messages, each)
     if parts.marked:
-        limit_cache_marks(parts, messages)
+        parts.limit_marks(message["content"] for message in messages)
 
     body: JSON = {"model": request.model, "messages": messages}
     if tools:
-        body["tools"] = tools
-    body.update(choice.wire)
+        body["tools"] = written
+    body.update(chosen)
     body.update(limit)
     body.update(control.wire)
     if output is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
+from lmbroker.translation.shared.pairing import Said, Wire, paired
 
 FIRST = "."
 """The user's word where a conversation begins with the model and must not."""
@@ -25,7 +26,7 @@ _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
 def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     """``messages`` in an order that the backend takes; those that are joined are changed."""
     profile = parts.profile
-    messages = _paired(parts, messages)
+    messages = paired(Wire(_said, _unanswered, _as_user, parts.change), messages)
     if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
         return messages
     order = _Order(parts)
@@ -34,47 +35,15 @@ def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     return [_one(group) for group in order.groups]
 
 
-def _paired(parts: Parts, messages: list[JSON]) -> list[JSON]:
-    """The answers to calls stand directly after them, one for each; what came between waits. A
-    result that answers no call is a user's word, and a call that nobody answered has none."""
-    out: list[JSON] = []
-    waiting: list[JSON] = []
-    open_calls: dict[str, int] = {}
-    for message in messages:
-        role = message["role"]
-        if role == "assistant":
-            if open_calls:
-                out += _unanswered(parts, open_calls) + waiting
-                waiting, open_calls = [], {}
-            for call in message.get("tool_calls", ()):
-                open_calls[call["id"]] = open_calls.get(call["id"], 0) + 1
-        elif role == "tool":
-            id = message["tool_call_id"]
-            if not open_calls.get(id):
-                parts.change("messages[]")
-                message = _as_user(message)
-            elif open_calls[id] > 1:
-                open_calls[id] -= 1
-            else:
-                del open_calls[id]
-                out.append(message)
-                if not open_calls:
-                    out += waiting
-                    waiting = []
-                continue
-        if open_calls and message["role"] not in ("assistant", "tool"):
-            waiting.append(message)
-        else:
-            out.append(message)
-    if open_calls and messages[-1]["role"] != "assistant":  # else the calls are the last word
-        out += _unanswered(parts, open_calls)
-    return out + waiting
+def _said(message: JSON) -> Said:
+    role = message["role"]
+    if role == "assistant":
+        return Said(True, [call["id"] for call in message.get("tool_calls", ())])
+    return Said(answers=message["tool_call_id"]) if role == "tool" else Said()
 
 
-def _unanswered(parts: Parts, open_calls: dict[str, int]) -> list[JSON]:
-    missing = [id for id, count in open_calls.items() for _ in range(count)]
-    parts.change("messages[]")
-    return [{"role": "tool", "tool_call_id": id, "content": NO_RESULT} for id in missing]
+def _unanswered(message: JSON, id: str) -> JSON:
+    return {"role": "tool", "tool_call_id": id, "content": NO_RESULT}
 
 
 def _as_user(result: JSON) -> JSON:

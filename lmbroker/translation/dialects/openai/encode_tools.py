@@ -1,0 +1,147 @@
+"""Tools and tool choice -> OpenAI's (translation.md 2.5).
+
+Which tools are offered and how they are chosen is the same in all of OpenAI's dialects, but the
+objects that say so are not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from lmbroker import json_text
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_parts import Parts
+from lmbroker.translation.shared.instructions import must_call
+from lmbroker.translation.shared.names import wire_name
+from lmbroker.translation.shared.schemas import meets_openai_strict
+from lmbroker.translation.shared.tool_schemas import completed_tool
+from lmbroker.translation.unified.parts import OpaquePart, ToolCallPart, ToolResultPart
+from lmbroker.translation.unified.request import Tool, ToolChoice
+
+TOOL_SEARCH = "tool_search_tool_"
+"""Type of the tools that find others; here all tools are there from the start."""
+
+EXAMPLES = "input_examples"
+EXAMPLES_LINE = "Examples of its input, one a line:"
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the tool choice: one that the backend gets, None for none; or
+    ``instruction``, which stands in for one that the model does not take."""
+
+    choice: ToolChoice | None = None
+    instruction: str = ""
+
+
+def offered(parts: Parts) -> list[Tool]:
+    """The tools that the backend gets; where the choice allows only some, only those. Beyond what
+    it takes, those that could wait are left out."""
+    choice = parts.request.tool_choice
+    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
+    tools = []
+    for place, tool in enumerate(parts.request.tools):
+        if tool.standing == "withdrawn":
+            continue
+        if tool.kind == "server":
+            _server(parts, tool, place)
+        elif allowed is None or tool.name in allowed:
+            tools.append(tool)
+    if any(tool.deferred for tool in tools):
+        parts.change("deferred")
+        left_out = _left_out(parts, tools)
+        tools = [tool for place, tool in enumerate(tools) if place not in left_out]
+    return tools
+
+
+def _server(parts: Parts, tool: Tool, place: int) -> None:
+    kind = (tool.raw or {}).get("type")
+    if isinstance(kind, str) and kind.startswith(TOOL_SEARCH):
+        parts.losses.drop("tools[].type")
+        return
+    reason = "only the client's own vendor knows this tool"
+    parts.losses.refuse(f"tools[{place}]", reason, soft=True)
+
+
+def _left_out(parts: Parts, tools: list[Tool]) -> set[int]:
+    """Which of ``tools`` are too many: deferred ones, the last first, and those that the
+    conversation speaks of only after all others."""
+    excess = len(tools) - parts.profile.tool_max
+    if excess <= 0:
+        return set()
+    known = _spoken_of(parts)
+    places = [place for place, tool in enumerate(tools) if tool.deferred]
+    places.sort(key=lambda place: (tools[place].name in known, -place))
+    return set(places[:excess])
+
+
+def _spoken_of(parts: Parts) -> set[str]:
+    """Names of the tools that were called, or found by a search."""
+    names = set()
+    for turn in parts.request.turns:
+        for part in turn.parts:
+            for each in (part.parts or ()) if isinstance(part, ToolResultPart) else (part,):
+                if isinstance(each, ToolCallPart):
+                    names.add(each.name)
+                elif isinstance(each, OpaquePart) and isinstance(each.raw.get("tool_name"), str):
+                    names.add(each.raw["tool_name"])
+    return names
+
+
+def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
+    """The schema of a function's arguments, and whether the backend is to hold to it strictly."""
+    schema, changed = completed_tool(tool.schema, parts.profile.omit_schema_keywords)
+    if changed:
+        parts.change("tool")
+    strict = bool(tool.strict) and parts.profile.strict_tools and meets_openai_strict(schema)
+    if tool.strict and not strict:
+        parts.drop("strict")
+    return schema, strict
+
+
+def encode_description(parts: Parts, tool: Tool) -> str | None:
+    """The description, and examples that have no place of their own."""
+    examples_of = next((extra for extra in tool.extras if extra.name == EXAMPLES), None)
+    told: Any = None if examples_of is None else examples_of.value
+    if examples_of is None or not isinstance(told, list) or not told:
+        parts.lost(tool.extras)
+        return tool.description
+    parts.lost(extra for extra in tool.extras if extra is not examples_of)
+    parts.losses.change(examples_of.path)
+    lines = (json_text.encode(each).decode() for each in told)
+    examples = "\n".join([EXAMPLES_LINE, *lines])
+    return f"{tool.description}\n\n{examples}" if tool.description else examples
+
+
+def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
+    """How ``tools``, those that the backend gets, are chosen."""
+    profile, choice = parts.profile, parts.request.tool_choice
+    if not tools or choice is None:
+        return Choice()
+    if choice.mode == "named" and _left_alone(parts, choice, tools):
+        parts.drop("tool_choice")
+        return Choice()
+    forced = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(parts))
+    if choice.mode not in ("required", "named") or forced:
+        return Choice(choice=choice)
+    if profile.forced_tools_fallback == "refuse":
+        parts.refuse("tool_choice", "the model cannot be made to call a tool")
+    parts.change("tool_choice")
+    name = wire_name(choice.name) if choice.name is not None else None
+    return Choice(instruction=must_call(name))
+
+
+def _left_alone(parts: Parts, choice: ToolChoice, tools: Sequence[Tool]) -> bool:
+    """Whether the tool that was chosen is one of those that were left out."""
+    name = choice.name or ""
+    if not any(tool.name == name for tool in parts.request.tools):
+        return False
+    return all(wire_name(tool.name) != wire_name(name) for tool in tools)
+
+
+def _thinks(parts: Parts) -> bool:
+    """Whether the client wants the model to reason."""
+    asked = parts.request.reasoning
+    if asked is None or parts.profile.never_think:
+        return False
+    return asked.mode not in (None, "off") or asked.effort not in (None, "none")
