@@ -8,6 +8,7 @@
 # make docs    write docs/translation.md and the tables of docs/configuration.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 # make test-claude-code   the real Claude Code, through the broker, at backends that refuse things
+# make test-clients   the real Codex CLI and the Agents SDK, through the broker, at all dialects
 # make fuzz        inputs that nobody wrote, for a minute; SECONDS=3600 for an hour
 # make slow-clients   200 slow clients, played by slowhttptest
 # make soak        thousands of calls with random faults and clients who leave; SEED=2 for others
@@ -22,7 +23,7 @@ CONFIG ?= etc/config.toml
 SECONDS ?= 60
 SEED ?= 1
 
-.PHONY: serve quick test test-real test-claude-code fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
+.PHONY: serve quick test test-real test-claude-code test-clients fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -77,6 +78,26 @@ test-claude-code: $(VENV)/.test
 			--claude build/clients/node_modules/.bin/claude; \
 	else \
 		echo "Skipped: Claude Code is installed by npm, which is not here."; \
+	fi
+
+build/clients/codex/.installed:
+	mkdir -p $(@D)
+	npm install --no-audit --no-fund --prefix $(@D) @openai/codex
+	touch $@
+
+build/clients/agents/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check openai-agents
+	touch $@
+
+test-clients: $(VENV)/.test build/clients/agents/.installed
+	$(BIN)/python tests/real_clients/agents_sdk.py --python build/clients/agents/bin/python
+	@if command -v npm > /dev/null; then \
+		$(MAKE) build/clients/codex/.installed && \
+		$(BIN)/python tests/real_clients/codex.py \
+			--codex build/clients/codex/node_modules/.bin/codex; \
+	else \
+		echo "Skipped: Codex is installed by npm, which is not here."; \
 	fi
 
 fuzz: $(VENV)/.fuzz

@@ -110,13 +110,14 @@ def practice_config():
 class Practice:
     """The practice backend in a process of its own, which may be killed and started again."""
 
-    def __init__(self):
+    def __init__(self, *, pace=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._pace = () if pace is None else ("--pace", str(pace))
         self.start()
 
     def start(self):
-        command = [sys.executable, "-m", "lmbroker.testing", "--port", str(self.port)]
+        command = [sys.executable, "-m", "lmbroker.testing", "--port", str(self.port), *self._pace]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert b"practice backend on" in self.process.stdout.readline()
 

@@ -40,8 +40,8 @@ outputs without their calls and the like get its refusals (``strict_responses.py
 stored unless ``store`` is false, for ``previous_response_id``, ``GET`` and ``DELETE``; a
 ``compaction_trigger`` is answered by a compaction.
 
-A model whose name begins with ``cache`` has a prompt cache: its usage counts the words of the
-longest beginning that an earlier prompt for that model had, and those that are new. ``refuse``
+A model whose name has ``cache`` in it has a prompt cache: its usage counts the words of the longest
+beginning that an earlier prompt for that model had, and those that are new. ``refuse``
 refuses, in the form of the dialect. Other names ask for a fault; any other name just echoes:
 
 ======================= ================================== ==================================

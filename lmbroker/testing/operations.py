@@ -112,7 +112,7 @@ class Operations:
 
     def _cached(self, ask: Ask, words: Iterator[str]) -> Ask:
         """``ask``, counted by the prompt cache where the model's name asks for one."""
-        if not ask.model.startswith(prompt_cache.MODEL):
+        if prompt_cache.MODEL not in ask.model:
             return ask
         count, had = self._cache.read(ask.model, words)
         return replace(ask, prompt=count, cached=had)

@@ -13,7 +13,7 @@ from lmbroker.json_text import JSON
 from lmbroker.testing.ask import text_of
 
 MODEL = "cache"
-"""How the names of models begin that have a cache."""
+"""What the names of models have in them that have a cache."""
 MOST = 2_000_000
 """Beginnings that are remembered; then all is forgotten."""
 
