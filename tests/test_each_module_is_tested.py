@@ -50,6 +50,7 @@ ELSEWHERE = {
         "translation.shared.call_ids": "test_clients_side",
         "translation.shared.instructions": "test_request_anthropic_to_openai",
         "translation.shared.left_out": "test_request_anthropic_to_openai",
+        "translation.shared.passed_bytes": "test_responses_tap test_openai_tap",
         "translation.shared.part_queue": "test_openai_stream_decode test_odd_calls",
         "translation.shared.waiting_part": "test_openai_stream_decode test_odd_calls",
         "translation.shared.pairing": "test_message_order test_request_anthropic_to_openai",
@@ -109,7 +110,8 @@ ELSEWHERE = {
         "translation.dialects.openai_chat": "test_openai_request_decode test_openai_embeddings "
         "test_request_anthropic_to_openai test_openai_response test_openai_stream_decode "
         "test_openai_stream_encode test_errors test_openai_tap",
-        "translation.dialects.openai_responses": "test_responses_stream_encode "
+        "translation.dialects.openai_responses": "test_responses_stream_decode "
+        "test_responses_response_decode test_responses_tap test_responses_stream_encode "
         "test_responses_response_encode",
     },
 }

@@ -76,10 +76,17 @@ _TYPE_KINDS: dict[str, Kind] = {
     "rate_limit_exceeded": "rate_limit",
     "timeout_error": "timeout",
     "timeout": "timeout",
+    "vector_store_timeout": "timeout",
     "api_error": "server",
     "server_error": "server",
 }
 """Types and codes that only count where there is no HTTP status: inside a stream."""
+
+_OF_THE_REQUEST = re.compile(
+    r"invalid_(?:prompt|image|base64)|image_|unsupported_image|empty_image|failed_to_download"
+    r"|data_residency|\w+_policy"
+)
+"""Codes of OpenAI's Responses that tell, inside a stream, what is wrong with the request."""
 
 _INSIDE = ("external_model_message", "error", "errors", "base_resp")
 """Keys under which an error body holds its error: that of the model behind Databricks, everybody's,
@@ -243,6 +250,8 @@ def kind_of(status: int, said: Said) -> Kind:
         for word in words:
             if _TYPE_KINDS.get(word, "server") != "server":
                 return _TYPE_KINDS[word]
+            if _OF_THE_REQUEST.match(word):
+                return "invalid_request"
         return _by_words(said.message)
     return "bad_upstream" if 0 < status < 400 else "server"
 

@@ -14,6 +14,8 @@ from lmbroker.sse import Frame
 from lmbroker.translation.losses import AnswerLosses
 
 _FIELDS = re.compile(rb"(?:data:\s*+)++")
+_PLACES = ("choices", "delta", "content_block", "message", "item", "part", "response", "text")
+"""Keys of an event that hold a piece of an answer."""
 _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "heartbeat")
 """Names of events that are keep-alive pings, whatever their data."""
 
@@ -87,6 +89,4 @@ def _finite(text: str) -> float:
 
 def _place(event: dict[str, Any]) -> str:
     """The path of the part of an event that holds an answer, "" where none does."""
-    return next(
-        (key for key in ("choices", "delta", "content_block", "message") if key in event), ""
-    )
+    return next((key for key in _PLACES if key in event), "")

@@ -20,7 +20,7 @@ _WORDS: dict[StopReason, str] = {
     "max_tokens": (
         "length max_tokens max_token max_length max_output_tokens max_completion_tokens"
         " max_new_tokens token_limit output_limit time_limit repetition repetition_detected"
-        " repetition_truncation incomplete truncated budget_exceeded"
+        " repetition_truncation incomplete truncated budget_exceeded max_messages"
     ),
     "context_full": (
         "model_context_window_exceeded context_window_exceeded context_length_exceeded"
@@ -32,7 +32,7 @@ _WORDS: dict[StopReason, str] = {
         " blocklist prohibited_content spii image_safety guardrail_intervened moderation blocked"
         " policy_violation error_toxic"
     ),
-    "paused": "pause_turn pause",
+    "paused": "pause_turn pause steered",
     "compaction": "compaction",
 }
 """The stop reasons of Anthropic and OpenAI, and those of Azure, Bedrock, Cohere, DeepSeek, Gemini,

@@ -14,6 +14,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     merged,
 )
 from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.shared.passed_bytes import about_told
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
@@ -65,11 +66,7 @@ class AnthropicTap:
     @property
     def told(self) -> int:
         """About how many bytes of text the stream has carried."""
-        last = self._last
-        if not last:
-            return 0
-        texts = max(0, len(last) - last.count(b"data:") * _ENVELOPE)
-        return self._bytes * texts // len(last)
+        return about_told(self._bytes, self._last, _ENVELOPE)
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""

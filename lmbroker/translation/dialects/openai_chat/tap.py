@@ -17,6 +17,7 @@ from lmbroker.translation.dialects.openai_chat.content import told_usage
 from lmbroker.translation.dialects.openai_chat.ending import CALLED
 from lmbroker.translation.refusals import stream_errors
 from lmbroker.translation.shared import stop_words
+from lmbroker.translation.shared.passed_bytes import about_told
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage, later
 
@@ -84,11 +85,7 @@ class OpenAITap:
     @property
     def told(self) -> int:
         """About how many bytes of text the stream has carried."""
-        last = self._last
-        if not last:
-            return 0
-        texts = max(0, len(last) - last.count(b"data:") * self._envelope)
-        return self._bytes * texts // len(last)
+        return about_told(self._bytes, self._last, self._envelope)
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""

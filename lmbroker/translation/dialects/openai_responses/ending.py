@@ -1,0 +1,74 @@
+"""How an answer of this dialect ended (translation.md 3.2 and 8.3)."""
+
+from typing import Any
+
+from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai import ending
+from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.shared import stop_words
+from lmbroker.translation.unified.response import Stop
+
+EVENTS = {
+    "response.completed": "",
+    "response.done": "",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+}
+"""Terminal events, and what they say of the status."""
+_GOES_ON = ("queued", "in_progress")
+"""Statuses of an answer that is not there yet."""
+
+
+def word_of(response: JSON, status: str = "") -> str:
+    """Why an answer ended, in one word: its status, or why it is incomplete. ``status`` is what the
+    event says in which it came."""
+    status = status or _text(response.get("status"))
+    if status != "incomplete":
+        return "completed" if status in _GOES_ON else status
+    details = response.get("incomplete_details")
+    reason = _text(details.get("reason")) if isinstance(details, dict) else ""
+    return reason or status
+
+
+def decode_stop(word: str, *, calls: bool, refusal: str = "") -> Stop:
+    """The stop of an answer that ended with ``word``. ``refusal`` is what the model said instead of
+    an answer, ``calls``: it calls the client's tools."""
+    return ending.decode_stop(word or None, calls=calls, refusal=refusal)
+
+
+def is_unknown(word: str) -> bool:
+    """Whether nobody knows why an answer ended so."""
+    return stop_words.meaning(word) == "other"
+
+
+def failure(response: JSON, word: str) -> ErrorInfo | None:
+    """The error that an answer tells, None where it did not fail."""
+    error = response.get("error")
+    if error:
+        return error_bodies.stream_error({"error": error})
+    return stop_words.failure(word)
+
+
+def is_pending(response: JSON) -> bool:
+    """Whether an answer was put off: it has no output yet, and nobody will ask for it."""
+    return response.get("status") in _GOES_ON and not response.get("output")
+
+
+def created_of(response: JSON) -> int | None:
+    """When the answer began, in unix seconds; some servers give fractions."""
+    created = response.get("created_at")
+    if isinstance(created, bool) or not isinstance(created, int | float):
+        return None
+    return int(created) if abs(created) < 1e15 else None
+
+
+def tier_of(response: JSON) -> str | None:
+    """The service tier that serves the answer; ``auto`` is only what was asked for."""
+    tier = response.get("service_tier")
+    return None if tier == "auto" else ending.decode_tier(tier)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

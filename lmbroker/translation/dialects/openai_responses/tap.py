@@ -1,0 +1,142 @@
+"""What the broker learns from a passed-through Responses stream: usage, stop reason, end.
+
+Only events that may hold usage, the end or an error are parsed, and those before the first item.
+"""
+
+from lmbroker import json_text
+from lmbroker.errors import ErrorInfo
+from lmbroker.json_text import JSON
+from lmbroker.sse import DONE, Reader, split
+from lmbroker.translation.dialects.openai.ending import decode_usage
+from lmbroker.translation.dialects.openai_responses import ending
+from lmbroker.translation.dialects.openai_responses.response_decode import gist
+from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.shared.passed_bytes import about_told
+from lmbroker.translation.unified.fold import TRUNCATED
+from lmbroker.usage import Usage
+
+_NAMED = b"event: response."
+_LINES = 3
+"""Line ends of an event that has a name, one line of data, and a blank line."""
+_ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
+_BEFORE = ("response.created", "response.in_progress", "response.queued")
+"""Events that come before the answer itself: an error may still follow that says that there is
+none."""
+
+
+class ResponsesTap:
+    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices`` is always one
+    in this dialect and is not looked at."""
+
+    __slots__ = (
+        "_bytes",
+        "_envelope",
+        "_last",
+        "complete",
+        "error",
+        "heard",
+        "started",
+        "stop",
+        "stopped",
+        "usage",
+    )
+
+    def __init__(self, choices: int = 1) -> None:
+        self.started = False
+        self.stopped = False
+        self.complete = False
+        self.error: ErrorInfo | None = None
+        self.heard = True
+        self.stop = ""
+        self.usage: Usage | None = None
+        self._bytes = 0
+        """Bytes of the events that were not parsed; ``_last`` is the last of them."""
+        self._last = b""
+        self._envelope = 0
+        """Bytes of an event besides its text."""
+
+    @property
+    def told(self) -> int:
+        """About how many bytes of text the stream has carried."""
+        return about_told(self._bytes, self._last, self._envelope)
+
+    def see(self, block: bytes) -> int:
+        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
+        if self._envelope and not _worth_a_look(block):
+            self._last = block
+            self._bytes += len(block)
+            return len(block)
+        seen = 0
+        for event in split(block):
+            if self.error is not None and not self._heard_again(event):
+                break
+            seen += len(event)
+            if self._envelope and not _worth_a_look(event):
+                self._last = event
+                self._bytes += len(event)
+                continue
+            for frame in Reader(len(event)).feed(event):
+                if frame.data and self.error is None:
+                    self._frame(frame.event, frame.data, event)
+            if self.complete or (self.error is not None and self.heard):
+                break
+        return seen
+
+    def without_usage(self, block: bytes) -> bytes:
+        """``block`` as it is: no event of this dialect only counts tokens."""
+        return block
+
+    def close(self) -> ErrorInfo | bytes:
+        """The error of a stream that ended before its terminal event."""
+        return TRUNCATED
+
+    def _heard_again(self, event: bytes) -> bool:
+        """Whether ``event`` is what OpenAI sends after an error event: the same error as the end of
+        the answer, by which all clients know it."""
+        self.heard = b"response.failed" in event
+        return self.heard
+
+    def _frame(self, name: str, data: bytes, event: bytes) -> None:
+        if data.strip() == DONE:
+            self.complete = True
+            return
+        try:
+            said = json_text.decode(data)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            self.error, self.heard = stream_errors.raw_error(name, data), False
+            return
+        kind = said.get("type")
+        if not isinstance(kind, str):
+            kind = name if name.startswith("response.") else ""
+        if kind == "error" or name == "error" or said.get("error"):
+            self.error, self.heard = error_bodies.stream_error(said), False
+        elif not kind:
+            self.error, self.heard = stream_errors.told_error(name, said), False
+        elif kind in ending.EVENTS:
+            self._end(said.get("response"), ending.EVENTS[kind])
+        elif kind.startswith("response.") and kind not in _BEFORE:
+            self.started = True
+            delta = said.get("delta")
+            if isinstance(delta, str):
+                self._bytes += len(event)
+                self._last = event
+                self._envelope = len(event) - len(json_text.encode(delta)) + 2
+
+    def _end(self, response: JSON | None, status: str) -> None:
+        response = response if isinstance(response, dict) else {}
+        self.usage = decode_usage(response.get("usage"))
+        word = ending.word_of(response, status)
+        self.error = ending.failure(response, word)
+        if self.error is None:
+            self.started = self.stopped = self.complete = True
+            self.stop = gist({"output": [], **response, "status": status or "completed"})[1]
+
+
+def _worth_a_look(block: bytes) -> bool:
+    """Whether ``block`` may hold other events than those of items. It is called for every token,
+    nearly always with one event."""
+    if block.startswith(_NAMED) and block.count(b"\n") == _LINES:
+        return block[len(_NAMED) : block.index(b"\n")].rstrip() in _ENDS
+    return b'"response"' in block or b"error" in block or DONE in block

@@ -1,0 +1,102 @@
+"""A part of a streamed answer of this dialect that is being collected."""
+
+from typing import Any
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai_responses.answer_items import (
+    CALLS,
+    opaque,
+)
+from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
+from lmbroker.translation.shared import waiting_part
+from lmbroker.translation.unified.parts import (
+    Extra,
+    ReasoningPart,
+    Signature,
+    TextPart,
+    ToolCallPart,
+)
+
+_DELTAS = {"text": "text", "refusal": "text", "reasoning": "reasoning"}
+"""Kind of a part -> kind of its deltas, where it is no call."""
+
+
+class WaitingPart(waiting_part.WaitingPart):
+    """One part of a streamed answer while it waits or is sent.
+
+    ``kind`` is text, refusal, reasoning, function, custom, or opaque (an ``item`` that only this
+    dialect knows).
+    """
+
+    __slots__ = ("citations", "deltas", "extras", "item", "namespace", "said", "signed")
+
+    def __init__(self, kind: str, deltas: str) -> None:
+        super().__init__(kind, _DELTAS.get(kind, "args" if kind in CALLS.values() else ""))
+        self.deltas = deltas
+        """The type of the events that carry its pieces."""
+        self.said = False
+        """A piece of it has come."""
+        self.citations = 0
+        """The number of sources that came with it."""
+        self.extras: tuple[Extra, ...] = ()
+        self.namespace: str | None = None
+        self.signed: Signature | None = None
+        self.item: JSON = {}
+
+    def say(self, text: str) -> None:
+        """Add a piece of it."""
+        if text:
+            self.said = True
+            if self.is_call:
+                self.take(text)
+            else:
+                self.pieces.append(text)
+
+    def skeleton(self) -> waiting_part.Skeleton | None:
+        """None for a call whose name is not known yet."""
+        if self.kind == "reasoning":
+            return ReasoningPart(signature=Signature(origin=ORIGIN))
+        if self.kind == "opaque":
+            return opaque(self.item)
+        if not self.is_call:
+            return TextPart(text="", refusal=self.kind == "refusal", extras=self.extras)
+        if not self.name:
+            return None
+        kind: Any = self.kind
+        return ToolCallPart(
+            id=self.id,
+            name=self.name,
+            kind=kind,
+            namespace=self.namespace,
+            extras=self.extras,
+        )
+
+    def signature(self) -> Signature | None:
+        """That of reasoning."""
+        return self.signed
+
+
+class Item:
+    """An item of the answer, whose parts come one after the other."""
+
+    __slots__ = ("again", "done", "given", "id", "index", "kind", "mode", "parts", "place")
+
+    def __init__(self, kind: str, index: int | None, id: str) -> None:
+        self.kind = kind
+        self.index = index
+        self.id = id
+        self.parts: list[WaitingPart] = []
+        self.given: JSON = {}
+        """The item as it was announced."""
+        self.mode = ""
+        """Reasoning: ``summary`` or ``content``, whichever was told first."""
+        self.place: Any = None
+        """Reasoning: the number of the summary that is being told."""
+        self.again = False
+        """The next piece begins another text of the item."""
+        self.done = False
+
+    @property
+    def last(self) -> WaitingPart | None:
+        """The part that goes on."""
+        return self.parts[-1] if self.parts else None
