@@ -8,6 +8,7 @@ when an item opens and stay; an item comes whole once more when it is done, and 
 answer at the end.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from lmbroker import json_text
@@ -16,7 +17,7 @@ from lmbroker.json_text import JSON, encode, encode_text
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_responses import envelope, errors, output_items
-from lmbroker.translation.dialects.openai_responses.stream_events import Events, Template
+from lmbroker.translation.dialects.openai_responses.stream_events import Events
 from lmbroker.translation.dialects.openai_responses.stream_items import (
     Call,
     Item,
@@ -55,6 +56,10 @@ class ResponsesEncoder:
     """Encodes one stream for one client (``base.Encoder``)."""
 
     __slots__ = (
+        "_after",
+        "_append",
+        "_before",
+        "_between",
         "_calls",
         "_counted",
         "_done",
@@ -66,12 +71,10 @@ class ResponsesEncoder:
         "_item",
         "_live",
         "_part",
-        "_pieces",
         "_refused",
         "_reply",
         "_searches",
         "_suffix",
-        "_template",
         "_tier",
     )
 
@@ -84,9 +87,10 @@ class ResponsesEncoder:
         self._counted: Usage | None = None
         self._tier: str | None = None
         self._live = ""
-        """Kind of the deltas for which ``_template`` is ready."""
-        self._template = Template(b"", b"", b"")
-        self._pieces: list[str] = []
+        """Kind of the deltas for which the bytes around their number and text are ready."""
+        self._before = self._between = self._after = b""
+        self._append: Callable[[Any], None] = [].append
+        """Adds the text of such a delta to its item."""
         self._half = ""
         """The kind of the last delta that ended inside a surrogate pair, "" where none did."""
         self._part: Any = None
@@ -112,12 +116,10 @@ class ResponsesEncoder:
                 text = encode_text(value)
             except UnicodeEncodeError:
                 text = self._half_character(kind, value)  # type: ignore[arg-type]
-            self._pieces.append(value)  # type: ignore[arg-type]
+            self._append(value)
             events = self._events
-            number = events.number
-            events.number = number + 1
-            before, between, after = self._template
-            return b"".join((before, b"%d" % number, between, text, after))
+            events.number = (number := events.number) + 1
+            return b"".join((self._before, encode_text(number), self._between, text, self._after))
         if isinstance(event, PartStart):
             return self._open(event.part)
         if isinstance(event, PartStop):
@@ -205,7 +207,8 @@ class ResponsesEncoder:
             text = self._half_character(kind, value)
         out += item.say(value, text)
         if item.template is not None:
-            self._live, self._template, self._pieces = kind, item.template, item.pieces
+            self._live, self._append = kind, item.pieces.append
+            self._before, self._between, self._after = item.template
         return out
 
     def _stop(self) -> bytes:

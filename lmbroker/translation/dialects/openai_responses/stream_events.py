@@ -31,14 +31,14 @@ class Events:
         number = self.number
         self.number = number + 1
         name = kind.encode()
-        return b"".join((_before(name), b"%d" % number, fields, b"\n\n"))
+        return b"".join((_before(name), encode(number), fields, b"\n\n"))
 
     def filled(self, template: Template, text: bytes) -> bytes:
         """The event of ``template`` with ``text``, which is JSON."""
         number = self.number
         self.number = number + 1
         before, between, after = template
-        return b"".join((before, b"%d" % number, between, text, after))
+        return b"".join((before, encode(number), between, text, after))
 
 
 def template(kind: str, fields: JSON, *, logprobs: bool = False) -> Template:
