@@ -1,6 +1,7 @@
 """The worked transcripts of the translation specification, byte for byte (section 4.7).
 
-``a2o`` is an Anthropic backend and an OpenAI client, ``o2a`` the reverse.
+``a2o`` is an Anthropic backend and a Chat client, ``o2a`` the reverse; ``a2r`` and ``o2r`` are
+those of a Responses client.
 """
 
 import json
@@ -9,13 +10,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from responses_streams import judge
 
 from lmbroker.sse import Reader
 from lmbroker.testing.grammar import anthropic_checker, openai_checker
+from lmbroker.testing.grammar_responses import responses_checker
 from lmbroker.translation.dialects.anthropic_messages import response as anthropic_response
+from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_chat import response as openai_response
+from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
+from lmbroker.translation.dialects.openai_responses.stream_encode import ResponsesEncoder
 from lmbroker.translation.losses import Losses, listed
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.workflows.transforms import TranslatedStream
@@ -23,6 +29,30 @@ from lmbroker.workflows.transforms import TranslatedStream
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 TO_OPENAI = Reply(model="claude", created=1795000000, stream_usage=True, request_id="req_lmb_0001")
 TO_ANTHROPIC = Reply(model="fast", request_id="req_lmb_0001")
+TO_RESPONSES = Reply(
+    model="codex",
+    created=1795000000,
+    request_id="req_lmb_0001",
+    custom_tools=frozenset(["apply_patch"]),
+    namespaces={"mcp__docs__search": "mcp__docs", "mcp__docs__list": "mcp__docs"},
+    echo={
+        "instructions": "Be brief.",
+        "parallel_tool_calls": False,
+        "reasoning": {"effort": "low", "summary": "auto"},
+    },
+)
+BACKENDS = {"a": "anthropic", "o": "openai"}
+CLIENTS = {
+    "a": (AnthropicEncoder, TO_ANTHROPIC),
+    "o": (OpenAIEncoder, TO_OPENAI),
+    "r": (ResponsesEncoder, TO_RESPONSES),
+}
+CHECKERS = {
+    "a": anthropic_checker,
+    "o": lambda: openai_checker(True),
+    "r": responses_checker,
+}
+WAYS = ("a2o", "o2a", "a2r", "o2r")
 
 pytestmark = pytest.mark.pure
 
@@ -43,27 +73,30 @@ def cut(data: bytes, how: str) -> list[bytes]:
 
 
 def translate(data: bytes, way: str, how: str) -> bytes:
-    backend, client = ("anthropic", "openai") if way == "a2o" else ("openai", "anthropic")
+    backend, client = way.split("2")
+    encoder, reply = CLIENTS[client]
+    adapter = ADAPTERS["openai"]  # for pings, which are comments where an answer has begun
+    if client == "a":
+        adapter = ADAPTERS["anthropic"]
     transform = TranslatedStream(
-        ADAPTERS[backend].decoder(),
-        ADAPTERS[client].encoder(TO_OPENAI if way == "a2o" else TO_ANTHROPIC),
-        ADAPTERS[client],
-        lambda: 0,
+        ADAPTERS[BACKENDS[backend]].decoder(), encoder(reply), adapter, lambda: 0
     )
     out = [transform.feed(chunk) for chunk in cut(data, how)]
     return b"".join([*out, transform.close()])
 
 
 def check(way: str, stream: bytes) -> None:
-    checker = openai_checker(True) if way == "a2o" else anthropic_checker()
+    checker = CHECKERS[way[-1]]()
     for frame in Reader().feed(stream):
         checker.feed(frame)
     checker.close()
+    if way[-1] == "r":
+        judge(stream)
 
 
 def transcripts(*chosen: str) -> pytest.MarkDecorator:
     """One test per direction in which there is the transcript, and per way to cut it."""
-    ways = [(way, name) for way in ("a2o", "o2a") for name in chosen if name in names(way)]
+    ways = [(way, name) for way in WAYS for name in chosen if name in names(way)]
     assert ways
     cuts = ("whole", "1", "7", "random")
     return pytest.mark.parametrize(
@@ -128,10 +161,28 @@ def test_case_60_transcript_cut(way: str, name: str, how: str) -> None:
     exact(way, name, how)
 
 
+@transcripts("custom", "namespace")
+def test_transcripts_of_tools_that_only_responses_has(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("websearch")
+def test_transcript_of_a_web_search(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
+@transcripts("length")
+def test_transcript_length(way: str, name: str, how: str) -> None:
+    exact(way, name, how)
+
+
 def test_each_transcript_has_its_test() -> None:
     both = {"text", "tool", "thinking", "parallel", "error", "cut"}
     assert set(names("a2o")) == both | {"redacted", "interleaved", "refusal"}
     assert set(names("o2a")) == both | {"noargs", "quirks"}
+    more = both | {"refusal", "custom", "namespace"}
+    assert set(names("a2r")) == more | {"redacted", "interleaved", "websearch"}
+    assert set(names("o2r")) == more | {"noargs", "length"}
 
 
 def load(name: str) -> dict[str, object]:

@@ -48,6 +48,7 @@ from lmbroker.translation.unified.stream import (
 from lmbroker.usage import Usage
 
 PING = b": ping\n\n"
+_NOT_COUNTED = b'"usage":null'
 _PLACES = {"text": "content[].text", "reasoning": "reasoning", "args": output_items.ARGUMENTS}
 """Kind of a delta -> its path, for losses."""
 
@@ -293,8 +294,8 @@ class ResponsesEncoder:
         self._counted = start.usage
         self._tier = start.tier
         head = envelope.head(self._id, reply, "in_progress")
-        return self._whole("response.created", head, b'"usage":null') + self._whole(
-            "response.in_progress", head, b'"usage":null'
+        return self._whole("response.created", head, _NOT_COUNTED) + self._whole(
+            "response.in_progress", head, _NOT_COUNTED
         )
 
     def _whole(self, kind: str, head: JSON, last: bytes) -> bytes:
@@ -339,10 +340,7 @@ class ResponsesEncoder:
         out = b"" if self._id else self._start(Start("", ""))
         told = self._events.tell("error", _error(failure))
         head = envelope.head(self._id, self._reply, "failed", error=failure)
-        last = b'"usage":null'
-        if self._counted is not None:
-            last = encode({"usage": envelope.encode_usage(self._counted)})[1:-1]
-        return out + told + self._whole("response.failed", head, last)
+        return out + told + self._whole("response.failed", head, _NOT_COUNTED)
 
 
 def stream_error(error: ErrorInfo, request_id: str) -> bytes:
