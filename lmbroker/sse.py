@@ -11,29 +11,14 @@ nothing here.
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import NoReturn
 
 import msgspec
 
+from lmbroker.event_bounds import EVENT_LINES, LARGE_EVENT, EventCount, is_dense
+
 EVENT_LIMIT = 8 * 1024 * 1024
 """Longest event in bytes, by default."""
-
-EVENT_VALUES = 100_000
-"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT. Parsing
-an event of 8 MiB that is made of nothing else would delay all other calls by most of a second. An
-honest large event is one long text."""
-
-LARGE_EVENT = 256 * 1024
-
-EVENT_LINES = 20_000
-"""Most lines of one event that is not in one of the usual forms: each takes a microsecond."""
-
-FEW_QUOTES = 10_000
-"""An event with fewer is looked at string by string."""
-
-_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
-"""What is counted; a string that does not end goes to the end."""
 
 COMMENT_PING = b": ping\n\n"
 DONE = b"[DONE]"
@@ -77,13 +62,25 @@ class Reader:
     A comment becomes a frame together with the block in which it stands.
     """
 
-    __slots__ = ("_after_cr", "_begun", "_held", "_large", "_limit", "_names", "_over", "_searched")
+    __slots__ = (
+        "_after_cr",
+        "_begun",
+        "_count",
+        "_held",
+        "_large",
+        "_limit",
+        "_names",
+        "_over",
+        "_searched",
+    )
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
         self._large = min(limit, LARGE_EVENT)
         self._held = bytearray()
         """The unfinished event; before anything else, the beginning of what may be a BOM."""
+        self._count: EventCount | None = None
+        """Of the unfinished event, where that is large."""
         self._searched = 0
         """No event ends in ``_held`` before this place."""
         self._begun = False
@@ -118,11 +115,12 @@ class Reader:
         frames: list[Frame] = []
         end = held.rfind(b"\n\n", self._searched)
         if end >= 0:
-            whole = bytes(held[:end])
+            whole = bytes(memoryview(held)[:end])
             del held[: end + 2]
             frames = self._frames(whole)
-        self._searched = max(0, len(held) - 1)
-        if len(held) > self._limit and self._is_too_long(held):
+        size = len(held)
+        self._searched = max(0, size - 1)
+        if size > self._large and (self._is_too_long(held) or self._has_too_many(held)):
             self._too_long(frames)
         return frames
 
@@ -132,7 +130,7 @@ class Reader:
         if self._over:
             return []
         frames: list[Frame] = []
-        if not is_dense(self._held) and self._held.count(b"\n") < EVENT_LINES:
+        if self._held.count(b"\n") < EVENT_LINES:
             self._parse(bytes(self._held), frames)
         self._held.clear()
         self._searched = 0
@@ -166,8 +164,10 @@ class Reader:
         frames: list[Frame] = []
         names = self._names
         large = len(whole) > self._large
-        for block in whole.split(b"\n\n"):
-            if large and (self._is_too_long(block) or is_dense(block)):
+        dense = large and self._has_too_many(whole)
+        self._count = None
+        for block in _blocks(whole) if large else whole.split(b"\n\n"):
+            if large and (self._is_too_long(block) or (dense and is_dense(block))):
                 self._too_long(frames)
                 break
             if block[:6] == b"data: ":
@@ -175,11 +175,16 @@ class Reader:
                     frames.append(Frame("", block[6:]))
                     continue
             else:
-                first, _, rest = block.partition(b"\n")
+                end = block.find(b"\n")
+                first = block[: max(end, 0)]
                 event = names.get(first)
-                if event is not None and rest[:6] == b"data: " and b"\n" not in rest:
-                    frames.append(Frame(event, rest[6:]))
-                    continue
+                if event is None and first[:7] == b"event: ":
+                    event = self._name(first, first[7:])
+                if event is not None:
+                    data = end + 7
+                    if block[end + 1 : data] == b"data: " and block.find(b"\n", data) < 0:
+                        frames.append(Frame(event, block[data:]))
+                        continue
             if not block:
                 continue
             if len(block) >= EVENT_LINES and block.count(b"\n") >= EVENT_LINES:
@@ -187,6 +192,15 @@ class Reader:
                 break
             self._parse(block, frames)
         return frames
+
+    def _has_too_many(self, held: bytes | bytearray) -> bool:
+        """Whether a large event, or all events together that came with its end, have too many
+        values or lines."""
+        if len(held) <= LARGE_EVENT:
+            return False
+        count = self._count = self._count or EventCount()
+        count.see(held)
+        return count.too_many
 
     def _parse(self, block: bytes, frames: list[Frame]) -> None:
         """One event, line by line."""
@@ -221,32 +235,13 @@ class Reader:
 
     def _is_too_long(self, block: bytes | bytearray) -> bool:
         """The LFs around an event may be halves of blank lines and are no part of it."""
-        return len(block.strip(b"\n")) > self._limit
+        return len(block) > self._limit and len(block.strip(b"\n")) > self._limit
 
     def _too_long(self, frames: list[Frame]) -> None:
         self._over = True
         self._held.clear()
         if not frames:
             raise SSEError
-
-
-def is_dense(block: bytes | bytearray) -> bool:
-    """Whether an event has more values or lines than any honest one."""
-    if len(block) <= LARGE_EVENT:
-        return False
-    # Events in front of it, of the same chunk, may have some of these.
-    if block.count(b"\n") + block.count(b"\r") >= 4 * EVENT_LINES + LARGE_EVENT // 4:
-        return True
-    few = EVENT_VALUES // 4
-    if block.count(b",") < few:
-        return False
-    # Long texts have commas, too: those outside of strings count. Quotes inside them are escaped.
-    plain = block.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in block else block
-    if plain.count(b'"') < FEW_QUOTES:
-        outside = plain.split(b'"')[::2]
-        if sum(piece.count(b",") for piece in outside) < few:
-            return False
-    return sum(map(bool, islice(_VALUE.finditer(block), EVENT_VALUES))) == EVENT_VALUES
 
 
 class Boundary:
@@ -259,11 +254,13 @@ class Boundary:
     before an event are no part of it, and leave at once.
     """
 
-    __slots__ = ("_has_cr", "_held", "_limit")
+    __slots__ = ("_count", "_has_cr", "_held", "_limit")
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self._limit = limit
         self._held = bytearray()
+        self._count: EventCount | None = None
+        """Of what is held, where that is large."""
         self._has_cr = False
 
     @property
@@ -291,13 +288,16 @@ class Boundary:
         if not end:
             if len(held) > self._limit:
                 raise SSEError
+            if len(held) > LARGE_EVENT and self._has_too_many(held):
+                raise SSEError
             return b""
-        whole = bytes(held[:end])
+        whole = bytes(memoryview(held)[:end])
         del held[:end]
+        if end > LARGE_EVENT and self._has_too_many(whole):
+            raise SSEError
+        self._count = None
         # It began in an earlier chunk, with which all that was before it has been returned.
         if end > self._limit and len(next(split(whole)).rstrip(b"\r\n")) > self._limit:
-            raise SSEError
-        if end > LARGE_EVENT and is_dense(whole):
             raise SSEError
         self._has_cr = b"\r" in held
         return whole
@@ -311,6 +311,12 @@ class Boundary:
         for blank in _EVENT_END.finditer(held, searched, until):
             end = blank.end()
         return end
+
+    def _has_too_many(self, held: bytes | bytearray) -> bool:
+        """Whether ``held``, which has only grown since the last look, has too many values."""
+        count = self._count = self._count or EventCount()
+        count.see(held)
+        return count.too_many
 
     def _before_event(self) -> int:
         """How many bytes of line ends ``_held`` begins with, but for a CR at its end."""
@@ -330,7 +336,7 @@ def split(block: bytes) -> Iterator[bytes]:
                 yield blank[2]
             start = blank.end()
     else:
-        while (end := block.find(b"\n\n", start) + 2) > 1:
+        while (end := _blank_line(block, start)) > 0:
             yield block[start:end]
             start = end
             while block[end : end + 1] == b"\n":
@@ -340,6 +346,24 @@ def split(block: bytes) -> Iterator[bytes]:
                 start = end
     if start < len(block):
         yield block[start:]
+
+
+def _blank_line(block: bytes, start: int) -> int:
+    """Where the next blank line ends, 0 if there is none. A search for one byte is many times
+    faster than one for two, and the lines of large events are long."""
+    at = block.find(b"\n", start)
+    while at >= 0 and block[at + 1 : at + 2] != b"\n":
+        at = block.find(b"\n", at + 1)
+    return at + 2 if at >= 0 else 0
+
+
+def _blocks(whole: bytes) -> Iterator[bytes]:
+    """What ``whole.split(b"\\n\\n")`` has, found faster where lines are long."""
+    start = 0
+    while (end := _blank_line(whole, start)) > 0:
+        yield whole[start : end - 2]
+        start = end
+    yield whole[start:]
 
 
 def last_words(tail: bytes) -> bytes:

@@ -24,7 +24,7 @@ from adversaries import ANSWERS, ERRORS, REQUESTS, STREAMS, TEXTS, schemas
 from test_layers import PACKAGE, WITHOUT_TWISTED, dotted, of_layers
 from work import Action, growth, lines
 
-from lmbroker import body_bounds, envelope, headers, json_text, sse
+from lmbroker import body_bounds, envelope, event_bounds, headers, json_text, sse
 from lmbroker.call import Backend, Call, Dialect, Mode, Target
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.limits import Limits
@@ -287,6 +287,8 @@ def bytewise(text: Callable[[int], str], n: int) -> Action:
         unseal("lmb1." + said)
         sse.last_words(raw)
         list(sse.split(raw))
+        event_bounds.is_dense(raw)
+        event_bounds.without_texts(b'"' + raw)
         profile("openai", said)
         duration(said)
         sse.encode_event("e", raw)
@@ -303,12 +305,15 @@ def events(end: bytes, step: int, n: int) -> Action:
     chunks = [raw[at : at + step] for at in range(0, len(raw), step)]
 
     def action() -> None:
-        reader, boundary = sse.Reader(), sse.Boundary()
+        reader, boundary, count = sse.Reader(), sse.Boundary(), event_bounds.EventCount()
+        held = bytearray()
         for chunk in chunks:
             reader.feed(chunk)
             boundary.feed(chunk)
             _ = boundary.tail
-        _ = reader.pending
+            held += chunk
+            count.see(held)
+        _ = count.too_many, reader.pending
         reader.close()
         list(sse.split(raw))
 

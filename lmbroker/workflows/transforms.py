@@ -159,10 +159,13 @@ class TranslatedStream:
         kind = type(event)
         phase = self.phase
         if kind is PartDelta and (phase == "open" or phase == "stopped"):
-            value = event.value  # type: ignore[union-attr]
-            if type(value) is str:
-                self._told += len(value if value.isascii() else value.encode(errors="replace"))
-            return self._encoder.feed(event)
+            try:
+                return self._encoder.feed(event)
+            finally:
+                # A text keeps its bytes once it was encoded.
+                value = event.value  # type: ignore[union-attr]
+                if type(value) is str:
+                    self._told += len(value if value.isascii() else value.encode(errors="replace"))
         if self.phase not in GOING:
             return b""
         if isinstance(event, Start):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from lmbroker import event_bounds
+from lmbroker.sse import split
 from lmbroker.translation.dialects.openai_chat import tap as tap_module
 from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
 
@@ -71,6 +73,61 @@ def test_the_short_look_learns_what_the_long_one_does(
     short = learned(blocks)
     monkeypatch.setattr(tap_module, "_SHAPES", 0)
     assert short == learned(blocks)
+
+
+@pytest.mark.parametrize("seed", range(500))
+def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = list(split(b"".join(a_stream(random.Random(seed)))))
+    small = learned(blocks)
+    monkeypatch.setattr(tap_module, "LARGE_EVENT", 60)
+    monkeypatch.setattr(event_bounds, "LONG_TEXT", 24)
+    assert small == learned(blocks)
+
+
+LONG = "a, " * 200_000
+
+
+def test_an_answer_that_comes_in_one_large_event_is_known() -> None:
+    choice = {"index": 0, "delta": {"content": LONG}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
+    event = b"data: " + json.dumps({"id": "c", "choices": [choice], "usage": usage}).encode()
+    tap = OpenAITap()
+    assert tap.see(event + b"\n\n") == len(event) + 2
+    assert (tap.started, tap.stopped, tap.stop) == (True, True, "end")
+    assert tap.usage is not None
+    assert (tap.usage.input, tap.usage.output) == (7, 9)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_large_error_keeps_its_words(begun: bool) -> None:
+    tap = OpenAITap()
+    if begun:
+        tap.see(chunk({"content": "a"}))
+    words = "no more memory for the cache of this long conversation: " + LONG
+    tap.see(b"data: " + json.dumps({"error": {"message": words}}).encode() + b"\n\n")
+    assert tap.error is not None
+    assert tap.error.message.startswith("no more memory")
+
+
+@pytest.mark.parametrize(("end", "half"), [("}", False), ("", True)])
+def test_a_call_whose_arguments_are_large_is_half_where_these_are(end: str, half: bool) -> None:
+    arguments = '{"a": [' + "1," * 200_000 + "1]" + end
+    function = {"name": "f", "arguments": arguments}
+    call = chunk({"tool_calls": [{"index": 0, "id": "c", "function": function}]})
+    for before in ([], [chunk({"role": "assistant", "content": ""})]):
+        tap = OpenAITap()
+        for block in (*before, call, b"data: [DONE]\n\n"):
+            tap.see(block)
+        assert (tap.error is not None) is half
+
+
+def test_what_a_large_event_carried_is_estimated_by_its_bytes() -> None:
+    tap = OpenAITap()
+    for block in (chunk({"content": ""}), chunk({"content": LONG})):
+        tap.see(block)
+    assert abs(tap.told - len(LONG)) < 200
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ LONG_PIECE = 64 * 1024
 microsecond."""
 MANY_VALUES = 40_000
 """A long piece that is no whole object has fewer values, strings and brackets."""
-MOST_VALUES = 50_000
-"""A whole object has fewer."""
+_WHOLE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""Checks an object without making its values, of which it may have any number."""
 _VALUE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
 _HEX4 = re.compile(r"[0-9a-fA-F]{1,4}")
 
@@ -98,18 +98,17 @@ class ObjectScanner:
     def _feed_long(self, text: str) -> bool:
         """Whether a long piece needs no scan: it is a whole object, or made of more values than
         anybody means."""
+        if not self.begun:
+            with suppress(ValueError, RecursionError):
+                _WHOLE(text)
+                self.complete = True
+                self._expect = "nothing"
+                return True
         count = text.count('"') // 2 + sum(map(text.count, "[{,"))
         if count >= MANY_VALUES:
             # Some of these may stand inside strings.
             before = '"' + self._escape if self._in_string else ""
-            most = MANY_VALUES if self.begun else MOST_VALUES
-            count = sum(map(bool, islice(_VALUE.finditer(before + text), most)))
-        if count < MOST_VALUES and not self.begun:
-            with suppress(ValueError, RecursionError):
-                self.complete = isinstance(msgspec.json.decode(text), dict)
-            if self.complete:
-                self._expect = "nothing"
-                return True
+            count = sum(map(bool, islice(_VALUE.finditer(before + text), MANY_VALUES)))
         self.broken = count >= MANY_VALUES
         return self.broken
 

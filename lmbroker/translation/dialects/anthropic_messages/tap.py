@@ -7,6 +7,7 @@ from typing import Any
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
+from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     decode_stop,
@@ -25,6 +26,9 @@ _ENVELOPE = len(
 )
 """Bytes of an event besides its text."""
 
+
+_OF_A_BLOCK = b"event: content_block_"
+"""How an event of a content block begins."""
 
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
@@ -70,23 +74,43 @@ class AnthropicTap:
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
-        if not _worth_a_look(block):
-            self._last = block
-            self._bytes += len(block)
-            return len(block)
+        size = len(block)
+        if size <= LARGE_EVENT and not _worth_a_look(block):
+            self._pass(block)
+            return size
         seen = 0
         for event in split(block):
-            seen += len(event)
-            if not _worth_a_look(event):
-                self._last = event
-                self._bytes += len(event)
-                continue
-            for frame in Reader(len(event)).feed(event):
-                if frame.data:
-                    self._frame(frame.event, frame.data)
+            size = len(event)
+            seen += size
+            if size > LARGE_EVENT:
+                self._see_large(event)
+            elif _worth_a_look(event):
+                self._parse(event)
+            else:
+                self._pass(event)
             if self.complete or self.error is not None:
                 break
         return seen
+
+    def _pass(self, block: bytes) -> None:
+        self._last = block
+        self._bytes += len(block)
+
+    def _see_large(self, event: bytes) -> None:
+        """Look at a large event. But for the words of an error, nothing that counts is long."""
+        if event.startswith(_OF_A_BLOCK):
+            self._pass(event)
+            return
+        short = without_texts(event)
+        self._parse(short)
+        if self.error is not None or b'"type"' not in short:
+            self._parse(event)
+
+    def _parse(self, event: bytes) -> None:
+        self.error = None
+        for frame in Reader(len(event)).feed(event):
+            if frame.data:
+                self._frame(frame.event, frame.data)
 
     def without_usage(self, block: bytes) -> bytes:
         """``block`` as it is: no event of this dialect only counts tokens."""
@@ -129,8 +153,8 @@ class AnthropicTap:
 def _worth_a_look(block: bytes) -> bool:
     """Whether ``block`` may hold other events than those of content blocks. It is called for every
     token, nearly always with one event."""
-    if not block.startswith(b"event: content_block_"):
+    if not block.startswith(_OF_A_BLOCK):
         return True
     if block.count(b"\n") == _LINES:
         return False
-    return block.count(b"\n\nevent: content_block_") + 1 != block.count(b"\n\n")
+    return block.count(b"\n\n" + _OF_A_BLOCK) + 1 != block.count(b"\n\n")

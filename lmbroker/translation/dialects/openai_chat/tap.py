@@ -10,6 +10,7 @@ import re
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
+from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.json_text import JSON
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.openai.ending import decode_stop, decode_usage
@@ -25,6 +26,8 @@ DONE = b"[DONE]"
 TERMINATOR = b"data: [DONE]\n\n"
 _FINISHED = re.compile(rb'finish_reason"\s*:\s*[^\sn]')
 _COUNTED = re.compile(rb'"usage"\s*:\s*[^\sn]')
+_WORTHY = re.compile(rb"error"), _FINISHED, _COUNTED, re.compile(rb"\[DONE\]")
+"""What a large event is searched for, where these are faster than literal searches."""
 
 _PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments)": ?"(?!")')
 """Where the text of a chunk begins."""
@@ -90,41 +93,56 @@ class OpenAITap:
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
         size = len(block)
-        if self.started and (
-            (
-                block.startswith(self._before)
-                and block.endswith(self._after)
-                and _TEXT.fullmatch(block, len(self._before), size - len(self._after))
-            )
-            or not self._worth_a_look(block, size)
-        ):
+        if self.started and size <= LARGE_EVENT and self._is_plain(block, size):
             self._last = block
             self._bytes += size
             return size
         seen = 0
         for event in split(block):
             size = len(event)
-            if self.started and (
-                (
-                    event.startswith(self._before)
-                    and event.endswith(self._after)
-                    and _TEXT.fullmatch(event, len(self._before), size - len(self._after))
-                )
-                or not self._worth_a_look(event, size)
-            ):
+            if size > LARGE_EVENT:
+                self._see_large(event, size)
+            elif self.started and self._is_plain(event, size):
                 self._last = event
                 self._bytes += size
-                seen += size
-                continue
-            for frame in Reader(size).feed(event):
-                if frame.data:
-                    self._frame(frame.event, frame.data, len(event))
-            if self.error is not None and event.strip().endswith(DONE):
+            else:
+                self._parse(event)
+            if self.error is not None and event[-_SHORT:].strip().endswith(DONE):
                 break  # The end of a stream that has failed is no part of it.
-            seen += len(event)
+            seen += size
             if self.complete or self.error is not None:
                 break
         return seen
+
+    def _is_plain(self, block: bytes, size: int) -> bool:
+        """Whether ``block`` carries text and nothing else that counts."""
+        before, after = self._before, self._after
+        return bool(
+            block.startswith(before)
+            and block.endswith(after)
+            and _TEXT.fullmatch(block, len(before), size - len(after))
+        ) or not self._worth_a_look(block, size)
+
+    def _see_large(self, event: bytes, size: int) -> None:
+        """Look at a large event. But for the words of an error, nothing that counts is long."""
+        short = without_texts(event)
+        if self.started and not any(each.search(short) for each in _WORTHY):
+            self._last = event
+            self._bytes += size
+            return
+        self._parse(short)
+        self._bytes += size - len(short)
+        if self.error is not None or b'"choices"' not in short:
+            self._parse(event)
+        elif b'"tool_calls"' in short:
+            self._last = event
+
+    def _parse(self, event: bytes) -> None:
+        size = len(event)
+        self.error = None
+        for frame in Reader(size).feed(event):
+            if frame.data:
+                self._frame(frame.event, frame.data, size)
 
     def _worth_a_look(self, block: bytes, size: int) -> bool:
         """Whether a finish reason, usage, an error or the terminator may stand in ``block``.

@@ -1,0 +1,106 @@
+"""What no honest event of a stream has so many of: values and lines.
+
+An event is counted as it comes, so that each read of a large one costs a little, and none pays for
+all of it.
+"""
+
+LARGE_EVENT = 256 * 1024
+"""Bytes above which an event is counted."""
+
+EVENT_VALUES = 100_000
+"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT. Parsing
+an event of 8 MiB that is made of nothing else would delay all other calls by most of a second. An
+honest large event is one long text."""
+
+EVENT_LINES = 20_000
+"""Most lines of one event that is not in one of the usual forms: each takes a microsecond."""
+
+_MANY_LINES = 4 * EVENT_LINES + LARGE_EVENT // 4
+"""Most lines of what is counted. Events in front of a large one, of the same chunk, may have some
+of these."""
+
+LONG_TEXT = 64
+"""Bytes of a text that ``without_texts`` keeps."""
+
+FEW_QUOTES = 4_000
+"""``without_texts`` finds the strings of an event that has no more."""
+
+_BACKSLASH = ord("\\")
+
+
+class EventCount:
+    """Counts the values and the lines of what comes in pieces.
+
+    Backslashes are what they are in JSON. A string is counted where it begins.
+    """
+
+    __slots__ = ("_backslash", "_in_string", "_seen", "lines", "values")
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.lines = 0
+        self._seen = 0
+        """The bytes that were counted."""
+        self._in_string = False
+        self._backslash = b""
+        """A backslash at the end of the last piece: what it escapes begins the next one."""
+
+    @property
+    def too_many(self) -> bool:
+        """Whether no honest event has so many."""
+        return self.values >= EVENT_VALUES or self.lines >= _MANY_LINES
+
+    def see(self, held: bytes | bytearray) -> None:
+        """Count the bytes of ``held`` that were not counted yet; it has only grown since."""
+        piece = bytes(memoryview(held)[self._seen :])
+        self._seen = len(held)
+        self.lines += piece.count(b"\n") + piece.count(b"\r")
+        if self._backslash or b"\\" in piece:
+            piece = (self._backslash + piece).replace(b"\\\\", b"")
+            self._backslash = piece[-1:] if piece.endswith(b"\\") else b""
+            piece = piece.removesuffix(b"\\").replace(b'\\"', b"")
+        texts = piece.split(b'"')
+        outside = b"".join(texts[self._in_string :: 2])
+        self.values += (len(texts) - self._in_string) // 2
+        self.values += sum(map(outside.count, (b",", b"[", b"{")))
+        self._in_string ^= len(texts) % 2 == 0
+
+
+def is_dense(event: bytes | bytearray) -> bool:
+    """Whether an event has more values or lines than any honest one."""
+    if len(event) <= LARGE_EVENT:
+        return False
+    count = EventCount()
+    count.see(event)
+    return count.too_many
+
+
+def without_texts(event: bytes) -> bytes:
+    """``event`` with nothing in its long strings, so that a search for a key is short.
+
+    An event with many quotes is returned as it is. The result is JSON where ``event`` is.
+    """
+    pieces: list[bytes] = []
+    kept = begin = end = quotes = 0
+    while (begin := event.find(b'"', end)) >= 0:
+        end = before = begin
+        while (end := event.find(b'"', end + 1)) >= 0:
+            quotes += 1
+            if quotes > FEW_QUOTES:
+                return event
+            if event[end - 1] != _BACKSLASH or not _ends_in_escape(event[before + 1 : end]):
+                break
+            before = end
+        if end < 0:
+            break
+        if end - begin > LONG_TEXT:
+            pieces.append(event[kept : begin + 1])
+            kept = end
+        end += 1
+    pieces.append(event[kept:])
+    return b"".join(pieces)
+
+
+def _ends_in_escape(text: bytes) -> bool:
+    """Whether what follows ``text`` is escaped: it ends in an odd number of backslashes."""
+    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
