@@ -69,6 +69,12 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """Each call is sent with its client's own key."""
     exact_root: bool = False
     """The operations are directly below ``url``."""
+    also: Dialect = ""
+    """A second dialect in which the backend is called as well, at the same URL: by clients of that
+    dialect. "" for none."""
+    also_translated: bool = False
+    """Calls of other clients go there in the second dialect, too, if the first one cannot carry
+    them."""
     omit_attribution: bool = False
     """The line in which Claude Code names itself is cut out of requests that are passed through."""
     query: str = ""
@@ -156,12 +162,21 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of ``Profile`` that were configured for this target; they win over the alias's."""
 
 
+def in_dialect(backend: Backend, dialect: Dialect) -> Backend:
+    """``backend`` as it is called in ``dialect``."""
+    if backend.dialect == dialect:
+        return backend
+    return msgspec.structs.replace(backend, dialect=dialect)
+
+
+def in_second_dialect(backend: Backend) -> bool:
+    """Whether ``backend`` is called in its second dialect."""
+    return bool(backend.also) and backend.dialect == backend.also
+
+
 def spoken_in(target: Target, dialect: Dialect) -> Target:
-    """``target`` as it is where its backend is called in ``dialect``."""
-    if target.backend.dialect == dialect:
-        return target
-    backend = msgspec.structs.replace(target.backend, dialect=dialect)
-    return msgspec.structs.replace(target, backend=backend)
+    """``target`` as its backend is called in ``dialect``."""
+    return msgspec.structs.replace(target, backend=in_dialect(target.backend, dialect))
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

@@ -200,12 +200,14 @@ def identity(
     backend_id: str | None = None,
     backend: str = "",
     model: str = "",
+    second_dialect: str = "",
     dropped: str = "",
     changed: str = "",
     attempts: int = 1,
 ) -> Pairs:
     """The headers that say who answered: the request id, under the name that the client's dialect
-    has for it, and the ``x-lmbroker-*`` ones."""
+    has for it, and the ``x-lmbroker-*`` ones. ``second_dialect``: that in which the backend was
+    called, where it is not its own."""
     out = [
         (facts.request_id, backend_id or request_id),
         ("x-lmbroker-request-id", request_id),
@@ -214,6 +216,8 @@ def identity(
         out.append(("x-lmbroker-backend", _header_text(backend)))
     if model:
         out.append(("x-lmbroker-model", _header_text(model)))
+    if second_dialect:
+        out.append(("x-lmbroker-dialect", second_dialect))
     if dropped:
         out.append(("x-lmbroker-dropped", _header_text(dropped)))
     if changed:
@@ -223,13 +227,15 @@ def identity(
     return tuple(out)
 
 
-def failed_at(backend: str, model: str, attempts: int) -> Pairs:
-    """The headers of an error answer that say where the last attempt was made, and how many there
-    were."""
-    where = (
+def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "") -> Pairs:
+    """The headers of an error answer that say where the last attempt was made, in which dialect if
+    it was not the backend's own, and how many there were."""
+    where: Pairs = (
         ("x-lmbroker-backend", _header_text(backend)),
         ("x-lmbroker-model", _header_text(model)),
     )
+    if second_dialect:
+        where = (*where, ("x-lmbroker-dialect", second_dialect))
     return (*where, ("x-lmbroker-attempts", str(attempts))) if attempts > 1 else where
 
 

@@ -53,6 +53,7 @@ from lmbroker.workflows import (
     estimate,
     listed_limits,
     model_list,
+    second_dialect,
     workflow_for,
 )
 from lmbroker.workflows.contract import Transform
@@ -161,6 +162,9 @@ def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
         quietly(estimate, call)
         needs = suitability.Needs(call)
         _ = needs.images, needs.pdfs, needs.server_tools
+        for other, overrides in itertools.product(DIALECTS, PROFILES):
+            second_dialect.may_need(call, target(other), overrides)
+            second_dialect.need(call, target(other), overrides)
         for turn, (other, overrides) in enumerate(itertools.product(DIALECTS, PROFILES)):
             mode: Mode = "lenient" if overrides is PROFILES[0] else "default"
             workflow = workflow_for(call, target(other), mode=mode, overrides=overrides)
@@ -631,9 +635,12 @@ SMALL = frozenset(
         "call.closed",
         "call.opened",
         "call.overrides",
+        "call.in_dialect",
+        "call.in_second_dialect",
         "call.shown",
         "call.spoken_in",
         "config.endpoints.origin_problem",
+        "constraints.without",
         "envelope.can_be_asked_for",
         "envelope.nests_too_deeply",
         "headers.about_bytes",
@@ -654,6 +661,7 @@ SMALL = frozenset(
         "translation.dialects.anthropic_messages.models.entry",
         "translation.dialects.anthropic_messages.models.page",
         "translation.dialects.catalog.client_paths",
+        "translation.dialects.catalog.second_dialects",
         "translation.dialects.openai.encode_controls.encode_tier",
         "translation.dialects.openai_chat.encode_parts.sound",
         "translation.dialects.openai.ending.encode_tier",

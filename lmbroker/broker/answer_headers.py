@@ -2,7 +2,7 @@
 
 from lmbroker import headers
 from lmbroker.backends.sending import BackendAnswer
-from lmbroker.call import Alias, Call, Record, Target
+from lmbroker.call import Alias, Call, Record, Target, in_second_dialect
 from lmbroker.headers import Pairs
 from lmbroker.redaction import redact_header, redact_headers
 from lmbroker.translation import rate_limit_headers
@@ -26,6 +26,7 @@ def answer_headers(
             backend_id=None if backend_id is None else redact_header(backend_id, secrets),
             backend=target.backend.name,
             model=target.model,
+            second_dialect=target.backend.also if in_second_dialect(target.backend) else "",
             dropped=listed(record.dropped) if record.dropped else "",
             changed=listed(record.changed) if record.changed else "",
             attempts=len(record.attempts),

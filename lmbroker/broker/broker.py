@@ -20,8 +20,17 @@ from lmbroker.backends.whole_bodies import AnswerMemory
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.relay import Relay
-from lmbroker.broker.target_attempt import TargetAttempt, with_own_key
-from lmbroker.call import Alias, Attempt, Call, Observer, Record, Target, Timeouts, spoken_in
+from lmbroker.broker.target_attempt import TargetAttempt, needs_second_dialect, with_own_key
+from lmbroker.call import (
+    Alias,
+    Attempt,
+    Call,
+    Observer,
+    Record,
+    Target,
+    Timeouts,
+    spoken_in,
+)
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, is_large
@@ -35,7 +44,7 @@ from lmbroker.routing.target_health import Health
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
-from lmbroker.workflows import estimate, learned_rejections
+from lmbroker.workflows import estimate, learned_rejections, second_dialect
 from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import bad_answer, refused
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
@@ -250,13 +259,14 @@ class Broker:
         return Repairs(self._learned, target, alias.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
-        """Where the call's model name leads. Raises Refused where that is nowhere, or where its
-        caller may not go."""
+        """Where the call's model name leads. Raises Refused where that is nowhere, where its caller
+        may not go, and where it needs the memory of one backend and may come to others."""
         route = self._config.alias(call.asked)
         if route is not None:
             record.alias = route.name
             if may_use(call.caller, route.name, call.asked):
-                return route
+                aliases.check_memory(route, call)
+                return aliases.for_client(route, call.dialect)
         self.log.info(
             "Unknown model {model} ({why})",
             model=shown(call.asked),
@@ -300,14 +310,26 @@ class Broker:
         again, at most twice a call. Raises BrokerError."""
         if target.backend.clients_key:
             target = with_own_key(target, call, self._config.keys)
-        repairs = self._repairs(alias, target, now)
-        attempt = TargetAttempt(call, record, alias, target, repairs)
+        first = attempt = TargetAttempt(
+            call, record, alias, target, self._repairs(alias, target, now)
+        )
+        second_dialect_is_open = second_dialect.may_go(call, target)
         refusal: BackendRefused | None = None
         while True:
+            if second_dialect_is_open and await needs_second_dialect(first, refusal, self.offload):
+                second_dialect_is_open = False
+                other = spoken_in(target, target.backend.also)
+                repairs = self._repairs(alias, other, now)
+                attempt = TargetAttempt(call, record, alias, other, repairs)
             attempt.prepare(self._ratios.of(target))
             try:
                 answer = await self._send(attempt)
             except Refused:
+                if attempt is not first:
+                    # The second dialect cannot say something of the call: the first one then does
+                    # as it would without the second.
+                    attempt = first
+                    continue
                 if refusal is None:
                     raise
                 # The repaired request cannot be made; the backend's own error says more.
@@ -318,7 +340,8 @@ class Broker:
                 refusal = error
                 await self._repair(attempt, error)
             else:
-                repairs.succeeded(self.clock.seconds())
+                for each in (first, attempt):
+                    each.repairs.succeeded(self.clock.seconds())
                 return answer
 
     async def _repair(self, attempt: TargetAttempt, error: BackendRefused) -> None:

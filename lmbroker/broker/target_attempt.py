@@ -5,10 +5,11 @@ import msgspec
 from lmbroker.backends.sending import BackendAnswer
 from lmbroker.broker.answer_headers import answer_headers, limit_headers
 from lmbroker.call import Alias, Call, Mode, Record, Target
+from lmbroker.errors import BackendRefused
 from lmbroker.headers import Pairs
-from lmbroker.offload import Terms, is_large
+from lmbroker.offload import LARGE, Offload, Terms, is_large
 from lmbroker.routing.keys import Key, own_key
-from lmbroker.workflows import workflow_for
+from lmbroker.workflows import second_dialect, workflow_for
 from lmbroker.workflows.contract import Workflow
 from lmbroker.workflows.learned_rejections import Repairs
 
@@ -61,6 +62,21 @@ class TargetAttempt:
     def limit_headers(self, answer: BackendAnswer, now: float) -> Pairs:
         """The client's headers for the backend's rate limits; ``now`` is in unix seconds."""
         return limit_headers(self.call, self.alias, self.target, answer, now)
+
+
+async def needs_second_dialect(
+    attempt: TargetAttempt, refusal: BackendRefused | None, offload: Offload
+) -> bool:
+    """Whether the call of ``attempt`` goes on in the second dialect of its backend: before anything
+    was sent, or after ``refusal`` in the first one."""
+    call, target, overrides = attempt.call, attempt.target, attempt.repairs.overrides
+    if refusal is not None:
+        return attempt.repairs.changes(second_dialect.REFUSED)
+    if not second_dialect.may_need(call, target, overrides):
+        return False
+    if len(call.body) >= LARGE:
+        return bool(await offload.need(attempt.terms))
+    return bool(second_dialect.need(call, target, overrides))
 
 
 def with_own_key(target: Target, call: Call, keys: tuple[Key, ...]) -> Target:

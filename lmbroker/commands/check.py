@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable, Iterator
 
+from lmbroker.call import Backend
 from lmbroker.commands.output import report
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import ENDPOINTS, PRACTICE, operation_url, parse_endpoint
@@ -62,9 +63,18 @@ def _operations(config: Config) -> Iterator[str]:
             operation_url(backend.url, path, backend.query, exact=backend.exact_root),
         )
         for backend in backends.values()
-        for operation, path in ADAPTERS[backend.dialect].facts.paths.items()
+        for operation, path in _paths(backend)
     ]
     return _aligned([("backend", "operation", "url"), *rows]) if rows else iter(())
+
+
+def _paths(backend: Backend) -> Iterator[tuple[str, str]]:
+    """The operations of a backend, those of its second dialect with the name of that."""
+    yield from ADAPTERS[backend.dialect].facts.paths.items()
+    if backend.also:
+        for operation, path in ADAPTERS[backend.also].facts.paths.items():
+            if operation != "models":
+                yield f"{operation} ({backend.also})", path
 
 
 def _connections_to_backends(config: Config) -> Iterator[str]:
@@ -109,8 +119,15 @@ def _routes(config: Config) -> Iterator[tuple[str, ...]]:
             backend = target.backend
             key = f"{backend.credential_ref} (set)" if backend.credential else "-"
             key = "the client's own" if backend.clients_key else key
-            row = (alias.name, backend.dialect, backend.name, backend.url, target.model, key)
+            row = (alias.name, _type(backend), backend.name, backend.url, target.model, key)
             yield (*row, mode) if modes else row
+
+
+def _type(backend: Backend) -> str:
+    """How a backend is called."""
+    if not backend.also:
+        return backend.dialect
+    return f"{backend.dialect} + {backend.also} ({'auto' if backend.also_translated else 'native'})"
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope, headers
-from lmbroker.call import Backend, Call, Operation, Target
+from lmbroker.call import Backend, Call, Operation, Target, in_second_dialect, spoken_in
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import operation_url
 from lmbroker.config.file import load
@@ -18,7 +18,7 @@ from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import Source, told
-from lmbroker.workflows import estimate, workflow_for
+from lmbroker.workflows import estimate, second_dialect, workflow_for
 
 _SOURCES = {"target": "configured at the target"}
 
@@ -50,6 +50,7 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
     route = config.alias(name)
     if route is None:
         raise aliases.unknown_model(name)
+    route = aliases.for_client(route, dialect)
     operation: Operation = "chat"
     yield f"{name!r} leads to the alias {route.name!r}"
     yield f"targets, {_WHY[route.strategy]}:"
@@ -89,6 +90,8 @@ def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator
 def _target(route: Route, at: int, target: Target, dialect: str) -> str:
     backend = target.backend
     way = "passed through" if backend.dialect == dialect else "translated"
+    if backend.also_translated and not in_second_dialect(backend):
+        way += f" (as {backend.also} where {backend.dialect} cannot carry the call)"
     weight = f", weight {route.weight(at):g}" if route.weights else ""
     keys = [each.credential_ref for each in route.keyed(backend) if each.credential_ref]
     told = f", keys {', '.join(keys)}" if keys else ", no key"
@@ -132,7 +135,13 @@ def _sent(
     )
     if route.request_limits is not None:
         route.request_limits.check(call)
-    workflow = workflow_for(call, target, mode=route.mode, overrides=route.overrides(target))
+    overrides = route.overrides(target)
+    if second_dialect.may_go(call, target):
+        why = second_dialect.need(call, target, overrides)
+        if why:
+            target = spoken_in(target, target.backend.also)
+            yield f"the first target is called as {target.backend.dialect}: {why}"
+    workflow = workflow_for(call, target, mode=route.mode, overrides=overrides)
     try:
         outbound = workflow.outbound()
     except Refused as refusal:

@@ -16,6 +16,7 @@ from lmbroker.config.settings import Access, BackendTable
 from lmbroker.config.table import Table, describe
 from lmbroker.redaction import redact
 from lmbroker.secret import FileSecret, Secret
+from lmbroker.translation.dialects.catalog import ADAPTERS, second_dialects
 
 CLIENT = "client"
 """In the place of a key: each client's own."""
@@ -200,7 +201,7 @@ class Backends:
         place = "root" if exact else "url"
         url = table.text(place, required=True)
         references = self._references(table, settings)
-        fields = self._fields(table, settings)
+        fields = {**self._fields(table, settings), **_second_dialect(table, settings, dialect)}
         timeouts = read_fields(table.table("timeouts"), Timeouts)
         if url:
             url, problem = parse_url(url, exact=exact)
@@ -329,6 +330,21 @@ class Backends:
             elif written:
                 found.append((name.lower(), self._secrets.header(table, name, written)))
         return tuple(found)
+
+
+def _second_dialect(table: Table, settings: Access, dialect: str) -> dict[str, Any]:
+    """In which other dialect of the same API a backend is called as well, and for whom."""
+    found: dict[str, Any] = {}
+    for key in {facts.second_key for facts in (each.facts for each in ADAPTERS.values())} - {""}:
+        mode = getattr(settings, key, None)
+        if mode is None:
+            continue
+        name = second_dialects(dialect).get(key)
+        if name is None:
+            table.report(key, f"backends of type {dialect!r} are not called so")
+        else:
+            found = {"also": name, "also_translated": mode == "auto"}
+    return found
 
 
 def _query(table: Table) -> str:

@@ -144,6 +144,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """Where both ends speak one format, errors go through as they are, but for one: that a prompt
     does not fit the context is said in the words that clients of the format act on (`prompt is too
     long: N tokens > M maximum`, the code `context_length_exceeded`). `"as-is"`: that neither."""
+    responses: Literal["native", "auto"] | None = None
+    """For a backend of type `openai` that answers `POST /v1/responses`, too. `"native"`: clients of
+    Responses are passed through to it. `"auto"`: so are they, and calls of other clients that Chat
+    Completions cannot carry there are translated to Responses; see
+    [Responses at an openai backend](#responses-at-an-openai-backend)."""
     timeouts: ClassVar = Timeouts
     """The timeouts of this backend: `timeouts = { headers = 60 }`. Those of a model win over
     them."""

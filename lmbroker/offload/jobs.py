@@ -25,7 +25,7 @@ PIECE = 4 * 1024 * 1024
 Step = Literal[
     "envelope",
     "request_limits",
-    "needs",
+    "need",
     "estimate",
     "outbound",
     "repair",
@@ -46,6 +46,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend: str = ""
     url: str = ""
     dialect: Dialect = ""
+    also: Dialect = ""
+    also_translated: bool = False
     omit_attribution: bool = False
     passthrough_errors: Literal["known-words", "as-is"] = "known-words"
     model: str = ""
@@ -84,6 +86,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: bool = False
     fields: dict[str, bytes] = {}
     tokens: int = 0
+    need: str = ""
     outbound: Outbound | None = None
     asked: Asked | None = None
     unary: Unary | None = None

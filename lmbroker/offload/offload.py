@@ -116,6 +116,11 @@ class Offload:
         done, _ = await self._do(Job(step="estimate", call=_light(call)), call.body)
         return done.tokens
 
+    async def need(self, terms: Terms) -> str:
+        """As ``second_dialect.need``."""
+        done, _ = await self._do(_job("need", terms), terms.call.body)
+        return done.need
+
     async def outbound(self, terms: Terms, workflow: Workflow) -> Outbound:
         """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
         a repair. Raises Refused."""
@@ -129,7 +134,7 @@ class Offload:
 
     async def repair(self, terms: Terms, workflow: Workflow, error: ErrorInfo) -> Repair | None:
         """As ``workflow.repair``."""
-        if _passes(terms, workflow):
+        if _passes(terms, workflow) and not terms.target.backend.also_translated:
             return workflow.repair(error)
         done, _ = await self._do(_job("repair", terms, error=error), terms.call.body)
         return done.repair
@@ -343,6 +348,8 @@ def _job(step: Any, terms: Terms, **more: Any) -> Job:
         backend=backend.name,
         url=backend.url,
         dialect=backend.dialect,
+        also=backend.also,
+        also_translated=backend.also_translated,
         omit_attribution=backend.omit_attribution,
         passthrough_errors=backend.passthrough_errors,
         model=terms.target.model,

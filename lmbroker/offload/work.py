@@ -9,7 +9,7 @@ from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.offload.jobs import Done, Job, Problem
 from lmbroker.secret import Secret
-from lmbroker.workflows import estimate, workflow_for
+from lmbroker.workflows import estimate, second_dialect, workflow_for
 from lmbroker.workflows.contract import Unary, Workflow
 
 SHORT_FIELD = 4096
@@ -79,6 +79,8 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
         return Done(), b""
     if job.step == "estimate":
         return Done(tokens=estimate(call)), b""
+    if job.step == "need":
+        return Done(need=second_dialect.need(call, _target(job), job.overrides)), b""
     workflow = _workflow(job, call)
     outbound = workflow.outbound()
     if job.step == "repair":
@@ -89,16 +91,21 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
 
 
 def _workflow(job: Job, call: Call) -> Workflow:
+    return workflow_for(call, _target(job), mode=job.mode, overrides=job.overrides)
+
+
+def _target(job: Job) -> Target:
     backend = Backend(
         name=job.backend,
         url=job.url,
         dialect=job.dialect,
+        also=job.also,
+        also_translated=job.also_translated,
         omit_attribution=job.omit_attribution,
         passthrough_errors=job.passthrough_errors,
     )
     msgspec.structs.force_setattr(backend, "secrets", tuple(map(Secret, job.secrets)))
-    target = Target(backend=backend, model=job.model)
-    return workflow_for(call, target, mode=job.mode, overrides=job.overrides)
+    return Target(backend=backend, model=job.model)
 
 
 def raised(problem: Problem, body: bytes) -> BrokerError:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from lmbroker import envelope
-from lmbroker.call import Alias, Backend, Call, Operation, Target
+from lmbroker.call import Alias, Backend, Call, Dialect, Operation, Target, in_dialect
 from lmbroker.errors import Refused
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
@@ -133,6 +133,24 @@ def asked_for(target: Target, model: str) -> str | None:
     return asked or None
 
 
+def for_client(route: Route, dialect: Dialect) -> Route:
+    """``route`` for a client of ``dialect``: backends that are also called in it are called so."""
+    if not any(target.backend.also == dialect for target in route.targets):
+        return route
+
+    def called(backend: Backend) -> Backend:
+        return in_dialect(backend, dialect) if backend.also == dialect else backend
+
+    return msgspec.structs.replace(
+        route,
+        targets=tuple(
+            msgspec.structs.replace(target, backend=called(target.backend))
+            for target in route.targets
+        ),
+        keys={name: tuple(map(called, backends)) for name, backends in route.keys.items()},
+    )
+
+
 def serving(route: Route, operation: Operation) -> Route:
     """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
     if operation == "chat":
@@ -155,6 +173,27 @@ def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
 def has(target: Target, operation: Operation) -> bool:
     """Whether the dialect of a target's backend has ``operation``."""
     return operation in ADAPTERS[target.backend.dialect].facts.paths
+
+
+def check_memory(route: Route, call: Call) -> None:
+    """Raises Refused for a call that builds on what a backend remembers of an earlier one, where
+    that may have come to another backend, or with another key (translation.md 8.5)."""
+    needs_memory = ADAPTERS[call.dialect].facts.needs_memory
+    if needs_memory is None:
+        return
+    fields = call.fields if call.fields is not None else envelope.read(call.body).fields
+    field = needs_memory(fields)
+    if not field:
+        return
+    backends = {target.backend.name for target in route.targets}
+    if len(backends) != 1 or len(route.keyed(route.targets[0].backend)) != 1:
+        raise Refused(
+            "invalid_request",
+            f"{field!r} builds on what one backend remembers, and model {call.asked!r} leads to "
+            "several backends or keys: send the whole conversation instead",
+            param=field,
+            code="unsupported_parameter",
+        )
 
 
 def sticky_key(route: Route, call: Call) -> str:

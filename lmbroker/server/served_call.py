@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from lmbroker.broker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker.broker import Broker
-from lmbroker.call import Call, Dialect, Operation, Record
+from lmbroker.call import Call, Dialect, Operation, Record, in_second_dialect
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
 from lmbroker.server.call_reading import read_call, refused
@@ -159,7 +159,9 @@ class ServedCall:
             native, more = error.native, error.headers
         if record.attempts:
             target = record.attempts[-1].target
-            more = (*more, *failed_at(target.backend.name, target.model, len(record.attempts)))
+            second = target.backend.also if in_second_dialect(target.backend) else ""
+            tries = len(record.attempts)
+            more = (*more, *failed_at(target.backend.name, target.model, tries, second))
         log_refused_key(self.log, self._incoming, error)
         answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
         record.status = answer.status

@@ -55,8 +55,7 @@ def workflow_for(
     if call.operation == "completions":
         return Completions(call, target, client)
     if client is backend:
-        ask_usage = bool((overrides or {}).get("ask_usage"))
-        return Passthrough(call, target, client, ask_usage=ask_usage)
+        return Passthrough(call, target, client, overrides=overrides)
     return Translation(call, target, client, backend, mode=mode, overrides=overrides)
 
 

@@ -38,6 +38,13 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
     overrides: Mapping[str, Any] = {}
     once: Mapping[str, Any] = {}
 
+    def only(self, name: str) -> "Repair | None":
+        """The repair with nothing but its lasting change of one field of the profile; None where it
+        does not change that."""
+        if name not in self.overrides:
+            return None
+        return msgspec.structs.replace(self, overrides={name: self.overrides[name]}, once={})
+
     def without(self, names: Iterable[str]) -> "Repair | None":
         """What is left where the profile's fields ``names`` are the user's own; None: nothing."""
         names = frozenset(names)
@@ -178,6 +185,10 @@ class Repairs:
         self._words = words
         self._changes = together(together(self._changes, repair.overrides), repair.once)
         return repair
+
+    def changes(self, name: str) -> bool:
+        """Whether a repair of this call changed the profile's field ``name`` for good."""
+        return any(name in repair.overrides for repair in self._open)
 
     def would_help(self, repair: Repair | None, words: str, now: float) -> bool:
         """Whether the next call would get further than this one, which may not be repaired again:

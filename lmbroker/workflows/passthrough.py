@@ -14,10 +14,12 @@ from lmbroker.errors import BackendRefused, ErrorInfo, Refused
 from lmbroker.redaction import redact
 from lmbroker.sse import EVENT_LIMIT
 from lmbroker.translation.dialects.base import Adapter, Reply
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.unified.counting import estimate_body
-from lmbroker.workflows import conversion
+from lmbroker.workflows import conversion, second_dialect
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.learned_rejections import Repair
+from lmbroker.workflows.repairs import repair_of
 from lmbroker.workflows.transforms import PassedStream
 
 OVERFLOW_STATUS = 400
@@ -34,14 +36,22 @@ class Passthrough:
     estimated = 0
 
     def __init__(
-        self, call: Call, target: Target, adapter: Adapter, *, ask_usage: bool = False
+        self,
+        call: Call,
+        target: Target,
+        adapter: Adapter,
+        *,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        """``ask_usage``: have the backend of a stream count tokens although the client does not
-        want to know; its count is taken out of the stream again."""
+        """``overrides`` are the configured profile. Where they say ``ask_usage``, the backend of a
+        stream counts tokens although the client does not want to know; its count is taken out of
+        the stream again."""
         self._call = call
         self._target = target
         self._adapter = adapter
-        self._with_usage = adapter.facts.with_usage if ask_usage and call.stream else None
+        self._overrides = overrides or {}
+        ask_usage = bool(self._overrides.get("ask_usage")) and call.stream
+        self._with_usage = adapter.facts.with_usage if ask_usage else None
         self._hide_usage = False
         self._told: Asked | None = None
 
@@ -139,8 +149,15 @@ class Passthrough:
         return self._target.backend.passthrough_errors == "as-is"
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """Return None: the client wrote the request itself, and gets the backend's own error."""
-        return None
+        """Return None: the client wrote the request itself, and gets the backend's own error; but
+        where the call may go to the same backend in its second dialect, what says that it must."""
+        target = self._target
+        if not second_dialect.may_go(self._call, target):
+            return None
+        backend = target.backend
+        known = profile(backend.dialect, target.model, self._overrides, host=backend.host)
+        repair = repair_of(error, envelope.decode(self._call.body), known, lambda: 0)
+        return None if repair is None else repair.only(second_dialect.REFUSED)
 
     def _choices(self) -> int:
         """How many answers the client asked for at once; each has an end of its own."""

@@ -91,6 +91,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How it tells rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
+    api: str = ""
+    """The name of the API to which the dialect belongs, if that has several; "" for none."""
+    second_key: str = ""
+    """The key by which the configuration of a backend of another dialect of the same API says that
+    it is also called in this one; "" for none."""
+    needs_memory: Callable[[Mapping[str, Any]], str] | None = None
+    """Names the field of a request that builds on what its backend remembers, "" where none does:
+    (top level of the body) -> name. None: no request does."""
     own_paths: tuple[str, ...] = ()
     """The beginnings of further paths that are known to be this dialect's: errors on them are told
     in its form."""

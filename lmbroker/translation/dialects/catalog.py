@@ -16,6 +16,17 @@ ADAPTERS: dict[str, Adapter] = {
 where a client does not show which one it speaks."""
 
 
+def second_dialects(dialect: str) -> dict[str, str]:
+    """The dialects in which a backend of ``dialect`` may also be called, by the key of its
+    configuration that says so."""
+    api = ADAPTERS[dialect].facts.api
+    return {
+        adapter.facts.second_key: name
+        for name, adapter in ADAPTERS.items()
+        if api and adapter.facts.api == api and name != dialect and adapter.facts.second_key
+    }
+
+
 def client_paths() -> dict[str, tuple[Operation, str]]:
     """The paths on which clients call, each with its operation and its dialect."""
     return {

@@ -2,6 +2,7 @@
 
 from lmbroker.envelope import with_usage
 from lmbroker.translation.dialects.base import Facts
+from lmbroker.translation.dialects.openai import API
 from lmbroker.translation.dialects.openai.families import FAMILIES, UNKNOWN
 from lmbroker.translation.dialects.openai.headers import HEADERS
 from lmbroker.translation.dialects.openai.hosts import HOSTS
@@ -12,6 +13,7 @@ from lmbroker.translation.profiles.profile import ProfileTable
 
 FACTS = Facts(
     name="openai",
+    api=API,
     client_paths={
         "/v1/chat/completions": "chat",
         "/v1/completions": "completions",
