@@ -865,7 +865,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 7
+    assert len(examples) == 8
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()
