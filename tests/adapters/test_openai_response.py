@@ -467,6 +467,13 @@ def test_case_10_legacy_functions_get_the_first_call_only() -> None:
     assert "tool_calls" not in choice["message"]
 
 
+def test_a_custom_tool_is_known_by_the_name_that_the_backend_got() -> None:
+    part = ToolCallPart(id="c", name="sent", args={"input": "ls"})
+    names = {"custom_tools": frozenset({"sent"}), "tool_names": {"sent": "the client's own"}}
+    (found,) = message(part, **names)["tool_calls"]
+    assert found["custom"] == {"name": "the client's own", "input": "ls"}
+
+
 @pytest.mark.parametrize(
     "part",
     [

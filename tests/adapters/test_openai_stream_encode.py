@@ -257,6 +257,12 @@ def test_legacy_function_without_arguments() -> None:
     ]
 
 
+def test_a_custom_tool_is_known_by_the_name_that_the_backend_got() -> None:
+    names = {"custom_tools": frozenset({"sent"}), "tool_names": {"sent": "the client's own"}}
+    (found,) = said(call("c", "sent", '{"input":"ls"}'), **names)[-1]["tool_calls"]
+    assert found["custom"] == {"name": "the client's own", "input": "ls"}
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

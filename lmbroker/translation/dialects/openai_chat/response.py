@@ -217,7 +217,7 @@ class _Message:
         id = call_id(part.id, reply.request_id, len(self._calls), reply.tool_id)
         text = part.raw_args if part.raw_args else encode(part.args or {}).decode()
         legacy = reply.legacy_functions
-        if (part.kind == "custom" or name in reply.custom_tools) and not legacy:
+        if (part.kind == "custom" or part.name in reply.custom_tools) and not legacy:
             given = custom_input(part, part.raw_args or "")
             return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}
         return {"id": id, "type": "function", "function": {"name": name, "arguments": text}}

@@ -232,7 +232,7 @@ class OpenAIEncoder:
         self._calls += 1
         reply.losses.extras(part.extras)
         name = reply.tool_names.get(part.name, part.name)
-        self._custom = name in reply.custom_tools or part.kind == "custom"
+        self._custom = part.name in reply.custom_tools or part.kind == "custom"
         self._pieces = []
         if reply.legacy_functions:
             if number:

@@ -10,8 +10,8 @@ from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.annotations import tell_uncited, url_citations
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
+from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
 from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
-    encrypted_content,
     own_item,
 )
 from lmbroker.translation.losses import AnswerLosses
@@ -25,8 +25,6 @@ from lmbroker.translation.unified.parts import (
     own_name,
 )
 
-ORIGIN = "responses"
-"""The origin of what only this dialect understands."""
 MESSAGE, REASONING, SEARCH = "msg_", "rs_", "ws_"
 """The prefixes of the ids of items that are no calls."""
 
@@ -55,17 +53,15 @@ def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
     return {**item, "content": list(content)}
 
 
-def reasoning(
-    id: str, texts: Sequence[str], signature: Signature | None, redacted: str | None, hidden: str
-) -> JSON:
-    """Reasoning, with what its backend needs to know it again; ``hidden`` is the text that the
-    client does not want to see."""
+def reasoning(id: str, texts: Sequence[str], token: str | None, *, content: bool) -> JSON:
+    """Reasoning, with the ``token`` by which its backend knows it again; ``content``: the texts are
+    no summary."""
     item: JSON = {"id": id, "type": "reasoning", "summary": []}
-    if own_item(signature).get("c") and texts:
+    if content and texts:
         item["content"] = [reasoning_text(each) for each in texts]
     else:
         item["summary"] = [summary_text(each) for each in texts]
-    return {**item, "encrypted_content": encrypted_content(signature, redacted, hidden)}
+    return {**item, "encrypted_content": token}
 
 
 def summary_text(text: str) -> JSON:
@@ -120,7 +116,7 @@ def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
     if kind == "tool_search_call":
         return {**item, "call_id": id, "execution": "client", "arguments": {}}
     name = reply.tool_names.get(part.name, part.name)
-    namespace = reply.namespaces.get(name)
+    namespace = reply.namespaces.get(name) or part.namespace
     item.update(call_id=id, name=own_name(namespace, name))
     if namespace:
         item["namespace"] = namespace

@@ -7,6 +7,7 @@ that one needs to know its own reasoning again.
 import json
 from typing import Any
 
+from lmbroker.translation.dialects.openai_responses.reasoning_items import BETWEEN, ORIGIN
 from lmbroker.translation.shared.signature import seal, to_wire, unseal
 from lmbroker.translation.unified.parts import Signature
 
@@ -18,7 +19,7 @@ def encrypted_content(signature: Signature | None, redacted: str | None, hidden:
         return seal({"k": "ar", "d": redacted})
     if signature is None:
         return None
-    if signature.origin == "responses":
+    if signature.origin == ORIGIN:
         held = own_item(signature).get("enc")
         return held if isinstance(held, str) else None
     if signature.origin == "signable":
@@ -34,10 +35,15 @@ def encrypted_content(signature: Signature | None, redacted: str | None, hidden:
 def own_item(signature: Signature | None) -> dict[str, Any]:
     """What is known of the item that an R backend sent: ``id``, ``enc``, ``n`` (lengths of its
     summaries) and ``c`` (its text is content); nothing for reasoning of other backends."""
-    if signature is None or signature.origin != "responses" or not signature.value:
+    if signature is None or signature.origin != ORIGIN or not signature.value:
         return {}
     held = json.loads(signature.value)
     return held if isinstance(held, dict) else {}
+
+
+def is_content(signature: Signature | None) -> bool:
+    """Whether an R backend gave its reasoning as content and not as a summary."""
+    return bool(own_item(signature).get("c"))
 
 
 def lengths(signature: Signature | None) -> list[int]:
@@ -58,7 +64,3 @@ def texts_of(text: str, signature: Signature | None) -> list[str]:
         texts.append(text[at : at + length])
         at += length + len(BETWEEN)
     return texts if BETWEEN.join(texts) == text else [text]
-
-
-BETWEEN = "\n\n"
-"""What stands between texts of reasoning that became one."""

@@ -5,7 +5,12 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_responses import envelope, output_items
-from lmbroker.translation.dialects.openai_responses.reasoning_tokens import texts_of
+from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
+from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
+    encrypted_content,
+    is_content,
+    texts_of,
+)
 from lmbroker.translation.shared.answer_ids import RESPONSE, answer_id
 from lmbroker.translation.unified.parts import (
     OpaquePart,
@@ -126,7 +131,8 @@ class _Output:
         hide = self._reply.hide_reasoning
         texts = [] if hide else texts_of(part.text, part.signature)
         hidden = part.text if hide else ""
-        return output_items.reasoning(id, texts, part.signature, part.redacted, hidden)
+        token = encrypted_content(part.signature, part.redacted, hidden)
+        return output_items.reasoning(id, texts, token, content=is_content(part.signature))
 
     def _call(self, part: ToolCallPart) -> JSON:
         reply = self._reply
@@ -143,7 +149,7 @@ class _Output:
         return {**item, "status": "completed"}
 
     def _opaque(self, part: OpaquePart) -> None:
-        if part.origin == output_items.ORIGIN:
+        if part.origin == ORIGIN:
             self._say()
             self._append(part.raw, open=False)
         elif output_items.searches(part):

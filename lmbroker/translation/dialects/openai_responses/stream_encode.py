@@ -17,6 +17,7 @@ from lmbroker.json_text import JSON, encode, encode_text
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_responses import envelope, errors, output_items
+from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
 from lmbroker.translation.dialects.openai_responses.stream_events import Events
 from lmbroker.translation.dialects.openai_responses.stream_items import (
     Call,
@@ -248,7 +249,7 @@ class ResponsesEncoder:
         return self._events.raw("response.output_item.done", fields)
 
     def _open_opaque(self, part: OpaquePart) -> bytes:
-        if part.origin == output_items.ORIGIN:
+        if part.origin == ORIGIN:
             return self._close() + self._foreign(part)
         if output_items.searches(part):
             out = self._close()

@@ -12,10 +12,11 @@ from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai_responses import output_items
 from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
+from lmbroker.translation.dialects.openai_responses.reasoning_items import BETWEEN
 from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
-    BETWEEN,
+    encrypted_content,
+    is_content,
     lengths,
-    own_item,
 )
 from lmbroker.translation.dialects.openai_responses.stream_events import (
     Events,
@@ -182,10 +183,9 @@ class Reasoning(_Base):
         self, events: Events, id: str, index: int, part: ReasoningPart, *, hide: bool
     ) -> None:
         super().__init__(events, output_items.reasoning_id(part.signature, id), index)
-        self._part = part
-        self._signature = part.signature
+        self._signature, self._redacted = part.signature, part.redacted
         self._hide = hide
-        self._content = bool(own_item(part.signature).get("c"))
+        self._content = is_content(part.signature)
         self._lengths = lengths(part.signature)[::-1]
         """How long each text is, where the backend gave several; the next one stands last."""
         self._texts: list[str] = []
@@ -194,7 +194,7 @@ class Reasoning(_Base):
 
     def first(self) -> JSON:
         """The item as it opens."""
-        return output_items.reasoning(self.id, (), None, None, "")
+        return output_items.reasoning(self.id, (), None, content=self._content)
 
     def say(self, text: str, encoded: bytes) -> bytes:
         """The events of more reasoning, none where the client does not want to see it."""
@@ -240,8 +240,8 @@ class Reasoning(_Base):
         """The events of the end of its last text, and the item with its token."""
         hidden = json_text.joined(self.pieces) if self._hide else ""
         last = self._end()
-        signature, redacted = self._signature, self._part.redacted
-        return last, output_items.reasoning(self.id, self._texts, signature, redacted, hidden)
+        token = encrypted_content(self._signature, self._redacted, hidden)
+        return last, output_items.reasoning(self.id, self._texts, token, content=self._content)
 
     def _where(self) -> JSON:
         number = "content_index" if self._content else "summary_index"
