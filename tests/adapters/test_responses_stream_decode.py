@@ -193,7 +193,6 @@ def test_a_stream_becomes_events() -> None:
         PartStart(0, TextPart(text="", extras=own())),
         PartDelta(0, "text", "Hel"),
         PartDelta(0, "text", "lo"),
-        *[Ping()],
         PartStop(0),
         Finish(Stop(reason="end", raw="completed"), COUNTED, "standard"),
     ]
@@ -225,6 +224,8 @@ def test_the_name_of_an_event_stands_in_for_its_missing_type() -> None:
 
 # Texts.
 
+PIECE: JSON = message()["content"][0]
+
 
 @pytest.mark.parametrize(
     "items",
@@ -232,12 +233,22 @@ def test_the_name_of_an_event_stands_in_for_its_missing_type() -> None:
         [said("Hello")],
         [added(0, message()), said("Hel"), said("lo"), done(0, message())],
         [added(0, message()), event("output_text.done", output_index=0, text="Hello")],
+        [added(0, message()), event("content_part.done", output_index=0, part=PIECE)],
         [added(0, message()), done(0, message())],
         [done(0, message())],
         [added(0, message())],
         [],
     ],
-    ids=["alone", "usual", "text done", "item done", "only done", "only added", "only at the end"],
+    ids=[
+        "alone",
+        "usual",
+        "text done",
+        "piece done",
+        "item done",
+        "only done",
+        "only added",
+        "only at the end",
+    ],
 )
 @pytest.mark.parametrize("whole", [[message()], [message(id="msg_other")]])
 def test_a_text_is_told_once_wherever_it_stands(items: list[JSON], whole: list[JSON]) -> None:
@@ -397,7 +408,7 @@ def test_summaries_become_reasoning_that_can_be_brought_back() -> None:
         done(0, item),
         end(item),
     )
-    assert [each for each in found if not isinstance(each, Ping)][1:-1] == [
+    assert found[1:-1] == [
         PartStart(0, ReasoningPart(signature=signed(""))),
         PartDelta(0, "reasoning", "One"),
         PartDelta(0, "reasoning", "."),
@@ -416,9 +427,13 @@ def test_summaries_become_reasoning_that_can_be_brought_back() -> None:
             event("reasoning_summary_text.done", output_index=0, summary_index=number, text=text)
             for number, text in enumerate(("One.", "Two."))
         ],
+        [
+            event("reasoning_summary_part.done", output_index=0, summary_index=number, part=part)
+            for number, part in enumerate(({"text": "One."}, {"text": "Two."}))
+        ],
         [],
     ],
-    ids=["no parts", "only done", "only the item"],
+    ids=["no parts", "only done", "only parts done", "only the item"],
 )
 def test_summaries_are_told_apart_without_all_events(items: list[JSON]) -> None:
     item = reasoning("One.", "Two.")
@@ -438,6 +453,7 @@ def test_reasoning_itself_stands_in_for_a_summary() -> None:
     for items in (
         [added(0, item), begun, *pieces, done(0, item)],
         [added(0, item), event("reasoning_text.done", output_index=0, text="Hm, yes.")],
+        [added(0, item), event("reasoning_part.done", output_index=0, part={"text": "Hm, yes."})],
         [done(0, item)],
         [],
     ):
@@ -580,6 +596,43 @@ def test_half_a_call_is_an_error_unless_the_answer_is_cut_off() -> None:
 def test_arguments_after_the_end_of_a_call_are_an_error() -> None:
     late = [CREATED, added(0, call()), done(0, call()), given("more")]
     assert error(*late).kind == "bad_upstream"
+
+
+def test_a_server_that_tells_all_ends_at_the_end_is_told_at_once() -> None:
+    """llama.cpp, which numbers nothing."""
+    hm = reasoning("Hm.", content=True, encrypted_content="")
+    items = [hm, message(), call(), call('{"b":2}', 2)]
+    told = [
+        [added(0, hm), delta("reasoning_text", "Hm.", 0, "rs_1")],
+        [added(0, message()), said("Hello")],
+        [added(0, call()), given('{"a":1}')],
+        [added(0, call('{"b":2}', 2)), given('{"b":2}', 0, 2)],
+        [*(done(0, item) for item in items), end(*items)],
+    ]
+    decoder, reader, closed = ResponsesDecoder(), Reader(), []
+    found: list[StreamEvent] = []
+    for each in told:
+        bare = [{k: v for k, v in item.items() if k != "output_index"} for item in each]
+        for frame in reader.feed(stream(*bare, names=False)):
+            found += decoder.feed(frame)
+        closed.append(sum(isinstance(event, PartStop) for event in found))
+    assert closed == [0, 1, 2, 3, 4]
+    assert fold(found).parts == (
+        ReasoningPart(text="Hm.", signature=signed('{"id":"rs_1","c":1}')),
+        HELLO,
+        F,
+        ToolCallPart(id="call_2", name="f", args={"b": 2}, raw_args='{"b":2}'),
+    )
+
+
+def test_pieces_of_an_item_that_was_passed_are_told_as_another_part() -> None:
+    found = parts(said("One"), given('{"a":1}', 1), said("Two"), done(1, call()), end())
+    assert found == (TextPart(text="One"), F, TextPart(text="Two"))
+    late = reasoning("Hm.", content=True, encrypted_content="gAAAA")
+    hm = delta("reasoning_text", "Hm.", 0, "rs_1")
+    assert dropped(CREATED, hm, said("Hi", 1), done(0, late), end()) == (
+        "output[].encrypted_content",
+    )
 
 
 # What only this dialect knows.

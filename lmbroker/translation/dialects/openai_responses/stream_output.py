@@ -115,6 +115,9 @@ class StreamedOutput:
         last = item.last
         if last is not None:
             last.over = True
+        before = self.queue.parts[-1] if self.queue.parts else None
+        if before is not None and self.owners[before].kind != item.kind:
+            before.passed = not (before.is_call or before.kind == "opaque" or before.sealed)
         part = self.queue.add(WaitingPart(kind, deltas))
         item.parts.append(part)
         self.owners[part] = item
@@ -190,6 +193,8 @@ class StreamedOutput:
                 return
             part = self._part(item, "reasoning", "")
             part.say(BETWEEN.join(texts))
+        if part.closed and text_at(whole, "encrypted_content"):
+            self._losses.drop(f"{answer_items.OUTPUT}.encrypted_content")
         part.signed = signature_of(whole, content=mode == "content")
 
     # Pieces of items.
@@ -198,7 +203,7 @@ class StreamedOutput:
         """The part of ``item`` that goes on with a text, or with a refusal."""
         kind = "refusal" if refusal else "text"
         last = item.last
-        if last is not None and last.kind == kind and not item.again:
+        if last is not None and last.kind == kind and not (item.again or last.closed):
             return last
         return self._new_text(item, refusal=refusal)
 
@@ -271,6 +276,20 @@ class StreamedOutput:
         if item is not None and item.parts:
             item.again = True
 
+    def _piece_done(self, event: JSON) -> None:
+        """Take a piece of content of which nothing else told."""
+        piece = event.get("part")
+        if not isinstance(piece, dict):
+            return
+        kind = type_of(piece)
+        if kind in _OF_PIECES:
+            refusal = answer_items.is_refusal(piece)
+            self._said_again(event, answer_items.said_in(piece), refusal=refusal)
+        elif "summary" in kind or "summary_index" in event:
+            self._thought_again({**event, "text": piece.get("text")}, "summary")
+        else:
+            self._thought_again({**event, "text": piece.get("text")}, "content")
+
     def _summary_done(self, event: JSON) -> None:
         self._thought_again(event, "summary")
 
@@ -297,8 +316,10 @@ class StreamedOutput:
         item.mode = mode
         place = event.get("summary_index")
         part = item.last
-        if part is None:
+        if part is None or part.closed:
             part = self._part(item, "reasoning", str(event.get("type")))
+            part.signed = signature_of(item.given, content=mode == "content")
+            part.sealed = mode == "summary" or bool(item.given.get("encrypted_content"))
         elif item.again or (place is not None and place != item.place):
             part.say(BETWEEN)
         item.place, item.again = place, False
@@ -353,6 +374,9 @@ _HANDLERS = {
     "response.content_part.added": StreamedOutput._piece_added,
     "response.reasoning_part.added": StreamedOutput._piece_added,
     "response.reasoning_summary_part.added": StreamedOutput._piece_added,
+    "response.content_part.done": StreamedOutput._piece_done,
+    "response.reasoning_part.done": StreamedOutput._piece_done,
+    "response.reasoning_summary_part.done": StreamedOutput._piece_done,
     "response.output_text.delta": StreamedOutput._text,
     "response.output_text.done": StreamedOutput._text_done,
     "response.output_text.annotation.added": StreamedOutput._annotated,

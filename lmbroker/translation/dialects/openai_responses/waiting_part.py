@@ -28,7 +28,17 @@ class WaitingPart(waiting_part.WaitingPart):
     dialect knows).
     """
 
-    __slots__ = ("citations", "deltas", "extras", "item", "namespace", "said", "signed")
+    __slots__ = (
+        "citations",
+        "deltas",
+        "extras",
+        "item",
+        "namespace",
+        "passed",
+        "said",
+        "sealed",
+        "signed",
+    )
 
     def __init__(self, kind: str, deltas: str) -> None:
         super().__init__(kind, _DELTAS.get(kind, "args" if kind in CALLS.values() else ""))
@@ -36,10 +46,15 @@ class WaitingPart(waiting_part.WaitingPart):
         """The type of the events that carry its pieces."""
         self.said = False
         """A piece of it has come."""
+        self.passed = False
+        """An item of another kind has begun: servers that tell all ends at the end (llama.cpp) will
+        say no more of this one."""
         self.citations = 0
         """The number of sources that came with it."""
         self.extras: tuple[Extra, ...] = ()
         self.namespace: str | None = None
+        self.sealed = False
+        """Reasoning whose end brings what must be brought back."""
         self.signed: Signature | None = None
         self.item: JSON = {}
 
@@ -74,6 +89,11 @@ class WaitingPart(waiting_part.WaitingPart):
     def signature(self) -> Signature | None:
         """That of reasoning."""
         return self.signed
+
+    @property
+    def complete(self) -> bool:
+        """The input of a custom tool is free text, which ends only when the backend says so."""
+        return self.over or self.passed or self.whole
 
 
 class Item:
