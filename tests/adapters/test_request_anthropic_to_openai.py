@@ -23,10 +23,10 @@ from lmbroker.call import Mode
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.anthropic_messages.decode_request import decode_request
 from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
-from lmbroker.translation.dialects.openai_chat.encode_messages import BILLING
 from lmbroker.translation.dialects.openai_chat.encode_request import encode_request
 from lmbroker.translation.losses import Losses, listed
 from lmbroker.translation.profiles.lookup import profile
+from lmbroker.translation.shared.attribution import MARK as BILLING
 from lmbroker.translation.shared.names import renamed
 from lmbroker.translation.shared.signature import seal
 from lmbroker.translation.unified.parts import (

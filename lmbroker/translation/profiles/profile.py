@@ -164,6 +164,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Tools and reasoning go together in Chat Completions."""
     map_fast: bool = False
     """The fast tiers of both formats stand for each other; they cost more."""
+    allowed_tools: bool = False
+    """The choice of a tool can name the only tools that may be called (Responses); else only these
+    are offered."""
     server_tools: bool = False
     """Web search may be asked of an Anthropic backend, which runs it."""
     show_reasoning: bool = False

@@ -38,7 +38,7 @@ from lmbroker.translation.unified.parts import (
     ToolResultPart,
     Url,
 )
-from lmbroker.translation.unified.request import Request
+from lmbroker.translation.unified.request import Request, Tool
 
 _SILENT = ("compaction", "fallback", "mcp_tool_use", "server_tool_use")
 """Blocks that say nothing where they stand: a summary goes elsewhere, a result follows its call."""
@@ -86,6 +86,14 @@ class Parts:
         self.profile = profile
         self.losses = losses
         self.marked = False
+
+    def runs(self, tool: Tool) -> bool:
+        """Whether the backend runs ``tool``, which the client's provider would have to run."""
+        return False
+
+    def names_allowed(self) -> bool:
+        """Whether the choice can name the tools that may be called, so that all are offered."""
+        return False
 
     def drop(self, field: str) -> None:
         """Report that ``field`` of the Unified Model does not reach the backend.

@@ -38,12 +38,13 @@ def offered(parts: Parts) -> list[Tool]:
     """The tools that the backend gets; where the choice allows only some, only those. Beyond what
     it takes, those that could wait are left out."""
     choice = parts.request.tool_choice
-    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
+    all_of_them = choice is None or choice.allowed is None or parts.names_allowed()
+    allowed = None if all_of_them or choice is None else frozenset(choice.allowed or ())
     tools = []
     for place, tool in enumerate(parts.request.tools):
         if tool.standing == "withdrawn":
             continue
-        if tool.kind == "server":
+        if tool.kind == "server" and not parts.runs(tool):
             _server(parts, tool, place)
         elif allowed is None or tool.name in allowed:
             tools.append(tool)
@@ -56,7 +57,7 @@ def offered(parts: Parts) -> list[Tool]:
 
 def _server(parts: Parts, tool: Tool, place: int) -> None:
     kind = (tool.raw or {}).get("type")
-    if isinstance(kind, str) and kind.startswith(TOOL_SEARCH):
+    if tool.optional or (isinstance(kind, str) and kind.startswith(TOOL_SEARCH)):
         parts.losses.drop("tools[].type")
         return
     reason = "only the client's own vendor knows this tool"

@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-import msgspec
-
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
-from lmbroker.translation.dialects.openai.encode_parts import joined, plain
-from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
+from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
+from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content, Turns, unattributed
+from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order
-from lmbroker.translation.shared.attribution import MARK as BILLING
-from lmbroker.translation.shared.attribution import without_attribution
 from lmbroker.translation.shared.left_out import NO_PLACE
 from lmbroker.translation.shared.names import wire_id, wire_name
 from lmbroker.translation.shared.readable import summary
@@ -26,7 +23,6 @@ from lmbroker.translation.unified.parts import (
     DocumentPart,
     ImagePart,
     OpaquePart,
-    Part,
     ReasoningPart,
     TextPart,
     ToolCallPart,
@@ -34,26 +30,24 @@ from lmbroker.translation.unified.parts import (
 )
 from lmbroker.translation.unified.request import Turn
 
-CONTINUE = "Continue."
-"""Asks for a new answer where a model cannot go on with its last one."""
-
 _role = attrgetter("role")
 
 
 def encode_messages(parts: Parts) -> list[JSON]:
     """The messages of the request that ``parts`` writes."""
-    messages = _instructions(parts)
+    wire = _Turns(parts)
+    messages = _instructions(wire)
     for role, run in groupby(parts.request.turns, key=_role):
         turns = list(run)
         for turn in turns:
             if turn.extras:
                 parts.losses.extras(turn.extras)
         if role == "user":
-            written = _user(parts, turns)
+            written = wire.user(turns)
         elif role == "assistant":
-            written = _assistant(parts, turns)
+            written = _assistant(wire, turns)
         else:
-            written = [message for turn in turns for message in _later(parts, turn)]
+            written = [message for turn in turns for message in wire.later(turn)]
         messages += written
     messages = in_order(parts, messages)
     return messages if parts.profile.content_lists else [_as_text(each) for each in messages]
@@ -67,96 +61,36 @@ def _as_text(message: JSON) -> JSON:
     return {**message, "content": "\n\n".join(part["text"] for part in content)}
 
 
-def _instructions(parts: Parts) -> list[JSON]:
-    kept = _unattributed(parts.request.system)
+class _Turns(Turns):
+    def message(self, role: str, content: Content | None, name: str | None = None) -> JSON:
+        if name is None:
+            return {"role": role, "content": content}
+        return {"role": role, "name": name, "content": content}
+
+    def answer(self, part: ToolResultPart, shown: list[JSON]) -> JSON:
+        id = wire_id(part.call_id, self.parts.profile.tool_id)
+        content = self.parts.result(part, id, shown)
+        return {"role": "tool", "tool_call_id": id, "content": joined(content, "\n")}
+
+
+def _instructions(wire: _Turns) -> list[JSON]:
+    parts = wire.parts
+    kept = unattributed(parts.request.system)
     if not kept:
         return []
     said = plain(kept) or joined(parts.content(kept), "\n\n")
     if said and parts.profile.system_role == "user":
-        return [_instruction(parts, [text(said)] if isinstance(said, str) else said)]
-    return [_message(parts.profile.system_role, said)] if said else []
+        return [wire.instruction([text(said)] if isinstance(said, str) else said)]
+    return [wire.message(parts.profile.system_role, said)] if said else []
 
 
-def _unattributed(parts: Sequence[Part]) -> list[Part]:
-    """Instructions without the attribution line, which is for Anthropic only."""
-    kept: list[Part] = []
-    for part in parts:
-        if isinstance(part, TextPart) and part.text.startswith(BILLING):
-            rest = without_attribution(part.text)
-            if not rest:
-                continue
-            part = msgspec.structs.replace(part, text=rest)
-        kept.append(part)
-    return kept
-
-
-def _later(parts: Parts, turn: Turn) -> list[JSON]:
-    content = parts.content(_unattributed(turn.parts))
-    if content and not _allowed_later(parts):
-        parts.change("mid_system")
-    return [_instruction(parts, content, turn.name)] if content else []
-
-
-def _allowed_later(parts: Parts) -> bool:
-    """Whether instructions may stand inside the conversation, as such."""
-    profile = parts.profile
-    strict = profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
-    return profile.mid_system and not strict and profile.system_role != "user"
-
-
-def _instruction(parts: Parts, content: list[JSON], name: str | None = None) -> JSON:
-    """An instruction inside the conversation, or a user's message that says it is one."""
-    if _allowed_later(parts):
-        return _message(parts.profile.system_role, joined(content, "\n\n"), name)
-    words = joined(content, "\n\n")
-    if isinstance(words, str):
-        return _message("user", f"[system]\n{words}", name)
-    return _message("user", [text("[system]"), *words], name)
-
-
-def _message(role: str, content: str | list[JSON] | None, name: str | None = None) -> JSON:
-    if name is None:
-        return {"role": role, "content": content}
-    return {"role": role, "name": name, "content": content}
-
-
-def _user(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
-    """Turns of a user that follow each other: what answers the calls comes before all else."""
-    results: list[JSON] = []
-    rest: list[JSON] = []
-    for turn in turns:
-        words = plain(turn.parts)
-        if words is not None:
-            rest.append(_message("user", words, turn.name))
-            continue
-        before, shown, said = len(results), list[JSON](), list[JSON]()
-        for part in turn.parts:
-            if isinstance(part, ToolResultPart):
-                results.append(_result(parts, part, shown))
-            else:
-                said += parts.part(part)
-        content = [*shown, *said]
-        if content or (len(results) == before and all(type(p) is TextPart for p in turn.parts)):
-            said_once = content if len(content) > 1 else joined(content, "")
-            rest.append(_message("user", said_once, turn.name))
-    return results + rest
-
-
-def _result(parts: Parts, part: ToolResultPart, shown: list[JSON]) -> JSON:
-    """The message that answers a call. What it cannot hold is added to ``shown``, for the user's
-    message after it."""
-    id = wire_id(part.call_id, parts.profile.tool_id)
-    content = parts.result(part, id, shown)
-    return {"role": "tool", "tool_call_id": id, "content": joined(content, "\n")}
-
-
-def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
+def _assistant(wire: _Turns, turns: Sequence[Turn]) -> list[JSON]:
     """Turns of the model that follow each other are one message; the summary of a conversation
     that was compacted becomes an instruction before it."""
     words = plain(turns[0].parts) if len(turns) == 1 else None
     if words is not None:
-        return [_message("assistant", words, turns[0].name)] if words else []
-    said = _Said(parts)
+        return [wire.message("assistant", words, turns[0].name)] if words else []
+    said = _Said(wire)
     for turn in turns:
         for part in turn.parts:
             said.add(part)
@@ -168,9 +102,10 @@ def _assistant(parts: Parts, turns: Sequence[Turn]) -> list[JSON]:
 class _Said:
     """Collects what the model said: its order of text and calls is lost."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, wire: _Turns) -> None:
         self.before: list[JSON] = []
-        self._parts = parts
+        self._wire = wire
+        self._parts = wire.parts
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._apart = False
@@ -219,7 +154,7 @@ class _Said:
             self._put(written["text"], apart=True)
         said = summary(part) if part.type == "compaction" else ""
         if said:
-            self.before.append(_instruction(self._parts, [text(said)]))
+            self.before.append(self._wire.instruction([text(said)]))
 
     def message(self, name: str | None) -> JSON | None:
         """The message; None where nothing was said but in thought, which backends refuse."""
@@ -234,7 +169,7 @@ class _Said:
             content = [{**text(words), self._parts.profile.cache_marks: self._mark}]
         elif self._calls and not words:
             content = None
-        message = _message("assistant", content, name)
+        message = self._wire.message("assistant", content, name)
         if refusal:
             message["refusal"] = refusal
         if self._calls:
@@ -262,7 +197,7 @@ def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
         return {}
     if kind == "no":
         parts.change("prefill")
-        messages.append(_message("user", CONTINUE))
+        messages.append(_Turns(parts).message("user", CONTINUE))
         return {}
     if kind == "vllm":
         return {"continue_final_message": True, "add_generation_prompt": False}
@@ -273,12 +208,12 @@ def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
 def add_instruction(parts: Parts, messages: list[JSON], line: str) -> None:
     """A sentence of the broker's own: at the end where the model takes instructions there (the
     cached prefix stays the same), else after those at the start."""
-    role = parts.profile.system_role
-    if _allowed_later(parts) and messages and messages[-1]["role"] != "assistant":
-        messages.append(_message(role, line))
+    role, wire = parts.profile.system_role, _Turns(parts)
+    if wire.allowed_later() and messages and messages[-1]["role"] != "assistant":
+        messages.append(wire.message(role, line))
         return
     if not messages or messages[0]["role"] != role:
-        messages.insert(0, _message(role, line))
+        messages.insert(0, wire.message(role, line))
         return
     content = messages[0]["content"]
     if isinstance(content, str):

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
+from lmbroker.translation.dialects.openai.encode_parts import Parts
+from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.shared.names import carried_id, wire_id
 from lmbroker.translation.shared.signature import FOREIGN_FORMAT, THINK_TAGS
 from lmbroker.translation.shared.think_tags import CLOSE, OPEN

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_parts import Parts
 from lmbroker.translation.dialects.openai.encode_tools import (
     Choice,
     encode_choice,
     encode_description,
     encode_schema,
 )
-from lmbroker.translation.dialects.openai_chat.encode_parts import Parts
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.unified.request import Tool
 

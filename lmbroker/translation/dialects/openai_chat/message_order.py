@@ -9,7 +9,8 @@ from itertools import takewhile
 from typing import Any
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai_chat.encode_parts import Parts, text
+from lmbroker.translation.dialects.openai.encode_parts import Parts
+from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 from lmbroker.translation.shared.pairing import Said, Wire, paired
 

@@ -1,0 +1,91 @@
+"""Turns of another dialect -> what OpenAI's dialects have in their place (translation.md 2.4, 8.1):
+what instructions and the turns of users become in all of them."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
+from lmbroker.translation.shared.attribution import MARK as BILLING
+from lmbroker.translation.shared.attribution import without_attribution
+from lmbroker.translation.unified.parts import Part, TextPart, ToolResultPart
+from lmbroker.translation.unified.request import Turn
+
+CONTINUE = "Continue."
+"""Asks for a new answer where a model cannot go on with its last one."""
+
+Content = str | list[JSON]
+
+
+class Turns:
+    """Writes the turns of one request. A dialect says how it writes a message, and what answers a
+    call."""
+
+    message: Callable[[str, Content, str | None], JSON]
+    """A message: (role, content, name of the speaker) -> the message."""
+    answer: Callable[[ToolResultPart, list[JSON]], JSON]
+    """What answers a call; what it cannot hold is added to the list, for the user's message after
+    it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def allowed_later(self) -> bool:
+        """Whether instructions may stand inside the conversation, as such."""
+        profile = self.parts.profile
+        strict = (
+            profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
+        )
+        return profile.mid_system and not strict and profile.system_role != "user"
+
+    def later(self, turn: Turn) -> list[JSON]:
+        """An instruction inside the conversation; none where it says nothing."""
+        content = self.parts.content(unattributed(turn.parts))
+        if content and not self.allowed_later():
+            self.parts.change("mid_system")
+        return [self.instruction(content, turn.name)] if content else []
+
+    def instruction(self, content: list[JSON], name: str | None = None) -> JSON:
+        """An instruction inside the conversation, or a user's message that says it is one."""
+        words = joined(content, "\n\n")
+        if self.allowed_later():
+            return self.message(self.parts.profile.system_role, words, name)
+        if isinstance(words, str):
+            return self.message("user", f"[system]\n{words}", name)
+        return self.message("user", [self.parts.text("[system]"), *words], name)
+
+    def user(self, turns: Sequence[Turn]) -> list[JSON]:
+        """Turns of a user that follow each other: what answers the calls comes before all else."""
+        results: list[JSON] = []
+        rest: list[JSON] = []
+        for turn in turns:
+            words = plain(turn.parts)
+            if words is not None:
+                rest.append(self.message("user", words, turn.name))
+                continue
+            before, shown, said = len(results), list[JSON](), list[JSON]()
+            for part in turn.parts:
+                if isinstance(part, ToolResultPart):
+                    results.append(self.answer(part, shown))
+                else:
+                    said += self.parts.part(part)
+            content = [*shown, *said]
+            texts = all(type(part) is TextPart for part in turn.parts)
+            if content or (len(results) == before and texts):
+                said_once = content if len(content) > 1 else joined(content, "")
+                rest.append(self.message("user", said_once, turn.name))
+        return results + rest
+
+
+def unattributed(parts: Sequence[Part]) -> list[Part]:
+    """Instructions without the attribution line, which is for Anthropic only."""
+    kept: list[Part] = []
+    for part in parts:
+        if isinstance(part, TextPart) and part.text.startswith(BILLING):
+            rest = without_attribution(part.text)
+            if not rest:
+                continue
+            part = msgspec.structs.replace(part, text=rest)
+        kept.append(part)
+    return kept

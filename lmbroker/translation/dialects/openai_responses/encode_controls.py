@@ -1,0 +1,96 @@
+"""Reasoning, output format, sampling and cache -> fields of a Responses request (translation.md
+8.1)."""
+
+from typing import Any
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai import encode_controls
+from lmbroker.translation.dialects.openai.encode_parts import LONG_TTLS
+from lmbroker.translation.dialects.openai.reasoning_control import EFFORT, Control
+from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
+from lmbroker.translation.unified.request import Reasoning
+
+SUMMARY = "auto"
+"""The most detailed summary that the model has."""
+
+_NOT_HERE = ("frequency_penalty", "presence_penalty", "seed")
+"""Sampling parameters that this dialect has no fields for."""
+
+_LIFETIMES = ("30m", "12h")
+
+
+def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
+    """Sampling parameters that the model takes; others where the backend takes them all the
+    same."""
+    out = encode_controls.encode_sampling(parts, reasoning)
+    sampling, ext = parts.request.sampling, parts.profile.ext
+    for name in _NOT_HERE:
+        value = getattr(sampling, name)
+        if value is not None and name in ext:
+            out[name] = value
+        elif value is not None and (value or name == "seed"):
+            parts.drop(name)
+    if sampling.logit_bias:
+        if "logit_bias" in ext:
+            out["logit_bias"] = sampling.logit_bias
+        else:
+            reason = "the Responses format has no such field"
+            parts.losses.refuse(parts.request.path("logit_bias"), reason, soft=True)
+    return out
+
+
+def encode_reasoning(parts: Parts, control: Control) -> JSON:
+    """The fields that say how much to reason, and that the client gets to see a summary."""
+    wire = dict(control.wire)
+    effort, held = wire.pop(EFFORT, None), wire.pop("reasoning", {})
+    if effort is not None:
+        held = {"effort": effort, **held}
+    if _shown(parts):
+        held = {**held, "summary": SUMMARY}
+    return {"reasoning": held, **wire} if held else wire
+
+
+def _shown(parts: Parts) -> bool:
+    """Whether the client gets the text of reasoning: where it asked for reasoning, or where the
+    configuration says so."""
+    asked = parts.request.reasoning or Reasoning()
+    effort = parts.request.later_effort or asked.effort
+    off = asked.mode in ("off", "between_tools") or (asked.mode is None and effort == "none")
+    if off or asked.display == "omitted" or parts.profile.never_think:
+        return False
+    wanted = (asked.mode, effort, asked.budget) != (None, None, None)
+    return wanted or parts.profile.show_reasoning
+
+
+def encode_text(parts: Parts) -> tuple[JSON, str]:
+    """The form and the length of the answer's text, and the sentence that says of them what the
+    fields cannot."""
+    held: JSON = {}
+    form, line = None, ""
+    if parts.request.output is not None:
+        form, line = encode_controls.encode_output(parts)
+    if form is not None:
+        held["format"] = form
+    if parts.request.verbosity is not None:
+        held["verbosity"] = parts.request.verbosity
+    return ({"text": held} if held else {}), line
+
+
+def encode_cache(parts: Parts) -> JSON:
+    """Which prompts share a cache, and for how long."""
+    request = parts.request
+    out: JSON = {}
+    if request.cache_key is not None:
+        out["prompt_cache_key"] = request.cache_key
+    if request.cache_retention is not None:
+        out["prompt_cache_retention"] = request.cache_retention
+    policy = request.cache
+    if policy is None or not parts.profile.cache_breakpoints:
+        return out
+    options: JSON = {"mode": "explicit"} if policy.mode == "explicit" else {}
+    ttl: Any = "12h" if policy.ttl in LONG_TTLS else policy.ttl
+    if ttl in _LIFETIMES:
+        options["ttl"] = ttl
+    if options:
+        out["prompt_cache_options"] = options
+    return out

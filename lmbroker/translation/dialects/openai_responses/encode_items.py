@@ -1,0 +1,266 @@
+"""Instructions and turns of another dialect -> instructions and items (translation.md 8.1).
+
+What is written for a turn does not depend on the turns after it, but for those of the same
+speaker: so the next request of a conversation begins with the items of this one.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from lmbroker.json_text import JSON, encode
+from lmbroker.translation.dialects.openai.custom_calls import custom_input
+from lmbroker.translation.dialects.openai.encode_parts import joined, plain
+from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content, Turns, unattributed
+from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
+from lmbroker.translation.dialects.openai_responses.encode_reasoning import reasoning_item
+from lmbroker.translation.shared.left_out import NO_CALL, NO_PLACE, NO_RESULT
+from lmbroker.translation.shared.names import wire_id, wire_name
+from lmbroker.translation.shared.pairing import Said, Wire, paired
+from lmbroker.translation.shared.readable import summary
+from lmbroker.translation.shared.reasoning_places import in_place
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    OpaquePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from lmbroker.translation.unified.request import Turn
+
+_MEDIA = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
+_CALLS = {"function_call", "custom_tool_call"}
+_RESULTS = {"function_call_output", "custom_tool_call_output"}
+_role = attrgetter("role")
+
+
+class Conversation(Turns):
+    """The instructions and the items of one request."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.instructions = ""
+        self.items: list[JSON] = []
+        self._custom: set[str] = set()
+        """The ids of the calls of custom tools."""
+        self._thought: set[str] = set()
+        """The ids of the reasoning that was written: OpenAI refuses one that comes twice."""
+        self._write()
+
+    def _write(self) -> None:
+        parts = self.parts
+        items = self._instructions()
+        for role, run in groupby(parts.request.turns, key=_role):
+            turns = list(run)
+            for turn in turns:
+                if turn.name is not None:
+                    parts.drop("name")
+                if turn.extras:
+                    parts.lost(turn.extras)
+            if role == "user":
+                items += self.user(turns)
+            elif role == "assistant":
+                items += _Said(self, turns).items
+            else:
+                items += [message for turn in turns for message in self.later(turn)]
+        self.items = paired(Wire(_said, _unanswered, self._as_user, parts.change), items)
+        if not self.items and self.instructions:
+            self.items = [self.message(parts.profile.system_role, self.instructions)]
+            self.instructions = ""
+
+    def _instructions(self) -> list[JSON]:
+        """The items of the leading instructions: none where they fit the field for them."""
+        parts, profile = self.parts, self.parts.profile
+        kept = unattributed(parts.request.system)
+        content = plain(kept) or joined(parts.content(kept), "\n\n")
+        if not content:
+            return []
+        if profile.system_role == "user":
+            return [
+                self.instruction([parts.text(content)] if isinstance(content, str) else content)
+            ]
+        output = parts.request.output
+        asks_for_json = output is not None and output.kind == "json_object"
+        if isinstance(content, str) and not asks_for_json:
+            self.instructions = content
+            return []
+        # Cache marks have no place in the field, and OpenAI looks for the word "json", without
+        # which it gives no JSON object, only among the items.
+        return [self.message(profile.system_role, content)]
+
+    def message(self, role: str, content: Content, name: str | None = None) -> JSON:
+        """A message; this dialect has no names of speakers."""
+        return {"type": "message", "role": role, "content": content}
+
+    def answer(self, part: ToolResultPart, shown: list[JSON]) -> JSON:
+        """The item that answers a call."""
+        id = wire_id(part.call_id, self.parts.profile.tool_id)
+        output = joined(self.parts.result(part, id, shown), "\n")
+        custom = part.kind == "custom" or id in self._custom
+        kind = "custom_tool_call_output" if custom else "function_call_output"
+        return {"type": kind, "call_id": id, "output": output}
+
+    def call(self, part: ToolCallPart) -> JSON:
+        """The item of a call."""
+        self.parts.lost(part.extras)
+        id, name = wire_id(part.id, self.parts.profile.tool_id), wire_name(part.name)
+        if part.kind == "custom":
+            self._custom.add(id)
+            given = custom_input(part, part.raw_args or "")
+            return {"type": "custom_tool_call", "call_id": id, "name": name, "input": given}
+        arguments = part.raw_args or encode(part.args or {}).decode()
+        return {"type": "function_call", "call_id": id, "name": name, "arguments": arguments}
+
+    def thought(self, part: ReasoningPart) -> JSON | None:
+        """The item of past reasoning; None for what this dialect did not make, or has already."""
+        self.parts.lost(part.extras)
+        item = reasoning_item(part)
+        if item is None or item.get("id") in self._thought:
+            self.parts.drop("reasoning_part" if part.redacted is None else "redacted")
+            return None
+        if "id" in item:
+            self._thought.add(item["id"])
+        return item
+
+    def _as_user(self, result: JSON) -> JSON:
+        output = result["output"]
+        if isinstance(output, list):
+            return self.message("user", [self.parts.text(NO_CALL), *output])
+        return self.message("user", f"{NO_CALL}\n{output}" if output else NO_CALL)
+
+    def end(self) -> None:
+        """A user's word after an answer at the end: this dialect continues none."""
+        last = self.items[-1] if self.items else {}
+        if last.get("role") == "assistant" and self.parts.profile.prefill != "native":
+            self.parts.change("prefill")
+            self.items.append(self.message("user", CONTINUE))
+
+    def add(self, line: str) -> None:
+        """A sentence of the broker's own: at the end where the model takes instructions there (the
+        cached prefix stays the same), else after those at the start."""
+        last = self.items[-1] if self.items else {}
+        if self.allowed_later() and last.get("role") != "assistant":
+            self.items.append(self.message(self.parts.profile.system_role, line))
+        elif self.instructions or self.parts.profile.system_role != "user":
+            self.instructions = f"{self.instructions}\n\n{line}" if self.instructions else line
+        else:
+            self.items.append(self.instruction([self.parts.text(line)]))
+
+    def contents(self) -> list[Content]:
+        """The contents of messages and results, in the order of the prompt."""
+        return [item.get("content") or item.get("output") or "" for item in self.items]
+
+
+def _said(item: JSON) -> Said:
+    kind = item["type"]
+    if kind in _CALLS:
+        return Said(True, (item["call_id"],))
+    if kind in _RESULTS:
+        return Said(answers=item["call_id"])
+    return Said(kind == "reasoning" or item["role"] == "assistant")
+
+
+def _unanswered(call: JSON, id: str) -> JSON:
+    return {"type": f"{call['type']}_output", "call_id": id, "output": NO_RESULT}
+
+
+class _Said:
+    """The items of what the model said in turns that follow each other, in their order.
+
+    Reasoning stands directly before what it preceded: where nothing follows it, it is left out.
+    """
+
+    def __init__(self, wire: Conversation, turns: Sequence[Turn]) -> None:
+        self.items: list[JSON] = []
+        self._wire = wire
+        self._parts = wire.parts
+        self._thoughts: list[ReasoningPart] = []
+        self._texts: list[str] = []
+        self._apart = False
+        self._phase: str | None = None
+        for turn in turns:
+            self._phase = turn.phase
+            for part in in_place(turn.parts):
+                self._add(part)
+            self._end_message()
+        self._forget()
+
+    def _add(self, part: Part) -> None:
+        if isinstance(part, TextPart) and part.refusal:
+            self._end_message()
+            for written in self._parts.part(part):
+                self._put(self._message([{"type": "refusal", "refusal": written["text"]}]))
+        elif isinstance(part, TextPart):
+            for written in self._parts.part(part):
+                self._say(written["text"], apart=False)
+        elif isinstance(part, ReasoningPart):
+            self._end_message()
+            self._thoughts.append(part)
+        elif isinstance(part, ToolCallPart):
+            self._end_message()
+            self._put(self._wire.call(part))
+        elif isinstance(part, OpaquePart):
+            self._opaque(part)
+        elif isinstance(part, ImagePart | DocumentPart | AudioPart):
+            self._medium(part)
+
+    def _say(self, words: str, *, apart: bool) -> None:
+        """Texts are one text; what stands in for something else is a paragraph of its own."""
+        if self._texts and (apart or self._apart):
+            self._texts.append("\n\n")
+        self._texts.append(words)
+        self._apart = apart
+
+    def _medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
+        """An answer of the model holds text only."""
+        what = _MEDIA[type(part)]
+        for written in self._parts.part(part):
+            if written["type"] != self._parts.TEXT:
+                written = self._parts.left_out(what, what, NO_PLACE)
+            self._say(written["text"], apart=True)
+
+    def _opaque(self, part: OpaquePart) -> None:
+        for written in self._parts.part(part):
+            self._say(written["text"], apart=True)
+        said = summary(part) if part.type == "compaction" else ""
+        if said:
+            self._end_message()
+            self._forget()
+            self.items.append(self._wire.instruction([self._parts.text(said)]))
+
+    def _end_message(self) -> None:
+        words = "".join(self._texts)
+        self._texts, self._apart = [], False
+        if words:
+            self._put(self._message([{"type": "output_text", "text": words, "annotations": []}]))
+
+    def _message(self, content: list[JSON]) -> JSON:
+        message = self._wire.message("assistant", content)
+        if self._phase is not None:
+            message["phase"] = self._phase
+        return message
+
+    def _put(self, item: JSON) -> None:
+        """Add an item, and the reasoning that preceded it."""
+        for part in self._thoughts:
+            thought = self._wire.thought(part)
+            if thought is None:
+                continue
+            if item["type"] == "message" and "encrypted_content" in thought:
+                # OpenAI takes reasoning that has its id only with the message that has its own,
+                # and that id has gone; without an id it takes both.
+                thought = {key: value for key, value in thought.items() if key != "id"}
+            self.items.append(thought)
+        self._thoughts = []
+        self.items.append(item)
+
+    def _forget(self) -> None:
+        """Leave out reasoning that nothing follows."""
+        for part in self._thoughts:
+            self._parts.lost(part.extras)
+            self._parts.drop("reasoning_part" if part.redacted is None else "redacted")
+        self._thoughts = []

@@ -1,0 +1,58 @@
+"""Parts of another dialect -> content parts of an input message (translation.md 2.8, 8.1)."""
+
+from typing import ClassVar
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai import encode_parts
+from lmbroker.translation.dialects.openai.encode_parts import PDF_NAME, Source
+from lmbroker.translation.shared.left_out import NO_AUDIO
+from lmbroker.translation.shared.media import data_url
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    DocumentPart,
+    FileRef,
+    ImagePart,
+    Url,
+)
+from lmbroker.translation.unified.request import Tool
+
+FILE_NAME = "document"
+"""Name of a file that has none and is no PDF."""
+
+
+class Parts(encode_parts.Parts):
+    """Encodes the parts of one request as content parts of messages and results."""
+
+    TEXT = "input_text"
+    MEDIA: ClassVar = {"input_image": "image", "input_file": "document"}
+
+    def runs(self, tool: Tool) -> bool:
+        """Whether the backend runs ``tool``: a web search, where that is configured."""
+        return tool.search is not None and self.profile.server_tools
+
+    def names_allowed(self) -> bool:
+        """Whether the choice can name the tools that may be called."""
+        return self.profile.allowed_tools
+
+    def picture(self, part: ImagePart, source: Source) -> JSON:
+        """The content part of an image."""
+        written: JSON = {"type": "input_image", "detail": part.detail or "auto"}
+        if isinstance(source, FileRef):
+            written["file_id"] = source.id
+        else:
+            written["image_url"] = source.url if isinstance(source, Url) else data_url(source)
+        return written
+
+    def paper(self, part: DocumentPart, source: Source) -> JSON:
+        """The content part of a file: by its id, its address, or with its bytes and a name."""
+        if isinstance(source, FileRef):
+            return {"type": "input_file", "file_id": source.id}
+        if isinstance(source, Url):
+            return {"type": "input_file", "file_url": source.url}
+        unnamed = PDF_NAME if source.media_type == "application/pdf" else FILE_NAME
+        name = part.filename or part.title or unnamed
+        return {"type": "input_file", "filename": name, "file_data": data_url(source)}
+
+    def sound(self, part: AudioPart) -> JSON:
+        """The text that stands for audio, which messages of this dialect cannot hold."""
+        return self.left_out("audio", "audio", NO_AUDIO)

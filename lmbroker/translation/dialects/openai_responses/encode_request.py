@@ -1,0 +1,101 @@
+"""Unified Model -> Responses request (translation.md 2.2 to 2.8, 4.6, 8.1).
+
+A request that came in this dialect is written as it came; for any other one the profile says
+what the model can do, and ``losses`` hears of everything that it cannot. Nothing of a conversation
+is kept at the backend: each request is whole, and brings the reasoning that the model encrypted.
+"""
+
+import msgspec
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_controls import (
+    encode_limit,
+    encode_stop,
+    encode_tier,
+    encode_user,
+)
+from lmbroker.translation.dialects.openai.encode_tools import offered
+from lmbroker.translation.dialects.openai.reasoning_control import encode_control
+from lmbroker.translation.dialects.openai_responses.encode_controls import (
+    encode_cache,
+    encode_reasoning,
+    encode_sampling,
+    encode_text,
+)
+from lmbroker.translation.dialects.openai_responses.encode_items import Conversation
+from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
+from lmbroker.translation.dialects.openai_responses.encode_tools import (
+    encode_tool,
+    encode_tool_choice,
+)
+from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.shared.call_ids import told_apart
+from lmbroker.translation.unified.request import Request
+
+ENCRYPTED = "reasoning.encrypted_content"
+"""What is to be included in the answer, so that reasoning can be sent back."""
+
+
+def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
+    """The body of ``POST /v1/responses``; the request's model is written as it is.
+
+    Raises Refused for what cannot be carried and must not be dropped.
+    """
+    request = msgspec.structs.replace(request, turns=told_apart(request.turns))
+    parts = Parts(request, profile, losses)
+    extended = _extensions(parts) if request.extras else {}
+    tools = offered(parts) if request.tools else []
+    written = [encode_tool(parts, tool) for tool in tools]
+    chosen, choice = encode_tool_choice(parts, tools)
+    limit = encode_limit(parts)
+    control = encode_control(parts, tools=bool(tools))
+    sampling = encode_sampling(parts, control.on)
+    stop = encode_stop(parts) if request.stop else []
+    text, line = encode_text(parts)
+    conversation = Conversation(parts)
+    conversation.end()
+    for each in (choice.instruction, line):
+        if each:
+            conversation.add(each)
+    if parts.marked:
+        parts.limit_marks(conversation.contents())
+
+    body: JSON = {"model": request.model}
+    if conversation.instructions:
+        body["instructions"] = conversation.instructions
+    body["input"] = conversation.items
+    if tools:
+        body["tools"] = written
+    body.update(chosen)
+    if limit is not None:
+        body["max_output_tokens"] = limit
+    body.update(encode_reasoning(parts, control))
+    body.update(text)
+    body.update(sampling)
+    if stop:
+        body["stop"] = stop
+    if request.user_id is not None:
+        body.update(encode_user(parts))
+    if request.tier is not None:
+        body.update(encode_tier(parts))
+    body.update(encode_cache(parts))
+    body["include"] = [ENCRYPTED]
+    body["store"] = False
+    if request.stream:
+        body["stream"] = True
+    body.update(extended)
+    return body
+
+
+def _extensions(parts: Parts) -> JSON:
+    """The fields that have no place in the model: ``metadata`` is the same in all of OpenAI's
+    dialects, some backends take others, all else is a loss."""
+    profile = parts.profile
+    taken: JSON = {}
+    for extra in parts.request.extras:
+        if extra.name in profile.ext or extra.name == "metadata":
+            taken[extra.name] = extra.value
+        elif extra.name != "inference_geo" or extra.value not in profile.inference_geo:
+            parts.lost((extra,))
+    return taken

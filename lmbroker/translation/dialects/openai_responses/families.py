@@ -1,0 +1,49 @@
+"""Built-in knowledge of model families that are served over Responses, as data (translation.md 0.3,
+state of November 2026).
+
+What is known of a model is known whatever the format: the rows are those of OpenAI's dialects, but
+for what speaks of the other format's fields, and with what this one has of its own. Nothing here is
+a rule of the broker, as there.
+"""
+
+from typing import Any
+
+from lmbroker.translation.dialects.openai import families
+from lmbroker.translation.profiles.profile import Family, Profile
+
+UNKNOWN = Profile(
+    thinking_types=(),
+    effort=("none", "low", "medium", "high"),
+    reasoning_off=("effort",),
+    mid_system=True,
+    cache_breakpoints=False,
+    reasoning_replay="origin",
+    prefill="no",
+    stop=False,
+    allowed_tools=True,
+    counts_tokens=False,
+)
+"""The format has no field for stop sequences, and continues no answer."""
+
+LEAST_OUTPUT = ("max_output_tokens", 16, 1_000_000_000)
+"""The range of the limit that OpenAI takes (its own words, in recordings)."""
+
+_OTHER_FIELDS = frozenset(("max_tokens_field", "prefill", "stream_options", "think_tags"))
+"""What speaks of fields of Chat Completions, or of servers that put reasoning into its text."""
+
+_OWN: dict[str, Any] = {"ranges": (LEAST_OUTPUT,)}
+_NO_REASONING: dict[str, Any] = {**_OWN, "omit": ("include", "reasoning.summary")}
+
+
+def _here(pattern: str, fields: dict[str, Any]) -> Family:
+    """A row of OpenAI's dialects, as this one has it."""
+    kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
+    if fields.get("service_tier"):  # OpenAI's own models
+        del kept["tool_id"]  # the ids of calls may be longer here: 64 characters
+        kept |= _OWN if fields.get("system_role") == "developer" else _NO_REASONING
+    return pattern, kept
+
+
+FAMILIES: tuple[Family, ...] = tuple(_here(*row) for row in families.FAMILIES)
+"""The first row that matches counts. Models of OpenAI's that do not reason refuse to encrypt
+reasoning (``Encrypted content is not supported with this model``)."""
