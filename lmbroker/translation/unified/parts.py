@@ -201,7 +201,8 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
     """A block that only its own dialect understands (server tools, compaction, search results).
 
     ``origin`` is that dialect, ``type`` the type of the block and ``raw`` the block itself.
-    ``place`` is where it stood in its answer, in the words of that dialect.
+    ``place`` is where it stood in its answer, in the words of that dialect. ``text`` is what stands
+    in its place in a request for another dialect, "" for nothing; None: its decoder does not know.
     """
 
     origin: str
@@ -209,6 +210,8 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
     raw: dict[str, Any]
     cache: Cache | None = None
     place: str = "content[]"
+    text: str | None = None
+    extras: tuple[Extra, ...] = ()
 
     @property
     def path(self) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, get_args
 
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.request_fields import cache_policy, tier, user_id
 from lmbroker.translation.dialects.openai_chat.decode_messages import decode_messages
 from lmbroker.translation.dialects.openai_chat.decode_reasoning import REASONING_FIELDS
 from lmbroker.translation.dialects.openai_chat.decode_tools import (
@@ -22,7 +23,6 @@ from lmbroker.translation.dialects.openai_chat.decode_tools import (
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.unified.parts import Extra, LossClass, ReasoningPart
 from lmbroker.translation.unified.request import (
-    CachePolicy,
     Effort,
     OutputFormat,
     Reasoning,
@@ -46,6 +46,8 @@ PATHS = {
     "user_id": "user",
     "tier": "service_tier",
     "cache": "prompt_cache_options",
+    "cache_key": "prompt_cache_key",
+    "cache_retention": "prompt_cache_retention",
     "name": "messages[].name",
     "mid_system": "messages[].role",
     "prefill": "messages[].role",
@@ -84,15 +86,6 @@ _SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
     "logit_bias": Fields.mapping,
 }
 _EFFORTS = get_args(Effort)
-_TIERS = {
-    "auto": "auto",
-    "default": "standard",
-    "flex": "flex",
-    "priority": "priority",
-    "fast": "fast",
-    "scale": "scale",
-}
-_SILENT = ("prediction", "prompt_cache_key", "prompt_cache_retention")
 _SOFT = ("moderation", "web_search_options")
 _REASONING = frozenset(("reasoning_effort", "reasoning", "output_config", "thinking"))
 _THINKING = {
@@ -165,9 +158,12 @@ def decode_request(body: JSON) -> Request:
         output=output,
         stream=stream,
         stream_usage=stream_usage,
-        user_id=_user_id(fields, paths, extras),
-        tier=_tier(fields, extras),
-        cache=_cache_policy(fields, extras),
+        user_id=user_id(fields, paths, extras),
+        tier=tier(fields, extras),
+        cache=cache_policy(fields, extras),
+        cache_key=fields.text("prompt_cache_key"),
+        cache_retention=fields.text("prompt_cache_retention"),
+        verbosity=fields.text("verbosity"),
         legacy_functions=legacy,
         extras=(*extras, *_classed(fields), *fields.rest()),
         paths=paths,
@@ -356,44 +352,6 @@ def _output(fields: Fields, extras: list[Extra]) -> OutputFormat | None:
     )
 
 
-def _user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
-    """The safety identifier, else the user, else what the metadata say."""
-    metadata = fields.mapping("metadata")
-    if metadata is not None:
-        extras.append(fields.extra("metadata", metadata, "none"))
-    chosen = None
-    for name in ("safety_identifier", "user"):
-        value = fields.text(name)
-        if value is not None and chosen is None:
-            chosen, paths["user_id"] = value, name
-        elif value is not None:
-            extras.append(fields.extra(name, value, "none"))
-    held = (metadata or {}).get("user_id")
-    if chosen is None and isinstance(held, str):
-        chosen, paths["user_id"] = held, "metadata.user_id"
-    return chosen
-
-
-def _tier(fields: Fields, extras: list[Extra]) -> str | None:
-    value = fields.text("service_tier")
-    if value is not None and value not in _TIERS:
-        extras.append(fields.extra("service_tier", value, "drop"))
-    return None if value is None else _TIERS.get(value)
-
-
-def _cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
-    options = fields.inside("prompt_cache_options")
-    if options is None:
-        return None
-    raw = dict(options.left)
-    mode, ttl = options.text("mode") or "implicit", options.text("ttl")
-    if mode not in ("implicit", "explicit"):
-        extras.append(fields.extra("prompt_cache_options", raw, "refuse"))
-        return None
-    extras += options.rest("prompt_cache_options.")
-    return CachePolicy(mode="auto" if mode == "implicit" else "explicit", ttl=ttl, raw=raw)
-
-
 def _classed(fields: Fields) -> list[Extra]:
     """Known fields that this model has no word for; their class depends on what they say."""
     found: list[Extra] = []
@@ -415,9 +373,7 @@ def _classed(fields: Fields) -> list[Extra]:
     modalities = fields.items("modalities")
     keep("modalities", modalities, "none" if modalities in ([], ["text"]) else "refuse")
     keep("audio", fields.mapping("audio"), "refuse")
-    keep("verbosity", fields.text("verbosity"), "drop")
-    for name in _SILENT:
-        keep(name, fields.any(name), "none")
+    keep("prediction", fields.any("prediction"), "none")
     for name in _SOFT:
         keep(name, fields.mapping(name), "refuse_soft")
     return found

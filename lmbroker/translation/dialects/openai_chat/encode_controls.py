@@ -32,3 +32,17 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
         return form, line
     held = {key: value for key, value in form.items() if key != "type"}
     return {"type": "json_schema", "json_schema": held}, line
+
+
+def encode_wishes(parts: Parts) -> JSON:
+    """The key of the prompt cache and how long it holds, which only hint at speed, and how long
+    the answer is to be: where the backend has these fields."""
+    request, known = parts.request, parts.profile.ext
+    wished = {
+        "prompt_cache_key": request.cache_key,
+        "prompt_cache_retention": request.cache_retention,
+        "verbosity": request.verbosity,
+    }
+    if request.verbosity is not None and "verbosity" not in known:
+        parts.drop("verbosity")
+    return {name: said for name, said in wished.items() if said is not None and name in known}

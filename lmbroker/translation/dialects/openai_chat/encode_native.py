@@ -72,6 +72,13 @@ def encode_native(request: Request) -> JSON:
         body["service_tier"] = _TIERS.get(request.tier, request.tier)
     if request.cache is not None:
         body["prompt_cache_options"] = request.cache.raw
+    for name, said in (
+        ("prompt_cache_key", request.cache_key),
+        ("prompt_cache_retention", request.cache_retention),
+        ("verbosity", request.verbosity),
+    ):
+        if said is not None:
+            body[name] = said
     if request.stream:
         body["stream"] = True
     if request.stream_usage:

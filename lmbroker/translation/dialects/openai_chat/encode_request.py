@@ -9,6 +9,7 @@ from lmbroker.translation.dialects.openai.encode_controls import (
     encode_stop,
     encode_tier,
     encode_user,
+    encode_wishes,
 )
 from lmbroker.translation.dialects.openai.encode_tools import offered
 from lmbroker.translation.dialects.openai.reasoning_control import encode_control
@@ -70,6 +71,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         body.update(encode_user(parts))
     if request.tier is not None:
         body.update(encode_tier(parts))
+    body.update(encode_wishes(parts))
     body.update(continued)
     if request.stream:
         body["stream"] = True

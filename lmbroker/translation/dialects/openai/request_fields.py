@@ -1,0 +1,94 @@
+"""Fields that requests of both of the vendor's formats have at their top level, and that mean the
+same in both."""
+
+from typing import Any
+
+from lmbroker.translation.shared.fields import Fields
+from lmbroker.translation.unified.parts import Extra
+from lmbroker.translation.unified.request import CachePolicy, Tool
+
+_TIERS = {
+    "auto": "auto",
+    "default": "standard",
+    "flex": "flex",
+    "priority": "priority",
+    "fast": "fast",
+    "scale": "scale",
+}
+
+
+def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
+    """Who asks: the safety identifier, else the user, else what the metadata say. ``paths`` gets
+    the field in which it stood, ``extras`` what is left."""
+    metadata = fields.mapping("metadata")
+    if metadata is not None:
+        extras.append(fields.extra("metadata", metadata, "none"))
+    chosen = None
+    for name in ("safety_identifier", "user"):
+        value = fields.text(name)
+        if value is not None and chosen is None:
+            chosen, paths["user_id"] = value, name
+        elif value is not None:
+            extras.append(fields.extra(name, value, "none"))
+    held = (metadata or {}).get("user_id")
+    if chosen is None and isinstance(held, str):
+        chosen, paths["user_id"] = held, "metadata.user_id"
+    return chosen
+
+
+def tier(fields: Fields, extras: list[Extra]) -> str | None:
+    """The service tier; one that is not known goes to ``extras``."""
+    value = fields.text("service_tier")
+    if value is not None and value not in _TIERS:
+        extras.append(fields.extra("service_tier", value, "drop"))
+    return None if value is None else _TIERS.get(value)
+
+
+def cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
+    """How the prompt is cached; what other vendors have no word for goes to ``extras``."""
+    options = fields.inside("prompt_cache_options")
+    if options is None:
+        return None
+    raw = dict(options.left)
+    mode, ttl = options.text("mode") or "implicit", options.text("ttl")
+    if mode not in ("implicit", "explicit"):
+        extras.append(fields.extra("prompt_cache_options", raw, "refuse"))
+        return None
+    prefix = "prompt_cache_options."
+    compared, prewarm = options.any("comparison_response_id"), options.boolean("prewarm")
+    if compared is not None:
+        extras.append(options.extra("comparison_response_id", compared, "none", prefix))
+    if prewarm is not None:
+        loss = options.extra("prewarm", prewarm, "refuse" if prewarm else "none", prefix)
+        extras.append(loss)
+    extras += options.rest(prefix)
+    return CachePolicy(mode="auto" if mode == "implicit" else "explicit", ttl=ttl, raw=raw)
+
+
+def call_kept(held: Fields) -> list[Extra]:
+    """What a call or a tool says of who calls it and whether anybody waits, which other vendors
+    have no word for: no loss where it is what they do anyway."""
+    kept = []
+    caller: Any = held.any("caller")
+    if caller is not None:
+        direct = isinstance(caller, dict) and caller.get("type") == "direct"
+        kept.append(held.extra("caller", caller, "none" if direct else "drop"))
+    callers: Any = held.any("allowed_callers")
+    if callers is not None:
+        direct = isinstance(callers, list) and (not callers or "direct" in callers)
+        kept.append(held.extra("allowed_callers", callers, "none" if direct else "drop"))
+    waits = held.any("async")
+    if waits is not None:
+        kept.append(held.extra("async", waits, "drop" if waits else "none"))
+    return kept
+
+
+def named_apart(tools: tuple[Tool, ...], later: list[Tool]) -> tuple[Tool, ...]:
+    """``tools``, and those of ``later`` whose name none of them has; of several with one name the
+    last one, at the place of the first."""
+    known = {tool.name for tool in tools}
+    new: dict[str, Tool] = {}
+    for tool in later:
+        if tool.name not in known:
+            new[tool.name] = tool
+    return (*tools, *new.values()) if new else tools

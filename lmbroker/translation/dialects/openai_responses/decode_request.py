@@ -1,0 +1,187 @@
+"""Responses request -> Unified Model (translation.md 8.1).
+
+Every key is accounted for: it has a place in the model, or it is an ``Extra`` that says what
+becomes of it where it cannot be carried. ``Extra.name`` is the key at its place; a key of a nested
+object that has no place of its own is dotted (``reasoning.mode``). Extras of class ``none`` may
+repeat a field that was read, as it was spelled; a backend of this dialect writes extras last, over
+what it made itself.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.request_fields import (
+    cache_policy,
+    named_apart,
+    tier,
+    user_id,
+)
+from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN
+from lmbroker.translation.dialects.openai_responses.decode_controls import (
+    classed,
+    decode_reasoning_control,
+    decode_text,
+)
+from lmbroker.translation.dialects.openai_responses.decode_items import Input, decode_items
+from lmbroker.translation.dialects.openai_responses.decode_tools import (
+    as_chosen,
+    decode_tool_choice,
+    decode_tools,
+)
+from lmbroker.translation.shared.fields import Fields, missing, wrong_type
+from lmbroker.translation.unified.parts import Extra, TextPart
+from lmbroker.translation.unified.request import Request, Sampling, Turn
+
+PATHS = {
+    "max_tokens": "max_output_tokens",
+    "system": "instructions",
+    "output": "text.format",
+    "output_schema": "text.format.schema",
+    "parallel_tools": "parallel_tool_calls",
+    "reasoning": "reasoning",
+    "effort": "reasoning.effort",
+    "reasoning_part": "input[].encrypted_content",
+    "redacted": "input[].encrypted_content",
+    "user_id": "user",
+    "tier": "service_tier",
+    "cache": "prompt_cache_options",
+    "cache_key": "prompt_cache_key",
+    "cache_retention": "prompt_cache_retention",
+    "verbosity": "text.verbosity",
+    "name": "input[].name",
+    "messages": "input[]",
+    "mid_system": "input[].role",
+    "prefill": "input[].role",
+    "first_assistant": "input[].role",
+    "refusal": "input[].content[].refusal",
+    "part": "input[].type",
+    "image": "input[].content[].image_url",
+    "document": "input[].content[].file_data",
+    "audio": "input[].content[].input_audio",
+    "citations": "input[].content[].annotations",
+    "tool_call": "input[].arguments",
+    "tool_result": "input[].output",
+    "is_error": "input[].status",
+    "tool": "tools[].parameters",
+    "strict": "tools[].strict",
+    "grammar": "tools[].format",
+    "deferred": "tools[].defer_loading",
+}
+"""Fields of the model by the names that clients of this dialect use; others are called alike."""
+
+ECHOED = (
+    "background",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "service_tier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+"""Fields of a request that its answer repeats."""
+
+_SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
+    "temperature": partial(Fields.number, least=0, most=2),
+    "top_p": partial(Fields.number, least=0, most=1),
+    "top_k": Fields.integer,
+    "frequency_penalty": partial(Fields.number, least=-2, most=2),
+    "presence_penalty": partial(Fields.number, least=-2, most=2),
+    "seed": Fields.integer,
+}
+"""Those of other formats are no part of this one, but some servers of it take them."""
+
+_INSTEAD = ("previous_response_id", "conversation", "prompt")
+"""Fields that stand for an input."""
+
+
+def decode_request(body: JSON) -> Request:
+    """The model of a request body.
+
+    Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
+    ``missing_required_parameter`` or ``invalid_value``.
+    """
+    fields = Fields(body, "", ORIGIN)
+    paths = dict(PATHS)
+    extras: list[Extra] = []
+    model = fields.need_text("model")
+    items = _input(fields, extras)
+    output, verbosity = decode_text(fields, extras)
+    if items.formatted:
+        output = items.output
+        paths["output"] = paths["output_schema"] = "input[].text.format"
+    if items.effort is not None:
+        paths["effort"] = "input[].reasoning.effort"
+    extras += items.extras
+    tools = fields.items("tools")
+    if tools is not None and not tools:
+        extras.append(fields.extra("tools", tools, "none"))
+    known = named_apart(decode_tools(tools or []), items.tools)
+    tool_choice, kept = decode_tool_choice(fields, known)
+    extras += kept
+    stream = fields.boolean("stream")
+    if stream is False:
+        extras.append(fields.extra("stream", False, "none"))
+    reasoning = decode_reasoning_control(fields, extras)
+    return Request(
+        dialect=ORIGIN,
+        model=model,
+        system=items.system,
+        turns=items.turns,
+        tools=as_chosen(known, tool_choice),
+        tool_choice=tool_choice,
+        parallel_tools=fields.boolean("parallel_tool_calls"),
+        max_tokens=fields.integer("max_output_tokens", least=1),
+        sampling=Sampling(
+            **{name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
+        ),
+        reasoning=reasoning,
+        later_effort=items.effort,
+        output=output,
+        stream=bool(stream),
+        stream_usage=True,
+        user_id=user_id(fields, paths, extras),
+        tier=tier(fields, extras),
+        cache=cache_policy(fields, extras),
+        cache_key=fields.text("prompt_cache_key"),
+        cache_retention=fields.text("prompt_cache_retention"),
+        verbosity=verbosity,
+        echo={name: body[name] for name in ECHOED if body.get(name) is not None},
+        extras=(*extras, *classed(fields), *fields.rest()),
+        paths=paths,
+    )
+
+
+def _input(fields: Fields, extras: list[Extra]) -> Input:
+    """The conversation: instructions, and the input as a text or as items. Raises Refused."""
+    instructions, value = fields.text("instructions"), fields.any("input")
+    first = []
+    if instructions is not None:
+        mark = fields.extra("instructions", instructions, "none")
+        first = [TextPart(text=instructions, extras=(mark,))]
+    if value is None or value == []:
+        if not first and not any(name in fields.left for name in _INSTEAD):
+            raise missing("input")
+        extras.append(fields.extra("input", value, "none"))
+        turns = () if first else (Turn(role="user", parts=()),)
+        return Input(system=tuple(first), turns=turns)
+    if isinstance(value, str):
+        extras.append(fields.extra("input", value, "none"))
+        said = (TextPart(text=value),) if value else ()
+        return Input(system=tuple(first), turns=(Turn(role="user", parts=said),))
+    if not isinstance(value, list):
+        raise wrong_type("input", "a string or an array", value)
+    return decode_items(value, first)

@@ -1,0 +1,274 @@
+"""Tools and tool choice of a Responses request (translation.md 8.1 and 2.5)."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from lmbroker.translation.dialects.openai.request_fields import call_kept
+from lmbroker.translation.dialects.openai_responses.decode_calls import TOOL_SEARCH
+from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN
+from lmbroker.translation.shared.fields import Fields, missing, once
+from lmbroker.translation.unified.parts import Extra, joined_name, own_name
+from lmbroker.translation.unified.request import Namespace, Tool, ToolChoice, WebSearch
+
+Standing = Literal["offered", "inline"]
+
+_CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+_SEARCH = "web_search"
+_PLACE = ("city", "region", "country", "timezone")
+
+
+def decode_tools(
+    items: list[Any], path: str = "tools", standing: Standing = "offered"
+) -> tuple[Tool, ...]:
+    """The tools of an array at ``path``; those of a namespace follow each other. A type that is
+    not known is a tool that the provider runs: it goes nowhere but back. Raises Refused."""
+    tools: list[Tool] = []
+    for number, item in once(items):
+        tool = Fields(item, f"{path}[{number}]", ORIGIN)
+        if tool.left.get("type") == "namespace" and isinstance(tool.left.get("tools"), list):
+            tools += _namespace(tool, item, standing)
+        else:
+            tools.append(_tool(tool, item, standing))
+    return tuple(tools)
+
+
+def _namespace(held: Fields, raw: dict[str, Any], standing: Standing) -> list[Tool]:
+    name, description = held.need_text("name"), held.text("description")
+    inner = held.items("tools") or []
+    if not inner:
+        return [Tool(kind="server", name=name, raw=raw, standing=standing, optional=True)]
+    namespace = Namespace(name=name, description=description)
+    own = {key: value for key, value in raw.items() if key not in ("type", "name", "tools")}
+    first = (held.extra("namespace", own, "none"), *held.rest())
+    tools = []
+    for number, item in enumerate(inner):
+        tool = _tool(Fields(item, f"{held.at('tools')}[{number}]", ORIGIN), item, standing)
+        extras = tool.extras if number else (*first, *tool.extras)
+        joined = joined_name(name, tool.name)
+        tools.append(
+            msgspec.structs.replace(tool, name=joined, namespace=namespace, extras=extras)
+        )
+    return tools
+
+
+def _tool(tool: Fields, raw: dict[str, Any], standing: Standing) -> Tool:
+    kind = tool.text("type")
+    whole = tool.extra("tool", raw, "none")
+    if isinstance(tool.left.get("input_schema"), dict) and kind in (None, "custom", "function"):
+        schema = tool.mapping("input_schema")
+        return _function(tool, tool, standing, schema, (whole,))
+    if kind in ("function", None) and isinstance(tool.left.get("function"), dict):
+        held = tool.need_inside("function")
+        return _function(held, tool, standing, held.mapping("parameters"), (whole,))
+    if kind == "function":
+        return _function(tool, tool, standing, tool.mapping("parameters"), ())
+    if kind == "custom":
+        nested = isinstance(tool.left.get("custom"), dict)
+        held = tool.need_inside("custom") if nested else tool
+        return _custom(held, tool, standing, (whole,) if nested else ())
+    if kind is None:
+        raise missing(tool.at("type"))
+    if kind == TOOL_SEARCH and tool.left.get("execution") == "client":
+        return Tool(
+            kind="function",
+            name=TOOL_SEARCH,
+            description=tool.text("description"),
+            schema=tool.mapping("parameters"),
+            standing=standing,
+            extras=(whole,),
+        )
+    return Tool(
+        kind="server",
+        name=tool.text("name") or tool.text("server_label") or kind,
+        raw=raw,
+        standing=standing,
+        optional=kind == TOOL_SEARCH,
+        search=_web_search(tool) if kind.startswith(_SEARCH) else None,
+    )
+
+
+def _function(
+    held: Fields,
+    tool: Fields,
+    standing: Standing,
+    schema: dict[str, Any] | None,
+    extras: tuple[Extra, ...],
+) -> Tool:
+    """A function that ``held`` describes, which is ``tool`` or stands in it."""
+    deferred, kept = _deferred(tool)
+    output = tool.any("output_schema")
+    if output is not None:
+        kept.append(tool.extra("output_schema", output, "drop"))
+    return Tool(
+        kind="function",
+        name=held.need_text("name"),
+        description=held.text("description"),
+        schema=schema,
+        strict=held.boolean("strict"),
+        deferred=deferred,
+        standing=standing,
+        extras=(*extras, *kept, *tool.rest(), *held.rest()),
+    )
+
+
+def _custom(held: Fields, tool: Fields, standing: Standing, extras: tuple[Extra, ...]) -> Tool:
+    deferred, kept = _deferred(tool)
+    said = held.mapping("format")
+    if said is not None:
+        kept.append(tool.extra("format", said, "none"))
+    return Tool(
+        kind="custom",
+        name=held.need_text("name"),
+        description=held.text("description"),
+        grammar=_grammar(said),
+        deferred=deferred,
+        standing=standing,
+        extras=(*extras, *kept, *tool.rest(), *held.rest()),
+    )
+
+
+def _grammar(said: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The format of a custom tool's input, its grammar in an object of its own."""
+    if said is None or said.get("type") != "grammar" or "grammar" in said:
+        return said
+    held = {key: value for key, value in said.items() if key != "type"}
+    return {"type": "grammar", "grammar": held}
+
+
+def _deferred(tool: Fields) -> tuple[bool, list[Extra]]:
+    deferred, kept = tool.boolean("defer_loading"), call_kept(tool)
+    if deferred is False:
+        kept.append(tool.extra("defer_loading", False, "none"))
+    return bool(deferred), kept
+
+
+def _web_search(tool: Fields) -> WebSearch:
+    """What is asked of a web search, in this format's words or in Anthropic's."""
+    filters = tool.mapping("filters") or {}
+    place = tool.mapping("user_location")
+    near = {key: place[key] for key in _PLACE if isinstance(place.get(key), str)} if place else None
+    return WebSearch(
+        allowed_domains=_domains(filters.get("allowed_domains", tool.any("allowed_domains"))),
+        blocked_domains=_domains(filters.get("blocked_domains", tool.any("blocked_domains"))),
+        location=near,
+        context_size=tool.text("search_context_size"),
+        max_uses=tool.integer("max_uses"),
+    )
+
+
+def _domains(value: Any) -> tuple[str, ...]:
+    held = value if isinstance(value, list) else []
+    return tuple(each for each in held if isinstance(each, str))
+
+
+def decode_tool_choice(
+    fields: Fields, tools: tuple[Tool, ...]
+) -> tuple[ToolChoice | None, list[Extra]]:
+    """``tool_choice``; one that is not known comes back as an extra. Raises Refused."""
+    value = fields.any("tool_choice")
+    if value is None:
+        return None, []
+    unknown = [fields.extra("tool_choice", value, "drop")]
+    if isinstance(value, str):
+        if value not in _CHOICES:
+            return None, unknown
+        return ToolChoice(mode=_CHOICES[value], raw=value), []  # type: ignore[arg-type]
+    choice = Fields(value, fields.at("tool_choice"), ORIGIN)
+    kind = choice.text("type")
+    mode = _CHOICES.get(kind or "")
+    if mode is not None:
+        return ToolChoice(mode=mode, raw=value), []  # type: ignore[arg-type]
+    names = _Names(tools)
+    held = choice.left.get(kind or "function")
+    inside = choice if not isinstance(held, dict) else choice.need_inside(kind or "function")
+    if kind == "allowed_tools":
+        required = inside.text("mode") == "required"
+        listed = inside.items("tools") or []
+        allowed = [
+            name
+            for number, each in enumerate(listed)
+            for name in names.of(Fields(each, f"{inside.at('tools')}[{number}]", ORIGIN))
+        ]
+        mode = "required" if required else "auto"
+        return ToolChoice(mode=mode, allowed=tuple(allowed), raw=value), []  # type: ignore[arg-type]
+    if kind in (None, "function", "custom", "tool"):
+        name = names.known(inside.need_text("name"), inside.text("namespace"))
+        custom = kind == "custom"
+        return ToolChoice(
+            mode="named", name=name, kind="custom" if custom else "function", raw=value
+        ), []
+    offered = names.of(choice, kind)
+    if not offered:
+        return None, unknown
+    return ToolChoice(mode="named", name=offered[0], raw=value), []
+
+
+class _Names:
+    """Finds the tools of a request by what a choice says of them."""
+
+    def __init__(self, tools: tuple[Tool, ...]) -> None:
+        self._tools = tools
+        self._names = {tool.name for tool in tools}
+        self._own: dict[str, list[str]] = {}
+        for tool in tools:
+            if tool.namespace is not None:
+                own = own_name(tool.namespace.name, tool.name)
+                self._own.setdefault(own, []).append(tool.name)
+
+    def known(self, name: str, namespace: str | None) -> str:
+        """The name of the tool that is called ``name`` in ``namespace``, or in whichever one has a
+        tool of that name."""
+        if namespace is not None:
+            return joined_name(namespace, name)
+        found = self._own.get(name, [])
+        return found[0] if name not in self._names and len(found) == 1 else name
+
+    def of(self, said: Fields, kind: str | None = None) -> list[str]:
+        """The names of the tools that ``said``, a reference of type ``kind``, means."""
+        kind = kind or said.text("type") or "function"
+        name = said.left.get("name")
+        inner = said.left.get(kind)
+        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+            name = inner["name"]
+        if kind in ("function", "custom"):
+            if not isinstance(name, str):
+                raise missing(said.at("name"))
+            return [self.known(name, said.text("namespace"))]
+        if kind == "namespace":
+            group = [t.name for t in self._tools if t.namespace and t.namespace.name == name]
+            return group
+        label = said.left.get("server_label")
+        return [
+            tool.name
+            for tool in self._tools
+            if tool.kind == "server" and _is(tool.raw or {}, kind, label)
+        ]
+
+
+def _is(raw: dict[str, Any], kind: str, label: Any) -> bool:
+    said = raw.get("type")
+    if not isinstance(said, str) or (label is not None and raw.get("server_label") != label):
+        return False
+    families = (_SEARCH, "computer")
+    return said == kind or any(said.startswith(f) and kind.startswith(f) for f in families)
+
+
+def as_chosen(tools: tuple[Tool, ...], choice: ToolChoice | None) -> tuple[Tool, ...]:
+    """``tools``, where those that the provider runs are optional if nothing makes the model call
+    them: clients declare a web search in each request, and the choice may rule any of them out."""
+    if all(tool.kind != "server" for tool in tools):
+        return tools
+    named = choice.name if choice is not None and choice.mode == "named" else None
+    never = choice is not None and choice.mode == "none"
+    allowed = None if choice is None or choice.allowed is None else frozenset(choice.allowed)
+    alone = all(tool.kind == "server" for tool in tools)
+    out = []
+    for tool in tools:
+        if tool.kind == "server" and not tool.optional:
+            ruled_out = never or (allowed is not None and tool.name not in allowed)
+            ruled_out = ruled_out or (named is not None and tool.name != named)
+            spare = tool.search is not None and not alone and tool.name != named
+            tool = msgspec.structs.replace(tool, optional=ruled_out or spare)
+        out.append(tool)
+    return tuple(out)
