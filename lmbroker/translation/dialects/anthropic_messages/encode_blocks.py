@@ -105,6 +105,8 @@ class Blocks:
             block = self.left_out("audio", "audio", NO_AUDIO)
         elif part.origin == ORIGIN:
             return part.raw
+        elif part.text is not None:
+            block = self._told(part.text)
         else:
             block = self.left_out("part", part.type, UNKNOWN_PART)
         if block is not None:
@@ -115,6 +117,14 @@ class Blocks:
             if extras:
                 self.extras(block, extras)
         return block
+
+    def _told(self, words: str) -> JSON | None:
+        """What stands in the place of a part of another dialect; None for nothing."""
+        if not words:
+            self.drop("part")
+            return None
+        self.change("part")
+        return {"type": "text", "text": words}
 
     def text(self, part: TextPart) -> JSON | None:
         """The text block of ``part``, None for blank text of another dialect's client."""

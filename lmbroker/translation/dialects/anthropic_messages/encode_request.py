@@ -71,8 +71,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         if each:
             add_instruction(blocks, system, messages, each)
     sampling = encode_sampling(blocks, thinking.on)
-    automatic = request.cache is not None and request.cache.mode == "auto"
-    automatic = automatic and profile.cache_breakpoints
+    automatic = _cached(request) and profile.cache_breakpoints
     if blocks.marked:
         content = [block for message in messages for block in message["content"]]
         limit_cache_marks([tools, system, content], MAX_CACHE_MARKS - automatic)
@@ -98,9 +97,19 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         body["cache_control"] = ephemeral(None)
     if request.stream:
         body["stream"] = True
+    if request.verbosity is not None:
+        blocks.drop("verbosity")
     if extras:
         losses.extras(extras)
     return body
+
+
+def _cached(request: Request) -> bool:
+    """Whether the prompt is to be cached wherever the vendor sees fit. Who names a key for the
+    cache wants one."""
+    if request.cache is None:
+        return request.cache_key is not None
+    return request.cache.mode == "auto"
 
 
 def _max_tokens(blocks: Blocks) -> int:

@@ -1,5 +1,6 @@
 """Tools and tool choice -> Anthropic's (translation.md 2.5)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,9 +10,10 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
 from lmbroker.translation.shared.instructions import must_call
 from lmbroker.translation.shared.names import wire_name
+from lmbroker.translation.shared.namespaces import introduced
 from lmbroker.translation.shared.schemas import MAX_OPTIONAL, MAX_UNIONS, Subset, anthropic_subset
 from lmbroker.translation.shared.tool_schemas import completed_tool
-from lmbroker.translation.unified.request import Tool, ToolChoice
+from lmbroker.translation.unified.request import Tool, ToolChoice, WebSearch
 
 MAX_STRICT = 20
 """Strict tools that Anthropic takes in one request (vendor documentation)."""
@@ -24,6 +26,8 @@ CUSTOM_SCHEMA: JSON = {
 """A tool that takes free text is a function of one text here."""
 
 WEB_SEARCH = "web_search_20250305"
+PLACE = ("city", "region", "country", "timezone")
+"""What may be told of where the person is who asks."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +47,19 @@ def encode_tools(blocks: Blocks) -> list[JSON]:
     tools = [
         (place, tool)
         for place, tool in enumerate(request.tools)
-        if (allowed is None or tool.name in allowed) and tool.standing != "inline"
+        if (allowed is None or tool.name in allowed) and _is_sent(blocks, tool)
     ]
+    if not blocks.native:
+        named_tools = introduced([tool for _, tool in tools])
+        tools = [(place, tool) for (place, _), tool in zip(tools, named_tools, strict=True)]
     strict = {} if blocks.native else _strict(blocks, [tool for _, tool in tools])
     written = (_tool(blocks, tool, place, strict) for place, tool in tools)
     return [tool for tool in written if tool is not None]
+
+
+def _is_sent(blocks: Blocks, tool: Tool) -> bool:
+    """Whether ``tool`` stands among the tools: in this dialect a message may define one."""
+    return tool.standing == "offered" or (tool.standing == "inline") != blocks.native
 
 
 def _strict(blocks: Blocks, tools: list[Tool]) -> dict[int, Subset]:
@@ -75,6 +87,11 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     if tool.kind == "server":
         if blocks.native and tool.raw is not None:
             return tool.raw
+        if tool.search is not None and blocks.profile.server_tools:
+            return _web_search(blocks, tool.search)
+        if tool.optional:
+            blocks.losses.drop("tools[].type")
+            return None
         reason = "the provider would have to run this tool"
         blocks.losses.refuse(f"tools[{place}]", reason, soft=True)
         return None
@@ -98,8 +115,11 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     wire["input_schema"] = schema
     if id(tool) in strict or (blocks.native and tool.strict is not None):
         wire["strict"] = tool.strict
-    if tool.deferred:
+    if tool.deferred and blocks.native:
         wire["defer_loading"] = True
+    elif tool.deferred:
+        # Nothing would find it: the vendor's search is a tool of its own.
+        blocks.change("deferred")
     if tool.cache is not None:
         blocks.mark(wire, tool.cache)
     if tool.extras:
@@ -193,14 +213,31 @@ def _native_choice(blocks: Blocks) -> Choice:
 
 def encode_web_search(blocks: Blocks, options: Any) -> JSON:
     """OpenAI's web search as Anthropic's; how much to read cannot be said."""
-    wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}
     held = options if isinstance(options, dict) else {}
     if held.get("search_context_size") is not None:
         blocks.losses.drop("web_search_options.search_context_size")
     place = held.get("user_location")
     near = place.get("approximate") if isinstance(place, dict) else None
-    if isinstance(near, dict):
-        known = ("city", "region", "country", "timezone")
-        found = {key: near[key] for key in known if isinstance(near.get(key), str)}
+    return _search_wire(near if isinstance(near, dict) else None)
+
+
+def _web_search(blocks: Blocks, search: WebSearch) -> JSON:
+    """A web search of another vendor's as Anthropic's."""
+    if search.context_size is not None:
+        blocks.losses.drop("tools[].search_context_size")
+    wire = _search_wire(search.location)
+    if search.allowed_domains:
+        wire["allowed_domains"] = list(search.allowed_domains)
+    elif search.blocked_domains:
+        wire["blocked_domains"] = list(search.blocked_domains)
+    if search.max_uses is not None:
+        wire["max_uses"] = search.max_uses
+    return wire
+
+
+def _search_wire(near: Mapping[str, Any] | None) -> JSON:
+    wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}
+    if near is not None:
+        found = {key: near[key] for key in PLACE if isinstance(near.get(key), str)}
         wire["user_location"] = {"type": "approximate", **found}
     return wire

@@ -288,7 +288,10 @@ class Parts:
         """
         if part.type == "container_upload":
             return [self.left_out("part", "file", NO_CONTAINER, said=part.type)]
-        said = readable(part)
+        if part.text == "":
+            self.drop("part")
+            return []
+        said = part.text or readable(part)
         if said:
             self.change("part")
             return [self.text(said)]

@@ -9,7 +9,6 @@ from lmbroker.translation.dialects.openai.encode_controls import (
     encode_stop,
     encode_tier,
     encode_user,
-    encode_wishes,
 )
 from lmbroker.translation.dialects.openai.encode_tools import offered
 from lmbroker.translation.dialects.openai.reasoning_control import encode_control
@@ -17,6 +16,7 @@ from lmbroker.translation.dialects.openai_chat.encode_controls import (
     encode_limit,
     encode_output,
     encode_sampling,
+    encode_wishes,
 )
 from lmbroker.translation.dialects.openai_chat.encode_messages import (
     add_instruction,
@@ -28,6 +28,7 @@ from lmbroker.translation.dialects.openai_chat.encode_parts import ORIGIN, Parts
 from lmbroker.translation.dialects.openai_chat.encode_tools import encode_tool, encode_tool_choice
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.shared.namespaces import introduced
 from lmbroker.translation.unified.request import Request
 
 
@@ -41,7 +42,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     parts = Parts(request, profile, losses)
     extended = _extensions(parts) if request.extras else {}
     tools = offered(parts) if request.tools else []
-    written = [encode_tool(parts, tool) for tool in tools]
+    written = [encode_tool(parts, tool) for tool in introduced(tools)]
     chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))

@@ -91,10 +91,11 @@ def decode_result(
     )
 
 
-def decode_vendor_call(item: Fields, kind: str, raw: dict[str, Any]) -> ToolCallPart:
+def decode_vendor_call(item: Fields, kind: str, number: int, raw: dict[str, Any]) -> ToolCallPart:
     """A call of a tool that the vendor defines and the client runs. Raises Refused."""
     name, key = VENDOR_CALLS[kind]
-    id, value = item.need_text("call_id"), item.left.get(key)
+    id = item.text("call_id") or item.text("id") or f"call_{number}"
+    value = item.left.get(key)
     if kind == "computer_call" and value is None:
         value = {"actions": item.left.get("actions")}
     given = read_arguments(value, item.at(key))
@@ -103,11 +104,18 @@ def decode_vendor_call(item: Fields, kind: str, raw: dict[str, Any]) -> ToolCall
     return ToolCallPart(id=id, name=name, args=given.args, raw_args=given.raw, extras=extras)
 
 
-def decode_vendor_result(item: Fields, kind: str, raw: dict[str, Any]) -> ToolResultPart:
-    """The result of such a call. Raises Refused."""
-    id = item.need_text("call_id" if "call_id" in item.left else "id")
+def decode_vendor_result(
+    item: Fields, kind: str, number: int, calls: OpenCalls, raw: dict[str, Any]
+) -> ToolResultPart:
+    """The result of such a call; one that names none answers the oldest one that is open. Raises
+    Refused."""
     reader, loss = VENDOR_RESULTS[kind]
     parts = reader(item)
+    id = item.text("call_id")
+    if id is None:
+        id = calls.first(VENDOR_CALLS[_CALL_OF[kind]][0]) or f"call_{number}"
+    else:
+        calls.answer(id)
     return ToolResultPart(
         call_id=id,
         parts=parts,
@@ -198,3 +206,9 @@ VENDOR_RESULTS: dict[
     "tool_search_output": (_found, "none"),
 }
 """Type of such a result -> its reader, and its loss elsewhere."""
+
+_CALL_OF = {
+    kind: kind.removesuffix("_output") if kind != "tool_search_output" else "tool_search_call"
+    for kind in VENDOR_RESULTS
+}
+"""Type of such a result -> the type of the call that it answers."""

@@ -57,7 +57,8 @@ def content_part(value: Any, path: str, role: str) -> Part:
         return OpaquePart(origin=ORIGIN, type=kind, raw=value)
     if (role, kind) in _USUAL and not isinstance(value.get("image_url"), dict):
         return read
-    return with_extras(read, (part.extra("part", value, "none"),))
+    whole: Part = with_extras(read, (part.extra("part", value, "none"),))
+    return whole
 
 
 def instructions(content: Any, path: str) -> list[TextPart]:

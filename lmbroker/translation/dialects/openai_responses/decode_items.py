@@ -46,7 +46,7 @@ from lmbroker.translation.dialects.openai_responses.decode_controls import (
     decode_format,
 )
 from lmbroker.translation.dialects.openai_responses.decode_reasoning import decode_reasoning
-from lmbroker.translation.dialects.openai_responses.decode_tools import decode_tools
+from lmbroker.translation.dialects.openai_responses.decode_tools import decode_tool
 from lmbroker.translation.dialects.openai_responses.opaque_items import (
     OF_CLIENT,
     OPAQUE,
@@ -191,9 +191,7 @@ class _Reader:
         except Refused:
             if last:
                 return False
-            lost = OpaquePart(
-                origin=ORIGIN, type="item", raw=raw, text=left_out("item", MALFORMED)
-            )
+            lost = OpaquePart(origin=ORIGIN, type="item", raw=raw, text=left_out("item", MALFORMED))
             self._close()
             self._turns.append(Turn(role="user", parts=(lost,), extras=self._waiting()))
         return read or not last
@@ -263,16 +261,16 @@ class _Reader:
         if VENDOR_CALLS[kind][0] == TOOL_SEARCH and item.left.get("execution") != "client":
             self._opaque(kind, raw)
             return
-        self._say(decode_vendor_call(item, kind, raw))
+        self._say(decode_vendor_call(item, kind, number, raw))
 
     def _vendor_result(self, item: Fields, kind: str, raw: Any, number: int) -> None:
         if kind != "tool_search_output":
-            self._answered(decode_vendor_result(item, kind, raw))
+            self._answered(decode_vendor_result(item, kind, number, self._calls, raw))
             return
         if item.left.get("execution") != "client":
             self._opaque(kind, raw)
         else:
-            self._answered(decode_vendor_result(item, kind, raw))
+            self._answered(decode_vendor_result(item, kind, number, self._calls, raw))
         self._offer(item)
 
     def _more_tools(self, item: Fields, kind: str, raw: Any, number: int) -> None:
@@ -285,7 +283,7 @@ class _Reader:
         tools = item.left.get("tools")
         for number, tool in enumerate(tools if isinstance(tools, list) else ()):
             try:
-                self._tools += decode_tools([tool], f"{item.at('tools')}[{number}]", "inline")
+                self._tools += decode_tool(tool, f"{item.at('tools')}[{number}]", "inline")
             except Refused:
                 lost = True
         return lost

@@ -25,11 +25,12 @@ def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
     if sealed is not None and sealed.startswith(PREFIX):
         whole = item.extra("item", raw, "none")
         kind = unseal(sealed) or {}
+        hidden = kind.get("t")
+        if not text and isinstance(hidden, str):
+            text = hidden
         if kind.get("k") == "ar" and isinstance(kind.get("d"), str):
             return ReasoningPart(redacted=kind["d"], extras=(whole, *item.rest()))
-        return ReasoningPart(
-            text=text, signature=from_wire(sealed), extras=(whole, *item.rest())
-        )
+        return ReasoningPart(text=text, signature=from_wire(sealed), extras=(whole, *item.rest()))
     held: dict[str, Any] = {} if id is None else {"id": id}
     if sealed is not None:
         held["enc"] = sealed

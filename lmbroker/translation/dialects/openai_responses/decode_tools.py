@@ -18,23 +18,25 @@ _SEARCH = "web_search"
 _PLACE = ("city", "region", "country", "timezone")
 
 
-def decode_tools(
-    items: list[Any], path: str = "tools", standing: Standing = "offered"
-) -> tuple[Tool, ...]:
-    """The tools of an array at ``path``; those of a namespace follow each other. A type that is
-    not known is a tool that the provider runs: it goes nowhere but back. Raises Refused."""
-    tools: list[Tool] = []
-    for number, item in once(items):
-        tool = Fields(item, f"{path}[{number}]", ORIGIN)
-        if tool.left.get("type") == "namespace" and isinstance(tool.left.get("tools"), list):
-            tools += _namespace(tool, item, standing)
-        else:
-            tools.append(_tool(tool, item, standing))
-    return tuple(tools)
+def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
+    """The ``tools`` array; the tools of a namespace follow each other. A type that is not known is
+    a tool that the provider runs: it goes nowhere but back. Raises Refused."""
+    return tuple(
+        tool for number, item in once(items) for tool in decode_tool(item, f"tools[{number}]")
+    )
+
+
+def decode_tool(item: Any, path: str, standing: Standing = "offered") -> list[Tool]:
+    """The tool at ``path``, or those of the namespace that stands there. Raises Refused."""
+    tool = Fields(item, path, ORIGIN)
+    if tool.left.get("type") == "namespace" and isinstance(tool.left.get("tools"), list):
+        return _namespace(tool, item, standing)
+    return [_tool(tool, item, standing)]
 
 
 def _namespace(held: Fields, raw: dict[str, Any], standing: Standing) -> list[Tool]:
     name, description = held.need_text("name"), held.text("description")
+    held.any("type")
     inner = held.items("tools") or []
     if not inner:
         return [Tool(kind="server", name=name, raw=raw, standing=standing, optional=True)]
@@ -46,9 +48,7 @@ def _namespace(held: Fields, raw: dict[str, Any], standing: Standing) -> list[To
         tool = _tool(Fields(item, f"{held.at('tools')}[{number}]", ORIGIN), item, standing)
         extras = tool.extras if number else (*first, *tool.extras)
         joined = joined_name(name, tool.name)
-        tools.append(
-            msgspec.structs.replace(tool, name=joined, namespace=namespace, extras=extras)
-        )
+        tools.append(msgspec.structs.replace(tool, name=joined, namespace=namespace, extras=extras))
     return tools
 
 
