@@ -105,12 +105,14 @@ ELSEWHERE = {
         "translation.dialects.anthropic_messages": "test_anthropic_request_decode "
         "test_request_openai_to_anthropic test_anthropic_response test_anthropic_stream_decode "
         "test_anthropic_stream_encode test_errors",
-        "translation.dialects.openai": "test_errors test_key_files test_models test_profiles "
+        "translation.dialects.openai": "test_openai_request_decode test_responses_request_decode "
+        "test_errors test_key_files test_models test_profiles "
         "test_rate_limit_headers test_openai_response",
         "translation.dialects.openai_chat": "test_openai_request_decode test_openai_embeddings "
         "test_request_anthropic_to_openai test_openai_response test_openai_stream_decode "
         "test_openai_stream_encode test_errors test_openai_tap",
-        "translation.dialects.openai_responses": "test_responses_stream_decode "
+        "translation.dialects.openai_responses": "test_responses_request_decode "
+        "test_responses_request_fields test_responses_stream_decode "
         "test_responses_response_decode test_responses_tap test_responses_stream_encode "
         "test_responses_response_encode",
     },

@@ -41,6 +41,7 @@ from lmbroker.translation.unified.request import (
     Request,
     Tool,
     ToolChoice,
+    WebSearch,
 )
 
 JSON = dict[str, Any]
@@ -637,7 +638,7 @@ def test_tools_of_the_vendor_are_kept_whole() -> None:
     toolset = {"type": "mcp_toolset", "mcp_server_name": "x", "cache_control": MARK}
     request = decode(user(text("x")), tools=[search, toolset])
     assert request.tools == (
-        Tool(kind="server", name="web_search", raw=search),
+        Tool(kind="server", name="web_search", raw=search, search=WebSearch()),
         Tool(
             kind="server",
             name="mcp_toolset",

@@ -154,9 +154,7 @@ def test_complaints_tell_the_type_and_never_the_value() -> None:
         ("audio", {"voice": "x", "format": "wav"}, "refuse"),
         ("moderation", {"model": "x"}, "refuse_soft"),
         ("web_search_options", {}, "refuse_soft"),
-        ("verbosity", "low", "drop"),
         ("metadata", {"a": "b"}, "none"),
-        ("prompt_cache_key", "k", "none"),
         ("prediction", {"type": "content", "content": "x"}, "none"),
         ("min_p", 0.1, "drop"),
         ("reasoning_effort", "gigantic", "drop"),
@@ -585,3 +583,10 @@ def test_the_short_way_of_plain_fields_leads_where_the_long_one_does(
     if isinstance(told, Request):
         told = msgspec.structs.replace(told, parallel_tools=None)
     assert outcome(body) == told
+
+
+def test_wishes_for_the_cache_and_the_length_of_the_answer() -> None:
+    request = decode(prompt_cache_key="k", prompt_cache_retention="24h", verbosity="low")
+    wishes = (request.cache_key, request.cache_retention, request.verbosity)
+    assert wishes == ("k", "24h", "low")
+    assert request.extras == ()
