@@ -4,8 +4,8 @@ It lies beside the project; ``LMBROKER_RECORDINGS`` says where, ``../shared/reco
 default. Tests that name a ``stream_recording``, an ``answer_recording`` or an
 ``error_recording`` run once per folder.
 
-The judges are the official SDKs: what theirs makes of the recorded answer and what the other
-one's makes of our translation must be the same.
+The judges are the official SDKs: what theirs makes of the recorded answer and what the others
+make of our translations must be the same.
 """
 
 import json
@@ -18,7 +18,11 @@ from typing import Any
 import pytest
 from beside import RECORDINGS
 
-ENDPOINTS = {"openai.chat": "openai", "anthropic.messages": "anthropic"}
+ENDPOINTS = {
+    "openai.chat": "openai",
+    "anthropic.messages": "anthropic",
+    "openai.responses": "responses",
+}
 
 
 @dataclass
@@ -103,13 +107,22 @@ Judge = Callable[[list[Any]], Told]
 def judges() -> dict[str, Judge]:
     """Dialect -> what its SDK makes of a stream, given as the decoded data of its events;
     ``plain`` is for streams that the OpenAI SDK chokes on or garbles."""
-    return {"openai": openai_stream, "anthropic": anthropic_stream, "plain": plain_stream}
+    return {
+        "openai": openai_stream,
+        "anthropic": anthropic_stream,
+        "responses": responses_stream,
+        "plain": plain_stream,
+    }
 
 
 @pytest.fixture(scope="session")
 def readers() -> dict[str, Callable[[Any], Told]]:
     """Dialect -> what its SDK makes of a whole answer."""
-    return {"openai": openai_answer, "anthropic": anthropic_answer}
+    return {
+        "openai": openai_answer,
+        "anthropic": anthropic_answer,
+        "responses": responses_answer,
+    }
 
 
 def openai_stream(events: list[Any]) -> Told:
@@ -145,10 +158,13 @@ def plain_stream(events: list[Any]) -> Told:
                 told.text += content
             told.reasoning += delta.get("reasoning") or ""
             for call in delta.get("tool_calls") or []:
-                known = calls.setdefault(call["index"], ["", ""])
-                known[0] = known[0] or call["function"].get("name") or ""
-                known[1] += call["function"].get("arguments") or ""
-    told.calls = list(map(tuple, calls.values()))
+                known = calls.setdefault(call["index"], ["", "", call.get("type")])
+                function = call.get("function") or call["custom"]
+                known[0] = known[0] or function.get("name") or ""
+                known[1] += function.get("arguments") or function.get("input") or ""
+    told.calls = [
+        (name, {"input": text} if kind == "custom" else text) for name, text, kind in calls.values()
+    ]
     return told
 
 
@@ -244,4 +260,59 @@ def _anthropic_told(message: Any) -> Told:
             + (usage.cache_read_input_tokens or 0)
         )
         told.usage = (prompt, usage.output_tokens)
+    return told
+
+
+def responses_stream(events: list[Any]) -> Told:
+    """The items as they are in the end; of what no event told, as the whole answer has them."""
+    from openai._models import construct_type
+    from openai.types.responses import Response
+
+    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    places = [event.get("output_index", 0) for event in events if event.get("item") in done]
+    ends = [event["response"] for event in events if event["type"] in ENDS]
+    body = ends[-1] if ends else {}
+    if done:
+        order = sorted(range(len(done)), key=lambda number: places[number])
+        told = [done[number] for number in order]
+        known = {item.get("id") for item in told}
+        more = body.get("output") or []
+        if len(more) > len(told):
+            told += [item for item in more if item.get("id") not in known]
+        body = {**body, "output": told}
+    return _responses_told(construct_type(type_=Response, value=body))
+
+
+ENDS = ("response.completed", "response.incomplete")
+
+
+def responses_answer(body: Any) -> Told:
+    from openai._models import construct_type
+    from openai.types.responses import Response
+
+    return _responses_told(construct_type(type_=Response, value=body))
+
+
+def _responses_told(response: Any) -> Told:
+    told = Told(stop=response.status)
+    reasoning = []
+    for item in response.output:
+        if item.type == "message":
+            for part in item.content:
+                if part.type == "refusal":
+                    told.refusal += part.refusal
+                else:
+                    told.text += part.text
+        elif item.type == "reasoning":
+            texts = item.summary or getattr(item, "content", None) or ()
+            reasoning.append("\n\n".join(part.text for part in texts))
+        elif item.type in ("function_call", "custom_tool_call"):
+            namespace = getattr(item, "namespace", None)
+            name = f"{namespace}__{item.name}" if namespace else item.name
+            custom = item.type == "custom_tool_call"
+            told.calls.append((name, {"input": item.input} if custom else item.arguments))
+    told.reasoning = "\n\n".join(filter(None, reasoning))
+    usage = response.usage
+    if usage is not None:
+        told.usage = (usage.input_tokens or 0, usage.output_tokens or 0)
     return told
