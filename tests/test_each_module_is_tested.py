@@ -27,6 +27,7 @@ ELSEWHERE = {
         "daemon.service": "test_daemon test_operations",
         "daemon.workers": "test_workers test_workers_parts test_workers_parent test_workers_start",
         "observers.access_log": "test_operations test_loopback_access",
+        "backends.client.response_parser": "test_client_h11 test_response_framings",
         "observers.batching": "test_operations",
         "observers.json_log": "test_log_writer test_operations",
         "observers.metrics": "test_operations",

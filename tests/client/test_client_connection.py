@@ -24,10 +24,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from lmbroker.backends.client.connection import HEADERS, Connection
+from lmbroker.backends.client.connection import Connection
 from lmbroker.backends.client.failures import StaleConnection
 from lmbroker.backends.client.pool import Pool
 from lmbroker.backends.client.response import Received, Response
+from lmbroker.backends.client.response_parser import HEADERS
 from lmbroker.backends.connections import (
     CLOSE_SECONDS,
     HEADER_LIMIT,
