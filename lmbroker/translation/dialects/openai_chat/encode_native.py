@@ -4,10 +4,11 @@ Extras are written last, over what was made of the model: some of them repeat a 
 spelled. A dotted name belongs into an object that is there already.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.native_extras import put_extras
 from lmbroker.translation.shared.media import data_url
 from lmbroker.translation.unified.parts import (
     AudioPart,
@@ -85,23 +86,6 @@ def encode_native(request: Request) -> JSON:
         body["stream_options"] = {"include_usage": True}
     put_extras(body, request.extras)
     return body
-
-
-def put_extras(target: JSON, extras: Iterable[Extra]) -> None:
-    """Write ``extras`` into the object that they came from."""
-    own: set[str] = set()
-    for extra in extras:
-        step, _, name = extra.name.partition(".")
-        held = target.get(step)
-        if name and isinstance(held, dict):
-            if step not in own:
-                # It may be the client's object, which others look at, too.
-                own.add(step)
-                held = target[step] = held.copy()
-            held[name] = extra.value
-        else:
-            own.discard(extra.name)
-            target[extra.name] = extra.value
 
 
 def _of_message(part: Part) -> list[Extra]:

@@ -4,13 +4,8 @@ from typing import Any
 
 from lmbroker import json_text
 from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai_responses.reasoning_items import BETWEEN, ORIGIN
 from lmbroker.translation.unified.parts import ReasoningPart
-
-ORIGIN = "responses"
-"""The form of reasoning that is such an item."""
-
-BETWEEN = "\n\n"
-"""What stands between texts of reasoning that became one."""
 
 
 def reasoning_item(part: ReasoningPart) -> JSON | None:
@@ -19,15 +14,13 @@ def reasoning_item(part: ReasoningPart) -> JSON | None:
     signature = part.signature
     if signature is None or signature.origin != ORIGIN or part.redacted is not None:
         return None
-    try:
-        held = json_text.decode(signature.value) if signature.value else {}
-    except ValueError:
-        return None
-    if not isinstance(held, dict):
-        return None
-    encrypted = held.get("enc")
-    if not part.text and not isinstance(encrypted, str):
-        return None
+    item = whole_item(part)
+    return item if part.text or "encrypted_content" in item else None
+
+
+def whole_item(part: ReasoningPart) -> JSON:
+    """The item that ``part`` came in, whatever it holds."""
+    held = _held(part)
     item: JSON = {"type": "reasoning"}
     if isinstance(held.get("id"), str):
         item["id"] = held["id"]
@@ -36,9 +29,18 @@ def reasoning_item(part: ReasoningPart) -> JSON | None:
     item["summary"] = [] if content else [{"type": "summary_text", "text": t} for t in texts]
     if content:
         item["content"] = [{"type": "reasoning_text", "text": text} for text in texts]
-    if isinstance(encrypted, str):
-        item["encrypted_content"] = encrypted
+    if isinstance(held.get("enc"), str):
+        item["encrypted_content"] = held["enc"]
     return item
+
+
+def _held(part: ReasoningPart) -> JSON:
+    """What the signature of ``part`` holds, which clients may have changed."""
+    try:
+        held = json_text.decode(part.signature.value) if part.signature else None
+    except ValueError:
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def _texts(text: str, lengths: Any) -> list[str]:

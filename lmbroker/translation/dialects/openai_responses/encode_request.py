@@ -23,6 +23,7 @@ from lmbroker.translation.dialects.openai_responses.encode_controls import (
     encode_text,
 )
 from lmbroker.translation.dialects.openai_responses.encode_items import Conversation
+from lmbroker.translation.dialects.openai_responses.encode_native import encode_native
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_tools import (
     encode_tool,
@@ -33,6 +34,8 @@ from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.call_ids import told_apart
 from lmbroker.translation.unified.request import Request
 
+ORIGIN = "responses"
+
 ENCRYPTED = "reasoning.encrypted_content"
 """What is to be included in the answer, so that reasoning can be sent back."""
 
@@ -42,6 +45,8 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
+    if request.dialect == ORIGIN:
+        return encode_native(request)
     request = msgspec.structs.replace(request, turns=told_apart(request.turns))
     parts = Parts(request, profile, losses)
     extended = _extensions(parts) if request.extras else {}
