@@ -103,7 +103,9 @@ class _Items:
             return
         named = _named(turn.extras)
         self.written += named.get("before", ())
-        if all(isinstance(part, ToolResultPart) for part in turn.parts) and turn.parts:
+        if not turn.parts and not named:  # stands where a request has no turn
+            return
+        if turn.parts and all(isinstance(part, ToolResultPart) for part in turn.parts):
             for part in turn.parts:
                 self._item(part)
             return
