@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from lmbroker.call import Call
@@ -48,6 +49,22 @@ def test_instructions_outside_of_the_messages_count():
     assert conversation_of(call("anthropic", system="a", messages=[USER])) != conversation_of(
         call("anthropic", system="b", messages=[USER])
     )
+
+
+def test_the_items_of_responses_are_messages():
+    first = conversation_of(call("responses", instructions="a", input=[USER]))
+    more = [{"type": "reasoning", "id": "rs_1", "summary": []}, *MORE]
+    assert first and conversation_of(call(instructions="a", input=[USER, *more])) == first
+    assert conversation_of(call("responses", instructions="b", input=[USER])) != first
+    assert conversation_of(call("responses", input="hello")).startswith("begins=")
+    assert conversation_of(call("responses", input="hello")) != conversation_of(
+        call("responses", input="hi")
+    )
+
+
+def test_what_is_embedded_is_no_conversation():
+    embedding = msgspec.structs.replace(call(input="hello"), operation="embeddings")
+    assert conversation_of(embedding) == ""
 
 
 def test_contents_are_hashed():

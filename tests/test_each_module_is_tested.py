@@ -49,6 +49,7 @@ ELSEWHERE = {
         "translation.shared.answer_ids": "test_laws",
         "translation.shared.attribution": "test_taken_out",
         "translation.shared.call_ids": "test_clients_side",
+        "translation.shared.cuts": "test_taken_out",
         "translation.shared.instructions": "test_request_anthropic_to_openai",
         "translation.shared.left_out": "test_request_anthropic_to_openai",
         "translation.shared.passed_bytes": "test_responses_tap test_openai_tap",

@@ -45,6 +45,7 @@ def refusal(body, **request_limits):
     [
         '"max_tokens":100,"n":2',
         '"max_completion_tokens":100',
+        '"max_output_tokens":100',
         '"max_tokens":null,"n":null',
         '"max_tokens":99.5',
         '"messages":[{"max_tokens":900,"n":9}]',
@@ -62,6 +63,7 @@ def test_what_is_under_the_cap_or_names_none_is_let_through(fields, looked_at):
     [
         ('"max_tokens":101', "max_tokens", "invalid_value"),
         ('"max_completion_tokens":101', "max_completion_tokens", "invalid_value"),
+        ('"max_output_tokens":101', "max_output_tokens", "invalid_value"),
         ('"max_tokens":1,"max_completion_tokens":101', "max_completion_tokens", "invalid_value"),
         ('"max_tokens":100.5', "max_tokens", "invalid_value"),
         ('"max_tokens":1e30', "max_tokens", "invalid_value"),

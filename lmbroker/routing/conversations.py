@@ -21,7 +21,9 @@ SESSION_HEADERS = (
     "x-claude-code-session-id",
     "session_id",
     "session-id",
+    "thread-id",
     "x-session-id",
+    "x-session-affinity",
     "conversation_id",
     "x-conversation-id",
     "x-opencode-session",
@@ -29,7 +31,7 @@ SESSION_HEADERS = (
     "helicone-session-id",
 )
 """Headers by which clients name a conversation, the most telling first: Claude Code, Codex
-(``session_id``, ``conversation_id``), opencode, and what other gateways' clients send."""
+(``session-id``, in older versions ``session_id`` and ``conversation_id``), opencode, and what other gateways' clients send."""
 
 REMEMBERED = 20_000
 """Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
@@ -41,6 +43,12 @@ hashing alone would give it more."""
 
 LONGEST_HEAD = 1024 * 1024
 """Bytes of a request's messages in which its first turn is looked for."""
+
+_MESSAGES = ("messages", "input")
+"""The fields of a request's messages."""
+_TEXT_TOO = "input"
+"""The one of them that may be a text alone, which is a message of the user."""
+_INSTRUCTIONS = ("system", "instructions")
 
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -70,15 +78,21 @@ def conversation_of(call: Call) -> str:
         user = metadata.get("user_id")
         if isinstance(user, str) and user:
             return f"metadata.user_id={user}"
-    return _beginning(fields)
+    return _beginning(fields) if call.operation != "embeddings" else ""
 
 
 def _beginning(fields: Mapping[str, Any]) -> str:
     """The instructions and all messages to the first one of the user, hashed."""
-    raw = fields.get("messages", b"")
+    name = next((name for name in _MESSAGES if name in fields), "")
+    raw = fields.get(name, b"")
     if not 0 < memoryview(raw).nbytes <= LONGEST_HEAD:
         return ""
-    digest = blake2b(bytes(fields.get("system", b"")), digest_size=16)
+    digest = blake2b(digest_size=16)
+    for each in _INSTRUCTIONS:
+        digest.update(bytes(fields.get(each, b"")))
+    if name == _TEXT_TOO and bytes(memoryview(raw)[:1]) == b'"':
+        digest.update(raw)
+        return f"begins={digest.hexdigest()}"
     try:
         for message in _RAWS.decode(raw):
             digest.update(message)

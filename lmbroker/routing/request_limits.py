@@ -14,13 +14,18 @@ from lmbroker.call import Call
 from lmbroker.constraints import Count, without
 from lmbroker.errors import Refused
 
-_NAMES = {"max_tokens": "max_tokens", "max_completion_tokens": "max_tokens", "n": "n"}
+_NAMES = {
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "n": "n",
+}
 """Fields of a request, and the limit of each."""
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The most of each that a call may ask for; None: whatever it likes. ``max_tokens`` also
-    holds for ``max_completion_tokens``."""
+    holds for ``max_completion_tokens`` and ``max_output_tokens``."""
 
     max_tokens: Annotated[Count, without("`limits.max_tokens`")] | None = None
     """Most tokens that a call of this model may ask for."""

@@ -1,0 +1,81 @@
+"""Spans of a client's body that are cut out, or replaced, while every other byte stays where it
+was: for requests that are passed through (``base.CutRules``)."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from lmbroker import envelope, json_text
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_BETWEEN = re.compile(rb"[\s,]*")
+
+Span = tuple[int, int]
+"""Where something stands in a body: (start, end), in bytes."""
+
+Find = Callable[[bytes], Iterable[tuple[Span, bytes]]]
+"""Finds spans of a body, each with what is put in its place: (body) -> spans in their order."""
+
+
+def cut(body: bytes, find: Find) -> bytes:
+    """``body`` with what ``find`` found replaced; as it is where it cannot be read."""
+    try:
+        found = list(find(body))
+    except envelope.JSON_ERRORS:
+        # Half a character may stand in it, which the search cannot read.
+        other = json_text.mended(body)
+        try:
+            found = [] if other is None else list(find(other))
+        except envelope.JSON_ERRORS:
+            found = []
+    pieces: list[bytes] = []
+    at = 0
+    for (start, end), instead in found:
+        pieces += (body[at:start], instead)
+        at = end
+    return b"".join((*pieces, body[at:]))
+
+
+def span_of(body: bytes, place: Span, key: str) -> Span | None:
+    """Where the value of ``key`` stands in the object at ``place``; None where it does not stand
+    there once."""
+    found = envelope.place_of(body[slice(*place)], key)
+    return None if found is None else (place[0] + found[0], place[0] + found[1])
+
+
+def items_of(body: bytes, key: str) -> list[Span]:
+    """Where the items of the top-level array ``key`` stand; none where it is no array."""
+    place = span_of(body, (0, len(body)), key)
+    if place is None or body[place[0] : place[0] + 1] != b"[":
+        return []
+    return list(elements(body, place))
+
+
+def elements(body: bytes, place: Span) -> Iterator[Span]:
+    """Where the elements of the array at ``place`` stand."""
+    at = place[0] + 1
+    for raw in _LIST.decode(body[slice(*place)]):
+        between = _BETWEEN.match(body, at)
+        start = at if between is None else between.end()
+        at = start + len(memoryview(raw))
+        yield start, at
+
+
+def with_commas(spans: list[Span], gone: list[bool]) -> list[Span]:
+    """The spans to cut so that the elements that are ``gone`` leave an array behind: each with what
+    separates it from the next element that stays, or from the one before."""
+    cuts: list[Span] = []
+    kept_before = False
+    for number, (start, end) in enumerate(spans):
+        if not gone[number]:
+            kept_before = True
+            continue
+        following = number + 1 < len(spans)
+        if kept_before:
+            cuts.append((spans[number - 1][1], end))
+        elif following:
+            cuts.append((start, spans[number + 1][0]))
+        else:
+            cuts.append((start, end))
+    return cuts
