@@ -31,7 +31,8 @@ SESSION_HEADERS = (
     "helicone-session-id",
 )
 """Headers by which clients name a conversation, the most telling first: Claude Code, Codex
-(``session-id``, in older versions ``session_id`` and ``conversation_id``), opencode, and what other gateways' clients send."""
+(``session-id``, in older versions ``session_id`` and ``conversation_id``), opencode, and what other
+gateways' clients send."""
 
 REMEMBERED = 20_000
 """Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
