@@ -280,6 +280,24 @@ def test_a_prompt_cache_has_what_an_earlier_prompt_began_with(said, streamed):
     assert cached(first, "echo") == (0, 0)
 
 
+def test_a_prompt_cache_has_what_was_marked_where_nothing_else_is_wanted(said):
+    def cached(*texts, marked=None):
+        parts = [{"type": "input_text", "text": text} for text in texts]
+        if marked is not None:
+            parts[marked]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+        usage = said(
+            model="cache-3",
+            input=[{"role": "user", "content": parts}],
+            prompt_cache_options={"mode": "explicit"},
+        ).usage
+        return usage.input_tokens_details.cached_tokens
+
+    assert cached("one two", "three") == 0
+    assert cached("one two", "three", marked=0) == 0
+    assert cached("one two", "four", marked=0) == 2
+    assert cached("one two", "four") == 0
+
+
 @pytest.mark.parametrize("hidden", [None, False])
 def test_deltas_hide_their_lengths(client, hidden):
     options = {} if hidden is None else {"stream_options": {"include_obfuscation": hidden}}

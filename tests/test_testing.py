@@ -446,6 +446,8 @@ async def test_a_prompt_cache_has_what_an_earlier_prompt_began_with(practice, di
         roles = ("user", "assistant", "user")
         messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
         body = {"model": model, "max_tokens": 100, "messages": messages}
+        if dialect == "anthropic":
+            body["cache_control"] = {"type": "ephemeral"}
         if dialect == "openai" and streamed:
             body["stream_options"] = {"include_usage": True}
         usage = (await said(practice, dialect, streamed, body)).usage
@@ -460,6 +462,24 @@ async def test_a_prompt_cache_has_what_an_earlier_prompt_began_with(practice, di
     assert await cached("one two four") == (2, 1)
     assert await cached("one two three", "four", "five six") == (3, 3)
     assert await cached("one two three", model="cache-2") == (0, 3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_anthropics_cache_has_what_was_marked_and_nothing_else(practice):
+    async def cached(*texts, marked=0, model="cache"):
+        blocks = [{"type": "text", "text": text} for text in texts]
+        if marked:
+            blocks[marked - 1]["cache_control"] = {"type": "ephemeral"}
+        body = body_for(model, messages=[{"role": "user", "content": blocks}])
+        usage = (await said(practice, "anthropic", False, body)).usage
+        return usage.cache_read_input_tokens
+
+    assert await cached("one two", "three") == 0
+    assert await cached("one two", "three", marked=1) == 0
+    assert await cached("one two", "three") == 0
+    assert await cached("one two", "four", marked=1) == 2
+    assert await cached("one two", "three", marked=2) == 2
+    assert await cached("one two", "three", "five", marked=2) == 3
 
 
 @DIALECTS

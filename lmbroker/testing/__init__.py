@@ -41,8 +41,10 @@ stored unless ``store`` is false, for ``previous_response_id``, ``GET`` and ``DE
 ``compaction_trigger`` is answered by a compaction.
 
 A model whose name has ``cache`` in it has a prompt cache: its usage counts the words of the longest
-beginning that an earlier prompt for that model had, and those that are new. ``refuse``
-refuses, in the form of the dialect. Other names ask for a fault; any other name just echoes:
+beginning that an earlier prompt for that model had, and those that are new. As with the vendors,
+OpenAI's dialects keep all prompts unless ``prompt_cache_options`` says otherwise, and Anthropic's
+what ``cache_control`` marks. ``refuse`` refuses, in the form of the dialect. Other names ask for a
+fault; any other name just echoes:
 
 ======================= ================================== ==================================
 model                   streamed                           unary

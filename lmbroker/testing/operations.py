@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lmbroker.json_text import JSON
-from lmbroker.testing import faults, prompt_cache
+from lmbroker.testing import faults
 from lmbroker.testing import fields_responses as fields
 from lmbroker.testing.ask import Ask, Refused, read_anthropic, read_completion, read_openai
 from lmbroker.testing.ask_responses import Memory, read_responses
 from lmbroker.testing.faults import Scene, Speaker
+from lmbroker.testing.prompt_cache import (
+    MODEL,
+    PromptCache,
+    chat_words,
+    keeps_whole,
+    messages_words,
+    responses_words,
+)
 from lmbroker.testing.script import Said, answer
 from lmbroker.testing.wire_anthropic import Anthropic
 from lmbroker.testing.wire_openai import OpenAI, embeddings
@@ -35,7 +43,7 @@ class Operations:
 
     def __init__(self) -> None:
         self._memory = Memory()
-        self._cache = prompt_cache.PromptCache()
+        self._cache = PromptCache()
         self.posted: dict[str, Callable[..., Scene]] = {
             "/v1/chat/completions": self._chat,
             "/v1/completions": self._completions,
@@ -66,16 +74,19 @@ class Operations:
         return faults.unary("", speaker, {"id": id, "object": "response", "deleted": True})
 
     def _chat(self, speaker: OpenAI, body: JSON) -> Scene:
-        ask = self._cached(read_openai(body), prompt_cache.chat_words(body))
+        ask = self._cached(read_openai(body), chat_words(body), keeps_whole(body))
         return _played(speaker, ask, answer(ask))
 
     def _messages(self, speaker: Anthropic, body: JSON) -> Scene:
-        ask = self._cached(read_anthropic(body), prompt_cache.messages_words(body))
+        ask = self._cached(
+            read_anthropic(body), messages_words(body), bool(body.get("cache_control"))
+        )
         return _played(speaker, ask, answer(ask))
 
     def _responses(self, speaker: Responses, body: JSON) -> Scene:
         ask, items = read_responses(body, self._memory)
-        ask = self._cached(ask, prompt_cache.responses_words(body, items))
+        words = responses_words(body, items)
+        ask = self._cached(ask, words, keeps_whole(body))
         said = answer(ask)
         if items and items[-1].get("type") == "compaction_trigger":
             said = replace(said, compacts=True, calls=(), pieces=(), stop="end")
@@ -110,11 +121,11 @@ class Operations:
     def _embeddings(self, speaker: OpenAI, body: JSON) -> Scene:
         return faults.unary(body["model"], speaker, embeddings(body))
 
-    def _cached(self, ask: Ask, words: Iterator[str]) -> Ask:
+    def _cached(self, ask: Ask, words: Iterator[str], whole: bool) -> Ask:
         """``ask``, counted by the prompt cache where the model's name asks for one."""
-        if prompt_cache.MODEL not in ask.model:
+        if MODEL not in ask.model:
             return ask
-        count, had = self._cache.read(ask.model, words)
+        count, had = self._cache.read(ask.model, words, whole=whole)
         return replace(ask, prompt=count, cached=had)
 
 

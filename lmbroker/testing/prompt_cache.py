@@ -2,11 +2,12 @@
 
 A prompt is rendered as words, the same ones in whatever dialect it comes: tools, then system texts,
 then the turns. Marks stand between the words, and for what is thought; they are compared, but not
-counted.
+counted. ``BREAK`` stands where the client wants to have all before it in the cache; Anthropic's
+caches have nothing else, unless a request asks for all of it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lmbroker.json_text import JSON
@@ -14,6 +15,8 @@ from lmbroker.testing.ask import text_of
 
 MODEL = "cache"
 """What the names of models have in them that have a cache."""
+BREAK = "\0\0"
+_BREAKS = ("cache_control", "prompt_cache_breakpoint")
 MOST = 2_000_000
 """Beginnings that are remembered; then all is forgotten."""
 
@@ -24,20 +27,34 @@ class PromptCache:
     def __init__(self) -> None:
         self._known: set[int] = set()
 
-    def read(self, model: str, words: Iterator[str]) -> tuple[int, int]:
-        """Words in the prompt, and of these the ones that the cache had. It has all of them from
-        now on."""
+    def read(self, model: str, words: Iterable[str], *, whole: bool) -> tuple[int, int]:
+        """Words in the prompt, and of these the ones that the cache had. It has them from now on:
+        all of them where ``whole``, else those up to the last ``BREAK``."""
         if len(self._known) > MOST:
             self._known.clear()
         beginning, count, had, within = hash(model), 0, 0, True
+        kept: list[int] = []
+        had_at_break = 0
         for word in words:
+            if word == BREAK:
+                self._known.update(kept)
+                kept.clear()
+                had_at_break = had
+                continue
             beginning = hash((beginning, word))
             within = within and beginning in self._known
             if not word.startswith("\0"):
                 count += 1
                 had += within
-            self._known.add(beginning)
-        return count, had
+            kept.append(beginning)
+        if whole:
+            self._known.update(kept)
+        return count, had if whole else had_at_break
+
+
+def keeps_whole(body: JSON) -> bool:
+    """A Chat Completions or Responses request has all of its prompt in the cache."""
+    return (body.get("prompt_cache_options") or {}).get("mode") != "explicit"
 
 
 def chat_words(body: JSON) -> Iterator[str]:
@@ -62,6 +79,7 @@ def messages_words(body: JSON) -> Iterator[str]:
     """The prompt of a Messages request."""
     for tool in body.get("tools") or ():
         yield from _tool(tool.get("name"), tool.get("description"), tool.get("input_schema"))
+        yield from _break(tool)
     yield _mark("system")
     yield from _content(body.get("system"))
     for message in body["messages"]:
@@ -70,8 +88,10 @@ def messages_words(body: JSON) -> Iterator[str]:
         for block in content if isinstance(content, list) else [{"type": "text", "text": content}]:
             if block["type"] == "tool_use":
                 yield from _call(block["name"], block["input"])
+                yield from _break(block)
             elif block["type"] == "tool_result":
                 yield from _content(block.get("content"))
+                yield from _break(block)
             elif block["type"] in ("thinking", "redacted_thinking"):
                 yield _mark(json.dumps(block))
             else:
@@ -119,7 +139,13 @@ def _content(content: Any) -> Iterator[str]:
         if part.get("text") or part.get("type") in ("text", "input_text", "output_text"):
             yield from text_of([part]).split()
         else:
-            yield json.dumps(part)
+            yield json.dumps({k: v for k, v in part.items() if k not in _BREAKS})
+        yield from _break(part)
+
+
+def _break(holder: JSON) -> Iterator[str]:
+    if any(holder.get(key) for key in _BREAKS):
+        yield BREAK
 
 
 def _call(name: str, arguments: Any) -> Iterator[str]:
