@@ -409,7 +409,7 @@ def test_summaries_become_reasoning_that_can_be_brought_back() -> None:
         end(item),
     )
     assert found[1:-1] == [
-        PartStart(0, ReasoningPart(signature=signed(""))),
+        PartStart(0, ReasoningPart(signature=kept)),
         PartDelta(0, "reasoning", "One"),
         PartDelta(0, "reasoning", "."),
         PartDelta(0, "reasoning", "\n\nTwo."),
@@ -618,7 +618,7 @@ def test_a_server_that_tells_all_ends_at_the_end_is_told_at_once() -> None:
         closed.append(sum(isinstance(event, PartStop) for event in found))
     assert closed == [0, 1, 2, 3, 4]
     assert fold(found).parts == (
-        ReasoningPart(text="Hm.", signature=signed('{"id":"rs_1","c":1}')),
+        ReasoningPart(text="Hm.", signature=signed('{"id":"rs_1","enc":"","c":1}')),
         HELLO,
         F,
         ToolCallPart(id="call_2", name="f", args={"b": 2}, raw_args='{"b":2}'),

@@ -49,6 +49,7 @@ def test_what_is_no_token_is_none(value: str) -> None:
         Signature(origin="text", field="reasoning"),
         Signature(origin="details", value='[{"type":"reasoning.summary","summary":"\\u00e4"}]'),
         Signature(origin="responses", value='{"id":"rs_1","enc":"gAAA"}'),
+        Signature(origin="responses", value='{"enc":"","n":[3,4],"c":1}'),
     ],
 )
 def test_signatures_survive_a_signature_field(signature: Signature) -> None:
@@ -58,3 +59,8 @@ def test_signatures_survive_a_signature_field(signature: Signature) -> None:
 def test_a_broken_token_is_never_taken_for_a_signature_of_anthropic() -> None:
     assert from_wire("lmb1.broken!") == Signature(origin="text")
     assert from_wire(seal({"k": "at", "s": "EqQB"})) == Signature(origin="signable", value="EqQB")
+
+
+def test_hidden_text_in_a_token_is_no_part_of_the_signature() -> None:
+    kept = Signature(origin="responses", value='{"id":"rs_1"}')
+    assert from_wire(seal({"k": "oi", "id": "rs_1", "t": "Hm."})) == kept

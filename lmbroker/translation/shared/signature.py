@@ -11,7 +11,8 @@ vendor needs back travels in it as ``lmb1.`` + base64url(compact JSON) without p
 ``{"k":"tb","b":[...]}``    ``thinking_blocks`` (LiteLLM's field)
 ``{"k":"ec",...}``          ``extra_content``: ``"c"`` of calls (id, number of the
                             call in its turn, content), ``"m"`` of the message
-``{"k":"oi","id","enc"}``   a reasoning item of the Responses dialect
+``{"k":"oi","id","enc"}``   a reasoning item of the Responses dialect; ``"n"``: the
+                            lengths of its texts, ``"c"``: they are no summary
 ``{"k":"at","s":...}``      an Anthropic signature
 ``{"k":"ar","d":...}``      Anthropic's redacted reasoning
 ==========================  ===================================================
@@ -42,6 +43,8 @@ FOREIGN_FORMAT = "unknown"
 THINK_TAGS = "think"
 _USUAL = "reasoning_content"
 """The field of plain text reasoning whose token names none."""
+
+_OF_ITEMS = ("id", "enc", "n", "c")
 
 FIELDS = (
     _USUAL,
@@ -116,7 +119,7 @@ def from_wire(value: str) -> Signature:
         )
     if kind["k"] == "oi":
         return Signature(
-            origin="responses", value=compact({k: v for k, v in kind.items() if k != "k"})
+            origin="responses", value=compact({k: v for k, v in kind.items() if k in _OF_ITEMS})
         )
     if kind["k"] == "at" and isinstance(kind.get("s"), str):
         return Signature(origin="signable", value=kind["s"])

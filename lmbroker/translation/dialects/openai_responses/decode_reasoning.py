@@ -3,12 +3,10 @@
 from typing import Any
 
 from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN
+from lmbroker.translation.dialects.openai_responses.reasoning_items import BETWEEN, signed
 from lmbroker.translation.shared.fields import Fields, wrong_type
-from lmbroker.translation.shared.signature import PREFIX, compact, from_wire, unseal
-from lmbroker.translation.unified.parts import ReasoningPart, Signature
-
-BETWEEN = "\n\n"
-"""What stands between the texts of a summary that has several."""
+from lmbroker.translation.shared.signature import PREFIX, from_wire, unseal
+from lmbroker.translation.unified.parts import ReasoningPart
 
 
 def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
@@ -31,13 +29,6 @@ def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
         if kind.get("k") == "ar" and isinstance(kind.get("d"), str):
             return ReasoningPart(redacted=kind["d"], extras=(whole, *item.rest()))
         return ReasoningPart(text=text, signature=from_wire(sealed), extras=(whole, *item.rest()))
-    held: dict[str, Any] = {} if id is None else {"id": id}
-    if sealed is not None:
-        held["enc"] = sealed
-    if len(texts) > 1:
-        held["n"] = [len(each) for each in texts]
-    if as_content:
-        held["c"] = 1
     extras = []
     if status is not None:
         extras.append(item.extra("status", status, "none"))
@@ -48,7 +39,7 @@ def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
         extras.append(item.extra("item", raw, "none"))
     return ReasoningPart(
         text=text,
-        signature=Signature(origin=ORIGIN, value=compact(held)),
+        signature=signed(id, sealed, texts, content=as_content),
         extras=(*extras, *item.rest()),
     )
 

@@ -5,22 +5,25 @@ broker reads. msgspec finds that piece without decoding what stands beside it, a
 it: an id that is no UTF-8 would be an error in any other event.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-_NO_LOGPROBS = tuple[()] | None
 
+class Piece(msgspec.Struct, gc=False):
+    """A plain event. Servers that do not say to which item it belongs are not many."""
 
-class Piece(msgspec.Struct):
-    """A plain event."""
-
-    type: str
+    type: Literal[
+        "response.output_text.delta",
+        "response.function_call_arguments.delta",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_text.delta",
+        "response.custom_tool_call_input.delta",
+    ]
     delta: str
-    output_index: int | None = None
-    item_id: str | None = None
+    output_index: int
     summary_index: int | None = None
-    logprobs: _NO_LOGPROBS = None
+    logprobs: tuple[()] | None = None
     error: None = None
 
 

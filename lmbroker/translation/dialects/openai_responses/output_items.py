@@ -10,10 +10,7 @@ from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.annotations import tell_uncited, url_citations
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
-from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
-from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
-    own_item,
-)
+from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN, own_item
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.answer_ids import call_id
 from lmbroker.translation.unified.parts import (

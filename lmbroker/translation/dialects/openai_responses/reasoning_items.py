@@ -1,5 +1,6 @@
 """Reasoning items as a backend sends them (translation.md 4.6 and 8.3)."""
 
+import json
 from typing import Any
 
 from lmbroker.json_text import JSON
@@ -23,20 +24,64 @@ def content_of(item: JSON) -> list[str]:
 
 
 def signature_of(item: JSON, *, content: bool) -> Signature:
-    """What brings the item back: its id, what its backend encrypted, and how its text was made:
-    the lengths in code points of several texts, and whether it was ``content`` or summary."""
-    held: JSON = {}
-    id, encrypted = item.get("id"), item.get("encrypted_content")
-    if id and isinstance(id, str):
-        held["id"] = id
-    if encrypted and isinstance(encrypted, str):
-        held["enc"] = encrypted
+    """What brings an item back that a backend sent. ``content``: its text is no summary."""
     texts = content_of(item) if content else summary_of(item)
+    id, encrypted = item.get("id"), item.get("encrypted_content")
+    return signed(
+        id if id and isinstance(id, str) else None,
+        encrypted if isinstance(encrypted, str) else None,
+        texts,
+        content=content,
+    )
+
+
+def signed(id: str | None, encrypted: str | None, texts: list[str], *, content: bool) -> Signature:
+    """What brings an item back: its id, what its backend encrypted, and how its text was made: the
+    lengths in code points of several ``texts``, and whether they were ``content`` or a summary."""
+    held: JSON = {}
+    if id is not None:
+        held["id"] = id
+    if encrypted is not None:
+        held["enc"] = encrypted
     if len(texts) > 1:
         held["n"] = [len(text) for text in texts]
     if content:
         held["c"] = 1
     return Signature(origin=ORIGIN, value=compact(held))
+
+
+def own_item(signature: Signature | None) -> dict[str, Any]:
+    """What is known of the item that an R backend sent: ``id``, ``enc``, ``n`` (lengths of its
+    summaries) and ``c`` (its text is content); nothing for reasoning of other backends."""
+    if signature is None or signature.origin != ORIGIN or not signature.value:
+        return {}
+    held = json.loads(signature.value)
+    return held if isinstance(held, dict) else {}
+
+
+def is_content(signature: Signature | None) -> bool:
+    """Whether an R backend gave its reasoning as content and not as a summary."""
+    return bool(own_item(signature).get("c"))
+
+
+def lengths(signature: Signature | None) -> list[int]:
+    """How long each text is, in code points, of an R backend that gave several; else none."""
+    held = own_item(signature).get("n")
+    if not isinstance(held, list) or not all(type(each) is int and each > 0 for each in held):
+        return []
+    return held
+
+
+def texts_of(text: str, signature: Signature | None) -> list[str]:
+    """The texts that were joined to ``text`` with an empty line between them; ``text`` alone where
+    it was one."""
+    if not text:
+        return []
+    texts, at = [], 0
+    for length in lengths(signature):
+        texts.append(text[at : at + length])
+        at += length + len(BETWEEN)
+    return texts if BETWEEN.join(texts) == text else [text]
 
 
 def _texts(pieces: Any) -> list[str]:

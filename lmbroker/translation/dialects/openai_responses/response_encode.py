@@ -5,12 +5,12 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_responses import envelope, output_items
-from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
-from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
-    encrypted_content,
+from lmbroker.translation.dialects.openai_responses.reasoning_items import (
+    ORIGIN,
     is_content,
     texts_of,
 )
+from lmbroker.translation.dialects.openai_responses.reasoning_tokens import encrypted_content
 from lmbroker.translation.shared.answer_ids import RESPONSE, answer_id
 from lmbroker.translation.unified.parts import (
     OpaquePart,

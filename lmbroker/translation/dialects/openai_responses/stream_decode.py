@@ -14,6 +14,7 @@ from lmbroker.translation.dialects.openai_responses.stream_output import Streame
 from lmbroker.translation.dialects.openai_responses.waiting_part import Item, WaitingPart
 from lmbroker.translation.refusals import error_bodies, stream_errors
 from lmbroker.translation.shared import odd_frames
+from lmbroker.translation.shared.json_scan import ObjectScanner
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.translation.unified.stream import (
     Error,
@@ -58,6 +59,7 @@ class ResponsesDecoder:
         "_output",
         "_plain",
         "_reading",
+        "_scanner",
         "_started",
         "_tried",
         "stopped",
@@ -77,6 +79,7 @@ class ResponsesDecoder:
         """The same while an event is read that is not such a piece."""
         self._live: WaitingPart | None = None
         self._live_item = Item("", None, "")
+        self._scanner: ObjectScanner | None = None
         self._index = -1
         self._delta: Any = ""
 
@@ -164,23 +167,21 @@ class ResponsesDecoder:
         if live.kind != "function" or live.running:
             self._live_item, self._plain = output.owners[live], live.deltas
             self._index, self._delta = output.queue.index, live.delta
+            self._scanner = live.scanner
 
     def _plain_text(self, data: bytes) -> str:
         """The next piece of the live part in a plain event, "" for any other event."""
-        piece = plain_piece(data)
-        if piece is None or piece.type != self._plain:
+        piece, item = plain_piece(data), self._live_item
+        if (
+            piece is None
+            or piece.type != self._plain
+            or piece.output_index != item.index
+            or piece.summary_index != item.place
+            or item.again
+        ):
             return ""
-        item = self._live_item
-        if item.again or piece.summary_index != item.place:
-            return ""
-        if piece.output_index is None or item.index is None:
-            if piece.item_id != item.id and (piece.item_id or item.id):
-                return ""
-        elif piece.output_index != item.index:
-            return ""
-        scanner = self._live.scanner if self._live is not None else None
-        if scanner is not None:
-            scanner.feed(piece.delta)
+        if self._scanner is not None:
+            self._scanner.feed(piece.delta)
         return piece.delta
 
     def _end(self, response: JSON, status: str = "") -> list[StreamEvent]:

@@ -12,12 +12,12 @@ from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai_responses import output_items
 from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
-from lmbroker.translation.dialects.openai_responses.reasoning_items import BETWEEN
-from lmbroker.translation.dialects.openai_responses.reasoning_tokens import (
-    encrypted_content,
+from lmbroker.translation.dialects.openai_responses.reasoning_items import (
+    BETWEEN,
     is_content,
     lengths,
 )
+from lmbroker.translation.dialects.openai_responses.reasoning_tokens import encrypted_content
 from lmbroker.translation.dialects.openai_responses.stream_events import (
     Events,
     Template,

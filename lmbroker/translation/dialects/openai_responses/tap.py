@@ -16,6 +16,8 @@ from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
 _NAMED = b"event: response."
+_LONGEST_NAME = 64
+"""Bytes of a line that names an event, at most."""
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
@@ -137,6 +139,8 @@ class ResponsesTap:
 def _worth_a_look(block: bytes) -> bool:
     """Whether ``block`` may hold other events than those of items. It is called for every token,
     nearly always with one event."""
+    if block.find(b".delta\n", 0, _LONGEST_NAME) > 0 and block.count(b"\n") == _LINES:
+        return False
     if block.startswith(_NAMED) and block.count(b"\n") == _LINES:
         return block[len(_NAMED) : block.index(b"\n")].rstrip() in _ENDS
     return b'"response"' in block or b"error" in block or DONE in block

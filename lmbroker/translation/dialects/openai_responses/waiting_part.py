@@ -70,7 +70,7 @@ class WaitingPart(waiting_part.WaitingPart):
     def skeleton(self) -> waiting_part.Skeleton | None:
         """None for a call whose name is not known yet."""
         if self.kind == "reasoning":
-            return ReasoningPart(signature=Signature(origin=ORIGIN))
+            return ReasoningPart(signature=self.signed or Signature(origin=ORIGIN))
         if self.kind == "opaque":
             return opaque(self.item)
         if not self.is_call:
