@@ -61,7 +61,7 @@ _ALONE = re.compile(
 _NO_CHARACTER = rb"\\ufffd"
 """As ``re`` takes it."""
 _NO_BYTE = b"\xff"
-"""Stands in no UTF-8."""
+"""A byte that no UTF-8 text contains."""
 _HALVES = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 INVALID_JSON = "INVALID_JSON"

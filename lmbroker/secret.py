@@ -43,7 +43,7 @@ class Secret:
 
 
 class FileSecret(Secret):
-    """A credential that stands in a file and may become another one there. ``key_files`` reads it
+    """A credential that is read from a file and may change there. ``key_files`` reads it
     again: ``seen`` is the file as it was last read, ``next_look`` when it is looked at again, in
     seconds of the reactor's clock, ``problem`` why it could not be read, "" where it could."""
 

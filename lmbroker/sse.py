@@ -2,8 +2,8 @@
 
 Reading follows the WHATWG rules (HTML Standard, 9.2.6) with four exceptions that providers make
 necessary: a comment is a frame without data, an unterminated last event counts if its data is
-complete JSON, a field ``error`` is an event of that name (llama.cpp), and JSON that stands in no
-field at all is an event, too. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
+complete JSON, a field ``error`` is an event of that name (llama.cpp), and JSON outside of
+any field is an event, too. Lines end at LF, CR or CRLF and nowhere else: U+2028 and U+0085 are
 content. Chunks may cut anywhere, also inside a code point; the fields ``id`` and ``retry`` mean
 nothing here.
 """

@@ -10,7 +10,7 @@ from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as
 from lmbroker.translation.dialects.openai.families import FAMILIES as OPENAI
 from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.dialects.openai.hosts import HOSTS
-from lmbroker.translation.profiles.lookup import profile, told
+from lmbroker.translation.profiles.lookup import explained, profile
 from lmbroker.translation.profiles.profile import Profile, normalised
 
 SPECIFICATION = Path(__file__).resolve().parents[1] / "docs" / "design" / "translation.md"
@@ -173,7 +173,7 @@ def test_whoever_names_the_way_to_control_reasoning_means_it_for_off_too() -> No
 def test_what_is_told_is_what_holds(dialect: str, host: str) -> None:
     for model in ("house-model", "qwen3", "claude-sonnet-4-6", "gpt-oss", "kimi-k2.6"):
         for configured in ({}, {"vision": False, "effort": ["low"], "reasoning_control": "none"}):
-            lines = list(told(dialect, model, host, (("configured", configured),)))
+            lines = list(explained(dialect, model, host, (("configured", configured),)))
             assert {field: value for field, value, _ in lines} == {
                 name: getattr(profile(dialect, model, configured, host=host), name)
                 for name in Profile.__struct_fields__

@@ -196,7 +196,9 @@ def test_a_reload_that_cannot_be_told_changes_nothing(parent, monkeypatch, full)
         parent._workers[0].full = (full,)
     parent.reload()
     assert parent.dropped == [parent.added]
-    assert said(parent) == [(LogLevel.error, "the workers cannot be told: Too many open files")]
+    assert said(parent) == [
+        (LogLevel.error, "nothing can be sent to the workers: Too many open files")
+    ]
     assert parent._workers[0].told == ["abort"]
     assert parent._handover is None
     assert not parent._reactor.getDelayedCalls()
@@ -211,7 +213,9 @@ def test_a_reload_whose_last_step_cannot_be_told_changes_nothing(parent, monkeyp
     assert worker.told == ["prepare", "abort"]
     assert parent.dropped == [parent.added]
     assert parent._config.server.listen == listening(OLD).server.listen
-    assert said(parent) == [(LogLevel.error, "the workers cannot be told: Too many open files")]
+    assert said(parent) == [
+        (LogLevel.error, "nothing can be sent to the workers: Too many open files")
+    ]
 
 
 def test_a_log_file_that_cannot_be_begun_anew_is_tried_again(parent, tmp_path, monkeypatch):

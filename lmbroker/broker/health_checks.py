@@ -1,7 +1,7 @@
 """Checks: backends that want it are asked at intervals whether they live, with ``GET /v1/models``.
 
-What an answer means stands in ``health``. Here are the timers: one backend has one check at a time,
-and none once it has said that it cannot be checked.
+``routing.target_health`` decides what an answer means. Here are the timers: one backend has one
+check at a time, and none once it has said that it cannot be checked.
 """
 
 import random

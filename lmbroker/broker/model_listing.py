@@ -96,7 +96,7 @@ class Listing:
         known.waiting.append(waiter)
         if not known.asking:
             known.asking = True
-            # For nobody in particular: whoever asked first may leave.
+            # For nobody in particular: the client that asked first may leave.
             asking = Deferred.fromCoroutine(self._ask(known))
             asking.addErrback(lambda failure: self.log.failure("A list failed", failure))
         return waiter

@@ -2,7 +2,7 @@
 
 The relay is the protocol of the backend's response body and the push producer of the client's
 request. Chunk -> ``transform.feed`` -> one ``write``. It ends exactly once: ``ended`` fires when
-the transform has reached its end, whoever caused it.
+the transform has reached its end, whatever caused it.
 """
 
 from collections.abc import Callable
@@ -174,8 +174,8 @@ class Relay(Protocol):
             transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The client's connection is gone. Stops the backend; the call itself is ended by
-        whoever waits for ``ended``, since that one is cancelled next."""
+        """Stop the backend: the client's connection is gone. What waits for ``ended`` is cancelled
+        next, and ends the call."""
         self._abort()
 
     def fail(self, error: ErrorInfo) -> None:

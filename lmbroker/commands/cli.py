@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever reads it has seen enough (``| head``). Python would flush stdout once more.
+        # The reader has seen enough (``| head``). Python would flush stdout once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     return 1
@@ -50,14 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     dialects = tuple(ADAPTERS)
 
-    checking = commands.add_parser("check", help="tell every mistake of a configuration file")
+    checking = commands.add_parser("check", help="list every mistake of a configuration file")
     checking.add_argument("--config", metavar="FILE", default="etc/config.toml")
     checking.set_defaults(run=check.run)
 
     explaining = commands.add_parser(
         "explain",
-        help="tell where a call would go",
-        description="Tell which targets a model name leads to and, for a request on stdin, what "
+        help="show where a call would go",
+        description="Show which targets a model name leads to and, for a request on stdin, what "
         "the first of them would get. Calls nobody.",
     )
     explaining.add_argument("--config", metavar="FILE", default="etc/config.toml")
@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     measuring = commands.add_parser(
         "bench",
         help="measure what the broker adds to a model's latency",
-        description="Ask a model directly and through a broker in this process, in turns, and tell "
-        "how much longer the one takes than the other. Tells first how many calls and tokens that "
+        description="Ask a model directly and through a broker in this process, in turns, and show "
+        "how much longer the one takes than the other. Says first how many calls and tokens that "
         "takes.",
     )
     measuring.add_argument("--config", metavar="FILE", default="etc/config.toml")
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "translate",
         help="translate what stands on stdin",
         description="Translate a request, a whole answer or a streamed one from stdin to stdout; "
-        "what could not be carried over is told on stderr.",
+        "what could not be carried over is named on stderr.",
     )
     translating.add_argument("--from", dest="source", choices=dialects, required=True)
     translating.add_argument("--to", dest="goal", choices=dialects, required=True)

@@ -17,7 +17,7 @@ from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.profiles.lookup import Source, told
+from lmbroker.translation.profiles.lookup import Source, explained
 from lmbroker.workflows import estimate, second_dialect, workflow_for
 
 _SOURCES = {"target": "configured at the target"}
@@ -94,10 +94,10 @@ def _target(route: Route, at: int, target: Target, dialect: str) -> str:
         way += f" (as {backend.also} where {backend.dialect} cannot carry the call)"
     weight = f", weight {route.weight(at):g}" if route.weights else ""
     keys = [each.credential_ref for each in route.keyed(backend) if each.credential_ref]
-    told = f", keys {', '.join(keys)}" if keys else ", no key"
+    keys_shown = f", keys {', '.join(keys)}" if keys else ", no key"
     return (
         f"{backend.name} ({backend.dialect}, {backend.url}) model {target.model}: "
-        f"{way}{weight}{told}"
+        f"{way}{weight}{keys_shown}"
     )
 
 
@@ -109,7 +109,7 @@ def _profile(route: Route, target: Target) -> Iterator[str]:
         ("configured", route.profile),
         ("target", target.profile),
     )
-    for field, value, source in told(backend.dialect, target.model, backend.host, layers):
+    for field, value, source in explained(backend.dialect, target.model, backend.host, layers):
         yield f"{field} = {_value(value)} ({_SOURCES.get(source, source)})"
 
 

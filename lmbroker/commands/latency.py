@@ -231,7 +231,7 @@ async def _broker(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    # Without a key, whoever else is on this machine could spend the backend's tokens meanwhile.
+    # Without a key, anybody else on this machine could spend the backend's tokens meanwhile.
     key = secrets.token_urlsafe()
     ours = _narrowed(config, route, plan, port, key)
     service = BrokerService(ours, reactor, None, lambda: ours)

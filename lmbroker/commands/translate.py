@@ -82,8 +82,8 @@ def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, a
     """An answer belongs to a request; here to one that asks for nothing but the usage."""
     first = next(chunks, b"")
     found = _MODEL.search(first)
-    told = found[1].decode(errors="replace") if found else "model"
-    name = options.model or alias.name or told
+    asked = found[1].decode(errors="replace") if found else "model"
+    name = options.model or alias.name or asked
     stream = options.what == "stream"
     asked = Request(
         dialect=client,

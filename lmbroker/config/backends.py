@@ -82,7 +82,7 @@ class Secrets:
         return self._secret(reference, value) if value else None
 
     def password(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The password that stands in the value of ``key``; None after a problem."""
+        """The password in the value of ``key``; None after a problem."""
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
@@ -156,8 +156,10 @@ class Secrets:
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend as a configuration tells it. ``keyed`` has it once per key where it has several;
-    ``timeouts`` are its own, which a model may overrule."""
+    """A backend as a configuration describes it.
+
+    ``keyed`` has it once per key where it has several; ``timeouts`` are its own, which a model may
+    overrule."""
 
     backend: Backend
     keyed: tuple[Backend, ...] = ()
@@ -222,10 +224,10 @@ class Backends:
             self._secrets.warnings.append(
                 f"{table.path(place)}: the key goes over the network in clear"
             )
-        # Secrets all print alike: the headers as they are written tell them apart.
-        told = (*map(str, fields.values()), repr(table.any("headers")))
-        told = (*told, repr(table.any("proxy")), repr(table.any("client_key")))
-        identity = (url, exact, dialect, *references, *told, *timeouts.items())
+        # Secrets all print alike: the headers as they are written distinguish them.
+        written = (*map(str, fields.values()), repr(table.any("headers")))
+        written = (*written, repr(table.any("proxy")), repr(table.any("client_key")))
+        identity = (url, exact, dialect, *references, *written, *timeouts.items())
         if not name and identity in self._inline:
             return self._inline[identity]
         taken = {*self.named, *(known.backend.name for known in self._inline.values())}

@@ -26,7 +26,7 @@ _TOP = ("log_level", "default")
 def changes(before: Config, after: Config) -> str:
     """What was added, removed and changed: aliases, backends and keys by their names, endpoints
     as they are written, all else by its key. "no changes" where there are none."""
-    told = []
+    found = []
     for word, kind, old, new in (
         ("alias", "aliases", _aliases(before), _aliases(after)),
         ("backend", "backends", _backends(before), _backends(after)),
@@ -40,8 +40,8 @@ def changes(before: Config, after: Config) -> str:
             ("changed", [n for n in new if n in old and not _same(old[n], new[n])]),
         ):
             if names:
-                told.append(f"{verb} {word if len(names) == 1 else kind} {_listed(names)}")
-    return "; ".join(told) or "no changes"
+                found.append(f"{verb} {word if len(names) == 1 else kind} {_listed(names)}")
+    return "; ".join(found) or "no changes"
 
 
 def _listed(names: list[str]) -> str:

@@ -1,5 +1,5 @@
 """TOML -> a frozen, typed ``Config``; every mistake is one line that names file, key path, what
-was found and what was expected. All mistakes of a file are told at once, no secret in any.
+was found and what was expected. All mistakes of a file are reported at once, no secret in any.
 
 Pure: the environment and the files that secrets come from are arguments.
 """
@@ -56,7 +56,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
     is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
     although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
-    after the daemon was told to stop; ``drain_delay``: for so long before that it serves on as
+    after the daemon was asked to stop; ``drain_delay``: for so long before that it serves on as
     before, but says that it is not ready. ``engine``: which HTTP layers carry the bytes.
     ``workers``: how many processes serve. ``cors_origins``: whose web pages may call us."""
 
@@ -72,7 +72,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a configuration file says. ``warnings`` are what is legal but unwise.
-    ``holds_a_key``: a credential stands in the file itself."""
+    ``holds_a_key``: the file itself contains a credential."""
 
     log_level: str
     server: Server
@@ -172,7 +172,7 @@ def _shown(line: str) -> str:
 
 
 def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
-    """The keys of clients; each has a name of its own, and is told by its hash or by a reference
+    """The keys of clients; each has a name of its own, and is given by its hash or by a reference
     to itself."""
     found: dict[str, Key] = {}
     for table in root.tables("keys") if root.has("keys") else ():

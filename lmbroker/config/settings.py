@@ -80,7 +80,7 @@ class KeyTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[[keys]]``: a key of clients."""
 
     name: Text
-    """Whose key it is; stands in the log, never the key."""
+    """Whose key it is; the log has this name, never the key."""
     hash: Text | None = None
     """The key's SHA-256, as `lmbroker genkey` prints it: `"sha256:..."`."""
     key: Annotated[Text, _SECRET] | None = None

@@ -53,7 +53,7 @@ def endpoint_problems(config: Config) -> tuple[str, ...]:
 class CannotStart(SystemExit, Exception):
     """The daemon cannot start; the message is one line.
 
-    An Exception, so that twistd removes its pid file and tells the waiting parent of a daemon;
+    An Exception, so that twistd removes its pid file and reports to the waiting parent of a daemon;
     a SystemExit, so that Python then exits with 1 and prints no traceback.
     """
 
@@ -78,7 +78,7 @@ class CannotListen(CannotStart):
 
 
 def listen(endpoint: str, factory: Any, reactor: Any, shortage: Shortage) -> IService:
-    """The service that listens on an endpoint for ``factory``; ``shortage`` is told of connections
+    """The service that listens on an endpoint for ``factory``; ``shortage`` hears of connections
     for which there are no descriptors."""
     guarding: Any = _Guarding(reactor, shortage)
     service: IService = strports.service(with_backlog(endpoint), factory, reactor=guarding)
@@ -128,7 +128,7 @@ class Listeners:
         self._all = {each: self._listener(*each) for each in _listened(config)}
 
     def begin(self) -> None:
-        """Listen, before anything else runs. Raises CannotListen, which was logged and told."""
+        """Listen, before anything else runs. Raises CannotListen, which was logged by then."""
         for (endpoint, _), listener in self._all.items():
             try:
                 listener.privilegedStartService()

@@ -79,7 +79,7 @@ class TurnReactor(EPollReactor):
         while self._ending:
             self._end()
         if self._unsent:
-            # Before the next poll is told how long it may take: sending may set a timer.
+            # Before it is decided how long the next poll may take: sending may set a timer.
             self._send()
             if self._justStopped:
                 self.wakeUp()

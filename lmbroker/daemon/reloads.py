@@ -31,8 +31,10 @@ def _politely(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class Reloads:
-    """Calls ``reload`` when it is asked to, once at a time: whoever asks meanwhile, however often,
-    gets one more after it. Nothing begins once ``running`` says no."""
+    """Calls ``reload`` when it is asked to, once at a time.
+
+    However often it is asked meanwhile, one more follows. Nothing begins once ``running`` says
+    no."""
 
     log = Logger()
 

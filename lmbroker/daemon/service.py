@@ -71,7 +71,7 @@ class Surroundings(NamedTuple):
     shown: CollectorRegistry | None = None
     """What ``/metrics`` shows; None for what is counted here."""
     led: bool = False
-    """Another process takes the signals, reads the configuration and tells of both in the log."""
+    """Another process takes the signals, reads the configuration and logs both."""
 
 
 class BrokerService(service.MultiService):
@@ -154,7 +154,7 @@ class BrokerService(service.MultiService):
         try:
             self._listeners.begin()
         except CannotListen:
-            # Whoever waits for the daemon's start looks at the log next.
+            # A program that waits for the daemon's start looks at the log next.
             if self._observer is not None:
                 self._observer.settle()
             raise
@@ -310,12 +310,12 @@ class BrokerService(service.MultiService):
         return True
 
     def not_ready(self) -> None:
-        """Tell load balancers that no more calls are wanted, and serve on."""
+        """Let load balancers see that no more calls are wanted, and serve on."""
         self._front.draining = self._aside.draining = True
 
     def hurry(self) -> None:
         """End at once; after ``stopService``."""
-        self.log.warn("Told to stop once more: ending at once")
+        self.log.warn("Asked to stop once more: ending at once")
         self._hurried = True
         if self._waiting is not None:
             self._waiting.cancel()

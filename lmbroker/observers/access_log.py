@@ -19,8 +19,8 @@ WriteLines = Callable[[Sequence[Line]], None]
 """Writes log lines together, as ``JSONLog.write_lines`` does."""
 
 LOGGER = "lmbroker.accesslog.AccessLog"
-"""The name of the logger of access lines, by which readers of logs tell them from others. It stays
-what it is, wherever this module stands."""
+"""The name of the logger of access lines, by which readers of logs select them. It does not change
+with the name of this module."""
 
 
 class AccessLog:
@@ -141,7 +141,7 @@ def access_line(record: Record) -> AccessLine:
         line.tokens_out = usage.output
         line.tokens_estimated = usage.estimated or None
     if record.dropped:
-        # Names that clients made up: as many, and as long, as in the header that tells them.
+        # Names that clients made up: as many, and as long, as in the header that names them.
         line.dropped = listed(record.dropped)[:HEADER_TEXT]
     if record.changed:
         line.changed = listed(record.changed)[:HEADER_TEXT]
@@ -161,7 +161,7 @@ def _tried(attempt: Attempt) -> Tried:
 
 
 def access_fields(record: Record) -> dict[str, Any]:
-    """The same, for whoever wants a dict, without what every line begins with."""
+    """The same, as a dict, without what every line begins with."""
     fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
     return {name: value for name, value in fields.items() if name not in HEAD}
 

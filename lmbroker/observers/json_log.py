@@ -2,7 +2,7 @@
 
 Only what is named here is written: time, level, logger, the formatted message, and the
 ``fields`` of an event that brings some. Twisted's own JSON observer writes every keyword of an
-event, contents included; this one cannot. Of a failure only the type and the place are told.
+event, contents included; this one cannot. Of a failure only the type and the place are logged.
 """
 
 import time

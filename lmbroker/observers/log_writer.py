@@ -2,7 +2,7 @@
 
 A terminal on which somebody has pressed Ctrl-S, or a pipe whose reader stands still, makes a write
 wait. Here only the thread waits. What comes meanwhile is kept up to a bound, then dropped and
-counted; when the place takes text again, a line tells how many are missing, where they would have
+counted; when the place takes text again, a line says how many are missing, where they would have
 stood. A regular file takes its lines at once, without the thread.
 """
 
@@ -40,7 +40,7 @@ class LogWriter:
     """Takes whole lines and writes them to ``sink``, from the thread that ``start`` begins. Until
     then they are kept, since a process that becomes a daemon loses its threads.
 
-    ``gap`` makes the line that tells how many are missing; ``dropped`` is told of each time when
+    ``gap`` makes the line that says how many are missing; ``dropped`` is called each time when
     some were dropped, from any thread.
     """
 

@@ -186,7 +186,7 @@ class Failover:
 
     def _known_target_first(self, order: list[int], candidates: Sequence[Candidate]) -> None:
         """Put the target that answers the conversation first. While that is not free another one
-        stands in for it, always the same. A new conversation goes where the strategy says, of
+        takes its place, always the same. A new conversation goes where the strategy says, of
         the targets that have not got their share of conversations."""
         assert self._conversations is not None
         names = [candidate.name for candidate in candidates]

@@ -138,7 +138,7 @@ def _credential(headers: Mapping[str, str], repeated: Container[str]) -> str:
 
 
 def _unauthorised() -> Refused:
-    # Claude Code tries a 401 again for over two minutes unless it is told not to.
+    # Claude Code tries a 401 again for over two minutes unless the answer says not to.
     return Refused(
         "auth",
         "the API key is missing or not valid",

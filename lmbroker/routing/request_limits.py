@@ -1,6 +1,6 @@
 """Request limits: what one call may ask for at most. Off unless the configuration says so.
 
-Only what stands in the request is looked at, as the client wrote it: nothing is cut down, and a
+Only the request itself is looked at, as the client wrote it: nothing is cut down, and a
 request that names no limit has the model's own. A value that could be read in two ways is
 refused, so that what we compare is what the backend sees.
 """

@@ -198,7 +198,7 @@ class Budget:
 
     def __init__(self) -> None:
         self.calls = 0
-        """Since the last second try; whoever makes a call counts it here."""
+        """Since the last second try; each call that is made is counted here."""
         self._left: float | None = None
         self._filled_at = 0.0
 

@@ -28,7 +28,7 @@ STALE = 60.0
 """What was measured longer ago says nothing about now."""
 
 CHANGES = 256
-"""How many changes of state are kept for whoever wants to log them."""
+"""How many changes of state are kept for the log."""
 
 NO_CHECKS = frozenset({404, 405, 501})
 """Statuses with which a backend says that it cannot be checked."""

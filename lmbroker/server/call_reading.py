@@ -25,7 +25,7 @@ megabytes at most, which takes a few milliseconds."""
 async def read_call(incoming: Incoming, record: Record, config: Config, offload: Offload) -> Call:
     """The call that ``incoming`` asks for; raises Refused.
 
-    What is known of the call by then stands in ``record``, also where it is refused.
+    ``record`` gets what is known of the call by then, also where it is refused.
     """
     headers, repeated = incoming.received_headers()
     caller = caller_of(config.keys, headers, repeated)

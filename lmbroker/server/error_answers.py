@@ -1,4 +1,4 @@
-"""The HTTP answer that tells an error to a client for whom no call was opened yet: in whose
+"""The HTTP answer that reports an error to a client for whom no call was opened yet: in whose
 dialect, under which id, with which headers."""
 
 import os
@@ -19,7 +19,7 @@ REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Ov
 
 
 def family(path: str, headers: Container[str] = ()) -> str:
-    """The dialect in which an error on a path is told, also on a path that does not exist.
+    """The dialect in which an error on a path is reported, also on a path that does not exist.
 
     ``headers`` holds the lower-case names of the request's headers: where the path is no dialect's
     own, a header may show which one the client speaks.
@@ -81,13 +81,13 @@ def call_error_answer(
     """The answer with ``info`` to a client of ``dialect``. ``native`` is (status, body) where a
     backend's own words are passed on, ``more`` are further headers."""
     adapter = ADAPTERS[dialect]
-    told, value = adapter.encode_error(info, request_id)
+    usual, value = adapter.encode_error(info, request_id)
     body = json_text.encode(value)
-    told = status or _STATUS.get(info.code or "", told)
+    sent = status or _STATUS.get(info.code or "", usual)
     if native is not None:
-        told, body = native
+        sent, body = native
     return ErrorAnswer(
-        status=told,
+        status=sent,
         request_id=request_id,
         headers=(
             ("content-type", "application/json"),

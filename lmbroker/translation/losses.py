@@ -43,10 +43,10 @@ def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
     if found is None:
         return refusal
     place, value = found
-    told = repr(place)
+    shown = repr(place)
     if isinstance(value, str) and path.endswith("].type") and _WORD.fullmatch(value):
-        told += f' "{value}"'
-    message = refusal.info.message.replace(repr(path), told, 1)
+        shown += f' "{value}"'
+    message = refusal.info.message.replace(repr(path), shown, 1)
     info = refusal.info
     return Refused(info.kind, message, param=place, code=info.code, details=info.details)
 
@@ -194,7 +194,7 @@ class AnswerLosses:
     """Collects what one answer loses on its way from the backend to the client.
 
     Paths are in the backend's naming, with indices as ``[]`` (``choices[].message.audio``). An
-    answer is never refused for its losses. A path that could hold more than field names is told
+    answer is never refused for its losses. A path that could hold more than field names is reported
     as ``?``, since these paths reach logs and headers.
     """
 

@@ -1,7 +1,7 @@
 """How much of its rate limits a backend has left, in the headers of the client's dialect
 (translation.md 6).
 
-A backend's limits belong to whoever pays for it. A client sees them only where its alias says so.
+A backend's limits concern those who pay for it. A client sees them only where its alias says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a dialect tells rate limits. Names of headers are in lower case, ``now`` is in unix
+    """How a dialect reports rate limits. Names of headers are in lower case, ``now`` is in unix
     seconds."""
 
     prefixes: tuple[str, ...]
@@ -36,7 +36,7 @@ class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Gives the limits in the headers of an answer: (headers, now) -> limits. A time that cannot be
     read is left out."""
     write: Callable[[Iterable[RateLimit], float], Iterable[tuple[str, str]]]
-    """Gives the headers that tell limits: (limits, now) -> headers."""
+    """Gives the headers that report limits: (limits, now) -> headers."""
 
 
 def for_client(

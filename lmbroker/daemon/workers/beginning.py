@@ -1,4 +1,4 @@
-"""What a worker is told first, and how long things go to it: as files in memory."""
+"""The first message to a worker, and how long things go to it: as files in memory."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ LINE = 3
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told first. ``number`` counts from 1, ``folder`` is the tally's, ``lock``
+    """The first message to a worker. ``number`` counts from 1, ``folder`` is the tally's, ``lock``
     that of the log; ``logger`` names a factory of observers where the log is not ours; ``reactor``
     is one of twistd's."""
 

@@ -15,7 +15,7 @@ PREPARE_SECONDS = 10.0
 class Handover:
     """Asks ``workers`` to prepare for what ``source`` says. ``done`` is called later, with the
     first problem that there was or ""; it answers with ``commit`` or ``abort``. Raises OSError
-    where the system has no file for what they are told; then nobody prepares."""
+    where the system has no file for the messages to them; then nobody prepares."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Handover:
 
     def _late(self) -> None:
         """Nobody waits for ever for one that is busy, and no reload is given up for it: it gets no
-        connections until it has done what it was told."""
+        connections until it has done what it was asked to."""
         if self._waiting == self._asked and not self._problem:
             self._timer = self._reactor.callLater(PREPARE_SECONDS, self._late)
             return

@@ -60,7 +60,7 @@ class Lines:
             try:
                 data = data[os.write(self.descriptor, data) :]
             except BlockingIOError:
-                # Whoever shares it with us has made it so.
+                # A process that shares it with us has made it so.
                 waiting = select.poll()
                 waiting.register(self.descriptor, select.POLLOUT)
                 waiting.poll()
@@ -73,7 +73,7 @@ class Lines:
 
 class SharedFile(LogFile):
     """The parent's log file. ``begun`` is called with the descriptor of each new one. Since
-    others write, too, only a look at the file tells its size."""
+    others write, too, only the file itself says how large it is."""
 
     begun: Callable[[int], None] | None = None
     _kept: deque[int]

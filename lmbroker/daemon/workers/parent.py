@@ -107,7 +107,7 @@ class ParentService(service.MultiService):
         try:
             self._listeners.begin()
         except CannotListen:
-            # Whoever waits for the daemon's start looks at the log next.
+            # A program that waits for the daemon's start looks at the log next.
             if self._observer is not None:
                 self._observer.settle()
             raise
@@ -115,7 +115,7 @@ class ParentService(service.MultiService):
     def startService(self) -> None:
         """Make the tally and share the log; the workers start once the reactor runs."""
         super().startService()
-        # Here, not before: twistd has changed the user that it was told to be.
+        # Here, not before: twistd has become the user that it was asked to be.
         try:
             self.tally = Tally()
         except OSError as error:
@@ -180,7 +180,7 @@ class ParentService(service.MultiService):
     # For the handles of the workers.
 
     def beginning(self, number: int) -> Beginning:
-        """What a worker is told first."""
+        """The first message to a worker."""
         return Beginning(
             number=number,
             folder=self.tally.folder,
@@ -377,4 +377,4 @@ class ParentService(service.MultiService):
 
 
 def _untold(error: OSError) -> str:
-    return f"the workers cannot be told: {error.strerror}"
+    return f"nothing can be sent to the workers: {error.strerror}"

@@ -49,8 +49,8 @@ def main() -> None:
     Worker(beginning, config, end, lines, writer, observer, reactor).run()
 
 
-def _file(told: tuple[Message, int | None]) -> int:
-    file = told[1]
+def _file(message: tuple[Message, int | None]) -> int:
+    file = message[1]
     if file is None:
         raise EOFError
     return file

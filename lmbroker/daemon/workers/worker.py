@@ -1,4 +1,4 @@
-"""A worker: the broker, with its connections brought along the line. It does what it is told
+"""A worker: the broker, with its connections brought along the line. It does what it is asked to
 there. When the line ends, so did the parent: the worker drains and ends as well.
 """
 

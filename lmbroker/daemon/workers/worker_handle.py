@@ -26,7 +26,7 @@ first of them is followed at once, then the pause doubles."""
 
 
 SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-"""What tells of sockets of systemd, which are the parent's (sd_listen_fds(3))."""
+"""Environment variables that name sockets of systemd, which are the parent's (sd_listen_fds(3))."""
 
 ENDED = "has ended"
 """How a process ends that wanted to."""
@@ -130,7 +130,7 @@ class WorkerHandle(ProcessProtocol):
         self.takes = not self._stopping and not self._left
 
     def send(self, kind: str, file: int | None = None) -> None:
-        """Tell the worker, if there is one."""
+        """Send a message to the worker, if there is one."""
         if self._line is not None:
             self._line.send(kind, file=file)
 

@@ -28,7 +28,7 @@ def profile(
     return msgspec.structs.replace(base, **_fields(overrides)) if overrides else base
 
 
-def told(
+def explained(
     dialect: str, model: str, host: str, layers: Iterable[tuple[Source, Mapping[str, Any]]] = ()
 ) -> Iterator[tuple[str, Any, Source]]:
     """Yield each field of the profile in force with its value and the source of that value.

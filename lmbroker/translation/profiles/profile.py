@@ -54,11 +54,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     (`thinking`), `template_kwargs` (`chat_template_kwargs`), `enable_thinking`, `openrouter`
     (`reasoning`), `none`."""
     never_think: bool = False
-    """The model is told not to reason, whatever the client asks for."""
+    """The model is asked not to reason, whatever the client asks for."""
     reasoning_off: tuple[
         Literal["effort", "deepseek", "template_kwargs", "enable_thinking", "openrouter"], ...
     ] = ()
-    """The ways in which the model is told not to reason, of those of `reasoning_control`; an empty
+    """The ways in which the model is asked not to reason, of those of `reasoning_control`; an empty
     list means the way of `reasoning_control` itself. Where `reasoning_control` is set, the list is
     empty unless it is set, too."""
     template_switches: tuple[str, ...] = ("enable_thinking",)

@@ -103,10 +103,10 @@ _DATA = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
 
-def so_far(known: Usage | None, estimate_input: Callable[[], int], told: int) -> Usage:
+def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) -> Usage:
     """The token counts of an answer that was cut off: those that the backend sent, and at least
-    the estimate of ``told`` bytes of text for the output."""
-    output = tokens_of_bytes(told)
+    the estimate of ``sent`` bytes of text for the output."""
+    output = tokens_of_bytes(sent)
     if known is None:
         return Usage(input=estimate_input(), output=output, estimated=True)
     if not (known.input or known.cache_read or known.cache_write):

@@ -1,6 +1,6 @@
 """The Unified Model's pieces of a message (translation.md section 1).
 
-A part is one of a closed set of types; whoever handles parts handles all of them. Names of
+A part is one of a closed set of types; code that handles parts handles all of them. Names of
 dialects appear in none but ``Extra.origin``, ``FileRef.origin``, ``Citation.origin`` and
 ``OpaquePart.origin``, which say where a thing that only its own vendor understands came from.
 """

@@ -87,7 +87,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the client offers.
 
     ``kind``: ``function`` takes an object that follows ``schema``; ``custom`` takes text, which
-    ``grammar`` may describe; ``server`` is run by the provider and stands in ``raw`` as it came.
+    ``grammar`` may describe; ``server`` is run by the provider and is in ``raw`` as it came.
     Such a tool is ``optional`` where it is left out, and reported, rather than refused for a
     backend that does not run it; ``search`` says what is asked for where it is a web search.
     ``deferred``: the model finds it by a search and need not know it from the start. ``standing``:
@@ -129,7 +129,7 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One message of the conversation; tool results stand in a user turn.
 
-    ``name`` tells participants of one role apart. ``phase`` is what the model said of its own
+    ``name`` distinguishes participants of one role. ``phase`` is what the model said of its own
     message: a comment on its work, or the answer.
     """
 
