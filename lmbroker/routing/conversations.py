@@ -30,14 +30,9 @@ SESSION_HEADERS = (
     "x-litellm-session-id",
     "helicone-session-id",
 )
-<<<<<<< HEAD
-"""Headers by which clients name a conversation, the most telling first: Claude Code, Codex
+"""Headers by which clients name a conversation, the most reliable first: Claude Code, Codex
 (``session-id``, in older versions ``session_id`` and ``conversation_id``), opencode, and what other
 gateways' clients send."""
-=======
-"""Headers by which clients name a conversation, the most reliable first: Claude Code, Codex
-(``session_id``, ``conversation_id``), opencode, and what other gateways' clients send."""
->>>>>>> 5b582f5 (The field's words in comments, docstrings and messages outside of the dialects)
 
 REMEMBERED = 20_000
 """Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
