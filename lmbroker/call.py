@@ -251,6 +251,19 @@ class Attempt(msgspec.Struct, kw_only=True):
     """The label of the error that ended the attempt; "" where it succeeded."""
 
 
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call ended, as its client saw it."""
+
+    outcome: Outcome | None = None
+    """How it ended, in a word; None while the call goes on."""
+    status: int = 0
+    """The HTTP status that the client got; 0 where it got none."""
+    code: str = ""
+    """The label of the error that the client got; "" where it got none."""
+    bytes_out: int = 0
+    """Bytes of the answer's body."""
+
+
 class Record(msgspec.Struct, kw_only=True):
     """What became of one call, for observers, without any of its contents. Times are seconds of the
     broker's monotonic clock."""
@@ -268,12 +281,8 @@ class Record(msgspec.Struct, kw_only=True):
     stream: bool = False
     """The client asked for a stream."""
     attempts: list[Attempt] = []
-    status: int = 0
-    """The HTTP status that the client got; 0 where it got none."""
-    outcome: Outcome | None = None
-    """How the call ended; None while it goes on."""
-    code: str = ""
-    """The label of the error that the client got; "" where it got none."""
+    end: End = End()
+    """How the call ended."""
     headers_at: float | None = None
     """When the backend's response headers came."""
     first_event_at: float | None = None
@@ -295,8 +304,6 @@ class Record(msgspec.Struct, kw_only=True):
     """How often the request was repaired."""
     bytes_in: int = 0
     """Bytes of the client's request body, as it came."""
-    bytes_out: int = 0
-    """Bytes of the answer's body."""
     client_left: bool = False
     """The client closed the connection before the end."""
 

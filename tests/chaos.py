@@ -185,7 +185,7 @@ def error_type(dialect, status):
 async def the_call_is_over(rig, *, outcome, code="", attempts=1):
     """One record, in full, and nothing in flight."""
     [record] = await rig.ended()
-    assert (record.outcome, record.code, len(record.attempts)) == (outcome, code, attempts)
+    assert (record.end.outcome, record.end.code, len(record.attempts)) == (outcome, code, attempts)
     assert rig.gauge() == 0
     line = access_fields(record)
     assert line["request_id"] and line["backend"] and line["ms"] >= 0
@@ -239,6 +239,6 @@ async def the_next_call_is_served(rig, dialect, alias, *, on=None, stream=False)
     assert client.head.startswith("http/1.1 200")
     records = await rig.ended(ended + 1)
     assert len(records) == ended + 1, "each call has exactly one record"
-    assert records[-1].outcome == "complete"
+    assert records[-1].end.outcome == "complete"
     assert rig.gauge() == 0
     assert client.lost is None, "a client's connection can be used again"

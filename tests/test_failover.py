@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lmbroker.call import Backend, Record, Target
+from lmbroker.call import Backend, End, Record, Target
 from lmbroker.errors import (
     BackendRefused,
     Broken,
@@ -93,12 +93,12 @@ class Calls:
                 error = next(script)
                 if error is None:
                     failover.answered(self.now)
-                    record.outcome = "complete"
+                    record.end = End(outcome="complete")
                     return None
                 record.client_left = left
                 self.now += failover.failed(error, self.now, 1e9 + self.now)
         except BrokerError as error:
-            record.outcome = "backend_error"
+            record.end = End(outcome="backend_error")
             return error
         finally:
             record.closed_at = self.now

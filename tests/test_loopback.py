@@ -54,7 +54,7 @@ async def test_case_41_and_42_passthrough_keeps_every_byte_of_request_and_answer
     await client.has(answer)
     assert client.body == answer
     (record,) = await rig.ended()
-    assert (record.outcome, record.status) == ("complete", 200)
+    assert (record.end.outcome, record.end.status) == ("complete", 200)
 
 
 @pytest_twisted.ensureDeferred
@@ -71,7 +71,7 @@ async def test_a_passed_stream_is_the_backends_bytes_chunk_by_chunk(rig, dialect
     await client.has(b"0\r\n\r\n")
     assert client.body == first + b": comment\n\n" + last
     (record,) = await rig.ended()
-    assert (record.outcome, record.stream) == ("complete", True)
+    assert (record.end.outcome, record.stream) == ("complete", True)
     assert "text/event-stream" in client.head
     assert "content-length" not in client.head
     if alias == "a":
@@ -90,7 +90,7 @@ async def test_how_long_an_event_may_be_is_configured(open_rig, dialect, alias):
     backend.transport.write(chunk(b'data: {"a": "' + b"x" * 10_000))
     await client.has(b"a stream event above the size limit")
     (record,) = await rig.ended()
-    assert (record.outcome, record.code) == ("stream_error", "bad_upstream_response")
+    assert (record.end.outcome, record.end.code) == ("stream_error", "bad_upstream_response")
 
 
 @pytest_twisted.ensureDeferred
@@ -110,7 +110,7 @@ async def test_a_translated_event_leaves_before_the_next_arrives(rig, dialect, a
         b"data: [DONE]\n\n" if dialect == "openai" else b'data: {"type":"message_stop"}\n\n'
     )
     (record,) = await rig.ended()
-    assert record.outcome == "complete"
+    assert record.end.outcome == "complete"
     assert record.usage.output > 0
 
 
@@ -147,7 +147,7 @@ async def test_case_80_a_client_that_leaves_stops_the_backend(rig, dialect, alia
     await backend.closed()
     assert reactor.seconds() - left < 0.1
     (record,) = await rig.ended()
-    assert record.outcome == "client_left"
+    assert record.end.outcome == "client_left"
     assert len(record.attempts) == 1
     assert rig.gauge() == 0
 
@@ -177,7 +177,7 @@ async def test_a_stream_that_breaks_ends_with_one_error_in_band(rig, dialect, al
     assert b"[DONE]" not in client.body
     assert b"message_stop" not in client.body
     (record,) = await rig.ended()
-    assert (record.outcome, record.status) == ("stream_error", 200)
+    assert (record.end.outcome, record.end.status) == ("stream_error", 200)
     assert len(rig.backends_seen) == 1
 
 
@@ -198,7 +198,7 @@ async def test_case_68_an_error_as_the_first_event_becomes_an_http_error(rig, di
     await client.has(b"busy")
     assert client.head.startswith("http/1.1 " + ("503" if dialect == "openai" else "529"))
     (record,) = await rig.ended()
-    assert record.outcome == "backend_error"
+    assert record.end.outcome == "backend_error"
     assert rig.gauge() == 0
 
 

@@ -43,7 +43,7 @@ async def test_case_86_without_a_valid_key_nothing_is_served(open_rig, dialect, 
     wanted = "authentication_error" if dialect == "anthropic" else "invalid_request_error"
     assert error["type"] == wanted
     [record] = await rig.ended()
-    assert (record.outcome, record.alias, record.caller) == ("refused", "", "anonymous")
+    assert (record.end.outcome, record.alias, record.caller) == ("refused", "", "anonymous")
     assert rig.backends_seen == []
 
 

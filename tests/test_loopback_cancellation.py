@@ -50,7 +50,7 @@ async def the_client_has_left(rig, *, attempts=1, code=""):
     """One record, nothing in flight, and nobody else was asked."""
     asked = len(rig.backends_seen)
     [record] = await rig.ended()
-    assert (record.outcome, record.status) == ("client_left", record.status)
+    assert (record.end.outcome, record.end.status) == ("client_left", record.end.status)
     assert len(record.attempts) == attempts
     assert rig.gauge() == 0
     await deferLater(reactor, 0.05)
@@ -126,7 +126,7 @@ async def test_while_waiting_for_a_place(rig, dialect, alias, rudely):
     left = leave(client, rudely)
     await rig.ended()
     assert reactor.seconds() - left < AT_ONCE
-    assert rig.records[0].outcome == "client_left"
+    assert rig.records[0].end.outcome == "client_left"
     assert rig.gauge() == 1
     backend.transport.write(unary(WHOLE[alias]))
     await first.has("hé".encode())
@@ -276,7 +276,7 @@ async def test_on_the_fresh_connection_for_one_that_had_died(rig, rudely):
     await rig.ended(2)
     await deferLater(reactor, 0.05)
     assert len(rig.backends_seen) == 2
-    assert rig.records[1].outcome == "client_left"
+    assert rig.records[1].end.outcome == "client_left"
     assert rig.gauge() == 0
 
 
@@ -321,5 +321,5 @@ async def test_after_the_end(open_rig, dialect, alias, rudely):
     await deferLater(reactor, 0.05)
     backend.transport.write(b"0\r\n\r\n")
     [record] = await rig.ended()
-    assert record.outcome == "complete"
+    assert record.end.outcome == "complete"
     await the_next_call_is_served(rig, dialect, alias, on=backend)

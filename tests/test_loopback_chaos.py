@@ -269,7 +269,7 @@ async def test_the_fresh_one_is_not_replaced_again(rig, dialect, alias, end):
     assert told(client, dialect)[0] == 502
     assert len(rig.backends_seen) == 2
     records = await rig.ended(2)
-    assert records[-1].code == "closed_before_headers"
+    assert records[-1].end.code == "closed_before_headers"
     assert rig.gauge() == 0
 
 
@@ -312,7 +312,7 @@ async def test_a_reused_connection_that_answered_is_not_replaced(rig, answer, en
     assert told(client, "openai")[0] == 502
     assert len(rig.backends_seen) == 1
     records = await rig.ended(2)
-    assert records[-1].code == code
+    assert records[-1].end.code == code
 
 
 @pytest_twisted.ensureDeferred
@@ -460,7 +460,7 @@ async def test_what_is_wrong_with_the_call_is_relayed(rig, dialect, alias, line,
         assert told(client, dialect)[0] == (400 if status == 422 else status)
     assert b"no good: ***" in client.body
     record = (await rig.ended())[0]
-    assert (record.outcome, record.attempts[0].status) == ("backend_error", status)
+    assert (record.end.outcome, record.attempts[0].status) == ("backend_error", status)
     await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
@@ -478,7 +478,7 @@ async def test_a_page_becomes_an_error_of_ours(rig, dialect, alias, line, status
     assert told(client, dialect)[0] == status
     assert b"html" not in client.body
     record = (await rig.ended())[0]
-    assert record.outcome == "backend_error"
+    assert record.end.outcome == "backend_error"
     await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
@@ -508,7 +508,7 @@ async def test_a_backend_that_is_busy(rig, dialect, alias, line, statuses, strea
     assert native or status == statuses[dialect]
     assert "\r\nretry-after: 7" in client.head
     record = (await rig.ended())[0]
-    assert record.outcome == "backend_error"
+    assert record.end.outcome == "backend_error"
     await the_next_call_is_served(rig, dialect, alias, on=backend)
 
 
@@ -540,7 +540,7 @@ async def test_what_no_backend_must_see(rig, dialect, what):
         TYPES[status] if dialect == "anthropic" else "invalid_request_error",
     )
     [record] = await rig.ended()
-    assert (record.outcome, record.code, record.attempts) == ("refused", code, [])
+    assert (record.end.outcome, record.end.code, record.attempts) == ("refused", code, [])
     assert rig.gauge() == 0
     assert rig.backends_seen == []
     labels = [
@@ -583,7 +583,7 @@ async def test_a_backend_that_has_as_many_calls_as_it_may(open_rig, dialect, ali
     backend.transport.write(unary(WHOLE[alias]))
     await first.has("hé".encode())
     records = await rig.ended(3)
-    assert [record.code for record in records] == ["backend_busy", "backend_busy", ""]
+    assert [record.end.code for record in records] == ["backend_busy", "backend_busy", ""]
     assert [len(record.attempts) for record in records] == [1, 1, 1]
     assert len(rig.backends_seen) == 1
     await the_next_call_is_served(rig, dialect, alias, on=backend)
@@ -635,7 +635,7 @@ async def test_a_place_is_free_at_the_terminal_event(rig, monkeypatch, dialect, 
         assert first.lost is None
     else:
         await first.closed()
-    assert [record.outcome for record in await rig.ended(2)] == ["complete", "complete"]
+    assert [record.end.outcome for record in await rig.ended(2)] == ["complete", "complete"]
     # One place, given back once.
     for _ in range(2):
         await rig.post(PATHS[dialect], ask(alias))
@@ -737,5 +737,5 @@ async def test_no_other_target_is_tried(open_rig, dialect, fault):
     await answered(client)
     assert told(client, dialect)[0] >= 400
     [record] = await rig.ended()
-    assert (record.outcome, len(record.attempts)) == ("backend_error", 1)
+    assert (record.end.outcome, len(record.attempts)) == ("backend_error", 1)
     assert len(rig.backends_seen) == 1

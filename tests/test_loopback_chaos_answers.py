@@ -189,13 +189,13 @@ async def test_a_compressed_answer_that_nobody_asked_for(rig, dialect, alias, st
     [record] = await rig.ended()
     if readable:
         assert "hé" in client.body.decode()
-        assert record.outcome == "complete"
+        assert record.end.outcome == "complete"
     elif client.head.startswith("http/1.1 200"):
         told_in_band(client, dialect)
-        assert record.outcome == "stream_error"
+        assert record.end.outcome == "stream_error"
     else:
         assert told(client, dialect)[0] == 502
-        assert record.outcome == "backend_error"
+        assert record.end.outcome == "backend_error"
     await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
@@ -264,7 +264,7 @@ async def test_garbage_as_the_first_event(rig, dialect, alias, garbage):
     await answered(client)
     assert told(client, dialect)[0] == 502
     [record] = await rig.ended()
-    assert record.outcome == "backend_error"
+    assert record.end.outcome == "backend_error"
     await the_next_call_is_served(rig, dialect, alias, on=...)
 
 
@@ -294,7 +294,7 @@ async def test_a_flood_before_the_first_event_is_bounded(open_rig, dialect, alia
     client.transport.resumeProducing()
     await answered(client)
     [record] = await rig.ended()
-    assert record.code == "timeout_total"
+    assert record.end.code == "timeout_total"
     await cut(backend)
 
 
@@ -403,7 +403,7 @@ async def test_an_error_that_the_backend_tells(rig, dialect, alias, hangs):
     told_in_band(client, dialect)
     assert b"out of ***" in client.body
     [record] = await rig.ended()
-    assert record.outcome == "stream_error"
+    assert record.end.outcome == "stream_error"
     assert rig.gauge() == 0
     await the_next_call_is_served(rig, dialect, alias, on=...)
 

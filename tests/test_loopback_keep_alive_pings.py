@@ -66,9 +66,9 @@ async def has_the_answer(client, dialect, alias):
 
 async def the_record(rig, client, outcome="complete", attempts=1):
     [record] = await rig.ended()
-    assert (record.outcome, record.status) == (outcome, 200)
+    assert (record.end.outcome, record.end.status) == (outcome, 200)
     assert len(record.attempts) == attempts
-    assert record.bytes_out == len(client.body)
+    assert record.end.bytes_out == len(client.body)
     assert rig.gauge() == 0
     return record
 
@@ -89,7 +89,7 @@ async def test_while_waiting_for_a_place(rig, dialect, alias):
     backend.transport.write(streamed(alias))
     await has_the_answer(client, dialect, alias)
     await answered(first)
-    assert [record.outcome for record in await rig.ended(2)] == ["complete", "complete"]
+    assert [record.end.outcome for record in await rig.ended(2)] == ["complete", "complete"]
 
 
 @pytest_twisted.ensureDeferred
@@ -211,7 +211,7 @@ async def test_an_error_is_told_in_band_from_then_on(rig, dialect, alias, fault,
     _, _, before = told_in_band(client, dialect)
     assert before.replace(SIGN.decode().strip(), "") == ""
     record = await the_record(rig, client, "stream_error")
-    assert record.code == record.attempts[0].error
+    assert record.end.code == record.attempts[0].error
     await the_next_call_is_served(rig, dialect, alias, on=..., stream=True)
 
 
@@ -225,7 +225,7 @@ async def test_an_error_before_is_an_http_error(rig, dialect, alias):
     assert "retry-after: 3" in client.head
     await deferLater(reactor, 0.2)
     assert client.received.count(SIGN) == 0
-    assert [record.outcome for record in await rig.ended()] == ["backend_error"]
+    assert [record.end.outcome for record in await rig.ended()] == ["backend_error"]
 
 
 @pytest_twisted.ensureDeferred
@@ -257,7 +257,8 @@ async def test_a_queue_that_is_waited_in_for_too_long(open_rig, dialect, alias):
     kind, _, _ = told_in_band(client, dialect)
     assert kind == ("overloaded_error" if dialect == "anthropic" else "service_unavailable_error")
     [record] = await rig.ended()
-    assert (record.outcome, record.status, record.code) == ("stream_error", 200, "backend_busy")
+    end = record.end
+    assert (end.outcome, end.status, end.code) == ("stream_error", 200, "backend_busy")
     assert backend.received.count(b"POST ") == 1
 
 
@@ -282,7 +283,7 @@ async def test_a_client_that_leaves_the_queue_gives_up_its_place_in_it(rig, dial
     await has_signs(client)
     client.transport.abortConnection()
     [record] = await rig.ended()
-    assert (record.outcome, rig.gauge()) == ("client_left", 1)
+    assert (record.end.outcome, rig.gauge()) == ("client_left", 1)
     backend.transport.write(unary(WHOLE[alias]))
     await answered(first)
     await deferLater(reactor, 0.1)

@@ -49,7 +49,7 @@ async def test_case_69_a_silent_backend_is_committed_to_and_its_error_told_in_ba
     backend.transport.write(chunk(error))
     await client.has(b"busy")
     [record] = await rig.ended()
-    assert record.outcome == "stream_error"
+    assert record.end.outcome == "stream_error"
     assert b"[DONE]" not in client.body and b"message_stop" not in client.body
 
 
@@ -67,7 +67,7 @@ async def test_case_70_pings_after_the_first_event_are_of_the_clients_dialect(
     await client.has(PING[dialect], times=2)
     backend.transport.write(chunk(end) + b"0\r\n\r\n")
     [record] = await rig.ended()
-    assert record.outcome == "complete"
+    assert record.end.outcome == "complete"
 
 
 def refusal(parameter):
@@ -229,7 +229,7 @@ async def test_case_66_a_stream_without_done_is_whole_if_it_has_a_finish_reason(
     backend.transport.write(sse_head() + chunk(O_EVENT) + chunk(end) + b"0\r\n\r\n")
     await client.has(b"data: [DONE]\n\n")
     [record] = await rig.ended()
-    assert record.outcome == "complete"
+    assert record.end.outcome == "complete"
 
 
 COUNTING = CONFIG.replace(

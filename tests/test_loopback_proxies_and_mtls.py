@@ -376,7 +376,7 @@ async def test_a_backend_that_does_not_like_our_certificate(
         await answered(client)
         assert told(client, dialect)[0] == 502
     records = await rig.ended(2)
-    assert [record.code for record in records] == ["tls", "tls"]
+    assert [record.end.code for record in records] == ["tls", "tls"]
     nothing_said = version == TLSVersion.TLSv1_2 and shown == "none"
     assert nothing_said or b"certificate" in client.body
     assert [message for message in messages if "secure connection" in message]

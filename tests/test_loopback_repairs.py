@@ -297,4 +297,4 @@ async def test_an_error_with_status_200_counts_as_one(open_rig):
     await client.has(b"The model is overloaded")
     assert " 503 " in client.head.split("\r\n")[0]
     [record] = await rig.ended()
-    assert (record.outcome, record.code) == ("backend_error", "overloaded")
+    assert (record.end.outcome, record.end.code) == ("backend_error", "overloaded")

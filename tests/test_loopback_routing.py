@@ -106,7 +106,7 @@ async def test_after_the_first_byte_nothing_is_tried_again(open_rig):
     first.transport.loseConnection()
     await client.has(b"upstream_stream_truncated")
     [record] = await rig.ended()
-    assert (len(record.attempts), record.outcome) == (1, "stream_error")
+    assert (len(record.attempts), record.end.outcome) == (1, "stream_error")
 
 
 @pytest_twisted.ensureDeferred
@@ -212,7 +212,7 @@ async def test_a_dead_backend_is_found_out_and_comes_back(open_rig):
         await calls(10)
         await backends[0].stop()
         down = await calls(60)
-        assert all(record.outcome == "complete" for record in down)
+        assert all(record.end.outcome == "complete" for record in down)
         extra = sum(len(record.attempts) - 1 for record in down)
         assert 0 < extra <= 10, "the breaker opens after a few failures"
         again = PracticeBackend(reactor, port=port)

@@ -108,7 +108,7 @@ async def test_its_clients_call_a_backend_of_another_dialect(broker):
     assert "made-up-id: theirs" in client.head
     assert "made-up-left: 8" in client.head
     (record,) = await rig.ended()
-    assert (record.dialect, record.outcome, record.usage.output) == (NAME, "complete", 2)
+    assert (record.dialect, record.end.outcome, record.usage.output) == (NAME, "complete", 2)
 
 
 @pytest_twisted.ensureDeferred

@@ -480,7 +480,7 @@ async def test_a_call_goes_through_with_a_large_request_and_a_large_answer(rig):
     assert sent["messages"][0]["content"] == [{"type": "text", "text": LONG * 40}]
     line.transport.write(unary(answer("anthropic", model="real-a")))
     (record,) = await rig.ended()
-    assert (record.status, record.outcome) == (200, "complete")
+    assert (record.end.status, record.end.outcome) == (200, "complete")
     await client.until(lambda: len(client.received) > len(LONG))
     got = json.loads(client.body)
     assert got["choices"][0]["message"]["content"] == LONG
@@ -494,6 +494,6 @@ async def test_a_client_that_leaves_meanwhile_is_forgotten(rig):
         await deferLater(reactor, 0.001)
     client.transport.abortConnection()
     (record,) = await rig.ended()
-    assert record.outcome == "client_left"
+    assert record.end.outcome == "client_left"
     assert not rig.backends_seen
     rig.broker.offload.close()

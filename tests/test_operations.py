@@ -31,7 +31,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.call import Attempt, Backend, Outcome, Record, Target, Timeouts
+from lmbroker.call import Attempt, Backend, End, Outcome, Record, Target, Timeouts
 from lmbroker.config.config import Config, parse
 from lmbroker.config.settings import DRAIN, Severity
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
@@ -119,9 +119,7 @@ RECORD = Record(
             error="timeout_idle",
         )
     ],
-    status=200,
-    outcome="stream_error",
-    code="timeout_idle",
+    end=End(outcome="stream_error", status=200, code="timeout_idle"),
     headers_at=2.0,
     first_event_at=3.0,
     closed_at=4.0,
@@ -153,7 +151,7 @@ def line_of(log_with, record=RECORD, level="info"):
 
 @pytest.mark.parametrize("outcome", ["complete", "failed"])
 def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome):
-    record = msgspec.structs.replace(RECORD, outcome=outcome)
+    record = msgspec.structs.replace(RECORD, end=End(outcome=outcome, status=200))
     past = line_of(lambda log: AccessLog(log.write_lines), record)
     assert past == line_of(lambda log: AccessLog(), record)
     assert [line["level"] for line in past] == ["error" if outcome == "failed" else "info"]
@@ -194,7 +192,7 @@ def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():
 
 
 def test_a_turn_counts_as_its_calls_would_one_by_one():
-    other = msgspec.structs.replace(RECORD, alias="", status=500, outcome=None, usage=None)
+    other = msgspec.structs.replace(RECORD, alias="", end=End(status=500), usage=None)
     failed = msgspec.structs.replace(RECORD.attempts[0], error="refused")
     events = [(each, call) for each in (RECORD, other, RECORD) for call in ("opened", "closed")]
     told = []

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
 from lmbroker.broker.broker import Broker
-from lmbroker.call import Call, Caller
+from lmbroker.call import Call, Caller, End
 from lmbroker.config.config import ConfigError, parse
 from lmbroker.errors import (
     BackendRefused,
@@ -207,7 +207,7 @@ def test_no_other_backend_log_line_error_header_or_metric_ever_holds_it(
         calling.addCallbacks(lambda answer: told.append(repr(answer.headers)), told.append)
         for _ in range(200):
             clock.advance(1)
-        broker.close(record)
+        broker.close(record, End())
     finally:
         globalLogPublisher.removeObserver(note)
     [outcome] = told

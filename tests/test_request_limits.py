@@ -112,7 +112,7 @@ async def test_over_the_cap_no_backend_is_asked(open_rig, dialect, alias, stream
     else:
         assert answer["type"] == "error"
     [record] = await rig.ended()
-    assert (record.outcome, record.alias, record.attempts) == ("refused", alias, [])
+    assert (record.end.outcome, record.alias, record.attempts) == ("refused", alias, [])
     assert rig.backends_seen == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmbroker.call import Backend, Call, Caller, Record, Target
+from lmbroker.call import Backend, Call, Caller, End, Record, Target
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Unreachable
 from lmbroker.routing.aliases import (
     Aliases,
@@ -243,7 +243,7 @@ def test_every_course_keeps_to_its_targets_its_budget_and_its_rules(route, calls
                 now += 0.5
                 if outcome == "answer":
                     failover.answered(now)
-                    memory.outcome = "complete"
+                    memory.end = End(outcome="complete")
                     break
                 memory.client_left = outcome == "leave"
                 last = FAILURES["503" if outcome == "leave" else outcome]()

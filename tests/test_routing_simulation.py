@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from lmbroker.call import Backend, Record, Target
+from lmbroker.call import Backend, End, Record, Target
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Unreachable
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.breaker import BreakerRules
@@ -123,14 +123,14 @@ class World:
                 if error is None:
                     failover.answered(self.now)
                     yield 3 * self.chance()
-                    record.outcome = "complete"
+                    record.end = End(outcome="complete")
                     seen.ok = True
                     return
                 pause = failover.failed(error, self.now, self.now)
                 if pause:
                     yield pause
         except BrokerError:
-            record.outcome = "backend_error"
+            record.end = End(outcome="backend_error")
         finally:
             record.closed_at = self.now
             failovers.closed(record)

@@ -32,7 +32,7 @@ from twisted.web import server
 from twisted.web.resource import Resource
 
 from lmbroker.backends.peer import PROBE_SECONDS
-from lmbroker.call import Record
+from lmbroker.call import End, Record
 from lmbroker.config.config import Server
 from lmbroker.server.http import Limits, Site
 from lmbroker.server.http.transport import outstanding
@@ -518,6 +518,7 @@ class Breaks:
 
     status = 200
     headers = ()
+    bytes_out = 4
     offload = None
     config = SimpleNamespace(limits=Limits(), keys=(), server=Server(listen=()))
 
@@ -527,8 +528,8 @@ class Breaks:
     def open(self, request_id, operation, dialect):
         return Record(id=request_id, operation=operation, dialect=dialect, opened_at=0.0)
 
-    def close(self, record):
-        self.closed = record
+    def close(self, record, end):
+        self.closed = end
 
     async def chat(self, call, record):
         return self
@@ -550,7 +551,9 @@ def test_an_answer_that_breaks_does_not_look_whole_in_a_stock_site(nothing_fails
     channel.makeConnection(wire)
     channel.dataReceived(post(b'{"model":"m","messages":[]}'))
     assert wire.aborted
-    assert broker.closed.outcome == "failed"
+    assert broker.closed == End(
+        outcome="failed", status=200, code="internal_error", bytes_out=broker.bytes_out
+    )
     nothing_fails_unheard.clear()
 
 

@@ -68,7 +68,7 @@ async def test_answers_in_memory_are_bounded_together(open_rig, model):
     two.transport.write(whole[:-100])
     await two.closed()
     (record,) = await rig.ended()
-    assert (record.status, record.code) == (529, "too_many_answers")
+    assert (record.end.status, record.end.code) == (529, "too_many_answers")
     assert record.attempts[0].error == "too_many_answers"
     await second.has(b"overloaded_error")
     assert b"retry-after: 1" in second.received.lower()
@@ -102,7 +102,7 @@ async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_rig, l
     else:
         client.transport.resumeProducing()
     (record,) = await rig.ended()
-    assert (record.outcome, memory.used) == ("client_left" if leaves else "complete", 0)
+    assert (record.end.outcome, memory.used) == ("client_left" if leaves else "complete", 0)
     if not leaves:
         await client.until(lambda: len(client.received) > 20_000_000)
         assert client.received.endswith(whole.partition(b"\r\n\r\n")[2])

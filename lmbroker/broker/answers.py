@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IConsumer
 from lmbroker.backends.pieces import PIECE, Pieces
 from lmbroker.backends.whole_bodies import MemoryShare
 from lmbroker.broker.relay import Relay
-from lmbroker.call import Record
+from lmbroker.call import End, Record
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import Pairs
 from lmbroker.translation.losses import in_answer
@@ -27,8 +27,13 @@ class Answer(Protocol):
     status: int
     headers: Pairs
 
-    async def deliver(self, consumer: IConsumer) -> None:
-        """Write the body to ``consumer``; returns when it is written."""
+    @property
+    def bytes_out(self) -> int:
+        """How much of the body was written."""
+        ...
+
+    async def deliver(self, consumer: IConsumer) -> End:
+        """Write the body to ``consumer``; returns, when it is written, how the call ended."""
         ...
 
     def fail(self, error: ErrorInfo) -> None:
@@ -44,7 +49,6 @@ class WholeAnswer:
         status: int,
         headers: Pairs,
         body: bytes,
-        record: Record,
         memory: MemoryShare | None = None,
     ) -> None:
         """``memory`` is what the body takes, for as long as this is kept."""
@@ -52,16 +56,16 @@ class WholeAnswer:
         self.headers = (*headers, ("content-length", str(len(body))))
         self._body = body
         self._memory = memory
-        self._record = record
+        self.bytes_out = 0
 
-    async def deliver(self, consumer: IConsumer) -> None:
+    async def deliver(self, consumer: IConsumer) -> End:
         """Write the body to ``consumer``, a long one in pieces at its pace."""
         if len(self._body) > PIECE:
             await Pieces(self._body, consumer).done
         else:
             consumer.write(self._body)
-        self._record.outcome = "complete"
-        self._record.bytes_out = len(self._body)
+        self.bytes_out = len(self._body)
+        return End(outcome="complete", status=self.status, bytes_out=self.bytes_out)
 
     def fail(self, error: ErrorInfo) -> None:
         """It is whole already."""
@@ -76,28 +80,35 @@ class StreamAnswer:
         self._relay = relay
         self._record = record
 
+    @property
+    def bytes_out(self) -> int:
+        """How much of the stream was written."""
+        return self._relay.bytes_out
+
     def fail(self, error: ErrorInfo) -> None:
         """End the stream with ``error`` in band; nothing where it has ended."""
         self._relay.fail(error)
 
-    async def deliver(self, consumer: IConsumer) -> None:
-        """Relay the stream to ``consumer``; returns at its end, with the record filled in."""
+    async def deliver(self, consumer: IConsumer) -> End:
+        """Relay the stream to ``consumer``; returns at its end. The record gets what is known of
+        the answer, also where this is cancelled."""
         relay, record = self._relay, self._record
         transform = relay.transform
         try:
             await relay.deliver(consumer)
         finally:
-            record.bytes_out = relay.bytes_out
             record.first_event_at = record.first_event_at or relay.first_event_at
             note_losses(record, transform)
             record.usage = transform.usage
             record.stop = transform.stop
         if transform.phase == "complete":
-            record.outcome = "complete"
-        else:
-            record.outcome = "stream_error"
-            if transform.error is not None:
-                record.code = transform.error.label
+            return End(outcome="complete", status=self.status, bytes_out=relay.bytes_out)
+        return End(
+            outcome="stream_error",
+            status=self.status,
+            code="" if transform.error is None else transform.error.label,
+            bytes_out=relay.bytes_out,
+        )
 
 
 def note_losses(record: Record, answer: Unary | Transform) -> None:

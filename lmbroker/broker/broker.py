@@ -25,6 +25,7 @@ from lmbroker.call import (
     Alias,
     Attempt,
     Call,
+    End,
     Observer,
     Record,
     Target,
@@ -121,13 +122,14 @@ class Broker:
             observer.opened(record)
         return record
 
-    def close(self, record: Record) -> None:
+    def close(self, record: Record, end: End) -> None:
         """End a call's record and notify the observers; does so once at most."""
         if record.closed_at is not None:
             return
         record.closed_at = self.clock.seconds()
-        if record.client_left:
-            record.outcome = "client_left"
+        if record.client_left and end.outcome != "client_left":
+            end = msgspec.structs.replace(end, outcome="client_left")
+        record.end = end
         self._failovers.closed(record)
         usage = record.usage
         if record.estimated and usage is not None and not usage.estimated:
@@ -235,7 +237,7 @@ class Broker:
             ("x-lmbroker-estimated", "true"),
             *headers.identity(facts.headers, call.id, backend=route.targets[0].backend.name),
         )
-        return WholeAnswer(200, head, json_text.encode(facts.counted(tokens)), record)
+        return WholeAnswer(200, head, json_text.encode(facts.counted(tokens)))
 
     def _counting(self, route: Route, call: Call) -> Route:
         """``route`` with those of its targets only that count tokens, as far as is known."""
@@ -439,7 +441,7 @@ class Broker:
                 *headers.about_bytes(answer.headers),
                 *attempt.answer_headers(answer, self.wall()),
             )
-            return WholeAnswer(200, head, body, record)
+            return WholeAnswer(200, head, body)
         if not streamed and "json" not in answer.content_type and answer.content_type:
             if answer.content_type == "text/plain":
                 refused(await answer.body(ERROR_BODY_LIMIT))
@@ -466,7 +468,7 @@ class Broker:
             ("content-type", whole.content_type),
             *attempt.answer_headers(answer, self.wall()),
         )
-        return WholeAnswer(200, head, whole.body, record, answer.memory)
+        return WholeAnswer(200, head, whole.body, answer.memory)
 
     async def _begin(
         self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int

@@ -47,13 +47,14 @@ class AccessLog:
             self._write([access_line(record) for record in records])
             return
         for record in records:
-            emit = self.log.error if record.outcome == "failed" else self.log.info
+            end = record.end
+            emit = self.log.error if end.outcome == "failed" else self.log.info
             emit(
                 "{operation} {alias} {outcome} {status}",
                 operation=record.operation,
                 alias=record.alias or "-",
-                outcome=record.outcome,
-                status=record.status,
+                outcome=end.outcome,
+                status=end.status,
                 fields=access_fields(record),
             )
 
@@ -104,25 +105,25 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
 
 def access_line(record: Record) -> AccessLine:
     """The access line of an ended call."""
-    began = record.opened_at
+    began, end = record.opened_at, record.end
     line = AccessLine(
-        level="error" if record.outcome == "failed" else "info",
+        level="error" if end.outcome == "failed" else "info",
         logger=LOGGER,
-        message=f"{record.operation} {record.alias or '-'} {record.outcome} {record.status}",
+        message=f"{record.operation} {record.alias or '-'} {end.outcome} {end.status}",
         request_id=record.id,
         operation=record.operation,
         alias=record.alias or None,
         caller=record.caller,
         stream=record.stream,
-        status=record.status,
-        outcome=record.outcome,
-        code=record.code or None,
+        status=end.status,
+        outcome=end.outcome,
+        code=end.code or None,
         attempts=len(record.attempts),
         ms_headers=_ms(began, record.headers_at),
         ms_first_event=_ms(began, record.first_event_at),
         ms=_ms(began, record.closed_at),
         bytes_in=record.bytes_in,
-        bytes_out=record.bytes_out,
+        bytes_out=end.bytes_out,
         stop=record.stop or None,
     )
     if record.attempts:

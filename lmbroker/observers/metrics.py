@@ -178,8 +178,9 @@ class Metrics:
                     counts[self._failovers(one.target.backend.name, one.error)] += 1
             alias = record.alias or UNKNOWN
             workflow = record.attempts[-1].workflow if record.attempts else "none"
-            outcome = record.outcome or "failed"
-            requests = self._requests(alias, record.operation, workflow, outcome, record.status)
+            end = record.end
+            outcome = end.outcome or "failed"
+            requests = self._requests(alias, record.operation, workflow, outcome, end.status)
             counts[requests] += 1
             if record.closed_at is not None:
                 self._duration(alias, workflow).observe(record.closed_at - record.opened_at)

@@ -160,7 +160,8 @@ class Failover:
     def closed(self, now: float) -> None:
         """The call ended."""
         if self._attempt is not None:
-            self._health.closed(self._attempt, now, self._record.outcome, self._record.code)
+            end = self._record.end
+            self._health.closed(self._attempt, now, end.outcome, end.code)
 
     def _ranked(self, entries: "list[_Entry]", now: float) -> "list[_Entry]":
         """``entries``, best first."""

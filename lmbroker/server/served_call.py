@@ -3,12 +3,13 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from lmbroker.broker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker.broker import Broker
-from lmbroker.call import Call, Dialect, Operation, Record, in_second_dialect
+from lmbroker.call import Call, Dialect, End, Operation, Outcome, Record, in_second_dialect
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
 from lmbroker.server.call_reading import read_call, refused
@@ -36,7 +37,16 @@ class ServedCall:
 
     log = Logger()
 
-    __slots__ = ("_answer", "_broker", "_calls", "_ended", "_incoming", "_pings", "_serving")
+    __slots__ = (
+        "_answer",
+        "_broker",
+        "_calls",
+        "_ended",
+        "_incoming",
+        "_pings",
+        "_serving",
+        "_status",
+    )
 
     def __init__(self, broker: Broker, calls: "set[ServedCall]", incoming: Incoming) -> None:
         self._broker = broker
@@ -47,6 +57,8 @@ class ServedCall:
         self._ended: Refused | None = None
         """Why the broker ended the call before its answer began."""
         self._pings: Pings = NO_PINGS
+        self._status = 0
+        """The HTTP status that the client got; 0 where it got none yet."""
         calls.add(self)
 
     def serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> "Deferred[None]":
@@ -65,7 +77,6 @@ class ServedCall:
             self._serving.cancel()
 
     async def _serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> None:
-        incoming = self._incoming
         record = self._broker.open(new_id(), operation, dialect)
 
         def left() -> None:
@@ -73,54 +84,51 @@ class ServedCall:
             if self._serving is not None:
                 self._serving.cancel()
 
-        incoming.when_left(left)
+        self._incoming.when_left(left)
+        end = End()
         try:
-            config = self._broker.config
-            if len(self._calls) > config.limits.calls:
-                raise refused(_TOO_MANY_CALLS)
-            call = await read_call(incoming, record, config, self._broker.offload)
-            if call.stream:
-                self._pings = self._pings_for(call, record)
-            try:
-                answer = await operate(call, record)
-            finally:
-                self._pings.stop()
-            # Nothing can be sent again from here on, and a stream may last for minutes: what holds
-            # the request's body goes.
-            del call
-            incoming.release_body()
-            self._answer = answer
-            record.status = answer.status
-            if self._pings.begun:
-                self._pings.send(late_headers(answer.headers))
-            else:
-                self._set_head(answer.status, answer.headers)
-            await answer.deliver(incoming.consumer)
+            end = await self._answered(record, operate)
         except CancelledError:
             if self._ended is None:
                 record.client_left = True
-            elif not record.client_left:
-                self._send_error(record, self._ended)
+            end = self._failed(record, self._ended)
         except BrokerError as error:
-            if not record.client_left:
-                self._send_error(record, error)
+            end = self._failed(record, error)
         except Exception:
             self.log.failure("A call failed")
-            record.outcome, record.code = "failed", "internal_error"
-            if record.client_left:
-                pass
-            elif incoming.started and self._answer is not None:
-                # Not loseConnection: Klein finishes the request, which would look whole.
-                incoming.abort()
-            else:
-                self._send_error(record, BrokerError(FAULT))
-                record.outcome = "failed"
+            end = self._fault(record)
         finally:
-            record.bytes_out += self._pings.bytes_out
+            if self._pings.bytes_out:
+                sent = end.bytes_out + self._pings.bytes_out
+                end = msgspec.structs.replace(end, bytes_out=sent)
             # They hold this call: a cycle would wait for the garbage collector.
             self._pings = NO_PINGS
             self._calls.discard(self)
-            self._broker.close(record)
+            self._broker.close(record, end)
+
+    async def _answered(self, record: Record, operate: Operate) -> End:
+        """Read the call, have it answered and write the answer; how that ended."""
+        incoming = self._incoming
+        config = self._broker.config
+        if len(self._calls) > config.limits.calls:
+            raise refused(_TOO_MANY_CALLS)
+        call = await read_call(incoming, record, config, self._broker.offload)
+        if call.stream:
+            self._pings = self._pings_for(call, record)
+        try:
+            answer = await operate(call, record)
+        finally:
+            self._pings.stop()
+        # Nothing can be sent again from here on, and a stream may last for minutes: what holds the
+        # request's body goes.
+        del call
+        incoming.release_body()
+        self._answer = answer
+        if self._pings.begun:
+            self._pings.send(late_headers(answer.headers))
+        else:
+            self._set_head(answer.status, answer.headers)
+        return await answer.deliver(incoming.consumer)
 
     def _pings_for(self, call: Call, record: Record) -> Pings:
         """Pings for the client of a stream, timed by the first target of its alias."""
@@ -130,7 +138,6 @@ class ServedCall:
 
         def set_head() -> None:
             # This function lives as long as the answer, so it holds nothing of the call.
-            record.status = 200
             facts = ADAPTERS[record.dialect].facts.headers
             self._set_head(200, (*STREAM_HEADERS, *identity(facts, record.id)))
 
@@ -142,18 +149,38 @@ class ServedCall:
             write=self._incoming.consumer.write,
         )
 
-    def _send_error(self, record: Record, error: BrokerError) -> None:
+    def _failed(self, record: Record, error: BrokerError | None) -> End:
+        """How a call without an answer ended: with ``error``, where the client is still there."""
+        if record.client_left or error is None:
+            return self._cut_off("client_left")
+        return self._send_error(record, error)
+
+    def _fault(self, record: Record) -> End:
+        """How a call ended in which the broker made a mistake."""
+        if record.client_left:
+            return self._cut_off("failed", "internal_error")
+        if self._incoming.started and self._answer is not None:
+            # Not loseConnection: Klein finishes the request, which would look whole.
+            self._incoming.abort()
+            return self._cut_off("failed", "internal_error")
+        end = self._send_error(record, BrokerError(FAULT))
+        return msgspec.structs.replace(end, outcome="failed")
+
+    def _cut_off(self, outcome: Outcome, code: str = "") -> End:
+        """The end of a call whose client gets nothing more."""
+        sent = 0 if self._answer is None else self._answer.bytes_out
+        return End(outcome=outcome, status=self._status, code=code, bytes_out=sent)
+
+    def _send_error(self, record: Record, error: BrokerError) -> End:
         """Send the error that ends a call before its answer began: as an HTTP answer, or as an
         event of the stream where the client has the head of that already."""
         info = error.info
-        record.code = info.label
         if self._pings.begun:
-            record.outcome = "stream_error"
             out = ADAPTERS[record.dialect].stream_error(info, record.id)
-            record.bytes_out = len(out)
             self._incoming.consumer.write(out)
-            return
-        record.outcome = "refused" if isinstance(error, Refused) else "backend_error"
+            return End(
+                outcome="stream_error", status=self._status, code=info.label, bytes_out=len(out)
+            )
         native, more = None, Pairs()
         if isinstance(error, BackendRefused):
             native, more = error.native, error.headers
@@ -164,12 +191,17 @@ class ServedCall:
             more = (*more, *failed_at(target.backend.name, target.model, tries, second))
         log_refused_key(self.log, self._incoming, error)
         answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
-        record.status = answer.status
-        record.bytes_out = len(answer.body)
         self._set_head(answer.status, answer.headers)
         self._incoming.consumer.write(answer.body)
+        return End(
+            outcome="refused" if isinstance(error, Refused) else "backend_error",
+            status=answer.status,
+            code=info.label,
+            bytes_out=len(answer.body),
+        )
 
     def _set_head(self, status: int, headers: Pairs) -> None:
+        self._status = status
         incoming = self._incoming
         headers = (*headers, *incoming.cors) if incoming.cors else headers
         incoming.set_head(status, REASONS.get(status, b"Unknown Status"), headers)
