@@ -368,11 +368,14 @@ def _blocks(whole: bytes) -> Iterator[bytes]:
 
 def last_words(tail: bytes) -> bytes:
     """The tail of a stream that has ended as a whole event: an unterminated last event counts if
-    it is complete (see ``Reader.close``); b"" where it is not."""
+    it is complete (see ``Reader.close``); b"" where it is not, as where an error breaks off in its
+    JSON, which no client could read."""
     reader = Reader(len(tail))
     if reader.feed(tail):
         return tail
-    return tail.rstrip(b"\r\n") + b"\n\n" if reader.close() else b""
+    found = [frame.data or b"" for frame in reader.close()]
+    whole = found and all(_complete(data) or _words(data) for data in found)
+    return tail.rstrip(b"\r\n") + b"\n\n" if whole else b""
 
 
 def encode_event(event: str | bytes, data: bytes) -> bytes:
@@ -384,6 +387,11 @@ def encode_event(event: str | bytes, data: bytes) -> bytes:
 def encode_data(data: bytes) -> bytes:
     """An event without a name (OpenAI). ``data`` is one line, as compact JSON is."""
     return b"".join((b"data: ", data, b"\n\n"))
+
+
+def _words(data: bytes) -> bool:
+    """Whether ``data`` is text and not the beginning of an object."""
+    return bool(data.strip()) and not data.lstrip().startswith((b"{", b"["))
 
 
 def _complete(data: bytes) -> bool:

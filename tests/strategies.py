@@ -100,11 +100,17 @@ said = st.builds(TextPart, text=texts, citations=st.lists(citations, max_size=2)
 refused = st.builds(TextPart, text=texts.filter(bool), refusal=st.just(True))
 
 SERVER_TOOL = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": "x"}}
+SEARCH_CALL = {
+    "type": "web_search_call",
+    "id": "ws_1",
+    "status": "completed",
+    "action": {"type": "search", "query": "x"},
+}
 opaque = st.sampled_from(
     [
         OpaquePart(origin="anthropic", type="server_tool_use", raw=SERVER_TOOL),
         OpaquePart(origin="anthropic", type="fallback", raw={"type": "fallback", "x": [1]}),
-        OpaquePart(origin="responses", type="web_search_call", raw={"type": "web_search_call"}),
+        OpaquePart(origin="responses", type="web_search_call", raw=SEARCH_CALL),
     ]
 )
 parts: st.SearchStrategy[Part] = st.one_of(said, refused, reasoning, calls, opaque)

@@ -4,7 +4,7 @@ vendors' own SDKs."""
 import json
 import random
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from anthropic.lib.streaming._messages import accumulate_event
@@ -15,8 +15,9 @@ from openai.types.chat import ChatCompletionChunk, ParsedChatCompletion
 
 from lmbroker import json_text
 from lmbroker.errors import Broken
-from lmbroker.sse import DONE, Reader
-from lmbroker.testing.grammar import EventChecker, anthropic_checker, openai_checker
+from lmbroker.sse import DONE, Frame, Reader
+from lmbroker.testing.grammar import Checker, EventChecker, anthropic_checker, openai_checker
+from lmbroker.testing.grammar_responses import responses_checker
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.unified.parts import (
@@ -224,7 +225,12 @@ def told(dialect: str, given: Iterable[StreamEvent], reply: Reply = REPLY) -> by
 def check(dialect: str, stream: bytes, reply: Reply | None = REPLY) -> None:
     """Raises GrammarError where ``stream`` is none that a client with this ``reply`` may get."""
     asked = None if reply is None else reply.stream_usage
-    checker = openai_checker(asked) if dialect == "openai" else anthropic_checker()
+    checkers: dict[str, Callable[[], Checker[Frame]]] = {
+        "openai": lambda: openai_checker(asked),
+        "anthropic": anthropic_checker,
+        "responses": responses_checker,
+    }
+    checker = checkers[dialect]()
     for frame in Reader().feed(stream):
         checker.feed(frame)
     checker.close()

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from lmbroker import sse
 from lmbroker.event_bounds import is_dense
-from lmbroker.sse import Boundary, Frame, Reader, SSEError, encode_data, encode_event
+from lmbroker.sse import (
+    Boundary,
+    Frame,
+    Reader,
+    SSEError,
+    encode_data,
+    encode_event,
+    last_words,
+)
 
 WIRE = sorted((Path(__file__).parent / "wire").glob("*/*.sse"))
 BOM = b"\xef\xbb\xbf"
@@ -175,6 +183,23 @@ def test_event_that_ends_in_cr_is_told_at_once() -> None:
 )
 def test_last_words_count_if_they_are_complete(tail: bytes, frames: list[Frame]) -> None:
     assert read([b"data: 0\n\n" + tail]) == ([Frame("", b"0")], frames)
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        (b'event: error\ndata: {"a":1}', b'event: error\ndata: {"a":1}\n\n'),
+        (b"event: error\ndata: Overloaded", b"event: error\ndata: Overloaded\n\n"),
+        (b'event: error\ndata: {"a":', b""),
+        (b"event: error\ndata:", b""),
+        (b"event: error\ndata", b""),
+        (b"event: error", b""),
+    ],
+)
+def test_last_words_of_an_error_count_if_a_client_can_read_them(
+    tail: bytes, expected: bytes
+) -> None:
+    assert last_words(tail) == expected
 
 
 def test_pending_tells_of_an_unfinished_event() -> None:

@@ -252,7 +252,7 @@ class ResponsesEncoder:
         if part.origin == ORIGIN:
             return self._close() + self._foreign(part)
         if output_items.searches(part):
-            out = self._close()
+            out = self._close() + self._unanswered(part.raw.get("id"))
             id, index = self._item_id(output_items.SEARCH), self._index
             item = output_items.search(id, "in_progress", part.raw)
             self._searches[part.raw.get("id")] = index, item
@@ -277,6 +277,13 @@ class ResponsesEncoder:
         place = {"output_index": index, "item_id": item["id"]}
         out = self._events.tell("response.web_search_call.completed", place)
         return out + self._end(index, output_items.searched(item, part.raw))
+
+    def _unanswered(self, use: Any) -> bytes:
+        """The end of a search that has no result, b"" where there is none by the id ``use``."""
+        if use not in self._searches:
+            return b""
+        index, item = self._searches.pop(use)
+        return self._end(index, {**item, "status": "incomplete"})
 
     def _foreign(self, part: OpaquePart) -> bytes:
         """An item of an R backend, as it came."""
@@ -316,8 +323,7 @@ class ResponsesEncoder:
         if why and not self._refused:
             out.append(self._refuse(why))
         out.append(self._close(cut=reason is not None))
-        for index, item in self._searches.values():
-            out.append(self._end(index, {**item, "status": "incomplete"}))
+        out += [self._unanswered(each) for each in list(self._searches)]
         tier = encode_tier(finish.tier or self._tier) if reply.wants_tier else None
         usage = finish.usage or self._counted or Usage()
         last = encode(envelope.last_fields(usage, tier))[1:-1]

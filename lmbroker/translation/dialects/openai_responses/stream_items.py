@@ -136,6 +136,10 @@ class Message(_Base):
         self._texts.append(text)
         if not self._citations:
             return b""
+        if not text:
+            output_items.uncited(self._citations, self._losses)
+            self._citations = []
+            return b""
         found = output_items.cited(self._citations, start, self._chars, self._losses)
         self._citations = []
         out = []
