@@ -257,6 +257,12 @@ def test_a_text_is_told_once_wherever_it_stands(items: list[JSON], whole: list[J
     assert len(found) == 1
 
 
+def test_an_item_that_is_told_twice_is_one_item() -> None:
+    for item, part in ((message(), HELLO), (call(), F)):
+        assert parts(added(0, item), done(0, item), done(0, item), end(item)) == (part,)
+        assert parts(added(0, item), added(0, item), done(0, item), end(item)) == (part,)
+
+
 @pytest.mark.parametrize("without", ["output_index", "item_id", "content_index"])
 def test_pieces_find_their_item_by_what_they_name(without: str) -> None:
     first, second = message("Hello"), message("World", "msg_2")

@@ -10,8 +10,9 @@ from lmbroker.translation.dialects.openai.ending import decode_usage
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.answer_items import text_at
 from lmbroker.translation.dialects.openai_responses.fast_paths import plain_piece
+from lmbroker.translation.dialects.openai_responses.item_places import Item
 from lmbroker.translation.dialects.openai_responses.stream_output import StreamedOutput, takes
-from lmbroker.translation.dialects.openai_responses.waiting_part import Item, WaitingPart
+from lmbroker.translation.dialects.openai_responses.waiting_part import WaitingPart
 from lmbroker.translation.refusals import error_bodies, stream_errors
 from lmbroker.translation.shared import odd_frames
 from lmbroker.translation.shared.json_scan import ObjectScanner
@@ -191,7 +192,7 @@ class ResponsesDecoder:
             return self._fail(failed)
         output = self._output
         output.rest(response.get("output"))
-        if not response and not output.kinds:
+        if not response and not output.items.kinds:
             return self._fail(_EMPTY)
         if word in _WHOLE and any(part.half for part in output.queue.parts):
             return self._fail(stream_errors.HALF_CALL)

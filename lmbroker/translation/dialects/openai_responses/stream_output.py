@@ -1,8 +1,7 @@
 """The output of a streamed answer: from events to the parts that they tell (translation.md 8.3).
 
-An answer is a list of items. Their events name the item by its place in the output, by its id, by
-both or by neither; items may overlap, so their parts go through a queue. Whatever is not told by
-deltas is taken from the events that tell a piece, an item or the whole answer once more.
+An answer is a list of items. They may overlap, so their parts go through a queue. Whatever is not
+told by deltas is taken from the events that tell a piece, an item or the whole answer once more.
 """
 
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_responses import answer_items
 from lmbroker.translation.dialects.openai_responses.answer_items import CALLS, text_at, type_of
+from lmbroker.translation.dialects.openai_responses.item_places import Item, Items
 from lmbroker.translation.dialects.openai_responses.reasoning_items import (
     BETWEEN,
     content_of,
     signature_of,
     summary_of,
 )
-from lmbroker.translation.dialects.openai_responses.waiting_part import Item, WaitingPart
+from lmbroker.translation.dialects.openai_responses.waiting_part import WaitingPart
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.part_queue import PartQueue
 
@@ -27,18 +27,14 @@ _OF_PIECES = {"output_text": "message", "refusal": "message"}
 class StreamedOutput:
     """Collects the items of one answer; ``queue`` holds the parts that they become."""
 
-    __slots__ = ("_ids", "_losses", "_places", "kinds", "late", "owners", "queue", "refusal")
+    __slots__ = ("_losses", "items", "late", "owners", "queue", "refusal")
 
     def __init__(self, losses: AnswerLosses) -> None:
         self._losses = losses
+        self.items = Items()
         self.queue: PartQueue[WaitingPart] = PartQueue()
         self.owners: dict[WaitingPart, Item] = {}
         """The item of each part."""
-        self.kinds: dict[str, list[Item]] = {}
-        """The items by type, in their order."""
-        self._places: dict[int, Item] = {}
-        """The items by their index in the output, and by their id."""
-        self._ids: dict[str, Item] = {}
         self.late = False
         """Arguments came for a call that was over."""
         self.refusal: list[str] = []
@@ -59,11 +55,11 @@ class StreamedOutput:
             kind = type_of(whole) if isinstance(whole, dict) else ""
             if kind:
                 number = told[kind] = told.get(kind, -1) + 1
-                items = self.kinds.get(kind, [])
-                item = items[number] if number < len(items) else self._new(kind, None, "")
+                items = self.items.kinds.get(kind, [])
+                item = items[number] if number < len(items) else self.items.new(kind, None, "")
                 if not item.done:
                     self._whole(item, whole)
-        for items in self.kinds.values():
+        for items in self.items.kinds.values():
             for item in items:
                 if not item.done:
                     self._whole(item, item.given or {"type": item.kind})
@@ -74,40 +70,10 @@ class StreamedOutput:
             self._announced(event, item)
 
     def _announced(self, event: JSON, given: JSON) -> Item:
-        """The item of an event that holds it: a new one, or one that was told before."""
-        kind = type_of(given)
-        index, id = _index(event), text_at(given, "id")
-        known = None if index is None else self._places.get(index)
-        known = known or (self._ids.get(id) if id else None)
-        if known is None and index is None and not id:
-            known = next((each for each in self.kinds.get(kind, ()) if not each.done), None)
-        if known is None or known.kind != kind or known.done:
-            known = self._new(kind, index, id)
-        known.given = given
-        if kind in CALLS:
-            self._call(known, given)
-        return known
-
-    def _new(self, kind: str, index: int | None, id: str) -> Item:
-        item = Item(kind, index, id)
-        self.kinds.setdefault(kind, []).append(item)
-        if index is not None:
-            self._places[index] = item
-        if id:
-            self._ids[id] = item
+        item = self.items.announced(event, given)
+        if item.kind in CALLS and not item.done:
+            self._call(item, given)
         return item
-
-    def _found(self, event: JSON, kind: str) -> Item:
-        """The item of ``kind`` of which an event tells a piece: that at its place, else that of
-        its id, else the last one, else a new one."""
-        index, id = _index(event), text_at(event, "item_id")
-        for item in (self._places.get(-1 if index is None else index), self._ids.get(id)):
-            if item is not None and item.kind == kind and not (item.done and kind not in CALLS):
-                return item
-        items = self.kinds.get(kind)
-        if index is None and items and not items[-1].done:
-            return items[-1]
-        return self._new(kind, index, id)
 
     def _part(self, item: Item, kind: str, deltas: str) -> WaitingPart:
         """A new part of ``item``, at the end of the queue; ``deltas``: the type of the events that
@@ -141,7 +107,9 @@ class StreamedOutput:
     def _done(self, event: JSON) -> None:
         item = event.get("item")
         if isinstance(item, dict) and type_of(item):
-            self._whole(self._announced(event, item), item)
+            told = self._announced(event, item)
+            if not told.done:
+                self._whole(told, item)
 
     def _whole(self, item: Item, whole: JSON) -> None:
         """Tell what of ``item``, which is ``whole``, was not told yet."""
@@ -239,7 +207,7 @@ class StreamedOutput:
         text = text_at(event, "delta")
         if not text:
             return
-        part = self._text_part(self._found(event, "message"), refusal=refusal)
+        part = self._text_part(self.items.found(event, "message"), refusal=refusal)
         if event.get("logprobs"):
             self._losses.drop("output[].content[].logprobs")
         self._say(part, text)
@@ -252,27 +220,17 @@ class StreamedOutput:
 
     def _said_again(self, event: JSON, text: str, *, refusal: bool) -> None:
         """Take the whole of a text of which no delta came."""
-        item = self._item_of(event, "message")
+        item = self.items.told_again(event, "message")
         if text and item is not None and not item.done:
             part = self._text_part(item, refusal=refusal)
             if not part.said:
                 self._say(part, text)
 
-    def _item_of(self, event: JSON, kind: str) -> Item | None:
-        """The item of which an event tells a piece once more. Nothing is to be told again of one
-        that is done."""
-        index = _index(event)
-        item = self._places.get(index) if index is not None else None
-        item = item or self._ids.get(text_at(event, "item_id"))
-        if item is not None and item.done:
-            return None
-        return self._found(event, kind)
-
     def _piece_added(self, event: JSON) -> None:
         """Another text of an item begins."""
         piece = event.get("part")
         kind = type_of(piece) if isinstance(piece, dict) else ""
-        item = self._item_of(event, _OF_PIECES.get(kind, "reasoning"))
+        item = self.items.told_again(event, _OF_PIECES.get(kind, "reasoning"))
         if item is not None and item.parts:
             item.again = True
 
@@ -297,7 +255,7 @@ class StreamedOutput:
         self._thought_again(event, "content")
 
     def _thought_again(self, event: JSON, mode: str) -> None:
-        item, place = self._item_of(event, "reasoning"), event.get("summary_index")
+        item, place = self.items.told_again(event, "reasoning"), event.get("summary_index")
         if item is None or item.mode not in ("", mode):
             return
         if not item.mode or item.again or (place is not None and place != item.place):
@@ -310,7 +268,7 @@ class StreamedOutput:
         """Tell a piece of reasoning; of summary and content only what comes first. A server may
         give each piece of the content a number of its own, so that tells no texts apart."""
         text = text_at(event, "delta")
-        item = self._found(event, "reasoning") if text else None
+        item = self.items.found(event, "reasoning") if text else None
         if item is None or item.mode not in ("", mode):
             return
         item.mode = mode
@@ -327,7 +285,7 @@ class StreamedOutput:
 
     def _annotated(self, event: JSON) -> None:
         annotation = event.get("annotation")
-        item = self._item_of(event, "message")
+        item = self.items.told_again(event, "message")
         if isinstance(annotation, dict) and item is not None:
             part = item.last or self._text_part(item, refusal=False)
             self._cite(part, answer_items.citation(annotation))
@@ -342,7 +300,7 @@ class StreamedOutput:
         text = text_at(event, "delta")
         if not text:
             return
-        item = self._found(event, kind)
+        item = self.items.found(event, kind)
         part = self._call(item, {})
         if part.closed or item.done:
             self.late = self.late or not text.isspace()
@@ -356,16 +314,11 @@ class StreamedOutput:
         self._given_again(event, "custom_tool_call")
 
     def _given_again(self, event: JSON, kind: str) -> None:
-        item = self._item_of(event, kind)
+        item = self.items.told_again(event, kind)
         if item is not None:
             part = self._call(item, event)
             if not part.said:
                 part.say(answer_items.given_to(event, part.kind))
-
-
-def _index(event: JSON) -> int | None:
-    index = event.get("output_index")
-    return index if type(index) is int else None
 
 
 _HANDLERS = {

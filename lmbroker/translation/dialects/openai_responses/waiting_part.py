@@ -94,29 +94,3 @@ class WaitingPart(waiting_part.WaitingPart):
     def complete(self) -> bool:
         """The input of a custom tool is free text, which ends only when the backend says so."""
         return self.over or self.passed or self.whole
-
-
-class Item:
-    """An item of the answer, whose parts come one after the other."""
-
-    __slots__ = ("again", "done", "given", "id", "index", "kind", "mode", "parts", "place")
-
-    def __init__(self, kind: str, index: int | None, id: str) -> None:
-        self.kind = kind
-        self.index = index
-        self.id = id
-        self.parts: list[WaitingPart] = []
-        self.given: JSON = {}
-        """The item as it was announced."""
-        self.mode = ""
-        """Reasoning: ``summary`` or ``content``, whichever was told first."""
-        self.place: Any = None
-        """Reasoning: the number of the summary that is being told."""
-        self.again = False
-        """The next piece begins another text of the item."""
-        self.done = False
-
-    @property
-    def last(self) -> WaitingPart | None:
-        """The part that goes on."""
-        return self.parts[-1] if self.parts else None
