@@ -23,18 +23,21 @@ LEAST_EACH = 2
 """Bytes that a key, a message or a tool takes at least, with its comma."""
 
 
-def check(body: bytes, fields: Mapping[str, Any], limits: Limits) -> None:
+def check(
+    body: bytes, fields: Mapping[str, Any], limits: Limits, messages: str = "messages"
+) -> None:
     """Raises Refused for a body with more of something than ``limits`` allow; ``fields`` are those
-    of its envelope."""
+    of its envelope, and ``messages`` is the name of the one that holds its conversation."""
     size = len(body)
     fewest = min(limits.top_level_keys, limits.messages, limits.tools)
     if size < LEAST_EACH * fewest and size <= BYTES_EACH * limits.json_values:
         return  # it has no room for so many of anything
     if len(fields) > limits.top_level_keys:
         raise _too_many("keys at its top level", "top_level_keys", limits.top_level_keys)
-    for name, most in (("messages", limits.messages), ("tools", limits.tools)):
+    counted = ((messages, "messages", limits.messages), ("tools", "tools", limits.tools))
+    for name, key, most in counted:
         if _items(fields.get(name), most) > most:
-            raise _too_many(name, name, most, param=name)
+            raise _too_many(key, key, most, param=name)
     if has_more_values(body, limits.json_values):
         raise _too_many("JSON keys and values", "json_values", limits.json_values)
 

@@ -111,3 +111,12 @@ async def test_what_is_within_the_limits_is_served(open_rig):
     rig = await open_rig(config=BOUNDED)
     await rig.post(PATHS["openai"], ask("o", metadata={"a": "a" * 900}))
     assert await rig.backend()
+
+
+def test_a_dialect_may_call_its_messages_something_else():
+    body = b'{"model":"m","input":[0,0,0,0]}'
+    fields = envelope.read(body).fields
+    body_bounds.check(body, fields, Limits(messages=3))
+    with pytest.raises(Refused) as refusal:
+        body_bounds.check(body, fields, Limits(messages=3), "input")
+    assert (refusal.value.info.code, refusal.value.info.param) == ("too_many_messages", "input")

@@ -56,6 +56,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     overrides: dict[str, Any] = {}
     asked: Asked | None = None
     limits: Limits | None = None
+    messages_field: str = "messages"
     request_limits: RequestLimits | None = None
     error: ErrorInfo | None = None
     status: int = 0

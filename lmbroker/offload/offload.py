@@ -98,10 +98,13 @@ class Offload:
 
     # The steps.
 
-    async def envelope(self, body: bytes, limits: Limits | None = None) -> Envelope:
+    async def envelope(
+        self, body: bytes, limits: Limits | None = None, messages: str = "messages"
+    ) -> Envelope:
         """As ``envelope.read``, with the short fields only, and ``body_bounds.check`` by
-        ``limits``. Raises Refused."""
-        done, _ = await self._do(Job(step="envelope", limits=limits), body)
+        ``limits`` and ``messages``. Raises Refused."""
+        job = Job(step="envelope", limits=limits, messages_field=messages)
+        done, _ = await self._do(job, body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
         return Envelope(model=done.model, stream=done.stream, fields=fields)
 

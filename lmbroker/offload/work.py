@@ -55,7 +55,7 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
     if job.step == "envelope":
         head = envelope.read(body)
         if job.limits is not None:
-            body_bounds.check(body, head.fields, job.limits)
+            body_bounds.check(body, head.fields, job.limits, job.messages_field)
         short = (
             (name, bytes(raw))
             for name, raw in head.fields.items()

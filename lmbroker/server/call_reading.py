@@ -16,6 +16,7 @@ from lmbroker.routing.keys import caller_of
 from lmbroker.server import content_coding
 from lmbroker.server.http.refusals import BUSY
 from lmbroker.server.incoming import Incoming
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 LARGE_CODED = 16 * 1024
 """Compressed bodies from this length on are decoded in a thread: smaller ones expand to some
@@ -43,12 +44,13 @@ async def read_call(incoming: Incoming, record: Record, config: Config, offload:
     if coding is not None:
         body = await _decoded(incoming, body, coding, limit)
     # A helper process reads a large body, so that no other call waits for that.
+    messages = ADAPTERS[record.dialect].facts.messages_field
     large = has_large_envelope(body)
     if large:
-        head = await offload.envelope(body, config.limits)
+        head = await offload.envelope(body, config.limits, messages)
     else:
         head = read(body)
-        body_bounds.check(body, head.fields, config.limits)
+        body_bounds.check(body, head.fields, config.limits, messages)
     record.stream = head.stream
     mode: Any = headers.get("x-lmbroker-mode")
     if mode is not None and mode not in MODES:

@@ -91,6 +91,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How it tells rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
+    messages_field: str = "messages"
+    """The field of a request that holds the messages of its conversation, or what else that is made
+    of."""
     api: str = ""
     """The name of the API to which the dialect belongs, if that has several; "" for none."""
     second_key: str = ""
