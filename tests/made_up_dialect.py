@@ -279,7 +279,7 @@ class MadeUp:
     def ping(self, started: bool) -> bytes:
         return b": ping\n\n"
 
-    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+    def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
         return data(oops(error))
 
 

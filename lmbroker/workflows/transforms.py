@@ -320,7 +320,7 @@ class PassedStream:
         waiting = self.phase == "waiting"
         self.phase = "failed"
         self.error = error
-        return b"" if waiting else self._client.stream_error(error, self._request_id)
+        return b"" if waiting else self._client.stream_error(error, self._request_id, self._tap)
 
     def ping(self) -> bytes:
         """Return a keep-alive ping of the dialect, b"" while none is allowed."""

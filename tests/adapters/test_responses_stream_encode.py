@@ -17,6 +17,7 @@ from lmbroker.translation.dialects.openai_responses.stream_encode import (
     ResponsesEncoder,
     stream_error,
 )
+from lmbroker.translation.dialects.openai_responses.tap import ResponsesTap
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.signature import unseal
 from lmbroker.translation.unified.fold import fold, unfold
@@ -672,3 +673,22 @@ def test_judge_is_awake() -> None:
     stream = stream_told(answer(text("Hi")))
     with pytest.raises(Exception, match="sequence_number"):
         judge(stream.replace(b'"sequence_number":3', b'"sequence_number":9'))
+
+
+def test_the_end_of_a_stream_that_was_passed_through_goes_on_with_its_numbers() -> None:
+    stream = stream_told(answer(text("Hi", " there")))
+    blocks = [block + b"\n\n" for block in stream.split(b"\n\n")[:-1]]
+    for kept in range(1, len(blocks)):
+        tap = ResponsesTap()
+        for block in blocks[:kept]:
+            tap.see(block)
+        end = stream_error(ErrorInfo(kind="timeout", message="Late."), "req_1", tap)
+        judge(b"".join(blocks[:kept]) + end)
+        assert last(end)["id"] == "resp_7"
+
+
+def test_a_stream_without_numbers_gets_them_for_its_end() -> None:
+    tap = ResponsesTap()
+    tap.see(b'data: {"type":"response.created","response":{}}\n\ndata: [1]\n\ndata: {\n\n')
+    end = payloads(stream_error(ErrorInfo(kind="timeout", message=""), "req_1", tap))
+    assert [body["sequence_number"] for body in end] == [0, 1]

@@ -254,8 +254,9 @@ class Adapter(Protocol):
         """A keep-alive ping inside a stream; ``started``: the dialect's first event was sent."""
         ...
 
-    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
-        """The in-band error event that ends a broken stream."""
+    def stream_error(self, error: ErrorInfo, request_id: str, tap: "Tap | None" = None) -> bytes:
+        """The in-band error event that ends a broken stream; ``tap`` has seen the stream where it
+        was passed through."""
         ...
 
 

@@ -12,6 +12,7 @@ from lmbroker.translation.dialects.anthropic_messages.facts import FACTS
 from lmbroker.translation.dialects.anthropic_messages.stream_decode import AnthropicDecoder
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import AnthropicEncoder
 from lmbroker.translation.dialects.anthropic_messages.tap import AnthropicTap
+from lmbroker.translation.dialects.base import Tap
 
 
 class AnthropicMessages:
@@ -36,6 +37,6 @@ class AnthropicMessages:
         """The bytes of a keep-alive ping: a ``ping`` event, before ``message_start`` a comment."""
         return stream_encode.PING if started else stream_encode.COMMENT
 
-    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+    def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
         """The bytes of the error event that ends a broken stream."""
         return stream_encode.stream_error(error, request_id)

@@ -1,6 +1,7 @@
 """The OpenAI Chat Completions dialect as one adapter, for the catalog."""
 
 from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.base import Tap
 from lmbroker.translation.dialects.openai import errors
 from lmbroker.translation.dialects.openai_chat import (
     decode_request,
@@ -36,6 +37,6 @@ class OpenAIChat:
         """The bytes of a keep-alive ping inside a stream."""
         return stream_encode.PING
 
-    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
+    def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
         """The bytes of the error event that ends a broken stream."""
         return stream_encode.stream_error(error)

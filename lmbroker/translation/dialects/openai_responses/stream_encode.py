@@ -14,7 +14,7 @@ from typing import Any
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON, encode, encode_text
-from lmbroker.translation.dialects.base import Reply
+from lmbroker.translation.dialects.base import Reply, Tap
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_responses import envelope, errors, output_items
 from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN
@@ -26,6 +26,7 @@ from lmbroker.translation.dialects.openai_responses.stream_items import (
     Reasoning,
     ToolSearch,
 )
+from lmbroker.translation.dialects.openai_responses.tap import ResponsesTap
 from lmbroker.translation.shared.answer_ids import RESPONSE, answer_id
 from lmbroker.translation.unified.parts import (
     Citation,
@@ -350,10 +351,13 @@ class ResponsesEncoder:
         return out + told + self._whole("response.failed", head, _NOT_COUNTED)
 
 
-def stream_error(error: ErrorInfo, request_id: str) -> bytes:
-    """The events that end a broken stream of which nothing is known."""
+def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
+    """The events that end a broken stream of which only is known what ``tap`` has seen."""
     events, failure = Events(), errors.failure(error)
-    id = answer_id(RESPONSE, "", request_id)
+    id = ""
+    if isinstance(tap, ResponsesTap):
+        events.number, id = tap.next_number(), tap.id
+    id = id or answer_id(RESPONSE, "", request_id)
     head = envelope.head(id, Reply(model=""), "failed", error=failure)
     body = {**head, "output": [], **envelope.echoed({}), "usage": None}
     return events.tell("error", _error(failure)) + events.tell(

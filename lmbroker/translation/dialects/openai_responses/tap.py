@@ -31,12 +31,14 @@ class ResponsesTap:
     in this dialect and is not looked at."""
 
     __slots__ = (
+        "_block",
         "_bytes",
         "_envelope",
         "_last",
         "complete",
         "error",
         "heard",
+        "id",
         "started",
         "stop",
         "stopped",
@@ -54,6 +56,10 @@ class ResponsesTap:
         self._bytes = 0
         """Bytes of the events that were not parsed; ``_last`` is the last of them."""
         self._last = b""
+        self.id = ""
+        """The id of the answer, "" before it was seen."""
+        self._block = b""
+        """The events that were seen last."""
         self._envelope = 0
         """Bytes of an event besides its text."""
 
@@ -64,6 +70,7 @@ class ResponsesTap:
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
+        self._block = block
         if self._envelope and not _worth_a_look(block):
             self._last = block
             self._bytes += len(block)
@@ -92,6 +99,18 @@ class ResponsesTap:
         """The error of a stream that ended before its terminal event."""
         return TRUNCATED
 
+    def next_number(self) -> int:
+        """The ``sequence_number`` of the event that would follow, 0 where none was seen."""
+        number = -1
+        for frame in Reader(len(self._block)).feed(self._block):
+            try:
+                said = json_text.decode(frame.data or b"")
+            except ValueError:
+                continue
+            told = said.get("sequence_number") if isinstance(said, dict) else None
+            number = told if type(told) is int else number
+        return number + 1
+
     def _heard_again(self, event: bytes) -> bool:
         """Whether ``event`` is what OpenAI sends after an error event: the same error as the end of
         the answer, by which all clients know it."""
@@ -118,7 +137,11 @@ class ResponsesTap:
             self.error, self.heard = stream_errors.told_error(name, said), False
         elif kind in ending.EVENTS:
             self._end(said.get("response"), ending.EVENTS[kind])
-        elif kind.startswith("response.") and kind not in _BEFORE:
+        elif kind in _BEFORE:
+            response = said.get("response")
+            id = response.get("id") if isinstance(response, dict) else None
+            self.id = id if isinstance(id, str) else self.id
+        elif kind.startswith("response."):
             self.started = True
             delta = said.get("delta")
             if isinstance(delta, str):
