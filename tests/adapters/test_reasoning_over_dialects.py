@@ -192,6 +192,7 @@ def responses_said(body: JSON, n: int) -> Any:
     return [each for each in body["input"][begin : ends[n]] if each["type"] == "reasoning"]
 
 
+SIDES = {
     "messages": Side(
         messages.decode_response,
         messages.encode_response,
