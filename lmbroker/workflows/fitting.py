@@ -11,9 +11,13 @@ _FIELDS = {
     "chat_template_kwargs": "reasoning",
     "enable_thinking": "reasoning",
     "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
     "metadata": "user_id",
     "output_config": "effort",
     "parallel_tool_calls": "parallel_tools",
+    "prompt_cache_key": "cache_key",
+    "prompt_cache_options": "cache",
+    "prompt_cache_retention": "cache_retention",
     "reasoning": "reasoning",
     "reasoning_effort": "effort",
     "response_format": "output",
@@ -21,11 +25,17 @@ _FIELDS = {
     "service_tier": "tier",
     "speed": "tier",
     "stop_sequences": "stop",
+    "text": "output",
+    "text.verbosity": "verbosity",
     "thinking": "reasoning",
     "user": "user_id",
 }
 """Keys of a backend's request -> the fields of the Unified Model that they are made from; others
 are called alike."""
+
+
+_PLACED = frozenset({"include", "input[].id", "store", "stream_options", "tools[].strict"})
+"""Fields of a backend's request that the broker places by itself."""
 
 
 def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses) -> None:
@@ -34,7 +44,7 @@ def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses
     for path in profile.omit:
         if left_out(body, path):
             top = path.partition(".")[0]
-            field = _FIELDS.get(top, path)
+            field = _FIELDS.get(path) or _FIELDS.get(top, path)
             if _asked(request, field):
                 losses.drop(request.path(field))
     for name, low, high in profile.ranges:
@@ -51,7 +61,7 @@ def _asked(request: Request, field: str) -> bool:
     broker placed itself."""
     if field in ("reasoning", "effort"):
         return request.reasoning is not None or request.later_effort is not None
-    if field == "stream_options":
+    if field in _PLACED:
         return False
     for held in (request, request.sampling):
         if hasattr(held, field):

@@ -98,3 +98,77 @@ def anthropic(**more: Any) -> dict[str, Any]:
         **more,
     }
     return {key: value for key, value in body.items() if value is not None}
+
+
+def responses(**more: Any) -> dict[str, Any]:
+    """A Responses request; ``more`` replaces fields, None leaves one out."""
+    image = {"type": "input_image", "detail": "auto", "image_url": PNG}
+    body = {
+        "model": "m",
+        "instructions": "s",
+        "input": [
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "x"},
+                    image,
+                    {"type": "input_file", "filename": "a.pdf", "file_data": "d"},
+                ],
+            },
+            {
+                "type": "reasoning",
+                "id": "rs_1",
+                "summary": [{"type": "summary_text", "text": "r"}],
+                "encrypted_content": "gAAA",
+            },
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {
+                "type": "function_call_output",
+                "call_id": "c",
+                "output": [{"type": "input_text", "text": "t"}, image],
+            },
+            {"type": "message", "role": "developer", "content": "later"},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "a", "annotations": []}],
+            },
+            {"type": "message", "role": "user", "content": "go"},
+        ],
+        "tools": [
+            {
+                "type": "function",
+                "name": "f",
+                "description": "d",
+                "strict": True,
+                "parameters": SCHEMA,
+            },
+            {"type": "custom", "name": "g"},
+        ],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_output_tokens": 32000,
+        "reasoning": {"effort": "high", "summary": "auto"},
+        "text": {
+            "format": {
+                "type": "json_schema",
+                "name": "o",
+                "schema": {"type": "object"},
+                "strict": True,
+            },
+            "verbosity": "low",
+        },
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "user": "u",
+        "service_tier": "flex",
+        "metadata": {"a": "b"},
+        "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h",
+        "include": ["reasoning.encrypted_content"],
+        "store": False,
+        "stream": True,
+    }
+    body.update(more)
+    return {name: value for name, value in body.items() if value is not None}

@@ -164,6 +164,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Tools and reasoning go together in Chat Completions."""
     map_fast: bool = False
     """The fast tiers of both formats stand for each other; they cost more."""
+    custom_tools: bool = True
+    """Tools that take free text are taken (OpenAI's dialects); else each is a function of one
+    text."""
+    files: bool = True
+    """Files of other types than PDF and plain text are taken (Responses); else a text stands in
+    their place."""
     allowed_tools: bool = False
     """The choice of a tool can name the only tools that may be called (Responses); else only these
     are offered."""

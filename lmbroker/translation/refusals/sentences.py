@@ -15,7 +15,67 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"bound to a different conversation",
             r"thinking[\w` ]{0,40} (?:blocks? )?(?:cannot be modified|signature (?:is )?invalid)",
             r"invalid (?:thinking )?signature",
+            r"encrypted[ _]content`?(?: for item)?\b[^\n]{0,120}\b(?:could|can) ?not be"
+            r" (?:verified|decrypted|parsed)|could not decrypt\b[^\n]{0,60}encrypted",
+            r"encrypted_content`? was not issued|invalid_encrypted_content",
         ),
+    ),
+    (
+        "item_not_found",
+        any_of(
+            r"item with id ['\"`]?rs_[^\n]{0,80} not found",
+            r"items are not persisted when ['\"`]?store['\"`]? is (?:set to )?false",
+        ),
+    ),
+    (
+        "item_without_item",
+        any_of(
+            r"of type ['\"`]?reasoning['\"`]? was provided without its required following item",
+            r"was provided without its required ['\"`]?reasoning['\"`]? item",
+        ),
+    ),
+    ("item_twice", any_of(r"duplicate item found with id ['\"`]?rs_")),
+    (
+        "no_reasoning_items",
+        any_of(
+            r"(?:unsupported|unknown|invalid|unexpected|unrecogni[sz]ed)(?: input)?(?: item)?"
+            r"(?: type)?:? ['\"`]?reasoning['\"`]?(?! (?:effort|level|mode))",
+            r"reasoning items? (?:is|are) not (?:supported|allowed|accepted)",
+            r"item\['content'\] is (?:not an array|empty)",
+        ),
+    ),
+    (
+        "encrypted",
+        any_of(
+            r"encrypted (?:reasoning |thinking )?content is not (?:supported|available)",
+            r"reasoning\.encrypted_content['\"`]?[^\n]{0,60}(?:not|n't|un)[\w ]{0,12}"
+            r"(?:support|allow|avail)",
+        ),
+    ),
+    (
+        "summary",
+        any_of(
+            r"verified to (?:use|generate|get|receive|stream) (?:\w+ )?reasoning summar",
+            r"reasoning summar(?:y|ies) (?:is|are) not (?:supported|available|enabled)",
+        ),
+    ),
+    (
+        "functions_only",
+        any_of(
+            r"['\"`]?type['\"`]? of (?:a )?tools? must be ['\"`]?function",
+            r"only (?:tools of type )?['\"`]?function['\"`]?(?: type)? tools? (?:is|are)"
+            r" (?:supported|allowed)",
+            r"(?:unsupported|unknown|invalid|unrecogni[sz]ed) (?:tool )?(?:type|variant|value)"
+            r"\W{1,3}custom\b",
+            r"custom tools? (?:is|are) (?:not|un)|(?:not|n't) support (?:the )?custom tools?",
+            r"tool type ['\"`]?custom['\"`]? (?:is )?(?:not|un)",
+            r"received\W{1,5}custom\b[\s\S]{0,60}expected\W{1,5}function",
+        ),
+    ),
+    ("text_results", any_of(r"output of tool call should be ['\"`]?input text")),
+    (
+        "only_pdf",
+        any_of(r"file type you (?:uploaded|provided) is not supported[^\n]{0,40}\bpdf\b"),
     ),
     (
         "no_instructions",
@@ -54,7 +114,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "developer_role",
         any_of(
-            r"['\"`]developer['\"`] is not one of",
+            r"['\"`]developer['\"`] is not one of|invalid value:? ['\"`]developer['\"`]",
             r"does not support ['\"`]developer['\"`]",
             r"(?:unexpected|unknown|unsupported|invalid|unrecogni[sz]ed) (?:message )?role:? "
             r"['\"`]?developer",

@@ -11,6 +11,7 @@ from typing import Any
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.profiles.profile import Profile
+from lmbroker.translation.refusals.sentences import meanings
 from lmbroker.translation.refusals.wordings import NEVER_CODES, NEVER_KINDS, NEVER_WORDS
 from lmbroker.workflows.learned_rejections import Repair, together
 from lmbroker.workflows.repairs.case import Case, Found
@@ -40,7 +41,7 @@ def repair_of(
         case = Case(text=error.message, fields=Fields(body), profile=profile, prompt=prompt)
         return _put_together(shared_window(case), profile)
     text = plain(error.message)
-    if NEVER_WORDS.search(text):
+    if NEVER_WORDS.search(text) and not meanings(text, ("summary",)):
         return None
     if error.kind not in ("invalid_request", "not_found", "unsupported", "server", "too_large"):
         return None

@@ -8,7 +8,7 @@ import msgspec
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.workflows.repairs.named_fields import Fields
 
-LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
+LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 EFFORT_FIELDS = frozenset({"reasoning_effort", "effort"})
 
@@ -52,5 +52,44 @@ def forces(body: Mapping[str, Any]) -> bool:
     """Whether the request makes the model call a tool."""
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
-        return choice.get("type") not in ("auto", "none")
+        return choice.get("type") not in ("auto", "none") and choice.get("mode") != "auto"
     return choice in ("required", "any")
+
+
+def conversation(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a request by their roles, in each dialect's form: a result that is an item of
+    its own is one of the role ``tool``."""
+    found = []
+    for message in body.get("messages") or body.get("input") or ():
+        if not isinstance(message, dict):
+            continue
+        kind = message.get("type")
+        if isinstance(kind, str) and kind.endswith("_output"):
+            message = {"role": "tool", "content": message.get("output")}
+        elif kind == "reasoning" or (isinstance(kind, str) and kind.endswith("_call")):
+            message = {"role": "assistant", "content": None}
+        found.append(message)
+    return found
+
+
+def reasoning_items(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The items of past reasoning in a request that has such."""
+    items = body.get("input")
+    return [
+        item
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict) and item.get("type") == "reasoning"
+    ]
+
+
+def answer_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The field with the format of the answer, and what stands there; "" where there is none."""
+    held = body.get("response_format")
+    if held is not None:
+        return "response_format", held if isinstance(held, dict) else {}
+    for name in ("output_config", "text"):
+        outer = body.get(name)
+        inner = outer.get("format") if isinstance(outer, dict) else None
+        if isinstance(inner, dict):
+            return f"{name}.format", inner
+    return "", {}

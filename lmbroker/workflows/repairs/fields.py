@@ -12,6 +12,7 @@ from lmbroker.workflows.repairs.case import (
     THINKING_FIELDS,
     Case,
     Found,
+    answer_format,
     forces,
 )
 from lmbroker.workflows.repairs.limits import told_range
@@ -26,9 +27,13 @@ _CACHE_FIELDS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 KEPT = frozenset({"model", "messages", "system", "tools", "stream", "input", "prompt"})
 """Never left out: without them it would be another request."""
 
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Names of the limit of an answer's length that stand for each other."""
+
 _NEEDED = frozenset(
     {
         "arguments",
+        "call_id",
         "content",
         "data",
         "description",
@@ -38,9 +43,11 @@ _NEEDED = frozenset(
         "image_url",
         "input_schema",
         "name",
+        "output",
         "parameters",
         "role",
         "source",
+        "summary",
         "text",
         "tool_call_id",
         "tool_calls",
@@ -123,16 +130,21 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
     if key in _CACHE_FIELDS or ".cache_control." in f".{path}.":
         yield "cache", key, {"cache_breakpoints": False}, {}
     elif key == "strict" and top.startswith("tools"):
-        yield "strict", "strict", {"strict_tools": False}, {}
+        # Where a function stands flat, the field is always written: it stays out altogether.
+        flat = any("parameters" in tool for tool in body.get("tools") or () if tool)
+        omit = {"omit": (path,)} if flat else {}
+        yield "strict", "strict", {"strict_tools": False, **omit}, {}
     elif path in LIMIT_FIELDS:
-        other = next(field for field in LIMIT_FIELDS if field != path)
-        if each.verdict == "unsupported":
+        other = _OTHER_NAMES.get(path)
+        if each.verdict == "unsupported" and other is None:
+            yield from _left_out(each, case)
+        elif each.verdict == "unsupported":
             yield "limit_field", path, {"max_tokens_field": other}, {}
-    elif top == "response_format" or path.startswith("output_config.format"):
+    elif top == "response_format" or path.startswith(("output_config.format", "text.format")):
         if path.endswith((".strict", ".description")):
             yield "format", path, {"omit": (path,)}, {}
         else:
-            yield weaker_format(case, top)
+            yield weaker_format(case, answer_format(body)[0] or top)
     elif key in EFFORT_FIELDS:
         yield from _effort(each, case)
     elif top in THINKING_FIELDS:
@@ -140,13 +152,15 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
     elif top == "tool_choice":
         if path != "tool_choice":
             yield f"omit {path}", path, {"omit": (path,)}, {}
+        elif _allows_some(body):
+            yield "tool_choice", path, {"allowed_tools": False}, {}
         elif forces(body):
             yield "tool_choice", path, {"forced_tools": False}, {}
         else:
             yield f"omit {path}", path, {"omit": (path,)}, {}
-    elif key in _REPLAYED and top.startswith("messages"):
+    elif (key in _REPLAYED and top.startswith("messages")) or path == "input[].encrypted_content":
         yield "replay", key, {"reasoning_replay": "none"}, {}
-    elif top == "messages[]" and key == "role" and each.verdict == "values":
+    elif top in ("messages[]", "input[]") and key == "role" and each.verdict == "values":
         values = values_of(each.sentence)
         if "developer" not in values and case.profile.system_role == "developer":
             yield "role", path, {"system_role": "system"}, {}
@@ -156,6 +170,12 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
         yield "stop", path, {"stop": False}, {}
     else:
         yield from _left_out(each, case)
+
+
+def _allows_some(body: Mapping[str, Any]) -> bool:
+    """Whether the choice of a tool names those that may be called."""
+    choice = body.get("tool_choice")
+    return isinstance(choice, dict) and choice.get("type") == "allowed_tools"
 
 
 def _left_out(each: Named, case: Case) -> Iterator[Found]:

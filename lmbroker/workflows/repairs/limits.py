@@ -29,6 +29,17 @@ _AT_MOST = re.compile(
     rf"(?:less than or equal to|<=|at most|not exceed|maximum (?:of|is)|not be greater than) "
     rf"(?P<high>{_NUMBER})"
 )
+_BELOW = re.compile(
+    r"(?:below (?:the )?minimum(?: value)?[^\n]{0,60}?|expected a value |must be |should be |be )"
+    r"(?:>=|≥|at least|greater than or equal to|(?:of|is)) ?(?P<n>\d{1,3})(?!\d)",
+    re.IGNORECASE,
+)
+_SMALL = 256
+"""The largest number that is a least one for the length of an answer: a larger one is a limit."""
+
+MOST = 1_000_000_000
+"""The upper end of a range that has none."""
+
 _REQUESTED = re.compile(r"requested|you (?:asked|provided)", re.IGNORECASE)
 _STOPS = re.compile(r"\bstop(?:_sequences| sequences)?\b", re.IGNORECASE)
 _FEWER = re.compile(
@@ -45,6 +56,10 @@ def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
     at_fault = any(each.key == field for each in fields) or LIMIT_WORDS.search(case.text)
     if field and at_fault:
         asked = case.body[field]
+        least = _least(case.text, asked)
+        if least is not None:
+            yield "limit", field, {"ranges": ((field, least, MOST),)}, {}
+            return
         most = _largest(case.text, asked)
         if most is not None:
             if WINDOW.search(case.text) and _is_window(case.text, most):
@@ -62,6 +77,14 @@ def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
         taken = told_range(each.sentence)
         if taken is not None and not taken[0] <= value <= taken[1]:
             yield f"range {each.path}", each.path, {"ranges": ((each.path, *taken),)}, {}
+
+
+def _least(text: str, asked: Any) -> int | None:
+    """The smallest limit that the words name, where ``asked`` is below it."""
+    if isinstance(asked, bool) or not isinstance(asked, int):
+        return None
+    found = [int(match["n"]) for match in _BELOW.finditer(text)]
+    return max((number for number in found if asked < number <= _SMALL), default=None)
 
 
 def _largest(text: str, asked: Any) -> int | None:

@@ -29,6 +29,10 @@ _OPAQUE = frozenset(
 )
 """Fields whose inside is the client's own: a key in there is no name of a field."""
 
+_AT_THE_TOP = frozenset({"input", "text"})
+"""Of these, what are fields of the format at the top of a request: a conversation, and the form of
+an answer."""
+
 _EVERYWHERE = frozenset({"content", "id", "name", "role", "text", "type"})
 """Keys that stand in too many places to be found without their path."""
 
@@ -37,8 +41,16 @@ _ROLES = frozenset({"user", "assistant", "tool", "system", "developer", "message
 _CHOICES = frozenset({"any", "auto", "function", "none", "required", "tool"})
 """Values of ``tool_choice``, some of which are another format's word for ours."""
 
-_CALLED = {"chat_template": "chat_template_kwargs", "think": "reasoning_effort"}
-"""What some call a field that the request has."""
+_CALLED = {
+    "chat_template": "chat_template_kwargs",
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "effort",
+    "response_format": "format",
+    "think": "reasoning_effort",
+}
+"""What some call a field that the request has, where it has none of that name: servers that speak
+several dialects check requests in the words of one."""
 
 _PREFIXES = ("body", "request", "params", "parameters", "parameter", "root", "input", "$", "json")
 
@@ -110,7 +122,7 @@ class Fields:
         have are the backend's own words for a kind, and are passed over.
         """
         steps = [step for step in _STEP.split(name) if step]
-        while len(steps) > 1 and steps[0].lower() in _PREFIXES:
+        while len(steps) > 1 and steps[0].lower() in _PREFIXES and steps[0] not in self.body:
             del steps[0]
         while len(steps) > 1 and steps[0].isdigit():
             # The place in a list of messages that was checked by itself.
@@ -119,7 +131,8 @@ class Fields:
             return None
         if len(steps) > 1:
             return self._follow(steps)
-        for each in (steps[0], _snake(steps[0]), _CALLED.get(steps[0], "")):
+        own = _snake(steps[0])
+        for each in (steps[0], own, _CALLED.get(own, "")):
             found = self._known.get(each)
             if found:
                 return min(found, key=lambda path: path.count("."))
@@ -279,7 +292,7 @@ def _walk(value: Any, path: str = "", depth: int = DEPTH) -> Iterator[str]:
         for key, each in value.items():
             here = f"{path}.{key}" if path else str(key)
             yield here
-            if key not in _OPAQUE:
+            if key not in _OPAQUE or (depth == DEPTH and key in _AT_THE_TOP):
                 yield from _walk(each, here, depth - 1)
     elif isinstance(value, list):
         for each in value:

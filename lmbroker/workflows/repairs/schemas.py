@@ -10,7 +10,7 @@ from lmbroker.translation.refusals.wordings import (
     SCHEMA_REFUSED,
     SCHEMA_WORDS,
 )
-from lmbroker.workflows.repairs.case import Case, Found
+from lmbroker.workflows.repairs.case import Case, Found, answer_format
 from lmbroker.workflows.repairs.shapes import weaker_format
 
 _GRAMMAR = re.compile(
@@ -22,6 +22,9 @@ _GRAMMAR = re.compile(
 
 _ENGINE = re.compile(r"\bgrammar\b|unimplemented keys|\bjson schema conversion\b", re.IGNORECASE)
 """Words of an engine that makes a grammar of schemas, the answer's among them."""
+
+_ENGINE_FORMATS = ("response_format", "text.format")
+"""The formats of an answer that such an engine reads."""
 
 _SAY_NOTHING = frozenset({"title", "default", "example", "examples"})
 """Keywords of which no grammar takes notice."""
@@ -51,7 +54,9 @@ def schemas(case: Case) -> Iterator[Found]:
     if not SCHEMA_WORDS.search(text) or not SCHEMA_REFUSED.search(text):
         return
     if re.search(
-        r"response_format|output_config|\bfunction\.name\b|tools[.\[]\d+\]?[\w.]*\.name\b", text
+        r"response_format|output_config|text\.format|\bfunction\.name\b"
+        r"|tools[.\[]\d+\]?[\w.]*\.name\b",
+        text,
     ):
         return
     present = _keywords(case.body)
@@ -82,8 +87,10 @@ def schemas(case: Case) -> Iterator[Found]:
     elif _BAD_SCHEMA.search(text) and present and not re.search(r"missing|\btype\b", text):
         words = tuple(sorted(present))
         yield "keywords", "tools[].parameters", {}, _without(words)
-    elif _ENGINE.search(text) and (case.body.get("response_format") or {}).get("json_schema"):
-        yield weaker_format(case, "response_format")
+    elif _ENGINE.search(text):
+        field, form = answer_format(case.body)
+        if form.get("type") == "json_schema" and field in _ENGINE_FORMATS:
+            yield weaker_format(case, field)
 
 
 def _without(words: tuple[str, ...]) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def _keywords(body: Mapping[str, Any]) -> set[str]:
         if isinstance(tool, dict):
             held = tool.get("function")
             waiting.append(held.get("parameters") if isinstance(held, dict) else None)
-            waiting.append(tool.get("input_schema"))
+            waiting += (tool.get("parameters"), tool.get("input_schema"))
     while waiting:
         schema = waiting.pop()
         if isinstance(schema, dict):

@@ -7,7 +7,16 @@ from typing import Any
 
 from lmbroker.translation.profiles.profile import ThinkingType
 from lmbroker.translation.refusals.sentences import meanings
-from lmbroker.workflows.repairs.case import EFFORT_FIELDS, THINKING_FIELDS, Case, Found, forces
+from lmbroker.workflows.repairs.case import (
+    EFFORT_FIELDS,
+    THINKING_FIELDS,
+    Case,
+    Found,
+    answer_format,
+    conversation,
+    forces,
+    reasoning_items,
+)
 
 _THINKING_TYPE = re.compile(r"[\"'`]?thinking\.type\.(\w+)[\"'`]? is not supported", re.IGNORECASE)
 
@@ -16,9 +25,18 @@ def shapes(case: Case) -> Iterator[Found]:
     """Repairs for the sentences that name no field."""
     said = meanings(case.text)
     profile, body = case.profile, case.body
+    if said & _OF_REASONING and reasoning_items(body):
+        yield from _reasoning_items(case, said)
+        return
     if "signature" in said and profile.replay_signed:
         yield "signature", "signature", {}, {"replay_signed": False}
         return
+    if "encrypted" in said and "include" in body:
+        yield "include", "include", {"omit": ("include",)}, {}
+    if "summary" in said and "summary" in (body.get("reasoning") or {}):
+        yield "summary", "reasoning.summary", {"omit": ("reasoning.summary",)}, {}
+    if "functions_only" in said and _custom(body):
+        yield "custom", "tools[].type", {"custom_tools": False}, {}
     yield from _order(case, said)
     yield from _media(case, said)
     yield from _thoughts(case, said)
@@ -27,7 +45,7 @@ def shapes(case: Case) -> Iterator[Found]:
         yield "tool_choice", "tool_choice", {"forced_tools_with_reasoning": False}, {}
     elif "forced" in said and forced:
         yield "tool_choice", "tool_choice", {"forced_tools": False}, {}
-    format = _format(body)
+    format, _ = answer_format(body)
     if format and "tools_with_format" in said and body.get("tools"):
         yield "format", format, {}, {"structured_outputs": False, "json_object": False}
     elif (format and "format" in said) or (format and _BARE_TYPE.match(case.text)):
@@ -38,9 +56,36 @@ def shapes(case: Case) -> Iterator[Found]:
         yield weaker_format(case, format)
 
 
+_OF_REASONING = frozenset(
+    {"signature", "item_not_found", "item_without_item", "item_twice", "no_reasoning_items"}
+)
+"""What is wrong with items of past reasoning."""
+
+
+def _reasoning_items(case: Case, said: set[str]) -> Iterator[Found]:
+    """Past reasoning without ids where these are what is wrong, else none of it."""
+    if "no_reasoning_items" in said:
+        yield "replay", "input[]", {"reasoning_replay": "none"}, {}
+        return
+    named = [item for item in reasoning_items(case.body) if item.get("id")]
+    sealed = all(item.get("encrypted_content") for item in reasoning_items(case.body))
+    if said & {"item_not_found", "item_without_item", "item_twice"} and named and sealed:
+        yield "ids", "input[].id", {"omit": ("input[].id",)}, {}
+    elif case.profile.replay_signed:
+        yield "signature", "input[]", {}, {"replay_signed": False}
+
+
+def _custom(body: Mapping[str, Any]) -> bool:
+    """Whether the request has tools that take free text."""
+    tools = body.get("tools")
+    return any(
+        isinstance(tool, dict) and tool.get("type") == "custom"
+        for tool in (tools if isinstance(tools, list) else ())
+    )
+
+
 def _order(case: Case, said: set[str]) -> Iterator[Found]:
-    messages = case.body.get("messages")
-    roles = [each.get("role") for each in messages or () if isinstance(each, dict)]
+    roles = [each.get("role") for each in conversation(case.body)]
     if "developer_role" in said and "developer" in roles:
         yield "role", "messages[].role", {"system_role": "system"}, {}
         return
@@ -49,7 +94,9 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
     if "prefill" in said and roles[-1:] == ["assistant"]:
         yield "prefill", "prefill", {"prefill": "no"}, {}
     instructions = [place for place, role in enumerate(roles) if role in ("system", "developer")]
-    later = any(instructions[place:] for place in (1,)) or instructions[:1] not in ([], [0])
+    if case.body.get("instructions"):  # they stand before all of these
+        instructions = [-1, *instructions]
+    later = len(instructions) > 1 or instructions[:1] not in ([], [0], [-1])
     if "instructions_first" in said and later:
         yield "system", "system", {"system_first_only": True}, {}
     elif said & {"no_instructions", "instructions_first"} and instructions:
@@ -79,8 +126,16 @@ def _media(case: Case, said: set[str]) -> Iterator[Found]:
         yield "content", "messages[].content", {"content_lists": False}, {}
         said = said | {"attachments"}
     present = dict(_attachments(case.body))
+    if "text_results" in said and "tool" in present.get("images", set()) | present.get(
+        "documents", set()
+    ):
+        yield "tool_result_images", "images", {"tool_result_images": False}, {}
+        return
+    if "only_pdf" in said and "documents" in present:
+        yield "documents", "documents", {"files": False}, {}
+        return
     listed = _part_types(case.text) if present else set()
-    if _BARE_TYPE.match(case.text) and _format(case.body):
+    if _BARE_TYPE.match(case.text) and answer_format(case.body)[0]:
         listed = set()
     if not present or not (listed or said & {"images", "documents", "attachments"}):
         return
@@ -134,18 +189,15 @@ def _part_types(text: str) -> set[str]:
 
 def _lists(body: Mapping[str, Any]) -> bool:
     """Whether the content of a message is a list."""
-    messages = body.get("messages") or ()
-    return any(
-        isinstance(each, dict) and isinstance(each.get("content"), list) for each in messages
-    )
+    return any(isinstance(each.get("content"), list) for each in conversation(body))
 
 
 def _attachments(body: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
     """What a request has attached, ``images`` or ``documents``, and in messages of which roles."""
     found: dict[str, set[str]] = {}
-    kinds = {"image_url": "images", "image": "images", "file": "documents", "document": "documents"}
-    for message in body.get("messages") or ():
-        content = message.get("content") if isinstance(message, dict) else None
+    kinds = {type: kind for kind, types in _PART_TYPES.items() for type in types}
+    for message in conversation(body):
+        content = message.get("content")
         for part in content if isinstance(content, list) else ():
             inner = part.get("content") if isinstance(part, dict) else None
             for each in inner if isinstance(inner, list) else ():
@@ -191,18 +243,9 @@ def _thinks(body: Mapping[str, Any]) -> bool:
     )
 
 
-def _format(body: Mapping[str, Any]) -> str:
-    """The field with the format of the answer, "" where the request has none."""
-    if "response_format" in body:
-        return "response_format"
-    config = body.get("output_config")
-    return "output_config.format" if isinstance(config, dict) and "format" in config else ""
-
-
 def weaker_format(case: Case, field: str) -> Found:
     """The next weaker way to ask for an answer's format: a schema, an object, an instruction."""
-    format = case.body.get("response_format")
-    kind = format.get("type") if isinstance(format, dict) else ""
+    kind = answer_format(case.body)[1].get("type")
     if kind == "json_object" or _NO_FORMAT.search(case.text):
         return "no format", field, {"json_object": False, "structured_outputs": False}, {}
     return "format", field, {"structured_outputs": False}, {}

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.encode_blocks import Blocks
+from lmbroker.translation.shared import custom_tools
 from lmbroker.translation.shared.instructions import must_call
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.namespaces import introduced
@@ -17,13 +17,6 @@ from lmbroker.translation.unified.request import Tool, ToolChoice, WebSearch
 
 MAX_STRICT = 20
 """Strict tools that Anthropic takes in one request (vendor documentation)."""
-
-CUSTOM_SCHEMA: JSON = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-}
-"""A tool that takes free text is a function of one text here."""
 
 WEB_SEARCH = "web_search_20250305"
 PLACE = ("city", "region", "country", "timezone")
@@ -99,8 +92,10 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     description = tool.description
     schema: JSON
     if tool.kind == "custom":
-        schema = CUSTOM_SCHEMA
-        description = _with_grammar(blocks, tool)
+        if custom_tools.has_grammar(tool):
+            blocks.change("grammar")
+        function = custom_tools.as_function(tool)
+        schema, description = custom_tools.SCHEMA, function.description
     elif blocks.native:
         schema = tool.schema if tool.schema is not None else {"type": "object"}
     else:
@@ -129,21 +124,6 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
 
 def _schema(blocks: Blocks, tool: Tool) -> tuple[JSON, bool]:
     return completed_tool(tool.schema, blocks.profile.omit_schema_keywords, filled=False)
-
-
-def _with_grammar(blocks: Blocks, tool: Tool) -> str | None:
-    """The grammar is told, not enforced."""
-    held: Any = tool.grammar
-    if not isinstance(held, dict) or held.get("type") in (None, "text"):
-        return tool.description
-    blocks.change("grammar")
-    grammar = held.get("grammar")
-    text = grammar.get("definition") if isinstance(grammar, dict) else None
-    syntax = grammar.get("syntax") if isinstance(grammar, dict) else None
-    if not isinstance(text, str):
-        text = json_text.encode(held).decode()
-    line = f"The input must follow this {syntax or 'given'} grammar:\n{text}"
-    return f"{tool.description}\n\n{line}" if tool.description else line
 
 
 def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:

@@ -12,6 +12,7 @@ import msgspec
 from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.encode_parts import Parts
+from lmbroker.translation.shared.custom_tools import as_function, has_grammar
 from lmbroker.translation.shared.instructions import must_call
 from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.shared.schemas import meets_openai_strict
@@ -52,7 +53,18 @@ def offered(parts: Parts) -> list[Tool]:
         parts.change("deferred")
         left_out = _left_out(parts, tools)
         tools = [tool for place, tool in enumerate(tools) if place not in left_out]
+    if not parts.profile.custom_tools:
+        tools = [_function(parts, tool) for tool in tools]
     return tools
+
+
+def _function(parts: Parts, tool: Tool) -> Tool:
+    """``tool``, as a function where it is none."""
+    if tool.kind != "custom":
+        return tool
+    if has_grammar(tool):
+        parts.change("grammar")
+    return as_function(tool)
 
 
 def _server(parts: Parts, tool: Tool, place: int) -> None:
@@ -124,6 +136,8 @@ def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
         return Choice()
     forced = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(parts))
     if choice.mode not in ("required", "named") or forced:
+        if not profile.custom_tools:
+            choice = msgspec.structs.replace(choice, kind="function")
         return Choice(choice=choice)
     if profile.forced_tools_fallback == "refuse":
         parts.refuse("tool_choice", "the model cannot be made to call a tool")

@@ -15,6 +15,7 @@ from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content,
 from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order
+from lmbroker.translation.shared.custom_tools import as_function_call
 from lmbroker.translation.shared.left_out import NO_PLACE
 from lmbroker.translation.shared.names import wire_id, wire_name
 from lmbroker.translation.shared.readable import summary
@@ -181,6 +182,8 @@ class _Said:
 def _call(parts: Parts, part: ToolCallPart) -> JSON:
     parts.lost(part.extras)
     id, name = wire_id(part.id, parts.profile.tool_id), wire_name(part.name)
+    if part.kind == "custom" and not parts.profile.custom_tools:
+        part = as_function_call(part)
     if part.kind == "custom":
         given = custom_input(part, part.raw_args or "")
         return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}

@@ -14,6 +14,7 @@ from lmbroker.translation.dialects.openai.encode_parts import joined, plain
 from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content, Turns, unattributed
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_reasoning import reasoning_item
+from lmbroker.translation.shared.custom_tools import as_function_call
 from lmbroker.translation.shared.left_out import NO_CALL, NO_PLACE, NO_RESULT
 from lmbroker.translation.shared.names import wire_id, wire_name
 from lmbroker.translation.shared.pairing import Said, Wire, paired
@@ -100,7 +101,7 @@ class Conversation(Turns):
         """The item that answers a call."""
         id = wire_id(part.call_id, self.parts.profile.tool_id)
         output = joined(self.parts.result(part, id, shown), "\n")
-        custom = part.kind == "custom" or id in self._custom
+        custom = id in self._custom
         kind = "custom_tool_call_output" if custom else "function_call_output"
         return {"type": kind, "call_id": id, "output": output}
 
@@ -108,6 +109,8 @@ class Conversation(Turns):
         """The item of a call."""
         self.parts.lost(part.extras)
         id, name = wire_id(part.id, self.parts.profile.tool_id), wire_name(part.name)
+        if part.kind == "custom" and not self.parts.profile.custom_tools:
+            part = as_function_call(part)
         if part.kind == "custom":
             self._custom.add(id)
             given = custom_input(part, part.raw_args or "")
@@ -118,7 +121,9 @@ class Conversation(Turns):
     def thought(self, part: ReasoningPart) -> JSON | None:
         """The item of past reasoning; None for what this dialect did not make, or has already."""
         self.parts.lost(part.extras)
-        item = reasoning_item(part)
+        profile = self.parts.profile
+        goes = profile.replay_signed and profile.reasoning_replay != "none"
+        item = reasoning_item(part) if goes else None
         if item is None or item.get("id") in self._thought:
             self.parts.drop("reasoning_part" if part.redacted is None else "redacted")
             return None

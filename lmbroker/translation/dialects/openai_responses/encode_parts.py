@@ -9,12 +9,15 @@ from lmbroker.translation.shared.left_out import NO_AUDIO
 from lmbroker.translation.shared.media import data_url
 from lmbroker.translation.unified.parts import (
     AudioPart,
+    Base64,
     DocumentPart,
     FileRef,
     ImagePart,
     Url,
 )
 from lmbroker.translation.unified.request import Tool
+
+PDF = "application/pdf"
 
 FILE_NAME = "document"
 """Name of a file that has none and is no PDF."""
@@ -43,13 +46,17 @@ class Parts(encode_parts.Parts):
             written["image_url"] = source.url if isinstance(source, Url) else data_url(source)
         return written
 
-    def paper(self, part: DocumentPart, source: Source) -> JSON:
-        """The content part of a file: by its id, its address, or with its bytes and a name."""
+    def paper(self, part: DocumentPart, source: Source) -> JSON | None:
+        """The content part of a file: by its id, its address, or with its bytes and a name; None
+        where the model takes none of that kind."""
+        kept = isinstance(source, Base64) and source.media_type != PDF
+        if not (self.profile.files if kept else self.profile.pdf):
+            return None
         if isinstance(source, FileRef):
             return {"type": "input_file", "file_id": source.id}
         if isinstance(source, Url):
             return {"type": "input_file", "file_url": source.url}
-        unnamed = PDF_NAME if source.media_type == "application/pdf" else FILE_NAME
+        unnamed = PDF_NAME if source.media_type == PDF else FILE_NAME
         name = part.filename or part.title or unnamed
         return {"type": "input_file", "filename": name, "file_data": data_url(source)}
 
