@@ -50,6 +50,8 @@ ELSEWHERE = {
         "translation.shared.attribution": "test_taken_out",
         "translation.shared.call_ids": "test_clients_side",
         "translation.shared.cuts": "test_taken_out",
+        "translation.shared.custom_tools": "test_request_openai_to_anthropic "
+        "test_responses_request_encode",
         "translation.shared.instructions": "test_request_anthropic_to_openai",
         "translation.shared.left_out": "test_request_anthropic_to_openai",
         "translation.shared.passed_bytes": "test_responses_tap test_openai_tap",

@@ -589,6 +589,26 @@ def test_custom_tools_and_their_grammar():
     ]
 
 
+def test_custom_tools_are_functions_where_only_these_are_taken():
+    grammar = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a"}}
+    custom = {"type": "custom", "custom": {"name": "run", "format": grammar}}
+    asked = {"id": "c1", "type": "custom", "custom": {"name": "run", "input": "ls"}}
+    out = from_o(
+        HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [asked]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a"},
+        tools=[custom],
+        tool_choice={"type": "custom", "custom": {"name": "run"}},
+        custom_tools=False,
+    )
+    assert out.body["tools"][0]["type"] == "function"
+    assert out.body["tools"][0]["parameters"]["required"] == ["input"]
+    assert "regex grammar:\na" in out.body["tools"][0]["description"]
+    assert out.body["tool_choice"] == {"type": "function", "name": "run"}
+    assert out.items[1:] == [call("c1", "run", '{"input":"ls"}'), output("c1", "a")]
+    assert out.changed == ("tools[].custom.format",)
+
+
 @pytest.mark.parametrize(
     ("asked", "written"),
     [
