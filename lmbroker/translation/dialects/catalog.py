@@ -4,12 +4,14 @@ from lmbroker.call import Operation
 from lmbroker.translation.dialects.anthropic_messages.adapter import AnthropicMessages
 from lmbroker.translation.dialects.base import Adapter
 from lmbroker.translation.dialects.openai_chat.adapter import OpenAIChat
+from lmbroker.translation.dialects.openai_responses.adapter import OpenAIResponses
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.facts.name: adapter
     for adapter in (
         OpenAIChat(),
         AnthropicMessages(),
+        OpenAIResponses(),
     )
 }
 """The adapter of each dialect, which holds its facts. The first dialect is the one that is assumed

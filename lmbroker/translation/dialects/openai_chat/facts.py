@@ -19,7 +19,6 @@ FACTS = Facts(
         "/v1/completions": "completions",
         "/v1/embeddings": "embeddings",
     },
-    own_paths=("/v1/responses",),
     paths={
         "chat": "/chat/completions",
         "completions": "/completions",

@@ -21,7 +21,7 @@ UNKNOWN = Profile(
     prefill="no",
     stop=False,
     allowed_tools=True,
-    counts_tokens=False,
+    counts_tokens=True,
 )
 """The format has no field for stop sequences, and continues no answer."""
 

@@ -1,0 +1,20 @@
+"""The headers of the Responses dialect: those of OpenAI's dialects, and what Codex says of its
+session (translation.md section 6)."""
+
+import msgspec
+
+from lmbroker.translation.dialects.openai.headers import HEADERS as SHARED
+
+HEADERS = msgspec.structs.replace(
+    SHARED,
+    passed=SHARED.passed
+    | {
+        "conversation_id",
+        "originator",
+        "session-id",
+        "session_id",
+        "thread-id",
+        "x-openai-subagent",
+    },
+    passed_prefix="x-codex-",
+)

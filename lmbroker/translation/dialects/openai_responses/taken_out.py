@@ -1,0 +1,47 @@
+"""What is taken out of a Responses request that is passed through: reasoning items whose encrypted
+content is the broker's own (``lmb1.``). No vendor can decrypt that, and OpenAI refuses such a
+request, and every later one of its conversation. Every other byte stays where it was.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from lmbroker.translation.shared import cuts
+from lmbroker.translation.shared.cuts import Span
+from lmbroker.translation.shared.signature import PREFIX
+
+_ANY = msgspec.json.Decoder()
+_OURS = PREFIX.encode()
+
+REASONING = "input[].reasoning"
+"""The path of what is taken out."""
+
+
+def may_concern(body: bytes, attribution: bool) -> bool:
+    """Whether anything may be taken out of ``body``. No client of this dialect writes the line of
+    ``attribution``."""
+    return _OURS in body
+
+
+def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
+    """``body`` without that, and the paths of what a client must be told of."""
+    kept = cuts.cut(body, _own_reasoning) if _OURS in body else body
+    return kept, () if kept == body else (REASONING,)
+
+
+def _own_reasoning(body: bytes) -> Iterator[tuple[Span, bytes]]:
+    items = cuts.items_of(body, "input")
+    ours = [_is_own(body[start:end]) for start, end in items]
+    for span in cuts.with_commas(items, ours):
+        yield span, b""
+
+
+def _is_own(item: bytes) -> bool:
+    if _OURS not in item:
+        return False
+    told = _ANY.decode(item)
+    if not isinstance(told, dict) or told.get("type") != "reasoning":
+        return False
+    value = told.get("encrypted_content")
+    return isinstance(value, str) and value.startswith(PREFIX)
