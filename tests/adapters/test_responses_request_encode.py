@@ -9,19 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from openai.types.responses.response_create_params import (
-    ResponseCreateParamsNonStreaming,
-    ResponseCreateParamsStreaming,
-)
-from sdk_types import accept
+from responses_requests import judged, known
 
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_responses.encode_request import encode_request
-from lmbroker.translation.dialects.openai_responses.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.openai_responses.families import UNKNOWN
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import Profile, normalised
+from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 from lmbroker.translation.shared.signature import compact, seal
 from lmbroker.translation.unified.request import Tool, WebSearch
@@ -58,26 +54,6 @@ class Sent(msgspec.Struct, frozen=True):
     @property
     def lost(self) -> tuple[str, ...]:
         return self.dropped + self.changed
-
-
-def known(model: str, **overrides: Any) -> Profile:
-    name = normalised(model)
-    row = next((fields for pattern, fields in FAMILIES if re.match(pattern, name)), {})
-    return msgspec.structs.replace(UNKNOWN, **{**row, **overrides})
-
-
-def judged(body: JSON) -> None:
-    """The SDK takes ``body``; its types want ids that the API does not."""
-    streamed = body.get("stream")
-    hint = ResponseCreateParamsStreaming if streamed else ResponseCreateParamsNonStreaming
-    items = []
-    for item in body["input"]:
-        if item.get("role") == "assistant":
-            item = {"id": "msg_1", "status": "completed", **item}
-        elif item["type"] == "reasoning":
-            item = {"id": "rs_1", **item}
-        items.append(item)
-    accept(hint, {**body, "input": items}, closed=True)
 
 
 def sent(

@@ -1,6 +1,5 @@
 """Responses request -> Unified Model -> the same request."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -10,47 +9,16 @@ from openai.types.responses.response_create_params import (
 )
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
 from openai.types.responses.tool_param import ToolParam
+from responses_requests import comes_back
 from test_responses_request_fields import SAMPLES
 
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.openai_responses.decode_request import decode_request
-from lmbroker.translation.dialects.openai_responses.encode_request import encode_request
-from lmbroker.translation.dialects.openai_responses.families import UNKNOWN
-from lmbroker.translation.losses import Losses
 
 JSON = dict[str, Any]
 
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
-
-
-def told(value: Any) -> Any:
-    """``value`` without what is absent, and with the type of messages that go without saying."""
-    if isinstance(value, list):
-        return [told(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {key: told(each) for key, each in value.items() if each is not None}
-
-
-def same(body: JSON) -> JSON:
-    out: JSON = told(body)
-    if isinstance(out.get("input"), list):
-        out["input"] = [
-            {"type": "message", **item} if "role" in item else item for item in out["input"]
-        ]
-    return out
-
-
-def back(body: JSON) -> JSON:
-    before = copy.deepcopy(body)
-    out = encode_request(decode_request(body), UNKNOWN, Losses("strict"))
-    assert body == before
-    return out
-
-
-def comes_back(body: JSON) -> None:
-    assert same(back(body)) == same(body)
 
 
 def asked(*items: JSON, **fields: Any) -> JSON:
