@@ -16,6 +16,7 @@ import msgspec
 
 from lmbroker import envelope
 from lmbroker.call import Call
+from lmbroker.translation.dialects.catalog import ADAPTERS
 
 SESSION_HEADERS = (
     "x-claude-code-session-id",
@@ -45,10 +46,6 @@ hashing alone would give it more."""
 LONGEST_HEAD = 1024 * 1024
 """Bytes of a request's messages in which its first turn is looked for."""
 
-_MESSAGES = ("messages", "input")
-"""The fields of a request's messages."""
-_TEXT_TOO = "input"
-"""The one of them that may be a text alone, which is a message of the user."""
 _INSTRUCTIONS = ("system", "instructions")
 
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -79,19 +76,19 @@ def conversation_of(call: Call) -> str:
         user = metadata.get("user_id")
         if isinstance(user, str) and user:
             return f"metadata.user_id={user}"
-    return _beginning(fields) if call.operation != "embeddings" else ""
+    return _beginning(fields, ADAPTERS[call.dialect].facts.messages_field)
 
 
-def _beginning(fields: Mapping[str, Any]) -> str:
-    """The instructions and all messages to the first one of the user, hashed."""
-    name = next((name for name in _MESSAGES if name in fields), "")
+def _beginning(fields: Mapping[str, Any], name: str) -> str:
+    """The instructions and all messages to the first one of the user, hashed; ``name`` is that of
+    the messages. A text in their place is a message of the user."""
     raw = fields.get(name, b"")
     if not 0 < memoryview(raw).nbytes <= LONGEST_HEAD:
         return ""
     digest = blake2b(digest_size=16)
     for each in _INSTRUCTIONS:
         digest.update(bytes(fields.get(each, b"")))
-    if name == _TEXT_TOO and bytes(memoryview(raw)[:1]) == b'"':
+    if bytes(memoryview(raw)[:1]) == b'"':
         digest.update(raw)
         return f"begins={digest.hexdigest()}"
     try:

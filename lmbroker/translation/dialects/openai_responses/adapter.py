@@ -1,6 +1,7 @@
 """The OpenAI Responses dialect as one adapter, for the catalog."""
 
 from lmbroker.errors import ErrorInfo
+from lmbroker.translation.dialects.base import Tap
 from lmbroker.translation.dialects.openai import errors as shared_errors
 from lmbroker.translation.dialects.openai_responses import (
     decode_request,
@@ -38,6 +39,6 @@ class OpenAIResponses:
         """The bytes of a keep-alive ping inside a stream."""
         return stream_encode.PING
 
-    def stream_error(self, error: ErrorInfo, request_id: str) -> bytes:
-        """The bytes of the error event that ends a broken stream."""
-        return stream_encode.stream_error(error, request_id)
+    def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
+        """The bytes of the events that end a broken stream."""
+        return stream_encode.stream_error(error, request_id, tap)

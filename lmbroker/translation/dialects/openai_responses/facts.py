@@ -50,6 +50,7 @@ FACTS = Facts(
         "/v1/responses/input_tokens": "count_tokens",
         "/v1/responses/compact": "compact",
     },
+    messages_field="input",
     own_paths=("/v1/responses", "/v1/conversations"),
     unserved={
         "/v1/responses/": NOTHING_KEPT,
