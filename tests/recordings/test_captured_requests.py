@@ -15,9 +15,18 @@ from lmbroker.workflows import workflow_for
 
 JSON = dict[str, Any]
 
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-OTHER = {"openai": "anthropic", "anthropic": "openai"}
-MODELS = {"openai": ("some-model", "gpt-4o", "deepseek-chat"), "anthropic": ("claude-opus-4-8",)}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
+MESSAGES = {"openai": "messages", "anthropic": "messages", "responses": "input"}
+INSTRUCTIONS = {"openai": "system", "anthropic": "system", "responses": "instructions"}
+MODELS = {
+    "openai": ("some-model", "gpt-4o", "deepseek-chat"),
+    "anthropic": ("claude-opus-4-8",),
+    "responses": ("some-model", "gpt-5.4"),
+}
 CASES = [
     pytest.param(dialect, body, id=case)
     for dialect, path in PATHS.items()
@@ -50,49 +59,62 @@ def test_passthrough_changes_the_models_name_and_nothing_else(
     assert passed == sent.replace(b'"model": ' + name, b'"model": "the-real-one"', 1)
 
 
-def conversations(dialect: str) -> list[Any]:
+def conversations(dialect: str) -> list[tuple[str, JSON, JSON]]:
     """Pairs of requests of one case in which the second goes on where the first ended."""
     requests: dict[str, list[JSON]] = {}
     for case, body in captured(PATHS[dialect]):
         requests.setdefault(case.rpartition("#")[0], []).append(body)
     return [
-        pytest.param(first, second, id=f"{case}-{number}")
+        (f"{case}-{number}", first, second)
         for case, bodies in requests.items()
         for number, (first, second) in enumerate(pairwise(bodies))
-        if len(second["messages"]) > len(first["messages"])
-        and second["messages"][: len(first["messages"])] == first["messages"]
-        and second.get("system") == first.get("system")
+        if _begins(said(dialect, first), said(dialect, second))
+        and second.get(INSTRUCTIONS[dialect]) == first.get(INSTRUCTIONS[dialect])
     ]
 
 
-def translated(dialect: str, model: str, body: JSON) -> JSON:
-    sent = workflow(dialect, OTHER[dialect], model, json.dumps(body).encode()).outbound().body
+def said(dialect: str, body: JSON) -> list[Any]:
+    """The messages or items of a request."""
+    found = body[MESSAGES[dialect]]
+    return found if isinstance(found, list) else [found]
+
+
+def _begins(first: list[Any], second: list[Any]) -> bool:
+    return len(second) > len(first) and second[: len(first)] == first
+
+
+def translated(dialect: str, backend: str, model: str, body: JSON) -> JSON:
+    sent = workflow(dialect, backend, model, json.dumps(body).encode()).outbound().body
     return json.loads(sent)
 
 
-def check_prefix(dialect: str, first: JSON, second: JSON) -> None:
-    for model in MODELS[OTHER[dialect]]:
+PAIRS = [
+    pytest.param(dialect, backend, first, second, id=f"{dialect}-{backend}-{case}")
+    for dialect in PATHS
+    for backend in PATHS
+    if backend != dialect
+    for case, first, second in conversations(dialect)
+]
+
+
+@pytest.mark.parametrize(("dialect", "backend", "first", "second"), PAIRS)
+def test_case_43_a_conversation_keeps_its_beginning(
+    dialect: str, backend: str, first: JSON, second: JSON
+) -> None:
+    for model in MODELS[backend]:
         try:
-            short = translated(dialect, model, first)
+            short = translated(dialect, backend, model, first)
         except Refused:
             continue
-        long = translated(dialect, model, second)
-        kept = long["messages"][: len(short["messages"])]
-        assert json.dumps(kept) == json.dumps(short["messages"]), model
-        assert long.get("system") == short.get("system")
-
-
-@pytest.mark.parametrize(("first", "second"), conversations("openai"))
-def test_case_43_an_openai_conversation_keeps_its_beginning(first: JSON, second: JSON) -> None:
-    check_prefix("openai", first, second)
-
-
-@pytest.mark.parametrize(("first", "second"), conversations("anthropic"))
-def test_case_43_an_anthropic_conversation_keeps_its_beginning(first: JSON, second: JSON) -> None:
-    check_prefix("anthropic", first, second)
+        long = translated(dialect, backend, model, second)
+        before = said(backend, short)
+        kept = said(backend, long)[: len(before)]
+        assert json.dumps(kept) == json.dumps(before), model
+        assert long.get(INSTRUCTIONS[backend]) == short.get(INSTRUCTIONS[backend])
 
 
 @pytest.mark.skipif(not CAPTURES.is_dir(), reason="no captures beside the project")
-def test_there_are_conversations_of_both_dialects() -> None:
+def test_there_are_conversations_of_each_dialect() -> None:
     assert len(conversations("openai")) > 10
     assert len(conversations("anthropic")) > 20
+    assert len(conversations("responses")) > 10

@@ -1,5 +1,5 @@
-"""Every request that a real client sent, translated to the other dialect, is one that the other
-vendor's SDK takes; or it is refused for something that the tables mark as class C."""
+"""Every request that a real client sent, translated to each other dialect, is one that the SDK of
+that dialect takes; or it is refused for something that the tables mark as class C."""
 
 import json
 from typing import Any
@@ -15,6 +15,10 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
 )
+from openai.types.responses.response_create_params import (
+    ResponseCreateParamsNonStreaming,
+    ResponseCreateParamsStreaming,
+)
 from sdk_types import accept
 
 from lmbroker.errors import Refused
@@ -24,31 +28,56 @@ from lmbroker.translation.profiles.lookup import profile
 
 JSON = dict[str, Any]
 
-OTHER = {"openai": "anthropic", "anthropic": "openai"}
 PLAIN = {
     "openai": CompletionCreateParamsNonStreaming,
     "anthropic": MessageCreateParamsNonStreaming,
+    "responses": ResponseCreateParamsNonStreaming,
 }
-STREAMED = {"openai": CompletionCreateParamsStreaming, "anthropic": MessageCreateParamsStreaming}
+STREAMED = {
+    "openai": CompletionCreateParamsStreaming,
+    "anthropic": MessageCreateParamsStreaming,
+    "responses": ResponseCreateParamsStreaming,
+}
 
-NOT_IN_THE_SDK = ("temperature", "top_p", "top_k")
-"""What Anthropic's API takes and its SDK's types do not have any more."""
+NOT_IN_THE_SDK = {
+    "openai": (),
+    "anthropic": ("temperature", "top_p", "top_k"),
+    "responses": ("stop",),
+}
+"""What a vendor's API takes, or other servers of its dialect do, and its SDK's types do not have
+(any more)."""
 
 MODELS = {
     "anthropic": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-sonnet-4-6", "claude-haiku-4-5"),
     "openai": ("gpt-4o", "gpt-5.4", "deepseek-chat", "qwen3", "mistral-large", "llama-3.3", "any"),
+    "responses": ("gpt-4o", "gpt-5.4", "gpt-5.6", "any"),
 }
 """Backend's dialect -> models of families that differ."""
 
 BROKEN = {"writer.chat.sse.writer-async-streaming-chat-tool-calls-legacy.5c25ef.00"}
 """Calls without an id, which nobody could answer."""
 
-OPENAI_REQUESTS = [
-    case
-    for case in recorded("openai.chat") + captured("/v1/chat/completions")
-    if case[0] not in BROKEN
+REQUESTS = {
+    "openai": [
+        case
+        for case in recorded("openai.chat") + captured("/v1/chat/completions")
+        if case[0] not in BROKEN
+    ],
+    "anthropic": recorded("anthropic.messages") + captured("/v1/messages"),
+    "responses": [
+        case
+        for endpoint in ("", ".compact", ".input_tokens")
+        for case in recorded("openai.responses" + endpoint)
+    ]
+    + captured("/v1/responses"),
+}
+CASES = [
+    pytest.param(dialect, backend, body, id=f"{dialect}-{backend}-{name}")
+    for dialect, cases in REQUESTS.items()
+    for backend in ADAPTERS
+    if backend != dialect
+    for name, body in cases
 ]
-ANTHROPIC_REQUESTS = recorded("anthropic.messages") + captured("/v1/messages")
 
 REFUSED = {
     "openai": {
@@ -65,56 +94,70 @@ REFUSED = {
         "thread",
         "tools[0]",
     },
+    "responses": {
+        "background",
+        "conversation",
+        "include",  # the likelihood of each token
+        "moderation",
+        "previous_response_id",
+        "prompt",
+        "tools[0]",
+        "tools[1]",
+        "tools[2]",
+    },
 }
 """Client's dialect -> what the tables mark as C and the requests ask for: nothing of what stands in
 the conversation."""
 
 
 def whole(body: JSON) -> JSON:
-    """Bedrock's and Azure's URLs have the model."""
+    """Bedrock's and Azure's URLs have the model, and OpenAI's templates of prompts, too."""
     return {**body, "model": body.get("model") or "m"}
 
 
-def translated(dialect: str, body: JSON, model: str) -> tuple[JSON, str]:
-    """The body for a backend of the other dialect, and the header. Raises Refused."""
-    backend, losses = OTHER[dialect], Losses()
+def translated(dialect: str, backend: str, body: JSON, model: str) -> tuple[JSON, str]:
+    """The body for a backend of another dialect, and the header. Raises Refused."""
+    losses = Losses()
     request = msgspec.structs.replace(ADAPTERS[dialect].decode_request(whole(body)), model=model)
     out = ADAPTERS[backend].encode_request(request, profile(backend, model), losses)
     return out, listed(losses.paths)
 
 
-def check(dialect: str, body: JSON) -> None:
-    backend, before = OTHER[dialect], json.dumps(body)
+def with_ids(item: JSON) -> JSON:
+    """An item of an answer has an id and a status in the SDK's types; OpenAI takes it without, as
+    others recorded."""
+    if item.get("role") == "assistant" or item["type"] == "reasoning":
+        return {"id": "x", "status": "completed", **item}
+    return item
+
+
+@pytest.mark.parametrize(("dialect", "backend", "body"), CASES)
+def test_a_request_of_a_client_is_taken_in_another_dialect(
+    dialect: str, backend: str, body: JSON
+) -> None:
+    before = json.dumps(body)
     for model in MODELS[backend]:
         try:
-            out, _ = translated(dialect, body, model)
+            out, _ = translated(dialect, backend, body, model)
         except Refused as error:
             assert error.info.kind == "unsupported", error.info
             assert error.info.param in REFUSED[dialect], error.info
             continue
         hint = (STREAMED if out.get("stream") else PLAIN)[backend]
-        known = {k: v for k, v in out.items() if backend == "openai" or k not in NOT_IN_THE_SDK}
+        known = {key: value for key, value in out.items() if key not in NOT_IN_THE_SDK[backend]}
+        if backend == "responses":
+            known["input"] = list(map(with_ids, known["input"]))
         accept(hint, known, closed=model.startswith(("claude", "gpt")))
-        assert out == translated(dialect, body, model)[0]
+        assert out == translated(dialect, backend, body, model)[0]
     assert json.dumps(body) == before
 
 
-@pytest.mark.parametrize("case", OPENAI_REQUESTS, ids=lambda case: case[0])
-def test_a_recorded_chat_request_goes_to_anthropic(case: tuple[str, JSON]) -> None:
-    check("openai", case[1])
-
-
-@pytest.mark.parametrize("case", ANTHROPIC_REQUESTS, ids=lambda case: case[0])
-def test_a_recorded_messages_request_goes_to_openai(case: tuple[str, JSON]) -> None:
-    check("anthropic", case[1])
-
-
-def reported(dialect: str, cases: list[tuple[str, JSON]], model: str) -> set[str]:
+def reported(dialect: str, backend: str, cases: list[tuple[str, JSON]], model: str) -> set[str]:
     """All that is reported for ``cases``, and what is refused, as ``!path``."""
     found = set()
     for _, body in cases:
         try:
-            found.update(translated(dialect, body, model)[1].split(","))
+            found.update(translated(dialect, backend, body, model)[1].split(","))
         except Refused as error:
             found.add(f"!{error.info.param}")
     return found - {""}
@@ -122,11 +165,12 @@ def reported(dialect: str, cases: list[tuple[str, JSON]], model: str) -> set[str
 
 CLAUDE_CODE = [case for case in captured("/v1/messages") if case[0].startswith("claude-code")]
 CHAT_CLIENTS = captured("/v1/chat/completions")
+RESPONSES_CLIENTS = captured("/v1/responses")
 
 
 @pytest.mark.skipif(not CLAUDE_CODE, reason="no captures")
 def test_what_a_coding_agent_loses_with_another_vendors_model() -> None:
-    assert reported("anthropic", CLAUDE_CODE, "gpt-4o") == {
+    assert reported("anthropic", "openai", CLAUDE_CODE, "gpt-4o") == {
         "!tools[0]",  # its search of the web is a call of its own
         "context_management",
         "max_tokens",
@@ -143,7 +187,7 @@ def test_what_a_coding_agent_loses_with_another_vendors_model() -> None:
 
 @pytest.mark.skipif(not CHAT_CLIENTS, reason="no captures")
 def test_what_chat_clients_lose_with_a_model_that_always_reasons() -> None:
-    assert reported("openai", CHAT_CLIENTS, "claude-opus-5-5") == {
+    assert reported("openai", "anthropic", CHAT_CLIENTS, "claude-opus-5-5") == {
         "messages[].name",
         "messages[].reasoning_content",
         "messages[].role",
@@ -153,4 +197,24 @@ def test_what_chat_clients_lose_with_a_model_that_always_reasons() -> None:
         "temperature",
         "tool_choice",
         "top_p",
+    }
+
+
+@pytest.mark.skipif(not RESPONSES_CLIENTS, reason="no captures")
+@pytest.mark.parametrize(
+    ("backend", "model", "lost"),
+    [
+        ("openai", "gpt-5.4", {"input[].output"}),
+        ("anthropic", "claude-opus-5-5", {"text.verbosity", "tool_choice", "tools[].format"}),
+    ],
+)
+def test_what_clients_of_responses_lose_with_a_model_of_another_dialect(
+    backend: str, model: str, lost: set[str]
+) -> None:
+    assert reported("responses", backend, RESPONSES_CLIENTS, model) == {
+        "input[].encrypted_content",
+        "input[].id",  # where the client thinks that the broker keeps responses
+        "input[].type",
+        "tools[].type",  # a search of the web
+        *lost,
     }

@@ -27,7 +27,9 @@ UNKNOWN = Profile(
 """An unknown model is told not to reason in the two ways that most servers obey: by effort (the
 format's own field), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
 
+_CACHE = ("prompt_cache_key", "prompt_cache_retention")
 _OPENAI: dict[str, Any] = {
+    "ext": _CACHE,
     "max_tokens_field": "max_completion_tokens",
     "user_field": "safety_identifier",
     "service_tier": True,
@@ -38,6 +40,7 @@ _OPENAI: dict[str, Any] = {
 }
 _THINKER: dict[str, Any] = {
     **_OPENAI,
+    "ext": (*_CACHE, "verbosity"),
     "system_role": "developer",
     "sampling": "none",
     "max_output": 128_000,
