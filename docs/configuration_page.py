@@ -18,7 +18,7 @@ from msgspec import inspect as types
 
 from lmbroker.config.fields import plain_type, words_of
 from lmbroker.config.models import NOT_IN_RETRIES
-from lmbroker.config.settings import MANY, Access, File
+from lmbroker.config.settings import MANY, Access, File, PriceTable
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
@@ -38,7 +38,15 @@ MIB = 1 << 20
 
 
 def docstrings(struct: type) -> dict[str, str]:
-    """The first paragraph below each field of ``struct`` itself, in the order of the source."""
+    """The first paragraph below each field of ``struct``, in the order of the source; those of
+    ``Access`` are left out."""
+    above = [each for each in struct.__mro__[1:] if issubclass(each, msgspec.Struct)]
+    if above and above[0] not in (msgspec.Struct, Access):
+        return {**docstrings(above[0]), **_docstrings(struct)}
+    return _docstrings(struct)
+
+
+def _docstrings(struct: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0].body  # type: ignore[attr-defined]
     found = {}
     for field, after in zip(body, [*body[1:], None], strict=True):
@@ -86,9 +94,9 @@ def rows_below(table: Any, key: str, meaning: str) -> Iterator[str]:
     if own is None:
         yield from rows(table, f"{key}.")
     elif own == f"{key}." and meaning:
-        yield row(key, "table", "by name", meaning)
+        yield row(key, "table", "by name" if table is Profile else "none", meaning)
     elif meaning:
-        yield row(f"{key}.*", "", "" if table is Profile else f"`{own}*`", meaning)
+        yield row(f"{key}.*", "", "" if table in (Profile, PriceTable) else f"`{own}*`", meaning)
 
 
 def row(key: str, kind: str, default: str, meaning: str) -> str:
@@ -178,7 +186,7 @@ def sections() -> dict[Any, str]:
             found[get_args(table)[0]] = f"{name}[]."
         elif isinstance(table, type):
             found[table] = f"{name}."
-    return {**found, Profile: "models[].profile."}
+    return {**found, Profile: "models[].profile.", PriceTable: "models[].price."}
 
 
 SECTIONS = sections()

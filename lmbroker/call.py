@@ -12,7 +12,7 @@ import msgspec
 
 from lmbroker.constraints import Positive
 from lmbroker.secret import FileSecret, Secret
-from lmbroker.usage import Usage
+from lmbroker.usage import Price, Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "compact", "models"]
 """What a client asks the broker to do, or the broker asks a backend. ``compact``: to make a
@@ -160,6 +160,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     profile: Mapping[str, Any] = {}
     """Fields of ``Profile`` that were configured for this target; they win over the alias's."""
+    price: Price | None = None
+    """What the backend charges, where that was configured."""
 
 
 def in_dialect(backend: Backend, dialect: Dialect) -> Backend:
@@ -290,6 +292,11 @@ class Record(msgspec.Struct, kw_only=True):
     closed_at: float | None = None
     usage: Usage | None = None
     """Tokens of the answer; None where they are not known."""
+    cost: int | None = None
+    """What the tokens cost, in 1 / ``usage.PICO`` US dollars; None where the price is not known."""
+    tags: tuple[str, ...] = ()
+    """The values of the headers that ``usage.tags`` of the configuration names, "" for one that the
+    client did not send."""
     estimated: int = 0
     """Input tokens by our own estimate; 0 where none was made."""
     stop: str = ""

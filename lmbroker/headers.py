@@ -11,6 +11,7 @@ import msgspec
 from lmbroker import __version__
 from lmbroker.call import Backend, Call
 from lmbroker.errors import ErrorInfo
+from lmbroker.usage import dollars
 
 USER_AGENT = f"LMBroker/{__version__}"
 
@@ -73,6 +74,11 @@ _EVERY: Mapping[bool, Pairs] = {
 """What every request with a body says, by whether a stream is asked for."""
 
 _NOTHING: Mapping[str, str] = {}
+
+
+def cost(picos: int | None) -> Pairs:
+    """The header that says what an answer cost, in US dollars; none where that is not known."""
+    return () if picos is None else (("x-lmbroker-cost", dollars(picos)),)
 
 
 def to_backend(

@@ -1,6 +1,8 @@
-"""How many tokens a call took, in the terms that all formats share (translation.md section 1)."""
+"""How many tokens a call took, in the terms that all formats share (translation.md section 1), and
+what they cost."""
 
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
 
 import msgspec
 
@@ -47,3 +49,80 @@ def later(before: Usage | None, now: Usage | None) -> Usage | None:
             cache_write_by_ttl=before.cache_write_by_ttl,
         )
     return now
+
+
+PICO = 10**12
+"""Costs are whole numbers of 1 / ``PICO`` US dollars: exact for prices of up to six decimals."""
+
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+"""US dollars for a million tokens."""
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens of each kind cost, in US dollars."""
+
+    input: Dollars
+    """A million tokens of the prompt that no cache held."""
+    output: Dollars
+    """A million tokens of the answer, reasoning included."""
+    cache_read: Dollars | None = None
+    """A million tokens of the prompt that the backend's cache held; without it, as `input`."""
+    cache_write: Dollars | None = None
+    """A million tokens of the prompt that were written to the cache; without it, as `input`."""
+    cache_write_1h: Dollars | None = None
+    """The same for an hour's place in the cache; without it, as `cache_write`."""
+
+
+class Tier(Rates, frozen=True, kw_only=True):
+    """The rates of long prompts."""
+
+    above: Annotated[int, msgspec.Meta(ge=1)]
+    """They hold for all tokens of a call whose prompt is longer than this, in tokens."""
+
+
+class Price(Rates, frozen=True, kw_only=True):
+    """What a backend charges for a model."""
+
+    tiers: tuple[Tier, ...] = ()
+    """The rates of longer prompts, by ascending length."""
+
+
+def cost_of(usage: Usage, price: Price) -> int:
+    """What the tokens cost, in 1 / ``PICO`` US dollars."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    rates: Rates = price
+    for tier in price.tiers:
+        if prompt > tier.above:
+            rates = tier
+    fresh, output, read, written, hour = _picos(rates)
+    for_an_hour = (usage.cache_write_by_ttl or {}).get("1h", 0)
+    for_an_hour = min(for_an_hour, usage.cache_write)
+    return (
+        usage.input * fresh
+        + usage.output * output
+        + usage.cache_read * read
+        + (usage.cache_write - for_an_hour) * written
+        + for_an_hour * hour
+    )
+
+
+@lru_cache(maxsize=1024)
+def _picos(rates: Rates) -> tuple[int, int, int, int, int]:
+    """The cost of one token that is fresh, put out, read from the cache, written to it, and written
+    to it for an hour."""
+    written = rates.input if rates.cache_write is None else rates.cache_write
+    dollars = (
+        rates.input,
+        rates.output,
+        rates.input if rates.cache_read is None else rates.cache_read,
+        written,
+        written if rates.cache_write_1h is None else rates.cache_write_1h,
+    )
+    fresh, output, read, wrote, hour = (round(each * PICO / 1_000_000) for each in dollars)
+    return fresh, output, read, wrote, hour
+
+
+def dollars(cost: int) -> str:
+    """A cost as text, in US dollars, without zeros at its end: ``0.00123``."""
+    whole, rest = divmod(cost, PICO)
+    return f"{whole}.{rest:012d}".rstrip("0").rstrip(".")

@@ -824,8 +824,13 @@ type = "openai"
 url = "https://b"
 [[models]]
 alias = "several"
-targets = [{ backend = "b" }]
-"""
+targets = [{ backend = "b", price = PRICE }]
+price = PRICE
+[[models]]
+alias = "priced"
+type = "openai"
+target = { url = "https://b", price = PRICE }
+""".replace("PRICE", "{ input = 1, output = 1, tiers = [{ above = 1, input = 1, output = 1 }] }")
 
 
 def test_the_documentation_names_every_key_and_no_other(monkeypatch):
@@ -839,7 +844,9 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     monkeypatch.setattr(Table, "any", any)
     read(EVERY_KIND + MODEL)
     tables = {"server", "keys", "backends", "models", "models[].target", "models[].targets"}
-    tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits"}
+    tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits", "usage"}
+    tables |= {"models[].target.price", "models[].targets[].price", "models[].price.tiers"}
+    tables |= {"models[].target.price.tiers", "models[].targets[].price.tiers"}
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)
     named = [name for rows in of_keys for name in re.findall(r"(?m)^\| `(\S+)` \|", rows)]
     assert len(named) == len(set(named))
@@ -850,6 +857,8 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
             "models[].target.": "backends[].",
             "models[].target.profile.": "models[].profile.",
             "models[].targets[].profile.": "models[].profile.",
+            "models[].target.price.": "models[].price.",
+            "models[].targets[].price.": "models[].price.",
         }.get(like, like.rpartition("[].")[2])
         named += [
             like + name.removeprefix(kept)
@@ -865,7 +874,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
 
 def test_every_example_of_the_documentation_loads():
     examples = re.findall(r"(?s)```toml\n(.*?)```", DOCS)
-    assert len(examples) == 8
+    assert len(examples) == 9
     for text in examples:
         whole = text if "[[models]]" in text else text + MODEL
         assert load_example(whole).warnings == ()

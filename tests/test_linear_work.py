@@ -612,6 +612,7 @@ CONFIGURED = frozenset(
         "config.endpoints",
         "config.fields",
         "config.models",
+        "config.prices",
         "config.table",
         "errors",
         "limits",
@@ -644,6 +645,7 @@ SMALL = frozenset(
         "envelope.can_be_asked_for",
         "envelope.nests_too_deeply",
         "headers.about_bytes",
+        "headers.cost",
         "headers.bearer",
         "headers.credential_headers",
         "headers.failed_at",
@@ -702,6 +704,8 @@ SMALL = frozenset(
         "workflows.passthrough.opaque",
         "workflows.translation.estimated",
         "workflows.translation.opaque",
+        "usage.cost_of",
+        "usage.dollars",
     }
 )
 """Functions that see nothing of a size that somebody else chooses."""

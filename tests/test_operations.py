@@ -51,6 +51,13 @@ PAGE = (ROOT / "docs" / "operations.md").read_text()
 UNIT = ROOT / "etc" / "lmbroker.service"
 SOCKET = ROOT / "etc" / "lmbroker.socket"
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+ONE_MODEL = """
+[[models]]
+alias = "m"
+type = "openai"
+target = { url = "practice:", model = "echo" }
+"""
+
 CONFIG = """
 [server]
 listen = ["LISTEN"]
@@ -123,7 +130,9 @@ RECORD = Record(
     headers_at=2.0,
     first_event_at=3.0,
     closed_at=4.0,
-    usage=Usage(input=1, output=2, estimated=True),
+    usage=Usage(input=1, cache_write=1, output=2, reasoning=1, estimated=True),
+    cost=1,
+    tags=("t",),
     stop="end",
     dropped=("a",),
     changed=("c",),
@@ -336,8 +345,9 @@ def test_the_page_tells_the_default_of_every_bound():
 
 def test_the_configurations_of_the_page_load():
     toml = blocks("toml")
-    assert len(toml) == 2
+    assert len(toml) == 3
     for text in toml:
+        text = text if "[[models]]" in text else text + ONE_MODEL
         config = parse(text, name="page", environ={}, read_file=lambda path: "-")
         assert isinstance(config, Config) and config.warnings == ()
 

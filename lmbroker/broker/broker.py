@@ -7,6 +7,7 @@ it returns an ``Answer``. ``Answer.deliver`` never retries; an error is then sen
 import contextlib
 import random
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -45,6 +46,7 @@ from lmbroker.routing.target_health import Health
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
+from lmbroker.usage import Price, cost_of
 from lmbroker.workflows import estimate, learned_rejections, second_dialect
 from lmbroker.workflows.contract import Unary, Workflow
 from lmbroker.workflows.conversion import bad_answer, refused
@@ -84,11 +86,13 @@ class Broker:
         clock: Any,
         wall: Callable[[], float],
         chance: Callable[[], float] = random.random,
+        price_of: Callable[[Target], Price | None] = attrgetter("price"),
     ) -> None:
         self._failovers = Failovers(Health(config.breaker), chance)
         self._config = config
         self._backends = backends
         self._observers = tuple(observers)
+        self._price_of = price_of
         self.clock = clock
         self.wall = wall
         self._learned = LearnedRejections()
@@ -131,6 +135,7 @@ class Broker:
             end = msgspec.structs.replace(end, outcome="client_left")
         record.end = end
         self._failovers.closed(record)
+        self._charge(record)
         usage = record.usage
         if record.estimated and usage is not None and not usage.estimated:
             counted = usage.input + usage.cache_read + usage.cache_write
@@ -138,6 +143,13 @@ class Broker:
             self._ratios.learn(target, counted=counted, estimated=record.estimated)
         for observer in self._observers:
             observer.closed(record)
+
+    def _charge(self, record: Record) -> None:
+        """Note what the tokens of a call cost so far, where the price is known."""
+        if record.usage is not None and record.attempts:
+            price = self._price_of(record.attempts[-1].target)
+            if price is not None:
+                record.cost = cost_of(record.usage, price)
 
     # The operations.
 
@@ -263,6 +275,9 @@ class Broker:
     def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, where its caller
         may not go, and where it needs the memory of one backend and may come to others."""
+        tags = self._config.usage.tags
+        if tags:
+            record.tags = tuple(shown(call.headers.get(tag, "")) for tag in tags)
         route = self._config.alias(call.asked)
         if route is not None:
             record.alias = route.name
@@ -463,10 +478,12 @@ class Broker:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
         note_losses(record, whole)
+        self._charge(record)
         record.first_event_at = self.clock.seconds()
         head = (
             ("content-type", whole.content_type),
             *attempt.answer_headers(answer, self.wall()),
+            *headers.cost(record.cost),
         )
         return WholeAnswer(200, head, whole.body, answer.memory)
 

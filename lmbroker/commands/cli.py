@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lmbroker import __version__
-from lmbroker.commands import bench, check, explain, genkey, translate
+from lmbroker.commands import bench, check, explain, genkey, translate, usage
 from lmbroker.commands.output import report, report_error
 from lmbroker.config.config import ConfigError
 from lmbroker.config.models import MODES
 from lmbroker.errors import BrokerError, Refused
+from lmbroker.observers.usage_report import BY
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 
@@ -88,6 +89,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     measuring.add_argument("--stream", action=argparse.BooleanOptionalAction, default=True)
     measuring.set_defaults(run=bench.run, usage_error=measuring.error)
+
+    counting = commands.add_parser(
+        "usage",
+        help="tell who used what",
+        description="Tell tokens and costs by caller, model or whatever else, from the usage "
+        "journal (usage.file in the configuration). Hours and days are UTC.",
+    )
+    counting.add_argument("--config", metavar="FILE", default="etc/config.toml")
+    counting.add_argument("--file", metavar="FILE", help="the journal, in the place of --config")
+    counting.add_argument(
+        "--since", metavar="SPAN", default="30d", help="24h, 7d, 4w; default: 30d"
+    )
+    counting.add_argument(
+        "--by",
+        metavar="A,B",
+        default="caller,model",
+        help=f"some of {','.join(BY)}; default: caller,model",
+    )
+    for name in ("csv", "json"):
+        counting.add_argument(f"--{name}", dest="format", action="store_const", const=name)
+    counting.set_defaults(run=usage.run, format="table", usage_error=counting.error)
 
     making = commands.add_parser("genkey", help="make a key for a client, and its hash")
     making.set_defaults(run=genkey.run)

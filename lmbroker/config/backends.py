@@ -56,6 +56,15 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
+def is_plain_header(name: str) -> bool:
+    """Whether ``name`` is a header's whose values may be shown: no credential stands in it."""
+    return (
+        _HEADER.fullmatch(name) is not None
+        and name.lower() not in _KEY_HEADERS
+        and _CREDENTIAL_HEADER.search(name.lower()) is None
+    )
+
+
 class Secrets:
     """Resolves references to secrets, and reads the files that a configuration names.
     ``literal``: a secret stood in the configuration itself."""

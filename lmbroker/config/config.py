@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from lmbroker.call import Timeouts
-from lmbroker.config.backends import Backends, ReadFile, Secrets
+from lmbroker.config.backends import Backends, ReadFile, Secrets, is_plain_header
 from lmbroker.config.endpoints import (
     ANY_ORIGIN,
     CERTIFICATES,
@@ -26,7 +26,7 @@ from lmbroker.config.endpoints import (
 )
 from lmbroker.config.fields import read_settings, read_struct
 from lmbroker.config.models import NOT_IN_RETRIES, Models
-from lmbroker.config.settings import DRAIN, Engine, File, KeyTable, ServerTable
+from lmbroker.config.settings import DRAIN, Engine, File, KeyTable, ServerTable, UsageTable
 from lmbroker.config.table import NotTOML, Table, describe, read_toml
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact
@@ -36,6 +36,9 @@ from lmbroker.routing.keys import HASH, Key, digest_of
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import client_paths
+
+MOST_TAGS = 3
+"""The maximum of headers by which usage is told apart: their values multiply."""
 
 TIB = 1 << 40
 """Bytes."""
@@ -70,6 +73,17 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
 
 
+class UsageRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of who used how much (``settings.UsageTable``)."""
+
+    file: str = ""
+    """The SQLite file; "" for none."""
+    tags: tuple[str, ...] = ()
+    """Names of headers, in lower case."""
+    keep_days: int = 400
+    keep_calls: int = 10_000
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a configuration file says. ``warnings`` are what is legal but unwise.
     ``holds_a_key``: the file itself contains a credential."""
@@ -84,6 +98,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retries: Retries = Retries()
     breaker: BreakerRules = BreakerRules()
+    usage: UsageRules = UsageRules()
     warnings: tuple[str, ...] = ()
     holds_a_key: bool = False
     index: Any = None
@@ -121,6 +136,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     limits = _limits(root.table("limits"))
     retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
     breaker = read_struct(root.table("breaker"), BreakerRules)
+    usage = _usage(root.table("usage"))
     backends = Backends(secrets)
     backends.read(root)
     request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
@@ -141,6 +157,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         limits=limits,
         retries=retries,
         breaker=breaker,
+        usage=usage,
         default=default,
         warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
         holds_a_key=secrets.literal,
@@ -200,6 +217,26 @@ def _digest(table: Table, settings: KeyTable, secrets: Secrets) -> bytes | None:
         return bytes.fromhex(found[1]) if found else None
     secret = secrets.credential(table, "key", reference)
     return None if secret is None else digest_of(secret.reveal())
+
+
+def _usage(table: Table) -> UsageRules:
+    settings = read_settings(table, UsageTable)
+    tags = tuple(tag.lower() for tag in settings.tags or ())
+    for number, tag in enumerate(tags):
+        if not is_plain_header(tag):
+            table.report(
+                f"tags[{number}]",
+                f"found {describe(tag)}, expected the name of a header that holds no credential",
+            )
+    if len(tags) > MOST_TAGS or len(set(tags)) < len(tags):
+        table.report("tags", f"expected at most {MOST_TAGS} headers, each of them once")
+    table.done()
+    return UsageRules(
+        file=settings.file or "",
+        tags=tags,
+        keep_days=settings.keep_days,
+        keep_calls=settings.keep_calls,
+    )
 
 
 def _limits(table: Table) -> Limits:

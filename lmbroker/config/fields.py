@@ -122,7 +122,8 @@ def _mismatch(value: Any, info: inspect.Type, words: Sequence[str]) -> str:
     if isinstance(info, inspect.IntType) and whole:
         return expected(describe(value), f"{info.ge} or more")
     if isinstance(info, inspect.FloatType) and (whole or isinstance(value, float)):
-        return expected(describe(value), f"more than {info.gt:g}")
+        bounds = f"{info.ge:g} to {info.le:g}" if info.gt is None else f"more than {info.gt:g}"
+        return expected(describe(value), bounds)
     texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
     if isinstance(info, inspect.VarTupleType) and words and texts:
         found = next(item for item in value if item not in words)

@@ -7,6 +7,7 @@ import msgspec
 from lmbroker.call import Mode, Target, Timeouts
 from lmbroker.config.backends import PLACE, Backends, Placed
 from lmbroker.config.fields import read_fields, read_settings
+from lmbroker.config.prices import read_price
 from lmbroker.config.settings import ModelTable, NamedTargetTable, TargetTable
 from lmbroker.config.table import Table, describe
 from lmbroker.routing.aliases import Route
@@ -14,6 +15,7 @@ from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
+from lmbroker.usage import Price
 
 MODES = get_args(Mode)
 
@@ -26,8 +28,14 @@ NOT_IN_RETRIES = ("unsafe", "fallback_on")
 _STICKY = ("caller", "header:", "body:")
 
 
-_Read = tuple[Placed, str, float, dict[str, Any]]
-"""A target as it was read: its backend, the model's name, its weight, its own profile."""
+class _Read(msgspec.Struct):
+    """A target as it was read, with what it has of its own."""
+
+    placed: Placed
+    model: str
+    weight: float
+    profile: dict[str, Any]
+    price: Price | None
 
 
 class Models:
@@ -62,6 +70,7 @@ class Models:
         request_limits = msgspec.structs.replace(
             self._request_limits, **read_fields(table.table("limits"), RequestLimits)
         )
+        price = read_price(table)
         several = table.has("targets")
         read = self._several(table, name) if several else self._single(table, name)
         table.done()
@@ -69,18 +78,23 @@ class Models:
             return None
         targets = [
             Target(
-                backend=placed.backend,
-                model=model,
-                timeouts=msgspec.structs.replace(self._timeouts, **{**placed.timeouts, **timeouts}),
-                profile=own,
+                backend=each.placed.backend,
+                model=each.model,
+                timeouts=msgspec.structs.replace(
+                    self._timeouts, **{**each.placed.timeouts, **timeouts}
+                ),
+                profile=each.profile,
+                price=each.price or price,
             )
-            for placed, model, _, own in read
+            for each in read
         ]
         return Route(
             name=name,
             targets=tuple(targets),
-            weights=tuple(weight for _, _, weight, _ in read) if several else (),
-            keys={placed.backend.name: placed.keyed for placed, *_ in read if placed.keyed},
+            weights=tuple(each.weight for each in read) if several else (),
+            keys={
+                each.placed.backend.name: each.placed.keyed for each in read if each.placed.keyed
+            },
             mode=settings.mode,
             profile=profile,
             expose_limits=settings.expose_limits,
@@ -106,9 +120,12 @@ class Models:
         settings = read_settings(held, TargetTable, PLACE)
         model = _name(held, "model", settings.model or alias)
         profile = read_fields(held.table("profile"), Profile)
+        price = read_price(held)
         placed = self._backends.inline(held, settings, dialect)
         held.done()
-        return [(placed, model, 1.0, profile)] if placed is not None and model else []
+        if placed is None or not model:
+            return []
+        return [_Read(placed, model, 1.0, profile, price)]
 
     def _several(self, table: Table, alias: str) -> list[_Read]:
         if table.has("target"):
@@ -123,6 +140,7 @@ class Models:
             name = settings.backend
             model = _name(target, "model", settings.model or alias)
             profile = read_fields(target.table("profile"), Profile)
+            price = read_price(target)
             target.done()
             placed = self._backends.named.get(name)
             if placed is None and name:
@@ -131,7 +149,7 @@ class Models:
                     "backend", f"found {describe(name)}, expected one of [[backends]]: {known}"
                 )
             if placed is not None and model:
-                found.append((placed, model, settings.weight, profile))
+                found.append(_Read(placed, model, settings.weight, profile, price))
         return found
 
     def _sticky(

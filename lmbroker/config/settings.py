@@ -19,6 +19,7 @@ from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
+from lmbroker.usage import Rates, Tier
 
 DAY = 86400
 """Seconds."""
@@ -154,6 +155,28 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     them."""
 
 
+class PriceTable(Rates, frozen=True, kw_only=True):
+    """``price`` of a model or of a target: what the backend charges."""
+
+    tiers: ClassVar = tuple[Tier, ...]
+    """Other rates for long prompts."""
+
+
+class UsageTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[usage]``: what is kept of who used how much."""
+
+    file: Text | None = None
+    """A SQLite file that keeps tokens and costs by hour, caller, alias, backend, model and tags,
+    and the latest calls; see [operations.md](operations.md#usage). Without it nothing is kept."""
+    tags: tuple[str, ...] | None = None
+    """Up to three request headers by whose values usage is told apart, in the log and in the
+    file: `["x-claude-code-session-id"]`. They never stand in metrics."""
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 400
+    """Days for which the file keeps the hours."""
+    keep_calls: Annotated[int, msgspec.Meta(ge=0, le=MANY)] = 10_000
+    """How many of the latest calls the file keeps, one row each."""
+
+
 class BackendTable(Access, frozen=True, kw_only=True):
     """``[[backends]]``: a backend with a name."""
 
@@ -168,6 +191,8 @@ class TargetTable(Access, frozen=True, kw_only=True):
 
     profile: ClassVar = Profile
     """As `models[].profile`, over which it wins."""
+    price: ClassVar = PriceTable
+    """As `models[].price`, over which it wins."""
     model: Annotated[Text, without("the alias")] | None = None
     """The model's name at the backend; `*` is the name that the client asked for, and `{model}`
     stands for it inside another text."""
@@ -183,6 +208,8 @@ class NamedTargetTable(msgspec.Struct, frozen=True, kw_only=True):
     """As `models[].target.model`."""
     profile: ClassVar = Profile
     """As `models[].profile`, over which it wins."""
+    price: ClassVar = PriceTable
+    """As `models[].price`, over which it wins."""
     weight: Annotated[float, msgspec.Meta(ge=0, le=MANY)] = 1.0
     """Its share, for `weighted`, `least-busy` and `sticky`."""
 
@@ -221,6 +248,9 @@ class ModelTable(msgspec.Struct, frozen=True, kw_only=True):
     """The timeouts of this model: `timeouts = { idle = 900 }`."""
     profile: ClassVar = Profile
     """What the backend's model can do; see [Profiles](#profiles)."""
+    price: ClassVar = PriceTable
+    """What its targets charge, in US dollars for a million tokens; a target's own `price` wins
+    over it. See [operations.md](operations.md#usage)."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,5 +266,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: ClassVar = Timeouts
     retries: ClassVar = Retries
     breaker: ClassVar = BreakerRules
+    usage: ClassVar = UsageTable
     backends: ClassVar = tuple[BackendTable, ...]
     models: ClassVar = tuple[ModelTable, ...]

@@ -9,7 +9,8 @@ second one ends at once.
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ from lmbroker.backends.resolver import ThreadedResolver
 from lmbroker.backends.sending import Backends
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.health_checks import Checks
-from lmbroker.call import Backend
+from lmbroker.call import Backend, Target
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import PRACTICE
@@ -36,6 +37,9 @@ from lmbroker.observers.access_log import AccessLog
 from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.observers.prices import Prices
+from lmbroker.observers.usage_journal import UsageJournal
+from lmbroker.observers.usage_report import report
 from lmbroker.routing.aliases import Route
 from lmbroker.server import descriptors
 from lmbroker.server.descriptors import Shortage
@@ -108,13 +112,23 @@ class BrokerService(service.MultiService):
         access_log = AccessLog(observer.write_lines if observer is not None else None)
         if observer is not None:
             observer.count_dropped(metrics.log_lines_dropped.inc)
-        self._batching = BatchingObserver((metrics, access_log))
-        self.broker = Broker(config, self.backends, (self._batching,), reactor, time.time)
+        self._journal = UsageJournal(config.usage, reactor, time.time)
+        self._prices = Prices(datetime.now(UTC))
+        self._batching = BatchingObserver((metrics, access_log, self._journal))
+        self.broker = Broker(
+            config,
+            self.backends,
+            (self._batching,),
+            reactor,
+            time.time,
+            price_of=self._prices.of,
+        )
         self.broker.offload.ended = metrics.offloaded
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
         self._front = Front(self.broker, settle=self._batching.flush)
         self._front.unknown_path = metrics.unknown_path
+        self._front.usage_of = self._usage_of
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
         self._aside = Front(self.broker, self._registry, self._batching.flush)
@@ -179,6 +193,8 @@ class BrokerService(service.MultiService):
             self._reactor.installNameResolver(ThreadedResolver(self._reactor))
         super().startService()
         self._batching.start(self._reactor)
+        self._prices.load(_targets(self._config))
+        self._journal.start()
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
@@ -199,6 +215,11 @@ class BrokerService(service.MultiService):
     def _on_signal(self, number: int, act: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: self._reactor.callFromThread(act))
 
+    def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
+        """What a caller has used, for ``Front``."""
+        self._batching.flush()
+        return self._journal.read(report, since, by, caller)
+
     # Reloading.
 
     def reload(self) -> None:
@@ -210,6 +231,7 @@ class BrokerService(service.MultiService):
         try:
             config = await away(self._reactor, self._read)
             changed = await away(self._reactor, changes, self._config, config)
+            await away(self._reactor, self._prices.load, _targets(config))
             if not self.running:
                 return
             added = self.listen_more(config)
@@ -242,6 +264,7 @@ class BrokerService(service.MultiService):
         self._listeners.keep(config, added)
         self._config = config
         self.broker.config = self._practiced(config)
+        self._journal.take(config.usage)
         self._checks.start()
         self._site.limits = self._aside_site.limits = config.limits
         self._show(config)
@@ -286,6 +309,7 @@ class BrokerService(service.MultiService):
                 await self._practice.stop()
         finally:
             self._batching.stop()
+            await self._journal.stop()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
         """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""
@@ -319,6 +343,10 @@ class BrokerService(service.MultiService):
         self._hurried = True
         if self._waiting is not None:
             self._waiting.cancel()
+
+
+def _targets(config: Config) -> list[Target]:
+    return [target for route in config.aliases.values() for target in route.targets]
 
 
 def with_practice(config: Config, url: str) -> Config:

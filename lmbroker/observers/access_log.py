@@ -11,6 +11,7 @@ from lmbroker.call import Attempt, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.observers.json_log import HEAD, Line
 from lmbroker.translation.losses import listed
+from lmbroker.usage import dollars
 
 MOST_TRIED = 20
 """Most attempts that one access line lists."""
@@ -95,8 +96,12 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     bytes_out: int
     tokens_in: int | None = None
     tokens_cached: int | None = None
+    tokens_cache_write: int | None = None
     tokens_out: int | None = None
+    tokens_reasoning: int | None = None
     tokens_estimated: bool | None = None
+    cost: str | None = None
+    tags: list[str] | None = None
     stop: str | None = None
     dropped: str | None = None
     changed: str | None = None
@@ -139,8 +144,14 @@ def access_line(record: Record) -> AccessLine:
     if usage is not None:
         line.tokens_in = usage.input + usage.cache_read + usage.cache_write
         line.tokens_cached = usage.cache_read
+        line.tokens_cache_write = usage.cache_write or None
         line.tokens_out = usage.output
+        line.tokens_reasoning = usage.reasoning
         line.tokens_estimated = usage.estimated or None
+    if record.cost is not None:
+        line.cost = dollars(record.cost)
+    if record.tags:
+        line.tags = list(record.tags)
     if record.dropped:
         # Names that clients made up: as many, and as long, as in the header that names them.
         line.dropped = listed(record.dropped)[:HEADER_TEXT]

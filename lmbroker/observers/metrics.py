@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from lmbroker.call import Attempt, Record
+from lmbroker.usage import PICO
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 UNKNOWN = "other"
@@ -60,6 +61,12 @@ class Metrics:
             ("alias", "direction"),
             registry=registry,
         )
+        cost = Counter(
+            "lmbroker_cost_usd_total",
+            "US dollars that the answers cost, as far as prices are known.",
+            ("alias", "backend"),
+            registry=registry,
+        )
         attempts = Counter(
             "lmbroker_attempts_total",
             "Attempts at backends by how they ended.",
@@ -96,6 +103,7 @@ class Metrics:
         self._duration = cache(duration.labels)
         self._first = cache(first.labels)
         self._tokens = cache(tokens.labels)
+        self._cost = cache(cost.labels)
         self._attempts = cache(attempts.labels)
         self._dropped = cache(dropped.labels)
         self._changed = cache(changed.labels)
@@ -191,6 +199,8 @@ class Metrics:
                 prompt = usage.input + usage.cache_read + usage.cache_write
                 counts[self._tokens(alias, "in")] += prompt
                 counts[self._tokens(alias, "out")] += usage.output
+            if record.cost:
+                self._cost(alias, record.attempts[-1].target.backend.name).inc(record.cost / PICO)
             for parameter in record.learned:
                 backend = record.attempts[-1].target.backend.name
                 counts[self._learned(backend, parameter)] += 1

@@ -20,7 +20,7 @@ _REQUEST_IDS = sorted({adapter.facts.headers.request_id for adapter in ADAPTERS.
 EXPOSED = (
     f"{', '.join(_REQUEST_IDS)}, retry-after, retry-after-ms, x-should-retry, "
     "x-lmbroker-request-id, x-lmbroker-backend, x-lmbroker-model, x-lmbroker-dropped, "
-    "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated"
+    "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated, x-lmbroker-cost"
 )
 """The headers of an answer that a page may read, besides the few that it always may."""
 

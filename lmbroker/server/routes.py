@@ -4,7 +4,7 @@
 own site, anybody else may put it anywhere in theirs.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from klein import Klein
@@ -20,6 +20,7 @@ from lmbroker.broker.broker import Broker
 from lmbroker.call import Caller, Operation
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.observers.metrics import exposition
+from lmbroker.observers.usage_report import check_by, seconds_of, shown_usage
 from lmbroker.routing.aliases import unknown_model
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import request_paths
@@ -34,6 +35,10 @@ from lmbroker.server.resource import (
 )
 from lmbroker.server.served_call import FAULT, Operate, ServedCall, log_refused_key
 from lmbroker.workflows import model_list
+
+UsageOf = Callable[[str, float, Sequence[str]], "Deferred[Any]"]
+"""(caller, since, by) -> what the caller has used (``usage_report.report``), None where nothing is
+kept."""
 
 
 class Front:
@@ -69,6 +74,7 @@ class Front:
         }
         self.draining = False
         """Whether the broker is about to stop, as ``/ready`` reports it."""
+        self.usage_of: UsageOf | None = None
         self.unknown_path: Callable[[request_paths.Cause], None] = lambda cause: None
         """Called with the reason why a requested path is not served."""
 
@@ -114,6 +120,23 @@ class Front:
         app.route(_path, methods=["GET"], endpoint=f"list {_path}")(list_models)
         app.route(f"{_path}/<path:model>", methods=["GET"], endpoint=f"show {_path}")(show_model)
     del _path
+
+    @app.route("/v1/usage", methods=["GET"])
+    async def show_usage(self, request: Any) -> bytes:
+        """What the caller has used: over ``since`` (``7d``), by the words in ``by``."""
+        try:
+            caller = self._caller(request)
+            since = self._broker.wall() - seconds_of(_argument(request, "since", "30d"))
+            by = [word for word in _argument(request, "by", "alias").split(",") if word]
+            check_by(by)
+        except ValueError as error:
+            return self._refuse(request, Refused("invalid_request", str(error)))
+        except Refused as error:
+            return self._refuse(request, error)
+        found = await self.usage_of(caller.name, since, by) if self.usage_of else None
+        if found is None:
+            return self._refuse(request, unknown_url(incoming_of(request).route_path))
+        return json_body(request, 200, shown_usage(caller.name, since, found))
 
     @app.route("/health", methods=["GET"])
     def health(self, request: Any) -> bytes:
@@ -182,6 +205,12 @@ class Front:
     def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
         call = ServedCall(self._broker, self._calls, incoming)
         return call.serve(operation, dialect, self._operations[operation])
+
+
+def _argument(request: Any, name: str, default: str) -> str:
+    """The value of a query parameter."""
+    values: list[bytes] = request.args.get(name.encode(), [])
+    return values[0].decode("latin-1") if values else default
 
 
 def _list_path(request: Any) -> str:

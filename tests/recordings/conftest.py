@@ -207,10 +207,14 @@ def _openai_told(completion: Any) -> Told:
 
 
 def counted(usage: dict[str, Any]) -> tuple[int, int]:
-    """xAI leaves reasoning out of its completion tokens, which the total gives away."""
+    """xAI leaves reasoning out of its completion tokens, and Gemini what it thinks, which the total
+    gives away."""
     prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     hidden = reasoning and usage["total_tokens"] == prompt + completion + reasoning
+    heard = (usage.get("prompt_tokens_details") or {}).get("audio_tokens")
+    if not reasoning and not heard and (usage.get("total_tokens") or 0) > prompt + completion:
+        completion = usage["total_tokens"] - prompt
     return prompt, completion + reasoning if hidden else completion
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from lmbroker.json_text import JSON
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.response import Stop
-from lmbroker.usage import Usage, count_of
+from lmbroker.usage import MOST, Usage, count_of
 
 _CUT = ("max_tokens", "context_full")
 """Stop reasons that win over a refusal: it was cut off."""
@@ -47,7 +47,9 @@ def decode_usage(usage: Any) -> Usage | None:
 
     OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning
     out of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total
-    shows both. The parts of the prompt never exceed it, whatever a backend counts twice.
+    shows both. Gemini's endpoint leaves its thinking out and names it nowhere: what the total has
+    besides is charged as output. The parts of the prompt never exceed it, whatever a backend counts
+    twice.
     """
     if not isinstance(usage, dict):
         return None
@@ -79,6 +81,8 @@ def decode_usage(usage: Any) -> Usage | None:
             completion += reasoning
         elif heard and total == prompt + completion + heard:
             prompt += heard
+        elif isinstance(total, int) and total > prompt + completion and not reasoning:
+            completion = min(total - prompt, MOST)
     if cached or written:
         written = min(written, prompt)
         if cached + written > prompt:
