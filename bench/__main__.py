@@ -18,7 +18,7 @@ from bench.peers import PEERS, VERSIONS
 from bench.processes import CORES
 from bench.results import read, this_machine, write
 from bench.run import MEASURES, USUAL, Run
-from bench.scenarios import PATHS
+from bench.scenarios import PATHS, USUAL_PATHS
 from bench.systems import ENGINES, NGINX, Secured, System, lmbroker, python_version
 from bench.table import markdown, summary, table
 
@@ -138,7 +138,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
     for name, known, usual in (
         ("systems", KNOWN, USUAL_SYSTEMS),
-        ("paths", PATHS, PATHS),
+        ("paths", PATHS, USUAL_PATHS),
         ("measures", MEASURES, USUAL),
     ):
         parser.add_argument(

@@ -7,13 +7,13 @@ from typing import Literal
 import msgspec
 
 from bench.results import Result
-from bench.scenarios import BASE_PATH
+from bench.scenarios import BASE_PATH, PASSED, PATHS, TRANSLATED
 
 Kind = Literal["ratio", "more", "most", "least"]
 """How a figure is judged: as a multiple of the base's, as what is added to it, or by itself, as
 the most it may be or the least it must be."""
 
-PASSED, TRANSLATED, ALL = "ad", "bc", "abcd"
+ALL = PATHS
 
 # TensorZero's CPU time per call as a multiple of nginx's, on a machine where nginx took 21.5 µs.
 TENSORZERO_PASSED = 238 / 21.5

@@ -7,7 +7,8 @@
 // -r opens the connections evenly over that time. -e: an answer with another number of events is
 // an error. Prints one line of JSON: times are in microseconds; "first" is from the request to the
 // first event's text, "event" from the moment at which mockllm.c sent an event to the moment at
-// which it is here, read from the mark in its text. Up to three bad answers are shown on stderr.
+// which it is here, read from the mark in its text; marks that come again, as in the last events of
+// Responses, are none. Up to three bad answers are shown on stderr.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,7 +82,7 @@ typedef struct {
   ChunkPhase chunk;
   long left;  // of the body, or of the chunk
   MarkPhase mark;
-  u64 mark_ns;
+  u64 mark_ns, latest_ns;
   int marks;
   char shown[SHOWN + 1];
   size_t shown_length;
@@ -129,6 +130,7 @@ static void begin(Connection *c) {
   c->head_length = c->written = c->shown_length = 0;
   c->status = c->must_close = c->marks = 0;
   c->mark = TEXT;
+  c->latest_ns = 0;
   if (c->open)
     write_request(c);
   else
@@ -169,6 +171,8 @@ static void finish(Connection *c, int whole) {
 
 static void note_mark(Connection *c) {
   u64 now = now_ns();
+  if (c->mark_ns <= c->latest_ns) return;
+  c->latest_ns = c->mark_ns;
   if (!c->marks++) note(&firsts, now - c->asked_ns);
   note(&events, now > c->mark_ns ? now - c->mark_ns : 0);
 }

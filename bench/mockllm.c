@@ -1,11 +1,12 @@
-// A mock backend that speaks Chat Completions and Messages, whole (about 1 kB) and streamed, from
-// one epoll thread that is much faster than any proxy.
+// A mock backend that speaks Chat Completions, Messages and Responses, whole (about 1 kB) and
+// streamed, from one epoll thread that is much faster than any proxy.
 //
 // The model's name says what it does, so that it survives every proxy: "mock-n100-d20" tells 100
 // events, one every 20 ms; with d0 they come at once, each in a send of its own. A stream's head
 // always comes at once, so "mock-n1-d8000" is a stream that idles for 8 s.
 // Each event's text holds the time it was sent, "@t<CLOCK_MONOTONIC in ns>@": loadgen.c reads it
-// back, through any proxy or translation that keeps the text.
+// back, through any proxy or translation that keeps the text. A stream of Responses ends with
+// events that repeat the whole text, as OpenAI's does.
 //
 // mockllm PORT
 #define _GNU_SOURCE
@@ -29,10 +30,13 @@ typedef struct {
   size_t length, room;
 } Buffer;
 
+typedef enum { CHAT, MESSAGES, RESPONSES } Dialect;
+
 typedef struct Connection {
   int fd, closed, wants_out;
-  Buffer in, out;
-  int anthropic, streaming, events, told, pause_ms;
+  Buffer in, out, said;  // said: the text of a stream of Responses so far
+  Dialect dialect;
+  int streaming, events, told, pause_ms, sequence;
   long due_ms;                      // of the next event
   struct Connection *next, **link;  // in the wheel; link is null outside of it
 } Connection;
@@ -68,6 +72,28 @@ enum { FILL_EVENT = 40, FILL_WHOLE = 440 };
 #define ANTHROPIC_WHOLE                                                                      \
   ANTHROPIC_MESSAGE "\"content\":[{\"type\":\"text\",\"text\":\"@t%llu@%.*s\"}],"            \
   "\"stop_reason\":\"end_turn\",\"stop_sequence\":null," ANTHROPIC_USAGE
+
+#define RESPONSE(status, completed, output, usage)                                           \
+  "{\"id\":\"resp_mock0123456789abcdef\",\"object\":\"response\",\"created_at\":1700000000,"     \
+  "\"status\":\"" status "\",\"background\":false," completed "\"error\":null,"                   \
+  "\"incomplete_details\":null,\"instructions\":null,\"max_output_tokens\":256,"               \
+  "\"max_tool_calls\":null,\"model\":\"mock-model\",\"output\":[" output "],"                  \
+  "\"parallel_tool_calls\":true,\"previous_response_id\":null,\"prompt_cache_key\":null,"      \
+  "\"reasoning\":{\"effort\":null,\"summary\":null},\"service_tier\":\"default\","             \
+  "\"store\":false,\"temperature\":0.7,\"text\":{\"format\":{\"type\":\"text\"}},"             \
+  "\"tool_choice\":\"auto\",\"tools\":[],\"top_logprobs\":0,\"top_p\":1.0,"                    \
+  "\"truncation\":\"disabled\",\"usage\":" usage ",\"user\":null,\"metadata\":{}}"
+#define RESPONSE_MESSAGE(status, content)                                                    \
+  "{\"id\":\"msg_mock0123456789\",\"type\":\"message\",\"status\":\"" status "\","             \
+  "\"role\":\"assistant\",\"content\":[" content "]}"
+#define RESPONSE_TEXT                                                                        \
+  "{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":\"%.*s\"}"
+#define RESPONSE_USAGE                                                                       \
+  "{\"input_tokens\":42,\"input_tokens_details\":{\"cached_tokens\":0},\"output_tokens\":%d,"   \
+  "\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%d}"
+#define RESPONSE_WHOLE                                                                       \
+  RESPONSE("completed", "\"completed_at\":1700000001,",                                       \
+           RESPONSE_MESSAGE("completed", RESPONSE_TEXT), RESPONSE_USAGE)
 
 static unsigned long long now_ns(void) {
   struct timespec t;
@@ -134,18 +160,47 @@ static void send_bytes(Connection *c, const char *bytes, size_t length) {
 
 __attribute__((format(printf, 2, 3)))
 static void add_chunk(Buffer *to, const char *format, ...) {
-  char event[LONGEST_EVENT], size[16];
-  va_list values;
-  va_start(values, format);
-  int length = vsnprintf(event, sizeof event, format, values);
-  va_end(values);
+  static Buffer event;
+  char size[16];
+  int length;
+  for (;;) {
+    va_list values;
+    va_start(values, format);
+    length = vsnprintf(event.bytes, event.room, format, values);
+    va_end(values);
+    if ((size_t)length < event.room) break;
+    event.room = length + LONGEST_EVENT;
+    event.bytes = realloc(event.bytes, event.room);
+  }
   append(to, size, snprintf(size, sizeof size, "%x\r\n", length));
-  append(to, event, length);
+  append(to, event.bytes, length);
   append(to, "\r\n", 2);
 }
 
+// The beginning of an event of Responses.
+#define RESPONSE_EVENT(type) \
+  "event: " type "\ndata: {\"type\":\"" type "\",\"sequence_number\":%d,"
+#define RESPONSE_PLACE "\"item_id\":\"msg_mock0123456789\",\"output_index\":0,\"content_index\":0,"
+
 static void add_first_events(Connection *c, Buffer *to) {
-  if (c->anthropic) {
+  if (c->dialect == RESPONSES) {
+    add_chunk(to,
+              RESPONSE_EVENT("response.created") "\"response\":" RESPONSE(
+                  "in_progress", "", "", "null") "}\n\n",
+              c->sequence++);
+    add_chunk(to,
+              RESPONSE_EVENT("response.in_progress") "\"response\":" RESPONSE(
+                  "in_progress", "", "", "null") "}\n\n",
+              c->sequence++);
+    add_chunk(to,
+              RESPONSE_EVENT("response.output_item.added") "\"output_index\":0,"
+              "\"item\":" RESPONSE_MESSAGE("in_progress", "") "}\n\n",
+              c->sequence++);
+    add_chunk(to,
+              RESPONSE_EVENT("response.content_part.added") RESPONSE_PLACE
+              "\"part\":" RESPONSE_TEXT "}\n\n",
+              c->sequence++, 0, "");
+  } else if (c->dialect == MESSAGES) {
     add_chunk(to,
               "event: message_start\ndata: {\"type\":\"message_start\",\"message\":" ANTHROPIC_MESSAGE
               "\"content\":[],\"stop_reason\":null,\"stop_sequence\":null," ANTHROPIC_USAGE "}\n\n",
@@ -161,7 +216,15 @@ static void add_first_events(Connection *c, Buffer *to) {
 
 static void add_event(Connection *c, Buffer *to) {
   c->told++;
-  if (c->anthropic)
+  if (c->dialect == RESPONSES) {
+    char text[LONGEST_EVENT];
+    int length = snprintf(text, sizeof text, "@t%llu@%.*s", now_ns(), FILL_EVENT, FILL);
+    append(&c->said, text, length);
+    add_chunk(to,
+              RESPONSE_EVENT("response.output_text.delta") RESPONSE_PLACE
+              "\"delta\":\"%s\",\"logprobs\":[],\"obfuscation\":\"0123456789\"}\n\n",
+              c->sequence++, text);
+  } else if (c->dialect == MESSAGES)
     add_chunk(to,
               "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
               "\"delta\":{\"type\":\"text_delta\",\"text\":\"@t%llu@%.*s\"}}\n\n",
@@ -174,7 +237,25 @@ static void add_event(Connection *c, Buffer *to) {
 }
 
 static void add_last_events(Connection *c, Buffer *to) {
-  if (c->anthropic) {
+  if (c->dialect == RESPONSES) {
+    int length = c->said.length;
+    const char *said = c->said.bytes;
+    add_chunk(to,
+              RESPONSE_EVENT("response.output_text.done") RESPONSE_PLACE
+              "\"text\":\"%.*s\",\"logprobs\":[]}\n\n",
+              c->sequence++, length, said);
+    add_chunk(to,
+              RESPONSE_EVENT("response.content_part.done") RESPONSE_PLACE
+              "\"part\":" RESPONSE_TEXT "}\n\n",
+              c->sequence++, length, said);
+    add_chunk(to,
+              RESPONSE_EVENT("response.output_item.done") "\"output_index\":0,"
+              "\"item\":" RESPONSE_MESSAGE("completed", RESPONSE_TEXT) "}\n\n",
+              c->sequence++, length, said);
+    add_chunk(to,
+              RESPONSE_EVENT("response.completed") "\"response\":" RESPONSE_WHOLE "}\n\n",
+              c->sequence++, length, said, c->events, 42 + c->events);
+  } else if (c->dialect == MESSAGES) {
     add_chunk(to, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
     add_chunk(to,
               "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":"
@@ -217,10 +298,11 @@ static void stream(Connection *c) {
   static Buffer text;
   text.length = 0;
   append(&text, HEAD, sizeof HEAD - 1);
+  c->told = c->sequence = 0;
+  c->said.length = 0;
   add_first_events(c, &text);
   send_bytes(c, text.bytes, text.length);
   c->streaming = 1;
-  c->told = 0;
   c->due_ms = now_ns() / 1000000;
   if (c->pause_ms)
     timer_start(c, c->due_ms + c->pause_ms);
@@ -229,10 +311,15 @@ static void stream(Connection *c) {
 }
 
 static void answer_whole(Connection *c) {
-  char body[LONGEST_EVENT], head[512];
-  int length = c->anthropic
-                   ? snprintf(body, sizeof body, ANTHROPIC_WHOLE, now_ns(), FILL_WHOLE, FILL, 120)
-                   : snprintf(body, sizeof body, OPENAI_WHOLE, now_ns(), FILL_WHOLE, FILL);
+  char body[LONGEST_EVENT], head[512], said[LONGEST_EVENT];
+  int length;
+  if (c->dialect == RESPONSES) {
+    length = snprintf(said, sizeof said, "@t%llu@%.*s", now_ns(), FILL_WHOLE, FILL);
+    length = snprintf(body, sizeof body, RESPONSE_WHOLE, length, said, 120, 162);
+  } else if (c->dialect == MESSAGES)
+    length = snprintf(body, sizeof body, ANTHROPIC_WHOLE, now_ns(), FILL_WHOLE, FILL, 120);
+  else
+    length = snprintf(body, sizeof body, OPENAI_WHOLE, now_ns(), FILL_WHOLE, FILL);
   static Buffer text;
   text.length = 0;
   append(&text, head,
@@ -259,7 +346,9 @@ static void answer(Connection *c, const char *request_line, const char *body) {
   const char *model = strstr(body, "mock-n");
   c->events = 1;
   c->pause_ms = 0;
-  c->anthropic = strstr(request_line, "/messages ") || strstr(request_line, "/messages?");
+  c->dialect = strstr(request_line, "/messages ") || strstr(request_line, "/messages?") ? MESSAGES
+               : strstr(request_line, "/responses")                                   ? RESPONSES
+                                                                                       : CHAT;
   if (model) sscanf(model, "mock-n%d-d%d", &c->events, &c->pause_ms);
   if (asks_for_stream(body))
     stream(c);
@@ -300,6 +389,7 @@ static void close_connection(Connection *c) {
   close(c->fd);
   free(c->in.bytes);
   free(c->out.bytes);
+  free(c->said.bytes);
   c->closed = 1;
 }
 

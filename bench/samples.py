@@ -209,6 +209,82 @@ class Samples:
         }
         yield {"type": "message_stop"}
 
+    def responses_stream(self, kind: Kind, count: int) -> list[bytes]:
+        """Responses events: ``count`` deltas and what stands around them."""
+        return [
+            b"event: %b\ndata: %b\n\n"
+            % (
+                event["type"].encode(),
+                msgspec.json.encode({**event, "sequence_number": number}),
+            )
+            for number, event in enumerate(self._responses_events(kind, count))
+        ]
+
+    def _responses_events(self, kind: Kind, count: int) -> Iterator[JSON]:
+        response: JSON = {
+            "id": "resp_0123456789abcdef0123456789",
+            "object": "response",
+            "created_at": 1_700_000_000,
+            "status": "in_progress",
+            "error": None,
+            "incomplete_details": None,
+            "instructions": None,
+            "metadata": {},
+            "model": "bench",
+            "output": [],
+            "parallel_tool_calls": True,
+            "temperature": 1.0,
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": 1.0,
+            "usage": None,
+        }
+        yield {"type": "response.created", "response": response}
+        yield {"type": "response.in_progress", "response": response}
+        pieces = self.pieces(kind, count)
+        text = "".join(pieces)
+        item: JSON
+        place: JSON
+        if kind == "arguments":
+            item = {"id": "fc_1", "type": "function_call", "status": "in_progress"}
+            item |= {"call_id": "call_1", "name": "WriteFile", "arguments": ""}
+            whole = {**item, "status": "completed", "arguments": text}
+            name, place, key = "function_call_arguments", {}, "arguments"
+        elif kind == "reasoning":
+            item = {"id": "rs_1", "type": "reasoning", "summary": []}
+            whole = {**item, "summary": [{"type": "summary_text", "text": text}]}
+            name, place, key = "reasoning_summary_text", {"summary_index": 0}, "text"
+        else:
+            item = {"id": "msg_1", "type": "message", "status": "in_progress"}
+            item |= {"role": "assistant", "content": []}
+            part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+            whole = {**item, "status": "completed", "content": [part]}
+            name, place, key = "output_text", {"content_index": 0, "logprobs": []}, "text"
+        at = {"item_id": item["id"], "output_index": 0}
+        yield {"type": "response.output_item.added", "output_index": 0, "item": item}
+        parts = {"reasoning": "reasoning_summary_part", "text": "content_part"}
+        if kind in parts:
+            first = (whole.get("content") or whole["summary"])[0]
+            added = {**first, "text": ""}
+            yield {"type": f"response.{parts[kind]}.added", **at, **place, "part": added}
+        for piece in pieces:
+            hidden = "x" * (-len(piece) % 16)
+            delta = {**at, **place, "delta": piece, "obfuscation": hidden}
+            yield {"type": f"response.{name}.delta", **delta}
+        yield {"type": f"response.{name}.done", **at, **place, key: text}
+        if kind in parts:
+            yield {"type": f"response.{parts[kind]}.done", **at, **place, "part": first}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": whole}
+        usage = {
+            "input_tokens": 42,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": count,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 42 + count,
+        }
+        done = {**response, "status": "completed", "output": [whole], "usage": usage}
+        yield {"type": "response.completed", "response": done}
+
 
 def _choice(delta: JSON, finish: str | None = None) -> JSON:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}

@@ -1,23 +1,46 @@
 """What is asked of a system: the paths, the bodies, and the load of each scenario.
 
 Paths: ``a`` = OpenAI client to OpenAI backend, ``b`` = Anthropic client to OpenAI backend,
-``c`` = OpenAI client to Anthropic backend, ``d`` = Anthropic client to Anthropic backend.
+``c`` = OpenAI client to Anthropic backend, ``d`` = Anthropic client to Anthropic backend,
+``e``, ``f``, ``g`` = Responses client to OpenAI, Anthropic and Responses backend,
+``h``, ``i`` = OpenAI and Anthropic client to Responses backend.
 """
 
 from typing import Any
 
 import msgspec
 
-PATHS = "abcd"
-TRANSLATED = "bc"
-CLIENT_DIALECT = {"a": "openai", "b": "anthropic", "c": "openai", "d": "anthropic"}
-BACKEND_DIALECT = {"a": "openai", "b": "openai", "c": "anthropic", "d": "anthropic"}
-BASE_PATH = {"a": "a", "b": "a", "c": "d", "d": "d"}
+_DIALECTS = {
+    "a": ("openai", "openai"),
+    "b": ("anthropic", "openai"),
+    "c": ("openai", "anthropic"),
+    "d": ("anthropic", "anthropic"),
+    "e": ("responses", "openai"),
+    "f": ("responses", "anthropic"),
+    "g": ("responses", "responses"),
+    "h": ("openai", "responses"),
+    "i": ("anthropic", "responses"),
+}
+PATHS = "".join(_DIALECTS)
+USUAL_PATHS = "abcdefg"
+CLIENT_DIALECT = {path: client for path, (client, _) in _DIALECTS.items()}
+BACKEND_DIALECT = {path: backend for path, (_, backend) in _DIALECTS.items()}
+PASSED = "".join(path for path, (client, backend) in _DIALECTS.items() if client == backend)
+TRANSLATED = "".join(path for path in PATHS if path not in PASSED)
+BASE_PATH = {
+    path: next(each for each in PASSED if BACKEND_DIALECT[each] == BACKEND_DIALECT[path])
+    for path in PATHS
+}
 """Path -> the path on which nginx moves the same backend's bytes."""
 
-URLS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+URLS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
 HEADERS = {
     "openai": ("Authorization: Bearer bench",),
+    "responses": ("Authorization: Bearer bench",),
     "anthropic": ("x-api-key: bench", "anthropic-version: 2023-06-01"),
 }
 
@@ -174,17 +197,20 @@ def body(path: str, scenario: Scenario, prefix: str = "") -> bytes:
     """The request of a scenario, in the dialect of the path's client; ``prefix`` is what the
     system wants before the model's name."""
     name = prefix + model_name(path, scenario.model)
-    request: dict[str, Any] = {"model": name, "max_tokens": 256}
+    dialect = CLIENT_DIALECT[path]
+    responses = dialect == "responses"
+    request: dict[str, Any] = {"model": name}
+    request["max_output_tokens" if responses else "max_tokens"] = 256
     messages = [{"role": "user", "content": _USER}]
     messages += [
         {"role": "user" if turn % 2 else "assistant", "content": _TURN}
         for turn in range(scenario.turns)
     ]
-    if CLIENT_DIALECT[path] == "openai":
+    if dialect == "openai":
         messages.insert(0, {"role": "system", "content": _SYSTEM})
     else:
-        request["system"] = _SYSTEM
-    request |= {"messages": messages, "temperature": 0.7}
+        request["instructions" if responses else "system"] = _SYSTEM
+    request |= {"input" if responses else "messages": messages, "temperature": 0.7}
     if scenario.stream:
         request["stream"] = True
     return msgspec.json.encode(request)

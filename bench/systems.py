@@ -15,7 +15,14 @@ import msgspec
 
 from bench.encryption import Identity, nginx
 from bench.processes import PROXY_CORE, find
-from bench.scenarios import BACKEND_DIALECT, MOCK_MODELS, MOST_STREAMS, model_name
+from bench.scenarios import (
+    BACKEND_DIALECT,
+    MOCK_MODELS,
+    MOST_STREAMS,
+    PASSED,
+    PATHS,
+    model_name,
+)
 
 
 def _no_headers(path: str, backend_port: int) -> tuple[str, ...]:
@@ -106,7 +113,7 @@ def _lmbroker(
     models = [
         _MODEL.format(alias=model_name(path, model), dialect=dialect, url=url, ca=ca, model=model)
         for path, dialect in BACKEND_DIALECT.items()
-        if path in "ad"
+        if path in PASSED
         for model in MOCK_MODELS
     ]
     more = f"workers = {workers}\n" if workers > 1 else ""
@@ -130,7 +137,7 @@ def lmbroker(
     """The broker: one of its engines on one interpreter, which ``label`` names."""
     return System(
         name="-".join(filter(None, (engine, label))),
-        paths="abcd",
+        paths=PATHS,
         command=partial(_lmbroker, python, engine, workers),
         secured=partial(_lmbroker, python, engine, workers),
         needs=(str(Path(python).with_name("twistd")),),
@@ -150,7 +157,7 @@ def python_version(python: str) -> str:
     return done.stdout.strip()
 
 
-NGINX = System(name="nginx", paths="ad", command=_nginx, secured=_secured_nginx, needs=("nginx",))
+NGINX = System(name="nginx", paths=PASSED, command=_nginx, secured=_secured_nginx, needs=("nginx",))
 LMBROKER = lmbroker()
 
 BASE = NGINX

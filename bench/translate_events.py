@@ -30,6 +30,11 @@ PAIRS: tuple[tuple[Dialect, Dialect], ...] = (
     ("openai", "anthropic"),
     ("openai", "openai"),
     ("anthropic", "anthropic"),
+    ("responses", "openai"),
+    ("responses", "anthropic"),
+    ("openai", "responses"),
+    ("anthropic", "responses"),
+    ("responses", "responses"),
 )
 """Client's dialect, backend's dialect."""
 
@@ -55,8 +60,12 @@ def main() -> None:
 
 def _events(dialect: Dialect, kind: Kind) -> list[bytes]:
     samples = Samples()
-    stream = samples.openai_stream if dialect == "openai" else samples.anthropic_stream
-    return stream(kind, EVENTS)
+    streams = {
+        "openai": samples.openai_stream,
+        "anthropic": samples.anthropic_stream,
+        "responses": samples.responses_stream,
+    }
+    return streams[dialect](kind, EVENTS)
 
 
 def _cut(events: Sequence[bytes], cut: str) -> list[bytes]:
@@ -71,6 +80,8 @@ def _cut(events: Sequence[bytes], cut: str) -> list[bytes]:
 def _small(client: Dialect) -> bytes:
     """A request that the stream may answer."""
     message = {"role": "user", "content": "Go on."}
+    if client == "responses":
+        return msgspec.json.encode({"model": "bench", "stream": True, "input": [message]})
     request = {"model": "bench", "max_tokens": 100, "stream": True, "messages": [message]}
     if client == "openai":
         request["stream_options"] = {"include_usage": True}
