@@ -137,6 +137,19 @@ def test_a_tool_loop(said, streamed, tools):
     assert final.output_text == "The tool said: sunny 0; sunny 1"
 
 
+@STREAMED
+def test_a_search_of_the_web(said, streamed):
+    text = "Please: [[search red foxes]]"
+    answer = said(streamed=streamed, input=text, tools=[{"type": "web_search"}])
+    search, message = answer.output
+    assert (search.type, search.action.query) == ("web_search_call", "red foxes")
+    (citation,) = message.content[0].annotations
+    assert citation.url == search.action.sources[0].url
+    items = [USER, *answer.output, USER]
+    assert said(streamed=streamed, input=items).output_text == "hello"
+    assert len(said(input=text).output) == 1
+
+
 def test_a_plan_in_the_users_text_is_carried_out(said):
     plan = """[[call one {"city":"Rome"}]] [[call patch "a\\nb"]]&[[call one {}]]"""
     items = [{"role": "user", "content": plan}]

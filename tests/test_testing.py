@@ -202,6 +202,33 @@ async def test_a_tool_loop(practice, dialect, streamed):
 
 
 @DIALECTS
+@STREAMED
+@pytest_twisted.ensureDeferred
+async def test_a_search_of_the_web(practice, dialect, streamed):
+    text = "Please: [[search red foxes]]"
+    if dialect == "openai":
+        answer = await said(practice, dialect, streamed, body_for(text=text, web_search_options={}))
+        (citation,) = answer.choices[0].message.annotations
+        url = citation["url_citation"] if isinstance(citation, dict) else citation.url_citation
+        assert (url["url"] if isinstance(url, dict) else url.url).startswith("https://")
+    else:
+        tools = [{"type": "web_search_20250305", "name": "web_search"}]
+        answer = await said(practice, dialect, streamed, body_for(text=text, tools=tools))
+        call, result, cited = answer.content
+        assert (call.type, call.input) == ("server_tool_use", {"query": "red foxes"})
+        assert result.tool_use_id == call.id
+        assert cited.citations[0].url == result.content[0].url
+        assert answer.usage.server_tool_use.web_search_requests == 1
+        turns = [{"role": "assistant", "content": [block.to_dict() for block in answer.content]}]
+        more = [*body_for(text=text)["messages"], *turns, {"role": "user", "content": "and?"}]
+        again = await said(practice, dialect, streamed, body_for(messages=more, tools=tools))
+        assert text_of(again) == "and?"
+        turns[0]["content"][1]["content"][0]["encrypted_content"] = "made up"
+        with pytest.raises(anthropic.BadRequestError, match="encrypted_content"):
+            await said(practice, dialect, streamed, body_for(messages=more, tools=tools))
+
+
+@DIALECTS
 @pytest_twisted.ensureDeferred
 async def test_a_plan_in_the_users_text_is_carried_out(practice, dialect):
     plan = """Go: [[call one {"city":"Rome"}]] then [[call ns__two {}]]& [[call one {}]] done"""

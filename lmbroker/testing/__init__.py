@@ -26,6 +26,8 @@ the same request the same answer, ids included. In all dialects, unary and strea
 - with ``[[call NAME ARGUMENTS]]`` in the user's text, calls that tool with these arguments, which
   are JSON (of a custom tool: a string); of several, one after the other, each when the one before
   has its result; with ``&`` after one, the next one at once; then answers with a text;
+- with ``[[search QUERY]]`` in the user's text, searches the web where the provider's search is
+  offered: finds one page, and cites it;
 - thinks first when reasoning is asked for (``reasoning_effort`` other than "none": as
   ``reasoning_content``; ``thinking`` enabled or adaptive: as a signed thinking block;
   ``reasoning`` with an effort other than "none": as an item, with a summary and with encrypted

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmbroker.json_text import JSON
+from lmbroker.testing.sealed import unsealed
 
 RUN_BY_THE_PROVIDER = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor", "mcp")
 """Beginnings of the types of Anthropic tools that a client is never asked to run."""
@@ -51,9 +52,13 @@ class Ask:
     """The last user turn that has any text."""
     results: tuple[str, ...] = field(default=(), repr=False)
     """Texts of the tool results that no assistant turn has answered yet."""
+    plan: str = field(default="", repr=False)
+    """The last part of that turn that has any text: turns may have become one on the way."""
     done: int = 0
     """Tool results since that text."""
     tools: tuple[Offered, ...] = ()
+    searches: bool = False
+    """The provider's own web search is offered."""
     choice: str = "auto"
     """``auto``, ``none``, ``required`` or ``named:NAME``."""
     parallel: bool = True
@@ -98,6 +103,7 @@ def read_openai(body: JSON) -> Ask:
     return Ask(
         model=body["model"],
         text=_last_user_text(messages),
+        plan=last_text_of(_last_user_content(messages)),
         results=tuple(
             text_of(message.get("content"))
             for message in _unanswered(messages)
@@ -105,6 +111,7 @@ def read_openai(body: JSON) -> Ask:
         ),
         done=sum(message["role"] == "tool" for message in _since_user_text(messages)),
         tools=tuple(tools),
+        searches=body.get("web_search_options") is not None,
         choice=choice,
         parallel=body.get("parallel_tool_calls") is not False,
         reasoning=body.get("reasoning_effort") not in ("none", None),
@@ -144,6 +151,7 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
     return Ask(
         model=body["model"],
         text=_last_user_text(messages),
+        plan=last_text_of(_last_user_content(messages)),
         results=tuple(
             text_of(block.get("content"))
             for message in _unanswered(messages)
@@ -162,6 +170,9 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
             for tool in body.get("tools") or ()
             if not str(tool.get("type") or "").startswith(RUN_BY_THE_PROVIDER)
         ),
+        searches=any(
+            str(tool.get("type")).startswith("web_search") for tool in body.get("tools") or ()
+        ),
         choice={"any": "required", "tool": f"named:{choice.get('name')}"}.get(kind, kind),
         parallel=not choice.get("disable_parallel_tool_use"),
         reasoning=thinking.get("type") in ("enabled", "adaptive"),
@@ -175,13 +186,23 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
 
 
 def _check_signatures(messages: list[JSON]) -> None:
-    """Raises Refused for thinking that the practice backend has not signed."""
+    """Raises Refused for thinking that the practice backend has not signed, and for results of
+    searches that it has not sealed."""
     for place, message in enumerate(messages):
         content = message["content"]
         for number, block in enumerate(content if isinstance(content, list) else ()):
             if block["type"] == "thinking" and block.get("signature") != SIGNATURE:
                 path = f"messages.{place}.content.{number}"
                 raise Refused(f"{path}: Invalid `signature` in `thinking` block")
+            if block["type"] == "web_search_tool_result" and isinstance(block["content"], list):
+                for page in block["content"]:
+                    try:
+                        unsealed(page["encrypted_content"])
+                    except ValueError:
+                        path = f"messages.{place}.content.{number}"
+                        raise Refused(
+                            f"{path}: Invalid `encrypted_content` in `search_result` block"
+                        ) from None
 
 
 def _openai_tool(tool: JSON) -> Offered:
@@ -203,8 +224,12 @@ def _unanswered(messages: list[JSON]) -> list[JSON]:
 
 
 def _last_user_text(messages: list[JSON]) -> str:
+    return text_of(_last_user_content(messages))
+
+
+def _last_user_content(messages: list[JSON]) -> Any:
     place = _place_of_user_text(messages)
-    return text_of(messages[place]["content"]) if place >= 0 else ""
+    return messages[place]["content"] if place >= 0 else ""
 
 
 def _since_user_text(messages: list[JSON]) -> list[JSON]:
@@ -227,6 +252,13 @@ def text_of(content: Any) -> str:
             part["text"] for part in content if isinstance(part, dict) and part.get("text")
         )
     return content if isinstance(content, str) else ""
+
+
+def last_text_of(content: Any) -> str:
+    """The text of a string, or of the last part that has any."""
+    if isinstance(content, list):
+        return next((text for part in reversed(content) if (text := text_of([part]))), "")
+    return text_of(content)
 
 
 def words_in(value: Any) -> int:

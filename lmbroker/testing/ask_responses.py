@@ -6,7 +6,7 @@ from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.testing import fields_responses as known
-from lmbroker.testing.ask import Ask, Offered, Refused, text_of, words_in
+from lmbroker.testing.ask import Ask, Offered, Refused, last_text_of, text_of, words_in
 from lmbroker.testing.strict_responses import check_items, check_request, check_sealed
 
 KEPT = 1000
@@ -93,10 +93,12 @@ def read_responses(
         schema = {}
     ask = Ask(
         model=body["model"],
-        text=_last_user_text(items),
+        text=text_of(_last_user_content(items)),
+        plan=last_text_of(_last_user_content(items)),
         results=_results(items),
         done=_done(items),
         tools=tuple(tools),
+        searches=any(tool["type"].startswith("web_search") for tool in body.get("tools") or ()),
         choice=choice,
         parallel=body.get("parallel_tool_calls") is not False,
         reasoning="reasoning" in body and reasoning.get("effort") != "none" and bool(reasoning),
@@ -193,11 +195,10 @@ def _done(items: list[JSON]) -> int:
     return count
 
 
-def _last_user_text(items: list[JSON]) -> str:
+def _last_user_content(items: list[JSON]) -> Any:
     for item in reversed(items):
         if item.get("type") == "compaction":
             return check_sealed(item)
-        text = text_of(item["content"]) if item.get("role") == "user" else ""
-        if text.strip():
-            return text
+        if item.get("role") == "user" and text_of(item["content"]).strip():
+            return item["content"]
     return ""

@@ -18,6 +18,13 @@ _STEP = re.compile(r"\[\[call ((?:(?!\]\]).)*)\]\](&?)", re.DOTALL)
 """A step of a plan in the user's text; ``&`` after it means that the next one is taken with it."""
 
 
+_SEARCH = re.compile(r"\[\[search ([^\]]+)\]\]")
+"""Asks for a search of the web, by the provider."""
+
+PAGE = ("https://example.com/found", "What was found")
+"""The one page that searches find: its address and its title."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """An answer. Contents stay out of its repr."""
@@ -29,6 +36,8 @@ class Said:
     """What is said instead of a text where nothing else will be said."""
     calls: tuple[tuple[Offered, Any], ...] = field(default=(), repr=False)
     """The tools called, each with its arguments, or with its text where it is a custom one."""
+    query: str = field(default="", repr=False)
+    """What was searched for in the web before the text was said, which cites the page found."""
     compacts: bool = False
     """The answer is what the conversation is compacted to, and nothing else."""
     stop: str = "end"
@@ -60,6 +69,7 @@ def answer(ask: Ask) -> Said:
     pieces: tuple[str, ...] = ()
     long = re.fullmatch(r"long-(\d{1,7})", ask.model)
     refusal = ""
+    search = _SEARCH.search(ask.plan) if ask.searches else None
     if ask.model == "refuse":
         refusal, stop, calls = REFUSAL, "refusal", ()
         spoken = len(refusal.split())
@@ -81,6 +91,7 @@ def answer(ask: Ask) -> Said:
         thinking=thinking,
         pieces=pieces,
         refusal=refusal,
+        query=search[1] if search and pieces else "",
         calls=calls,
         stop=stop,
         sequence=sequence,
@@ -103,7 +114,7 @@ def _reply(ask: Ask) -> str:
 
 
 def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
-    plan = _plan(ask.text)
+    plan = _plan(ask.plan)
     if plan:
         return _planned(ask, plan)
     chosen = list(ask.tools)

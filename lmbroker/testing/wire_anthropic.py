@@ -6,11 +6,13 @@ errors).
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.testing.ask import SIGNATURE, Ask
-from lmbroker.testing.script import Said, chunks, fragments
+from lmbroker.testing.script import PAGE, Said, chunks, fragments
+from lmbroker.testing.sealed import sealed
 
 STOP = {
     "end": "end_turn",
@@ -48,8 +50,11 @@ class Anthropic:
         if ask.reasoning:
             thinking = said.thinking if ask.shows_reasoning else ""
             blocks.append({"type": "thinking", "thinking": thinking, "signature": SIGNATURE})
+        if said.query:
+            blocks += self._search(said)
         if said.text:
-            blocks.append({"type": "text", "text": said.text})
+            cited = {"citations": [_citation(said)]} if said.query else {}
+            blocks.append({"type": "text", "text": said.text, **cited})
         blocks += [
             {"type": "tool_use", "id": self._call_id(number), "name": tool.name, "input": given}
             for number, (tool, given) in enumerate(said.calls)
@@ -125,14 +130,36 @@ class Anthropic:
         """Each block as it starts, and its deltas."""
         if ask.reasoning:
             yield {"type": "thinking", "thinking": "", "signature": ""}, _thoughts(ask, said)
+        if said.query:
+            call, result = self._search(said)
+            pieces = fragments(json.dumps(call["input"]))
+            yield (
+                {**call, "input": {}},
+                ({"type": "input_json_delta", "partial_json": piece} for piece in pieces),
+            )
+            yield result, iter(())
         if said.text:
             deltas: Iterator[JSON] = ({"type": "text_delta", "text": text} for text in said.pieces)
-            yield {"type": "text", "text": ""}, deltas
+            cited: list[JSON] = []
+            if said.query:
+                cited = [{"type": "citations_delta", "citation": _citation(said)}]
+            yield {"type": "text", "text": ""}, chain(deltas, cited)
         for number, (tool, arguments) in enumerate(said.calls):
             pieces = ("", *fragments(json.dumps(arguments)))
             deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in pieces)
             id = self._call_id(number)
             yield {"type": "tool_use", "id": id, "name": tool.name, "input": {}}, deltas
+
+    def _search(self, said: Said) -> tuple[JSON, JSON]:
+        """The call of the provider's search, and its result."""
+        id = f"srvtoolu_{self._identity}"
+        given = {"query": said.query}
+        call = {"type": "server_tool_use", "id": id, "name": "web_search", "input": given}
+        url, title = PAGE
+        page = {"type": "web_search_result", "url": url, "title": title, "page_age": None}
+        page["encrypted_content"] = sealed(id, said.query)
+        result = {"type": "web_search_tool_result", "tool_use_id": id, "content": [page]}
+        return call, result
 
     def _call_id(self, number: int) -> str:
         return f"toolu_{self._identity}{number}"
@@ -143,6 +170,17 @@ def _thoughts(ask: Ask, said: Said) -> Iterator[JSON]:
         for piece in chunks(said.thinking):
             yield {"type": "thinking_delta", "thinking": piece}
     yield {"type": "signature_delta", "signature": SIGNATURE}
+
+
+def _citation(said: Said) -> JSON:
+    url, title = PAGE
+    return {
+        "type": "web_search_result_location",
+        "url": url,
+        "title": title,
+        "encrypted_index": sealed(url, said.query),
+        "cited_text": said.query,
+    }
 
 
 def _end(said: Said) -> JSON:
@@ -160,6 +198,8 @@ def _usage(said: Said) -> JSON:
         "cache_read_input_tokens": said.cached,
         "output_tokens": said.output,
     }
+    if said.query:
+        usage["server_tool_use"] = {"web_search_requests": 1, "web_fetch_requests": 0}
     if said.reasoning:
         usage["output_tokens_details"] = {"thinking_tokens": said.reasoning}
     return usage

@@ -13,7 +13,7 @@ from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.testing.ask import Ask, Offered
-from lmbroker.testing.script import Said, chunks, fragments
+from lmbroker.testing.script import PAGE, Said, chunks, fragments
 
 FINISH = {
     "end": "stop",
@@ -59,6 +59,8 @@ class OpenAI:
             "refusal": said.refusal or None,
             "annotations": [],
         }
+        if said.query:
+            message["annotations"] = [_citation(said)]
         if said.thinking:
             message["reasoning_content"] = said.thinking
         if said.calls:
@@ -89,6 +91,8 @@ class OpenAI:
             if piece != last:
                 last, event = piece, self._chunk(ask, {"content": piece})
             yield event
+        if said.query:
+            yield self._chunk(ask, {"annotations": [_citation(said)]})
         for piece in chunks(said.refusal):
             yield self._chunk(ask, {"refusal": piece})
         for number, (tool, arguments) in enumerate(said.calls):
@@ -193,6 +197,12 @@ def embeddings(body: JSON) -> JSON:
         "model": body["model"],
         "usage": {"prompt_tokens": count, "total_tokens": count},
     }
+
+
+def _citation(said: Said) -> JSON:
+    url, title = PAGE
+    place = {"start_index": 0, "end_index": len(said.text), "url": url, "title": title}
+    return {"type": "url_citation", "url_citation": place}
 
 
 def _written(arguments: Any) -> str:

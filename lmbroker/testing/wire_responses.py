@@ -10,7 +10,7 @@ from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.testing.ask import Ask, Offered
-from lmbroker.testing.script import Said, chunks, fragments
+from lmbroker.testing.script import PAGE, Said, chunks, fragments
 from lmbroker.testing.sealed import sealed
 from lmbroker.testing.wire_openai import ERRORS, OpenAI
 
@@ -73,11 +73,15 @@ class Responses:
         for index, (item, beginning, fill) in enumerate(self._items(ask, said)):
             place = {"output_index": index}
             yield self._event("response.output_item.added", **place, item={**item, **beginning})
-            for type, fields in fill:
-                more = fields
-                if hides and "delta" in fields:
-                    more = {**fields, "obfuscation": "x" * (-len(fields["delta"]) % COARSE)}
-                yield self._event(type, item_id=item["id"], **place, **more)
+            last, rest = None, ""
+            for told in fill:
+                type, fields = told
+                if told != last:
+                    last, more = told, {"item_id": item["id"], **place, **fields}
+                    if hides and "delta" in fields:
+                        more["obfuscation"] = "x" * (-len(fields["delta"]) % COARSE)
+                    rest = _json(more)
+                yield self._numbered(type, rest)
             yield self._event("response.output_item.done", **place, item=item)
             items.append(item)
         status = _status(said)
@@ -163,6 +167,9 @@ class Responses:
             yield self._message(part, "completed"), _OPEN_MESSAGE, fill
         elif not said.calls:
             part = {"type": "output_text", "annotations": [], "logprobs": [], "text": said.text}
+            if said.query:
+                yield self._search(said), {"status": "in_progress"}, _searching()
+                part["annotations"] = [_citation(said)]
             message = self._message(part, _status(said))
             yield message, _OPEN_MESSAGE, _message_fill(part, "text", said.pieces)
         for number, (tool, arguments) in enumerate(said.calls):
@@ -177,6 +184,13 @@ class Responses:
             "phase": "final_answer",
             "content": [part],
         }
+
+    def _search(self, said: Said) -> JSON:
+        sources = [{"type": "url", "url": PAGE[0]}]
+        queries = [said.query]
+        action = {"type": "search", "query": said.query, "queries": queries, "sources": sources}
+        id = f"ws_{self._identity}"
+        return {"id": id, "type": "web_search_call", "status": "completed", "action": action}
 
     def _reasoning(self, ask: Ask, said: Said) -> tuple[JSON, JSON, Fill]:
         id = f"rs_{self._identity}"
@@ -212,22 +226,33 @@ class Responses:
         return {"id": id, "type": "compaction", "encrypted_content": sealed(id, ask.text)}
 
     def _event(self, type: str, **fields: Any) -> bytes:
+        return self._numbered(type, _json(fields))
+
+    def _numbered(self, type: str, rest: str) -> bytes:
+        """An event whose other fields are the JSON object ``rest``."""
         self._sequence += 1
-        value = {"type": type, "sequence_number": self._sequence, **fields}
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {type}\ndata: {text}\n\n".encode()
+        head = f'{{"type":"{type}","sequence_number":{self._sequence}'
+        return f"event: {type}\ndata: {head},{rest[1:]}\n\n".encode()
 
 
 _OPEN_MESSAGE: JSON = {"status": "in_progress", "content": []}
+
+
+def _json(value: JSON) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _message_fill(part: JSON, key: str, pieces: tuple[str, ...]) -> Fill:
     kind = "output_text" if key == "text" else "refusal"
     place = {"content_index": 0}
     more: JSON = {"logprobs": []} if key == "text" else {}
-    yield "response.content_part.added", {**place, "part": {**part, key: ""}}
+    empty: JSON = {"annotations": []} if key == "text" else {}
+    yield "response.content_part.added", {**place, "part": {**part, key: "", **empty}}
     for piece in pieces:
         yield f"response.{kind}.delta", {**place, "delta": piece, **more}
+    for number, annotation in enumerate(part.get("annotations") or ()):
+        cited = {"annotation_index": number, "annotation": annotation}
+        yield "response.output_text.annotation.added", {**place, **cited}
     yield f"response.{kind}.done", {**place, key: part[key], **more}
     yield "response.content_part.done", {**place, "part": part}
 
@@ -248,6 +273,17 @@ def _call_fill(event: str, key: str, text: str) -> Fill:
     for piece in fragments(text):
         yield f"{event}.delta", {"delta": piece}
     yield f"{event}.done", {key: text}
+
+
+def _searching() -> Fill:
+    for state in ("in_progress", "searching", "completed"):
+        yield f"response.web_search_call.{state}", {}
+
+
+def _citation(said: Said) -> JSON:
+    url, title = PAGE
+    place = {"start_index": 0, "end_index": len(said.text)}
+    return {"type": "url_citation", **place, "url": url, "title": title}
 
 
 def _compacting() -> Fill:
