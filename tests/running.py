@@ -90,16 +90,27 @@ target = { url = "practice:", model = "echo" }
 alias = "a"
 type = "anthropic"
 target = { url = "practice:", model = "echo" }
+[[models]]
+alias = "a-search"
+type = "anthropic"
+target = { url = "practice:", model = "echo" }
+[models.profile]
+server_tools = true
+[[models]]
+alias = "r"
+type = "responses"
+target = { url = "practice:", model = "echo" }
 """
 
 FAULTS = ["fail-400", "fail-401", "fail-404", "fail-429", "fail-500", "fail-529", "cut", "slow"]
+FAULTS += ["refuse", "overflow"]
 
 
 def practice_config():
-    """Echo aliases ``o`` and ``a``, and ``o-FAULT`` and ``a-FAULT`` for each fault."""
+    """Echo aliases ``o``, ``a`` and ``r``, and ``o-FAULT`` and so on for each fault."""
     text = PRACTICE_CONFIG
     for fault in FAULTS:
-        for alias, dialect in (("o", "openai"), ("a", "anthropic")):
+        for alias, dialect in (("o", "openai"), ("a", "anthropic"), ("r", "responses")):
             text += (
                 f'[[models]]\nalias = "{alias}-{fault}"\ntype = "{dialect}"\n'
                 f'target = {{ url = "practice:", model = "{fault}" }}\n'
