@@ -27,6 +27,9 @@ JSON = dict[str, Any]
 TASK_SECONDS = 90
 """How long one task may take."""
 
+LIKE_DIRECT = 0.01
+"""By so much less of the prompts may be in the cache than where Codex asks the backend directly."""
+
 PATCH = "*** Begin Patch\n*** Add File: note.txt\n+said so\n*** End Patch"
 
 
@@ -181,11 +184,14 @@ def main() -> int:
         folder = Path(name)
         with serving(folder, models) as servers:
             for task in (task for task in TASKS if task.name in wanted):
+                direct = 0.0
                 for backend in (DIRECT, *(each.name for each in BACKENDS)):
                     ended = run(codex, servers, folder, backend, task)
-                    passed += ended.good
-                    failed += not ended.good
-                    verdict = "pass" if ended.good else "FAIL"
+                    direct = direct or ended.cached
+                    good = ended.good and ended.cached >= direct - LIKE_DIRECT
+                    passed += good
+                    failed += not good
+                    verdict = "pass" if good else "FAIL"
                     print(f"{verdict}  {task.name:10} {backend:10} {ended.told}", flush=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

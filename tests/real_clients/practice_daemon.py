@@ -44,9 +44,12 @@ def _config(practice: str, models: Iterable[str]) -> str:
     text = 'log_level = "info"\n[server]\nhost = "127.0.0.1"\nport = PORT\n'
     for backend in BACKENDS:
         for model in models:
+            alias = f"{model}-{backend.name}"
+            # Each has a cache of its own; other names must be those that the backend knows.
+            served = alias if "cache" in model else model
             text += (
-                f'[[models]]\nalias = "{model}-{backend.name}"\ntype = "{backend.dialect}"\n'
-                f'target = {{ url = "{practice}", model = "{model}" }}\n'
+                f'[[models]]\nalias = "{alias}"\ntype = "{backend.dialect}"\n'
+                f'target = {{ url = "{practice}", model = "{served}" }}\n'
             )
     return text
 
