@@ -26,6 +26,18 @@ reasoning_control = "template_kwargs"
 alias = "real-anthropic"
 type = "anthropic"
 target = {{ url = "{backend}", model = "tiny" }}
+[[models]]
+alias = "real-responses"
+type = "responses"
+target = {{ url = "{backend}", model = "tiny" }}
+[[backends]]
+name = "native"
+type = "openai"
+url = "{backend}"
+responses = "native"
+[[models]]
+alias = "real-native"
+targets = [{{ backend = "native", model = "tiny" }}]
 """
 
 

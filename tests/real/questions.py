@@ -76,3 +76,24 @@ def ask_anthropic(client: anthropic.Anthropic, streamed: bool, **fields: Any) ->
         return client.messages.create(**fields)
     with client.messages.stream(**fields) as stream:
         return stream.get_final_message()
+
+
+R_TOOLS: Any = [
+    {
+        "type": "function",
+        "name": "get_weather",
+        "description": "Weather",
+        "parameters": ARGUMENTS,
+        "strict": True,
+    }
+]
+
+
+def ask_responses(client: openai.OpenAI, streamed: bool, **fields: Any) -> Any:
+    """The whole answer, as the SDK gives it, or as the last event of a stream has it."""
+    fields = {"model": MODEL, "input": "hi", "max_output_tokens": 200, **fields}
+    if not streamed:
+        return client.responses.create(**fields)
+    events = list(client.responses.create(**fields, stream=True))
+    assert events[0].type == "response.created"
+    return events[-1].response
