@@ -6,6 +6,7 @@ it is as the code behaves.
 """
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -415,27 +416,34 @@ ANTHROPIC: tuple[tuple[str, tuple[Question, ...]], ...] = (
 )
 """What Anthropic clients may ask, by headings."""
 
+RESPONSES = runpy.run_path(str(Path(__file__).with_name("responses_questions.py")))["QUESTIONS"]
+"""What clients of Responses may ask, by headings."""
+
 BASES: dict[str, JSON] = {
     "openai": {"model": "alias", "messages": [USER]},
     "anthropic": {"model": "alias", "max_tokens": 100, "messages": [USER]},
+    "responses": {"model": "alias", "input": [USER]},
 }
-MODELS = {"openai": "some-model", "anthropic": "claude-sonnet-4-6"}
-"""The backends' models that the tables are asked with: an OpenAI-compatible server of no known
+MODELS = {
+    "openai": "some-model",
+    "anthropic": "claude-sonnet-4-6",
+    "responses": "some-model",
+}
+"""The backends' models that the tables are asked with: OpenAI-compatible servers of no known
 kind, and a Claude that takes sampling parameters and adaptive thinking."""
 
 
 Lost = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
-    """What a backend of the other dialect gets, and what was changed and dropped. Raises
+def translated(client: str, other: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
+    """What a backend of the dialect ``other`` gets, and what was changed and dropped. Raises
     Refused."""
-    other = "anthropic" if client == "openai" else "openai"
-    backend = Backend(name="b", url="http://b", dialect=other)  # type: ignore[arg-type]
+    backend = Backend(name="b", url="http://b", dialect=other)
     call = Call(
         id="req",
         operation="chat",
-        dialect=client,  # type: ignore[arg-type]
+        dialect=client,
         asked="alias",
         body=json.dumps(body).encode(),
         stream=bool(body.get("stream")),
@@ -445,28 +453,29 @@ def translated(client: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
     return sent, (workflow.changed, workflow.dropped)
 
 
-def row(client: str, question: Question) -> str:
+def row(client: str, other: str, question: Question) -> str:
     """One line of a table."""
     name, patch = question
     base, body = BASES[client], {**BASES[client], **patch}
     try:
-        sent, lost = translated(client, body, "default")
+        sent, lost = translated(client, other, body, "default")
     except Refused as refusal:
         outcome = f"refused: 400, `{refusal.info.param}`"
         try:
-            translated(client, body, "lenient")
+            translated(client, other, body, "lenient")
             outcome += "; dropped in mode lenient"
         except Refused:
             pass
         return f"| {name} | | {outcome} |"
-    plain, _ = translated(client, base, "default")
+    plain, _ = translated(client, other, base, "default")
     became = {key: value for key, value in sent.items() if plain.get(key) != value}
-    if "messages" in became:
-        became["messages"] = [each for each in sent["messages"] if each not in plain["messages"]]
+    for field in ("messages", "input"):
+        if field in became:
+            became[field] = [each for each in sent[field] if each not in plain[field]]
     if len(patch) > 1:
         became.pop("tools", None)
     if patch in ({}, {"stream": True}):
-        became = {key: sent[key] for key in sent if key not in ("model", "messages")}
+        became = {key: sent[key] for key in sent if key not in ("model", "messages", "input")}
     words = [
         f"{word}: " + ", ".join(f"`{path}`" for path in paths)
         for word, paths in zip(("changed", "dropped"), lost, strict=True)
@@ -486,20 +495,23 @@ def _example(became: JSON) -> str:
     return "`" + text.replace("|", "\\|") + "`"
 
 
-def tables(client: str, headings: tuple[tuple[str, tuple[Question, ...]], ...]) -> str:
-    """The tables of what becomes of the fields that this client sends."""
+def tables(client: str, other: str, headings: tuple[tuple[str, tuple[Question, ...]], ...]) -> str:
+    """The tables of what becomes of the fields that this client sends to that backend."""
     out = []
     for heading, questions in headings:
         out.append(f"### {heading}\n")
         out.append("| the client says | the backend gets | outcome |\n|---|---|---|")
-        out += [row(client, question) for question in questions]
+        out += [row(client, other, question) for question in questions]
         out.append("")
     return "\n".join(out)
 
 
 def errors() -> str:
     """The table of what clients get for each kind of error."""
-    rows = ["| what happened | an Anthropic client gets | an OpenAI client gets |", "|---|---|---|"]
+    rows = [
+        "| what happened | an Anthropic client gets | a client of OpenAI's formats gets |",
+        "|---|---|---|",
+    ]
     for kind, (status, type_) in ANTHROPIC_KINDS.items():
         if kind == "cancelled":
             continue
@@ -513,8 +525,12 @@ def errors() -> str:
 def page() -> str:
     """The whole page."""
     return TEMPLATE.format(
-        openai=tables("openai", OPENAI),
-        anthropic=tables("anthropic", ANTHROPIC),
+        openai=tables("openai", "anthropic", OPENAI),
+        anthropic=tables("anthropic", "openai", ANTHROPIC),
+        responses_openai=tables("responses", "openai", RESPONSES),
+        responses_anthropic=tables("responses", "anthropic", RESPONSES),
+        openai_responses=tables("openai", "responses", OPENAI),
+        anthropic_responses=tables("anthropic", "responses", ANTHROPIC),
         errors=errors(),
     )
 
@@ -563,7 +579,7 @@ are taken out of schemas, turns put into another order, images and files replace
 parameters left out. That happens up to twice per call, in whatever shape and with whatever status
 the refusal comes; it shows in the headers, in the log line (`learned`) and in the metric
 `lmbroker_learned_total`. What you set in a profile yourself is never changed. The tables are asked
-with `claude-sonnet-4-6` and with an OpenAI-compatible server of no known kind; others may be told
+with `claude-sonnet-4-6` and with OpenAI-compatible servers of no known kind; others may be told
 in other words.
 
 To see what becomes of a request of yours:
@@ -572,22 +588,40 @@ To see what becomes of a request of yours:
 lmbroker translate --from anthropic --to openai < request.json
 ```
 
+`openai` is OpenAI Chat Completions here, `responses` OpenAI Responses.
+
 This page is written by `python docs/translation_page.py` from what the code does.
 
-## OpenAI clients of Anthropic backends
+## Clients of OpenAI Chat Completions at Anthropic backends
 
 {openai}
-## Anthropic clients of OpenAI backends
+## Clients of Anthropic Messages at Chat Completions backends
 
 {anthropic}
+## Clients of OpenAI Responses at Chat Completions backends
+
+{responses_openai}
+## Clients of OpenAI Responses at Anthropic backends
+
+{responses_anthropic}
+## Clients of OpenAI Chat Completions at Responses backends
+
+{openai_responses}
+## Clients of Anthropic Messages at Responses backends
+
+{anthropic_responses}
 ## Answers
 
 - Text, tool calls, reasoning, refusals, stop reasons and usage are carried both ways, streamed or
   not, event by event. A backend that answers a streamed call with JSON, or the reverse, is
   converted.
-- Reasoning reaches OpenAI clients as `reasoning_content`, and as `reasoning_details` to be sent
-  back; Anthropic clients get `thinking` blocks, with a signature of ours where the backend has
-  none. Sent back, reasoning goes to the vendor that made it and to no other.
+- Reasoning reaches clients of Chat Completions as `reasoning_content`, and as `reasoning_details`
+  to be sent back; Anthropic clients get `thinking` blocks, with a signature of ours where the
+  backend has none; clients of Responses get reasoning items, whose `encrypted_content` is a token
+  of ours unless the backend encrypted it itself. Sent back, reasoning goes to the vendor that made
+  it and to no other.
+- An answer to a client of Responses says `"store": false`, whatever was asked: the broker keeps
+  none. It repeats what the request said, and numbers its events without gaps.
 - `model` in the answer is the name that the client asked for; `x-lmbroker-model` is the backend's.
 - Web citations become `annotations`; what only one vendor's clients understand (server tools'
   blocks, log probabilities) stays with that vendor.

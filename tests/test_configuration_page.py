@@ -44,7 +44,7 @@ def test_every_table_of_the_file_has_its_place_on_the_page():
         (Profile, "max_output", "integer, 1 or more", "unknown"),
         (Profile, "think_tags", 'boolean or `"open"`', "`false`"),
         (Profile, "ranges", "array of arrays", "`[]`"),
-        (Profile, "mid_system", "boolean", "`openai`: `true`; `anthropic`: `false`"),
+        (Profile, "mid_system", "boolean", "`openai`, `responses`: `true`; `anthropic`: `false`"),
     ],
 )
 def test_a_type_and_a_default_in_words(struct, name, kind, default):

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope, json_text
-from lmbroker.call import Alias, Backend, Call, Target
+from lmbroker.call import Alias, Backend, Call, Target, spoken_in
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import load
@@ -54,15 +54,14 @@ def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
     alias = load(options.config).alias(options.alias)
     if alias is None:
         raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
-    spoken = [target.backend.dialect for target in alias.targets]
-    if dialect in spoken:
-        chosen = alias.targets[spoken.index(dialect)]
-        alias = msgspec.structs.replace(alias, targets=(chosen,), weights=())
-    else:
-        raise ConfigError(
-            (f"{options.config}: the backend of {alias.name!r} speaks {spoken[0]}, not {dialect}",)
-        )
-    return alias
+    for target in alias.targets:
+        if dialect in (target.backend.dialect, target.backend.also):
+            chosen = spoken_in(target, dialect)
+            return msgspec.structs.replace(alias, targets=(chosen,), weights=())
+    spoken = alias.targets[0].backend.dialect
+    raise ConfigError(
+        (f"{options.config}: the backend of {alias.name!r} speaks {spoken}, not {dialect}",)
+    )
 
 
 def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias) -> int:
