@@ -12,14 +12,13 @@ def fin(line):
     line.transport.loseConnection()
 
 
-def rst(line):
-    """A reset; what was written before it leaves first."""
-
-    def abort():
-        if line.lost is None:
-            line.transport.abortConnection()
-
-    reactor.callLater(0.02, abort)
+def rst(line, turns=4):
+    """A reset; what was written before it leaves first, and is read: not even a busy machine calls
+    so many timers in one turn of the reactor."""
+    if turns:
+        reactor.callLater(0.005, rst, line, turns - 1)
+    elif line.lost is None:
+        line.transport.abortConnection()
 
 
 def write(*pieces, then=None):

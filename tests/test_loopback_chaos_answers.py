@@ -29,12 +29,14 @@ from chaos import (
     answered,
     cut,
     error_type,
+    patience,
     the_call_is_over,
     the_next_call_is_served,
     told,
     told_in_band,
 )
 from rig import A_EVENT, EVENTS, O_EVENT, PATHS, ask, chunk, sse_head, unary
+from stopwatch import Stopwatch
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -91,8 +93,9 @@ UNARY = {
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("fault", UNARY)
-async def test_an_answer_that_cannot_be_used(rig, dialect, alias, fault):
+async def test_an_answer_that_cannot_be_used(open_rig, dialect, alias, fault):
     script, status, code = UNARY[fault]
+    rig = await open_rig(timeouts=patience(code))
     # What is JSON is taken as the answer to a streamed call, too.
     stream = alias == "o"
     client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
@@ -240,8 +243,9 @@ NO_EVENT = {
 @pytest_twisted.ensureDeferred
 @PAIRS
 @pytest.mark.parametrize("fault", NO_EVENT)
-async def test_a_stream_without_an_event(rig, dialect, alias, fault):
+async def test_a_stream_without_an_event(open_rig, dialect, alias, fault):
     script, status, code = NO_EVENT[fault]
+    rig = await open_rig(timeouts=patience(code))
     client = await rig.post(PATHS[dialect], ask(alias, stream=True))
     backend = await rig.backend()
     script(backend)
@@ -334,8 +338,9 @@ async def first_event(rig, dialect, alias, head=None):
 @pytest_twisted.ensureDeferred
 @BOTH_ENDS
 @pytest.mark.parametrize("fault", MIDSTREAM)
-async def test_a_stream_that_breaks(rig, dialect, alias, fault):
+async def test_a_stream_that_breaks(open_rig, dialect, alias, fault):
     script, code = MIDSTREAM[fault]
+    rig = await open_rig(timeouts=patience(code))
     client, backend = await first_event(rig, dialect, alias)
     script(backend)
     await answered(client)
@@ -445,12 +450,12 @@ async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
 async def test_a_backend_that_does_not_end_after_its_end(rig, monkeypatch, dialect, alias, more):
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.4)
     client, backend = await first_event(rig, dialect, alias)
-    began = reactor.seconds()
+    began, ending = reactor.seconds(), Stopwatch()
     backend.transport.write(chunk(EVENTS[alias][1]))
     if more:
         again_and_again(chunk(more))(backend)
     await answered(client)
-    assert reactor.seconds() - began < 0.3, "the client does not wait for it"
+    assert ending.stop() < 0.3, "the client does not wait for it"
     await the_call_is_over(rig, outcome="complete")
     assert b"and more" not in client.body
     await cut(backend)

@@ -190,7 +190,7 @@ async def test_the_certificate_is_looked_at_again_after_a_while(serve, backends,
     while reactor.seconds() - began < 0.6:
         await ask(backends, backend(server, pki))
     assert server.resumed[:2] == [False, True]
-    assert server.resumed.count(False) == 2
+    assert 2 <= server.resumed.count(False) < len(server.resumed) / 2
 
 
 @pytest_twisted.ensureDeferred
