@@ -28,8 +28,8 @@ from twisted.internet.task import deferLater
 from lmbroker.call import Timeouts
 
 AT_ONCE = 0.5
-"""Seconds in which a backend hears that nobody waits for it any more; the shortest of our timers that
-might tell it, too, is twice as long."""
+"""Seconds in which a backend hears that nobody waits for it any more. The shortest of our timers
+that might tell it as well is twice as long."""
 
 PATIENT = Timeouts(commit=0.05, ping=30)
 """No timer of ours ends a call here."""
