@@ -181,22 +181,6 @@ def spoken_in(target: Target, dialect: Dialect) -> Target:
     return msgspec.structs.replace(target, backend=in_dialect(target.backend, dialect))
 
 
-class Alias(msgspec.Struct, frozen=True, kw_only=True):
-    """A name that clients ask for, with the targets that may answer."""
-
-    name: str
-    targets: tuple[Target, ...]
-    mode: Mode = "default"
-    profile: Mapping[str, Any] = {}
-    """Fields of ``Profile`` that were configured for all targets."""
-    expose_limits: bool = False
-    """Clients may see how much of its rate limits a backend has left."""
-
-    def overrides(self, target: Target) -> Mapping[str, Any]:
-        """The configured fields of the profile of ``target``, its own before those of the alias."""
-        return {**self.profile, **target.profile} if target.profile else self.profile
-
-
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls; without configured keys everyone is ``anonymous``."""
 

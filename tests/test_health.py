@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lmbroker.call import Backend, Target
 from lmbroker.errors import AttemptFailed, BackendRefused, Broken, ErrorInfo, Unreachable
-from lmbroker.routing.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Trial, Window
-from lmbroker.routing.target_health import RATE_LIMIT_REST, STALE, Health
+from lmbroker.routing.breaker import LEGAL, LONGEST_REST, Breaker, BreakerRules, Window
+from lmbroker.routing.target_health import RATE_LIMIT_REST, STALE, Health, OpenAttempt
 
 RULES = BreakerRules(failures=3, rate=0.5, least=10, window=60, open=15, open_lasting=300)
 TARGET = Target(backend=Backend(name="b", url="http://b", dialect="openai"), model="m")
@@ -362,12 +362,12 @@ def test_a_breaker_makes_legal_changes_only_and_has_one_probe_at_a_time(steps):
             breaker.rest(now, "asked", float(number))
         elif event == "begin":
             was_free = breaker.free(now)
-            trial = Trial(now)
-            breaker.began(trial, now)
-            under_way.append(trial)
+            attempt = OpenAttempt(None, None, now)
+            breaker.began(attempt, now)
+            under_way.append(attempt)
             if before == "open" and breaker.state == "half_open":
                 assert was_free or breaker.free_at() > now
-                probes = {trial}
+                probes = {attempt}
                 assert not breaker.free(now)
         elif attempt is None:
             continue

@@ -4,7 +4,7 @@ import pytest
 from anthropic.types import ModelInfo
 from openai.types import Model
 
-from lmbroker.call import Alias, Backend, Caller, Target
+from lmbroker.call import Backend, Caller, Target
 from lmbroker.errors import Refused
 from lmbroker.routing.aliases import Aliases, Route
 from lmbroker.routing.retries import Retries
@@ -15,7 +15,7 @@ NAMES = ["a", "b", "vendor/c:d", "e"]
 
 def alias(name, model="unheard-of", **profile):
     backend = Backend(name="b", url="http://b", dialect="anthropic")
-    return Alias(name=name, targets=(Target(backend=backend, model=model),), profile=profile)
+    return Route(name=name, targets=(Target(backend=backend, model=model),), profile=profile)
 
 
 ALIASES = {name: alias(name) for name in NAMES}

@@ -2,16 +2,17 @@
 
 from lmbroker import headers
 from lmbroker.backends.sending import BackendAnswer
-from lmbroker.call import Alias, Call, Record, Target, in_second_dialect
+from lmbroker.call import Call, Record, Target, in_second_dialect
 from lmbroker.headers import Pairs
 from lmbroker.redaction import redact_header, redact_headers
+from lmbroker.routing.aliases import Route
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import listed
 
 
 def answer_headers(
-    call: Call, record: Record, alias: Alias, target: Target, answer: BackendAnswer, now: float
+    call: Call, record: Record, route: Route, target: Target, answer: BackendAnswer, now: float
 ) -> Pairs:
     """All but content type and length; ``now`` is in unix seconds."""
     secrets = target.backend.secrets
@@ -19,7 +20,7 @@ def answer_headers(
     backend_id = headers.backend_request_id(answer.headers, backend_facts.headers)
     return (
         *redact_headers(headers.from_backend(answer.headers), secrets),
-        *(limit_headers(call, alias, target, answer, now) if alias.expose_limits else ()),
+        *(limit_headers(call, route, target, answer, now) if route.expose_limits else ()),
         *headers.identity(
             ADAPTERS[call.dialect].facts.headers,
             call.id,
@@ -35,14 +36,14 @@ def answer_headers(
 
 
 def limit_headers(
-    call: Call, alias: Alias, target: Target, answer: BackendAnswer, now: float
+    call: Call, route: Route, target: Target, answer: BackendAnswer, now: float
 ) -> Pairs:
-    """The backend's rate limits, as far as clients of ``alias`` may see them."""
+    """The backend's rate limits, as far as clients of ``route`` may see them."""
     limits = rate_limit_headers.for_client(
         answer.headers,
         ADAPTERS[target.backend.dialect].facts.rate_limits,
         ADAPTERS[call.dialect].facts.rate_limits,
-        expose_limits=alias.expose_limits,
+        expose_limits=route.expose_limits,
         now=now,
     )
     return redact_headers(limits, target.backend.secrets)

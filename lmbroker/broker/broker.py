@@ -23,7 +23,6 @@ from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.relay import Relay
 from lmbroker.broker.target_attempt import TargetAttempt, needs_second_dialect, with_own_key
 from lmbroker.call import (
-    Alias,
     Attempt,
     Call,
     End,
@@ -268,9 +267,9 @@ class Broker:
 
         return aliases.only(route, counts)
 
-    def _repairs(self, alias: Alias, target: Target, now: float) -> Repairs:
+    def _repairs(self, route: Route, target: Target, now: float) -> Repairs:
         listed = self.listed.overrides(target)
-        return Repairs(self._learned, target, alias.overrides(target), now, listed)
+        return Repairs(self._learned, target, route.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
         """Where the call's model name leads. Raises Refused where that is nowhere, where its caller
@@ -321,14 +320,14 @@ class Broker:
             )
 
     async def _attempt(
-        self, call: Call, record: Record, alias: Alias, target: Target, now: float
+        self, call: Call, record: Record, route: Route, target: Target, now: float
     ) -> Answer:
         """The answer of one target. A request that it refuses and that can be repaired is sent
         again, at most twice a call. Raises BrokerError."""
         if target.backend.clients_key:
             target = with_own_key(target, call, self._config.keys)
         first = attempt = TargetAttempt(
-            call, record, alias, target, self._repairs(alias, target, now)
+            call, record, route, target, self._repairs(route, target, now)
         )
         second_dialect_is_open = second_dialect.may_go(call, target)
         refusal: BackendRefused | None = None
@@ -336,8 +335,8 @@ class Broker:
             if second_dialect_is_open and await needs_second_dialect(first, refusal, self.offload):
                 second_dialect_is_open = False
                 other = spoken_in(target, target.backend.also)
-                repairs = self._repairs(alias, other, now)
-                attempt = TargetAttempt(call, record, alias, other, repairs)
+                repairs = self._repairs(route, other, now)
+                attempt = TargetAttempt(call, record, route, other, repairs)
             attempt.prepare(self._ratios.of(target))
             try:
                 answer = await self._send(attempt)

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from lmbroker.backends.sending import Sender
-from lmbroker.call import Alias, Caller, Target
+from lmbroker.call import Caller, Target
 from lmbroker.errors import AttemptFailed
-from lmbroker.routing.aliases import ANY, Aliases
+from lmbroker.routing.aliases import ANY, Aliases, Route
 from lmbroker.routing.keys import may_use
 from lmbroker.workflows import model_list
 from lmbroker.workflows.listed_limits import ListedLimits
@@ -70,7 +70,7 @@ class Listing:
             if not target.backend.clients_key
         }
 
-    async def all(self, caller: Caller) -> Mapping[str, Alias]:
+    async def all(self, caller: Caller) -> Mapping[str, Route]:
         """Every name that is known and that ``caller`` may ask for, and where it leads."""
         waits = [self._fresh(known) for known in self._known.values()]
         for each in waits:
@@ -81,7 +81,7 @@ class Listing:
         }
         return model_list.offered(self._aliases, lists, caller)
 
-    async def one(self, caller: Caller, name: str) -> Alias | None:
+    async def one(self, caller: Caller, name: str) -> Route | None:
         """Where ``name`` leads, None where ``all`` does not have it."""
         route = self._aliases.exact.get(name)
         if route is not None and not name.endswith(ANY):

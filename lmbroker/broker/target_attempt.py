@@ -4,10 +4,11 @@ import msgspec
 
 from lmbroker.backends.sending import BackendAnswer
 from lmbroker.broker.answer_headers import answer_headers, limit_headers
-from lmbroker.call import Alias, Call, Mode, Record, Target
+from lmbroker.call import Call, Mode, Record, Target
 from lmbroker.errors import BackendRefused
 from lmbroker.headers import Pairs
 from lmbroker.offload import LARGE, Offload, Terms, is_large
+from lmbroker.routing.aliases import Route
 from lmbroker.routing.keys import Key, own_key
 from lmbroker.workflows import second_dialect, workflow_for
 from lmbroker.workflows.contract import Workflow
@@ -21,19 +22,19 @@ class TargetAttempt:
     one after each repair. ``mode`` is the call's own, or else that of its alias.
     """
 
-    __slots__ = ("alias", "call", "mode", "record", "repairs", "target", "workflow")
+    __slots__ = ("call", "mode", "record", "repairs", "route", "target", "workflow")
 
     workflow: Workflow
 
     def __init__(
-        self, call: Call, record: Record, alias: Alias, target: Target, repairs: Repairs
+        self, call: Call, record: Record, route: Route, target: Target, repairs: Repairs
     ) -> None:
         self.call = call
         self.record = record
-        self.alias = alias
+        self.route = route
         self.target = target
         self.repairs = repairs
-        self.mode: Mode = call.mode or alias.mode
+        self.mode: Mode = call.mode or route.mode
 
     def prepare(self, ratio: float) -> None:
         """Make the workflow of the next request, with what the repairs change so far. ``ratio`` is
@@ -57,11 +58,11 @@ class TargetAttempt:
     def answer_headers(self, answer: BackendAnswer, now: float) -> Pairs:
         """The client's headers of this answer but content type and length; ``now`` is in unix
         seconds."""
-        return answer_headers(self.call, self.record, self.alias, self.target, answer, now)
+        return answer_headers(self.call, self.record, self.route, self.target, answer, now)
 
     def limit_headers(self, answer: BackendAnswer, now: float) -> Pairs:
         """The client's headers for the backend's rate limits; ``now`` is in unix seconds."""
-        return limit_headers(self.call, self.alias, self.target, answer, now)
+        return limit_headers(self.call, self.route, self.target, answer, now)
 
 
 async def needs_second_dialect(

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope, json_text
-from lmbroker.call import Alias, Backend, Call, Target, spoken_in
+from lmbroker.call import Backend, Call, Target, spoken_in
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import load
+from lmbroker.routing.aliases import Route
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.unified.parts import TextPart
@@ -44,13 +45,13 @@ def run(options: argparse.Namespace) -> int:
     return _answer(options, iter(lambda: stdin.read1(CHUNK), b""), client, alias)
 
 
-def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
+def _alias(options: argparse.Namespace, dialect: Any) -> Route:
     """The alias that was named; one of which nothing is known where none was."""
     if (options.alias is None) != (options.config is None):
         options.usage_error("--config and --alias need each other")
     if options.alias is None:
         backend = Backend(name=dialect, url="http://localhost/v1", dialect=dialect)
-        return Alias(name="", targets=(Target(backend=backend, model=""),))
+        return Route(name="", targets=(Target(backend=backend, model=""),))
     alias = load(options.config).alias(options.alias)
     if alias is None:
         raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
@@ -64,7 +65,7 @@ def _alias(options: argparse.Namespace, dialect: Any) -> Alias:
     )
 
 
-def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias) -> int:
+def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Route) -> int:
     head = envelope.read(body)
     call = _call(client, head.model, body, stream=head.stream)
     workflow = _workflow(options, call, alias)
@@ -77,7 +78,7 @@ def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Alias
     return 0
 
 
-def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Alias) -> int:
+def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Route) -> int:
     """An answer belongs to a request; here to one that asks for nothing but the usage."""
     first = next(chunks, b"")
     found = _MODEL.search(first)
@@ -126,7 +127,7 @@ def _call(client: Any, name: str, body: bytes, *, stream: bool) -> Call:
     )
 
 
-def _workflow(options: argparse.Namespace, call: Call, alias: Alias) -> Workflow:
+def _workflow(options: argparse.Namespace, call: Call, alias: Route) -> Workflow:
     """The workflow that the broker would choose for ``call``."""
     target = alias.targets[0]
     model = options.model or target.model or call.asked

@@ -1,11 +1,12 @@
 """Alias -> targets: which alias a name leads to, and what may be sent where. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from lmbroker import envelope
-from lmbroker.call import Alias, Backend, Call, Dialect, Operation, Target, in_dialect
+from lmbroker.call import Backend, Call, Dialect, Mode, Operation, Target, in_dialect
 from lmbroker.errors import Refused
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
@@ -19,22 +20,33 @@ MODEL = "{model}"
 """In a target's model: here stands the name asked for."""
 
 
-class Route(Alias, frozen=True, kw_only=True):
-    """An alias with the rules by which its targets are chosen.
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an alias leads: the targets that may answer, and the rules by which one is chosen."""
 
-    ``weights`` stand beside ``targets``; none given: all alike. ``keys`` has, for each backend
-    that has several, the backend once per key, each with its own ``credential_ref``. ``sticky``
-    names the sources of the sticky key (``sticky_key``): calls with the same key go to the same
-    target. None: the calls of a conversation do; (): none do. ``request_limits``: what
-    a call may ask for at most.
-    """
-
+    name: str
+    """The alias, which clients ask for."""
+    targets: tuple[Target, ...]
+    mode: Mode = "default"
+    profile: Mapping[str, Any] = {}
+    """Fields of ``Profile`` that were configured for all targets."""
+    expose_limits: bool = False
+    """Clients may see how much of its rate limits a backend has left."""
     strategy: Strategy = "ordered"
     weights: tuple[float, ...] = ()
+    """The weight of each target; none given: all alike."""
     keys: Mapping[str, tuple[Backend, ...]] = {}
+    """By its name, each backend that has several keys: once per key, each with its own
+    ``credential_ref``."""
     sticky: tuple[str, ...] | None = None
+    """The sources of the sticky key (``sticky_key``): calls with the same key go to the same
+    target. None: the calls of a conversation do; (): none do."""
     retries: Retries = Retries()
     request_limits: RequestLimits | None = None
+    """What a call may ask for at most."""
+
+    def overrides(self, target: Target) -> Mapping[str, Any]:
+        """The configured fields of the profile of ``target``, its own before those of the alias."""
+        return {**self.profile, **target.profile} if target.profile else self.profile
 
     def weight(self, at: int) -> float:
         """The weight of the target at this position."""

@@ -17,7 +17,7 @@ its models may answer no calls.
 """
 
 from collections import deque
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -107,13 +107,10 @@ class Window:
             self._slices.popleft()
 
 
-class Trial:
-    """One attempt under way: who it is, and when it began."""
+class Begun(Protocol):
+    """What a breaker needs of an attempt under way: which one it is, and when it began."""
 
-    __slots__ = ("began",)
-
-    def __init__(self, began: float) -> None:
-        self.began = began
+    began: float
 
 
 class Breaker:
@@ -140,7 +137,7 @@ class Breaker:
         self._open_until = 0.0
         self._rest_until = 0.0
         self._rest_reason = ""
-        self._probe: Trial | None = None
+        self._probe: Begun | None = None
 
     def free_at(self) -> float:
         """From when on an attempt may be made."""
@@ -155,61 +152,65 @@ class Breaker:
         resting = self._rest_until > max(now, self._open_until)
         return self._rest_reason if resting else self.reason
 
-    def began(self, trial: Trial, now: float) -> None:
+    def began(self, attempt: Begun, now: float) -> None:
         """An attempt is made, allowed or not."""
         if self.state == "open" and now >= self._open_until:
-            self._probe = trial
+            self._probe = attempt
             self._change("half_open", now, self.reason)
 
-    def answered(self, trial: Trial, now: float) -> None:
+    def answered(self, attempt: Begun, now: float) -> None:
         """The backend answered an attempt as a healthy one does."""
-        if self._probe is not trial and trial.began < self.since:
+        if self._probe is not attempt and attempt.began < self.since:
             return
         if self.state != "closed":
             self._close(now)
-        elif trial.began >= self._row_began:
+        elif attempt.began >= self._row_began:
             self.in_a_row = self._checks_in_row = 0
 
-    def completed(self, trial: Trial, now: float, rules: BreakerRules) -> None:
+    def completed(self, attempt: Begun, now: float, rules: BreakerRules) -> None:
         """An answer came to its proper end."""
-        if self.state == "closed" and trial.began >= self.since:
+        if self.state == "closed" and attempt.began >= self.since:
             self.window.add(now, rules.window, failed=False)
 
-    def failed(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
+    def failed(self, attempt: Begun, now: float, reason: str, rules: BreakerRules) -> None:
         """An attempt failed."""
-        if self._probe is trial:
+        if self._probe is attempt:
             self._open(now, f"the probe failed: {reason}", rules.open)
-        elif self.state == "closed" and trial.began >= self.since:
+        elif self.state == "closed" and attempt.began >= self.since:
             self.window.add(now, rules.window, failed=True)
             made, failed = self.window.counts(now, rules.window)
-            if self._one_more(trial, rules):
+            if self._one_more(attempt.began, rules):
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
             elif made >= rules.least and failed >= rules.rate * made:
                 self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
 
-    def _one_more(self, trial: Trial, rules: BreakerRules) -> bool:
+    def _one_more(self, began: float, rules: BreakerRules) -> bool:
         """A failure in the row; whether it is one too many."""
         if not self.in_a_row:
-            self._row_began = trial.began
+            self._row_began = began
         self.in_a_row += 1
         return self.in_a_row >= rules.failures
 
-    def check_failed(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
-        """A check failed."""
-        if trial.began < self.since:
+    def check_failed(
+        self, began: float, now: float, reason: str, rules: BreakerRules, *, lasting: bool
+    ) -> None:
+        """A check that began then failed; ``lasting``: until somebody changes something."""
+        if began < self.since:
             return
-        if self.state == "open":
+        if lasting:
+            self._open(now, reason, rules.open_lasting)
+        elif self.state == "open":
             self._open_until = max(self._open_until, now + rules.open)
         elif self.state == "closed":
             self._checks_in_row += 1
-            if self._one_more(trial, rules):
+            if self._one_more(began, rules):
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
 
-    def check_answered(self, trial: Trial, rules: BreakerRules) -> None:
+    def check_answered(self, began: float, rules: BreakerRules) -> None:
         """A check was answered. An open breaker is then free ``open`` seconds after it opened,
         even where its failure should have lasted: no call goes there more often than without
         checks."""
-        if trial.began < self.since:
+        if began < self.since:
             return
         if self.state == "open":
             self._open_until = min(self._open_until, self.since + rules.open)
@@ -217,9 +218,11 @@ class Breaker:
             self.in_a_row -= self._checks_in_row
             self._checks_in_row = 0
 
-    def failed_lastingly(self, trial: Trial, now: float, reason: str, rules: BreakerRules) -> None:
+    def failed_lastingly(
+        self, attempt: Begun, now: float, reason: str, rules: BreakerRules
+    ) -> None:
         """An attempt failed for something that stays until somebody changes it."""
-        if self._probe is trial or trial.began >= self.since:
+        if self._probe is attempt or attempt.began >= self.since:
             self._open(now, reason, rules.open_lasting)
 
     def rest(self, now: float, reason: str, seconds: float) -> None:
@@ -228,9 +231,9 @@ class Breaker:
         if until > self._rest_until:
             self._rest_until, self._rest_reason = until, reason
 
-    def given_up(self, trial: Trial, now: float) -> None:
+    def given_up(self, attempt: Begun, now: float) -> None:
         """An attempt ended that says nothing; if it was the probe, the next one is."""
-        if self._probe is trial:
+        if self._probe is attempt:
             self._probe = None
             self._change("open", now, self.reason)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from lmbroker.call import Outcome, Target
 from lmbroker.errors import AttemptFailed, Broken, ErrorInfo
-from lmbroker.routing.breaker import Breaker, BreakerRules, Change, State, Trial
+from lmbroker.routing.breaker import Breaker, BreakerRules, Change, State
 from lmbroker.routing.retries import blame, lasting
 
 RATE_LIMIT_REST = 5.0
@@ -77,11 +77,11 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = "chat"
 
 
-class OpenAttempt(Trial):
+class OpenAttempt:
     """One attempt at a target with one of its keys. ``waiting`` until its first event came or it
     failed, ``over`` when nothing of it is there any more."""
 
-    __slots__ = ("key", "over", "target", "waiting")
+    __slots__ = ("began", "key", "over", "target", "waiting")
 
     def __init__(self, target: "TargetState", key: Breaker, began: float) -> None:
         self.began = began
@@ -268,18 +268,14 @@ class Health:
     ) -> None:
         """The backend of these targets was checked: it answered, or it failed. Its keys are not
         judged by that: one that may not list models may do all else."""
-        trial = Trial(began)
         names = {self.target(target).name for target in targets}
         for state in [each for each in self._states.values() if each.name in names]:
             breaker = state.breaker
             if failure is None:
-                breaker.check_answered(trial, self.rules)
+                breaker.check_answered(began, self.rules)
                 continue
             reason = f"check: {failure.info.label}"
-            if lasting(failure):
-                breaker.failed_lastingly(trial, now, reason, self.rules)
-            else:
-                breaker.check_failed(trial, now, reason, self.rules)
+            breaker.check_failed(began, now, reason, self.rules, lasting=lasting(failure))
             breaker.rest(now, reason, after or 0.0)
 
     def snapshot(self, now: float) -> tuple[TargetStatus, ...]:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import msgspec
 
 from lmbroker import envelope, headers
-from lmbroker.call import Alias, Caller, Dialect, Target
+from lmbroker.call import Caller, Dialect, Target
 from lmbroker.errors import Refused
 from lmbroker.json_text import JSON
 from lmbroker.routing.aliases import ANY, Aliases, Route, asked_for, keeps_names, named
@@ -34,7 +34,7 @@ def _shown_on(path: str) -> list[ModelListFacts]:
     return [facts for facts in every if facts.client_path == path]
 
 
-def entry(alias: Alias, created: int, path: str = PATH) -> JSON:
+def entry(alias: Route, created: int, path: str = PATH) -> JSON:
     """One model, in all dialects at once whose clients ask for models on ``path``.
 
     ``created`` is in unix seconds; the limits are those that the profile of the alias's first
@@ -43,7 +43,7 @@ def entry(alias: Alias, created: int, path: str = PATH) -> JSON:
     return _entry(_shown(alias, created), _shown_on(path))
 
 
-def _shown(alias: Alias, created: int) -> ShownModel:
+def _shown(alias: Route, created: int) -> ShownModel:
     target = alias.targets[0]
     backend = target.backend
     known = profile(backend.dialect, target.model, alias.overrides(target), host=backend.host)
@@ -60,7 +60,7 @@ def _entry(model: ShownModel, dialects: Sequence[ModelListFacts]) -> JSON:
 
 
 def page(
-    aliases: Mapping[str, Alias], created: int, query: Mapping[str, str], path: str = PATH
+    aliases: Mapping[str, Route], created: int, query: Mapping[str, str], path: str = PATH
 ) -> JSON:
     """A page of the list of models, in the order of ``aliases``; ``query`` may hold ``limit``
     (1..1000), ``after_id`` and ``before_id``.
@@ -138,7 +138,7 @@ def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:
 
 def offered(
     aliases: Aliases, lists: Mapping[str, Sequence[str]], caller: Caller
-) -> dict[str, Alias]:
+) -> dict[str, Route]:
     """The names that ``caller`` may ask for, as far as they are known, each with where it leads:
     the aliases, and in the place of a pattern the models behind it. ``lists`` has the models of
     each backend that told them.
@@ -147,7 +147,7 @@ def offered(
     ``fallback_on`` says that it is then asked of the next.
     """
     behind = {route.name: _behind(route, targets, lists) for route, targets in patterns(aliases)}
-    found: dict[str, Alias] = {}
+    found: dict[str, Route] = {}
     for name, route in aliases.exact.items():
         if not name.endswith(ANY) and may_use(caller, name):
             found[name] = route
