@@ -241,6 +241,19 @@ def test_a_redirect_is_an_answer_like_any_other(network):
     assert len(network.reactor.tcpClients) == 1
 
 
+def test_how_busy_a_backend_is(network):
+    network.send()
+    assert network.backends.loads() == {}, "one without a limit has no slots"
+    busy = msgspec.structs.replace(backend(), name="busy", max_in_flight=1)
+    calls = [network.send(busy) for _ in range(3)]
+    assert network.backends.loads() == {"busy": (1, 2)}
+    changed = network.send(msgspec.structs.replace(busy, max_in_flight=2))
+    assert network.backends.loads() == {"busy": (2, 2)}, "as a reload leaves it"
+    for call in (*reversed(calls), changed):
+        call.cancel()
+    assert network.backends.loads() == {"busy": (0, 0)}
+
+
 def test_a_get_has_no_body_and_takes_no_place_from_calls(network):
     busy = msgspec.structs.replace(backend("anthropic"), max_in_flight=1, queue=0)
     network.send(busy)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import threading
@@ -286,8 +287,11 @@ def test_what_does_not_end_in_time_is_ended_in_its_own_format(daemon, wire):
     )
     wait = time.monotonic() + 5
     while running.process.poll() is None and time.monotonic() < wait:
-        if b"lmbroker_in_flight 3.0" in wire.get(running.port, "/metrics")[1]:
+        metrics = wire.get(running.port, "/metrics")[1]
+        if b"lmbroker_in_flight 3.0" in metrics:
             break
+    busy = re.findall(rb"(?m)^lmbroker_target_in_flight\{.*\} (\S+)$", metrics)
+    assert sum(map(float, busy)) == 3
     running.process.send_signal(signal.SIGTERM)
     rest = openai.read()
     assert b"the broker is shutting down" in rest and b"[DONE]" not in rest

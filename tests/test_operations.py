@@ -35,12 +35,15 @@ from lmbroker.call import Attempt, Backend, End, Outcome, Record, Target, Timeou
 from lmbroker.config.config import Config, parse
 from lmbroker.config.settings import DRAIN, Severity
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
+from lmbroker.errors import ErrorInfo, Unreachable
 from lmbroker.limits import Limits
 from lmbroker.observers.access_log import AccessLog, access_fields
 from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.retries import Retries
+from lmbroker.routing.target_health import Health
 from lmbroker.server.routes import Front
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
 from lmbroker.translation.dialects.openai.ending import decode_usage as openai_usage
@@ -234,6 +237,34 @@ def test_what_is_shown_has_all_that_has_ended():
     batching.closed(RECORD)
     request = SimpleNamespace(setHeader=lambda *pair: None)
     assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
+
+
+def test_levels_of_targets_and_backends_are_shown_as_they_are_and_what_is_gone_is_0():
+    registry = CollectorRegistry()
+    metrics, health = Metrics(registry), Health()
+    target = RECORD.attempts[0].target
+
+    def level(name, **labels):
+        return registry.get_sample_value(f"lmbroker_{name}", {"backend": "b", **labels})
+
+    place = {"model": "m", "operation": "chat"}
+    attempt = health.opened(health.target(target), "env:KEY", 1.0)
+    metrics.targets(health.snapshot(1.0))
+    assert level("target_in_flight", **place) == 1
+    assert level("breaker_open", key="", **place) == 0
+    assert level("breaker_open", key="env:KEY", **place) == 0
+    failure = Unreachable(ErrorInfo(kind="server", message="refused", code="refused"))
+    for _ in range(BreakerRules().failures):
+        health.attempted(attempt, 2.0, failure)
+        attempt = health.opened(health.target(target), "env:KEY", 2.0)
+    metrics.targets(health.snapshot(2.0))
+    assert level("breaker_open", key="", **place) == 1
+    assert level("breaker_open", key="env:KEY", **place) == 0
+    health.keep(())
+    metrics.targets(health.snapshot(3.0))
+    assert level("breaker_open", key="", **place) == level("target_in_flight", **place) == 0
+    metrics.backends({"b": (2, 1)})
+    assert (level("backend_slots_in_use"), level("backend_queued")) == (2, 1)
 
 
 DIGITS = 10**400

@@ -198,6 +198,8 @@ def test_what_is_counted_is_the_same_whoever_is_asked_and_survives_a_death(sever
         metrics = service.metrics()
         assert metrics["lmbroker_in_flight",] == 6
         assert metrics[key] == 30
+    # Each worker says how busy its targets are, whichever is asked.
+    soon(lambda: service.total("lmbroker_target_in_flight") == 6)
     victim = min(service.pids())
     os.kill(victim, signal.SIGKILL)
     logged(service.running, r"Worker \d was ended by SIGKILL; another begins in 0 s")

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,13 @@ class Full(AttemptFailed):
     def __init__(self, message: str) -> None:
         info = ErrorInfo(kind="overloaded", message=message, code="backend_busy", retry_after="1")
         super().__init__(info, phase="queued", sent=False)
+
+
+class BackendLoad(NamedTuple):
+    """How busy the slots of a backend are: calls that have one, and calls that wait for one."""
+
+    in_use: int
+    queued: int
 
 
 class ConcurrencyLimit:

@@ -22,7 +22,7 @@ from twisted.web.iweb import IResponse
 from lmbroker.backends.client.agent import Exchange, LeanClient
 from lmbroker.backends.client.failures import StaleConnection, classified, reason_of, unreachable
 from lmbroker.backends.client.response import BackendResponse, Response, TwistedResponse
-from lmbroker.backends.concurrency_limit import ConcurrencyLimit
+from lmbroker.backends.concurrency_limit import BackendLoad, ConcurrencyLimit
 from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints
 from lmbroker.backends.deadlines import Deadlines
 from lmbroker.backends.key_files import KeyFiles
@@ -196,6 +196,15 @@ class Backends:
             raise
         answer.keep_slot(release)
         return answer
+
+    def loads(self) -> dict[str, BackendLoad]:
+        """How busy each backend is that has a concurrency limit and was called, by its name."""
+        found: dict[str, BackendLoad] = {}
+        for (name, *_), limit in self._limits.items():
+            # A reload may have left an older limit, which some calls still hold.
+            used, queued = found.get(name, (0, 0))
+            found[name] = BackendLoad(used + limit.in_use, queued + limit.queued)
+        return found
 
     def _limit_of(self, backend: Backend, limit: int) -> ConcurrencyLimit:
         key = (backend.name, limit, backend.queue, backend.queue_timeout)

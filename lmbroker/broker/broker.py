@@ -41,7 +41,7 @@ from lmbroker.routing.aliases import Route
 from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
-from lmbroker.routing.target_health import Health
+from lmbroker.routing.target_health import Health, TargetStatus
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
@@ -302,6 +302,10 @@ class Broker:
         after = None if failure is None else retries.retry_after(failure.info, self.wall())
         self._failovers.health.checked(targets, began, self.clock.seconds(), failure, after)
         self._log_changes()
+
+    def targets(self) -> tuple[TargetStatus, ...]:
+        """Every target that was called or checked, and each of its keys, as they are now."""
+        return self._failovers.health.snapshot(self.clock.seconds())
 
     def _log_changes(self) -> None:
         """Log the changes of the targets' breakers."""

@@ -19,6 +19,7 @@ from twisted.application import service
 from twisted.application.service import IService, IServiceCollection
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 
 from lmbroker import __version__
@@ -67,6 +68,10 @@ SHUTTING_DOWN = ErrorInfo(
 )
 
 
+LEVELS_SECONDS = 5.0
+"""How often a worker among others shows how busy its targets are."""
+
+
 class Surroundings(NamedTuple):
     """Where a broker runs: in a process of its own, or as a worker among others."""
 
@@ -106,7 +111,9 @@ class BrokerService(service.MultiService):
                 collector(registry=registry)
         self._practice: PracticeBackend | None = None
         self._config = config
-        metrics = Metrics(registry)
+        self._metrics = metrics = Metrics(registry)
+        self._levels = LoopingCall(self._show_levels)
+        self._levels.clock = reactor
         self.backends = Backends(reactor, dropped=metrics.dropped)
         self.shortage = Shortage(reactor, metrics.out_of_descriptors.inc)
         access_log = AccessLog(observer.write_lines if observer is not None else None)
@@ -126,12 +133,12 @@ class BrokerService(service.MultiService):
         self.broker.offload.ended = metrics.offloaded
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
-        self._front = Front(self.broker, settle=self._batching.flush)
+        self._front = Front(self.broker, settle=self._settle)
         self._front.unknown_path = metrics.unknown_path
         self._front.usage_of = self._usage_of
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
-        self._aside = Front(self.broker, self._registry, self._batching.flush)
+        self._aside = Front(self.broker, self._registry, self._settle)
         # With connections of its own: clients cannot crowd out who looks after us.
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
@@ -144,6 +151,15 @@ class BrokerService(service.MultiService):
     def _show(self, config: Config) -> None:
         """Show the metrics to clients where they have no listener of their own."""
         self._front.registry = None if config.server.metrics_listen else self._registry
+
+    def _settle(self) -> None:
+        """Bring the metrics up to date, for somebody who reads them."""
+        self._batching.flush()
+        self._show_levels()
+
+    def _show_levels(self) -> None:
+        self._metrics.targets(self.broker.targets())
+        self._metrics.backends(self.backends.loads())
 
     def _listener(self, endpoint: str, aside: bool) -> service.IService:
         site = self._aside_site if aside else self._site
@@ -195,6 +211,9 @@ class BrokerService(service.MultiService):
         self._batching.start(self._reactor)
         self._prices.load(_targets(self._config))
         self._journal.start()
+        if self._around.shown is not None:
+            # Another worker may be the one that is asked.
+            self._levels.start(LEVELS_SECONDS, now=False)
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
         # tens of milliseconds each time, in which no event is relayed (docs/performance.md).
@@ -308,6 +327,8 @@ class BrokerService(service.MultiService):
             if self._practice is not None:
                 await self._practice.stop()
         finally:
+            if self._levels.running:
+                self._levels.stop()
             self._batching.stop()
             await self._journal.stop()
 

@@ -1,11 +1,12 @@
 """An observer that counts, in Prometheus' terms. Labels come from configured names only.
 
 All is counted in ``Counter``, ``Histogram`` and ``Gauge`` (``livesum``), so that several processes
-can count as one (``workers.tally``); a collector that looks things up when it is asked cannot.
+can count as one (``workers.tally``); a collector that looks things up when it is asked cannot. What
+is not counted but looked at (``targets``, ``backends``) is shown anew before somebody reads it.
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from lmbroker.call import Attempt, Record
+from lmbroker.routing.target_health import TargetStatus
 from lmbroker.usage import PICO
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -128,6 +130,30 @@ class Metrics:
             ("backend", "reason"),
             registry=registry,
         )
+        self._breakers = _Levels(
+            "lmbroker_breaker_open",
+            "1 where the breaker of a target or of one of its keys is not closed.",
+            ("backend", "model", "operation", "key"),
+            registry,
+        )
+        self._target_in_flight = _Levels(
+            "lmbroker_target_in_flight",
+            "Attempts at a target whose answers have not ended.",
+            ("backend", "model", "operation"),
+            registry,
+        )
+        self._slots = _Levels(
+            "lmbroker_backend_slots_in_use",
+            "Calls that hold a slot of a backend with max_in_flight.",
+            ("backend",),
+            registry,
+        )
+        self._queued = _Levels(
+            "lmbroker_backend_queued",
+            "Calls that wait for a slot of a backend with max_in_flight.",
+            ("backend",),
+            registry,
+        )
         self._unknown_paths = Counter(
             "lmbroker_unknown_paths_total",
             "Requests for paths that are not served, by the likely cause.",
@@ -145,6 +171,23 @@ class Metrics:
             "Lines of the log that were dropped since nothing took them.",
             registry=registry,
         )
+
+    def targets(self, found: Iterable[TargetStatus]) -> None:
+        """Show which breakers are open, and how busy targets are."""
+        opened: dict[tuple[str, ...], float] = {}
+        busy: dict[tuple[str, ...], float] = {}
+        for each in found:
+            place = each.backend, each.model, each.operation
+            opened[*place, each.key] = each.state != "closed"
+            if not each.key:
+                busy[place] = each.in_flight
+        self._breakers.show(opened)
+        self._target_in_flight.show(busy)
+
+    def backends(self, found: Mapping[str, tuple[int, int]]) -> None:
+        """Show how busy backends with a concurrency limit are: slots in use, calls that wait."""
+        self._slots.show({(name,): used for name, (used, _) in found.items()})
+        self._queued.show({(name,): queued for name, (_, queued) in found.items()})
 
     def dropped(self, backend: str, reason: str) -> None:
         """Count a connection that was given up; see ``connections.Dropped``."""
@@ -210,6 +253,25 @@ class Metrics:
                 counts[self._changed(alias, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
+
+
+class _Levels:
+    """A gauge whose values are all shown anew each time; what is gone is shown as 0."""
+
+    def __init__(
+        self, name: str, meaning: str, labels: tuple[str, ...], registry: CollectorRegistry
+    ) -> None:
+        gauge = Gauge(name, meaning, labels, registry=registry, multiprocess_mode="livesum")
+        self._level = cache(gauge.labels)
+        self._shown: Mapping[tuple[str, ...], float] = {}
+
+    def show(self, levels: Mapping[tuple[str, ...], float]) -> None:
+        """Set the value of each combination of labels; a file of several workers forgets none."""
+        for labels in self._shown.keys() - levels.keys():
+            self._level(*labels).set(0)
+        for labels, level in levels.items():
+            self._level(*labels).set(level)
+        self._shown = levels
 
 
 def _place(attempt: Attempt) -> tuple[str, str]:
