@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from lmbroker.config.settings import Access, ModelTable, ServerTable
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.profile import Profile
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -44,10 +45,16 @@ def test_every_table_of_the_file_has_its_place_on_the_page():
         (Profile, "max_output", "integer, 1 or more", "unknown"),
         (Profile, "think_tags", 'boolean or `"open"`', "`false`"),
         (Profile, "ranges", "array of arrays", "`[]`"),
-        (Profile, "mid_system", "boolean", "`openai`, `responses`: `true`; `anthropic`: `false`"),
     ],
 )
 def test_a_type_and_a_default_in_words(struct, name, kind, default):
     field = next(each for each in msgspec.structs.fields(struct) if each.name == name)
     assert WRITER["type_of"](field.type) == kind
     assert WRITER["default_of"](struct, field) == default
+
+
+def test_a_default_that_differs_between_dialects_names_them():
+    field = next(each for each in msgspec.structs.fields(Profile) if each.name == "mid_system")
+    shown = WRITER["default_of"](Profile, field).split("; ")
+    assert "`anthropic`: `false`" in shown
+    assert sum(each.count("`") // 2 - 1 for each in shown) == len(ADAPTERS)
