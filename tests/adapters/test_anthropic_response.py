@@ -288,7 +288,7 @@ def test_hidden_reasoning_travels_in_our_own_token() -> None:
     assert ours["signature"] == "c2ln"
 
 
-def test_case_49_citations_are_anthropics_own_or_none() -> None:
+def test_case_49_citations_are_anthropics_own_or_name_a_page() -> None:
     raw = {
         "type": "char_location",
         "cited_text": "x",
@@ -300,11 +300,23 @@ def test_case_49_citations_are_anthropics_own_or_none() -> None:
     }
     ours = Citation(kind="char", origin="anthropic", raw=raw)
     theirs = Citation(kind="url", url="https://a.example/", origin="openai")
-    first, second = told(
-        TextPart(text="A", citations=(ours, theirs)), TextPart(text="B", citations=(theirs,))
+    file = Citation(kind="file", title="a.pdf", origin="openai")
+    first, second, third = told(
+        TextPart(text="A", citations=(ours, file)),
+        TextPart(text="B", citations=(theirs,)),
+        TextPart(text="C", citations=(file,)),
     )["content"]
     assert first["citations"] == [raw]
-    assert "citations" not in second
+    assert second["citations"] == [
+        {
+            "type": "web_search_result_location",
+            "cited_text": "",
+            "encrypted_index": seal({"k": "ws"}),
+            "title": None,
+            "url": "https://a.example/",
+        }
+    ]
+    assert "citations" not in third
 
 
 @pytest.mark.parametrize(

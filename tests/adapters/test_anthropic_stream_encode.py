@@ -18,6 +18,7 @@ from lmbroker.translation.dialects.anthropic_messages.stream_encode import (
     AnthropicEncoder,
 )
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.signature import seal, unseal
 from lmbroker.translation.unified.parts import (
     Citation,
@@ -241,12 +242,66 @@ def test_case_48_refused_text_is_text() -> None:
     assert payloads(stream)[-2]["delta"]["stop_details"] == why
 
 
-def test_case_49_citations_are_anthropics_own_or_none() -> None:
+def test_case_49_citations_are_anthropics_own_or_name_a_page() -> None:
     raw = {"type": "char_location", "cited_text": "x"}
     ours = Citation(kind="char", origin="anthropic", raw=raw)
-    theirs = Citation(kind="url", url="https://a.example/", origin="openai")
-    (found,) = blocks(text("Hi", ours, theirs))
-    assert found[2:] == [{"type": "citations_delta", "citation": raw}]
+    theirs = Citation(kind="url", url="https://a.example/", title="A", origin="openai")
+    file = Citation(kind="file", title="a.pdf", origin="openai")
+    (found,) = blocks(text("Hi", ours, theirs, file))
+    page = {
+        "type": "web_search_result_location",
+        "cited_text": "",
+        "encrypted_index": seal({"k": "ws"}),
+        "title": "A",
+        "url": "https://a.example/",
+    }
+    assert found[2:] == [{"type": "citations_delta", "citation": each} for each in (raw, page)]
+
+
+SEARCH = {
+    "id": "ws_1",
+    "type": "web_search_call",
+    "action": {
+        "type": "search",
+        "query": "weather",
+        "sources": [{"type": "url", "url": "https://a.example/"}, {"type": "api", "name": "x"}],
+    },
+}
+
+
+def test_a_search_of_the_web_has_its_call_and_its_results() -> None:
+    part = OpaquePart(origin="responses", type="web_search_call", raw=SEARCH, place="output[]")
+    stream = told("anthropic", answer([part], text("Hi")))
+    use, result, _ = message(stream).content
+    assert (use.type, use.name) == ("server_tool_use", "web_search")
+    assert use.input == {"query": "weather"}
+    assert (result.type, result.tool_use_id) == ("web_search_tool_result", use.id)
+    (page,) = result.content
+    assert (page.url, page.title, page.encrypted_content) == (
+        "https://a.example/",
+        "https://a.example/",
+        seal({"k": "ws"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        None,
+        {"type": "search", "query": "weather"},
+        {"type": "search", "sources": SEARCH["action"]["sources"]},
+        {"type": "open_page", "url": "https://a.example/"},
+        {"type": "search", "query": 7, "queries": 7, "sources": 7},
+        {"type": "search", "query": "x", "sources": [7, {"url": 7}]},
+    ],
+)
+def test_a_search_that_does_not_say_what_it_found_is_lost_and_told(action: Any) -> None:
+    raw = {**SEARCH, "action": action}
+    part = OpaquePart(origin="responses", type="web_search_call", raw=raw, place="output[]")
+    asked = reply(losses=AnswerLosses())
+    stream = told("anthropic", answer([part], text("Hi")), asked)
+    assert [block.type for block in message(stream).content] == ["text"]
+    assert asked.losses.dropped == ("output[].web_search_call",)
 
 
 def test_blocks_have_no_gaps_where_a_part_cannot_be_told() -> None:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmbroker.call import Backend, Call, Target
+from lmbroker.translation.dialects.anthropic_messages.searches import SEAL
 from lmbroker.translation.dialects.anthropic_messages.taken_out import (
     without_attribution_line,
-    without_own_thinking,
+    without_own,
 )
 from lmbroker.translation.shared.signature import seal
 from lmbroker.workflows import workflow_for
@@ -20,6 +21,17 @@ JSON = dict[str, Any]
 OURS = {"type": "thinking", "thinking": "hm, [", "signature": seal({"k": "rc"})}
 OUR_DATA = {"type": "redacted_thinking", "data": seal({"k": "oi", "id": "r", "enc": "x"})}
 THEIRS = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
+OUR_USE = {"type": "server_tool_use", "id": "srvtoolu_lmb1a", "name": "web_search", "input": {}}
+OUR_RESULT = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_lmb1a",
+    "content": [{"type": "web_search_result", "encrypted_content": SEAL, "url": "u", "title": "t"}],
+}
+THEIR_USE = {**OUR_USE, "id": "srvtoolu_1"}
+OURS_ALL = (OURS, OUR_DATA, OUR_USE, OUR_RESULT)
+PAGE = {"type": "web_search_result_location", "url": "u", "encrypted_index": SEAL}
+THEIR_PAGE = {**PAGE, "encrypted_index": "Eo8B"}
+CITED = {"type": "text", "citations": [THEIR_PAGE, PAGE, PAGE, THEIR_PAGE], "text": "lmb1."}
 TEXT = {"type": "text", "text": 'he said "lmb1." ], }'}
 USE = {
     "type": "tool_use",
@@ -29,7 +41,7 @@ USE = {
 }
 USER = {"role": "user", "content": "lmb1.eyJrIjoicmMifQ"}
 
-block = st.sampled_from([OURS, OUR_DATA, THEIRS, TEXT, USE])
+block = st.sampled_from([OURS, OUR_DATA, THEIRS, TEXT, USE, OUR_USE, OUR_RESULT, THEIR_USE, CITED])
 turn = st.builds(
     lambda role, content: {"role": role, "content": content},
     st.sampled_from(["user", "assistant"]),
@@ -43,7 +55,9 @@ def expected(body: JSON) -> JSON:
     for message in body["messages"]:
         content = message["content"]
         if message["role"] == "assistant" and isinstance(content, list):
-            content = [each for each in content if each not in (OURS, OUR_DATA)]
+            content = [each for each in content if each not in OURS_ALL]
+            uncited = {**CITED, "citations": [THEIR_PAGE, THEIR_PAGE]}
+            content = [uncited if each == CITED else each for each in content]
             if message["content"] and not content:
                 continue
         messages.append({**message, "content": content})
@@ -51,10 +65,10 @@ def expected(body: JSON) -> JSON:
 
 
 @given(st.lists(turn, max_size=5), layout)
-def test_only_our_own_thinking_goes(messages: list[JSON], written: JSON) -> None:
+def test_only_our_own_blocks_go(messages: list[JSON], written: JSON) -> None:
     body: JSON = {"model": "m", "messages": messages, "stop_sequences": ["lmb1."], "x": 1.50}
     raw = json.dumps(body, **written).encode()
-    out = without_own_thinking(raw)
+    out = without_own(raw)
     assert json.loads(out) == expected(body)
     if expected(body) == body:
         assert out == raw
@@ -64,10 +78,10 @@ def test_every_other_byte_stays_where_it_was() -> None:
     ours = json.dumps(OURS).encode()
     head = b'{"model":"m" , "n":1.0,"messages" :[ {"content": [ '
     tail = b' {"type":"text" ,"text":"\\ud83d"} ],  "role":"assistant"} ]}\n'
-    assert without_own_thinking(head + ours + b" ," + tail) == head + tail.lstrip()
+    assert without_own(head + ours + b" ," + tail) == head + tail.lstrip()
     last = b'{"messages":[{"role":"assistant","content":[{"type":"text","text":"a"}'
     end = b"]}]}"
-    assert without_own_thinking(last + b" , " + ours + end) == last + end
+    assert without_own(last + b" , " + ours + end) == last + end
 
 
 @pytest.mark.parametrize(
@@ -87,7 +101,7 @@ def test_every_other_byte_stays_where_it_was() -> None:
     ],
 )
 def test_what_cannot_be_read_in_one_way_stays(body: bytes) -> None:
-    assert without_own_thinking(body) == body
+    assert without_own(body) == body
     assert without_attribution_line(body) == body
 
 
@@ -133,6 +147,17 @@ def sent(body: JSON, **backend: Any) -> tuple[bytes, tuple[str, ...]]:
     )
     workflow = workflow_for(call, target)
     return workflow.outbound().body, workflow.dropped
+
+
+def test_passthrough_leaves_out_searches_that_anthropic_did_not_run_and_says_so() -> None:
+    told = {"role": "assistant", "content": [OUR_USE, OUR_RESULT, CITED]}
+    out, dropped = sent({"model": "m", "messages": [USER, told]})
+    assert [block["type"] for block in json.loads(out)["messages"][1]["content"]] == ["text"]
+    assert dropped == (
+        "messages[].content[].server_tool_use",
+        "messages[].content[].web_search_tool_result",
+        "messages[].content[].citations",
+    )
 
 
 def test_passthrough_leaves_our_thinking_out_and_says_so() -> None:

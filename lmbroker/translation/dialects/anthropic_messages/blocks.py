@@ -4,7 +4,6 @@ from typing import Any
 
 from lmbroker import json_text
 from lmbroker.json_text import JSON
-from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.signature import from_wire
 from lmbroker.translation.unified.parts import (
     Citation,
@@ -72,14 +71,6 @@ def decode_citation(citation: JSON) -> Citation:
         origin="anthropic",
         raw=citation,
     )
-
-
-def cites_as_it_is(citation: Citation, losses: AnswerLosses) -> bool:
-    """Whether a source is one of Anthropic's own; the loss of any other is reported: the dialect
-    has no form for it but one that only Anthropic can fill."""
-    if citation.origin != "anthropic":
-        losses.drop(citation.place)
-    return citation.origin == "anthropic"
 
 
 def text_at(block: JSON, key: str) -> str:

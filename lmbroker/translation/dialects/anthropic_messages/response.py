@@ -5,7 +5,6 @@ from typing import Any
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import INVALID_JSON, JSON
 from lmbroker.translation.dialects.anthropic_messages.blocks import (
-    cites_as_it_is,
     decode_block,
     text_at,
 )
@@ -16,6 +15,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     encode_usage,
     tier_of,
 )
+from lmbroker.translation.dialects.anthropic_messages.searches import blocks_of, citation_of
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import ARGUMENTS, signature_of
 from lmbroker.translation.dialects.base import Reading, Reply
 from lmbroker.translation.refusals import error_bodies
@@ -90,9 +90,7 @@ def encode_response(response: Response, reply: Reply) -> JSON:
             content.append(_call(part, reply, calls))
             calls += 1
         else:
-            block = _block(part, reply)
-            if block is not None:
-                content.append(block)
+            content += _blocks(part, reply)
     tier = tier_of(response.tier) if reply.wants_tier else None
     return {
         "id": answer_id(MESSAGE, response.id, reply.request_id),
@@ -105,27 +103,23 @@ def encode_response(response: Response, reply: Reply) -> JSON:
     }
 
 
-def _block(part: Part, reply: Reply) -> JSON | None:
+def _blocks(part: Part, reply: Reply) -> list[JSON]:
     """None for what only another vendor understands."""
     if isinstance(part, TextPart):
         block: JSON = {"type": "text", "text": part.text}
         reply.losses.extras(part.extras)
-        cited = [c.raw for c in part.citations if cites_as_it_is(c, reply.losses)]
-        return {**block, "citations": cited} if cited else block
+        cited = [citation_of(each, reply.losses) for each in part.citations]
+        if any(cited):
+            block["citations"] = [each for each in cited if each is not None]
+        return [block]
     if isinstance(part, ReasoningPart):
         if part.redacted is not None:
-            return {"type": "redacted_thinking", "data": part.redacted}
+            return [{"type": "redacted_thinking", "data": part.redacted}]
         hidden = part.text if reply.hide_reasoning else ""
-        return {
-            "type": "thinking",
-            "thinking": "" if reply.hide_reasoning else part.text,
-            "signature": signature_of(part.signature, hidden),
-        }
-    if isinstance(part, OpaquePart):
-        if part.origin == "anthropic":
-            return part.raw
-        reply.losses.drop(part.path)
-    return None
+        thinking = "" if reply.hide_reasoning else part.text
+        signature = signature_of(part.signature, hidden)
+        return [{"type": "thinking", "thinking": thinking, "signature": signature}]
+    return blocks_of(part, reply.losses) if isinstance(part, OpaquePart) else []
 
 
 def _call(part: ToolCallPart, reply: Reply, number: int) -> JSON:

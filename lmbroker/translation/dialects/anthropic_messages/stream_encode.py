@@ -15,13 +15,13 @@ from lmbroker import json_text
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import encode, encode_text
 from lmbroker.translation.dialects.anthropic_messages import errors
-from lmbroker.translation.dialects.anthropic_messages.blocks import cites_as_it_is
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     NO_USAGE,
     encode_stop,
     encode_usage,
     tier_of,
 )
+from lmbroker.translation.dialects.anthropic_messages.searches import blocks_of, citation_of
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.shared.answer_ids import MESSAGE, answer_id, call_id
 from lmbroker.translation.shared.json_scan import ObjectScanner
@@ -175,15 +175,21 @@ class AnthropicEncoder:
         self._told = False
         self._signature = None
         self._held = []
-        block = self._block(part)
-        if block is None:
+        if isinstance(part, OpaquePart):
             self._part = None
-            return b""
+            blocks = blocks_of(part, self._reply.losses)
+            return b"".join(self._begin(block) + self._end() for block in blocks)
+        return self._begin(self._block(part))
+
+    def _begin(self, block: dict[str, Any]) -> bytes:
         self._index += 1
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
-    def _block(self, part: Any) -> dict[str, Any] | None:
-        """The block of ``part`` at its start, None for one that only another vendor understands."""
+    def _end(self) -> bytes:
+        return _event("content_block_stop", {"index": self._index})
+
+    def _block(self, part: Any) -> dict[str, Any]:
+        """The block of ``part`` at its start."""
         if isinstance(part, TextPart):
             if part.extras:
                 self._reply.losses.extras(part.extras)
@@ -195,22 +201,16 @@ class AnthropicEncoder:
             if not self._reply.hide_reasoning:
                 self._ready("reasoning")
             return {"type": "thinking", "thinking": "", "signature": ""}
-        if isinstance(part, ToolCallPart):
-            reply = self._reply
-            reply.losses.extras(part.extras)
-            self._calls += 1
-            self._scanner = ObjectScanner()
-            return {
-                "type": "tool_use",
-                "id": call_id(part.id, reply.request_id, self._calls - 1, reply.tool_id),
-                "name": reply.tool_names.get(part.name, part.name),
-                "input": {},
-            }
-        if isinstance(part, OpaquePart):
-            if part.origin == "anthropic":
-                return part.raw
-            self._reply.losses.drop(part.path)
-        return None
+        reply = self._reply
+        reply.losses.extras(part.extras)
+        self._calls += 1
+        self._scanner = ObjectScanner()
+        return {
+            "type": "tool_use",
+            "id": call_id(part.id, reply.request_id, self._calls - 1, reply.tool_id),
+            "name": reply.tool_names.get(part.name, part.name),
+            "input": {},
+        }
 
     def _ready(self, kind: str) -> None:
         """Prepare for deltas of ``kind`` in the block that opens next."""
@@ -236,9 +236,9 @@ class AnthropicEncoder:
         if isinstance(value, Signature):
             self._signature = value
         elif isinstance(value, Citation):
-            own = cites_as_it_is(value, self._reply.losses)
-            if own and isinstance(self._part, TextPart):
-                return self._detail({"type": "citations_delta", "citation": value.raw})
+            cited = citation_of(value, self._reply.losses)
+            if cited is not None and isinstance(self._part, TextPart):
+                return self._detail({"type": "citations_delta", "citation": cited})
         elif isinstance(self._part, ToolCallPart) and self._part.kind == "function":
             return self._arguments(value) if value else b""
         elif self._part is not None:
@@ -264,7 +264,7 @@ class AnthropicEncoder:
         elif isinstance(part, ToolCallPart) and not self._told:
             partial = encode(self._whole(part)).decode()
             last = self._detail({"type": "input_json_delta", "partial_json": partial})
-        return last + _event("content_block_stop", {"index": self._index})
+        return last + self._end()
 
     def _whole(self, part: ToolCallPart) -> dict[str, Any]:
         """The whole input of a call of which nothing was sent."""

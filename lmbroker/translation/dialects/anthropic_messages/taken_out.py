@@ -1,8 +1,9 @@
 """What is taken out of a Messages request that is passed through: each span that goes is cut out,
 every other byte stays where it was.
 
-- Thinking blocks with a signature of the broker's own (``lmb1.``): nobody else can verify it, and
-  Anthropic refuses such a request, and every later one of its conversation.
+- Thinking blocks with a signature of the broker's own (``lmb1.``), searches that Anthropic did not
+  run, and what texts cite of these: nobody else can verify them, and Anthropic refuses such a
+  request, and every later one of its conversation.
 - The attribution line of Claude Code, where a backend's configuration says so.
 
 A body in which neither can stand is found by one search. A block that a reader could take for
@@ -10,9 +11,12 @@ another (a key that stands there twice) is left alone.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.anthropic_messages import searches
 from lmbroker.translation.shared import cuts
 from lmbroker.translation.shared.attribution import MARK, without_attribution
 from lmbroker.translation.shared.cuts import Span
@@ -20,16 +24,25 @@ from lmbroker.translation.shared.signature import PREFIX
 
 _ANY = msgspec.json.Decoder()
 _OURS = PREFIX.encode()
+_OUR_IDS = searches.OUR_IDS.encode()
 _MARK = MARK.encode()
 
-THINKING = "messages[].content[].thinking"
-"""The path of what ``without_own_thinking`` takes out."""
+PATHS = {
+    "thinking": "messages[].content[].thinking",
+    "redacted_thinking": "messages[].content[].thinking",
+    "server_tool_use": "messages[].content[].server_tool_use",
+    "web_search_tool_result": "messages[].content[].web_search_tool_result",
+    "text": "messages[].content[].citations",
+}
+"""Type of a block -> the path of what ``without_own`` takes out of it, or with it."""
 
 
-def without_own_thinking(body: bytes) -> bytes:
-    """``body`` without thinking blocks that the broker signed. A message of the model that would be
-    empty goes with them: Anthropic refuses it, too."""
-    return cuts.cut(body, _own_thinking) if _OURS in body else body
+def without_own(body: bytes, told: dict[str, None] | None = None) -> bytes:
+    """``body`` without what of its answers the broker has made, and Anthropic has not. A message of
+    the model that would be empty goes with it: Anthropic refuses it, too. ``told`` gets the paths
+    of what was taken out."""
+    paths: dict[str, None] = {} if told is None else told
+    return cuts.cut(body, partial(_own, told=paths)) if _marked(body) else body
 
 
 def without_attribution_line(body: bytes) -> bytes:
@@ -40,28 +53,43 @@ def without_attribution_line(body: bytes) -> bytes:
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
     """``body`` without all of that, and the paths of what a client must be told of;
     ``attribution``: without the attribution line as well."""
-    kept = without_own_thinking(body)
-    dropped = () if kept is body else (THINKING,)
-    return (without_attribution_line(kept) if attribution else kept), dropped
+    told: dict[str, None] = {}
+    kept = without_own(body, told)
+    return (without_attribution_line(kept) if attribution else kept), tuple(told)
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
     """Whether anything may be taken out of ``body``; ``attribution``: that line as well."""
-    return _OURS in body or (attribution and _MARK in body)
+    return _marked(body) or (attribution and _MARK in body)
 
 
-def _own_thinking(body: bytes) -> Iterator[tuple[Span, bytes]]:
+def _marked(text: bytes) -> bool:
+    """Whether anything of the broker's own may stand in ``text``."""
+    return _OURS in text or _OUR_IDS in text
+
+
+def _own(body: bytes, *, told: dict[str, None]) -> Iterator[tuple[Span, bytes]]:
     messages = cuts.items_of(body, "messages")
     empty = [False] * len(messages)
     found: list[Span] = []
     for number, message in enumerate(messages):
-        if _OURS not in body[slice(*message)]:
+        if not _marked(body[slice(*message)]):
             continue
         content = _content_of(body, message, "assistant")
         if content is None or body[content[0] : content[0] + 1] != b"[":
             continue
         blocks = list(cuts.elements(body, content))
-        ours = [_is_own_thinking(body[start:end]) for start, end in blocks]
+        ours = [False] * len(blocks)
+        for at, (start, end) in enumerate(blocks):
+            if not _marked(body[start:end]):
+                continue
+            block = _ANY.decode(body[start:end])
+            kind = str(block.get("type"))
+            ours[at] = _is_own_thinking(block, kind) or searches.is_ours(block)
+            cited = [] if ours[at] else _own_citations(body, (start, end), block)
+            found += cited
+            if ours[at] or cited:
+                told.setdefault(PATHS[kind])
         empty[number] = bool(blocks) and all(ours)
         if not empty[number]:
             found += cuts.with_commas(blocks, ours)
@@ -69,13 +97,22 @@ def _own_thinking(body: bytes) -> Iterator[tuple[Span, bytes]]:
         yield span, b""
 
 
-def _is_own_thinking(block: bytes) -> bool:
-    if _OURS not in block:
-        return False
-    told = _ANY.decode(block)
-    key = {"thinking": "signature", "redacted_thinking": "data"}.get(str(told.get("type")), "")
-    value = told.get(key)
+def _is_own_thinking(block: JSON, kind: str) -> bool:
+    key = {"thinking": "signature", "redacted_thinking": "data"}.get(kind, "")
+    value = block.get(key)
     return isinstance(value, str) and value.startswith(PREFIX)
+
+
+def _own_citations(body: bytes, place: Span, block: JSON) -> list[Span]:
+    """What to cut out of the citations of a text: those of pages that Anthropic has not read."""
+    cited = block.get("citations")
+    if block.get("type") != "text" or not isinstance(cited, list):
+        return []
+    ours = [
+        isinstance(each, dict) and each.get("encrypted_index") == searches.SEAL for each in cited
+    ]
+    span = cuts.span_of(body, place, "citations") if any(ours) else None
+    return [] if span is None else cuts.with_commas(list(cuts.elements(body, span)), ours)
 
 
 def _attribution(body: bytes) -> Iterator[tuple[Span, bytes]]:

@@ -38,6 +38,8 @@ ORIGIN = "responses"
 
 ENCRYPTED = "reasoning.encrypted_content"
 """What is to be included in the answer, so that reasoning can be sent back."""
+SOURCES = "web_search_call.action.sources"
+"""What a search of the web has found, which clients of other dialects get to know."""
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
@@ -85,7 +87,8 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if request.tier is not None:
         body.update(encode_tier(parts))
     body.update(encode_cache(parts))
-    body["include"] = [ENCRYPTED]
+    searches = any(tool.search is not None for tool in tools)
+    body["include"] = [ENCRYPTED, SOURCES] if searches else [ENCRYPTED]
     body["store"] = False
     if request.stream:
         body["stream"] = True

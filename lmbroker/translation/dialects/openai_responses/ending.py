@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import msgspec
+
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai import ending
 from lmbroker.translation.refusals import error_bodies
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.response import Stop
+from lmbroker.usage import Usage, count_of
 
 EVENTS = {
     "response.completed": "",
@@ -30,6 +33,18 @@ def word_of(response: JSON, status: str = "") -> str:
     details = response.get("incomplete_details")
     reason = _text(details.get("reason")) if isinstance(details, dict) else ""
     return reason or status
+
+
+def usage_of(response: JSON) -> Usage | None:
+    """The token counts of an answer, and how often its provider has searched the web for it."""
+    usage = ending.decode_usage(response.get("usage"))
+    tools = response.get("tool_usage")
+    searched = tools.get("web_search") if isinstance(tools, dict) else None
+    count = count_of(searched.get("num_requests")) if isinstance(searched, dict) else None
+    if usage is None or not count:
+        return usage
+    counts = {"web_search_requests": count, "web_fetch_requests": 0}
+    return msgspec.structs.replace(usage, server_tools=counts)
 
 
 def decode_stop(word: str, *, calls: bool, refusal: str = "") -> Stop:

@@ -3,7 +3,6 @@
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.base import Reading
-from lmbroker.translation.dialects.openai.ending import decode_usage
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.answer_items import (
     CALLS,
@@ -48,14 +47,14 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         created=ending.created_of(body),
         parts=tuple(parts),
         stop=stop,
-        usage=decode_usage(body.get("usage")),
+        usage=ending.usage_of(body),
         tier=ending.tier_of(body),
     )
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
     """Usage and stop reason of an answer that is passed through."""
-    usage = decode_usage(body.get("usage"))
+    usage = ending.usage_of(body)
     word = ending.word_of(body)
     output = body.get("output")
     if not word or not isinstance(output, list) or ending.is_pending(body):

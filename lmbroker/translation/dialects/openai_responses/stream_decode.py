@@ -6,7 +6,6 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON, decode, joined
 from lmbroker.sse import DONE, Frame
 from lmbroker.translation.dialects.base import Reading
-from lmbroker.translation.dialects.openai.ending import decode_usage
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.answer_items import text_at
 from lmbroker.translation.dialects.openai_responses.fast_paths import plain_piece
@@ -204,7 +203,7 @@ class ResponsesDecoder:
         )
         if ending.is_unknown(word):
             self._reading.losses.change("incomplete_details.reason")
-        usage = decode_usage(response.get("usage"))
+        usage = ending.usage_of(response)
         events.append(Finish(stop, usage, ending.tier_of(self._head)))
         return events
 

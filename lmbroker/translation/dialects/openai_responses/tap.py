@@ -7,7 +7,6 @@ from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Reader, split
-from lmbroker.translation.dialects.openai.ending import decode_usage
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.response_decode import gist
 from lmbroker.translation.refusals import error_bodies, stream_errors
@@ -151,7 +150,7 @@ class ResponsesTap:
 
     def _end(self, response: JSON | None, status: str) -> None:
         response = response if isinstance(response, dict) else {}
-        self.usage = decode_usage(response.get("usage"))
+        self.usage = ending.usage_of(response)
         word = ending.word_of(response, status)
         self.error = ending.failure(response, word)
         if self.error is None:
