@@ -180,7 +180,7 @@ class Encoder:
 
 class Tap:
     def __init__(self) -> None:
-        self.started = self.stopped = self.complete = self.heard = False
+        self.started = self.stopped = self.complete = self.heard = self.waits = False
         self.error: ErrorInfo | None = None
         self.stop = ""
         self.told = 0

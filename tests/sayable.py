@@ -7,9 +7,11 @@ import msgspec
 from strategies import STOP_STRINGS
 
 from lmbroker import json_text
+from lmbroker.translation.dialects.anthropic_messages.searches import blocks_of, citation_of
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai_responses.output_items import searches
 from lmbroker.translation.dialects.openai_responses.reasoning_tokens import encrypted_content
+from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.shared.answer_ids import (
     COMPLETION,
     MESSAGE,
@@ -64,13 +66,13 @@ def _in_openai(response: Response) -> Any:
 
 def _in_anthropic(response: Response) -> Any:
     """All parts in their order, but for what only another vendor understands. Text is text, also
-    where it refuses; arguments are an object; citations are Anthropic's own."""
+    where it refuses; arguments are an object; citations are Anthropic's own, or pages."""
     parts: list[Any] = []
     ids = iter([id for id, _ in calls_of(response)])
     for part in response.parts:
         if isinstance(part, TextPart):
-            cited = [each.raw for each in part.citations if each.origin == "anthropic"]
-            parts.append(("text", part.text, cited))
+            cited = [citation_of(each, AnswerLosses()) for each in part.citations]
+            parts.append(("text", part.text, [each for each in cited if each]))
         elif isinstance(part, ReasoningPart) and part.redacted is not None:
             parts.append(("redacted", part.redacted))
         elif isinstance(part, ReasoningPart):
@@ -78,8 +80,8 @@ def _in_anthropic(response: Response) -> Any:
         elif isinstance(part, ToolCallPart):
             args = {"input": part.raw_args} if part.kind == "custom" else wrapped(part)
             parts.append(("call", next(ids), part.name, args))
-        elif isinstance(part, OpaquePart) and part.origin == "anthropic":
-            parts.append(part.raw)
+        elif isinstance(part, OpaquePart):
+            parts += blocks_of(part, AnswerLosses())
     stop = response.stop
     reason = "max_tokens" if stop.reason == "other" else stop.reason
     if reason == "end" and calls_of(response):
@@ -135,9 +137,11 @@ def _explanation(response: Response) -> str:
 
 def _in_responses(response: Response) -> Any:
     """All items in their order: text and refusals, of which those that follow each other are one,
-    reasoning with what its backend needs, calls, searches that nobody answered, and items of such a
-    backend. Of citations only the sources are compared, and of most stops not the reason."""
+    reasoning with what its backend needs, calls, and items of such a backend; of searches, which
+    end when their results come, the number. Of citations only the sources are compared, and of most
+    stops not the reason."""
     items: list[Any] = []
+    searched = 0
     ids = iter([id for id, _ in calls_of(response)])
     for part in response.parts:
         if isinstance(part, TextPart):
@@ -157,7 +161,7 @@ def _in_responses(response: Response) -> Any:
             items.append((part.kind, next(ids), part.name, given))
         elif isinstance(part, OpaquePart):
             if part.type == "web_search_call" or searches(part):
-                items.append(("search",))
+                searched += 1
             elif part.origin == "responses":
                 items.append(("item", part.raw))
     refused = any(item[0] == "refusal" for item in items)
@@ -175,6 +179,7 @@ def _in_responses(response: Response) -> Any:
     return (
         answer_id(RESPONSE, response.id, REPLY.request_id),
         [_joined(item) for item in items],
+        searched,
         reason,
         msgspec.structs.replace(usage, reasoning=usage.reasoning or 0),
     )

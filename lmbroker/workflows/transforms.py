@@ -242,6 +242,7 @@ class PassedStream:
         "_early",
         "_early_bytes",
         "_estimated_input",
+        "_held",
         "_hide_usage",
         "_request_id",
         "_secrets",
@@ -271,6 +272,8 @@ class PassedStream:
         self._boundary = Boundary(longest)
         self._early: list[bytes] = []
         self._early_bytes = 0
+        self._held = b""
+        """What the tap wants to see once more."""
         self._estimated_input = estimated_input
 
     @property
@@ -307,7 +310,7 @@ class PassedStream:
             return out
         ending = self._tap.close()
         if isinstance(ending, ErrorInfo):
-            return out + self.fail(ending)
+            return out + self.fail(redact_error(ending, self._secrets))
         if not self._tap.started:
             return out + self.fail(NO_ANSWER)
         self.phase = "complete"
@@ -329,8 +332,12 @@ class PassedStream:
     def _pass(self, block: bytes) -> bytes:
         """``block`` as far as the stream goes: what stands behind its end is no part of it."""
         tap = self._tap
+        if self._held:
+            block, self._held = self._held + block, b""
         seen = tap.see(block)
         if seen < len(block):
+            if tap.waits:
+                self._held = block[seen:]
             block = block[:seen]
         if self._hide_usage:
             block = tap.without_usage(block)

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from streams import JSON, cuts
 
+from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Boundary, Reader, last_words
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_responses.stream_decode import ResponsesDecoder
 from lmbroker.translation.dialects.openai_responses.tap import ResponsesTap
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.translation.unified.stream import Error, Finish
 from lmbroker.usage import Usage
+from lmbroker.workflows.transforms import PassedStream
 
 HEAD: JSON = {"id": "resp_7", "object": "response", "status": "in_progress", "output": []}
 USED = {"input_tokens": 9, "output_tokens": 4}
@@ -116,19 +119,50 @@ def test_a_stream_that_ends_early_is_truncated() -> None:
 @pytest.mark.parametrize("before", [BEGUN, [*BEGUN, ITEM, *TEXTS]])
 def test_errors_are_seen(last: JSON | str, heard: bool, before: list[JSON]) -> None:
     tap = learned(stream(*before, last))
-    assert tap.error is not None
-    assert (tap.error.kind, tap.error.message) == ("rate_limit", "No.")
+    error = tap.error or tap.close()
+    assert isinstance(error, ErrorInfo)
+    assert (error.kind, error.message) == ("rate_limit", "No.")
     assert tap.started == (len(before) > len(BEGUN))
+    assert tap.waits == (tap.error is None)
     assert tap.heard == heard
 
 
-def test_an_error_and_the_failure_that_repeats_it_are_one_error() -> None:
+TOLD: JSON = {"type": "error", "code": "slow_down", "message": "No."}
+
+
+def through(chunks: list[bytes]) -> tuple[bytes, PassedStream]:
+    """What a client gets of a passed stream."""
+    transform = PassedStream(ResponsesTap(), ADAPTERS["responses"], "req_1")
+    return b"".join([*(transform.feed(chunk) for chunk in chunks), transform.close()]), transform
+
+
+def test_an_error_that_is_repeated_as_the_end_of_the_answer_is_one_error() -> None:
     """Codex hears the second only, other clients the first."""
-    told = {"type": "error", "code": "slow_down", "message": "No."}
-    data = stream(*BEGUN, ITEM, told, FAILED)
-    tap, took = seen(data, [data])
-    assert (tap.heard, took) == (True, len(data))
-    assert tap.error is not None
+    data = stream(*BEGUN, ITEM, TOLD, FAILED)
+    for chunks in cuts(data):
+        out, transform = through(chunks)
+        assert out == data
+        assert transform.error is not None
+        assert transform.error.message == "No."
+
+
+@pytest.mark.parametrize("more", [[], [": ping"], [TEXTS[0]], [end()]])
+def test_an_error_that_is_not_repeated_is_told_in_both_ways(more: list[JSON | str]) -> None:
+    data = stream(*BEGUN, ITEM, TOLD, *more)
+    for chunks in cuts(data):
+        out, transform = through(chunks)
+        before = stream(*BEGUN, ITEM)
+        assert out.startswith(before)
+        kinds = [frame.event for frame in Reader().feed(out[len(before) :])]
+        assert kinds == ["error", "response.failed"]
+        assert transform.error is not None
+        assert (transform.phase, transform.error.message) == ("failed", "No.")
+
+
+def test_a_backend_that_goes_silent_after_its_error_is_not_waited_for() -> None:
+    transform = PassedStream(ResponsesTap(), ADAPTERS["responses"], "req_1")
+    transform.feed(stream(*BEGUN, ITEM, TOLD))
+    assert transform.phase == "stopped"
 
 
 def test_what_stands_behind_the_end_is_no_part_of_the_stream() -> None:

@@ -274,6 +274,8 @@ class Tap(Protocol):
     """The error event that the backend sent."""
     heard: bool
     """Clients of the dialect take that event for an error."""
+    waits: bool
+    """What ``see`` left of the block must be shown again, together with what follows it."""
     stop: str
     """The stop reason; "" before it was seen."""
 

@@ -50,6 +50,8 @@ class AnthropicTap:
         "stopped",
     )
 
+    waits = False
+
     def __init__(self, choices: int = 1) -> None:
         self.started = False
         self.complete = False

@@ -65,6 +65,8 @@ class OpenAITap:
         "usage",
     )
 
+    waits = False
+
     def __init__(self, choices: int = 1) -> None:
         self.started = False
         self.stopped = False

@@ -1,6 +1,8 @@
 """What the broker learns from a passed-through Responses stream: usage, stop reason, end.
 
 Only events that may hold usage, the end or an error are parsed, and those before the first item.
+OpenAI tells an error twice, as an event ``error`` and as the end of the answer. Some clients hear
+the one, some the other, and the second may never come: so the first waits for it.
 """
 
 from lmbroker import json_text
@@ -20,6 +22,7 @@ _LONGEST_NAME = 64
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
+_FAILED = b"response.failed"
 _BEFORE = ("response.created", "response.in_progress", "response.queued")
 """Events that come before the answer itself: an error may still follow that says that there is
 none."""
@@ -34,6 +37,7 @@ class ResponsesTap:
         "_bytes",
         "_envelope",
         "_last",
+        "_told",
         "complete",
         "error",
         "heard",
@@ -42,6 +46,7 @@ class ResponsesTap:
         "stop",
         "stopped",
         "usage",
+        "waits",
     )
 
     def __init__(self, choices: int = 1) -> None:
@@ -50,6 +55,9 @@ class ResponsesTap:
         self.complete = False
         self.error: ErrorInfo | None = None
         self.heard = True
+        self.waits = False
+        self._told: ErrorInfo | None = None
+        """The error that waits."""
         self.stop = ""
         self.usage: Usage | None = None
         self._bytes = 0
@@ -69,25 +77,38 @@ class ResponsesTap:
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
-        self._block = block
+        before, self._block = self._block, block
+        self.waits = False
         if self._envelope and not _worth_a_look(block):
             self._last = block
             self._bytes += len(block)
             return len(block)
-        seen = 0
+        seen = held = 0
         for event in split(block):
-            if self.error is not None and not self._heard_again(event):
+            if self.error is not None:
+                self.heard = _FAILED in event
+                seen += held + len(event) if self.heard else 0
                 break
-            seen += len(event)
             if self._envelope and not _worth_a_look(event):
                 self._last = event
                 self._bytes += len(event)
+                seen += len(event)
                 continue
             for frame in Reader(len(event)).feed(event):
-                if frame.data and self.error is None:
+                if frame.data:
                     self._frame(frame.event, frame.data, event)
-            if self.complete or (self.error is not None and self.heard):
+            if self.error is not None and not self.heard and self.started:
+                held = len(event)
+                continue
+            seen += len(event)
+            if self.complete or self.error is not None:
                 break
+        else:
+            if held:
+                self._told, self.error = self.error, None
+                self.waits = self.stopped = True
+        if seen < len(block):
+            self._block = block[:seen] or before
         return seen
 
     def without_usage(self, block: bytes) -> bytes:
@@ -96,7 +117,7 @@ class ResponsesTap:
 
     def close(self) -> ErrorInfo | bytes:
         """The error of a stream that ended before its terminal event."""
-        return TRUNCATED
+        return self._told or TRUNCATED
 
     def next_number(self) -> int:
         """The ``sequence_number`` of the event that would follow, 0 where none was seen."""
@@ -109,12 +130,6 @@ class ResponsesTap:
             told = said.get("sequence_number") if isinstance(said, dict) else None
             number = told if type(told) is int else number
         return number + 1
-
-    def _heard_again(self, event: bytes) -> bool:
-        """Whether ``event`` is what OpenAI sends after an error event: the same error as the end of
-        the answer, by which all clients know it."""
-        self.heard = b"response.failed" in event
-        return self.heard
 
     def _frame(self, name: str, data: bytes, event: bytes) -> None:
         if data.strip() == DONE:
