@@ -264,6 +264,14 @@ class Record(msgspec.Struct, kw_only=True):
     """The alias that was found; "" where none was."""
     caller: str = "anonymous"
     """``Caller.name``."""
+    asked: str = ""
+    """The model's name as the client wrote it; "" where it was not read."""
+    client: str = ""
+    """The address of the client, or of the proxy before it; "" where it has none."""
+    path: str = ""
+    """The path that was asked for, by which the route was found."""
+    user_agent: str = ""
+    """The ``user-agent`` header of the client, whole; "" for none."""
     stream: bool = False
     """The client asked for a stream."""
     attempts: list[Attempt] = []
@@ -271,6 +279,8 @@ class Record(msgspec.Struct, kw_only=True):
     """How the call ended."""
     headers_at: float | None = None
     """When the backend's response headers came."""
+    backend_id: str = ""
+    """The id that the backend gave the request that it answered; "" for none."""
     first_event_at: float | None = None
     """When the first event of a stream came, or a whole answer."""
     closed_at: float | None = None

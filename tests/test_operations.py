@@ -118,6 +118,11 @@ RECORD = Record(
     dialect="openai",
     opened_at=1.0,
     alias="a",
+    asked="asked",
+    client="192.0.2.1",
+    path="/v1/messages",
+    user_agent="claude-cli/2.1 (external)",
+    backend_id="b_1",
     stream=True,
     attempts=[
         Attempt(
@@ -820,3 +825,32 @@ def test_nginx_with_the_configuration_of_the_page(tmp_path, start_daemon, proces
     line.close()
     outcomes = [each["outcome"] for each in daemon.access_lines(2)]
     assert outcomes == ["complete", "client_left"]
+
+
+def fields_of(**more):
+    return access_fields(msgspec.structs.replace(RECORD, **more))
+
+
+def test_a_name_that_is_the_alias_is_not_told_twice():
+    assert "asked" not in fields_of(asked="a")
+    assert fields_of(asked="claude-x[1m]")["asked"] == "claude-x[1m]"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "told"),
+    [
+        ("claude-cli/2.1.330 (external, cli)", "claude-cli/2.1.330"),
+        ("OpenAI/Python 3.57.0", "OpenAI/Python"),
+        ("curl/8", "curl/8"),
+        ("sk-ant-api03-" + "a" * 80, "***"),
+    ],
+)
+def test_of_a_user_agent_the_product_is_told(user_agent, told):
+    assert fields_of(user_agent=user_agent)["user_agent"] == told
+
+
+def test_what_clients_and_backends_name_is_bounded_and_printable():
+    long = "\x1b[31m" + "x" * 100_000
+    line = fields_of(asked=long, user_agent=long, backend_id=long)
+    assert max(len(line[name]) for name in ("asked", "user_agent", "backend_request_id")) < 300
+    assert line["asked"].isprintable() and line["user_agent"].isprintable()

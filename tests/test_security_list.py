@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import socket
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from lmbroker import envelope
 from lmbroker.errors import Refused
+from lmbroker.observers import usage_journal, usage_report
 from lmbroker.routing.keys import Key, caller_of, digest_of
 from lmbroker.secret import Secret
 from lmbroker.server.routes import Front
@@ -171,6 +173,7 @@ def test_there_are_no_routes_but_these():
         ("/v1/embeddings", ("POST",)),
         ("/v1/models", ("GET",)),
         ("/v1/models/<path:model>", ("GET",)),
+        ("/v1/usage", ("GET",)),
         ("/health", ("GET",)),
         ("/ready", ("GET",)),
         ("/metrics", ("GET",)),
@@ -359,8 +362,25 @@ def test_log_formats_are_constants():
     assert found >= 10
 
 
+QUERYING = ("usage_journal.py", "usage.py")
+"""The modules that may ask a database."""
+
+
+def test_names_of_clients_are_no_part_of_a_query():
+    connection = sqlite3.connect(":memory:")
+    usage_journal.prepare(connection)
+    evil = "x'); DROP TABLE hours; --"
+    names = [1, *[evil] * len(usage_report.NAMES)]
+    counts = [1] * len(usage_report.COUNTS)
+    usage_journal.write(connection, {tuple(names): counts}, [], None, 10)
+    [row] = usage_report.report(connection, 0, ["caller", "tag1"], evil)
+    assert (row["caller"], row["tag1"], row["calls"]) == (evil, evil, 1)
+    connection.close()
+
+
 def test_nothing_that_is_read_is_run():
-    """No code from texts, no other programs, no formats that hold code, no queries."""
+    """No code from texts, no other programs, no formats that hold code, and queries in two modules
+    only."""
     for path in SOURCES:
         tree = ast.parse(path.read_text())
         modules = {
@@ -383,6 +403,8 @@ def test_nothing_that_is_read_is_run():
             "yaml",
             "jinja2",
         }
+        if path.name in QUERYING:
+            unwanted.remove("sqlite3")
         assert not modules & unwanted, path
         for name, call in calls_in(path):
             ran = name in ("eval", "exec", "compile", "__import__", "os.system", "os.popen")

@@ -18,13 +18,15 @@ def answer_headers(
     secrets = target.backend.secrets
     backend_facts = ADAPTERS[target.backend.dialect].facts
     backend_id = headers.backend_request_id(answer.headers, backend_facts.headers)
+    if backend_id is not None:
+        backend_id = record.backend_id = redact_header(backend_id, secrets)
     return (
         *redact_headers(headers.from_backend(answer.headers), secrets),
         *(limit_headers(call, route, target, answer, now) if route.expose_limits else ()),
         *headers.identity(
             ADAPTERS[call.dialect].facts.headers,
             call.id,
-            backend_id=None if backend_id is None else redact_header(backend_id, secrets),
+            backend_id=backend_id,
             backend=target.backend.name,
             model=target.model,
             second_dialect=target.backend.also if in_second_dialect(target.backend) else "",

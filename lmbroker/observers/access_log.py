@@ -2,6 +2,7 @@
 the contents."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 from lmbroker.call import Attempt, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.observers.json_log import HEAD, Line
+from lmbroker.redaction import SHOWN, shown
 from lmbroker.translation.losses import listed
 from lmbroker.usage import dollars
 
@@ -76,9 +78,14 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     known. Durations are in milliseconds since the call arrived."""
 
     request_id: str
+    backend_request_id: str | None = None
     operation: str
+    path: str | None = None
+    asked: str | None = None
     alias: str | None = None
     caller: str
+    client: str | None = None
+    user_agent: str | None = None
     backend: str | None = None
     model: str | None = None
     dialects: str | None = None
@@ -117,8 +124,10 @@ def access_line(record: Record) -> AccessLine:
         message=f"{record.operation} {record.alias or '-'} {end.outcome} {end.status}",
         request_id=record.id,
         operation=record.operation,
+        path=record.path or None,
         alias=record.alias or None,
         caller=record.caller,
+        client=record.client or None,
         stream=record.stream,
         status=end.status,
         outcome=end.outcome,
@@ -140,6 +149,12 @@ def access_line(record: Record) -> AccessLine:
         line.workflow = attempt.workflow
         if attempt.error or len(record.attempts) > 1:
             line.tried = [_tried(each) for each in record.attempts[:MOST_TRIED]]
+    if record.asked and record.asked != record.alias:
+        line.asked = shown(record.asked)
+    if record.user_agent:
+        line.user_agent = _product(record.user_agent)
+    if record.backend_id:
+        line.backend_request_id = record.backend_id[:SHOWN]
     usage = record.usage
     if usage is not None:
         line.tokens_in = usage.input + usage.cache_read + usage.cache_write
@@ -160,6 +175,13 @@ def access_line(record: Record) -> AccessLine:
     if record.learned:
         line.learned = ",".join(record.learned)
     return line
+
+
+@lru_cache(maxsize=1024)
+def _product(user_agent: str) -> str:
+    """The first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5); what comes
+    behind it tells of the client's machine."""
+    return shown(user_agent[:SHOWN].partition(" ")[0])
 
 
 def _tried(attempt: Attempt) -> Tried:

@@ -29,6 +29,9 @@ async def read_call(incoming: Incoming, record: Record, config: Config, offload:
     ``record`` gets what is known of the call by then, also where it is refused.
     """
     headers, repeated = incoming.received_headers()
+    record.client = incoming.client_host
+    record.path = incoming.route_path
+    record.user_agent = headers.get("user-agent", "")
     caller = caller_of(config.keys, headers, repeated)
     record.caller = caller.name
     body = incoming.take_body()
@@ -52,6 +55,7 @@ async def read_call(incoming: Incoming, record: Record, config: Config, offload:
         head = read(body)
         body_bounds.check(body, head.fields, config.limits, messages)
     record.stream = head.stream
+    record.asked = head.model
     mode: Any = headers.get("x-lmbroker-mode")
     if mode is not None and mode not in MODES:
         raise Refused(
