@@ -204,6 +204,40 @@ async def test_errors_pass_byte_for_byte(rig):
     assert "x-lmbroker-backend" in client.head
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"message": "prompt is too long: 300 tokens > 200 maximum", "code": 400},
+        {
+            "message": "request (300 tokens) exceeds the available context size (200 tokens)",
+            "code": 400,
+            "type": "exceed_context_size_error",
+        },
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_that_a_prompt_is_too_long_is_said_as_clients_know_it(rig, words):
+    client = await rig.post(PATH, ask("native"))
+    backend = await rig.backend()
+    backend.transport.write(unary(json.dumps({"error": words}).encode(), b"400 Bad Request"))
+    await client.has(b"context_length_exceeded")
+    assert client.head.startswith("http/1.1 400 ")
+    (record,) = await rig.ended()
+    assert record.outcome == "backend_error"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_is_not_whole_passes_too(rig):
+    for number, status in enumerate(("incomplete", "queued", "in_progress"), 1):
+        answer = ANSWER.replace(b'"status":"completed"', b'"status":"%s"' % status.encode(), 1)
+        client = await rig.post(PATH, ask("r"))
+        backend = await rig.backend()
+        await backend.has(b"POST ", times=number)
+        backend.transport.write(unary(answer))
+        await client.has(answer)
+        assert client.head.startswith("http/1.1 200 ")
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_stream_that_breaks_ends_with_an_error_of_the_dialect(rig):
     client = await rig.post(PATH, ask("r", stream=True))

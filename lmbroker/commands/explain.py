@@ -133,6 +133,7 @@ def _sent(
         fields=head.fields,
         stream=head.stream,
     )
+    aliases.check_memory(route, call)
     if route.request_limits is not None:
         route.request_limits.check(call)
     overrides = route.overrides(target)
