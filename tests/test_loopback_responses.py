@@ -171,7 +171,7 @@ async def test_requests_and_answers_pass_byte_for_byte(rig, model):
     assert "x-request-id: theirs" in client.head
     assert ("x-lmbroker-dialect: responses" in client.head) == (model != "r")
     (record,) = await rig.ended()
-    assert (record.dialect, record.outcome, record.stop) == ("responses", "complete", "end")
+    assert (record.dialect, record.end.outcome, record.stop) == ("responses", "complete", "end")
     assert (record.usage.input, record.usage.cache_read, record.usage.output) == (2, 1, 2)
     assert access_fields(record)["dialects"] == "responses->responses"
 
@@ -190,7 +190,7 @@ async def test_streams_pass_byte_for_byte(rig, model):
     await client.has(b"response.completed")
     (record,) = await rig.ended()
     assert client.body == whole
-    assert (record.outcome, record.usage.output) == ("complete", 2)
+    assert (record.end.outcome, record.usage.output) == ("complete", 2)
 
 
 @pytest_twisted.ensureDeferred
@@ -223,7 +223,7 @@ async def test_that_a_prompt_is_too_long_is_said_as_clients_know_it(rig, words):
     await client.has(b"context_length_exceeded")
     assert client.head.startswith("http/1.1 400 ")
     (record,) = await rig.ended()
-    assert record.outcome == "backend_error"
+    assert record.end.outcome == "backend_error"
 
 
 @pytest_twisted.ensureDeferred
@@ -246,7 +246,7 @@ async def test_a_stream_that_breaks_ends_with_an_error_of_the_dialect(rig):
     await client.has(b'"yo"')
     backend.transport.loseConnection()
     (record,) = await rig.ended()
-    assert record.outcome == "stream_error"
+    assert record.end.outcome == "stream_error"
     last = client.body.strip().split(b"\n\n")[-1]
     assert json.loads(last.partition(b"data: ")[2])["type"] in ("error", "response.failed")
 
@@ -302,7 +302,7 @@ async def test_clients_of_other_dialects_call_a_backend_of_responses(rig, path, 
     backend.transport.write(sse_head() + b"".join(map(chunk, PIECES)) + chunk(b""))
     await client.has(b"yo")
     first, second = await rig.ended(2)
-    assert (first.outcome, second.outcome) == ("complete", "complete")
+    assert (first.end.outcome, second.end.outcome) == ("complete", "complete")
 
 
 # Counting, compacting, what backends remember.
@@ -353,7 +353,7 @@ async def test_compaction_is_passed_through(rig, model):
     backend.transport.write(unary(compacted))
     await client.has(compacted)
     (record,) = await rig.ended()
-    assert (record.operation, record.outcome) == ("compact", "complete")
+    assert (record.operation, record.end.outcome) == ("compact", "complete")
 
 
 @pytest.mark.parametrize("model", ["o", "a"])
@@ -573,7 +573,7 @@ async def test_a_client_that_leaves_ends_the_call_at_the_backend(rig):
     client.transport.abortConnection()
     await backend.closed()
     (record,) = await rig.ended()
-    assert record.outcome == "client_left"
+    assert record.end.outcome == "client_left"
 
 
 @pytest.mark.parametrize("model", ["r", "o", "a"])
