@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -373,6 +374,41 @@ def test_there_and_back(run):
     assert b'"usage":{' in back
 
 
+@pytest.mark.parametrize("other", ["openai", "anthropic"])
+def test_there_and_back_by_way_of_responses(run, other):
+    given = STREAM_OPENAI
+    if other == "anthropic":
+        to_anthropic = ("translate", "--from", "openai", "--to", "anthropic", "--stream")
+        given = run(*to_anthropic, given=given)[1]
+    code, there, err = run(
+        "translate", "--from", other, "--to", "responses", "--stream", given=given
+    )
+    assert (code, err) == (0, ["estimated: usage"] if other == "openai" else [])
+    assert there.startswith(b"event: response.created\n") and b"response.completed" in there
+    code, back, err = run(
+        "translate", "--from", "responses", "--to", other, "--stream", given=there
+    )
+    assert (code, err) == (0, [])
+    text = b"".join(re.findall(rb'"(?:content|text)":"(\w+)"', back))
+    assert text == b"hello"
+
+
+def test_a_request_of_responses(run):
+    given = {
+        "model": "any",
+        "instructions": "Be brief.",
+        "input": "hi",
+        "previous_response_id": None,
+        "max_tool_calls": 3,
+    }
+    code, out, err = run("translate", "--from", "responses", "--to", "openai", given=given)
+    assert (code, err) == (0, ["dropped: max_tool_calls"])
+    assert [message["content"] for message in json.loads(out)["messages"]] == ["Be brief.", "hi"]
+    given["previous_response_id"] = "resp_1"
+    code, out, err = run("translate", "--from", "responses", "--to", "openai", given=given)
+    assert code == 1 and "previous_response_id" in err[0]
+
+
 def test_a_stream_that_breaks(run):
     code, out, err = run(
         "translate", "--from", "openai", "--to", "anthropic", "--stream", given=CUT_OPENAI
@@ -391,7 +427,7 @@ def test_a_stream_that_begins_with_an_error(run):
 
 
 @pytest.mark.parametrize("what", ["--request", "--response", "--stream"])
-@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "responses"])
 def test_the_same_dialect_is_passed_through(run, dialect, what):
     assert run("translate", "--from", dialect, "--to", dialect, what, given=b"?") == (
         0,

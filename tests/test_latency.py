@@ -32,6 +32,10 @@ alias = "a"
 type = "anthropic"
 target = { url = "practice:", model = "echo" }
 [[models]]
+alias = "r"
+type = "responses"
+target = { url = "practice:", model = "echo" }
+[[models]]
 alias = "refused"
 type = "openai"
 target = { url = "practice:", model = "fail-401" }
@@ -150,6 +154,17 @@ def backing():
         (["--alias", "o", "--no-stream"], "passed through, not streamed", ["whole answer"]),
         (
             ["--alias", "a", "--from", "openai"],
+            "translated, streamed",
+            ["first event", "whole answer"],
+        ),
+        (["--alias", "r"], "passed through, streamed", ["first event", "whole answer"]),
+        (
+            ["--alias", "r", "--from", "anthropic", "--no-stream"],
+            "translated, not streamed",
+            ["whole answer"],
+        ),
+        (
+            ["--alias", "a", "--from", "responses"],
             "translated, streamed",
             ["first event", "whole answer"],
         ),
