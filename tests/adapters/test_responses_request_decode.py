@@ -620,3 +620,33 @@ def test_calls_of_the_vendor_s_own_tools_that_the_client_ran_are_calls() -> None
     assert isinstance(result, ToolResultPart)
     assert result.parts == (TextPart(text="a\nb\n[exit code 1]"),)
     assert lost(request) == {"input[].type": "change"}
+
+
+def test_a_choice_names_tools_of_all_kinds() -> None:
+    space = {"type": "namespace", "name": "crm", "description": "D", "tools": [ADD]}
+    servers = [{"type": "mcp", "server_label": label, "server_url": "https://x"} for label in "ab"]
+    allowed = [
+        {"type": "function", "name": "sub"},
+        {"type": "namespace", "name": "crm"},
+        {"type": "mcp", "server_label": "b"},
+        {"type": "computer_use_preview"},
+        {"type": "image_generation"},
+    ]
+    request = decode(
+        tools=[space, {**ADD, "name": "sub"}, *servers, {"type": "computer"}],
+        tool_choice={"type": "allowed_tools", "mode": "required", "tools": allowed},
+    )
+    assert request.tool_choice is not None
+    assert request.tool_choice.mode == "required"
+    assert request.tool_choice.allowed == ("sub", "crm__add", "b", "computer")
+    assert [tool.optional for tool in request.tools if tool.kind == "server"] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_choice_of_a_tool_that_nobody_offers_is_left_out() -> None:
+    request = decode(tools=[ADD], tool_choice={"type": "image_generation"})
+    assert request.tool_choice is None
+    assert lost(request) == {"tool_choice": "drop"}

@@ -208,13 +208,19 @@ class _Names:
     """Finds the tools of a request by what a choice says of them."""
 
     def __init__(self, tools: tuple[Tool, ...]) -> None:
-        self._tools = tools
         self._names = {tool.name for tool in tools}
         self._own: dict[str, list[str]] = {}
+        self._groups: dict[str, list[str]] = {}
+        self._run: dict[str, list[str]] = {}
+        """The tools that the provider runs, by their kind."""
         for tool in tools:
+            raw = tool.raw or {}
+            if tool.kind == "server" and isinstance(raw.get("type"), str):
+                self._run.setdefault(_kind_of(raw["type"]), []).append(tool.name)
             if tool.namespace is not None:
-                own = own_name(tool.namespace.name, tool.name)
-                self._own.setdefault(own, []).append(tool.name)
+                space = tool.namespace.name
+                self._own.setdefault(own_name(space, tool.name), []).append(tool.name)
+                self._groups.setdefault(space, []).append(tool.name)
 
     def known(self, name: str, namespace: str | None) -> str:
         """The name of the tool that is called ``name`` in ``namespace``, or in whichever one has a
@@ -227,8 +233,7 @@ class _Names:
     def of(self, said: Fields, kind: str | None = None) -> list[str]:
         """The names of the tools that ``said``, a reference of type ``kind``, means."""
         kind = kind or said.text("type") or "function"
-        name = said.left.get("name")
-        inner = said.left.get(kind)
+        name, inner = said.left.get("name"), said.left.get(kind)
         if isinstance(inner, dict) and isinstance(inner.get("name"), str):
             name = inner["name"]
         if kind in ("function", "custom"):
@@ -236,22 +241,16 @@ class _Names:
                 raise missing(said.at("name"))
             return [self.known(name, said.text("namespace"))]
         if kind == "namespace":
-            group = [t.name for t in self._tools if t.namespace and t.namespace.name == name]
-            return group
+            return self._groups.pop(name, []) if isinstance(name, str) else []
         label = said.left.get("server_label")
-        return [
-            tool.name
-            for tool in self._tools
-            if tool.kind == "server" and _is(tool.raw or {}, kind, label)
-        ]
+        if label is None:
+            return self._run.pop(_kind_of(kind), [])
+        return [label] if isinstance(label, str) and label in self._names else []
 
 
-def _is(raw: dict[str, Any], kind: str, label: Any) -> bool:
-    said = raw.get("type")
-    if not isinstance(said, str) or (label is not None and raw.get("server_label") != label):
-        return False
-    families = (_SEARCH, "computer")
-    return said == kind or any(said.startswith(f) and kind.startswith(f) for f in families)
+def _kind_of(type: str) -> str:
+    """The type of a tool that the provider runs, without its date and its variants."""
+    return next((kind for kind in (_SEARCH, "computer") if type.startswith(kind)), type)
 
 
 def as_chosen(tools: tuple[Tool, ...], choice: ToolChoice | None) -> tuple[Tool, ...]:
