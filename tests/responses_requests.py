@@ -1,10 +1,8 @@
 """Requests of Responses in tests: what is known of a model there, and who judges them."""
 
 import copy
-import re
 from typing import Any
 
-import msgspec
 from openai.types.responses.response_create_params import (
     ResponseCreateParamsNonStreaming,
     ResponseCreateParamsStreaming,
@@ -13,18 +11,17 @@ from sdk_types import accept
 
 from lmbroker.translation.dialects.openai_responses.decode_request import decode_request
 from lmbroker.translation.dialects.openai_responses.encode_request import encode_request
-from lmbroker.translation.dialects.openai_responses.families import FAMILIES, UNKNOWN
+from lmbroker.translation.dialects.openai_responses.families import UNKNOWN
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.profiles.profile import Profile, normalised
+from lmbroker.translation.profiles.lookup import profile
+from lmbroker.translation.profiles.profile import Profile
 
 JSON = dict[str, Any]
 
 
 def known(model: str, **overrides: Any) -> Profile:
     """The profile of a model, whatever the host."""
-    name = normalised(model)
-    row = next((fields for pattern, fields in FAMILIES if re.match(pattern, name)), {})
-    return msgspec.structs.replace(UNKNOWN, **{**row, **overrides})
+    return profile("responses", model, overrides)
 
 
 def judged(body: JSON) -> None:

@@ -17,10 +17,13 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import adversaries
+import adversaries_responses
+import adversaries_responses_requests
 import msgspec
 import pytest
 import zstandard
-from adversaries import ANSWERS, ERRORS, REQUESTS, STREAMS, TEXTS, schemas
+from adversaries import ERRORS, TEXTS, schemas
 from test_layers import PACKAGE, WITHOUT_TWISTED, dotted, of_layers
 from work import Action, growth, lines
 
@@ -35,6 +38,7 @@ from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.secret import Secret
 from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
+from lmbroker.testing.grammar_responses import responses_checker
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -78,8 +82,19 @@ a busy machine longer runs lose more to others than short ones, up to twice as m
 SECRETS = tuple(
     Secret(text) for text in ("sk-aaaaaaaaaaaaaaaaaaaa", "none", "//////////", "a" * 40)
 )
-CHECKERS = {"openai": grammar.openai_checker, "anthropic": grammar.anthropic_checker}
-DIALECTS: tuple[Dialect, Dialect] = ("openai", "anthropic")
+CHECKERS = {
+    "openai": grammar.openai_checker,
+    "anthropic": grammar.anthropic_checker,
+    "responses": responses_checker,
+}
+DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic", "responses")
+
+REQUESTS = {
+    **adversaries.REQUESTS,
+    "responses": adversaries_responses_requests.with_texts(TEXTS, schemas),
+}
+ANSWERS = {**adversaries.ANSWERS, "responses": adversaries_responses.ANSWERS}
+STREAMS = {**adversaries.STREAMS, "responses": adversaries_responses.STREAMS}
 
 REFUSALS = (
     "tools.0.a: not supported",
@@ -97,6 +112,7 @@ PROFILES: tuple[dict[str, Any], ...] = (
         "mid_system": True,
         "cache_breakpoints": True,
         "server_tools": True,
+        "allowed_tools": True,
         "effort": ["low", "high"],
         "reasoning_control": "effort",
         "service_tier": True,
@@ -118,6 +134,8 @@ PROFILES: tuple[dict[str, Any], ...] = (
         "vision": False,
         "pdf": False,
         "think_tags": True,
+        "custom_tools": False,
+        "files": False,
     },
 )
 
@@ -189,8 +207,9 @@ def workflows(backend: Dialect) -> Iterator[Workflow]:
     for client in DIALECTS:
         asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
         if client == "openai":
-            custom = {"type": "custom", "custom": {"name": "f"}}
-            asked["tools"] = [custom]
+            asked["tools"] = [{"type": "custom", "custom": {"name": "f"}}]
+        elif client == "responses":
+            asked = {"model": "m", "input": "hi", "tools": [{"type": "custom", "name": "f"}]}
         text = text_of(asked)
         yield workflow_for(
             call_of(client, text, stream=True), target(backend), overrides=PROFILES[1]
@@ -254,9 +273,10 @@ def refuse(make: Callable[[int], Any], n: int) -> Action:
 
 
 def checked(dialect: Dialect, name: str, n: int) -> Action:
-    """The checker of a dialect on what we make of the other one's stream."""
+    """The checker of a dialect on what we make of another one's stream."""
     other = DIALECTS[dialect == "openai"]
-    [workflow] = (each for each in workflows(other) if each.name == "translation")
+    of_client = dict(zip(DIALECTS, workflows(other), strict=True))
+    workflow = of_client[dialect]
     transform = workflow.transform(now=1)
     frames = sse.Reader().feed(transform.feed(STREAMS[other][name](n)) + transform.close())
 

@@ -24,18 +24,10 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_chat import response as openai_response
 from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
-from lmbroker.translation.dialects.openai_responses.decode_request import (
-    decode_request as decode_responses,
-)
-from lmbroker.translation.dialects.openai_responses.encode_request import (
-    encode_request as encode_responses,
-)
-from lmbroker.translation.dialects.openai_responses.families import UNKNOWN as RESPONSES
 from lmbroker.translation.dialects.openai_responses.stream_decode import ResponsesDecoder
 from lmbroker.translation.dialects.openai_responses.stream_encode import ResponsesEncoder
 from lmbroker.translation.losses import Losses, listed
 from lmbroker.translation.profiles.lookup import profile
-from lmbroker.translation.profiles.profile import Profile
 from lmbroker.workflows.transforms import TranslatedStream
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -220,44 +212,24 @@ def test_case_45_whole_openai_answer_for_an_anthropic_client() -> None:
     assert json.dumps(told) == json.dumps(expected)
 
 
-DECODE = {name: adapter.decode_request for name, adapter in ADAPTERS.items()}
-DECODE["responses"] = decode_responses
-ENCODE = {name: adapter.encode_request for name, adapter in ADAPTERS.items()}
-ENCODE["responses"] = encode_responses
-
-
-def request_pair(client: str, backend: str, model: str, known: Profile | None = None) -> str:
+def request_pair(client: str, backend: str, model: str) -> str:
     """The header that goes with a worked pair of requests, once its body is as it should be."""
-    asked = DECODE[client](load(f"request.{client}-to-{backend}.in.json"))
+    asked = ADAPTERS[client].decode_request(load(f"request.{client}-to-{backend}.in.json"))
     request, losses = msgspec.structs.replace(asked, model=model), Losses()
-    told = ENCODE[backend](request, known or profile(backend, model), losses)
+    told = ADAPTERS[backend].encode_request(request, profile(backend, model), losses)
     assert told == load(f"request.{client}-to-{backend}.out.json")
     return listed(losses.paths)
 
 
-MARKED = msgspec.structs.replace(
-    RESPONSES,
-    system_role="developer",
-    sampling="no_thinking",
-    effort=("none", "low", "medium", "high", "xhigh"),
-    user_field="safety_identifier",
-    cache_breakpoints=True,
-    service_tier=True,
-)
-"""What is known of a model of OpenAI's that has cache marks."""
-
-
 def test_request_of_an_anthropic_client_for_responses() -> None:
-    assert request_pair("anthropic", "responses", "gpt-5.6", MARKED) == (
+    assert request_pair("anthropic", "responses", "gpt-5.6") == (
         "output_config.effort,temperature,stop_sequences,output_config.format.schema,"
         "messages[].content[].is_error,messages[].content[].thinking"
     )
 
 
 def test_request_of_a_chat_client_for_responses() -> None:
-    assert request_pair("openai", "responses", "gpt-5.4", MARKED) == (
-        "store,seed,stop,messages[].name"
-    )
+    assert request_pair("openai", "responses", "gpt-5.4") == ("store,seed,stop,messages[].name")
 
 
 def test_request_of_a_responses_client_for_anthropic() -> None:

@@ -78,12 +78,13 @@ def encode_native(request: Request) -> JSON:
 
 
 def _named(extras: Iterable[Extra]) -> dict[str, Any]:
-    return {extra.name: extra.value for extra in extras}
+    """Extras by name; a report that an item was mended is none of them."""
+    return {extra.name: extra.value for extra in extras if extra.origin}
 
 
 def _put(target: JSON, extras: Iterable[Extra]) -> None:
     """Write the extras that are fields of ``target``."""
-    put_extras(target, [extra for extra in extras if extra.name not in _STRUCTURE])
+    put_extras(target, [e for e in extras if e.origin and e.name not in _STRUCTURE])
 
 
 class _Items:
