@@ -659,6 +659,13 @@ def _anthropic() -> Shapes:
                 user,
             ]
         ),
+        "searches of the web": lambda n: _both(
+            [user],
+            tools=[
+                {"type": "web_search_20250305", "name": "w", "allowed_domains": ["a"] * n},
+                *[{"type": "web_search_20250305", "name": "w", "blocked_domains": ["a"]}] * n,
+            ],
+        ),
         "odd results": lambda n: _both(
             [
                 {
@@ -933,6 +940,55 @@ STREAMS: dict[str, Shapes] = {
         "spaces": lambda n: b'data: {"finish_reason"' + b" " * n + b'"usage"' + b" " * n + b"}\n\n",
     },
     "anthropic": {
+        "inputs of a custom tool": lambda n: _a_stream(
+            _a_block(
+                _USE,
+                [
+                    {"type": "input_json_delta", "partial_json": c}
+                    for c in ('{"input":"', *("\\\\" * n), '"', ',"b":1' * n, "}")
+                ],
+            )
+        ),
+        "searches for tools": lambda n: _a_stream(
+            [
+                each
+                for number in range(n)
+                for each in _a_block(
+                    {**_USE, "name": "tool_search", "id": f"c{number}"},
+                    [{"type": "input_json_delta", "partial_json": '{"a":[' + "1," * n + "1]}"}]
+                    if number == 0
+                    else [],
+                    number,
+                )
+            ]
+        ),
+        "searches of the web": lambda n: _a_stream(
+            [
+                each
+                for number in range(n)
+                for each in (
+                    *_a_block(
+                        {
+                            "type": "server_tool_use",
+                            "name": "web_search",
+                            "id": f"s{number}",
+                            "input": {"query": "q"},
+                        },
+                        [],
+                        2 * number,
+                    ),
+                    *_a_block(
+                        {
+                            "type": "web_search_tool_result",
+                            "tool_use_id": f"s{number}",
+                            "content": [{"type": "web_search_result", "url": "https://a"}],
+                        },
+                        [],
+                        2 * number + 1,
+                    ),
+                )
+            ]
+        ),
         "texts": lambda n: _a_stream(_a_block(_TEXT, [{"type": "text_delta", "text": "a"}] * n)),
         "blocks": lambda n: _a_stream(
             [event for each in range(n) for event in _a_block(_TEXT, [], each)]

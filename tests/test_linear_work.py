@@ -103,6 +103,7 @@ REFUSALS = (
     "temperature must be between 0 and 1",
     "temperature: must be less than or equal to 1.0",
     "response_format of type json_schema is not supported",
+    "The encrypted content a could not be verified.",
 )
 
 PROFILES: tuple[dict[str, Any], ...] = (
@@ -209,7 +210,9 @@ def workflows(backend: Dialect) -> Iterator[Workflow]:
         if client == "openai":
             asked["tools"] = [{"type": "custom", "custom": {"name": "f"}}]
         elif client == "responses":
-            asked = {"model": "m", "input": "hi", "tools": [{"type": "custom", "name": "f"}]}
+            search = {"type": "tool_search", "execution": "client"}
+            tools = [{"type": "custom", "name": "f"}, search]
+            asked = {"model": "m", "input": "hi", "tools": tools}
         text = text_of(asked)
         yield workflow_for(
             call_of(client, text, stream=True), target(backend), overrides=PROFILES[1]
@@ -248,8 +251,10 @@ def stream(dialect: Dialect, make: Callable[[int], bytes], step: int, n: int) ->
                 quietly(workflow.fold, body, now=1)
         tap = ADAPTERS[dialect].tap()
         tap.without_usage(body)
+        tap.see(body)
         _ = tap.told
         tap.close()
+        ADAPTERS[dialect].stream_error(ErrorInfo(kind="server", message="m"), "r", tap)
 
     return action
 
@@ -456,6 +461,7 @@ def kept_together(n: int) -> Action:
         headers={"session-id": "a" * n},
     )
     no = Refused("invalid_request", "no")
+    named_fields = envelope.read(call.body).fields
 
     def action() -> None:
         remembered = conversations.ConversationTargets(most=n // 2)
@@ -467,7 +473,12 @@ def kept_together(n: int) -> Action:
         conversations.hashed("m", conversations.conversation_of(call))
         conversations.hashed("m", conversations.conversation_of(named))
         envelope.is_slow(call.body)
-        taken_out.may_concern(call.body, True)
+        for dialect in DIALECTS:
+            facts = ADAPTERS[dialect].facts
+            if facts.cuts is not None:
+                facts.cuts.may_concern(call.body, True)
+            if facts.needs_memory is not None:
+                facts.needs_memory(named_fields)
         own_key((), given)
         located(no, ("messages[].content[].type", "odd"), body)
         for text in (b"rate limit " * n, b"busy " * min(n, 800), text_of(["busy"] * n)):
@@ -680,6 +691,8 @@ SMALL = frozenset(
         "translation.dialects.anthropic_messages.ending.tier_of",
         "translation.dialects.anthropic_messages.facts.counted",
         "translation.dialects.anthropic_messages.headers.credential",
+        "translation.dialects.openai_responses.facts.counted",
+        "translation.profiles.lookup.explained",
         "translation.dialects.anthropic_messages.models.entry",
         "translation.dialects.anthropic_messages.models.page",
         "translation.dialects.catalog.client_paths",
