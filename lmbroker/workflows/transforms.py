@@ -310,6 +310,7 @@ class PassedStream:
             return out
         ending = self._tap.close()
         if isinstance(ending, ErrorInfo):
+            out += redact(self._held, self._secrets)
             return out + self.fail(redact_error(ending, self._secrets))
         if not self._tap.started:
             return out + self.fail(NO_ANSWER)

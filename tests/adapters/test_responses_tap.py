@@ -151,7 +151,7 @@ def test_an_error_that_is_not_repeated_is_told_in_both_ways(more: list[JSON | st
     data = stream(*BEGUN, ITEM, TOLD, *more)
     for chunks in cuts(data):
         out, transform = through(chunks)
-        before = stream(*BEGUN, ITEM)
+        before = stream(*BEGUN, ITEM, TOLD)
         assert out.startswith(before)
         kinds = [frame.event for frame in Reader().feed(out[len(before) :])]
         assert kinds == ["error", "response.failed"]

@@ -30,11 +30,21 @@ from lmbroker.sse import Reader
 from lmbroker.usage import Usage
 from lmbroker.workflows.contract import Transform
 
-OTHER = {"openai": "anthropic", "anthropic": "openai"}
+DIALECTS = ("openai", "anthropic", "responses")
 HELLO = {
     "openai": o_stream({"role": "assistant", "content": ""}, {"content": "Hello"}, done=False),
     "anthropic": a_stream(
         a_start(), a_open(0, "text", text=""), a_delta(0, "text_delta", text="Hello")
+    ),
+    "responses": a_stream(
+        {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_7"}},
+        {
+            "type": "response.output_text.delta",
+            "sequence_number": 1,
+            "item_id": "msg_7",
+            "output_index": 0,
+            "delta": "Hello",
+        },
     ),
 }
 WORDS = "the slot was lost"
@@ -52,12 +62,13 @@ TOLD = [
     f"data: {json.dumps({'code': 500, 'message': WORDS})}",
     f"data: {json.dumps({'object': 'error', 'message': WORDS, 'code': 500})}",
 ]
-ways = pytest.mark.parametrize("how", ["translated", "passed"])
-backends = pytest.mark.parametrize("backend", ["openai", "anthropic"])
+ways = pytest.mark.parametrize(
+    ("backend", "client"), [(backend, client) for backend in DIALECTS for client in DIALECTS]
+)
 
 
-def transform_of(how: str, backend: str) -> Transform:
-    return passed(backend) if how == "passed" else translated(backend, OTHER[backend])
+def transform_of(backend: str, client: str) -> Transform:
+    return passed(backend) if backend == client else translated(backend, client)
 
 
 def heard_by_clients(dialect: str, stream: bytes) -> bool:
@@ -65,18 +76,18 @@ def heard_by_clients(dialect: str, stream: bytes) -> bool:
     last = [frame for frame in Reader().feed(stream) if frame.data][-1]
     if dialect == "anthropic":
         return last.event == "error"
+    if dialect == "responses":
+        return last.event == "response.failed"
     return bool(json.loads(last.data or b"{}").get("error"))
 
 
 @ways
-@backends
 @pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize("end", ["", "\n\n", "\n\ndata: [DONE]\n\n"])
-def test_an_error_is_heard_in_any_form(how: str, backend: str, told: str, end: str) -> None:
+def test_an_error_is_heard_in_any_form(backend: str, client: str, told: str, end: str) -> None:
     stream = HELLO[backend] + (told + end).encode()
-    client = backend if how == "passed" else OTHER[backend]
     for chunks in cuts(stream):
-        transform = transform_of(how, backend)
+        transform = transform_of(backend, client)
         out = run(transform, chunks)
         assert transform.phase == "failed"
         assert transform.error is not None
@@ -86,7 +97,7 @@ def test_an_error_is_heard_in_any_form(how: str, backend: str, told: str, end: s
         assert heard_by_clients(client, out)
         assert b"message_stop" not in out
         assert b"[DONE]" not in out
-        if how == "translated":
+        if backend != client:
             check(client, out)
             assert b"content_block_stop" not in out
         else:
@@ -94,11 +105,10 @@ def test_an_error_is_heard_in_any_form(how: str, backend: str, told: str, end: s
 
 
 @ways
-@backends
 @pytest.mark.parametrize("told", TOLD)
-def test_an_error_before_all_else_is_no_stream(how: str, backend: str, told: str) -> None:
+def test_an_error_before_all_else_is_no_stream(backend: str, client: str, told: str) -> None:
     for chunks in cuts((told + "\n\n").encode()):
-        transform = transform_of(how, backend)
+        transform = transform_of(backend, client)
         assert run(transform, chunks) == b""
         assert transform.phase == "failed"
         assert transform.error is not None
@@ -161,19 +171,21 @@ def test_a_call_that_ends_in_the_middle_is_no_call_whatever_the_reason_says() ->
 
 
 @ways
-@backends
-def test_what_came_of_a_cut_answer_is_estimated(how: str, backend: str) -> None:
+def test_what_came_of_a_cut_answer_is_estimated(backend: str, client: str) -> None:
     texts = ["Some words of an answer, ", "and then some more of it."] * 20
     size = sum(map(len, texts))
     if backend == "openai":
         deltas = [{"role": "assistant", "content": ""}, *({"content": text} for text in texts)]
         stream = o_stream(*deltas, done=False)
+    elif backend == "responses":
+        told = [{"type": "response.output_text.delta", "delta": text} for text in texts]
+        stream = a_stream(*told)
     else:
         told = [a_delta(0, "text_delta", text=text) for text in texts]
         stream = a_stream(a_start(), a_open(0, "text", text=""), *told)
         stream = stream.replace(b'": ', b'":').replace(b', "', b',"')
     for chunks in cuts(stream):
-        transform = transform_of(how, backend)
+        transform = transform_of(backend, client)
         run(transform, chunks)
         assert transform.phase == "failed"
         usage = transform.usage
@@ -182,14 +194,14 @@ def test_what_came_of_a_cut_answer_is_estimated(how: str, backend: str) -> None:
         assert 0.8 < usage.output / (size / 3.6) < 1.35
         if backend == "anthropic":
             assert usage.input == 9, "the backend has told it"
-        elif how == "translated":
+        elif backend != client:
             assert usage.input == 7
 
 
 @ways
-def test_a_client_that_leaves_has_had_tokens_too(how: str) -> None:
-    transform = transform_of(how, "openai")
-    transform.feed(HELLO["openai"])
+def test_a_client_that_leaves_has_had_tokens_too(backend: str, client: str) -> None:
+    transform = transform_of(backend, client)
+    transform.feed(HELLO[backend])
     usage = transform.usage
     assert usage is not None
     assert usage.estimated
@@ -218,18 +230,19 @@ def test_an_answer_may_speak_of_errors() -> None:
         assert transform.phase == "complete"
 
 
-@ways
-@backends
-def test_an_answer_that_has_told_why_it_stopped_is_whole(how: str, backend: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "client"), [(each, client) for each in DIALECTS[:2] for client in DIALECTS]
+)
+def test_an_answer_that_has_told_why_it_stopped_is_whole(backend: str, client: str) -> None:
+    """The event of Responses that says why an answer stopped is its last."""
     if backend == "openai":
         begun = o_stream({"role": "assistant", "content": "Hi"}, done=False)
         stop = o_stream(o_chunk(finish="stop"), done=False)
     else:
         begun = a_stream(a_start(), *a_text(0, "Hi"))
         stop = a_stream(a_ending())
-    client = backend if how == "passed" else OTHER[backend]
     for chunks in cuts(begun + stop + b": ping\n\n"):
-        transform = transform_of(how, backend)
+        transform = transform_of(backend, client)
         out = b""
         for chunk in chunks:
             assert transform.phase in ("waiting", "open", "stopped")
@@ -238,8 +251,8 @@ def test_an_answer_that_has_told_why_it_stopped_is_whole(how: str, backend: str)
         assert transform.ping() != b""
         last = transform.close()
         assert transform.phase == "complete"
-        check(client, out + last, None if how == "passed" else REPLY)
-        if how == "passed":
+        check(client, out + last, None if backend == client else REPLY)
+        if backend == client:
             assert out == begun + stop + b": ping\n\n", "byte for byte"
             assert len(list(Reader().feed(last))) == 1, "the terminator"
 

@@ -87,7 +87,7 @@ class ResponsesTap:
         for event in split(block):
             if self.error is not None:
                 self.heard = _FAILED in event
-                seen += held + len(event) if self.heard else 0
+                seen += held + (len(event) if self.heard else 0)
                 break
             if self._envelope and not _worth_a_look(event):
                 self._last = event
@@ -107,7 +107,7 @@ class ResponsesTap:
             if held:
                 self._told, self.error = self.error, None
                 self.waits = self.stopped = True
-        if seen < len(block):
+        if seen < len(block) and not self.waits:
             self._block = block[:seen] or before
         return seen
 
@@ -176,8 +176,14 @@ class ResponsesTap:
 def _worth_a_look(block: bytes) -> bool:
     """Whether ``block`` may hold other events than those of items. It is called for every token,
     nearly always with one event."""
-    if block.find(b".delta\n", 0, _LONGEST_NAME) > 0 and block.count(b"\n") == _LINES:
+    lines = block.count(b"\n")
+    if lines == _LINES and block.find(b".delta\n", 0, _LONGEST_NAME) > 0:
         return False
-    if block.startswith(_NAMED) and block.count(b"\n") == _LINES:
-        return block[len(_NAMED) : block.index(b"\n")].rstrip() in _ENDS
-    return b'"response"' in block or b"error" in block or DONE in block
+    if block.startswith(_NAMED):
+        if lines == _LINES:
+            return block[len(_NAMED) : block.index(b"\n")].rstrip() in _ENDS
+        if block.count(b"\n\nevent: response.") + 1 == block.count(b"\n\n"):
+            return b'"response"' in block or b"error" in block
+        return True
+    several = lines > _LINES
+    return several or b'"response"' in block or b"error" in block or b'"type"' not in block
