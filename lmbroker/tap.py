@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.application import service
 from twisted.logger import Logger
@@ -20,6 +20,9 @@ from lmbroker.daemon.reactor import install, time_by_monotonic_clock
 from lmbroker.daemon.workers.log import Lines, SharedFile
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
+
+if TYPE_CHECKING:
+    from lmbroker.backends.interfaces import IReactor
 
 
 class Options(usage.Options):
@@ -89,11 +92,12 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> service.IService:
     """The service that twistd runs."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from lmbroker.daemon.listening import CannotListen
     from lmbroker.server.descriptors import raise_limit
 
+    reactor = cast("IReactor", installed)
     time_by_monotonic_clock(reactor)
     raise_limit(options.loaded)
     several = options.count > 1
@@ -112,7 +116,11 @@ def makeService(options: Options) -> service.IService:
 
 
 def _parent(
-    options: Options, reactor: Any, stream: Any, writer: LogWriter | None, log: JSONLog | None
+    options: Options,
+    reactor: "IReactor",
+    stream: Any,
+    writer: LogWriter | None,
+    log: JSONLog | None,
 ) -> service.IService:
     from lmbroker.daemon.workers.parent import ParentService
 
@@ -151,7 +159,7 @@ def _stream(options: Options, several: bool) -> Any:
         raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
 
 
-def _writer(stream: Any, reactor: Any) -> LogWriter:
+def _writer(stream: Any, reactor: "IReactor") -> LogWriter:
     """What writes to ``stream`` while ``reactor`` runs. A file is begun anew on SIGUSR1, as with
     twistd's own log."""
     writer = LogWriter(stream, direct=not isinstance(stream, Lines) or stream.regular)

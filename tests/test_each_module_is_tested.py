@@ -90,6 +90,7 @@ ELSEWHERE = {
     },
     TYPES: {
         "backends.client.wire": "test_client_h11",
+        "backends.interfaces": "test_reactor",
         "backends.turn_end": "test_reactor",
         "call": "test_loopback",
         "config.fields": "test_config",

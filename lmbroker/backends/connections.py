@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.peer import watch_peer
 from lmbroker.backends.proxy_tunnel import Tunnel
 from lmbroker.backends.resolver import NamedEndpoint, Names
@@ -175,7 +176,7 @@ class Endpoints:
     """
 
     def __init__(
-        self, reactor: Any, names: Names, context_for: Callable[[Backend], ssl.SSLContext]
+        self, reactor: IReactor, names: Names, context_for: Callable[[Backend], ssl.SSLContext]
     ) -> None:
         self._reactor = reactor
         self._names = names

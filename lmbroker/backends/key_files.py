@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.call import Backend
 from lmbroker.secret import FileSecret
 
@@ -60,7 +61,7 @@ class KeyFiles:
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._look: _Look | None = None
 

@@ -29,6 +29,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from lmbroker.backends.interfaces import IReactor
+
 FOUND_SECONDS = 10.0
 """How long the addresses of a name are cached. Records of Kubernetes and of most clouds live for 5
 to 60 s."""
@@ -49,7 +51,7 @@ _ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 class Names:
     """The addresses of names, from the resolver of ``reactor``."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactor) -> None:
         self._reactor = reactor
         self._known: dict[str, tuple[list[Address], float]] = {}
         """Name -> its addresses, none where it is unknown, and until when they are cached."""
@@ -128,7 +130,9 @@ class NamedEndpoint:
 
     __slots__ = ("_name", "_names", "_port", "_reactor", "_seconds")
 
-    def __init__(self, reactor: Any, names: Names, name: str, port: int, seconds: float) -> None:
+    def __init__(
+        self, reactor: IReactor, names: Names, name: str, port: int, seconds: float
+    ) -> None:
         self._reactor = reactor
         self._names = names
         self._name = name
@@ -181,7 +185,7 @@ class _Known:
     """A reactor that resolves every name to given addresses: Twisted's endpoint races the addresses
     of names only, so it is given a name."""
 
-    def __init__(self, reactor: Any, addresses: list[Address]) -> None:
+    def __init__(self, reactor: IReactor, addresses: list[Address]) -> None:
         self._reactor = reactor
         self._addresses = addresses
         self.nameResolver = self
@@ -212,7 +216,7 @@ class ThreadedResolver:
     It would wait for the threads of the reactor's pool. ``Names`` bounds their number.
     """
 
-    def __init__(self, reactor: Any, look_up: Any = socket.getaddrinfo) -> None:
+    def __init__(self, reactor: IReactor, look_up: Any = socket.getaddrinfo) -> None:
         self._reactor = reactor
         self._look_up = look_up
 

@@ -25,6 +25,7 @@ from lmbroker.backends.client.response import BackendResponse, Response, Twisted
 from lmbroker.backends.concurrency_limit import BackendLoad, ConcurrencyLimit
 from lmbroker.backends.connections import NO_COOKIES, NO_HEADERS, Body, Dropped, Endpoints
 from lmbroker.backends.deadlines import Deadlines
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.key_files import KeyFiles
 from lmbroker.backends.proxy_tunnel import ProxyFailed
 from lmbroker.backends.resolver import Names
@@ -148,7 +149,7 @@ class Backends:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactor,
         *,
         dropped: Dropped = lambda backend, why: None,
     ) -> None:

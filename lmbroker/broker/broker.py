@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmbroker import headers, json_text
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.sending import BackendAnswer, Sender
 from lmbroker.backends.whole_bodies import AnswerMemory
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
@@ -72,7 +73,7 @@ class Broker:
     """Answers calls. ``config`` may be replaced at any time: a call keeps what it began with.
     ``listing`` knows the models.
 
-    ``clock`` is the reactor's (``IReactorTime``); ``wall`` gives unix seconds.
+    ``clock`` is the reactor, for its time and its helper processes; ``wall`` gives unix seconds.
     """
 
     log = Logger()
@@ -82,7 +83,7 @@ class Broker:
         config: Config,
         backends: Sender,
         observers: Sequence[Observer],
-        clock: Any,
+        clock: IReactor,
         wall: Callable[[], float],
         chance: Callable[[], float] = random.random,
         price_of: Callable[[Target], Price | None] = attrgetter("price"),

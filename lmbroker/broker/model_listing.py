@@ -7,9 +7,9 @@ or none.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from lmbroker.backends.sending import Sender
@@ -56,7 +56,11 @@ class Listing:
     log = Logger()
 
     def __init__(
-        self, aliases: Aliases, backends: Sender, clock: Any, limits: ListedLimits | None = None
+        self,
+        aliases: Aliases,
+        backends: Sender,
+        clock: IReactorTime,
+        limits: ListedLimits | None = None,
     ) -> None:
         """``limits`` hears what the lists say of the models."""
         self._limits = ListedLimits() if limits is None else limits

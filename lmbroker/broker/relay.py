@@ -10,7 +10,7 @@ from typing import Any
 from weakref import ref
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -79,7 +79,9 @@ class Relay(Protocol):
 
     transport: Any
 
-    def __init__(self, answer: Any, transform: Transform, clock: Any, timeouts: Timeouts) -> None:
+    def __init__(
+        self, answer: Any, transform: Transform, clock: IReactorTime, timeouts: Timeouts
+    ) -> None:
         self.transform = transform
         # Weak: with no cycle, a stream's memory is free, and still in the cache, when it ends.
         cancelled = _calls_cancel(ref(self))

@@ -4,8 +4,12 @@ Nothing is imported from Twisted until the reactor is chosen; ``latency`` measur
 """
 
 import argparse
+from typing import TYPE_CHECKING, cast
 
 from lmbroker.config.file import load
+
+if TYPE_CHECKING:
+    from lmbroker.backends.interfaces import IReactor
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
         from lmbroker.daemon.reactor import install
 
         install()
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from lmbroker.commands import latency
 
@@ -31,4 +35,5 @@ def run(options: argparse.Namespace) -> int:
         stream=options.stream,
         client=options.client,
     )
+    reactor = cast("IReactor", installed)
     return latency.run(reactor, config, plan, lambda line: print(line, flush=True))

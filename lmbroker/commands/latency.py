@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from zope.interface import implementer
 
 from lmbroker import json_text
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.sending import Backends, Sender
 from lmbroker.broker.relay import Relay
 from lmbroker.call import Backend, Call, Dialect, Target
@@ -125,7 +126,7 @@ class _Discarding:
 class _Asker:
     """Sends calls, one at a time, none sooner than ``pause`` seconds after the one before."""
 
-    def __init__(self, sender: Sender, clock: Any, pause: float) -> None:
+    def __init__(self, sender: Sender, clock: IReactorTime, pause: float) -> None:
         self.tokens = 0
         """As the backend counted them."""
         self._sender = sender
@@ -171,7 +172,7 @@ class _Asker:
         return relay.first_event_at, transform.usage
 
 
-async def measure(reactor: Any, config: Config, plan: Plan, print_line: PrintLine) -> int:
+async def measure(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
     """Measure, and print it in lines for people; returns the exit code.
 
     Raises Refused for an alias that leads nowhere, CannotListen where no port of loopback is free.
@@ -224,7 +225,7 @@ async def _alternated(
 
 @asynccontextmanager
 async def _broker(
-    reactor: Any, config: Config, route: Route, plan: Plan
+    reactor: IReactor, config: Config, route: Route, plan: Plan
 ) -> AsyncIterator[tuple[_Way, _Way]]:
     """A broker on a port of loopback, for as long as the block runs; the way to the alias's first
     target, and the way there through the broker."""
@@ -398,7 +399,7 @@ def surely_between(values: Sequence[float]) -> tuple[float, float]:
 # The command.
 
 
-def run(reactor: Any, config: Config, plan: Plan, print_line: PrintLine) -> int:
+def run(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
     """Run the reactor until all is measured; the exit code. Raises what ``measure`` does."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     ends: list[Any] = []

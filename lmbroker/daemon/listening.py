@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import ENDPOINTS, parse_endpoint, with_backlog
 from lmbroker.server.descriptors import Guard, Shortage
@@ -77,7 +78,7 @@ class CannotListen(CannotStart):
         super().__init__(f"cannot listen on {endpoint}: {reason}")
 
 
-def listen(endpoint: str, factory: Any, reactor: Any, shortage: Shortage) -> IService:
+def listen(endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage) -> IService:
     """The service that listens on an endpoint for ``factory``; ``shortage`` hears of connections
     for which there are no descriptors."""
     guarding: Any = _Guarding(reactor, shortage)
@@ -88,7 +89,7 @@ def listen(endpoint: str, factory: Any, reactor: Any, shortage: Shortage) -> ISe
 class _Guarding:
     """A reactor whose ports are guarded (``descriptors``), and whose TLS is strong."""
 
-    def __init__(self, reactor: Any, shortage: Shortage) -> None:
+    def __init__(self, reactor: IReactor, shortage: Shortage) -> None:
         self._reactor = reactor
         self._shortage = shortage
 

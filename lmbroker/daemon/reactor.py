@@ -207,7 +207,8 @@ def time_by_monotonic_clock(reactor: Any) -> None:
     """Let all timers of ``reactor`` go by a clock that nobody sets.
 
     Twisted's go by the wall clock: set forward by an hour it ends every stream as silent, set back
-    it stops every timer for as long. What runs already is moved to the new clock.
+    it stops every timer for as long. What runs already is moved to the new clock. No
+    interface has this: it replaces methods of Twisted's own classes.
     """
     if reactor.seconds is time.monotonic:
         return

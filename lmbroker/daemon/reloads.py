@@ -8,12 +8,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from lmbroker.backends.interfaces import IReactor
+
 SWITCH_SECONDS = 0.0005
 """How long the reading thread may keep others from running at a time: Python's usual 5 ms would be
 felt by every stream."""
 
 
-def away(reactor: Any, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
+def away(reactor: IReactor, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
     """What ``work`` returns or raises, done in a thread of ``reactor``: to read a configuration of
     many models takes seconds. At once where the reactor has no threads: a clock of tests."""
     if not hasattr(reactor, "getThreadPool"):

@@ -23,6 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 
 from lmbroker import __version__
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.resolver import ThreadedResolver
 from lmbroker.backends.sending import Backends
 from lmbroker.broker.broker import Broker
@@ -92,7 +93,7 @@ class BrokerService(service.MultiService):
     def __init__(
         self,
         config: Config,
-        reactor: Any,
+        reactor: IReactor,
         observer: JSONLog | None,
         read: Callable[[], Config],
         around: Surroundings = Surroundings(),

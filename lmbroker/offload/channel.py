@@ -15,6 +15,8 @@ import msgspec
 from twisted.internet.interfaces import IReadWriteDescriptor
 from zope.interface import implementer
 
+from lmbroker.backends.interfaces import IReactor
+
 MESSAGE_BYTES = 65536
 TEXT = 4000
 """Most characters of a message; what may be longer goes as a file."""
@@ -63,7 +65,7 @@ class Line:
     """One end of a line in ``reactor``. ``gone`` is called once, when the other end is closed."""
 
     def __init__(
-        self, end: socket.socket, reactor: Any, heard: Heard, gone: Callable[[], None]
+        self, end: socket.socket, reactor: IReactor, heard: Heard, gone: Callable[[], None]
     ) -> None:
         end.setblocking(False)
         self._end = end

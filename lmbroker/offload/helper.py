@@ -10,6 +10,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.offload.channel import Line, Message, pair
 from lmbroker.offload.jobs import (
     LINE,
@@ -65,7 +66,7 @@ class Helper(ProcessProtocol):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, owner: Any, memory: int, seconds: float) -> None:
+    def __init__(self, reactor: IReactor, owner: Any, memory: int, seconds: float) -> None:
         self.task: Task | None = None
         self.ready = False
         self.late = False

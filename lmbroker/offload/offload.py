@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorFDSet, IReactorProcess
 from twisted.logger import Logger
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.call import Call, Mode, Target
 from lmbroker.envelope import Envelope, is_slow
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
@@ -77,7 +78,7 @@ class Offload:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, limits: Callable[[], Limits]) -> None:
+    def __init__(self, reactor: IReactor, limits: Callable[[], Limits]) -> None:
         self.ended: Callable[[str], None] = lambda how: None
         self._reactor = reactor
         self._limits = limits

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from lmbroker.backends.connections import IDLE_CONNECTIONS
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.config import Config
 from lmbroker.errors import ErrorInfo
 from lmbroker.server.error_answers import REASONS, error_answer, own_headers
@@ -167,7 +168,7 @@ class Guard:
     Twisted's own ``doRead`` closes them without an answer.
     """
 
-    def __init__(self, port: Any, reactor: Any, shortage: Shortage, *, secure: bool) -> None:
+    def __init__(self, port: Any, reactor: IReactor, shortage: Shortage, *, secure: bool) -> None:
         self._port = port
         self._reactor = reactor
         self._shortage = shortage

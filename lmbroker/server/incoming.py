@@ -7,11 +7,13 @@
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from twisted.internet.interfaces import IConsumer
+from twisted.web.http import Request as HTTPRequest
 
 from lmbroker.headers import Pairs, ReceivedHeaders, first_values
+from lmbroker.server.http.request import Request
 from lmbroker.server.http.transport import host_of
 
 
@@ -76,7 +78,7 @@ class TwistedRequest:
     route_path = ""
     cors: Pairs = ()
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: HTTPRequest) -> None:
         self._request = request
         self.uri: bytes = request.uri
 
@@ -103,8 +105,10 @@ class TwistedRequest:
     def take_body(self) -> bytes:
         """The body, for its only reader."""
         request = self._request
-        body: bytes = request.content.read()
-        request.content.close()
+        content: IO[bytes] | None = request.content
+        assert content is not None, "a request that is served has come whole"
+        body = content.read()
+        content.close()
         request.content = BytesIO()
         return body
 
@@ -128,11 +132,14 @@ class TwistedRequest:
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._request.transport.abortConnection()
+        transport: Any = self._request.transport
+        transport.abortConnection()
 
 
 class StockRequest(TwistedRequest):
     """An ``Incoming`` over a request of our own site's stock engine, which counts bodies."""
+
+    _request: Request
 
     def grow_body(self, size: int) -> bool:
         """Count ``size`` more bytes of the body; False where there is no memory for them."""

@@ -9,6 +9,7 @@ from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
 from twisted.web.server import NOT_DONE_YET
 
 from lmbroker.call import Operation
@@ -63,7 +64,7 @@ class RoutesResource(KleinResource):
         self._origins = origins
         self._only = only
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: IRequest) -> Any:
         """Answer a request, by its route."""
         incoming = request if isinstance(request, LeanRequest) else _wrapped(request)
         path: bytes = request.path
@@ -98,7 +99,7 @@ class RoutesResource(KleinResource):
             unserved = request_paths.unserved(incoming.route_path)
             if unserved is not None:
                 return error_body(request, unserved)
-        request.getRequestHostname = lambda: b"localhost"
+        request.getRequestHostname = lambda: b"localhost"  # type: ignore[method-assign]
         if not request.method.isupper():  # Werkzeug would take ``get`` for GET
             request.method = b"-" + request.method
         try:
@@ -109,10 +110,10 @@ class RoutesResource(KleinResource):
             return error_body(request, unknown_url(incoming.route_path).info)
         return super().render(request)
 
-    def _served(self, result: Any, request: Any) -> None:
+    def _served(self, result: Any, request: IRequest) -> None:
         if isinstance(result, Failure):
             self.log.failure("A call failed", result)
-        elif request.channel is not None:  # its client has not left
+        elif request.channel is not None:  # type: ignore[attr-defined]  # its client has not left
             request.finish()
 
 
@@ -129,11 +130,11 @@ def _wrapped(request: Any) -> Incoming:
     return incoming
 
 
-def incoming_of(request: Any) -> Incoming:
+def incoming_of(request: IRequest) -> Incoming:
     """The request that Klein has given to a route, as an ``Incoming``."""
     if isinstance(request, LeanRequest):
         return request
-    incoming: Incoming = request.lmbroker_incoming
+    incoming: Incoming = request.lmbroker_incoming  # type: ignore[attr-defined]
     return incoming
 
 
@@ -142,7 +143,7 @@ def unknown_url(path: str) -> Refused:
     return Refused("not_found", request_paths.problem(path), code="unknown_url")
 
 
-def wrong_method(request: Any, allow: str) -> bytes:
+def wrong_method(request: IRequest, allow: str) -> bytes:
     """The body of the answer to a request with a method that its path does not take; ``allow`` has
     those that it takes."""
     request.setHeader("allow", allow)
@@ -154,7 +155,7 @@ def wrong_method(request: Any, allow: str) -> bytes:
     return error_body(request, info, 405)
 
 
-def error_body(request: Any, info: ErrorInfo, status: int | None = None) -> bytes:
+def error_body(request: IRequest, info: ErrorInfo, status: int | None = None) -> bytes:
     """The body of the answer with ``info``, whose status and headers are set on ``request``.
 
     ``status`` is the HTTP status where it does not follow from the error.
@@ -168,14 +169,14 @@ def error_body(request: Any, info: ErrorInfo, status: int | None = None) -> byte
     return b"" if request.method == b"HEAD" else answer.body
 
 
-def _preflight(request: Any, headers: Pairs) -> bytes:
+def _preflight(request: IRequest, headers: Pairs) -> bytes:
     request.setResponseCode(204)
     for name, value in headers:
         request.setHeader(name, value)
     return b""
 
 
-def json_body(request: Any, status: int, value: Any) -> bytes:
+def json_body(request: IRequest, status: int, value: Any) -> bytes:
     """The body of the answer with ``value``, whose status and headers are set on ``request``."""
     body = msgspec.json.encode(value)
     request.setResponseCode(status)

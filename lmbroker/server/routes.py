@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
@@ -92,7 +93,7 @@ class Front:
 
     # The routes that no call is needed for; ``RoutesResource`` has those of calls.
 
-    async def list_models(self, request: Any) -> bytes:
+    async def list_models(self, request: IRequest) -> bytes:
         """The models that the caller may use, a page of them."""
         query = {
             name.decode("latin-1"): values[0].decode("latin-1")
@@ -105,7 +106,7 @@ class Front:
         except Refused as error:
             return self._refuse(request, error)
 
-    async def show_model(self, request: Any, model: str) -> bytes:
+    async def show_model(self, request: IRequest, model: str) -> bytes:
         """One model that the caller may use."""
         try:
             alias = await self._broker.listing.one(self._caller(request), model)
@@ -122,7 +123,7 @@ class Front:
     del _path
 
     @app.route("/v1/usage", methods=["GET"])
-    async def show_usage(self, request: Any) -> bytes:
+    async def show_usage(self, request: IRequest) -> bytes:
         """What the caller has used: over ``since`` (``7d``), by the words in ``by``."""
         try:
             caller = self._caller(request)
@@ -139,24 +140,24 @@ class Front:
         return json_body(request, 200, shown_usage(caller.name, since, found))
 
     @app.route("/health", methods=["GET"])
-    def health(self, request: Any) -> bytes:
+    def health(self, request: IRequest) -> bytes:
         """200 while the process runs."""
         return json_body(request, 200, {"status": "ok"})
 
     @app.route("/ready", methods=["GET"])
-    def ready(self, request: Any) -> bytes:
+    def ready(self, request: IRequest) -> bytes:
         """200 while calls are welcome, 503 once the broker is about to stop."""
         if self.draining:
             return json_body(request, 503, {"status": "draining"})
         return json_body(request, 200, {"status": "ready"})
 
     @app.route("/api/hello", methods=["GET"])
-    def hello(self, request: Any) -> bytes:
+    def hello(self, request: IRequest) -> bytes:
         """200: some clients of Anthropic ask this before their first call."""
         return json_body(request, 200, {"message": "hello"})
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: Any) -> bytes:
+    def metrics(self, request: IRequest) -> bytes:
         """The metrics in Prometheus' text format; 404 where they are hidden."""
         if self.registry is None:
             return self._refuse(request, unknown_url(incoming_of(request).route_path))
@@ -168,14 +169,14 @@ class Front:
     # Errors that no call belongs to.
 
     @app.handle_errors(HTTPException)
-    def _no_route(self, request: Any, failure: Failure) -> bytes:
+    def _no_route(self, request: IRequest, failure: Failure) -> bytes:
         error: Any = failure.value
         status = error.code or 500
         if status == 405:
             return wrong_method(request, ", ".join(sorted(error.valid_methods or ())))
         return error_body(request, self._unknown(request), 404)
 
-    def _unknown(self, request: Any) -> ErrorInfo:
+    def _unknown(self, request: IRequest) -> ErrorInfo:
         """The error for a path that is not served, which is counted and logged."""
         path = incoming_of(request).route_path
         why = request_paths.cause(path)
@@ -190,15 +191,15 @@ class Front:
         return unknown_url(path).info
 
     @app.handle_errors(Exception)
-    def _fault(self, request: Any, failure: Failure) -> bytes:
+    def _fault(self, request: IRequest, failure: Failure) -> bytes:
         self.log.error("A route failed: {type}", type=type(failure.value).__name__)
         return error_body(request, FAULT)
 
-    def _refuse(self, request: Any, error: BrokerError) -> bytes:
+    def _refuse(self, request: IRequest, error: BrokerError) -> bytes:
         log_refused_key(self.log, incoming_of(request), error)
         return error_body(request, error.info)
 
-    def _caller(self, request: Any) -> Caller:
+    def _caller(self, request: IRequest) -> Caller:
         """Who sent the request. Raises Refused where it has no valid key."""
         return caller_of(self._broker.config.keys, *incoming_of(request).received_headers())
 
@@ -207,13 +208,13 @@ class Front:
         return call.serve(operation, dialect, self._operations[operation])
 
 
-def _argument(request: Any, name: str, default: str) -> str:
+def _argument(request: IRequest, name: str, default: str) -> str:
     """The value of a query parameter."""
     values: list[bytes] = request.args.get(name.encode(), [])
     return values[0].decode("latin-1") if values else default
 
 
-def _list_path(request: Any) -> str:
+def _list_path(request: IRequest) -> str:
     """The path of the list of models that a request is for, or for one of whose models it is."""
     path = incoming_of(request).route_path
     return next(each for each in model_list.list_paths() if path.startswith(each))

@@ -17,6 +17,7 @@ from lmbroker.backends.client.connection import Connection
 from lmbroker.backends.client.pool import Key, Pool
 from lmbroker.backends.client.response import Response
 from lmbroker.backends.connections import Dropped, EndpointTo
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.pieces import PIECE
 from lmbroker.call import Backend
 
@@ -31,7 +32,9 @@ def _unheard(backend: str, why: str) -> None: ...
 class LeanClient:
     """Sends requests, and holds the idle connections; ``dropped`` is called for those given up."""
 
-    def __init__(self, reactor: Any, endpoint_to: EndpointTo, dropped: Dropped = _unheard) -> None:
+    def __init__(
+        self, reactor: IReactor, endpoint_to: EndpointTo, dropped: Dropped = _unheard
+    ) -> None:
         self._pool = Pool(reactor, dropped)
         self._endpoint_to = endpoint_to
 

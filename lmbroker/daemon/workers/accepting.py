@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.endpoints import with_backlog
 from lmbroker.server.descriptors import Shortage, is_shortage
 
@@ -30,7 +31,7 @@ class Accepting(service.Service):
     """
 
     def __init__(
-        self, endpoint: str, reactor: Any, hand: Hand, shortage: Shortage | None = None
+        self, endpoint: str, reactor: IReactor, hand: Hand, shortage: Shortage | None = None
     ) -> None:
         self._name = endpoint
         self._reactor = reactor
@@ -77,7 +78,9 @@ class _Acceptor:
     """Accepts on the socket of a port. A connection that nobody takes is kept, and no other is
     accepted: those wait in the system's queue."""
 
-    def __init__(self, port: Any, name: str, reactor: Any, hand: Hand, shortage: Shortage) -> None:
+    def __init__(
+        self, port: Any, name: str, reactor: IReactor, hand: Hand, shortage: Shortage
+    ) -> None:
         self._port = port
         self._socket = port.socket
         self._name = name

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.file import Source
 from lmbroker.daemon.workers.beginning import write
 from lmbroker.daemon.workers.worker_handle import WorkerHandle
@@ -21,7 +21,7 @@ class Handover:
         self,
         source: Source,
         workers: Iterable[WorkerHandle],
-        reactor: Any,
+        reactor: IReactor,
         done: Callable[[str], None],
     ) -> None:
         self._source = source

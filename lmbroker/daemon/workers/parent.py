@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from twisted.application import service
 from twisted.application.service import IService, IServiceCollection
@@ -17,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 
 from lmbroker import __version__
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.file import Source
@@ -55,7 +55,7 @@ class ParentService(service.MultiService):
     def __init__(
         self,
         loaded: Loaded,
-        reactor: Any,
+        reactor: IReactor,
         read: Callable[[], Loaded],
         count: int,
         *,

@@ -4,7 +4,7 @@ line as descriptor 3. What the parent says first decides what is imported next."
 import atexit
 import signal
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.logger import globalLogBeginner
 from twisted.python.reflect import namedAny
@@ -14,6 +14,9 @@ from lmbroker.daemon.workers.log import Lines
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.offload.channel import Message, take
+
+if TYPE_CHECKING:
+    from lmbroker.backends.interfaces import IReactor
 
 
 def main() -> None:
@@ -40,11 +43,12 @@ def main() -> None:
         atexit.register(writer.settle)
         observer = JSONLog(writer, config.log_level, worker=beginning.number)
     globalLogBeginner.beginLoggingTo([observer])
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from lmbroker.daemon.reactor import time_by_monotonic_clock
     from lmbroker.daemon.workers.worker import Worker
 
+    reactor = cast("IReactor", installed)
     time_by_monotonic_clock(reactor)
     Worker(beginning, config, end, lines, writer, observer, reactor).run()
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import ILogObserver, Logger
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import parse_endpoint
 from lmbroker.config.file import Source
@@ -42,7 +43,7 @@ class Worker:
         lines: Lines | None,
         writer: LogWriter | None,
         observer: ILogObserver,
-        reactor: Any,
+        reactor: IReactor,
     ) -> None:
         self._reactor = reactor
         self._lines = lines
@@ -66,7 +67,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
         self._reactor.callWhenRunning(self._begin)
-        self._reactor.run(installSignalHandlers=False)
+        self._reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
         if self._writer is not None:
             self._writer.settle()
         if self._orphaned:
@@ -93,7 +94,7 @@ class Worker:
         self._line.send("serving")
 
     def _listen(
-        self, endpoint: str, factory: Any, reactor: Any, shortage: Shortage
+        self, endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage
     ) -> service.IService:
         """An endpoint at which the parent listens for us."""
         return _EndpointService(self._factories, endpoint, _wrapped(endpoint, factory))

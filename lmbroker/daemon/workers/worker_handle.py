@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 
+from lmbroker.backends.interfaces import IReactor
 from lmbroker.daemon.workers.beginning import LINE, Beginning, write
 from lmbroker.daemon.workers.log import Log
 from lmbroker.daemon.workers.tally import Tally
@@ -59,7 +60,7 @@ class WorkerHandle(ProcessProtocol):
     serves, and wants connections. ``late``: it is to prepare for a configuration by which the
     others serve already."""
 
-    def __init__(self, number: int, parent: Parent, reactor: Any) -> None:
+    def __init__(self, number: int, parent: Parent, reactor: IReactor) -> None:
         self.number = number
         self.pid = 0
         self.takes = False

@@ -18,6 +18,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 
 from lmbroker.backends.peer import watch_peer
@@ -263,7 +264,7 @@ class Channel(http.HTTPChannel):
                 )
             super().allHeadersReceived()
 
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Stock: misses ``close`` among several options of Connection."""
         options = b",".join(request.requestHeaders.getRawHeaders(b"connection") or ())
         closes = b"close" in [option.strip() for option in options.lower().split(b",")]

@@ -4,11 +4,11 @@
 
 import sys
 from collections import Counter
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.web import server
+from twisted.web import http, server
+from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
 from lmbroker.config.settings import Engine
@@ -146,10 +146,10 @@ class Site(server.Site):
     def startFactory(self) -> None:
         """Stock: opens an access log, and formats the time for it once a second."""
 
-    def log(self, request: Any) -> None:
+    def log(self, request: http.Request) -> None:
         """Stock: writes a line with the whole URI. An observer of calls writes our lines."""
 
-    def getResourceFor(self, request: Any) -> IResource:
+    def getResourceFor(self, request: IRequest) -> IResource:
         """Stock: sends Twisted's name and version to every client."""
         request.responseHeaders.removeHeader(b"server")
         resource: IResource = super().getResourceFor(request)
