@@ -74,6 +74,7 @@ ELSEWHERE = {
         "backends.proxy_tunnel": "test_loopback_proxies_and_mtls",
         "broker.answer_headers": "test_loopback",
         "broker.answers": "test_loopback",
+        "broker.receiving": "test_loopback test_loopback_chaos_answers",
         "broker.broker": "test_loopback test_loopback_routing",
         "commands.check": "test_cli",
         "commands.explain": "test_cli",

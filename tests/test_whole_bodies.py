@@ -54,7 +54,7 @@ def answer(size):
 @pytest_twisted.ensureDeferred
 async def test_answers_in_memory_are_bounded_together(open_rig, model):
     rig = await open_rig(config=BOUNDED)
-    memory = rig.broker._answers
+    memory = rig.broker._receiver.memory
     whole = answer(400_000)
     first = await rig.post(PATHS["openai"], ask(model))
     one = await rig.backend(1)
@@ -85,7 +85,7 @@ async def test_an_answer_counts_until_a_slow_client_has_it_or_leaves(open_rig, l
         return Site(resource, reactor, Limits())
 
     rig = await open_rig(config=BOUNDED.replace(str(MOST), "30000000"), site=site)
-    memory = rig.broker._answers
+    memory = rig.broker._receiver.memory
     whole = answer(20_000_000)
     client = await rig.post(PATHS["openai"], ask("o"))
     client.transport.pauseProducing()

@@ -8,7 +8,7 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -17,11 +17,10 @@ from twisted.logger import Logger
 
 from lmbroker import headers, json_text
 from lmbroker.backends.interfaces import IReactor
-from lmbroker.backends.sending import BackendAnswer, Sender
-from lmbroker.backends.whole_bodies import AnswerMemory
-from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
+from lmbroker.backends.sending import Sender
+from lmbroker.broker.answers import Answer, WholeAnswer
 from lmbroker.broker.model_listing import Listing
-from lmbroker.broker.relay import Relay
+from lmbroker.broker.receiving import Receiver
 from lmbroker.broker.target_attempt import TargetAttempt, needs_second_dialect, with_own_key
 from lmbroker.call import (
     Attempt,
@@ -30,12 +29,11 @@ from lmbroker.call import (
     Observer,
     Record,
     Target,
-    Timeouts,
     spoken_in,
 )
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload, is_large
+from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload
 from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
 from lmbroker.routing.aliases import Route
@@ -48,14 +46,9 @@ from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
 from lmbroker.usage import Price, cost_of
 from lmbroker.workflows import estimate, learned_rejections, second_dialect
-from lmbroker.workflows.contract import Unary, Workflow
-from lmbroker.workflows.conversion import bad_answer, refused
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.workflows.listed_limits import ListedLimits
 from lmbroker.workflows.token_ratios import TokenRatios
-
-ERROR_BODY_LIMIT = 1024 * 1024
-
 
 _OWN_KEY_REFUSED = ErrorInfo(
     kind="auth",
@@ -99,8 +92,8 @@ class Broker:
         self._ratios = TokenRatios()
         self.listed = ListedLimits()
         self.listing = Listing(config.index, backends, clock, self.listed)
-        self._answers = AnswerMemory(config.limits.answers)
         self.offload = Offload(clock, lambda: self._config.limits)
+        self._receiver = Receiver(config.limits, clock, wall, self.offload, self._charge)
 
     @property
     def config(self) -> Config:
@@ -111,7 +104,7 @@ class Broker:
     def config(self, config: Config) -> None:
         self._config = config
         self._failovers.health.rules = config.breaker
-        self._answers.limit = config.limits.answers
+        self._receiver.limits = config.limits
         self._failovers.keep(config.aliases.values())
         self.listing = Listing(config.index, self._backends, self.clock, self.listed)
 
@@ -409,7 +402,7 @@ class Broker:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
             made.status = answer.status
             record.headers_at = self.clock.seconds()
-            return await self._receive(attempt, answer)
+            return await self._receiver.receive(attempt, answer)
         except AttemptFailed as error:
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:
@@ -431,74 +424,3 @@ class Broker:
             made.ended = self.clock.seconds()
             for observer in self._observers:
                 observer.attempted(record, made)
-
-    async def _receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
-        """The client's answer, made of the backend's. Raises AttemptFailed where the backend's is
-        an error or no answer at all."""
-        call, record, workflow = attempt.call, attempt.record, attempt.workflow
-        if not 200 <= answer.status <= 299:
-            body = await answer.body(ERROR_BODY_LIMIT)
-            refusal = await self.offload.failure(
-                attempt.terms, workflow, answer.status, answer.headers, body
-            )
-            refusal.headers = attempt.limit_headers(answer, self.wall())
-            raise refusal
-        now = int(self.wall())
-        streamed = answer.content_type == "text/event-stream"
-        if streamed and call.stream:
-            relay = await self._begin(workflow, answer, attempt.target.timeouts, now)
-            record.estimated = workflow.estimated
-            head = (
-                *STREAM_HEADERS,
-                *attempt.answer_headers(answer, self.wall()),
-            )
-            return StreamAnswer(200, head, relay, record)
-        if answer.content_type and not streamed and workflow.opaque(answer.content_type):
-            body = await answer.body()
-            head = (
-                ("content-type", answer.content_type),
-                *headers.about_bytes(answer.headers),
-                *attempt.answer_headers(answer, self.wall()),
-            )
-            return WholeAnswer(200, head, body)
-        if not streamed and "json" not in answer.content_type and answer.content_type:
-            if answer.content_type == "text/plain":
-                refused(await answer.body(ERROR_BODY_LIMIT))
-            answer.abort()
-            raise bad_answer(
-                "the backend answered with neither JSON nor an event stream", "wrong_content_type"
-            )
-        body = await answer.body(memory=self._answers)
-        whole: Unary
-        if is_large(body, workflow):
-            step: Literal["unary", "fold", "unfold"]
-            step = "unfold" if call.stream else "fold" if streamed else "unary"
-            whole = await self.offload.answer(step, attempt.terms, workflow, body, now)
-        elif call.stream:
-            whole = workflow.unfold(body, now=now)
-        elif streamed:
-            whole = workflow.fold(body, now=now)
-        else:
-            whole = workflow.unary(body, now=now)
-        record.usage, record.stop = whole.usage, whole.stop
-        note_losses(record, whole)
-        self._charge(record)
-        record.first_event_at = self.clock.seconds()
-        head = (
-            ("content-type", whole.content_type),
-            *attempt.answer_headers(answer, self.wall()),
-            *headers.cost(record.cost),
-        )
-        return WholeAnswer(200, head, whole.body, answer.memory)
-
-    async def _begin(
-        self, workflow: Workflow, answer: BackendAnswer, timeouts: Timeouts, now: int
-    ) -> Relay:
-        """Await the first real event. Raises BackendRefused or Broken while nothing was sent."""
-        transform = workflow.transform(now=now, longest=self._config.limits.stream_event)
-        relay = Relay(answer, transform, self.clock, timeouts)
-        answer.deliver(relay)
-        await relay.begun
-        if transform.phase == "failed" and transform.error is not None and relay.silent:
-            raise BackendRefused(transform.error, phase="first_event")
-        return relay
