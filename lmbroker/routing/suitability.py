@@ -24,7 +24,9 @@ needs no estimate."""
 _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _PDF = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _SERVER_TOOL = re.compile(
-    rb'"type"\s*:\s*"(?:web_search|web_fetch|code_execution|computer|text_editor|memory)_20\d{6}"'
+    rb'"type"\s*:\s*"(?:(?:web_search|web_fetch|code_execution|computer|text_editor|memory)_20\d{6}'
+    rb"|file_search|code_interpreter|mcp|image_generation|computer(?:_use_preview)?"
+    rb'|(?:local_)?shell|apply_patch)"'
 )
 
 

@@ -12,8 +12,9 @@ from lmbroker.translation.dialects.anthropic_messages.extra_fields import (
     take_extras,
 )
 from lmbroker.translation.shared.fields import Fields, missing, once
+from lmbroker.translation.shared.web_searches import asked_of
 from lmbroker.translation.unified.parts import Extra, OpaquePart
-from lmbroker.translation.unified.request import Tool, ToolChoice, Turn, WebSearch
+from lmbroker.translation.unified.request import Tool, ToolChoice, Turn
 
 _FOREIGN_CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 """Choices as the Chat Completions format has them."""
@@ -43,7 +44,7 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
             name=tool.text("name") or kind,
             cache=cache_of(mark) if isinstance(mark, dict) else None,
             raw=raw,
-            search=_web_search(raw) if kind.startswith(_SEARCH) else None,
+            search=asked_of(raw) if kind.startswith(_SEARCH) else None,
         )
     name, schema = tool.need_text("name"), tool.mapping("input_schema")
     if schema is None:
@@ -62,24 +63,6 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
         deferred=bool(deferred),
         extras=(*extras, *take_extras(tool, "tool"), *tool.rest()),
     )
-
-
-def _web_search(raw: dict[str, Any]) -> WebSearch:
-    """What is asked of a web search, for vendors that have one, too."""
-    place, most = raw.get("user_location"), raw.get("max_uses")
-    held = place if isinstance(place, dict) else {}
-    near = {k: v for k, v in held.items() if k != "type" and isinstance(v, str)}
-    return WebSearch(
-        allowed_domains=_domains(raw.get("allowed_domains")),
-        blocked_domains=_domains(raw.get("blocked_domains")),
-        location=near or None,
-        max_uses=most if isinstance(most, int) else None,
-    )
-
-
-def _domains(value: Any) -> tuple[str, ...]:
-    held = value if isinstance(value, list) else []
-    return tuple(each for each in held if isinstance(each, str))
 
 
 def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ...]:

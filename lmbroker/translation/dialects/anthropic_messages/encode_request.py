@@ -32,6 +32,7 @@ from lmbroker.translation.dialects.anthropic_messages.encode_tools import (
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.call_ids import told_apart
+from lmbroker.translation.shared.web_searches import OPTIONS, asked_by
 from lmbroker.translation.unified.parts import Extra
 from lmbroker.translation.unified.request import Reasoning, Request
 
@@ -132,8 +133,8 @@ def _extras(blocks: Blocks, tools: list[JSON]) -> list[Extra]:
     """The fields that are left to be accounted for."""
     left = []
     for extra in blocks.request.extras:
-        if extra.name == "web_search_options" and blocks.profile.server_tools:
-            tools.append(encode_web_search(blocks, extra.value))
+        if extra.name == OPTIONS and blocks.profile.server_tools:
+            tools.append(encode_web_search(blocks, asked_by(extra.value), OPTIONS))
         else:
             left.append(extra)
     return left

@@ -1,8 +1,5 @@
 """Tools and tool choice -> Anthropic's (translation.md 2.5)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from lmbroker.json_text import JSON
@@ -19,8 +16,6 @@ MAX_STRICT = 20
 """Strict tools that Anthropic takes in one request (vendor documentation)."""
 
 WEB_SEARCH = "web_search_20250305"
-PLACE = ("city", "region", "country", "timezone")
-"""What may be told of where the person is who asks."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +76,7 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
         if blocks.native and tool.raw is not None:
             return tool.raw
         if tool.search is not None and blocks.profile.server_tools:
-            return _web_search(blocks, tool.search)
+            return encode_web_search(blocks, tool.search, "tools[]")
         if tool.optional:
             blocks.losses.drop("tools[].type")
             return None
@@ -191,33 +186,17 @@ def _native_choice(blocks: Blocks) -> Choice:
     return Choice(wire=wire)
 
 
-def encode_web_search(blocks: Blocks, options: Any) -> JSON:
-    """OpenAI's web search as Anthropic's; how much to read cannot be said."""
-    held = options if isinstance(options, dict) else {}
-    if held.get("search_context_size") is not None:
-        blocks.losses.drop("web_search_options.search_context_size")
-    place = held.get("user_location")
-    near = place.get("approximate") if isinstance(place, dict) else None
-    return _search_wire(near if isinstance(near, dict) else None)
-
-
-def _web_search(blocks: Blocks, search: WebSearch) -> JSON:
-    """A web search of another vendor's as Anthropic's."""
+def encode_web_search(blocks: Blocks, search: WebSearch, place: str) -> JSON:
+    """A web search of another vendor's, which was asked for at ``place``, as Anthropic's."""
     if search.context_size is not None:
-        blocks.losses.drop("tools[].search_context_size")
-    wire = _search_wire(search.location)
+        blocks.losses.drop(f"{place}.search_context_size")
+    wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}
+    if search.location is not None:
+        wire["user_location"] = {"type": "approximate", **search.location}
     if search.allowed_domains:
         wire["allowed_domains"] = list(search.allowed_domains)
     elif search.blocked_domains:
         wire["blocked_domains"] = list(search.blocked_domains)
     if search.max_uses is not None:
         wire["max_uses"] = search.max_uses
-    return wire
-
-
-def _search_wire(near: Mapping[str, Any] | None) -> JSON:
-    wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}
-    if near is not None:
-        found = {key: near[key] for key in PLACE if isinstance(near.get(key), str)}
-        wire["user_location"] = {"type": "approximate", **found}
     return wire

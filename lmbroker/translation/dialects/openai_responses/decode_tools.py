@@ -8,14 +8,14 @@ from lmbroker.translation.dialects.openai.request_fields import call_kept
 from lmbroker.translation.dialects.openai_responses.decode_calls import TOOL_SEARCH
 from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN
 from lmbroker.translation.shared.fields import Fields, missing, once
+from lmbroker.translation.shared.web_searches import asked_of
 from lmbroker.translation.unified.parts import Extra, joined_name, own_name
-from lmbroker.translation.unified.request import Namespace, Tool, ToolChoice, WebSearch
+from lmbroker.translation.unified.request import Namespace, Tool, ToolChoice
 
 Standing = Literal["offered", "inline"]
 
 _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 _SEARCH = "web_search"
-_PLACE = ("city", "region", "country", "timezone")
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
@@ -84,7 +84,7 @@ def _tool(tool: Fields, raw: dict[str, Any], standing: Standing) -> Tool:
         raw=raw,
         standing=standing,
         optional=kind == TOOL_SEARCH,
-        search=_web_search(tool) if kind.startswith(_SEARCH) else None,
+        search=asked_of(raw) if kind.startswith(_SEARCH) else None,
     )
 
 
@@ -141,25 +141,6 @@ def _deferred(tool: Fields) -> tuple[bool, list[Extra]]:
     if deferred is False:
         kept.append(tool.extra("defer_loading", False, "none"))
     return bool(deferred), kept
-
-
-def _web_search(tool: Fields) -> WebSearch:
-    """What is asked of a web search, in this format's words or in Anthropic's."""
-    filters = tool.mapping("filters") or {}
-    place = tool.mapping("user_location")
-    near = {key: place[key] for key in _PLACE if isinstance(place.get(key), str)} if place else None
-    return WebSearch(
-        allowed_domains=_domains(filters.get("allowed_domains", tool.any("allowed_domains"))),
-        blocked_domains=_domains(filters.get("blocked_domains", tool.any("blocked_domains"))),
-        location=near,
-        context_size=tool.text("search_context_size"),
-        max_uses=tool.integer("max_uses"),
-    )
-
-
-def _domains(value: Any) -> tuple[str, ...]:
-    held = value if isinstance(value, list) else []
-    return tuple(each for each in held if isinstance(each, str))
 
 
 def decode_tool_choice(

@@ -26,12 +26,15 @@ from lmbroker.translation.dialects.openai_responses.encode_items import Conversa
 from lmbroker.translation.dialects.openai_responses.encode_native import encode_native
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_tools import (
+    WEB_SEARCH,
     encode_tool,
     encode_tool_choice,
+    web_search,
 )
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.shared.call_ids import told_apart
+from lmbroker.translation.shared.web_searches import OPTIONS, asked_by
 from lmbroker.translation.unified.request import Request
 
 ORIGIN = "responses"
@@ -51,9 +54,9 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
         return encode_native(request)
     request = msgspec.structs.replace(request, turns=told_apart(request.turns))
     parts = Parts(request, profile, losses)
-    extended = _extensions(parts) if request.extras else {}
     tools = offered(parts) if request.tools else []
     written = [encode_tool(parts, tool) for tool in tools]
+    extended = _extensions(parts, written) if request.extras else {}
     chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))
@@ -72,7 +75,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if conversation.instructions:
         body["instructions"] = conversation.instructions
     body["input"] = conversation.items
-    if tools:
+    if written:
         body["tools"] = written
     body.update(chosen)
     if limit is not None:
@@ -87,7 +90,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if request.tier is not None:
         body.update(encode_tier(parts))
     body.update(encode_cache(parts))
-    searches = any(tool.search is not None for tool in tools)
+    searches = any(tool["type"] == WEB_SEARCH for tool in written)
     body["include"] = [ENCRYPTED, SOURCES] if searches else [ENCRYPTED]
     body["store"] = False
     if request.stream:
@@ -96,14 +99,17 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     return body
 
 
-def _extensions(parts: Parts) -> JSON:
+def _extensions(parts: Parts, tools: list[JSON]) -> JSON:
     """The fields that have no place in the model: ``metadata`` is the same in all of OpenAI's
-    dialects, some backends take others, all else is a loss."""
+    dialects, a web search becomes one of ``tools``, some backends take other fields, all else is a
+    loss."""
     profile = parts.profile
     taken: JSON = {}
     for extra in parts.request.extras:
         if extra.name in profile.ext or extra.name == "metadata":
             taken[extra.name] = extra.value
+        elif extra.name == OPTIONS and profile.server_tools:
+            tools.append(web_search(parts, asked_by(extra.value)))
         elif extra.name != "inference_geo" or extra.value not in profile.inference_geo:
             parts.lost((extra,))
     return taken
