@@ -180,7 +180,7 @@ def ask(dialect: Dialect, make: Callable[[int], Any], n: int) -> Action:
             return
         quietly(estimate, call)
         needs = suitability.Needs(call)
-        _ = needs.images, needs.pdfs, needs.server_tools
+        _ = needs.images, needs.pdfs, needs.server_tools, needs.own_only
         for other, overrides in itertools.product(DIALECTS, PROFILES):
             second_dialect.may_need(call, target(other), overrides)
             second_dialect.need(call, target(other), overrides)

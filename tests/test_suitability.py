@@ -50,6 +50,39 @@ def test_tools_that_a_vendor_runs_suit_its_own_dialect():
     assert "vendor" in lacking(needs, target(), {})
 
 
+def asked(**body):
+    text = json.dumps({"model": "m", "input": "hi", **body}).encode()
+    return Needs(Call(id="r", operation="chat", dialect="responses", asked="m", body=text))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [{"type": "compaction_trigger"}]},
+        {"input": [{"type": "compaction", "encrypted_content": "x"}]},
+        {"input": [{"type": "item_reference", "id": "rs_1"}]},
+        {"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]},
+        {"input": [{"type": "mcp_list_tools", "id": "m"}]},
+    ],
+)
+def test_what_only_one_dialect_can_read_suits_its_own_backends(body):
+    assert lacking(asked(**body), target("responses"), {}) == ""
+    for other in ("openai", "anthropic"):
+        assert "format" in lacking(asked(**body), target(other), {})
+
+
+def test_a_search_of_the_web_suits_who_runs_it():
+    needs = asked(tools=[{"type": "web_search"}])
+    assert lacking(needs, target("responses"), {}) == ""
+    assert "vendor" in lacking(needs, target(), {})
+    assert lacking(needs, target("anthropic", "claude-sonnet-5"), {"server_tools": True}) == ""
+
+
+def test_what_is_only_written_about_it_is_nothing():
+    needs = asked(input='{"type": "compaction_trigger"}', tools=[{"type": "function", "name": "f"}])
+    assert lacking(needs, target(), {}) == ""
+
+
 def test_a_tool_of_the_clients_own_needs_no_vendor():
     needs = Needs(call(dialect="anthropic", tools=[{"name": "web_search", "input_schema": {}}]))
     assert lacking(needs, target(), {}) == ""

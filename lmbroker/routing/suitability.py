@@ -11,6 +11,7 @@ from typing import Any
 
 from lmbroker import envelope
 from lmbroker.call import Call, Target
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 
 MARGIN = 1.15
@@ -25,6 +26,7 @@ _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _PDF = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')
 _SERVER_TOOL = re.compile(
     rb'"type"\s*:\s*"(?:(?:web_search|web_fetch|code_execution|computer|text_editor|memory)_20\d{6}'
+    rb"|web_search(?:_preview)?(?:_20\d\d_\d\d_\d\d)?"
     rb"|file_search|code_interpreter|mcp|image_generation|computer(?:_use_preview)?"
     rb'|(?:local_)?shell|apply_patch)"'
 )
@@ -51,6 +53,12 @@ class Needs:
         return _PDF.search(self._call.body) is not None
 
     @cached_property
+    def own_only(self) -> bool:
+        """Whether the request holds what only backends of its own dialect can read or run."""
+        pattern = ADAPTERS[self.dialect].facts.own_only
+        return pattern is not None and pattern.search(self._call.body) is not None
+
+    @cached_property
     def server_tools(self) -> bool:
         """Whether the request asks for tools that the provider runs."""
         fields = self._call.fields
@@ -71,6 +79,8 @@ def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
     foreign = needs.dialect != target.backend.dialect
     if foreign and not known.server_tools and needs.server_tools:
         return "its vendor does not run the tools that are asked for"
+    if foreign and needs.own_only:
+        return "only backends of the client's format can read or run some of it"
     if known.context is not None and needs.tokens > known.context * MARGIN:
         return f"its context is {known.context} tokens, and the request has about {needs.tokens}"
     return ""

@@ -6,6 +6,7 @@ encoder, one of each per stream.
 """
 
 from collections.abc import Callable, Mapping
+from re import Pattern
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -99,6 +100,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     second_key: str = ""
     """The key by which the configuration of a backend of another dialect of the same API says that
     it is also called in this one; "" for none."""
+    own_only: Pattern[bytes] | None = None
+    """Finds in a request what only backends of the dialect can read or run, so that others are
+    tried last. None: nothing is looked for."""
     needs_memory: Callable[[Mapping[str, Any]], str] | None = None
     """Names the field of a request that builds on what its backend remembers, "" where none does:
     (top level of the body) -> name. None: no request does."""

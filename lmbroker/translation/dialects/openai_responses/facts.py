@@ -1,5 +1,6 @@
 """What the broker must know of the OpenAI Responses dialect besides its wire format."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,13 @@ NOTHING_KEPT = ErrorInfo(
     code="unsupported_operation",
 )
 """The error of paths below a response's id, and of conversations (translation.md 8.5)."""
+
+_OWN_ONLY = re.compile(
+    rb'"type"\s*:\s*"(?:compaction|compaction_trigger|item_reference|program(?:_output)?'
+    rb"|(?:file_search|code_interpreter|image_generation|computer|computer_use_preview|mcp"
+    rb'|local_shell|shell|apply_patch)(?:_call)?|mcp_list_tools|mcp_approval_re(?:quest|sponse))"'
+)
+"""Items and tools that other dialects have no like of (translation.md 8.1)."""
 
 _MEMORY = ("previous_response_id", "conversation", "prompt", "background")
 
@@ -66,6 +74,7 @@ FACTS = Facts(
     models=MODELS,
     rate_limits=RATE_LIMITS,
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, hosts=HOSTS),
+    own_only=_OWN_ONLY,
     needs_memory=needs_memory,
     counted=counted,
     cuts=taken_out,
