@@ -68,7 +68,7 @@ def asked(**body):
 def test_what_only_one_dialect_can_read_suits_its_own_backends(body):
     assert lacking(asked(**body), target("responses"), {}) == ""
     for other in ("openai", "anthropic"):
-        assert "format" in lacking(asked(**body), target(other), {})
+        assert lacking(asked(**body), target(other), {}) != ""
 
 
 def test_a_search_of_the_web_suits_who_runs_it():
