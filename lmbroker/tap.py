@@ -18,6 +18,7 @@ from lmbroker.config.file import Source, load_source
 from lmbroker.config.settings import MOST_WORKERS
 from lmbroker.daemon.reactor import install, time_by_monotonic_clock
 from lmbroker.daemon.workers.log import Lines, SharedFile
+from lmbroker.observers.console_log import render_for
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 
@@ -103,7 +104,11 @@ def makeService(options: Options) -> service.IService:
     several = options.count > 1
     stream = _stream(options, several)
     writer = None if stream is None else _writer(stream, reactor)
-    log = None if writer is None else JSONLog(writer, options.loaded.log_level)
+    log = None
+    if writer is not None:
+        descriptor = stream.descriptor if isinstance(stream, Lines) else None
+        render = render_for(options.loaded.log_format, descriptor)
+        log = JSONLog(writer, options.loaded.log_level, render=render)
     try:
         if several:
             return _parent(options, reactor, stream, writer, log)

@@ -166,16 +166,26 @@ def line_of(log_with, record=RECORD, level="info"):
     return [{name: value for name, value in line.items() if name != "time"} for line in lines]
 
 
-@pytest.mark.parametrize("outcome", ["complete", "failed"])
-def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome):
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        ("complete", "info"),
+        ("client_left", "info"),
+        ("refused", "info"),
+        ("backend_error", "warning"),
+        ("stream_error", "warning"),
+        ("failed", "error"),
+    ],
+)
+def test_the_access_line_is_the_same_through_twisteds_log_and_past_it(outcome, level):
     record = msgspec.structs.replace(RECORD, end=End(outcome=outcome, status=200))
     past = line_of(lambda log: AccessLog(log.write_lines), record)
     assert past == line_of(lambda log: AccessLog(), record)
-    assert [line["level"] for line in past] == ["error" if outcome == "failed" else "info"]
+    assert [line["level"] for line in past] == [level]
 
 
 def test_the_access_line_heeds_the_level():
-    assert line_of(lambda log: AccessLog(log.write_lines), level="warning") == []
+    assert line_of(lambda log: AccessLog(log.write_lines), level="error") == []
 
 
 def test_access_lines_of_one_turn_are_written_together_and_others_do_not_wait():

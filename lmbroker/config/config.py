@@ -26,7 +26,15 @@ from lmbroker.config.endpoints import (
 )
 from lmbroker.config.fields import read_settings, read_struct
 from lmbroker.config.models import NOT_IN_RETRIES, Models
-from lmbroker.config.settings import DRAIN, Engine, File, KeyTable, ServerTable, UsageTable
+from lmbroker.config.settings import (
+    DRAIN,
+    Engine,
+    File,
+    KeyTable,
+    LogFormat,
+    ServerTable,
+    UsageTable,
+)
 from lmbroker.config.table import NotTOML, Table, describe, read_toml
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact
@@ -89,6 +97,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ``holds_a_key``: the file itself contains a credential."""
 
     log_level: str
+    log_format: LogFormat = "auto"
     server: Server
     aliases: Mapping[str, Route]
     default: str = ""
@@ -150,6 +159,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
     secrets.warnings += _proxies_unused(environ, aliases)
     return Config(
         log_level=settings.log_level,
+        log_format=settings.log_format,
         server=server,
         aliases=aliases,
         keys=keys,

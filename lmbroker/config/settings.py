@@ -35,6 +35,7 @@ Engine = Literal["lean", "stock"]
 """Our own HTTP layers, or Twisted's."""
 
 Severity = Literal["debug", "info", "warning", "warn", "error", "critical"]
+LogFormat = Literal["auto", "json", "console"]
 
 DialectName = Annotated[str, msgspec.Meta(extra={"words": tuple(ADAPTERS)})]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=DAY)]
@@ -258,6 +259,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: Severity = "info"
     """The least severe lines that are logged; `warn` is `warning`."""
+    log_format: LogFormat = "auto"
+    """How lines look: `json`, or `console` for people. `auto` is `console` on a terminal and `json`
+    elsewhere. Taken at the start, not by a reload."""
     default: Text | None = None
     """The alias of names that lead nowhere else."""
     server: ClassVar = ServerTable

@@ -1,19 +1,28 @@
 """An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
 the contents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
-from lmbroker.call import Attempt, Record
+from lmbroker.call import Attempt, Outcome, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.observers.json_log import HEAD, Line
 from lmbroker.redaction import SHOWN, shown
 from lmbroker.translation.losses import listed
 from lmbroker.usage import dollars
+
+LEVELS: Mapping[Outcome | None, str] = {
+    "backend_error": "warning",
+    "stream_error": "warning",
+    "failed": "error",
+}
+"""The level of a call's line by how the call ended; ``info`` for all others."""
+
+_TWISTED = {"info": LogLevel.info, "warning": LogLevel.warn, "error": LogLevel.error}
 
 MOST_TRIED = 20
 """Most attempts that one access line lists."""
@@ -51,8 +60,8 @@ class AccessLog:
             return
         for record in records:
             end = record.end
-            emit = self.log.error if end.outcome == "failed" else self.log.info
-            emit(
+            self.log.emit(
+                _TWISTED[LEVELS.get(end.outcome, "info")],
                 "{operation} {alias} {outcome} {status}",
                 operation=record.operation,
                 alias=record.alias or "-",
@@ -119,7 +128,7 @@ def access_line(record: Record) -> AccessLine:
     """The access line of an ended call."""
     began, end = record.opened_at, record.end
     line = AccessLine(
-        level="error" if end.outcome == "failed" else "info",
+        level=LEVELS.get(end.outcome, "info"),
         logger=LOGGER,
         message=f"{record.operation} {record.alias or '-'} {end.outcome} {end.status}",
         request_id=record.id,

@@ -14,6 +14,7 @@ import msgspec
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
+from lmbroker.observers.console_log import Render
 from lmbroker.observers.log_writer import LogWriter
 
 _LEVELS = {
@@ -55,14 +56,22 @@ class Stream(Protocol):
 @implementer(ILogObserver)
 class JSONLog:
     """Writes events of at least ``level`` to ``stream``; ``level`` may be changed at any time.
-    ``worker`` is the number of the worker that says them, where there are several."""
+    ``worker`` is the number of the worker that says them, where there are several. ``render`` makes
+    other lines than JSON."""
 
-    def __init__(self, stream: Stream | LogWriter, level: str, worker: int | None = None) -> None:
+    def __init__(
+        self,
+        stream: Stream | LogWriter,
+        level: str,
+        worker: int | None = None,
+        render: Render | None = None,
+    ) -> None:
         self._stream = stream
         self._write = self._write_text
         if isinstance(stream, LogWriter):
             self._write = stream.write
             stream.gap = self._gap
+        self._render = render
         self._worker = worker
         self._end = b"}\n" if worker is None else b',"worker":%d}\n' % worker
         self._second = (-1, "")
@@ -105,7 +114,7 @@ class JSONLog:
             line.update(fields)
         if self._worker is not None:
             line["worker"] = self._worker
-        self._write(_encode(line) + b"\n")
+        self._write(self._text(line) if self._render is not None else _encode(line) + b"\n")
 
     def write_lines(self, lines: Sequence[Line]) -> None:
         """Write lines together, without Twisted's log.
@@ -117,7 +126,7 @@ class JSONLog:
         for line in lines:
             if line.level in self._told:
                 line.time = now
-                written.append(_encode(line)[:-1] + self._end)
+                written.append(self._encoded(line))
         if written:
             self._write(b"".join(written))
 
@@ -138,7 +147,19 @@ class JSONLog:
             logger=LogWriter.__module__,
             message=MISSING.format(count=count),
         )
-        return _encode(line)[:-1] + self._end
+        return self._encoded(line)
+
+    def _encoded(self, line: Line) -> bytes:
+        if self._render is None:
+            return _encode(line)[:-1] + self._end
+        fields: dict[str, Any] = msgspec.to_builtins(line)
+        if self._worker is not None:
+            fields["worker"] = self._worker
+        return self._text(fields)
+
+    def _text(self, fields: dict[str, Any]) -> bytes:
+        assert self._render is not None
+        return self._render(fields).encode("utf-8", "replace") + b"\n"
 
     def _write_text(self, lines: bytes) -> None:
         assert not isinstance(self._stream, LogWriter)

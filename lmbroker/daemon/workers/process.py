@@ -11,6 +11,7 @@ from twisted.python.reflect import namedAny
 
 from lmbroker.daemon.workers.beginning import LINE, Beginning, read
 from lmbroker.daemon.workers.log import Lines
+from lmbroker.observers.console_log import render_for
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.offload.channel import Message, take
@@ -41,7 +42,8 @@ def main() -> None:
         writer = LogWriter(lines, direct=lines.regular)
         writer.start()
         atexit.register(writer.settle)
-        observer = JSONLog(writer, config.log_level, worker=beginning.number)
+        render = render_for(config.log_format, lines.descriptor)
+        observer = JSONLog(writer, config.log_level, beginning.number, render)
     globalLogBeginner.beginLoggingTo([observer])
     from twisted.internet import reactor as installed
 
