@@ -640,6 +640,22 @@ def test_a_web_search_is_the_backend_s_own_where_it_has_one():
         encode_request(request, known("gpt-5.2"), Losses())
 
 
+def test_the_web_search_of_a_chat_request_is_a_tool():
+    place = {"type": "approximate", "approximate": {"city": "Bern"}}
+    asked = {"search_context_size": "low", "user_location": place}
+    out = from_o(web_search_options=asked, server_tools=True)
+    assert out.body["tools"] == [
+        {
+            "type": "web_search",
+            "user_location": {"type": "approximate", "city": "Bern"},
+            "search_context_size": "low",
+        }
+    ]
+    assert out.lost == ()
+    with pytest.raises(Refused):
+        from_o(web_search_options=asked)
+
+
 def test_a_tool_that_must_be_called_becomes_an_instruction_at_the_end():
     out = from_o(tools=[o_tool()], tool_choice="required", forced_tools=False)
     assert "tool_choice" not in out.body

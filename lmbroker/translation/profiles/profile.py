@@ -174,7 +174,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The choice of a tool can name the only tools that may be called (Responses); else only these
     are offered."""
     server_tools: bool = False
-    """Web search may be asked of an Anthropic backend, which runs it."""
+    """Web search may be asked of the backend, which runs it (Messages, Responses)."""
     show_reasoning: bool = False
     """A summary of the reasoning is asked for where the model reasons unasked."""
     inference_geo: tuple[str, ...] = ()
