@@ -98,6 +98,18 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
     return held, ""
 
 
+def encode_rest(parts: Parts) -> JSON:
+    """What is the same in all dialects: stop sequences, who asks, and the service tier."""
+    request = parts.request
+    stop = encode_stop(parts) if request.stop else []
+    out: JSON = {"stop": stop} if stop else {}
+    if request.user_id is not None:
+        out.update(encode_user(parts))
+    if request.tier is not None:
+        out.update(encode_tier(parts))
+    return out
+
+
 def encode_user(parts: Parts) -> JSON:
     """Who asks. A backend that has no field for it loses nothing: it is for tracing only."""
     user_id, field = parts.request.user_id, parts.profile.user_field

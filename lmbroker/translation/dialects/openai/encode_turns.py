@@ -9,13 +9,25 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
 from lmbroker.translation.shared.attribution import MARK as BILLING
 from lmbroker.translation.shared.attribution import without_attribution
-from lmbroker.translation.unified.parts import Part, TextPart, ToolResultPart
+from lmbroker.translation.shared.left_out import NO_PLACE
+from lmbroker.translation.shared.readable import summary
+from lmbroker.translation.unified.parts import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    OpaquePart,
+    Part,
+    TextPart,
+    ToolResultPart,
+)
 from lmbroker.translation.unified.request import Turn
 
 CONTINUE = "Continue."
 """Asks for a new answer where a model cannot go on with its last one."""
 
 Content = str | list[JSON]
+
+_MEDIA = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
 
 
 class Turns:
@@ -76,6 +88,44 @@ class Turns:
                 said_once = content if len(content) > 1 else joined(content, "")
                 rest.append(self.message("user", said_once, turn.name))
         return results + rest
+
+
+class Words:
+    """Collects the texts of an answer of the model, which become one text; what stands in for
+    something else is a paragraph of its own."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._texts: list[str] = []
+        self._apart = False
+
+    def say(self, words: str, *, apart: bool = False) -> None:
+        """Add a text; one that is ``apart`` is a paragraph."""
+        gap = "\n\n" if self._texts and (apart or self._apart) else ""
+        if gap + words:
+            self._texts.append(gap + words)
+        self._apart = apart
+
+    def medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
+        """Add what stands in for a medium: an answer of the model holds text only."""
+        what = _MEDIA[type(part)]
+        for written in self._parts.part(part):
+            if written["type"] != self._parts.TEXT:
+                written = self._parts.left_out(what, what, NO_PLACE)
+            self.say(written["text"], apart=True)
+
+    def opaque(self, part: OpaquePart) -> str:
+        """Add what stands in for a part that only another dialect understands. Returns the summary
+        of a conversation that was compacted, which is no part of the answer; "" for other parts."""
+        for written in self._parts.part(part):
+            self.say(written["text"], apart=True)
+        return summary(part) if part.type == "compaction" else ""
+
+    def take(self) -> str:
+        """All that was said, which begins anew."""
+        words = "".join(self._texts)
+        self._texts, self._apart = [], False
+        return words
 
 
 def unattributed(parts: Sequence[Part]) -> list[Part]:

@@ -11,14 +11,18 @@ from operator import attrgetter
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
-from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content, Turns, unattributed
+from lmbroker.translation.dialects.openai.encode_turns import (
+    CONTINUE,
+    Content,
+    Turns,
+    Words,
+    unattributed,
+)
 from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order
 from lmbroker.translation.shared.custom_tools import as_function_call
-from lmbroker.translation.shared.left_out import NO_PLACE
 from lmbroker.translation.shared.names import wire_id, wire_name
-from lmbroker.translation.shared.readable import summary
 from lmbroker.translation.unified.parts import (
     AudioPart,
     DocumentPart,
@@ -107,9 +111,8 @@ class _Said:
         self.before: list[JSON] = []
         self._wire = wire
         self._parts = wire.parts
-        self._texts: list[str] = []
+        self._words = Words(wire.parts)
         self._refusals: list[str] = []
-        self._apart = False
         self._mark: JSON | None = None
         self._thoughts: list[ReasoningPart] = []
         self._calls: list[JSON] = []
@@ -123,9 +126,11 @@ class _Said:
         elif isinstance(part, ToolCallPart):
             self._calls.append(_call(parts, part))
         elif isinstance(part, OpaquePart):
-            self._opaque(part)
+            compacted = self._words.opaque(part)
+            if compacted:
+                self.before.append(self._wire.instruction([text(compacted)]))
         elif isinstance(part, ImagePart | DocumentPart | AudioPart):
-            self._medium(part)
+            self._words.medium(part)
 
     def _say(self, part: TextPart) -> None:
         for written in self._parts.part(part):
@@ -133,33 +138,11 @@ class _Said:
             if part.refusal:
                 self._refusals.append(written["text"])
             else:
-                self._put(written["text"], apart=False)
-
-    def _put(self, words: str, *, apart: bool) -> None:
-        """Texts are one text; what stands in for something else is a paragraph of its own."""
-        gap = "\n\n" if self._texts and (apart or self._apart) else ""
-        if gap + words:
-            self._texts.append(gap + words)
-        self._apart = apart
-
-    def _medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
-        """An answer of the model holds text only."""
-        what = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}[type(part)]
-        for written in self._parts.part(part):
-            if written["type"] != "text":
-                written = self._parts.left_out(what, what, NO_PLACE)
-            self._put(written["text"], apart=True)
-
-    def _opaque(self, part: OpaquePart) -> None:
-        for written in self._parts.part(part):
-            self._put(written["text"], apart=True)
-        said = summary(part) if part.type == "compaction" else ""
-        if said:
-            self.before.append(self._wire.instruction([text(said)]))
+                self._words.say(written["text"])
 
     def message(self, name: str | None) -> JSON | None:
         """The message; None where nothing was said but in thought, which backends refuse."""
-        words, refusal = "".join(self._texts), "".join(self._refusals)
+        words, refusal = self._words.take(), "".join(self._refusals)
         if not (words or self._calls or refusal):
             for part in self._thoughts:
                 self._parts.lost(part.extras)

@@ -5,11 +5,7 @@ what the model can do, and ``losses`` hears of everything that it cannot.
 """
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai.encode_controls import (
-    encode_stop,
-    encode_tier,
-    encode_user,
-)
+from lmbroker.translation.dialects.openai.encode_controls import encode_rest
 from lmbroker.translation.dialects.openai.encode_tools import offered
 from lmbroker.translation.dialects.openai.reasoning_control import encode_control
 from lmbroker.translation.dialects.openai_chat.encode_controls import (
@@ -47,7 +43,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))
     sampling = encode_sampling(parts, control.on)
-    stop = encode_stop(parts) if request.stop else []
+    rest = encode_rest(parts)
     output, line = encode_output(parts) if request.output is not None else (None, "")
     messages = encode_messages(parts)
     continued = end_conversation(parts, messages)
@@ -66,12 +62,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     if output is not None:
         body["response_format"] = output
     body.update(sampling)
-    if stop:
-        body["stop"] = stop
-    if request.user_id is not None:
-        body.update(encode_user(parts))
-    if request.tier is not None:
-        body.update(encode_tier(parts))
+    body.update(rest)
     body.update(encode_wishes(parts))
     body.update(continued)
     if request.stream:

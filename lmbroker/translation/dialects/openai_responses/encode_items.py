@@ -11,14 +11,19 @@ from operator import attrgetter
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai.encode_parts import joined, plain
-from lmbroker.translation.dialects.openai.encode_turns import CONTINUE, Content, Turns, unattributed
+from lmbroker.translation.dialects.openai.encode_turns import (
+    CONTINUE,
+    Content,
+    Turns,
+    Words,
+    unattributed,
+)
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_reasoning import reasoning_item
 from lmbroker.translation.shared.custom_tools import as_function_call
-from lmbroker.translation.shared.left_out import NO_CALL, NO_PLACE, NO_RESULT
+from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 from lmbroker.translation.shared.names import wire_id, wire_name
 from lmbroker.translation.shared.pairing import Said, Wire, paired
-from lmbroker.translation.shared.readable import summary
 from lmbroker.translation.shared.reasoning_places import in_place
 from lmbroker.translation.unified.parts import (
     AudioPart,
@@ -33,7 +38,6 @@ from lmbroker.translation.unified.parts import (
 )
 from lmbroker.translation.unified.request import Turn
 
-_MEDIA = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
 _CALLS = {"function_call", "custom_tool_call"}
 _RESULTS = {"function_call_output", "custom_tool_call_output"}
 _role = attrgetter("role")
@@ -184,8 +188,7 @@ class _Said:
         self._wire = wire
         self._parts = wire.parts
         self._thoughts: list[ReasoningPart] = []
-        self._texts: list[str] = []
-        self._apart = False
+        self._words = Words(wire.parts)
         self._phase: str | None = None
         for turn in turns:
             self._phase = turn.phase
@@ -201,7 +204,7 @@ class _Said:
                 self._put(self._message([{"type": "refusal", "refusal": written["text"]}]))
         elif isinstance(part, TextPart):
             for written in self._parts.part(part):
-                self._say(written["text"], apart=False)
+                self._words.say(written["text"])
         elif isinstance(part, ReasoningPart):
             self._end_message()
             self._thoughts.append(part)
@@ -209,37 +212,16 @@ class _Said:
             self._end_message()
             self._put(self._wire.call(part))
         elif isinstance(part, OpaquePart):
-            self._opaque(part)
+            compacted = self._words.opaque(part)
+            if compacted:
+                self._end_message()
+                self._forget()
+                self.items.append(self._wire.instruction([self._parts.text(compacted)]))
         elif isinstance(part, ImagePart | DocumentPart | AudioPart):
-            self._medium(part)
-
-    def _say(self, words: str, *, apart: bool) -> None:
-        """Texts are one text; what stands in for something else is a paragraph of its own."""
-        if self._texts and (apart or self._apart):
-            self._texts.append("\n\n")
-        self._texts.append(words)
-        self._apart = apart
-
-    def _medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
-        """An answer of the model holds text only."""
-        what = _MEDIA[type(part)]
-        for written in self._parts.part(part):
-            if written["type"] != self._parts.TEXT:
-                written = self._parts.left_out(what, what, NO_PLACE)
-            self._say(written["text"], apart=True)
-
-    def _opaque(self, part: OpaquePart) -> None:
-        for written in self._parts.part(part):
-            self._say(written["text"], apart=True)
-        said = summary(part) if part.type == "compaction" else ""
-        if said:
-            self._end_message()
-            self._forget()
-            self.items.append(self._wire.instruction([self._parts.text(said)]))
+            self._words.medium(part)
 
     def _end_message(self) -> None:
-        words = "".join(self._texts)
-        self._texts, self._apart = [], False
+        words = self._words.take()
         if words:
             self._put(self._message([{"type": "output_text", "text": words, "annotations": []}]))
 

@@ -8,12 +8,7 @@ is kept at the backend: each request is whole, and brings the reasoning that the
 import msgspec
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai.encode_controls import (
-    encode_limit,
-    encode_stop,
-    encode_tier,
-    encode_user,
-)
+from lmbroker.translation.dialects.openai.encode_controls import encode_limit, encode_rest
 from lmbroker.translation.dialects.openai.encode_tools import offered
 from lmbroker.translation.dialects.openai.reasoning_control import encode_control
 from lmbroker.translation.dialects.openai_responses.encode_controls import (
@@ -61,7 +56,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))
     sampling = encode_sampling(parts, control.on)
-    stop = encode_stop(parts) if request.stop else []
+    rest = encode_rest(parts)
     text, line = encode_text(parts)
     conversation = Conversation(parts)
     conversation.end()
@@ -83,12 +78,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     body.update(encode_reasoning(parts, control))
     body.update(text)
     body.update(sampling)
-    if stop:
-        body["stop"] = stop
-    if request.user_id is not None:
-        body.update(encode_user(parts))
-    if request.tier is not None:
-        body.update(encode_tier(parts))
+    body.update(rest)
     body.update(encode_cache(parts))
     searches = any(tool["type"] == WEB_SEARCH for tool in written)
     body["include"] = [ENCRYPTED, SOURCES] if searches else [ENCRYPTED]
