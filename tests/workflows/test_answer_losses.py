@@ -46,7 +46,9 @@ SEARCHED: JSON = {
 
 def way(client: Dialect, backend: Dialect, **overrides: Any) -> Workflow:
     """The workflow of a short request."""
-    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    body: JSON = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    if client == "responses":
+        body = {"model": "m", "input": "Hi"}
     call = Call(
         id="req_1", operation="chat", dialect=client, asked="m", body=msgspec.json.encode(body)
     )
@@ -221,3 +223,63 @@ def test_what_only_the_backends_dialect_understands_is_told(client: str, streame
         "output[].async",
     }
     assert fold(unfold(response)) == response
+
+
+# Clients of Responses.
+
+
+def lost(backend: Dialect, stream: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a client of Responses loses of a stream, however it is cut, and of the same answer when
+    it is whole: dropped and changed."""
+    found = set()
+    for chunks in cuts(stream):
+        transform = way("responses", backend).transform(now=0)
+        run(transform, chunks)
+        assert transform.phase == "complete"
+        found.add((transform.dropped, transform.changed))
+    whole = way("responses", backend).fold(stream, now=0)
+    found.add((whole.dropped, whole.changed))
+    (only,) = found
+    return only
+
+
+def a_block(index: int, block: JSON) -> list[JSON]:
+    opened = {"type": "content_block_start", "index": index, "content_block": block}
+    return [opened, a_stop(index)]
+
+
+USED: JSON = {
+    "type": "server_tool_use",
+    "id": "srvtoolu_1",
+    "name": "web_search",
+    "input": {"query": "a"},
+}
+RAN: JSON = {"type": "server_tool_use", "id": "srvtoolu_2", "name": "code_execution", "input": {}}
+
+
+def test_a_web_search_is_told_and_what_it_found_beyond_addresses_is_changed() -> None:
+    blocks = [*a_block(0, USED), *a_block(1, SEARCHED), *a_text(2, "Found.")]
+    stream = a_stream(a_start(), *blocks, a_ending(), A_END)
+    assert lost("anthropic", stream) == ((), ("content[].web_search_tool_result",))
+
+
+def test_what_else_a_provider_ran_is_lost_and_told() -> None:
+    blocks = [*a_block(0, RAN), *a_block(1, SEARCHED), *a_text(2, "Ran.")]
+    stream = a_stream(a_start(), *blocks, a_ending(), A_END)
+    dropped = ("content[].server_tool_use", "content[].web_search_tool_result")
+    assert lost("anthropic", stream) == (dropped, ())
+
+
+def test_fields_that_no_responses_client_knows_are_told() -> None:
+    stream = o_stream({"content": "Hi"}, {"images": IMAGE, "index": 0}, o_chunk(finish="stop"))
+    assert lost("openai", stream) == (("choices[].delta.images",), ())
+
+
+def test_a_responses_client_loses_nothing_of_reasoning_text_and_calls() -> None:
+    stream = o_stream(
+        {"reasoning_content": "Hm."},
+        {"content": "Hi"},
+        o_call("{}", id="c", name="f"),
+        o_chunk(finish="tool_calls"),
+    )
+    assert lost("openai", stream) == ((), ())
