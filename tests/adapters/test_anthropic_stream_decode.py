@@ -488,3 +488,10 @@ def test_blocks_that_overlap_are_told_one_after_the_other():
         *ENDED,
     )
     assert fold(events).parts == (ReasoningPart(text="so"), SAID)
+
+
+def test_a_delta_before_the_message_is_an_error() -> None:
+    stream = a_stream(a_delta(0, "text_delta", text="Hi"), a_start(), a_ending(), A_END)
+    (only,) = decoded("anthropic", stream)
+    assert isinstance(only, Error)
+    assert only.error.kind == "bad_upstream"

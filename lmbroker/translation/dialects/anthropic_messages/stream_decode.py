@@ -240,6 +240,8 @@ class AnthropicDecoder:
         return [PartStart(index, part)]  # type: ignore[arg-type]
 
     def _block_delta(self, index: Any, delta: JSON) -> list[StreamEvent]:
+        if not self._started:
+            return self._fail("an event before message_start")
         kind = delta.get("type")
         if not self._kind or index != self._block:
             known = index is None or isinstance(index, int)
