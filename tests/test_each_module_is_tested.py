@@ -82,6 +82,7 @@ ELSEWHERE = {
         "commands.output": "test_cli",
         "commands.translate": "test_cli",
         "daemon.listening": "test_daemon",
+        "daemon.listening_service": "test_daemon test_workers_parent",
         "daemon.reloads": "test_daemon",
         "server.call_reading": "test_loopback test_loopback_compressed test_body_bounds",
         "server.error_answers": "test_loopback",

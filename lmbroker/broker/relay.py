@@ -142,12 +142,7 @@ class Relay(Protocol):
         if self._linger_timer is not None and self._linger_timer.active():
             self._linger_timer.cancel()
         if self.transform.phase in GOING and not self._aborted:
-            try:
-                out = self.transform.close()
-            except Exception:
-                self.log.failure("A transform failed")
-                out = self.transform.fail(FAULT)
-            self._pass(out)
+            self._close_transform()
 
     # The client's side.
 
@@ -243,6 +238,9 @@ class Relay(Protocol):
             self._end_timer = self._clock.callLater(self._timeouts.after_stop, self._close)
             return
         self._abort()
+        self._close_transform()
+
+    def _close_transform(self) -> None:
         try:
             out = self.transform.close()
         except Exception:

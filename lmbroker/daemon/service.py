@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import service
-from twisted.application.service import IService, IServiceCollection
+from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import Logger
 
 from lmbroker import __version__
 from lmbroker.backends.interfaces import IReactor
@@ -33,7 +33,8 @@ from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import PRACTICE
 from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen, problem_of
-from lmbroker.daemon.reloads import Reloads, away
+from lmbroker.daemon.listening_service import ListeningService
+from lmbroker.daemon.reloads import away
 from lmbroker.errors import ErrorInfo
 from lmbroker.observers.access_log import AccessLog
 from lmbroker.observers.batching import BatchingObserver
@@ -84,7 +85,7 @@ class Surroundings(NamedTuple):
     """Another process takes the signals, reads the configuration and logs both."""
 
 
-class BrokerService(service.MultiService):
+class BrokerService(ListeningService):
     """The daemon. ``read`` gives the configuration anew, for reloads; it raises ConfigError.
     ``observer`` is the log whose level a reload may change."""
 
@@ -98,20 +99,16 @@ class BrokerService(service.MultiService):
         read: Callable[[], Config],
         around: Surroundings = Surroundings(),
     ) -> None:
-        super().__init__()
-        self._observer = observer
-        self._reactor = reactor
+        super().__init__(config, reactor, observer)
         self._read = read
         self._around = around
         self._waiting: Deferred[None] | None = None
         self._hurried = False
-        self._reloads = Reloads(self._reload, lambda: bool(self.running))
         registry = CollectorRegistry()
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)
         self._practice: PracticeBackend | None = None
-        self._config = config
         self._metrics = metrics = Metrics(registry)
         self._levels = LoopingCall(self._show_levels)
         self._levels.clock = reactor
@@ -166,13 +163,6 @@ class BrokerService(service.MultiService):
         site = self._aside_site if aside else self._site
         return self._around.listen(endpoint, site, self._reactor, self.shortage)
 
-    def setServiceParent(self, parent: IServiceCollection) -> None:
-        """Join the application, and give it our log observer."""
-        super().setServiceParent(parent)
-        if self._observer is not None:
-            # twistd takes its log observer from the application.
-            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
-
     # Starting.
 
     def privilegedStartService(self) -> None:
@@ -181,14 +171,7 @@ class BrokerService(service.MultiService):
         if not self._around.led:
             self._on_signal(signal.SIGHUP, self.reload)
         self.broker.config = self._practiced(self._config)
-        service.Service.privilegedStartService(self)
-        try:
-            self._listeners.begin()
-        except CannotListen:
-            # A program that waits for the daemon's start looks at the log next.
-            if self._observer is not None:
-                self._observer.settle()
-            raise
+        self._begin_listening()
 
     def _practiced(self, config: Config) -> Config:
         """``config`` with the practice backend running where it is named."""
@@ -223,8 +206,7 @@ class BrokerService(service.MultiService):
         gc.set_threshold(*GC_THRESHOLDS)
         if self._around.led:
             return
-        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
-            self.log.warn("{warning}", warning=warning)
+        self._log_warnings(self._config)
         self.log.info(
             "LMBroker {version} serves {count} models on {listen}",
             version=__version__,
@@ -232,20 +214,12 @@ class BrokerService(service.MultiService):
             listen=", ".join(self._config.server.listen),
         )
 
-    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
-        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
-
     def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
         """What a caller has used, for ``Front``."""
         self._batching.flush()
         return self._journal.read(report, since, by, caller)
 
     # Reloading.
-
-    def reload(self) -> None:
-        """Take over the configuration as it is now; the old one stays on any mistake, and once
-        the daemon stops."""
-        self._reloads.ask()
 
     async def _reload(self) -> None:
         try:
@@ -256,19 +230,10 @@ class BrokerService(service.MultiService):
                 return
             added = self.listen_more(config)
         except (ConfigError, CannotListen) as error:
-            self.log.error(
-                "The configuration was not reloaded: {problem}", problem=problem_of(error)
-            )
+            self._log_no_reload(problem_of(error))
             return
         self.take(config, added)
-        for warning in (*config.warnings, *descriptors.warnings(config)):
-            self.log.warn("{warning}", warning=warning)
-        self.log.info(
-            "The configuration was reloaded: {count} models on {listen}; {changes}",
-            count=len(config.aliases),
-            listen=", ".join(config.server.listen),
-            changes=changed,
-        )
+        self._log_reload(config, changed)
 
     def listen_more(self, config: Config) -> dict[Endpoint, IService]:
         """Listen on what ``config`` has besides, for ``take``. Raises CannotListen, and then

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from twisted.application import service
-from twisted.application.service import IService, IServiceCollection
+from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import Logger
 
 from lmbroker import __version__
 from lmbroker.backends.interfaces import IReactor
@@ -21,7 +20,8 @@ from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.file import Source
 from lmbroker.daemon.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
-from lmbroker.daemon.reloads import Reloads, away
+from lmbroker.daemon.listening_service import ListeningService
+from lmbroker.daemon.reloads import away
 from lmbroker.daemon.workers.accepting import Accepting
 from lmbroker.daemon.workers.beginning import Beginning
 from lmbroker.daemon.workers.handover import Handover
@@ -44,7 +44,7 @@ LOOK_SECONDS = 1.0
 Loaded = tuple[Config, Source]
 
 
-class ParentService(service.MultiService):
+class ParentService(ListeningService):
     """The service of ``count`` workers. ``read`` gives the configuration anew, for reloads; it
     raises ConfigError. ``observer`` writes to ``stream`` by ``writer``; all three are None, and
     ``logger`` names a factory of observers, where the log is somebody else's. ``reactor_name`` is
@@ -65,14 +65,12 @@ class ParentService(service.MultiService):
         logger: str = "",
         reactor_name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(loaded[0], reactor, observer)
         self.tally: Tally
         self.stream = stream
         self._writer = writer
-        self._config, self._source = loaded
-        self._reactor = reactor
+        self._source = loaded[1]
         self._read = read
-        self._observer = observer
         self._logger = logger
         self._reactor_name = reactor_name
         self._workers = [WorkerHandle(number, self, reactor) for number in range(1, count + 1)]
@@ -81,7 +79,6 @@ class ParentService(service.MultiService):
         self._listeners = Listeners(self, self._listener, self._config)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
-        self._reloads = Reloads(self._reload, lambda: bool(self.running))
         self._served = False
         self._given_up = False
         self._emptied: Deferred[None] | None = None
@@ -90,27 +87,13 @@ class ParentService(service.MultiService):
     def _listener(self, endpoint: str, aside: bool) -> IService:
         return Accepting(endpoint, self._reactor, self._hand, self._shortage)
 
-    def setServiceParent(self, parent: IServiceCollection) -> None:
-        """Join the application, and give it our log observer."""
-        super().setServiceParent(parent)
-        if self._observer is not None:
-            # twistd takes its log observer from the application.
-            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
-
     # Starting.
 
     def privilegedStartService(self) -> None:
         """Take SIGHUP and listen. Raises CannotListen."""
         # First of all: without a handler the signal ends the process.
         self._on_signal(signal.SIGHUP, self.reload)
-        service.Service.privilegedStartService(self)
-        try:
-            self._listeners.begin()
-        except CannotListen:
-            # A program that waits for the daemon's start looks at the log next.
-            if self._observer is not None:
-                self._observer.settle()
-            raise
+        self._begin_listening()
 
     def startService(self) -> None:
         """Make the tally and share the log; the workers start once the reactor runs."""
@@ -130,16 +113,12 @@ class ParentService(service.MultiService):
             self._looking = LoopingCall(self._writer.do, partial(self._look, self.stream))
             self._looking.clock = self._reactor
             self._looking.start(LOOK_SECONDS)
-        for warning in (*self._config.warnings, *descriptors.warnings(self._config)):
-            self.log.warn("{warning}", warning=warning)
+        self._log_warnings(self._config)
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
         for worker in self._workers:
             worker.start()
-
-    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
-        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
 
     @property
     def _lock(self) -> str:
@@ -267,11 +246,6 @@ class ParentService(service.MultiService):
 
     # Reloading.
 
-    def reload(self) -> None:
-        """Let all workers take over the configuration as it is now; on any mistake the old one
-        stays in all of them, and so it does once the parent stops."""
-        self._reloads.ask()
-
     async def _reload(self) -> None:
         try:
             config, source = await away(self._reactor, self._read)
@@ -280,14 +254,14 @@ class ParentService(service.MultiService):
                 return
             added = self._listeners.more(config)
         except (ConfigError, CannotListen) as error:
-            self._not_reloaded(problem_of(error))
+            self._log_no_reload(problem_of(error))
             return
         prepared: Deferred[str] = Deferred()
         try:
             handover = Handover(source, self._living(), self._reactor, prepared.callback)
         except OSError as error:
             self._listeners.drop(added)
-            self._not_reloaded(_untold(error))
+            self._log_no_reload(_untold(error))
             return
         self._handover = handover
         problem = await prepared
@@ -300,7 +274,7 @@ class ParentService(service.MultiService):
         if problem:
             handover.abort()
             self._listeners.drop(added)
-            self._not_reloaded(problem)
+            self._log_no_reload(problem)
         else:
             self._take(config, source, added, changed)
 
@@ -311,14 +285,7 @@ class ParentService(service.MultiService):
         self._config, self._source = config, source
         if self._observer is not None:
             self._observer.level = config.log_level
-        for warning in (*config.warnings, *descriptors.warnings(config)):
-            self.log.warn("{warning}", warning=warning)
-        self.log.info(
-            "The configuration was reloaded: {count} models on {listen}; {changes}",
-            count=len(config.aliases),
-            listen=", ".join(config.server.listen),
-            changes=changed,
-        )
+        self._log_reload(config, changed)
 
     def _not_reloaded(self, problem: str) -> None:
         self.log.error("The configuration was not reloaded: {problem}", problem=problem)

@@ -1,0 +1,78 @@
+"""What the broker and the parent of workers have in common as services: both listen, take signals,
+and reload the configuration."""
+
+import signal
+from collections.abc import Callable
+from typing import ClassVar
+
+from twisted.application import service
+from twisted.application.service import IServiceCollection
+from twisted.logger import ILogObserver, Logger
+
+from lmbroker.backends.interfaces import IReactor
+from lmbroker.config.config import Config
+from lmbroker.daemon.listening import CannotListen, Listeners
+from lmbroker.daemon.reloads import Reloads
+from lmbroker.observers.json_log import JSONLog
+from lmbroker.server import descriptors
+
+
+class ListeningService(service.MultiService):
+    """A service that listens on the endpoints of a configuration. ``observer`` is the log whose
+    level a reload may change, None where the log is somebody else's."""
+
+    log: ClassVar[Logger]
+    _listeners: Listeners
+
+    def __init__(self, config: Config, reactor: IReactor, observer: JSONLog | None) -> None:
+        super().__init__()
+        self._config = config
+        self._reactor = reactor
+        self._observer = observer
+        self._reloads = Reloads(self._reload, lambda: bool(self.running))
+
+    async def _reload(self) -> None:
+        """Take over the configuration as it is now; on any mistake the old one stays."""
+        raise NotImplementedError
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join the application, and give it our log observer."""
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            # twistd takes its log observer from the application.
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
+
+    def reload(self) -> None:
+        """Take over the configuration as it is now; the old one stays on any mistake, and once
+        the service stops."""
+        self._reloads.ask()
+
+    def _begin_listening(self) -> None:
+        """Listen on all endpoints. Raises CannotListen."""
+        service.Service.privilegedStartService(self)
+        try:
+            self._listeners.begin()
+        except CannotListen:
+            # A program that waits for the daemon's start looks at the log next.
+            if self._observer is not None:
+                self._observer.settle()
+            raise
+
+    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _log_warnings(self, config: Config) -> None:
+        for warning in (*config.warnings, *descriptors.warnings(config)):
+            self.log.warn("{warning}", warning=warning)
+
+    def _log_reload(self, config: Config, changed: str) -> None:
+        self._log_warnings(config)
+        self.log.info(
+            "The configuration was reloaded: {count} models on {listen}; {changes}",
+            count=len(config.aliases),
+            listen=", ".join(config.server.listen),
+            changes=changed,
+        )
+
+    def _log_no_reload(self, problem: str) -> None:
+        self.log.error("The configuration was not reloaded: {problem}", problem=problem)
