@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from lmbroker.backends.peer import watch_peer
 from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
-from lmbroker.server.error_answers import error_answer
+from lmbroker.server.error_answers import REASONS, error_answer
 from lmbroker.server.http import framing, refusals
 from lmbroker.server.http.transport import finish_writing, outstanding
 
@@ -398,7 +398,7 @@ class Channel(http.HTTPChannel):
         for name, value in answer.headers:
             sent.setRawHeaders(name, [value])
         code = b"%d" % answer.status
-        self.writeHeaders(b"HTTP/1.1", code, refusals.reason(answer.status), sent)
+        self.writeHeaders(b"HTTP/1.1", code, REASONS[answer.status], sent)
         if not self._request_line.startswith(b"HEAD "):
             self.write(answer.body)
         self.release()

@@ -74,11 +74,3 @@ def body_too_large(limit: int) -> Refusal:
 
 def _refusal(problem: str, code: str, status: int) -> Refusal:
     return ErrorInfo(kind="invalid_request", message=problem, code=code), status
-
-
-def reason(status: int) -> bytes:
-    """The reason phrase of a status."""
-    if status == HEADERS_TOO_LARGE:
-        return b"Request Header Fields Too Large"
-    phrase: bytes = http.RESPONSES.get(status, b"Refused")
-    return phrase
