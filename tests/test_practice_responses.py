@@ -428,11 +428,12 @@ def test_what_is_not_refused(said):
         [{key: value for key, value in THOUGHT.items() if key != "id"}, SAID, USER],
     ):
         assert said(input=items).status == "completed"
+    assert said(input=[THOUGHT, {"role": "assistant", "content": "so"}, USER], store=False)
     assert said(extra_body={"client_metadata": {"a": "b"}}).output_text == TEXT
 
 
 def test_items_that_were_thought_of_need_their_reasoning(said):
-    more = {"tools": [ONE], "reasoning": THINKING, "include": SEALED, "store": False}
+    more = {"tools": [ONE], "reasoning": THINKING, "include": SEALED}
     answer = said(**more)
     thought, call = (item.to_dict() for item in answer.output)
     whole = [USER, thought, call, *outputs(answer)]
@@ -441,6 +442,10 @@ def test_items_that_were_thought_of_need_their_reasoning(said):
         said(input=[USER, call, *outputs(answer)], **more)
     nameless = {key: value for key, value in call.items() if key != "id"}
     assert said(input=[USER, nameless, *outputs(answer)], **more).output_text
+    stateless = {**more, "store": False}
+    answer = said(input="hi", **stateless)
+    thought, call = (item.to_dict() for item in answer.output)
+    assert said(input=[USER, call, *outputs(answer)], **stateless).output_text
     unsealed_thought = {k: v for k, v in thought.items() if k != "encrypted_content"}
     with pytest.raises(openai.NotFoundError, match="Items are not persisted"):
         said(input=[USER, unsealed_thought, call, *outputs(answer)], **more)

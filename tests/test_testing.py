@@ -499,14 +499,16 @@ async def test_anthropics_cache_has_what_was_marked_and_nothing_else(practice):
             blocks[marked - 1]["cache_control"] = {"type": "ephemeral"}
         body = body_for(model, messages=[{"role": "user", "content": blocks}])
         usage = (await said(practice, "anthropic", False, body)).usage
-        return usage.cache_read_input_tokens
+        counts = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+        assert sum(counts) + usage.input_tokens == sum(len(text.split()) for text in texts)
+        return counts
 
-    assert await cached("one two", "three") == 0
-    assert await cached("one two", "three", marked=1) == 0
-    assert await cached("one two", "three") == 0
-    assert await cached("one two", "four", marked=1) == 2
-    assert await cached("one two", "three", marked=2) == 2
-    assert await cached("one two", "three", "five", marked=2) == 3
+    assert await cached("one two", "three") == (0, 0)
+    assert await cached("one two", "three", marked=1) == (0, 2)
+    assert await cached("one two", "three") == (0, 0)
+    assert await cached("one two", "four", marked=1) == (2, 0)
+    assert await cached("one two", "three", marked=2) == (2, 1)
+    assert await cached("one two", "three", "five", marked=2) == (3, 0)
 
 
 @DIALECTS

@@ -74,6 +74,8 @@ class Ask:
     """Words in the prompt: what is counted as input tokens."""
     cached: int | None = None
     """Of these, what a played prompt cache had; None where none is played."""
+    written: int = 0
+    """Of these, what it keeps besides from now on."""
     body: JSON = field(default_factory=dict, repr=False)
     """The request as it came, for dialects whose answers repeat it."""
 

@@ -22,8 +22,8 @@ class Kept:
 
 
 class Memory:
-    """What the backend remembers of the answers that it gave: those that were to be stored, and
-    which item came from which reasoning."""
+    """What the backend remembers of the answers that it stored, and which of their items came from
+    which reasoning."""
 
     def __init__(self) -> None:
         self.responses: dict[str, Kept] = {}
@@ -33,17 +33,17 @@ class Memory:
         """Reasoning that was stored, by its id."""
 
     def note(self, items: list[JSON], response: JSON) -> None:
-        """Remember an answer to the input ``items``."""
+        """Remember an answer to the input ``items``, if it is to be stored."""
+        if not response["store"]:
+            return
         led = ""
         for item in response["output"]:
             if item["type"] == "reasoning":
                 led = item["id"]
-                if response["store"]:
-                    self.reasoning[led] = item
+                self.reasoning[led] = item
             elif led:
                 self.needs[item["id"]] = led
-        if response["store"]:
-            self.responses[response["id"]] = Kept(items=tuple(items), response=response)
+        self.responses[response["id"]] = Kept(items=tuple(items), response=response)
         for kept in (self.responses, self.needs, self.reasoning):
             while len(kept) > KEPT:
                 del kept[next(iter(kept))]
@@ -59,7 +59,8 @@ def read_responses(
     """
     check_request(body, fields)
     items = _items(body, memory)
-    check_items(items, memory.needs, memory.reasoning)
+    stores = body.get("store") is not False
+    check_items(items, memory.needs, memory.reasoning, stores=stores)
     tools = [
         each
         for tool in [

@@ -125,8 +125,8 @@ class Operations:
         """``ask``, counted by the prompt cache where the model's name asks for one."""
         if MODEL not in ask.model:
             return ask
-        count, had = self._cache.read(ask.model, words, whole=whole)
-        return replace(ask, prompt=count, cached=had)
+        count, had, written = self._cache.read(ask.model, words, whole=whole)
+        return replace(ask, prompt=count, cached=had, written=written)
 
 
 def _as_parts(content: object) -> object:

@@ -27,19 +27,19 @@ class PromptCache:
     def __init__(self) -> None:
         self._known: set[int] = set()
 
-    def read(self, model: str, words: Iterable[str], *, whole: bool) -> tuple[int, int]:
-        """Words in the prompt, and of these the ones that the cache had. It has them from now on:
-        all of them where ``whole``, else those up to the last ``BREAK``."""
+    def read(self, model: str, words: Iterable[str], *, whole: bool) -> tuple[int, int, int]:
+        """Words in the prompt, of these the ones that the cache had, and those that it has besides
+        from now on: all of them where ``whole``, else those up to the last ``BREAK``."""
         if len(self._known) > MOST:
             self._known.clear()
         beginning, count, had, within = hash(model), 0, 0, True
         kept: list[int] = []
-        had_at_break = 0
+        at_break = (0, 0)
         for word in words:
             if word == BREAK:
                 self._known.update(kept)
                 kept.clear()
-                had_at_break = had
+                at_break = count, had
                 continue
             beginning = hash((beginning, word))
             within = within and beginning in self._known
@@ -49,7 +49,9 @@ class PromptCache:
             kept.append(beginning)
         if whole:
             self._known.update(kept)
-        return count, had if whole else had_at_break
+            at_break = count, had
+        upto, had = at_break
+        return count, had, upto - had
 
 
 def keeps_whole(body: JSON) -> bool:

@@ -97,7 +97,7 @@ def answer(ask: Ask) -> Said:
         sequence=sequence,
         prompt=ask.prompt,
         cached=cached,
-        written=0 if ask.cached is None else ask.prompt - cached,
+        written=ask.written,
         output=max(1, spoken + reasoning),
         reasoning=reasoning,
     )

@@ -71,11 +71,13 @@ def check_request(body: JSON, fields: frozenset[str]) -> None:
     _check_format((body.get("text") or {}).get("format") or {})
 
 
-def check_items(items: list[JSON], needs: Mapping[str, str], kept: Container[str]) -> None:
+def check_items(
+    items: list[JSON], needs: Mapping[str, str], kept: Container[str], *, stores: bool
+) -> None:
     """Raises Refused where an item of the input is wrong, or stands without what belongs to it.
 
-    ``needs``: id of an item -> id of the reasoning that led to it. ``kept``: ids of reasoning that
-    the backend has stored.
+    ``needs``: id of a stored item -> id of the reasoning that led to it. ``kept``: ids of reasoning
+    that the backend has stored. ``stores``: the answer is to be stored, and ids mean something.
     """
     seen: set[str] = set()
     open_calls: dict[str, str] = {}
@@ -93,7 +95,7 @@ def check_items(items: list[JSON], needs: Mapping[str, str], kept: Container[str
             seen.add(id)
         if kind == "reasoning":
             _check_reasoning(item, kept)
-            _check_follower(item, items[place + 1] if place + 1 < len(items) else {})
+            _check_follower(item, items[place + 1] if place + 1 < len(items) else {}, stores)
         if kind == "compaction":
             check_sealed(item)
         if needs.get(id or "", id) not in (id, *seen):
@@ -227,12 +229,13 @@ def check_sealed(item: JSON) -> str:
     return text
 
 
-def _check_follower(item: JSON, following: JSON) -> None:
-    """What the model said after thinking follows its reasoning: as it was said, with its id."""
+def _check_follower(item: JSON, following: JSON, stores: bool) -> None:
+    """What the model said after thinking follows its reasoning; where answers are stored, with its
+    id."""
     kind = following.get("type") or ("message" if "role" in following else "")
     said = kind == "reasoning" or kind.endswith("_call")
     if kind == "message" and following.get("role") == "assistant":
-        said = "id" in following or "id" not in item
+        said = "id" in following or "id" not in item or not stores
     if not said:
         raise Refused(
             f"Item '{item.get('id')}' of type 'reasoning' was provided without its required"
