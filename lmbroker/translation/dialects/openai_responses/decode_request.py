@@ -30,46 +30,10 @@ from lmbroker.translation.dialects.openai_responses.decode_tools import (
     decode_tool_choice,
     decode_tools,
 )
+from lmbroker.translation.dialects.openai_responses.request_paths import paths_of
 from lmbroker.translation.shared.fields import Fields, missing, wrong_type
 from lmbroker.translation.unified.parts import Extra, TextPart
 from lmbroker.translation.unified.request import Request, Sampling, Turn
-
-PATHS = {
-    "max_tokens": "max_output_tokens",
-    "system": "instructions",
-    "output": "text.format",
-    "output_schema": "text.format.schema",
-    "parallel_tools": "parallel_tool_calls",
-    "reasoning": "reasoning",
-    "effort": "reasoning.effort",
-    "reasoning_part": "input[].encrypted_content",
-    "redacted": "input[].encrypted_content",
-    "user_id": "user",
-    "tier": "service_tier",
-    "cache": "prompt_cache_options",
-    "cache_key": "prompt_cache_key",
-    "cache_retention": "prompt_cache_retention",
-    "verbosity": "text.verbosity",
-    "name": "input[].name",
-    "messages": "input[]",
-    "mid_system": "input[].role",
-    "prefill": "input[].role",
-    "first_assistant": "input[].role",
-    "refusal": "input[].content[].refusal",
-    "part": "input[].type",
-    "image": "input[].content[].image_url",
-    "document": "input[].content[].file_data",
-    "audio": "input[].content[].input_audio",
-    "citations": "input[].content[].annotations",
-    "tool_call": "input[].arguments",
-    "tool_result": "input[].output",
-    "is_error": "input[].status",
-    "tool": "tools[].parameters",
-    "strict": "tools[].strict",
-    "grammar": "tools[].format",
-    "deferred": "tools[].defer_loading",
-}
-"""Fields of the model by the names that clients of this dialect use; others are called alike."""
 
 ECHOED = (
     "background",
@@ -115,21 +79,21 @@ def decode_request(body: JSON) -> Request:
     ``missing_required_parameter`` or ``invalid_value``.
     """
     fields = Fields(body, "", ORIGIN)
-    paths = dict(PATHS)
     extras: list[Extra] = []
     model = fields.need_text("model")
     items = _input(fields, extras)
     output, verbosity = decode_text(fields, extras)
-    if items.formatted:
-        output = items.output
-        paths["output"] = paths["output_schema"] = "input[].text.format"
-    if items.effort is not None:
-        paths["effort"] = "input[].reasoning.effort"
     extras += items.extras
     tools = fields.items("tools")
     if tools is not None and not tools:
         extras.append(fields.extra("tools", tools, "none"))
     known = named_apart(decode_tools(tools or []), items.tools)
+    paths = paths_of(items.turns, known)
+    if items.formatted:
+        output = items.output
+        paths["output"] = paths["output_schema"] = "input[].text.format"
+    if items.effort is not None:
+        paths["effort"] = "input[].reasoning.effort"
     tool_choice, kept = decode_tool_choice(fields, known)
     extras += kept
     stream = fields.boolean("stream")

@@ -1,0 +1,109 @@
+"""Under which names a client of Responses knows what its request may lose (translation.md 0.2).
+
+A path that the client did not send is never reported. So where one thing may stand in several
+places, its path is that of the first one which is there.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from lmbroker.translation.unified.parts import (
+    Base64,
+    DocumentPart,
+    FileRef,
+    ImagePart,
+    ReasoningPart,
+    ToolResultPart,
+    Url,
+)
+from lmbroker.translation.unified.request import Tool, Turn
+
+PATHS = {
+    "max_tokens": "max_output_tokens",
+    "system": "instructions",
+    "output": "text.format",
+    "output_schema": "text.format.schema",
+    "parallel_tools": "parallel_tool_calls",
+    "reasoning": "reasoning",
+    "effort": "reasoning.effort",
+    "reasoning_part": "input[].encrypted_content",
+    "redacted": "input[].encrypted_content",
+    "user_id": "user",
+    "tier": "service_tier",
+    "cache": "prompt_cache_options",
+    "cache_key": "prompt_cache_key",
+    "cache_retention": "prompt_cache_retention",
+    "verbosity": "text.verbosity",
+    "name": "input[].name",
+    "messages": "input[]",
+    "mid_system": "input[].role",
+    "prefill": "input[].role",
+    "first_assistant": "input[].role",
+    "refusal": "input[].content[].refusal",
+    "part": "input[].type",
+    "image": "input[].content[].image_url",
+    "document": "input[].content[].file_data",
+    "audio": "input[].content[].input_audio",
+    "citations": "input[].content[].annotations",
+    "tool_call": "input[].arguments",
+    "tool_result": "input[].output",
+    "is_error": "input[].status",
+    "tool": "tools[].parameters",
+    "strict": "tools[].strict",
+    "grammar": "tools[].format",
+    "deferred": "tools[].defer_loading",
+}
+"""Fields of the model by the names that clients of this dialect use; others are called alike."""
+
+_SAID: dict[str, tuple[str, Callable[[Tool], object]]] = {
+    "tool": ("parameters", lambda tool: tool.schema),
+    "strict": ("strict", lambda tool: tool.strict),
+    "grammar": ("format", lambda tool: tool.grammar),
+    "deferred": ("defer_loading", lambda tool: tool.deferred),
+}
+"""Fields of tools: their names here, and how to see whether one is said."""
+
+
+def paths_of(turns: Iterable[Turn], tools: Sequence[Tool]) -> dict[str, str]:
+    """The paths of a request with these ``turns`` and ``tools``."""
+    paths = dict(PATHS)
+    seen: set[str] = set()
+    for turn in turns:
+        for part in turn.parts:
+            _part(part, "content", paths, seen)
+    for field, (name, said) in _SAID.items():
+        first = next((tool for tool in tools if said(tool)), None)
+        if first is not None:
+            paths[field] = f"{_place(first)}.{name}"
+    return paths
+
+
+def _place(tool: Tool) -> str:
+    place = "input[].tools[]" if tool.standing == "inline" else "tools[]"
+    return place if tool.namespace is None else f"{place}.tools[]"
+
+
+def _part(part: object, within: str, paths: dict[str, str], seen: set[str]) -> None:
+    if isinstance(part, ToolResultPart):
+        for each in part.parts or ():
+            _part(each, "output", paths, seen)
+    elif isinstance(part, ImagePart) and "image" not in seen:
+        seen.add("image")
+        name = "file_id" if isinstance(part.source, FileRef) else "image_url"
+        paths["image"] = f"input[].{within}[].{name}"
+    elif isinstance(part, DocumentPart) and "document" not in seen:
+        seen.add("document")
+        name = _SOURCES.get(type(part.source), "type")
+        paths["document"] = f"input[].{within}[].{name}"
+    elif isinstance(part, ReasoningPart) and "reasoning_part" not in seen:
+        seen.add("reasoning_part")
+        if part.redacted is None and not _is_encrypted(part):
+            paths["reasoning_part"] = "input[].summary" if part.text else "input[].type"
+
+
+def _is_encrypted(part: ReasoningPart) -> bool:
+    """Whether the item of ``part`` had encrypted content: a token of ours, or the vendor's own."""
+    signature = part.signature
+    return signature is not None and ("enc" in signature.value or signature.origin != "responses")
+
+
+_SOURCES: dict[type, str] = {Base64: "file_data", Url: "file_url", FileRef: "file_id"}
