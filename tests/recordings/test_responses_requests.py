@@ -10,12 +10,7 @@ import msgspec
 import pytest
 from captures import captured, recorded
 from responses_requests import comes_back, judged, known
-from test_translated_requests import (
-    ANTHROPIC_REQUESTS,
-    OPENAI_REQUESTS,
-    REFUSED,
-    whole,
-)
+from test_translated_requests import REFUSED, REQUESTS, whole
 
 from lmbroker.errors import Refused
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -80,12 +75,12 @@ def paired(items: list[JSON]) -> None:
     assert not waiting or items[-1]["type"].endswith("_call")
 
 
-@pytest.mark.parametrize("case", OPENAI_REQUESTS, ids=lambda case: case[0])
+@pytest.mark.parametrize("case", REQUESTS["openai"], ids=lambda case: case[0])
 def test_a_chat_request_goes_to_responses(case: tuple[str, JSON]) -> None:
     check("openai", case[1])
 
 
-@pytest.mark.parametrize("case", ANTHROPIC_REQUESTS, ids=lambda case: case[0])
+@pytest.mark.parametrize("case", REQUESTS["anthropic"], ids=lambda case: case[0])
 def test_a_messages_request_goes_to_responses(case: tuple[str, JSON]) -> None:
     check("anthropic", case[1])
 

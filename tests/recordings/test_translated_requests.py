@@ -213,6 +213,7 @@ def test_what_clients_of_responses_lose_with_a_model_of_another_dialect(
 ) -> None:
     assert reported("responses", backend, RESPONSES_CLIENTS, model) == {
         "input[].encrypted_content",
+        "input[].summary",
         "input[].id",  # where the client thinks that the broker keeps responses
         "input[].type",
         "tools[].type",  # a search of the web
