@@ -561,6 +561,23 @@ def test_searches_may_overlap_and_stay_without_result() -> None:
     )
 
 
+@pytest.mark.parametrize("id", [None, 7, [1], {"a": 1}])
+def test_searches_with_odd_ids(id: Any) -> None:
+    use = opaque("server_tool_use", id=id, name="web_search", input=[1])
+    found = opaque("web_search_tool_result", tool_use_id=id, content=[7, {"url": 7}])
+    (item,) = output(use, found)
+    assert (item["status"], item["action"]["sources"]) == ("completed", [])
+    other = opaque("code_execution_tool_result", tool_use_id=id)
+    (item,) = output(use, other)
+    assert item["status"] == "incomplete"
+
+
+def test_an_empty_text_ends_the_item_before_it() -> None:
+    cut = Finish(Stop(reason="max_tokens"))
+    (item,) = output(call("c", "f", '{"a'), text(), end=cut)
+    assert item["status"] == "completed"
+
+
 def test_what_only_anthropic_understands_is_reported() -> None:
     to = reply()
     stream = stream_told(answer(text("a"), opaque("code_execution_tool_result"), text("b")), to)

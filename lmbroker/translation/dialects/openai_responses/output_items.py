@@ -2,7 +2,7 @@
 is whole or streamed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from lmbroker import json_text
 from lmbroker.json_text import JSON
@@ -210,9 +210,20 @@ def searched(item: JSON, result: JSON) -> JSON:
     return {**item, "status": status, "action": {**item["action"], "sources": sources}}
 
 
-def use_of(result: OpaquePart) -> Any:
-    """The id of the call that a search's result answers, None for any other part."""
-    return result.raw.get("tool_use_id") if result.type == SEARCHED else None
+def use_of(result: OpaquePart) -> str | None:
+    """The id of the call that a search's result answers, "" where it names none; None for any other
+    part."""
+    return _id_at(result, "tool_use_id") if result.type == SEARCHED else None
+
+
+def id_of(use: OpaquePart) -> str:
+    """The id of a search's call, "" where it has none."""
+    return _id_at(use, "id")
+
+
+def _id_at(part: OpaquePart, key: str) -> str:
+    id = part.raw.get(key)
+    return id if isinstance(id, str) else ""
 
 
 def _addresses(result: JSON) -> list[str]:

@@ -61,13 +61,14 @@ class _Output:
         """The parts of the message that is being collected."""
         self._open = False
         """The last item may go on, as far as the parts tell."""
-        self._searches: dict[object, int] = {}
+        self._searches: dict[str | None, int] = {}
         """The places of searches that have no result yet, by the id of the call."""
 
     def add(self, part: Part) -> None:
         """Take the next part; what only another vendor understands is left out."""
         if isinstance(part, TextPart):
             output_items.tell_extras(part, self._reply.losses)
+            self._open = self._open and bool(self._text)
             if part.text:
                 self._text.append(part)
                 self.refused = self.refused or part.refusal
@@ -154,7 +155,7 @@ class _Output:
             self._append(part.raw, open=False)
         elif output_items.searches(part):
             self._say()
-            self._searches[part.raw.get("id")] = len(self.items)
+            self._searches[output_items.id_of(part)] = len(self.items)
             id = self._id(output_items.SEARCH)
             self._append(output_items.search(id, "incomplete", part.raw), open=False)
         else:

@@ -102,7 +102,7 @@ class ResponsesEncoder:
         self._item: Item | None = None
         self._done: dict[int, bytes] = {}
         """The items that are done, by their place."""
-        self._searches: dict[Any, tuple[int, JSON]] = {}
+        self._searches: dict[str | None, tuple[int, JSON]] = {}
         """The searches that have no result yet: id of the call -> place and item."""
         self._calls = 0
         self._refused = False
@@ -253,10 +253,10 @@ class ResponsesEncoder:
         if part.origin == ORIGIN:
             return self._close() + self._foreign(part)
         if output_items.searches(part):
-            out = self._close() + self._unanswered(part.raw.get("id"))
+            out = self._close() + self._unanswered(output_items.id_of(part))
             id, index = self._item_id(output_items.SEARCH), self._index
             item = output_items.search(id, "in_progress", part.raw)
-            self._searches[part.raw.get("id")] = index, item
+            self._searches[output_items.id_of(part)] = index, item
             self._index += 1
             place = {"output_index": index, "item_id": id}
             return b"".join(
@@ -279,7 +279,7 @@ class ResponsesEncoder:
         out = self._events.tell("response.web_search_call.completed", place)
         return out + self._end(index, output_items.searched(item, part.raw))
 
-    def _unanswered(self, use: Any) -> bytes:
+    def _unanswered(self, use: str | None) -> bytes:
         """The end of a search that has no result, b"" where there is none by the id ``use``."""
         if use not in self._searches:
             return b""
