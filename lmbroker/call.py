@@ -127,8 +127,10 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """The deadlines of a call, in seconds (reliability.md A6). The fields' docstrings are their
-    lines in docs/configuration.md."""
+    """The deadlines of a call, in seconds (reliability.md A6).
+
+    The fields' docstrings are their lines in docs/configuration.md.
+    """
 
     connect: Positive = 10.0
     """Seconds for a connection to a backend, the look-up of its name included."""
@@ -251,8 +253,10 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """What became of one call, for observers, without any of its contents. Times are seconds of the
-    broker's monotonic clock."""
+    """What became of one call, for observers, without any of its contents.
+
+    Times are seconds of the broker's monotonic clock.
+    """
 
     id: str
     """``Call.id``."""

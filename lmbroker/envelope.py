@@ -120,8 +120,10 @@ def nests_too_deeply() -> Refused:
 
 
 def decode(body: bytes) -> dict[str, object]:
-    """The whole body as a dict; U+FFFD stands for half a surrogate pair. Raises Refused when it is
-    not one JSON object in UTF-8."""
+    """The whole body as a dict; U+FFFD stands for half a surrogate pair.
+
+    Raises Refused when it is not one JSON object in UTF-8.
+    """
     try:
         value = _read(_ANY, body)
     except JSON_ERRORS:
@@ -155,8 +157,10 @@ def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
 
 
 def _halves(value: Any) -> Iterator[str]:
-    """The paths of texts with half a surrogate pair in them; indices as ``[]``. For what lies
-    deeper, the path ends early: the names in it are the client's own."""
+    """The paths of texts with half a surrogate pair in them; indices as ``[]``.
+
+    For what lies deeper, the path ends early: the names in it are the client's own.
+    """
     waiting = [("", value)]
     while waiting:
         path, held = waiting.pop()

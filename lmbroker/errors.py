@@ -63,8 +63,11 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """One word of ours for logs and metrics: the code, or the kind where the code is a
-        backend's, which may be any text and as many of them as it likes."""
+        """One word of ours for logs and metrics.
+
+        The code, or the kind where the code is a backend's: that may be any text, and as many of
+        them as it likes.
+        """
         return self.kind if self.quoted else self.code or self.kind
 
 
@@ -106,7 +109,9 @@ class Refused(BrokerError):
 
 class AttemptFailed(BrokerError):
     """One attempt failed; ``phase`` says where (resolving, connecting, sending, waiting, ...).
-    ``clients_key``: it was made with the client's own key."""
+
+    ``clients_key``: it was made with the client's own key.
+    """
 
     clients_key = False
 
@@ -155,7 +160,9 @@ class BackendRefused(AttemptFailed):
         native: tuple[int, bytes] | None = None,
     ) -> None:
         """``native`` is (status, JSON body) where the client may see the backend's own words.
-        ``headers`` are the backend's that the client may see."""
+
+        ``headers`` are the backend's that the client may see.
+        """
         super().__init__(info, phase=phase)
         self.native = native
         self.headers: tuple[tuple[str, str], ...] = ()

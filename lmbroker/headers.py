@@ -172,8 +172,10 @@ def first_values(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> ReceivedHeader
 
 
 def for_another_backend(call: Call) -> Call:
-    """``call`` without what was meant for the first backend only: an idempotency key proves
-    nothing to another one."""
+    """``call`` without what was meant for the first backend only.
+
+    An idempotency key proves nothing to another one.
+    """
     if "idempotency-key" not in call.headers:
         return call
     kept = {name: value for name, value in call.headers.items() if name != "idempotency-key"}
@@ -194,8 +196,10 @@ def from_backend(headers: Mapping[str, str]) -> Pairs:
 
 
 def backend_request_id(headers: Mapping[str, str], facts: HeaderFacts) -> str | None:
-    """The id that the backend gave the request, None where it gave none. Servers of each format are
-    known that use the header of another one."""
+    """The id that the backend gave the request, None where it gave none.
+
+    Servers of each format are known that use the header of another one.
+    """
     return headers.get("request-id") or headers.get("x-request-id") or headers.get(facts.request_id)
 
 
@@ -211,9 +215,11 @@ def identity(
     changed: str = "",
     attempts: int = 1,
 ) -> Pairs:
-    """The headers that say who answered: the request id, under the name that the client's dialect
-    has for it, and the ``x-lmbroker-*`` ones. ``second_dialect``: that in which the backend was
-    called, where it is not its own."""
+    """The headers that say who answered.
+
+    The request id, under the name that the client's dialect has for it, and the ``x-lmbroker-*``
+    ones. ``second_dialect``: that in which the backend was called, where it is not its own.
+    """
     out = [
         (facts.request_id, backend_id or request_id),
         ("x-lmbroker-request-id", request_id),
@@ -234,8 +240,10 @@ def identity(
 
 
 def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "") -> Pairs:
-    """The headers of an error answer that say where the last attempt was made, in which dialect if
-    it was not the backend's own, and how many there were."""
+    """The headers of an error answer that say where the last attempt was made.
+
+    Also in which dialect, if it was not the backend's own, and how many attempts there were.
+    """
     where: Pairs = (
         ("x-lmbroker-backend", _header_text(backend)),
         ("x-lmbroker-model", _header_text(model)),
@@ -246,8 +254,10 @@ def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "")
 
 
 def _header_text(text: str) -> str:
-    """``text`` with ``?`` for what is no printable ASCII: model names and the names of unknown
-    fields are anybody's."""
+    """``text`` with ``?`` for what is no printable ASCII.
+
+    Model names and the names of unknown fields are anybody's.
+    """
     text = text[:HEADER_TEXT]
     if text.isascii() and text.isprintable():
         return text

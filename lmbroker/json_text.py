@@ -69,8 +69,10 @@ INVALID_JSON = "INVALID_JSON"
 
 
 def decode(data: bytes | str) -> Any:
-    """The value of a JSON text, its numbers as they were written. Raises ValueError for anything
-    else."""
+    """The value of a JSON text, its numbers as they were written.
+
+    Raises ValueError for anything else.
+    """
     try:
         return _fast_decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):

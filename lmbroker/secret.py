@@ -43,9 +43,12 @@ class Secret:
 
 
 class FileSecret(Secret):
-    """A credential that is read from a file and may change there. ``key_files`` reads it
-    again: ``seen`` is the file as it was last read, ``next_look`` when it is looked at again, in
-    seconds of the reactor's clock, ``problem`` why it could not be read, "" where it could."""
+    """A credential that is read from a file and may change there.
+
+    ``key_files`` reads it again: ``seen`` is the file as it was last read, ``next_look`` when it is
+    looked at again, in seconds of the reactor's clock, ``problem`` why it could not be read, ""
+    where it could.
+    """
 
     __slots__ = ("next_look", "path", "problem", "seen")
 

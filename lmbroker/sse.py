@@ -32,8 +32,10 @@ _LONGEST_KNOWN_NAME = 64
 
 
 class SSEError(Exception):
-    """An event is longer than the limit, or made of too many values. It says no more: contents are
-    not for logs."""
+    """An event is longer than the limit, or made of too many values.
+
+    It says no more: contents are not for logs.
+    """
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -150,8 +152,11 @@ class Reader:
         return start.removeprefix(_BOM)
 
     def _with_lf(self, chunk: bytes) -> bytes:
-        """``chunk`` with LF as its only line end. A CR ends its line at once; should an LF
-        follow in the next chunk, it belongs to that CR and is dropped there."""
+        """``chunk`` with LF as its only line end.
+
+        A CR ends its line at once; should an LF follow in the next chunk, it belongs to that CR and
+        is dropped there.
+        """
         if not chunk:
             return chunk
         start = 1 if self._after_cr and chunk[:1] == b"\n" else 0
@@ -159,8 +164,10 @@ class Reader:
         return chunk[start:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _frames(self, whole: bytes) -> list[Frame]:
-        """The frames of whole events. The two forms that providers send are taken apart here;
-        all others go line by line."""
+        """The frames of whole events.
+
+        The two forms that providers send are taken apart here; all others go line by line.
+        """
         frames: list[Frame] = []
         names = self._names
         large = len(whole) > self._large
@@ -269,8 +276,11 @@ class Boundary:
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """The events that ``chunk`` completes. Raises SSEError while an unfinished one is above
-        the limit; events before it have been returned by then."""
+        """The events that ``chunk`` completes.
+
+        Raises SSEError while an unfinished one is above the limit; events before it have been
+        returned by then.
+        """
         held = self._held
         if not held and chunk[-2:] == b"\n\n":
             return chunk
@@ -349,8 +359,11 @@ def split(block: bytes) -> Iterator[bytes]:
 
 
 def _blank_line(block: bytes, start: int) -> int:
-    """Where the next blank line ends, 0 if there is none. A search for one byte is many times
-    faster than one for two, and the lines of large events are long."""
+    """Where the next blank line ends, 0 if there is none.
+
+    A search for one byte is many times faster than one for two, and the lines of large events are
+    long.
+    """
     at = block.find(b"\n", start)
     while at >= 0 and block[at + 1 : at + 2] != b"\n":
         at = block.find(b"\n", at + 1)

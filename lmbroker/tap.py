@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 
 class Options(usage.Options):
-    """The options of ``twistd lmbroker``. The config is read and checked here, so that a mistake
-    ends the start before anything forks or listens."""
+    """The options of ``twistd lmbroker``.
+
+    The config is read and checked here, so that a mistake ends the start before anything forks or
+    listens.
+    """
 
     optParameters: ClassVar[list[list[Any]]] = [
         ["config", "c", "etc/config.toml", "The configuration file (TOML)."],
@@ -165,8 +168,10 @@ def _stream(options: Options, several: bool) -> Any:
 
 
 def _writer(stream: Any, reactor: "IReactor") -> LogWriter:
-    """What writes to ``stream`` while ``reactor`` runs. A file is begun anew on SIGUSR1, as with
-    twistd's own log."""
+    """What writes to ``stream`` while ``reactor`` runs.
+
+    A file is begun anew on SIGUSR1, as with twistd's own log.
+    """
     writer = LogWriter(stream, direct=not isinstance(stream, Lines) or stream.regular)
     reactor.callWhenRunning(writer.start)
     # twistd ends the process by the signal that it got: nothing comes after this.

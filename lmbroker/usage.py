@@ -11,16 +11,21 @@ MOST = 2**53
 
 
 def count_of(value: Any) -> int | None:
-    """The count of tokens that a JSON value is, None where it is no number. It is brought into the
-    range from zero to ``MOST``."""
+    """The count of tokens that a JSON value is, None where it is no number.
+
+    It is brought into the range from zero to ``MOST``.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(min(max(0, value), MOST))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens counted. The prompt is ``input + cache_read + cache_write`` (disjoint);
-    ``output`` includes reasoning. ``estimated``: the backend did not count, so the broker did."""
+    """Tokens counted.
+
+    The prompt is ``input + cache_read + cache_write`` (disjoint); ``output`` includes reasoning.
+    ``estimated``: the backend did not count, so the broker did.
+    """
 
     input: int = 0
     cache_read: int = 0
@@ -34,8 +39,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def later(before: Usage | None, now: Usage | None) -> Usage | None:
-    """The counts that hold after ``now`` came. Counts grow, so the last one wins; but where it is 0
-    the backend has forgotten what it sent before, which is kept."""
+    """The counts that hold after ``now`` came.
+
+    Counts grow, so the last one wins; but where it is 0 the backend has forgotten what it sent
+    before, which is kept.
+    """
     if before is None or now is None:
         return now or before
     if not now.output and before.output:

@@ -90,8 +90,10 @@ class StreamAnswer:
         self._relay.fail(error)
 
     async def deliver(self, consumer: IConsumer) -> End:
-        """Relay the stream to ``consumer``; returns at its end. The record gets what is known of
-        the answer, also where this is cancelled."""
+        """Relay the stream to ``consumer``; returns at its end.
+
+        The record gets what is known of the answer, also where this is cancelled.
+        """
         relay, record = self._relay, self._record
         transform = relay.transform
         try:

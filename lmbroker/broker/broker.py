@@ -63,8 +63,10 @@ LIMITED = ("chat", "completions")
 
 
 class Broker:
-    """Answers calls. ``config`` may be replaced at any time: a call keeps what it began with.
-    ``listing`` knows the models.
+    """Answers calls.
+
+    ``config`` may be replaced at any time: a call keeps what it began with. ``listing`` knows the
+    models.
 
     ``clock`` is the reactor, for its time and its helper processes; ``wall`` gives unix seconds.
     """
@@ -147,8 +149,9 @@ class Broker:
     # The operations.
 
     async def chat(self, call: Call, record: Record) -> Answer:
-        """Answer a call: one attempt after the other, as far as the rules of the alias go. What
-        happens before this returns may happen again elsewhere; nothing does afterwards.
+        """Answer a call: one attempt after the other, as far as the rules of the alias go.
+
+        What happens before this returns may happen again elsewhere; nothing does afterwards.
 
         Raises Refused or AttemptFailed, CancelledError when the client left.
         """
@@ -219,8 +222,10 @@ class Broker:
         return [suitability.lacking(needs, *each) for each in targets]
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
-        """Count the tokens of a request: by a backend that can, estimated otherwise
-        (translation.md 7.3); raises as ``chat``."""
+        """Count the tokens of a request: by a backend that can, estimated otherwise.
+
+        That is section 7.3 of translation.md. Raises as ``chat``.
+        """
         call = aliases.asked_plainly(call, self._config.index)
         route = self._route(call, record)
         while (counting := self._counting(route, call)).targets:
@@ -266,8 +271,11 @@ class Broker:
         return Repairs(self._learned, target, route.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
-        """Where the call's model name leads. Raises Refused where that is nowhere, where its caller
-        may not go, and where it needs the memory of one backend and may come to others."""
+        """Where the call's model name leads.
+
+        Raises Refused where that is nowhere, where its caller may not go, and where it needs the
+        memory of one backend and may come to others.
+        """
         tags = self._config.usage.tags
         if tags:
             record.tags = tuple(shown(call.headers.get(tag, "")) for tag in tags)
@@ -320,8 +328,11 @@ class Broker:
     async def _attempt(
         self, call: Call, record: Record, route: Route, target: Target, now: float
     ) -> Answer:
-        """The answer of one target. A request that it refuses and that can be repaired is sent
-        again, at most twice a call. Raises BrokerError."""
+        """The answer of one target.
+
+        A request that it refuses and that can be repaired is sent again, at most twice a call.
+        Raises BrokerError.
+        """
         if target.backend.clients_key:
             target = with_own_key(target, call, self._config.keys)
         first = attempt = TargetAttempt(
@@ -359,8 +370,10 @@ class Broker:
                 return answer
 
     async def _repair(self, attempt: TargetAttempt, error: BackendRefused) -> None:
-        """Note what the next request of ``attempt`` does otherwise. Raises ``error`` where nothing
-        is known that would help."""
+        """Note what the next request of ``attempt`` does otherwise.
+
+        Raises ``error`` where nothing is known that would help.
+        """
         record, target, repairs = attempt.record, attempt.target, attempt.repairs
         repair = None
         if not record.client_left:
@@ -389,7 +402,9 @@ class Broker:
 
     async def _send(self, attempt: TargetAttempt) -> Answer:
         """Send one request and receive its answer; the record and the observers get an Attempt.
-        Raises BrokerError."""
+
+        Raises BrokerError.
+        """
         record, target, workflow = attempt.record, attempt.target, attempt.workflow
         if not attempt.is_large:
             outbound = workflow.outbound()

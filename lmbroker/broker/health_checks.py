@@ -27,8 +27,11 @@ JITTER = 0.1
 
 
 class Checks:
-    """The checks of one configuration after the other. ``report`` gets a backend's name and how a
-    check of it ended, ``ok`` or one word; ``chance`` draws from 0 to 1."""
+    """The checks of one configuration after the other.
+
+    ``report`` gets a backend's name and how a check of it ended, ``ok`` or one word; ``chance``
+    draws from 0 to 1.
+    """
 
     log = Logger()
 

@@ -22,8 +22,10 @@ ERROR_BODY_LIMIT = 1024 * 1024
 
 
 class Receiver:
-    """Receives answers within ``limits``, which may be replaced at any time. ``charge`` puts what
-    a whole answer has cost into the record."""
+    """Receives answers within ``limits``, which may be replaced at any time.
+
+    ``charge`` puts what a whole answer has cost into the record.
+    """
 
     def __init__(
         self,
@@ -51,8 +53,10 @@ class Receiver:
         self.memory.limit = limits.answers
 
     async def receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
-        """The client's answer, made of the backend's. Raises AttemptFailed where the backend's is
-        an error or no answer at all."""
+        """The client's answer, made of the backend's.
+
+        Raises AttemptFailed where the backend's is an error or no answer at all.
+        """
         call, record, workflow = attempt.call, attempt.record, attempt.workflow
         if not 200 <= answer.status <= 299:
             body = await answer.body(ERROR_BODY_LIMIT)

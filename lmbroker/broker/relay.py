@@ -171,8 +171,10 @@ class Relay(Protocol):
             transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Stop the backend: the client's connection is gone. What waits for ``ended`` is cancelled
-        next, and ends the call."""
+        """Stop the backend: the client's connection is gone.
+
+        What waits for ``ended`` is cancelled next, and ends the call.
+        """
         self._abort()
 
     def fail(self, error: ErrorInfo) -> None:
@@ -232,8 +234,10 @@ class Relay(Protocol):
         self.ended.callback(None)
 
     def _close(self) -> None:
-        """End an answer that has its stop reason and has sent nothing since: it is whole, and its
-        backend does not end it."""
+        """End an answer that has its stop reason and has sent nothing since.
+
+        It is whole, and its backend does not end it.
+        """
         if self._paused:
             self._end_timer = self._clock.callLater(self._timeouts.after_stop, self._close)
             return

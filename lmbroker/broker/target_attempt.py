@@ -37,8 +37,10 @@ class TargetAttempt:
         self.mode: Mode = call.mode or route.mode
 
     def prepare(self, ratio: float) -> None:
-        """Make the workflow of the next request, with what the repairs change so far. ``ratio`` is
-        how many tokens the target counts for each that we estimate. Raises Refused."""
+        """Make the workflow of the next request, with what the repairs change so far.
+
+        ``ratio`` is how many tokens the target counts for each that we estimate. Raises Refused.
+        """
         workflow = workflow_for(
             self.call, self.target, mode=self.mode, overrides=self.repairs.overrides
         )
@@ -56,8 +58,10 @@ class TargetAttempt:
         return Terms(self.call, self.target, self.mode, self.repairs.overrides)
 
     def answer_headers(self, answer: BackendAnswer, now: float) -> Pairs:
-        """The client's headers of this answer but content type and length; ``now`` is in unix
-        seconds."""
+        """The client's headers of this answer but content type and length.
+
+        ``now`` is in unix seconds.
+        """
         return answer_headers(self.call, self.record, self.route, self.target, answer, now)
 
     def limit_headers(self, answer: BackendAnswer, now: float) -> Pairs:
@@ -68,8 +72,10 @@ class TargetAttempt:
 async def needs_second_dialect(
     attempt: TargetAttempt, refusal: BackendRefused | None, offload: Offload
 ) -> bool:
-    """Whether the call of ``attempt`` goes on in the second dialect of its backend: before anything
-    was sent, or after ``refusal`` in the first one."""
+    """Whether the call of ``attempt`` goes on in the second dialect of its backend.
+
+    It may do so before anything was sent, or after ``refusal`` in the first one.
+    """
     call, target, overrides = attempt.call, attempt.target, attempt.repairs.overrides
     if refusal is not None:
         return attempt.repairs.changes(second_dialect.REFUSED)

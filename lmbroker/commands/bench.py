@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and print; returns the exit code. Raises ConfigError, or a BrokerError for an alias
-    that leads nowhere."""
+    """Measure and print; returns the exit code.
+
+    Raises ConfigError, or a BrokerError for an alias that leads nowhere.
+    """
     config = load(options.config)
     if config.server.engine == "lean":
         from lmbroker.daemon.reactor import install

@@ -12,8 +12,10 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the warnings and what the configuration amounts to; returns the exit code. Raises
-    ConfigError."""
+    """Print the warnings and what the configuration amounts to; returns the exit code.
+
+    Raises ConfigError.
+    """
     config = load(options.config)
     _check_plugins(options.config, config)
     for warning in config.warnings:
@@ -109,8 +111,10 @@ def _several_workers(config: Config) -> Iterator[str]:
 
 
 def _routes(config: Config) -> Iterator[tuple[str, ...]]:
-    """The routing table, its head first; nothing of a secret but where it comes from. Modes
-    only where one differs."""
+    """The routing table, its head first; nothing of a secret but where it comes from.
+
+    Modes only where one differs.
+    """
     modes = {alias.mode for alias in config.aliases.values()} != {"default"}
     yield ("alias", "type", "backend", "url", "model", "key", *(["mode"] if modes else []))
     for alias in config.aliases.values():

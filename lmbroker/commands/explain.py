@@ -37,7 +37,9 @@ _WHY = {
 
 def run(options: argparse.Namespace) -> int:
     """Print the explanation, with a request from stdin where there is one; returns the exit code.
-    Raises ConfigError or Refused."""
+
+    Raises ConfigError or Refused.
+    """
     body = None if sys.stdin.isatty() or options.no_request else sys.stdin.buffer.read()
     for line in explain(load(options.config), options.alias, options.client, body or None):
         print(line)
@@ -45,8 +47,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
-    """Lines for people. ``name`` is what a client asks for; ``body`` its request, None for no
-    request at all. Raises Refused for what the broker would refuse itself."""
+    """Lines for people.
+
+    ``name`` is what a client asks for; ``body`` its request, None for no request at all. Raises
+    Refused for what the broker would refuse itself.
+    """
     route = config.alias(name)
     if route is None:
         raise aliases.unknown_model(name)
@@ -102,8 +107,10 @@ def _target(route: Route, at: int, target: Target, dialect: str) -> str:
 
 
 def _profile(route: Route, target: Target) -> Iterator[str]:
-    """The profile in force, and where each value comes from; what calls have taught a running
-    broker is not known here."""
+    """The profile in force, and where each value comes from.
+
+    What calls have taught a running broker is not known here.
+    """
     backend = target.backend
     layers: tuple[tuple[Source, Mapping[str, Any]], ...] = (
         ("configured", route.profile),

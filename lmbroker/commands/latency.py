@@ -72,7 +72,9 @@ PrintLine = Callable[[str], None]
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure: ``calls`` each way, ``rate`` calls a second of both ways together.
-    ``client`` is the dialect to ask the broker in, the backend's own if None."""
+
+    ``client`` is the dialect to ask the broker in, the backend's own if None.
+    """
 
     alias: str
     calls: int = 20
@@ -82,8 +84,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """One call, in seconds from its start. ``first`` is when its first event was here; of an
-    answer that is one JSON body it is when that was."""
+    """One call, in seconds from its start.
+
+    ``first`` is when its first event was here; of an answer that is one JSON body it is when that
+    was.
+    """
 
     first: float
     whole: float
@@ -366,8 +371,10 @@ def report(pairs: Sequence[tuple[Timing, Timing]], stream: bool) -> Iterator[str
 
 
 def _added(added: Sequence[float]) -> str:
-    """What the differences of the pairs say: their median, how sure it is, and whether it is more
-    than chance."""
+    """What the differences of the pairs say.
+
+    Their median, how sure it is, and whether it is more than chance.
+    """
     middle = quantile(added, 0.5)
     text = f"the broker adds {middle:+.1f} ms (median of {len(added)} pairs)"
     if len(added) < FEW:

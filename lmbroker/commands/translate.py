@@ -30,8 +30,10 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 
 
 def run(options: argparse.Namespace) -> int:
-    """Translate what stands on stdin; returns the exit code. Raises ConfigError, or a BrokerError
-    for what cannot be translated."""
+    """Translate what stands on stdin; returns the exit code.
+
+    Raises ConfigError, or a BrokerError for what cannot be translated.
+    """
     if options.source == options.goal:
         report(f"{options.goal} to {options.goal} is passed through: only 'model' is rewritten")
         return 0

@@ -1,5 +1,7 @@
-"""The backends of the configuration file, named or inline: where they are, what they speak, and
-with which credentials."""
+"""The backends of the configuration file, named or inline.
+
+Where they are, what they speak, and with which credentials.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -67,7 +69,9 @@ def is_plain_header(name: str) -> bool:
 
 class Secrets:
     """Resolves references to secrets, and reads the files that a configuration names.
-    ``literal``: a secret stood in the configuration itself."""
+
+    ``literal``: a secret stood in the configuration itself.
+    """
 
     def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
         self.warnings: list[str] = []
@@ -105,8 +109,10 @@ class Secrets:
         return Secret(value) if value else None
 
     def header(self, table: Table, key: str, written: str) -> str | Secret:
-        """The value of the header ``key``, a Secret where it came by reference or looks like a
-        credential; "" after a problem."""
+        """The value of the header ``key``; "" after a problem.
+
+        It is a Secret where it came by reference or looks like a credential.
+        """
         value = written
         secret = True
         if _is_reference(written):

@@ -24,8 +24,11 @@ _TOP = ("log_level", "log_format", "default")
 
 
 def changes(before: Config, after: Config) -> str:
-    """What was added, removed and changed: aliases, backends and keys by their names, endpoints
-    as they are written, all else by its key. "no changes" where there are none."""
+    """What was added, removed and changed; "no changes" where there is nothing.
+
+    Aliases, backends and keys stand there by their names, endpoints as they are written, all else
+    by its key.
+    """
     found = []
     for word, kind, old, new in (
         ("alias", "aliases", _aliases(before), _aliases(after)),
@@ -51,8 +54,10 @@ def _listed(names: list[str]) -> str:
 
 
 def _aliases(config: Config) -> Mapping[str, Any]:
-    """Without what stands elsewhere: backends are their names, and the rules of all are left
-    out."""
+    """Each alias without what is compared elsewhere.
+
+    Backends are their names, and the rules of all are left out.
+    """
     return {name: dict(_of_alias(route, config)) for name, route in config.aliases.items()}
 
 

@@ -6,8 +6,10 @@ import msgspec
 
 
 class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of ``cryptography``: the certificate, the private key to it, and the certificates
-    between it and its authority."""
+    """A client's certificate, as objects of ``cryptography``.
+
+    The certificate, the private key to it, and the certificates between it and its authority.
+    """
 
     certificate: Any
     key: Any
@@ -18,8 +20,10 @@ class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unusable(Exception):
-    """Of no use as a client's certificate. ``field`` is ``client_cert`` or ``client_key``; the
-    words hold nothing of either."""
+    """Of no use as a client's certificate.
+
+    ``field`` is ``client_cert`` or ``client_key``; the words hold nothing of either.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)
@@ -28,8 +32,10 @@ class Unusable(Exception):
 
 
 def read_client_certificate(certificates: str, key: str) -> ClientCertificate:
-    """What two PEM texts hold: our certificate and behind it those that signed it, and its private
-    key. Raises Unusable."""
+    """What two PEM texts hold: our certificate with its chain, and its private key.
+
+    Behind the certificate stand those that signed it. Raises Unusable.
+    """
     # Not above: it takes 40 ms, and few configurations need it.
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from cryptography.x509 import load_pem_x509_certificates

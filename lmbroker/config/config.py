@@ -1,5 +1,7 @@
-"""TOML -> a frozen, typed ``Config``; every mistake is one line that names file, key path, what
-was found and what was expected. All mistakes of a file are reported at once, no secret in any.
+"""TOML -> a frozen, typed ``Config``.
+
+Every mistake is one line that names file, key path, what was found and what was expected. All
+mistakes of a file are reported at once, no secret in any.
 
 Pure: the environment and the files that secrets come from are arguments.
 """
@@ -64,12 +66,15 @@ class ConfigError(Exception):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """Where clients reach us, as Twisted endpoint strings. ``metrics_listen``: where ``/metrics``
-    is, and nowhere else; without it, on all of them. ``open``: other machines may reach us
-    although no client needs a key. ``drain_timeout``: seconds that answers in flight may take
-    after the daemon was asked to stop; ``drain_delay``: for so long before that it serves on as
-    before, but says that it is not ready. ``engine``: which HTTP layers carry the bytes.
-    ``workers``: how many processes serve. ``cors_origins``: whose web pages may call us."""
+    """Where clients reach us, as Twisted endpoint strings.
+
+    ``metrics_listen``: where ``/metrics`` is, and nowhere else; without it, on all of them.
+    ``open``: other machines may reach us although no client needs a key. ``drain_timeout``: seconds
+    that answers in flight may take after the daemon was asked to stop; ``drain_delay``: for so long
+    before that it serves on as before, but says that it is not ready. ``engine``: which HTTP layers
+    carry the bytes. ``workers``: how many processes serve. ``cors_origins``: whose web pages may
+    call us.
+    """
 
     listen: tuple[str, ...]
     metrics_listen: tuple[str, ...] = ()
@@ -93,8 +98,11 @@ class UsageRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a configuration file says. ``warnings`` are what is legal but unwise.
-    ``holds_a_key``: the file itself contains a credential."""
+    """Everything a configuration file says.
+
+    ``warnings`` are what is legal but unwise. ``holds_a_key``: the file itself contains a
+    credential.
+    """
 
     log_level: str
     log_format: LogFormat = "auto"
@@ -175,8 +183,11 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
 
 
 def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) -> list[str]:
-    """The warning for a proxy that the environment names, where no backend is reached through one
-    and some are not on this machine. What it names is not shown: a password may stand in it."""
+    """The warning for a proxy that the environment names and the broker does not use.
+
+    It is given where no backend is reached through a proxy and some are not on this machine. What
+    the environment names is not shown: a password may stand in it.
+    """
     named = [
         name
         for each in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
@@ -199,8 +210,10 @@ def _shown(line: str) -> str:
 
 
 def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
-    """The keys of clients; each has a name of its own, and is given by its hash or by a reference
-    to itself."""
+    """The keys of clients, each of which has a name of its own.
+
+    A key is given by its hash, or by a reference to itself.
+    """
     found: dict[str, Key] = {}
     for table in root.tables("keys") if root.has("keys") else ():
         settings = read_settings(table, KeyTable)

@@ -79,8 +79,10 @@ def listen_on(host: str, port: int) -> str:
 
 
 def with_backlog(endpoint: str) -> str:
-    """An endpoint string that says how many connections may wait, by ``BACKLOG`` where it said
-    nothing. What systemd listens on has its backlog already."""
+    """An endpoint string that says how many connections may wait.
+
+    That is ``BACKLOG`` where it said nothing. What systemd listens on has its backlog already.
+    """
     found, problem = parse_endpoint(endpoint)
     if problem or "backlog" in found or found["kind"] not in OWN_ADDRESS:
         return endpoint
@@ -152,9 +154,11 @@ def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
 
 
 def is_public(endpoint: Mapping[str, str]) -> bool:
-    """Whether an endpoint of ``parse_endpoint`` may be reached from other machines. Of a TCP
-    socket that systemd holds, and of what a plugin listens on, nobody here knows; they count as
-    public."""
+    """Whether an endpoint of ``parse_endpoint`` may be reached from other machines.
+
+    Of a TCP socket that systemd holds, and of what a plugin listens on, nobody here knows; they
+    count as public.
+    """
     if endpoint["kind"] == "systemd":
         return endpoint["domain"] != "UNIX"
     if endpoint["kind"] == "unix":
@@ -173,8 +177,11 @@ def is_loopback(host: str) -> bool:
 
 
 def sends_in_clear(url: str) -> bool:
-    """Whether what goes to ``url`` can be read on its way: ``http`` to an address that is not of
-    a private network. A name without a dot is one of the own network (a container's)."""
+    """Whether what goes to ``url`` can be read on its way.
+
+    So it is for ``http`` to an address that is not of a private network. A name without a dot is
+    one of the own network (a container's).
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "http" or is_loopback(host):
@@ -249,8 +256,10 @@ def api_root(url: str) -> str:
 
 
 def operation_url(root: str, path: str, query: str = "", *, exact: bool = False) -> str:
-    """The full URL of an operation whose ``path`` begins below a backend's root; ``exact`` takes
-    the root as it is."""
+    """The full URL of an operation whose ``path`` begins below a backend's root.
+
+    ``exact`` takes the root as it is.
+    """
     text = (root if exact else api_root(root)) + path
     return f"{text}?{query}" if query else text
 

@@ -26,8 +26,10 @@ _type = cache(inspect.type_info)
 def read_fields(
     table: Table, struct: type[msgspec.Struct], without: Container[str] = ()
 ) -> dict[str, Any]:
-    """The fields of ``struct`` that ``table`` sets; it has no other keys. ``without`` names
-    fields that it cannot set."""
+    """The fields of ``struct`` that ``table`` sets; it has no other keys.
+
+    ``without`` names fields that it cannot set.
+    """
     out = {}
     for field in _fields(struct):
         if field.name in without:
@@ -82,8 +84,10 @@ def _setting(table: Table, field: msgspec.structs.FieldInfo) -> Any:
 
 
 def plain_type(annotation: Any) -> tuple[inspect.Type, Mapping[str, Any]]:
-    """The type in an annotation, without None, the words beside it and its ``Meta``, and the
-    ``extra`` of the latter."""
+    """The type in an annotation, and the ``extra`` of its ``Meta``.
+
+    The type comes without None, the words beside it and the ``Meta``.
+    """
     info = _type(annotation)
     extra: dict[str, Any] = {}
     while isinstance(info, inspect.Metadata | inspect.UnionType):

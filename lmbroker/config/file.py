@@ -9,8 +9,11 @@ from lmbroker.config.config import Config, ConfigError, parse
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a configuration was read from but the environment, secrets included: the file's
-    ``name`` in problems, its ``text``, and the texts of the files that it names."""
+    """All that a configuration was read from but the environment, secrets included.
+
+    ``name`` is the file's in problems, ``text`` what it holds, ``files`` the texts of the files
+    that it names.
+    """
 
     name: str
     text: str

@@ -39,8 +39,10 @@ class _Read(msgspec.Struct):
 
 
 class Models:
-    """Reads the models. ``timeouts``, ``retries`` and ``request_limits`` hold where a model says
-    nothing else."""
+    """Reads the models.
+
+    ``timeouts``, ``retries`` and ``request_limits`` hold where a model says nothing else.
+    """
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
-"""The text of a configuration file as tables, and a table that asks for keys by type and
-reports problems by path.
+"""The text of a configuration file as tables, which are asked for keys by type.
+
+A table reports problems by path.
 
 No problem shows a value that may be a secret: only scalars stand in one, and only where a
 scalar was expected; a key is shown where it is a plain word.
@@ -29,8 +30,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NotTOML(Exception):
-    """The text cannot be read: ``line`` counts from 1, ``problem`` holds nothing of the text but
-    keys and single characters."""
+    """The text cannot be read.
+
+    ``line`` counts from 1, ``problem`` holds nothing of the text but keys and single characters.
+    """
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}")
@@ -69,8 +72,11 @@ def _not_toml(message: str, text: str) -> NotTOML:
 
 
 def _loose(text: str) -> Any:
-    """What ``toml`` reads, None where it reads nothing: besides its own error it raises whatever
-    its string handling trips over (IndexError, TypeError, AttributeError, ...)."""
+    """What ``toml`` reads, None where it reads nothing.
+
+    Besides its own error it raises whatever its string handling trips over (IndexError, TypeError,
+    AttributeError, ...).
+    """
     try:
         return toml.loads(text)
     except Exception:
@@ -78,8 +84,10 @@ def _loose(text: str) -> Any:
 
 
 def _first_difference(strict: Any, loose: Any, path: str = "") -> str:
-    """The path of the first value in ``strict`` that differs in ``loose``; ``?`` stands for a key
-    that is no plain word."""
+    """The path of the first value in ``strict`` that differs in ``loose``.
+
+    ``?`` stands for a key that is no plain word.
+    """
     if isinstance(strict, dict) and isinstance(loose, dict):
         for key, value in strict.items():
             if key not in loose or loose[key] != value:
@@ -94,9 +102,11 @@ def _first_difference(strict: Any, loose: Any, path: str = "") -> str:
 
 
 class Table:
-    """Wraps one TOML table. Each question marks its key as known; ``done`` reports the
-    keys that nobody asked for, and required ones that are missing. A key of a wrong type is
-    reported and answered with the default."""
+    """Wraps one TOML table.
+
+    Each question marks its key as known; ``done`` reports the keys that nobody asked for, and
+    required ones that are missing. A key of a wrong type is reported and answered with the default.
+    """
 
     def __init__(self, value: dict[str, Any], path: str, problems: list[str]) -> None:
         self._value = value
@@ -182,8 +192,10 @@ class Table:
         return tuple(self._value)
 
     def texts(self, key: str, *, secret: bool = False) -> list[str] | None:
-        """An array of strings, not empty; None where the key is missing. Values of a ``secret``
-        one are never shown."""
+        """An array of strings, not empty; None where the key is missing.
+
+        Values of a ``secret`` one are never shown.
+        """
         value = self.any(key)
         if value is None:
             return None
@@ -228,8 +240,10 @@ class Table:
         return out
 
     def done(self) -> None:
-        """Report keys that nobody asked for and required ones that are missing;
-        one problem where the first is the second with a typo."""
+        """Report keys that nobody asked for, and required ones that are missing.
+
+        There is one problem where the first is the second with a typo.
+        """
         candidates = sorted(self._asked)
         for key in self._value:
             if key in candidates:

@@ -79,8 +79,10 @@ class CannotListen(CannotStart):
 
 
 def listen(endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage) -> IService:
-    """The service that listens on an endpoint for ``factory``; ``shortage`` hears of connections
-    for which there are no descriptors."""
+    """The service that listens on an endpoint for ``factory``.
+
+    ``shortage`` hears of connections for which there are no descriptors.
+    """
     guarding: Any = _Guarding(reactor, shortage)
     service: IService = strports.service(with_backlog(endpoint), factory, reactor=guarding)
     return service
@@ -140,8 +142,10 @@ class Listeners:
                 raise failure from None
 
     def more(self, config: Config) -> dict[Endpoint, IService]:
-        """Listen on what ``config`` has besides; ``keep`` or ``drop`` comes next. Raises
-        CannotListen, and then listens where it did before."""
+        """Listen on what ``config`` has besides; ``keep`` or ``drop`` comes next.
+
+        Raises CannotListen, and then listens where it did before.
+        """
         added: dict[Endpoint, IService] = {}
         try:
             for each in _listened(config):

@@ -1,5 +1,7 @@
-"""What the broker and the parent of workers have in common as services: both listen, take signals,
-and reload the configuration."""
+"""What the broker and the parent of workers have in common as services.
+
+Both listen, take signals, and reload the configuration.
+"""
 
 import signal
 from collections.abc import Callable
@@ -18,8 +20,10 @@ from lmbroker.server import descriptors
 
 
 class ListeningService(service.MultiService):
-    """A service that listens on the endpoints of a configuration. ``observer`` is the log whose
-    level a reload may change, None where the log is somebody else's."""
+    """A service that listens on the endpoints of a configuration.
+
+    ``observer`` is the log whose level a reload may change, None where the log is somebody else's.
+    """
 
     log: ClassVar[Logger]
     _listeners: Listeners
@@ -43,8 +47,10 @@ class ListeningService(service.MultiService):
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[attr-defined]
 
     def reload(self) -> None:
-        """Take over the configuration as it is now; the old one stays on any mistake, and once
-        the service stops."""
+        """Take over the configuration as it is now.
+
+        The old one stays on any mistake, and once the service stops.
+        """
         self._reloads.ask()
 
     def _begin_listening(self) -> None:

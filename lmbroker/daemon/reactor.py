@@ -42,8 +42,11 @@ class TurnReactor(EPollReactor):
         super().__init__()
 
     def at_end_of_turn(self, act: Callable[[], None]) -> None:
-        """Do ``act`` once, when all that this turn has brought was dealt with, and before what it
-        has written is sent."""
+        """Do ``act`` once, at the end of this turn of the reactor.
+
+        That is when all that the turn has brought was dealt with, and before what it has written is
+        sent.
+        """
         self._ending.append(act)
 
     def addWriter(self, writer: Any) -> None:
@@ -169,7 +172,9 @@ class TurnReactor(EPollReactor):
 
 def _sent(connection: Any) -> bool:
     """Send what was written, where that is all there is to do and the kernel takes it at once.
-    False leaves it to ``doWrite``, which can do much more and takes twice as long."""
+
+    False leaves it to ``doWrite``, which can do much more and takes twice as long.
+    """
     producer = connection.producer
     if (
         connection.dataBuffer

@@ -16,8 +16,11 @@ felt by every stream."""
 
 
 def away(reactor: IReactor, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
-    """What ``work`` returns or raises, done in a thread of ``reactor``: to read a configuration of
-    many models takes seconds. At once where the reactor has no threads: a clock of tests."""
+    """What ``work`` returns or raises, done in a thread of ``reactor``.
+
+    To read a configuration of many models takes seconds. It is done at once where the reactor has
+    no threads: a clock of tests.
+    """
     if not hasattr(reactor, "getThreadPool"):
         return maybeDeferred(work, *arguments)
     return deferToThreadPool(reactor, reactor.getThreadPool(), _politely, work, *arguments)

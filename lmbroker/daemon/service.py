@@ -86,8 +86,11 @@ class Surroundings(NamedTuple):
 
 
 class BrokerService(ListeningService):
-    """The daemon. ``read`` gives the configuration anew, for reloads; it raises ConfigError.
-    ``observer`` is the log whose level a reload may change."""
+    """The daemon.
+
+    ``read`` gives the configuration anew, for reloads; it raises ConfigError. ``observer`` is the
+    log whose level a reload may change.
+    """
 
     log = Logger()
 
@@ -236,8 +239,10 @@ class BrokerService(ListeningService):
         self._log_reload(config, changed)
 
     def listen_more(self, config: Config) -> dict[Endpoint, IService]:
-        """Listen on what ``config`` has besides, for ``take``. Raises CannotListen, and then
-        nothing has changed."""
+        """Listen on what ``config`` has besides, for ``take``.
+
+        Raises CannotListen, and then nothing has changed.
+        """
         return self._listeners.more(config)
 
     def leave(self, added: dict[Endpoint, IService]) -> None:

@@ -1,5 +1,7 @@
-"""An observer that writes one line per call: who, where to, how long, how it ended. Nothing of
-the contents."""
+"""An observer that writes one line per call: who, where to, how long, how it ended.
+
+Nothing of the contents.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -36,8 +38,10 @@ with the name of this module."""
 
 
 class AccessLog:
-    """Writes each ended call as one line with a fixed list of fields, by ``write``, or to Twisted's
-    log where that is None. See ``batching.BatchObserver``."""
+    """Writes each ended call as one line with a fixed list of fields.
+
+    It does so by ``write``, or to Twisted's log where that is None. See ``batching.BatchObserver``.
+    """
 
     def __init__(self, write: WriteLines | None = None) -> None:
         self._write = write
@@ -72,8 +76,10 @@ class AccessLog:
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt as the access line shows it: where, how it ended, how many milliseconds it
-    took. ``code`` is absent where it went well, ``status`` where no answer came."""
+    """One attempt as the access line shows it: where, how it ended, how many milliseconds it took.
+
+    ``code`` is absent where it went well, ``status`` where no answer came.
+    """
 
     backend: str
     model: str
@@ -83,8 +89,10 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AccessLine(Line, kw_only=True, omit_defaults=True):
-    """What the access line says, in the order in which it says it; nothing stands for what is not
-    known. Durations are in milliseconds since the call arrived."""
+    """What the access line says, in the order in which it says it.
+
+    Nothing stands for what is not known. Durations are in milliseconds since the call arrived.
+    """
 
     request_id: str
     backend_request_id: str | None = None

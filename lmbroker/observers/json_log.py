@@ -56,8 +56,10 @@ class Stream(Protocol):
 @implementer(ILogObserver)
 class JSONLog:
     """Writes events of at least ``level`` to ``stream``; ``level`` may be changed at any time.
+
     ``worker`` is the number of the worker that says them, where there are several. ``render`` makes
-    other lines than JSON."""
+    other lines than JSON.
+    """
 
     def __init__(
         self,

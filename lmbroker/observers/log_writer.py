@@ -37,8 +37,9 @@ class Sink(Protocol):
 
 
 class LogWriter:
-    """Takes whole lines and writes them to ``sink``, from the thread that ``start`` begins. Until
-    then they are kept, since a process that becomes a daemon loses its threads.
+    """Takes whole lines and writes them to ``sink``, from the thread that ``start`` begins.
+
+    Until then they are kept, since a process that becomes a daemon loses its threads.
 
     ``gap`` makes the line that says how many are missing; ``dropped`` is called each time when
     some were dropped, from any thread.
@@ -99,14 +100,18 @@ class LogWriter:
         return True
 
     def do(self, job: Callable[[], None]) -> None:
-        """Call ``job`` in the thread, before what comes now is written: whatever touches the
-        sink may wait as long as a write. It must not raise."""
+        """Call ``job`` in the thread, before what comes now is written.
+
+        Whatever touches the sink may wait as long as a write. ``job`` must not raise.
+        """
         self._jobs.append(job)
         self._some.set()
 
     def start(self) -> None:
-        """Begin to write. What was kept is written before anything is served, where that is soon
-        done."""
+        """Begin to write.
+
+        What was kept is written before anything is served, where that is soon done.
+        """
         self._begin()
         self._wait(time.monotonic() + FIRST_SECONDS)
 
@@ -119,8 +124,10 @@ class LogWriter:
                 self._thread = thread
 
     def settle(self) -> None:
-        """The process ends: wait for what is not written yet, for a bounded time, now and with
-        each further line."""
+        """Wait for what is not written yet, since the process ends.
+
+        The wait is bounded, now and with each further line.
+        """
         if self._until is None:
             self._until = time.monotonic() + LAST_SECONDS
         try:

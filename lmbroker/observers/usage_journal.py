@@ -71,8 +71,10 @@ Key = tuple[Any, ...]
 
 
 class UsageJournal:
-    """Keeps the usage of all calls in the file of ``rules``, of none where that names no file. See
-    ``batching.BatchObserver``; ``wall`` gives unix seconds."""
+    """Keeps the usage of all calls in the file of ``rules``, of none where that names no file.
+
+    See ``batching.BatchObserver``; ``wall`` gives unix seconds.
+    """
 
     log = Logger()
 

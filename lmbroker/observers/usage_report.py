@@ -57,8 +57,10 @@ def check_by(by: Sequence[str]) -> None:
 
 
 def shown_usage(caller: str, since: float, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A report as the JSON object that a caller gets of its own usage. Costs are in US dollars, as
-    text, since JSON's numbers are not exact."""
+    """A report as the JSON object that a caller gets of its own usage.
+
+    Costs are in US dollars, as text, since JSON's numbers are not exact.
+    """
     return {
         "object": "usage",
         "caller": caller,

@@ -111,8 +111,10 @@ class Aliases:
 
 
 def asked_plainly(call: Call, aliases: Aliases) -> Call:
-    """``call`` with the model's name alone, where ``[1m]`` stands behind it and is no part of an
-    alias; what that means is remembered."""
+    """``call`` with the model's name alone, where ``[1m]`` stands behind it.
+
+    It stays where it is a part of an alias. What it means is remembered.
+    """
     if not call.asked.endswith(LONG_CONTEXT) or call.asked in aliases.exact:
         return call
     name = call.asked[: -len(LONG_CONTEXT)]
@@ -120,8 +122,10 @@ def asked_plainly(call: Call, aliases: Aliases) -> Call:
 
 
 def named(target: Target, asked: str) -> Target:
-    """``target`` with its model's name as the backend shall see it, where ``asked`` is the name
-    that the client asked for."""
+    """``target`` with its model's name as the backend shall see it.
+
+    ``asked`` is the name that the client asked for.
+    """
     if target.model == ANY:
         return msgspec.structs.replace(target, model=asked)
     if MODEL in target.model:
@@ -135,8 +139,10 @@ def keeps_names(target: Target) -> bool:
 
 
 def asked_for(target: Target, model: str) -> str | None:
-    """The reverse of ``named``, for a target that keeps names: what to ask for so that the
-    backend sees ``model``; None where there is nothing."""
+    """The reverse of ``named``, for a target that keeps names.
+
+    What to ask for so that the backend sees ``model``; None where there is nothing.
+    """
     if target.model == ANY:
         return model
     before, _, after = target.model.partition(MODEL)

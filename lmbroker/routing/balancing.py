@@ -24,8 +24,11 @@ Chance = Callable[[], float]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One target as it stands now. ``free_at`` is from when on it is free where it is not;
-    ``cost`` what one more call would wait there, in seconds."""
+    """One target as it stands now.
+
+    ``free_at`` is from when on it is free where it is not; ``cost`` what one more call would wait
+    there, in seconds.
+    """
 
     name: str
     weight: float = 1.0
@@ -62,9 +65,12 @@ def order(
 
 
 def distance(key: str, name: str, weight: float = 1.0) -> float:
-    """How far ``name`` is from ``key`` (rendezvous hashing): depends on nothing but the two, so
-    the nearest of a list stays it whatever else the list holds. Each of several names is the
-    nearest for a share of the keys that is as large as its weight."""
+    """How far ``name`` is from ``key`` (rendezvous hashing).
+
+    It depends on nothing but the two, so the nearest of a list stays it whatever else the list
+    holds. Each of several names is the nearest for a share of the keys that is as large as its
+    weight.
+    """
     # Lengths first, so that no two pairs are hashed alike.
     data = f"{len(key)}:{key}{name}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(blake2b(data, digest_size=8).digest())

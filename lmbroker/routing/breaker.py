@@ -1,5 +1,6 @@
-"""The breaker: whether attempts at a target, or with a key, are worth making. Pure: times are
-arguments, in seconds of one clock.
+"""The breaker: whether attempts at a target, or with a key, are worth making.
+
+Pure: times are arguments, in seconds of one clock.
 
     closed     failures in a row, too many of the last ones, one that lasts  -> open
     open       its time is over and an attempt is made, the probe            -> half_open
@@ -43,8 +44,10 @@ _SLICES = 10
 
 
 class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens, and for how many seconds. The fields' docstrings are their lines in
-    docs/configuration.md."""
+    """When a breaker opens, and for how many seconds.
+
+    The fields' docstrings are their lines in docs/configuration.md.
+    """
 
     failures: Count = 5
     """Failures in a row after which a target gets no calls for a while (its breaker opens)."""
@@ -64,8 +67,10 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a breaker's state, for the log. ``key`` is empty where it is the target's;
-    ``operation`` is what is asked for there."""
+    """One change of a breaker's state, for the log.
+
+    ``key`` is empty where it is the target's; ``operation`` is what is asked for there.
+    """
 
     at: float
     backend: str
@@ -207,9 +212,11 @@ class Breaker:
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
 
     def check_answered(self, began: float, rules: BreakerRules) -> None:
-        """A check was answered. An open breaker is then free ``open`` seconds after it opened,
-        even where its failure should have lasted: no call goes there more often than without
-        checks."""
+        """A check was answered.
+
+        An open breaker is then free ``open`` seconds after it opened, even where its failure should
+        have lasted: no call goes there more often than without checks.
+        """
         if began < self.since:
             return
         if self.state == "open":

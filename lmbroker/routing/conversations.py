@@ -59,8 +59,10 @@ _ROLE = msgspec.json.Decoder(_Role)
 
 
 def conversation_of(call: Call) -> str:
-    """What identifies the conversation of ``call``, "" where nothing does. It may hold
-    contents: hash it, and keep nothing of it."""
+    """What identifies the conversation of ``call``, "" where nothing does.
+
+    It may hold contents: hash it, and keep nothing of it.
+    """
     for name in SESSION_HEADERS:
         value = call.headers.get(name)
         if value:

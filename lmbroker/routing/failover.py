@@ -1,5 +1,6 @@
-"""Failover: which targets of its alias a call tries, in which order, with
-which key, how often and after what pause. Pure: times and chance are arguments.
+"""Failover: which targets of its alias a call tries, in which order, with which key.
+
+Also how often and after what pause. Pure: times and chance are arguments.
 
 The broker's loop is all that is outside::
 
@@ -119,8 +120,10 @@ class Failover:
         return named(target, self._asked)
 
     def failed(self, error: BrokerError, now: float, wall: float) -> float:
-        """The attempt failed, no event went to the client: after how many seconds ``target`` is to
-        be asked for the next one. ``wall`` is now in unix seconds.
+        """The attempt failed, no event went to the client: when to ask for the next target.
+
+        It returns after how many seconds ``target`` is to be asked. ``wall`` is now in unix
+        seconds.
 
         Raises the error for the client where there is no next one.
         """
@@ -186,9 +189,11 @@ class Failover:
         return [entries[at] for at in order]
 
     def _known_target_first(self, order: list[int], candidates: Sequence[Candidate]) -> None:
-        """Put the target that answers the conversation first. While that is not free another one
-        takes its place, always the same. A new conversation goes where the strategy says, of
-        the targets that have not got their share of conversations."""
+        """Put the target that answers the conversation first.
+
+        While that is not free another one takes its place, always the same. A new conversation goes
+        where the strategy says, of the targets that have not got their share of conversations.
+        """
         assert self._conversations is not None
         names = [candidate.name for candidate in candidates]
         known = self._conversations.target_of(self._conversation)
@@ -211,8 +216,10 @@ class Failover:
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
     ) -> "tuple[_Entry, float] | None":
-        """The next target and the pause before it: another key, else another target, else one
-        that was tried already."""
+        """The next target and the pause before it.
+
+        Another key, else another target, else one that was tried already.
+        """
         rules = self._route.retries
         if len(self._failures) >= rules.attempts or now > self._began + rules.seconds:
             return None
@@ -272,8 +279,10 @@ class _Entry:
         return any(self.state.key(ref).free(now) for ref in self.refs if ref not in self._used)
 
     def pick(self, sticky: str, now: float) -> Backend:
-        """The backend with the key whose turn it is, or with the one that belongs to the sticky
-        key: free and unused ones first, and where none is free the one that is soonest."""
+        """The backend with the key whose turn it is, or with the one of the sticky key.
+
+        Free and unused keys come first, and where none is free the one that is soonest.
+        """
         keyed = self._keyed
         if len(keyed) == 1:
             return keyed[0]
@@ -295,8 +304,10 @@ class _Entry:
 
 
 class Failovers:
-    """The failovers of all calls under way, and what outlives them: the health of the targets and
-    the budgets of the aliases. Keep one per process."""
+    """The failovers of all calls under way, and what outlives them.
+
+    That is the health of the targets and the budgets of the aliases. Keep one per process.
+    """
 
     def __init__(self, health: Health, chance: Chance) -> None:
         self.health = health
@@ -316,10 +327,11 @@ class Failovers:
         conversation: bytes = b"",
         lacking: Sequence[str] = (),
     ) -> Failover:
-        """Begin the failover of a call for the model name ``asked``; ``key`` is its sticky key,
-        ``conversation`` the hash of the conversation that it belongs to. ``lacking``
-        says of each target what of the call it cannot take ("" for nothing); those that lack
-        something are tried last.
+        """Begin the failover of a call for the model name ``asked``.
+
+        ``key`` is its sticky key, ``conversation`` the hash of the conversation that it belongs to.
+        ``lacking`` says of each target what of the call it cannot take ("" for nothing); those that
+        lack something are tried last.
 
         Raises Refused for a route without targets.
         """

@@ -58,8 +58,10 @@ def hash_of(key: str) -> str:
 def caller_of(
     keys: Sequence[Key], headers: Mapping[str, str], repeated: Container[str] = ()
 ) -> Caller:
-    """Who sends these headers (names in lower case, the first value of each; ``repeated`` are
-    those that came more than once).
+    """Who sends these headers.
+
+    Their names are in lower case, each with its first value; ``repeated`` are those that came more
+    than once.
 
     Raises Refused (``auth``) where no configured key is among them, or where one header names
     two. Without configured keys everybody is anonymous. Every key is compared, each in constant
@@ -78,9 +80,11 @@ def caller_of(
 
 
 def own_key(keys: Sequence[Key], headers: Mapping[str, str]) -> Secret:
-    """The client's own key, for a backend that takes it: the value of ``x-api-key``, ``api-key`` or
-    ``authorization: Bearer``. Raises Refused where there is none, and where it is a key of the
-    broker's, whatever header that came in: no backend gets to see one.
+    """The client's own key, for a backend that takes it.
+
+    It is the value of ``x-api-key``, ``api-key`` or ``authorization: Bearer``. Raises Refused where
+    there is none, and where it is a key of the broker's, whatever header that came in: no backend
+    gets to see one.
     """
     try:
         given = _credential(headers, ())

@@ -24,8 +24,10 @@ _NAMES = {
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The most of each that a call may ask for; None: whatever it likes. ``max_tokens`` also
-    holds for ``max_completion_tokens`` and ``max_output_tokens``."""
+    """The most of each that a call may ask for; None: whatever it likes.
+
+    ``max_tokens`` also holds for ``max_completion_tokens`` and ``max_output_tokens``.
+    """
 
     max_tokens: Annotated[Count, without("`limits.max_tokens`")] | None = None
     """Most tokens that a call of this model may ask for."""

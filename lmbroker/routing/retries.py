@@ -67,8 +67,10 @@ Blame = Literal["target", "key", "call", "nobody"]
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, how long and for what a call may be tried again. The fields' docstrings are their
-    lines in docs/configuration.md."""
+    """How often, how long and for what a call may be tried again.
+
+    The fields' docstrings are their lines in docs/configuration.md.
+    """
 
     attempts: Count = 3
     """Attempts of one call, the first included."""
@@ -94,8 +96,11 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def blame(error: AttemptFailed) -> Blame:
-    """Whose fault a failed attempt was. ``call``: the backend answered as a healthy one would;
-    ``nobody``: it says nothing about the backend."""
+    """Whose fault a failed attempt was.
+
+    ``call``: the backend answered as a healthy one would; ``nobody``: it says nothing about the
+    backend.
+    """
     info = error.info
     if info.code == "backend_auth" or info.kind in _OF_THE_KEY:
         # What a client's own key may not do says nothing to anybody else.
@@ -106,8 +111,11 @@ def blame(error: AttemptFailed) -> Blame:
 
 
 def lasting(error: BrokerError) -> bool:
-    """Whether the failure stays until somebody changes something: a refused credential, an empty
-    account, a certificate that does not fit, a proxy that lets nobody through."""
+    """Whether the failure stays until somebody changes something.
+
+    So do a refused credential, an empty account, a certificate that does not fit, a proxy that lets
+    nobody through.
+    """
     info = error.info
     return info.code in _TO_BE_MENDED or _unpaid(info)
 
@@ -184,16 +192,21 @@ def _number(text: str | None) -> float | None:
 
 
 def pause(tries: int, rules: Retries, chance: Callable[[], float]) -> float:
-    """Seconds before a target that was tried ``tries`` times is tried again: exponential, with
-    full jitter, so that calls that failed together do not come back together."""
+    """Seconds before a target that was tried ``tries`` times is tried again.
+
+    They grow exponentially, with full jitter, so that calls that failed together do not come back
+    together.
+    """
     longest = min(rules.longest_pause, rules.first_pause * 2.0 ** min(tries - 1, 30))
     return chance() * longest
 
 
 class Budget:
-    """The second tries of one alias: a bucket of ``floor`` that each call fills by ``share`` and
-    each minute by ``floor``. In any stretch of time there are no more second tries than
-    ``floor`` + ``share`` x calls + ``floor`` x minutes, however many calls fail.
+    """The second tries of one alias.
+
+    A bucket of ``floor`` that each call fills by ``share`` and each minute by ``floor``. In any
+    stretch of time there are no more second tries than ``floor`` + ``share`` x calls + ``floor`` x
+    minutes, however many calls fail.
     """
 
     def __init__(self) -> None:
@@ -220,8 +233,10 @@ class Budget:
 
 
 class Failure(NamedTuple):
-    """One failed attempt of a call: at which backend, with what, and in how many seconds it wants
-    to be asked again."""
+    """One failed attempt of a call.
+
+    At which backend, with what, and in how many seconds that wants to be asked again.
+    """
 
     backend: str
     error: BrokerError

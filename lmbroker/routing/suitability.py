@@ -33,8 +33,10 @@ _SERVER_TOOL = re.compile(
 
 
 class Needs:
-    """What a request holds, each looked for when a target is known to lack it. ``tokens`` estimates
-    its input tokens, 0 where nobody has to know."""
+    """What a request holds, each looked for when a target is known to lack it.
+
+    ``tokens`` estimates its input tokens, 0 where nobody has to know.
+    """
 
     def __init__(self, call: Call, tokens: int = 0) -> None:
         self.dialect = call.dialect
@@ -69,8 +71,10 @@ class Needs:
 
 
 def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
-    """What of a request ``target`` cannot take, "" where it suits. ``overrides`` are what was
-    learned and configured of its model."""
+    """What of a request ``target`` cannot take, "" where it suits.
+
+    ``overrides`` are what was learned and configured of its model.
+    """
     known = profile(target.backend.dialect, target.model, overrides, host=target.backend.host)
     if not known.vision and needs.images:
         return "it takes no images"
@@ -87,7 +91,9 @@ def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
 
 
 def may_be_too_long(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> bool:
-    """Whether a request may have more tokens than ``target`` takes, so that an estimate is worth
-    its cost."""
+    """Whether a request may have more tokens than ``target`` takes.
+
+    Then an estimate is worth its cost.
+    """
     known = profile(target.backend.dialect, target.model, overrides, host=target.backend.host)
     return known.context is not None and needs.length > known.context * BYTES_PER_TOKEN

@@ -1,5 +1,6 @@
-"""How each target does, as the calls that go there see it. Pure: times are arguments, in seconds
-of one clock.
+"""How each target does, as the calls that go there see it.
+
+Pure: times are arguments, in seconds of one clock.
 
 The evidence is what happens to real attempts. Checks, where a backend has them, say only whether it
 lives (see ``breaker``). Every target has a breaker, and so has every key at it; besides, how many
@@ -40,8 +41,10 @@ _UNKNOWN_COST = 1e6
 
 
 def check_failure(status: int, retry_after: str | None) -> AttemptFailed | None:
-    """What an answer with this status to a check means. Who refuses a key, has no time for it or
-    does not like the question is alive."""
+    """What an answer with this status to a check means.
+
+    Who refuses a key, has no time for it or does not like the question is alive.
+    """
     if status < 500:
         return None
     info = ErrorInfo(
@@ -78,8 +81,11 @@ class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenAttempt:
-    """One attempt at a target with one of its keys. ``waiting`` until its first event came or it
-    failed, ``over`` when nothing of it is there any more."""
+    """One attempt at a target with one of its keys.
+
+    ``waiting`` until its first event came or it failed, ``over`` when nothing of it is there any
+    more.
+    """
 
     __slots__ = ("began", "key", "over", "target", "waiting")
 
@@ -92,8 +98,9 @@ class OpenAttempt:
 
 
 class TargetState:
-    """One target, for one kind of operation: its breaker, those of its keys, and how busy and fast
-    it is.
+    """What is known of one target, for one kind of operation.
+
+    Its breaker, those of its keys, and how busy and fast it is.
 
     ``in_flight`` counts attempts until their answers end, ``waiting`` those whose first event has
     not come. ``next_key`` is the position of the key that is used next.
@@ -139,8 +146,11 @@ class TargetState:
         return self._pace
 
     def cost(self, now: float) -> float:
-        """What one more call would wait: pace times the calls there. A target that is not known
-        costs nothing until one call has gone to find out, and then more than any."""
+        """What one more call would wait: pace times the calls there.
+
+        A target that is not known costs nothing until one call has gone to find out, and then more
+        than any.
+        """
         pace = self.first_event(now)
         return _UNKNOWN_COST * self.waiting if pace is None else pace * (self.in_flight + 1)
 
@@ -156,8 +166,11 @@ class TargetState:
 
 
 class Health:
-    """All targets that were ever asked for. Keep one per process: what it knows outlives a change
-    of the configuration. ``rules`` may be replaced at any time."""
+    """All targets that were ever asked for.
+
+    Keep one per process: what it knows outlives a change of the configuration. ``rules`` may be
+    replaced at any time.
+    """
 
     def __init__(self, rules: BreakerRules = BreakerRules()) -> None:
         self.rules = rules
@@ -165,8 +178,10 @@ class Health:
         self._states: dict[tuple[str, str, str], TargetState] = {}
 
     def target(self, target: Target, operation: str = "chat") -> TargetState:
-        """The state of a target, by the names in the configuration: a model ``*`` is one target,
-        whatever models are asked for there."""
+        """The state of a target, by the names in the configuration.
+
+        A model ``*`` is one target, whatever models are asked for there.
+        """
         operation = operation if operation in APART else "chat"
         name = (target.backend.name, target.model)
         state = self._states.get((*name, operation))
@@ -197,8 +212,10 @@ class Health:
         failure: AttemptFailed | None = None,
         after: float | None = None,
     ) -> None:
-        """The attempt's answer began, or it failed; ``after`` is in how many seconds the backend
-        wants to be asked again."""
+        """The attempt's answer began, or it failed.
+
+        ``after`` is in how many seconds the backend wants to be asked again.
+        """
         if attempt.over or not attempt.waiting:
             return
         state, key = attempt.target, attempt.key
@@ -266,8 +283,10 @@ class Health:
         failure: AttemptFailed | None = None,
         after: float | None = None,
     ) -> None:
-        """The backend of these targets was checked: it answered, or it failed. Its keys are not
-        judged by that: one that may not list models may do all else."""
+        """The backend of these targets was checked: it answered, or it failed.
+
+        Its keys are not judged by that: one that may not list models may do all else.
+        """
         names = {self.target(target).name for target in targets}
         for state in [each for each in self._states.values() if each.name in names]:
             breaker = state.breaker

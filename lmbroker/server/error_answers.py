@@ -1,5 +1,7 @@
-"""The HTTP answer that reports an error to a client for whom no call was opened yet: in whose
-dialect, under which id, with which headers."""
+"""The HTTP answer that reports an error to a client for whom no call was opened yet.
+
+In whose dialect it is, under which id, with which headers.
+"""
 
 import os
 from collections.abc import Container, Iterator
@@ -48,8 +50,10 @@ def new_id() -> str:
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole HTTP answer. ``headers`` hold content type and length, request id and the words on
-    trying again."""
+    """A whole HTTP answer.
+
+    ``headers`` hold content type and length, request id and the words on trying again.
+    """
 
     status: int
     request_id: str
@@ -64,8 +68,10 @@ _STATUS = {"unsupported_content_encoding": 415}
 def error_answer(
     path: str, headers: Container[str], info: ErrorInfo, status: int | None = None
 ) -> ErrorAnswer:
-    """The answer with ``info`` to a request that is no call, in the dialect of its ``path``;
-    ``status`` where it does not follow from the error."""
+    """The answer with ``info`` to a request that is no call, in the dialect of its ``path``.
+
+    ``status`` is given where it does not follow from the error.
+    """
     return call_error_answer(family(path, headers), info, new_id(), status=status)
 
 
@@ -78,8 +84,11 @@ def call_error_answer(
     native: tuple[int, bytes] | None = None,
     more: Pairs = (),
 ) -> ErrorAnswer:
-    """The answer with ``info`` to a client of ``dialect``. ``native`` is (status, body) where a
-    backend's own words are passed on, ``more`` are further headers."""
+    """The answer with ``info`` to a client of ``dialect``.
+
+    ``native`` is (status, body) where a backend's own words are passed on, ``more`` are further
+    headers.
+    """
     adapter = ADAPTERS[dialect]
     usual, value = adapter.encode_error(info, request_id)
     body = json_text.encode(value)

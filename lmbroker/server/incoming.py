@@ -51,8 +51,10 @@ class Incoming(Protocol):
         ...
 
     def grow_body(self, size: int) -> bool:
-        """Count ``size`` more bytes of the body, which was decoded; False where all bodies
-        together would take more memory than they may."""
+        """Count ``size`` more bytes of the body, which was decoded.
+
+        False where all bodies together would take more memory than they may.
+        """
         ...
 
     def release_body(self) -> None:

@@ -54,8 +54,10 @@ def meant(path: str) -> str | None:
 
 
 def unserved(path: str) -> ErrorInfo | None:
-    """Why the broker does not serve ``path`` on purpose, and what to do instead; None for every
-    other path."""
+    """Why the broker does not serve ``path`` on purpose, and what to do instead.
+
+    None for every other path.
+    """
     for adapter in ADAPTERS.values():
         for beginning, error in adapter.facts.unserved.items():
             if path.startswith(beginning):

@@ -56,8 +56,11 @@ class RoutesResource(KleinResource):
         origins: Callable[[], Sequence[str]],
         only: Container[bytes] | None = None,
     ) -> None:
-        """``serve`` serves the calls. ``origins`` returns those whose pages may call; ``only``
-        has the paths that are served, None for all."""
+        """``serve`` serves the calls.
+
+        ``origins`` returns those whose pages may call; ``only`` has the paths that are served, None
+        for all.
+        """
         super().__init__(app)
         self._serve = serve
         self._calls = {path.encode(): call for path, call in client_paths().items()}
@@ -144,8 +147,10 @@ def unknown_url(path: str) -> Refused:
 
 
 def wrong_method(request: IRequest, allow: str) -> bytes:
-    """The body of the answer to a request with a method that its path does not take; ``allow`` has
-    those that it takes."""
+    """The body of the answer to a request with a method that its path does not take.
+
+    ``allow`` has the methods that it takes.
+    """
     request.setHeader("allow", allow)
     info = ErrorInfo(
         kind="invalid_request",

@@ -85,8 +85,10 @@ class Front:
             call.end(error)
 
     def resource(self, only: Container[bytes] | None = None) -> IResource:
-        """The routes as a resource of ``twisted.web``; ``only`` has the paths that it serves,
-        None for all."""
+        """The routes as a resource of ``twisted.web``.
+
+        ``only`` has the paths that it serves, None for all.
+        """
         return RoutesResource(
             self.app, self._serve, lambda: self._broker.config.server.cors_origins, only
         )

@@ -62,8 +62,10 @@ class ServedCall:
         calls.add(self)
 
     def serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> "Deferred[None]":
-        """Read the request, have it answered and write the answer; fires at the end, never fails:
-        once bytes were written, an exception would make Klein append an HTML page to the stream.
+        """Read the request, have it answered and write the answer; fires at the end.
+
+        The Deferred never fails: once bytes were written, an exception would make Klein append an
+        HTML page to the stream.
         """
         self._serving = serving = Deferred.fromCoroutine(self._serve(operation, dialect, operate))
         return serving
@@ -172,8 +174,11 @@ class ServedCall:
         return End(outcome=outcome, status=self._status, code=code, bytes_out=sent)
 
     def _send_error(self, record: Record, error: BrokerError) -> End:
-        """Send the error that ends a call before its answer began: as an HTTP answer, or as an
-        event of the stream where the client has the head of that already."""
+        """Send the error that ends a call before its answer began.
+
+        It goes as an HTTP answer, or as an event of the stream where the client has the head of
+        that already.
+        """
         info = error.info
         if self._pings.begun:
             out = ADAPTERS[record.dialect].stream_error(info, record.id)

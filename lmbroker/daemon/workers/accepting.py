@@ -75,8 +75,11 @@ class Accepting(service.Service):
 
 @implementer(IReadDescriptor)
 class _Acceptor:
-    """Accepts on the socket of a port. A connection that nobody takes is kept, and no other is
-    accepted: those wait in the system's queue."""
+    """Accepts on the socket of a port.
+
+    A connection that nobody takes is kept, and no other is accepted: those wait in the system's
+    queue.
+    """
 
     def __init__(
         self, port: Any, name: str, reactor: IReactor, hand: Hand, shortage: Shortage

@@ -12,9 +12,11 @@ LINE = 3
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
-    """The first message to a worker. ``number`` counts from 1, ``folder`` is the tally's, ``lock``
-    that of the log; ``logger`` names a factory of observers where the log is not ours; ``reactor``
-    is one of twistd's."""
+    """The first message to a worker.
+
+    ``number`` counts from 1, ``folder`` is the tally's, ``lock`` that of the log; ``logger`` names
+    a factory of observers where the log is not ours; ``reactor`` is one of twistd's.
+    """
 
     number: int
     folder: str
@@ -25,8 +27,10 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(descriptor: int, kind: Any) -> Any:
-    """What a file holds that came along the line; closes it. Its other readers share the place
-    in it, so none may go by that."""
+    """What a file holds that came along the line; closes it.
+
+    Its other readers share the place in it, so none may go by that.
+    """
     try:
         data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     finally:

@@ -13,9 +13,12 @@ PREPARE_SECONDS = 10.0
 
 
 class Handover:
-    """Asks ``workers`` to prepare for what ``source`` says. ``done`` is called later, with the
-    first problem that there was or ""; it answers with ``commit`` or ``abort``. Raises OSError
-    where the system has no file for the messages to them; then nobody prepares."""
+    """Asks ``workers`` to prepare for what ``source`` says.
+
+    ``done`` is called later, with the first problem that there was or ""; it answers with
+    ``commit`` or ``abort``. Raises OSError where the system has no file for the messages to them;
+    then nobody prepares.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,10 @@ class Handover:
         self.answered(worker, "")
 
     def commit(self, workers: Iterable[WorkerHandle]) -> None:
-        """Let ``workers`` take it over, also those who came meanwhile. Raises OSError, and then
-        nobody has; ``abort`` comes next."""
+        """Let ``workers`` take it over, also those who came meanwhile.
+
+        Raises OSError, and then nobody has; ``abort`` comes next.
+        """
         late = set(workers) - self._asked
         self._asked |= late
         self._send("prepare", late)
@@ -73,8 +78,10 @@ class Handover:
             os.close(file)
 
     def _late(self) -> None:
-        """Nobody waits for ever for one that is busy, and no reload is given up for it: it gets no
-        connections until it has done what it was asked to."""
+        """Go on without the workers that have not answered: a busy one holds up no reload.
+
+        Such a worker gets no connections until it has done what it was asked to.
+        """
         if self._waiting == self._asked and not self._problem:
             self._timer = self._reactor.callLater(PREPARE_SECONDS, self._late)
             return

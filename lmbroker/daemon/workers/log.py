@@ -1,5 +1,7 @@
-"""One log for several processes: each writes whole lines to the same file, which the parent has
-opened and begins anew."""
+"""One log for several processes: each writes whole lines to the same file.
+
+The parent has opened it, and begins it anew.
+"""
 
 import fcntl
 import os
@@ -72,16 +74,21 @@ class Lines:
 
 
 class SharedFile(LogFile):
-    """The parent's log file. ``begun`` is called with the descriptor of each new one. Since
-    others write, too, only the file itself says how large it is."""
+    """The parent's log file.
+
+    ``begun`` is called with the descriptor of each new one. Since others write, too, only the file
+    itself says how large it is.
+    """
 
     begun: Callable[[int], None] | None = None
     _kept: deque[int]
 
     @property
     def descriptor(self) -> int:
-        """Stays open until two more files were begun: one thread may use it while another one
-        begins a file."""
+        """The descriptor of the file, which stays open until two more files were begun.
+
+        One thread may use it while another one begins a file.
+        """
         return self._kept[-1]
 
     def _openFile(self) -> None:
@@ -99,8 +106,10 @@ class SharedFile(LogFile):
             self.begun(self.descriptor)
 
     def look(self) -> None:
-        """Begin a new file where this one is long enough. Raises OSError; the next look tries
-        again."""
+        """Begin a new file where this one is long enough.
+
+        Raises OSError; the next look tries again.
+        """
         if self._file.closed:
             # The last look came no further.
             self._openFile()
@@ -111,5 +120,7 @@ class SharedFile(LogFile):
             self.rotate()
 
     def share(self, lock: str) -> None:
-        """As ``Lines``, but a file needs no lock: all write at the place where the last stopped,
-        since it was opened once for all of them."""
+        """As ``Lines``, but a file needs no lock.
+
+        All write at the place where the last stopped, since it was opened once for all of them.
+        """

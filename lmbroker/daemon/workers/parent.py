@@ -1,5 +1,8 @@
-"""The parent of the workers as a service: it listens, reads the configuration, takes the signals,
-and sees to it that there are as many workers as there should be."""
+"""The parent of the workers as a service.
+
+It listens, reads the configuration, takes the signals, and sees to it that there are as many
+workers as there should be.
+"""
 
 import atexit
 import os
@@ -45,10 +48,12 @@ Loaded = tuple[Config, Source]
 
 
 class ParentService(ListeningService):
-    """The service of ``count`` workers. ``read`` gives the configuration anew, for reloads; it
-    raises ConfigError. ``observer`` writes to ``stream`` by ``writer``; all three are None, and
-    ``logger`` names a factory of observers, where the log is somebody else's. ``reactor_name`` is
-    one of twistd's, where it was given one."""
+    """The service of ``count`` workers.
+
+    ``read`` gives the configuration anew, for reloads; it raises ConfigError. ``observer`` writes
+    to ``stream`` by ``writer``; all three are None, and ``logger`` names a factory of observers,
+    where the log is somebody else's. ``reactor_name`` is one of twistd's, where it was given one.
+    """
 
     log = Logger()
 

@@ -1,5 +1,7 @@
-"""A worker's process: ``python -m lmbroker.workers``, started by the parent, with its end of the
-line as descriptor 3. What the parent says first decides what is imported next."""
+"""A worker's process: ``python -m lmbroker.workers``, started by the parent.
+
+Its end of the line is descriptor 3. What the parent says first decides what is imported next.
+"""
 
 import atexit
 import signal

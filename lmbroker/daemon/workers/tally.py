@@ -90,9 +90,11 @@ def _pids(folder: str) -> list[int]:
 
 
 class Processes(Collector):
-    """``process_*`` of several processes together, the first of which is the parent of the
-    others: sums, and the time when the first has started. CPU time is also that of the workers
-    that have ended."""
+    """``process_*`` of several processes together, the first of which is the parent of the others.
+
+    They are sums, and the time when the first has started. CPU time is also that of the workers
+    that have ended.
+    """
 
     def __init__(self, pids: Callable[[], list[int]], registry: CollectorRegistry) -> None:
         self._pids = pids

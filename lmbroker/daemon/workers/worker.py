@@ -1,5 +1,7 @@
-"""A worker: the broker, with its connections brought along the line. It does what it is asked to
-there. When the line ends, so did the parent: the worker drains and ends as well.
+"""A worker: the broker, with its connections brought along the line.
+
+It does what it is asked to there. When the line ends, so did the parent: the worker drains and ends
+as well.
 """
 
 import signal

@@ -56,9 +56,11 @@ class Parent(Protocol):
 
 
 class WorkerHandle(ProcessProtocol):
-    """``number`` counts from 1. ``pid`` is 0 while there is no process. ``takes``: its worker
-    serves, and wants connections. ``late``: it is to prepare for a configuration by which the
-    others serve already."""
+    """``number`` counts from 1.
+
+    ``pid`` is 0 while there is no process. ``takes``: its worker serves, and wants connections.
+    ``late``: it is to prepare for a configuration by which the others serve already.
+    """
 
     def __init__(self, number: int, parent: Parent, reactor: IReactor) -> None:
         self.number = number

@@ -146,8 +146,10 @@ class Channel(http.HTTPChannel):
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Stock: waits for ever for a client that reads no more, or does not finish TLS, and ends
-        a partial answer as if it were whole."""
+        """Stock: waits for ever for a client that reads no more, or does not finish TLS.
+
+        It also ends a partial answer as if it were whole.
+        """
         if self.phase == "closing":
             return
         if self.requests and self.requests[0].startedWriting:
@@ -243,8 +245,10 @@ class Channel(http.HTTPChannel):
         return True
 
     def allHeadersReceived(self) -> None:
-        """Stock: takes any number of Host headers and any length of a body, and sends ``100
-        Continue`` before that is checked."""
+        """Stock: takes any number of Host headers and any length of a body.
+
+        It sends ``100 Continue`` before that is checked.
+        """
         limits: Limits = self.site.limits
         self._body_limit = limits.body_limit(self._target())
         hosts = self.requests[-1].requestHeaders.getRawHeaders(b"host") or ()
@@ -274,8 +278,10 @@ class Channel(http.HTTPChannel):
         return False
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Stock: keeps what comes during an answer, and stops reading after 16 KiB of it, so that
-        it does not notice when the client leaves."""
+        """Stock: keeps what comes during an answer, and stops reading after 16 KiB of it.
+
+        So it does not notice when the client leaves.
+        """
         if self.phase == "serving":
             self._early(data)
             return
@@ -302,8 +308,10 @@ class Channel(http.HTTPChannel):
         return self.phase != "closing"
 
     def grow(self, size: int) -> bool:
-        """Count ``size`` more bytes of a body that was decoded; False where all bodies together
-        would take more than they may."""
+        """Count ``size`` more bytes of a body that was decoded.
+
+        False where all bodies together would take more than they may.
+        """
         if self.site.body_bytes + size > self.site.limits.bodies:
             return False
         self._body_bytes += size

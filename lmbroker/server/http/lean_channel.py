@@ -128,8 +128,10 @@ class LeanChannel(Channel):
         request.process()
 
     def requestDone(self, request: Any) -> None:
-        """Stock: resumes reading, and parses what it held back. This never stopped reading, and
-        holds nothing back."""
+        """Stock: resumes reading, and parses what it held back.
+
+        This never stopped reading, and holds nothing back.
+        """
         if not self._usual or self.phase != "serving" or not self.persistent:
             super().requestDone(request)
             return

@@ -1,7 +1,9 @@
 # mypy: disable-error-code="no-untyped-call"
 # (twisted.web has no annotations on most of its methods)
-"""A request of the lean engine: attributes are made when they are used, and each write is one write
-of the transport."""
+"""A request of the lean engine.
+
+Attributes are made when they are used, and each write is one write of the transport.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
@@ -245,8 +247,10 @@ class LeanRequest(Request):
             headers.setRawHeaders(b"set-cookie", self.cookies)
 
     def finish(self) -> None:
-        """Stock: has its site write an access line, looks for a producer that is still registered,
-        and closes a file."""
+        """Stock: has its site write an access line.
+
+        It also looks for a producer that is still registered, and closes a file.
+        """
         if self.finished or self._disconnected:
             super().finish()  # It raises, or logs the mistake.
             return

@@ -61,8 +61,10 @@ class Request(server.Request):
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Stock: answers ``OPTIONS *`` with 200, and looks for a resource under a mangled path for
-        ``CONNECT host:443`` or ``GET http://...``."""
+        """Stock: answers ``OPTIONS *`` with 200.
+
+        It looks for a resource under a mangled path for ``CONNECT host:443`` or ``GET http://...``.
+        """
         if self.path.startswith(b"/"):
             super().process()
             return
