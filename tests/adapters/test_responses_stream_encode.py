@@ -5,8 +5,11 @@
 
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
+from openai import APIError, OpenAI
+from pydantic import BaseModel
 from responses_streams import accumulated, judge, kinds, last, stream_told
 from streams import JSON, REPLY, events, payloads
 
@@ -709,3 +712,58 @@ def test_a_stream_without_numbers_gets_them_for_its_end() -> None:
     tap.see(b'data: {"type":"response.created","response":{}}\n\ndata: [1]\n\ndata: {\n\n')
     end = payloads(stream_error(ErrorInfo(kind="timeout", message=""), "req_1", tap))
     assert [body["sequence_number"] for body in end] == [0, 1]
+
+
+# The SDK's own client.
+
+
+def client(stream: bytes) -> OpenAI:
+    """A client whose server answers each call with ``stream``."""
+
+    def answered(request: httpx2.Request) -> httpx2.Response:
+        headers = {"content-type": "text/event-stream; charset=utf-8"}
+        return httpx2.Response(200, content=stream, headers=headers)
+
+    transport = httpx2.Client(transport=httpx2.MockTransport(answered))
+    return OpenAI(api_key="none", base_url="http://sdk.test/v1", http_client=transport)
+
+
+def broken_off(kind: Kind) -> bytes:
+    error = ErrorInfo(kind=kind, message="Sorry.")
+    return stream_told([START, *events(text("Hi"))[:2], Error(error)])
+
+
+@pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "truncated", "context_length"])
+def test_the_sdk_raises_an_error_inside_a_stream(kind: Kind) -> None:
+    said = []
+    with pytest.raises(APIError, match=r"^Sorry\.$"):
+        for event in client(broken_off(kind)).responses.create(model="m", input="Hi", stream=True):
+            said.append(event.type)
+    assert said[-1] == "response.output_text.delta"
+
+
+def test_the_sdks_helper_raises_it_too() -> None:
+    helper = client(broken_off("overloaded")).responses.stream(model="m", input="Hi")
+    with pytest.raises(APIError, match=r"^Sorry\.$"), helper as stream:
+        stream.get_final_response()
+
+
+def test_the_sdks_helper_tells_all_deltas_and_the_whole_answer() -> None:
+    parts = ([ReasoningPart(), "Hm.", SIGNED], text("Hel", "lo"), call("c", "f", '{"a"', ":1}"))
+    told = stream_told(answer(*parts))
+    with client(told).responses.stream(model="m", input="Hi") as stream:
+        heard = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        final = stream.get_final_response()
+    assert heard == ["Hel", "lo"]
+    assert [item.type for item in final.output] == ["reasoning", "message", "function_call"]
+    assert final.output_text == "Hello"
+
+
+def test_the_sdk_parses_structured_text() -> None:
+    class Answer(BaseModel):
+        a: int
+
+    told = stream_told(answer(text('{"a"', ": 1}")))
+    helper = client(told).responses.stream(model="m", input="Hi", text_format=Answer)
+    with helper as stream:
+        assert stream.get_final_response().output_parsed == Answer(a=1)
