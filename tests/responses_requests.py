@@ -30,7 +30,7 @@ def judged(body: JSON) -> None:
     hint = ResponseCreateParamsStreaming if streamed else ResponseCreateParamsNonStreaming
     items = []
     for item in body["input"]:
-        if item.get("role") == "assistant":
+        if item.get("role") == "assistant" and isinstance(item["content"], list):
             item = {"id": "msg_1", "status": "completed", **item}
         elif item["type"] == "reasoning":
             item = {"id": "rs_1", **item}

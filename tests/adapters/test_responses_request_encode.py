@@ -182,8 +182,11 @@ def test_later_instructions_stay_in_their_place():
     out = from_o(HELLO, {"role": "assistant", "content": "Hi"}, later, HELLO, model="gpt-5.2")
     assert [item["role"] for item in out.items] == ["user", "assistant", "developer", "user"]
     assert out.lost == ()
-    out = from_o(HELLO, later, HELLO, system_first_only=True)
+    out = from_o(HELLO, later, HELLO, mid_system=False)
     assert out.items[1] == message("user", "[system]\nNow in French.")
+    assert out.changed == ("messages[].role",)
+    out = from_o(HELLO, later, HELLO, system_first_only=True)
+    assert out.items == [message("user", "Hello\n\n[system]\nNow in French.\n\nHello")]
     assert out.changed == ("messages[].role",)
 
 
@@ -207,6 +210,27 @@ def test_the_word_json_is_among_the_items_where_an_object_is_asked_for():
     out = from_o(system, HELLO, response_format={"type": "json_object"})
     assert out.body["text"] == {"format": {"type": "json_object"}}
     assert out.items[0] == message("system", "Answer in JSON.")
+
+
+@pytest.mark.parametrize("model", ["qwen3-coder", "llama-3.3", "claude-opus-5"])
+def test_servers_of_other_models_get_instructions_as_a_message(model):
+    """Some of them overlook the field."""
+    out = from_o({"role": "system", "content": "Be brief."}, HELLO, model=model)
+    assert "instructions" not in out.body
+    assert out.items[0] == message("system", "Be brief.")
+
+
+def test_the_line_that_asks_for_json_is_among_the_items_where_an_object_is_asked_for():
+    held = {"name": "a", "schema": SCHEMA}
+    out = from_o(
+        {"role": "system", "content": "Be brief."},
+        HELLO,
+        response_format={"type": "json_schema", "json_schema": held},
+        structured_outputs=False,
+        mid_system=False,
+    )
+    assert out.body["text"] == {"format": {"type": "json_object"}}
+    assert "JSON" in out.items[-1]["content"]
 
 
 def test_a_model_without_instructions_gets_them_from_the_user():
@@ -269,6 +293,37 @@ def test_a_compacted_conversation_is_told_by_its_summary():
     block = {"type": "compaction", "content": "Ann likes tea."}
     out = from_a(HELLO, said(block, text("Hi")), HELLO, model="gpt-5.2")
     assert out.items[1:3] == [message("developer", "Ann likes tea."), answer("Hi")]
+
+
+# -- the order that chat templates want -----------------------------------------------------------
+
+
+def test_speakers_take_turns():
+    out = from_o(
+        {"role": "assistant", "content": "Hi"}, HELLO, HELLO, alternate_roles=True
+    )  # fmt: skip
+    assert [item["role"] for item in out.items] == ["user", "assistant", "user"]
+    assert out.items[0] == message("user", ".")
+    assert out.items[2] == message("user", "Hello\n\nHello")
+
+
+def test_a_user_s_word_after_a_result():
+    asked = (HELLO, said(use()), user(result(), text("Go on.")))
+    out = from_a(*asked, after_tool="assistant")
+    assert out.items[3:] == [answer("Understood."), message("user", "Go on.")]
+    out = from_a(*asked, after_tool="merge")
+    assert out.items[2:] == [output(said="done\n\nGo on.")]
+    out = from_a(HELLO, said(use()), user(result(), image()), after_tool="merge")
+    assert [item.get("role") for item in out.items[3:]] == ["assistant", "user"]
+    assert from_a(*asked).items[3:] == [message("user", "Go on.")]
+
+
+def test_content_is_one_text_where_lists_are_not_taken():
+    out = from_a(
+        user(text("a"), text("b")), said(text("c")), user(text("d"), image()), content_lists=False
+    )
+    assert [item["content"] for item in out.items[:2]] == ["a\n\nb", "c"]
+    assert isinstance(out.items[2]["content"], list)
 
 
 # -- images, files, audio --------------------------------------------------------------------------

@@ -76,6 +76,7 @@ LASTING = [
     ),
     ("Unsupported parameter: 'text.format' is not supported with this model.", {"structured_outputs": False}),
     ("The file type you uploaded is not supported. Please try again with a pdf", {"files": False}),
+    ("Unsupported parameter: 'instructions' is not supported with this model.", {"instructions": "message"}),
     # xAI
     ("Model grok-build does not support parameter reasoningEffort.", omits("reasoning.effort")),
     ("Argument not supported on this model: presencePenalty", None),
@@ -140,6 +141,16 @@ def test_reasoning_is_left_out_where_ids_are_not_what_is_wrong(message):
 def test_an_item_that_is_not_there_is_no_model_that_is_not_there(status):
     message = "Item with id 'rs_02d3' not found. Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from your input."
     assert taught(message, status=status) == (omits("input[].id"), {})
+
+
+def test_instructions_that_a_backend_demands_go_into_their_field():
+    profile = msgspec.structs.replace(MARKED, instructions="message")
+    body = responses(instructions=None)
+    assert taught("Instructions are required", body, profile=profile) == (
+        {"instructions": "field"},
+        {},
+    )
+    assert taught("Instructions are required") is None
 
 
 def test_a_limit_below_the_least_one_is_raised():

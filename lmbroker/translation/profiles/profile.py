@@ -170,6 +170,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     files: bool = True
     """Files of other types than PDF and plain text are taken (Responses); else a text stands in
     their place."""
+    instructions: Literal["field", "message"] = "field"
+    """Where leading instructions stand at a Responses backend: in the field for them, or as the
+    first message, which some servers heed where they overlook the field."""
     allowed_tools: bool = False
     """The choice of a tool can name the only tools that may be called (Responses); else only these
     are offered."""

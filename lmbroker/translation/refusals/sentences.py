@@ -59,6 +59,7 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"reasoning summar(?:y|ies) (?:is|are) not (?:supported|available|enabled)",
         ),
     ),
+    ("need_instructions", any_of(r"\binstructions are required\b")),
     (
         "functions_only",
         any_of(

@@ -24,7 +24,9 @@ _REPLAYED = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
 
 _CACHE_FIELDS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
-KEPT = frozenset({"model", "messages", "system", "tools", "stream", "input", "prompt"})
+KEPT = frozenset(
+    {"model", "messages", "system", "instructions", "tools", "stream", "input", "prompt"}
+)
 """Never left out: without them it would be another request."""
 
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
@@ -158,6 +160,8 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
             yield "tool_choice", path, {"forced_tools": False}, {}
         else:
             yield f"omit {path}", path, {"omit": (path,)}, {}
+    elif path == "instructions":
+        yield "instructions", path, {"instructions": "message"}, {}
     elif (key in _REPLAYED and top.startswith("messages")) or path == "input[].encrypted_content":
         yield "replay", key, {"reasoning_replay": "none"}, {}
     elif top in ("messages[]", "input[]") and key == "role" and each.verdict == "values":

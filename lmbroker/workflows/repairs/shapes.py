@@ -33,6 +33,8 @@ def shapes(case: Case) -> Iterator[Found]:
         return
     if "encrypted" in said and "include" in body:
         yield "include", "include", {"omit": ("include",)}, {}
+    if "need_instructions" in said and "instructions" not in body:
+        yield "instructions", "instructions", {"instructions": "field"}, {}
     if "summary" in said and "summary" in (body.get("reasoning") or {}):
         yield "summary", "reasoning.summary", {"omit": ("reasoning.summary",)}, {}
     if "functions_only" in said and _custom(body):

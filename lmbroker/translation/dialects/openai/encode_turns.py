@@ -25,6 +25,12 @@ from lmbroker.translation.unified.request import Turn
 CONTINUE = "Continue."
 """Asks for a new answer where a model cannot go on with its last one."""
 
+FIRST = "."
+"""The user's word where a conversation begins with the model and must not."""
+
+BETWEEN = "Understood."
+"""The model's word that sets a user's message apart from what may not stand before it."""
+
 Content = str | list[JSON]
 
 _MEDIA = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}

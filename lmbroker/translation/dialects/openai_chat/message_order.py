@@ -10,15 +10,10 @@ from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.encode_parts import Parts
+from lmbroker.translation.dialects.openai.encode_turns import BETWEEN, FIRST
 from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 from lmbroker.translation.shared.pairing import Said, Wire, paired
-
-FIRST = "."
-"""The user's word where a conversation begins with the model and must not."""
-
-BETWEEN = "Understood."
-"""The model's word that sets a user's message apart from what may not stand before it."""
 
 _JOINED = ("reasoning_content", "reasoning", "refusal")
 _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")

@@ -20,6 +20,7 @@ from lmbroker.translation.dialects.openai.encode_turns import (
 )
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_reasoning import reasoning_item
+from lmbroker.translation.dialects.openai_responses.item_order import in_order
 from lmbroker.translation.shared.custom_tools import as_function_call
 from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 from lmbroker.translation.shared.names import wire_id, wire_name
@@ -45,6 +46,8 @@ _role = attrgetter("role")
 
 class Conversation(Turns):
     """The instructions and the items of one request."""
+
+    parts: Parts
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -72,7 +75,8 @@ class Conversation(Turns):
                 items += _Said(self, turns).items
             else:
                 items += [message for turn in turns for message in self.later(turn)]
-        self.items = paired(Wire(_said, _unanswered, self._as_user, parts.change), items)
+        wire = Wire(_said, _unanswered, self._as_user, parts.change)
+        self.items = in_order(parts, paired(wire, items))
         if not self.items and self.instructions:
             self.items = [self.message(parts.profile.system_role, self.instructions)]
             self.instructions = ""
@@ -90,11 +94,12 @@ class Conversation(Turns):
             ]
         output = parts.request.output
         asks_for_json = output is not None and output.kind == "json_object"
-        if isinstance(content, str) and not asks_for_json:
+        in_field = profile.instructions == "field" and not asks_for_json
+        if isinstance(content, str) and in_field:
             self.instructions = content
             return []
-        # Cache marks have no place in the field, and OpenAI looks for the word "json", without
-        # which it gives no JSON object, only among the items.
+        # Some servers do not heed the field. Cache marks have no place there, and OpenAI looks for
+        # the word "json", without which it gives no JSON object, only among the items.
         return [self.message(profile.system_role, content)]
 
     def message(self, role: str, content: Content, name: str | None = None) -> JSON:
@@ -148,13 +153,14 @@ class Conversation(Turns):
             self.parts.change("prefill")
             self.items.append(self.message("user", CONTINUE))
 
-    def add(self, line: str) -> None:
+    def add(self, line: str, *, among_items: bool = False) -> None:
         """A sentence of the broker's own: at the end where the model takes instructions there (the
-        cached prefix stays the same), else after those at the start."""
+        cached prefix stays the same), else after those at the start, unless it must stand
+        ``among_items``."""
         last = self.items[-1] if self.items else {}
         if self.allowed_later() and last.get("role") != "assistant":
             self.items.append(self.message(self.parts.profile.system_role, line))
-        elif self.instructions or self.parts.profile.system_role != "user":
+        elif self.instructions and not among_items:
             self.instructions = f"{self.instructions}\n\n{line}" if self.instructions else line
         else:
             self.items.append(self.instruction([self.parts.text(line)]))

@@ -60,9 +60,10 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     text, line = encode_text(parts)
     conversation = Conversation(parts)
     conversation.end()
-    for each in (choice.instruction, line):
-        if each:
-            conversation.add(each)
+    if choice.instruction:
+        conversation.add(choice.instruction)
+    if line:
+        conversation.add(line, among_items="format" in text.get("text", {}))
     if parts.marked:
         parts.limit_marks(conversation.contents())
 

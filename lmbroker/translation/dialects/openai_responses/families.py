@@ -38,12 +38,15 @@ _NO_REASONING: dict[str, Any] = {**_OWN, "omit": ("include", "reasoning.summary"
 def _here(pattern: str, fields: dict[str, Any]) -> Family:
     """A row of OpenAI's dialects, as this one has it."""
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
-    if fields.get("service_tier"):  # OpenAI's own models
+    if not fields.get("service_tier"):
+        kept["instructions"] = "message"
+    else:  # OpenAI's own models
         del kept["tool_id"]  # the ids of calls may be longer here: 64 characters
         kept |= _OWN if fields.get("system_role") == "developer" else _NO_REASONING
     return pattern, kept
 
 
 FAMILIES: tuple[Family, ...] = tuple(_here(*row) for row in families.FAMILIES)
-"""The first row that matches counts. Models of OpenAI's that do not reason refuse to encrypt
-reasoning (``Encrypted content is not supported with this model``)."""
+"""The first row that matches counts. Servers of others' models may overlook ``instructions``
+(OpenRouter, LM Studio), and all of them know a first message. Models of OpenAI's that do not reason
+refuse to encrypt reasoning (``Encrypted content is not supported with this model``)."""

@@ -20,7 +20,9 @@ def _here(ending: str, pattern: str, fields: dict[str, Any]) -> Host:
     """A row of OpenAI's dialects, as this one has it."""
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
     if ending in _OPENAI:
-        kept["ranges"] = (LEAST_OUTPUT,)
+        kept |= {"ranges": (LEAST_OUTPUT,), "instructions": "field"}
+    elif ending == "openrouter.ai":  # it overlooks the field
+        kept["instructions"] = "message"
     return ending, pattern, kept
 
 

@@ -1,0 +1,90 @@
+"""The order of items that servers insist on which make a chat template's messages of them
+(translation.md 2.4, 8.1).
+
+All of it goes from left to right and looks back only: so the next request of a conversation begins
+with the items of this one.
+"""
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.dialects.openai.encode_turns import BETWEEN, FIRST, Content
+from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
+
+
+def in_order(parts: Parts, items: list[JSON]) -> list[JSON]:
+    """``items`` in an order that the backend takes; those that are joined are changed."""
+    profile = parts.profile
+    if profile.system_first_only or profile.alternate_roles or profile.after_tool != "user":
+        order = _Order(parts)
+        for item in items:
+            order.add(item)
+        items = order.items
+    return items if profile.content_lists else [_as_text(parts, item) for item in items]
+
+
+class _Order:
+    """``_speaker`` is who spoke last, calls and their results aside."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.items: list[JSON] = []
+        self._parts = parts
+        self._strict = parts.profile.alternate_roles
+        self._after_tool = parts.profile.after_tool
+        self._speaker = ""
+
+    def add(self, item: JSON) -> None:
+        role = item.get("role", "")
+        if role == "user":
+            self._user(item)
+            return
+        by_model = role == "assistant" or not (role or "output" in item)
+        if by_model and self._strict and not self._speaker:
+            self._parts.change("first_assistant")
+            self._say("user", FIRST)
+        self.items.append(item)
+        if role == "assistant":
+            self._speaker = role
+
+    def _user(self, item: JSON) -> None:
+        last = self.items[-1] if self.items else {}
+        joins = self._strict or self._parts.profile.system_first_only
+        if last.get("role") == "user" and joins:
+            last["content"] = _joined(self._parts, last["content"], item["content"], "\n\n")
+            return
+        if "output" in last:
+            if self._after_tool == "merge" and self._is_text(item["content"]):
+                self._parts.change("tool_result")
+                last["output"] = _joined(self._parts, last["output"], item["content"], "\n\n")
+                return
+            if self._after_tool != "user" or (self._strict and self._speaker == "user"):
+                self._parts.change("mid_system")
+                said = [{"type": "output_text", "text": BETWEEN, "annotations": []}]
+                self._say("assistant", said)
+        self._speaker = "user"
+        self.items.append(item)
+
+    def _say(self, role: str, content: Content) -> None:
+        self.items.append({"type": "message", "role": role, "content": content})
+        self._speaker = role
+
+    def _is_text(self, content: Content) -> bool:
+        return isinstance(content, str) or all(part["type"] == self._parts.TEXT for part in content)
+
+
+def _joined(parts: Parts, first: Content, second: Content, gap: str) -> Content:
+    """Two contents as one: texts as paragraphs, lists one after the other."""
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}{gap}{second}" if first else second
+    return [
+        part
+        for content in (first, second)
+        for part in ([parts.text(content)] if isinstance(content, str) else content)
+    ]
+
+
+def _as_text(parts: Parts, item: JSON) -> JSON:
+    """An item with one text in the place of several."""
+    for key in ("content", "output"):
+        content = item.get(key)
+        if isinstance(content, list) and all("text" in part for part in content):
+            return {**item, key: "\n\n".join(part["text"] for part in content)}
+    return item
