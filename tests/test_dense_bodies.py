@@ -4,7 +4,7 @@ import json
 
 import pytest
 import pytest_twisted
-from rig import PATHS, ask, unary
+from rig import CONFIG, PATHS, ask, unary
 
 from lmbroker.call import Backend, Call, Target
 from lmbroker.offload import is_large
@@ -13,6 +13,7 @@ from lmbroker.workflows import workflow_for
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
 PROSE = [{"role": "user", "content": "a word and another word, " * 1300}] * 5
+SHORT = [{"role": "user", "content": [{"type": "text", "text": "a"}] * 3100}]
 DENSE_BODIES = {
     "tools": ask("a", tools=[TOOL] * 1100),
     "values": ask("a", messages=[{"role": "user", "content": [0] * 10_100}]),
@@ -55,4 +56,20 @@ async def test_a_helper_translates_it(rig, body, result):
     assert results == result
     backend.transport.write(unary(b"{}", b"400 Bad Request"))
     await client.has(b"400")
+    rig.broker.offload.close()
+
+
+@pytest.mark.process
+@pytest.mark.sockets
+@pytest.mark.parametrize(
+    ("body", "result"), [(ask("a", messages=SHORT), ["ok"]), (ask("a", messages=PROSE), [])]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_helper_estimates_its_tokens(open_rig, body, result):
+    rig = await open_rig(config=CONFIG.replace('type = "anthropic"', 'type = "openai"'))
+    results = []
+    rig.broker.offload.ended = results.append
+    client = await rig.post("/v1/messages/count_tokens", body)
+    await client.has(b"input_tokens")
+    assert results == result
     rig.broker.offload.close()

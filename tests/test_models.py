@@ -103,6 +103,16 @@ def test_what_is_no_list(body):
         model_list.decode(body, "openai")
 
 
+def test_a_list_of_more_objects_than_any_honest_one_is_not_read():
+    for most in (model_list.OBJECTS - 1, model_list.OBJECTS):
+        body = b'{"data": [' + b",".join([b'{"id": "a"}'] * most) + b"]}"
+        if most < model_list.OBJECTS:
+            assert len(model_list.decode(body, "openai")[0]) == most
+        else:
+            with pytest.raises(ValueError, match="too many objects"):
+                model_list.decode(body, "openai")
+
+
 # What clients may ask for.
 
 

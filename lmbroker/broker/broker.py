@@ -33,7 +33,7 @@ from lmbroker.call import (
 )
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
-from lmbroker.offload import LARGE, LARGE_ENVELOPE, Offload
+from lmbroker.offload import LARGE_ENVELOPE, Offload, takes_long
 from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
 from lmbroker.routing.aliases import Route
@@ -214,12 +214,15 @@ class Broker:
             learned = self._learned.overrides(target, now)
             targets.append((target, {**learned, **route.overrides(target)}))
         if any(suitability.may_be_too_long(needs, *each) for each in targets):
-            large = len(call.body) >= LARGE
             # A backend may read what we cannot; the length is unknown then.
             with contextlib.suppress(Refused):
-                tokens = await self.offload.estimate(call) if large else estimate(call)
+                tokens = await self._estimate(call)
                 needs.tokens = self._ratios.scaled(tokens, targets[0][0])
         return [suitability.lacking(needs, *each) for each in targets]
+
+    async def _estimate(self, call: Call) -> int:
+        long = takes_long(call.body)
+        return await self.offload.estimate(call) if long else estimate(call)
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
         """Count the tokens of a request: by a backend that can, estimated otherwise.
@@ -237,8 +240,7 @@ class Broker:
                 target = record.attempts[-1].target
                 counted = spoken_in(target, call.dialect)
                 self._learned.learn(counted, learned_rejections.NO_COUNT, self.clock.seconds())
-        large = len(call.body) >= LARGE
-        tokens = await self.offload.estimate(call) if large else estimate(call)
+        tokens = await self._estimate(call)
         tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.asked))
         facts = ADAPTERS[call.dialect].facts
         assert facts.counted is not None

@@ -12,6 +12,15 @@ from lmbroker.offload.offload import (
     Terms,
     has_large_envelope,
     is_large,
+    takes_long,
 )
 
-__all__ = ["LARGE", "LARGE_ENVELOPE", "Offload", "Terms", "has_large_envelope", "is_large"]
+__all__ = [
+    "LARGE",
+    "LARGE_ENVELOPE",
+    "Offload",
+    "Terms",
+    "has_large_envelope",
+    "is_large",
+    "takes_long",
+]

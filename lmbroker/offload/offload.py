@@ -300,15 +300,20 @@ class Offload:
             task.end(_too_complex(task.job, "memory"))
 
 
-def is_large(body: bytes, workflow: Workflow) -> bool:
-    """Whether the work of ``workflow`` at a request, or at an answer, is for a helper: where the
-    body is long, or where it is translated and made of so many small values that it takes as
-    long."""
+def takes_long(body: bytes) -> bool:
+    """Whether reading all of ``body`` is for a helper: it is long, or made of so many small values
+    that it takes as long."""
     if len(body) < DENSE:
         return False
-    if len(body) >= LARGE or workflow.name != "translation":
-        return len(body) >= LARGE
+    if len(body) >= LARGE:
+        return True
     return body.count(b"{") > MANY_OBJECTS or body.count(b",") > MANY_COMMAS
+
+
+def is_large(body: bytes, workflow: Workflow) -> bool:
+    """Whether the work of ``workflow`` at a request, or at an answer, is for a helper. Where it is
+    passed through, only its length counts."""
+    return takes_long(body) if workflow.name == "translation" else len(body) >= LARGE
 
 
 def has_large_envelope(body: bytes) -> bool:

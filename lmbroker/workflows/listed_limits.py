@@ -33,8 +33,31 @@ _OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_output", "max_toke
 _INSIDE = ("top_provider", "limits", "meta", "metadata", "capabilities")
 """Objects of an entry in which some of it stands."""
 
-_COUNTING = frozenset({"vllm", "llamacpp"})
+_COUNTING = frozenset({b'"vllm"', b'"llamacpp"'})
 """Who serves ``/v1/messages/count_tokens``, as ``owned_by`` says."""
+
+
+_Entry = msgspec.defstruct(
+    "_Entry",
+    [
+        ("id", str, ""),
+        *(
+            (name, msgspec.Raw, msgspec.Raw())
+            for name in (*_CONTEXT, *_OUTPUT, *_INSIDE, "owned_by")
+        ),
+    ],
+)
+"""One model, or an object within it. What nobody looks for is skipped, whatever it is made of."""
+
+
+class _Page(msgspec.Struct):
+    data: list[_Entry]  # type: ignore[valid-type]
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_LIST = msgspec.json.Decoder(_Page | list[_Entry])  # type: ignore[valid-type]
+_DIGITS = 18
+"""Of a number of tokens."""
 
 
 class ListedLimits:
@@ -61,26 +84,23 @@ def limits(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     """The models in a list that say something of themselves, each with changes of its profile; a
     body that is no list has none."""
     try:
-        value = msgspec.json.decode(body)
+        value = _LIST.decode(body)
     except envelope.JSON_ERRORS:
         return
-    entries = value.get("data") if isinstance(value, dict) else value
-    for entry in entries[:MODELS] if isinstance(entries, list) else ():
-        name = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(name, str):
-            found = _of(entry)
-            if found:
-                yield name, found
+    for entry in (value if isinstance(value, list) else value.data)[:MODELS]:
+        found = _of(entry)
+        if found and entry.id:
+            yield entry.id, found
 
 
-def _of(entry: dict[str, Any]) -> dict[str, Any]:
+def _of(entry: Any) -> dict[str, Any]:
     places = [entry]
     for name in _INSIDE:
-        inner = entry.get(name)
-        if isinstance(inner, dict):
+        inner = _inner(getattr(entry, name))
+        if inner is not None:
             places.append(inner)
-            deeper = inner.get("limits")
-            if isinstance(deeper, dict):
+            deeper = _inner(inner.limits)
+            if deeper is not None:
                 places.append(deeper)
     found: dict[str, Any] = {}
     context, output = _first(places, _CONTEXT), _first(places, _OUTPUT)
@@ -88,22 +108,25 @@ def _of(entry: dict[str, Any]) -> dict[str, Any]:
         found["context"] = context
     if output is not None and (context is None or output < context):
         found["max_output"] = output
-    if entry.get("owned_by") in _COUNTING:
+    if bytes(entry.owned_by) in _COUNTING:
         found["counts_tokens"] = True
     return found
 
 
-def _first(places: list[dict[str, Any]], names: tuple[str, ...]) -> int | None:
+def _inner(value: msgspec.Raw) -> Any:
+    """The object in ``value``, None where that is something else."""
+    try:
+        return _ENTRY.decode(value)
+    except envelope.JSON_ERRORS:
+        return None
+
+
+def _first(places: list[Any], names: tuple[str, ...]) -> int | None:
     """The first of ``names`` that is a number of tokens somewhere; the smallest where several
     objects have it."""
     for name in names:
-        found: list[int] = [
-            place[name]
-            for place in places
-            if isinstance(place.get(name), int)
-            and not isinstance(place[name], bool)
-            and place[name] > 0
-        ]
-        if found:
-            return min(found)
+        said = [bytes(getattr(place, name)) for place in places]
+        found = [int(each) for each in said if each.isdigit() and len(each) <= _DIGITS]
+        if any(found):
+            return min(filter(None, found))
     return None
