@@ -19,6 +19,8 @@ from typing import Any
 
 MB = 1_000_000
 PATHS = {"passed": "o", "translated": "a"}
+BACK = "from openai"
+"""The other translation, of streams: an Anthropic client of an OpenAI backend."""
 SECONDS = 120
 
 CONFIG = """
@@ -172,16 +174,19 @@ def receive(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def ask(port: int, body: bytes, connection: socket.socket | None = None) -> bytes:
+CHAT, MESSAGES = b"/v1/chat/completions", b"/v1/messages"
+
+
+def ask(port: int, body: bytes, path: bytes = CHAT) -> bytes:
     """The answer to one call."""
-    with connection or socket.create_connection(("127.0.0.1", port), SECONDS) as opened:
-        return ask_on(opened, body)
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as opened:
+        return ask_on(opened, body, path)
 
 
-def ask_on(connection: socket.socket, body: bytes) -> bytes:
+def ask_on(connection: socket.socket, body: bytes, path: bytes = CHAT) -> bytes:
     """The answer to one call on an open connection."""
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-    connection.sendall(head % len(body) + body)
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    connection.sendall(head % (path, len(body)) + body)
     return receive(connection)
 
 
@@ -387,6 +392,8 @@ def measure(port: int, backend: Backend, only: str) -> None:
         for name, made_for in STREAMS.items():
             streamed = partial(request, model, stream=True)
             cases.append((name, path, streamed, partial(made_for, model)))
+    for name, made_for in STREAMS.items():
+        cases.append((name, BACK, partial(request, "o", stream=True), partial(made_for, "o")))
     print(f"{'':40}{'':12}{'ms of CPU':>10}{'ms':>8}{'whole, s':>10}  status")
     for name, path, make, answer in cases:
         if only not in f"{name} {path}":
@@ -398,7 +405,8 @@ def measure(port: int, backend: Backend, only: str) -> None:
         longest(port)
         began = time.monotonic()
         try:
-            status = ask(port, body)[9:12].decode() or "cut"
+            asked = MESSAGES if path == BACK else CHAT
+            status = ask(port, body, asked)[9:12].decode() or "cut"
         except OSError as error:
             status = type(error).__name__
         took = time.monotonic() - began

@@ -24,6 +24,9 @@ from lmbroker.server.http.transport import host_of
 
 _UNMADE = object()
 
+LARGE_WRITE = 64 * 1024
+"""Bytes from which a chunk is not copied into one piece with its frame."""
+
 
 class LeanRequest(Request):
     """A ``twisted.web.server.Request``, which is an ``Incoming`` as well.
@@ -187,7 +190,11 @@ class LeanRequest(Request):
         elif not data:
             pass
         elif self._framed:
-            wire.write(b"%x\r\n%b\r\n" % (len(data), data))
+            size = len(data)
+            if size < LARGE_WRITE:
+                wire.write(b"%x\r\n%b\r\n" % (size, data))
+            else:
+                wire.writeSequence((b"%x\r\n" % size, data, b"\r\n"))
         else:
             wire.write(data)
 
