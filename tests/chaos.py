@@ -36,8 +36,19 @@ def patience(code):
     return Timeouts(commit=5, ping=5, **SHORT.get(code, {}))
 
 
-ENDS = [("openai", "o"), ("openai", "a"), ("anthropic", "o"), ("anthropic", "a")]
-"""Client dialect, alias."""
+ENDS = [
+    ("openai", "o"),
+    ("openai", "a"),
+    ("anthropic", "o"),
+    ("anthropic", "a"),
+    ("responses", "r"),
+    ("responses", "a"),
+    ("anthropic", "r"),
+]
+"""Client dialect, alias: the calls that are passed through, and translations from and to each
+dialect."""
+NATIVE = (("openai", "o"), ("anthropic", "a"), ("responses", "r"))
+"""Those that are passed through."""
 
 PAIRS = pytest.mark.parametrize(
     ("engine", "dialect", "alias"),
@@ -62,6 +73,10 @@ WHOLE = {
     "a": b'{"id":"msg_1","type":"message","role":"assistant","model":"real-a","content":'
     b'[{"type":"text","text":"h\xc3\xa9"}],"stop_reason":"end_turn","stop_sequence":null,'
     b'"usage":{"input_tokens":3,"output_tokens":5}}',
+    "r": b'{"id":"resp_1","object":"response","created_at":1,"model":"real-r","status":"completed",'
+    b'"output":[{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":'
+    b'[{"type":"output_text","text":"h\xc3\xa9","annotations":[]}]}],'
+    b'"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}',
 }
 """A good answer in each backend's dialect."""
 
@@ -182,6 +197,14 @@ def told_in_band(client, dialect):
     assert client.received.endswith(b"0\r\n\r\n"), "the body must end properly"
     *events, last, nothing = client.body.decode().split("\n\n")
     assert nothing == ""
+    if dialect == "responses":
+        *events, first = events
+        assert "event: error\ndata: " in first
+        before = "".join(events).replace('"error":null', "")
+        assert '"error"' not in before and "response.completed" not in before
+        value = json.loads(last.removeprefix("event: response.failed\ndata: "))
+        assert value["response"]["status"] == "failed"
+        return "server_error", value["response"]["error"]["code"], before
     before = "".join(events)
     assert "[DONE]" not in before and "message_stop" not in before and '"error"' not in before
     if dialect == "openai":

@@ -29,6 +29,10 @@ target = { url = "http://127.0.0.1:PORT/v1/", model = "real-o", api_key = "env:K
 alias = "a"
 type = "anthropic"
 target = { url = "http://127.0.0.1:PORT", model = "real-a", api_key = "env:KEY" }
+[[models]]
+alias = "r"
+type = "responses"
+target = { url = "http://127.0.0.1:PORT/v1/", model = "real-r", api_key = "env:KEY" }
 """
 SECONDS = 5
 O_EVENT = (
@@ -54,8 +58,25 @@ A_END = (
     b'"stop_sequence":null},"usage":{"output_tokens":5}}\n\n'
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 )
-EVENTS = {"o": (O_EVENT, O_END), "a": (A_EVENT, A_END)}
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+R_EVENT = (
+    b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":'
+    b'{"id":"resp_1","object":"response","created_at":1,"model":"real-r","status":"in_progress",'
+    b'"output":[]}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+    b'"sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"h\xc3\xa9",'
+    b'"logprobs":[]}\n\n'
+)
+R_END = (
+    b'event: response.completed\ndata: {"type":"response.completed","sequence_number":2,"response":'
+    b'{"id":"resp_1","object":"response","created_at":1,"model":"real-r","status":"completed",'
+    b'"output":[],"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}}\n\n'
+)
+EVENTS = {"o": (O_EVENT, O_END), "a": (A_EVENT, A_END), "r": (R_EVENT, R_END)}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
 
 
 class Line(Protocol):
@@ -186,7 +207,9 @@ class Rig:
         return line
 
     async def post(self, path, body, headers=()):
-        """A client that has sent one request."""
+        """A client that has sent one request; one of Responses says ``input`` for messages."""
+        if path == PATHS["responses"]:
+            body = body.replace(b'"messages"', b'"input"').replace(b'"max_tokens": 9, ', b"")
         line = await self.client()
         lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
         line.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

@@ -80,6 +80,7 @@ from broken_backends import (
 from chaos import (
     CHAOS,
     ENDS,
+    NATIVE,
     PAIRS,
     TYPES,
     WHOLE,
@@ -456,7 +457,7 @@ async def test_what_is_wrong_with_the_call_is_relayed(rig, dialect, alias, line,
     backend = await rig.backend()
     backend.transport.write(unary(refusal(alias, "no good: backend-key"), line))
     await answered(client)
-    native = (dialect, alias) in (("openai", "o"), ("anthropic", "a"))
+    native = (dialect, alias) in NATIVE
     if native:
         assert client.head.startswith(f"http/1.1 {status}")
     else:
@@ -490,14 +491,10 @@ async def test_a_page_becomes_an_error_of_ours(rig, dialect, alias, line, status
 @STREAM
 @pytest.mark.parametrize("body", ["json", "html"])
 @pytest.mark.parametrize(
-    ("line", "statuses"),
-    [
-        (b"429 Too Many", {"openai": 429, "anthropic": 429}),
-        (b"503 Busy", {"openai": 503, "anthropic": 529}),
-        (b"529 Overloaded", {"openai": 503, "anthropic": 529}),
-    ],
+    ("line", "openais", "anthropics"),
+    [(b"429 Too Many", 429, 429), (b"503 Busy", 503, 529), (b"529 Overloaded", 503, 529)],
 )
-async def test_a_backend_that_is_busy(rig, dialect, alias, line, statuses, stream, body):
+async def test_a_backend_that_is_busy(rig, dialect, alias, line, openais, anthropics, stream, body):
     client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
     backend = await rig.backend()
     later = b"retry-after: 7\r\n"
@@ -505,10 +502,10 @@ async def test_a_backend_that_is_busy(rig, dialect, alias, line, statuses, strea
         page(line, later) if body == "html" else unary(refusal(alias, "wait"), line, later)
     )
     await answered(client)
-    native = body == "json" and (dialect, alias) in (("openai", "o"), ("anthropic", "a"))
+    native = body == "json" and (dialect, alias) in NATIVE
     status = int(line[:3]) if native else told(client, dialect)[0]
     assert client.head.startswith(f"http/1.1 {status}")
-    assert native or status == statuses[dialect]
+    assert native or status == (anthropics if dialect == "anthropic" else openais)
     assert "\r\nretry-after: 7" in client.head
     record = (await rig.ended())[0]
     assert record.end.outcome == "backend_error"
@@ -581,8 +578,9 @@ async def test_a_backend_that_has_as_many_calls_as_it_may(open_rig, dialect, ali
     assert reactor.seconds() - began > 0.25
     for client in (waiting, refused):
         status, kind, code = told(client, dialect)
-        assert status == (503 if dialect == "openai" else 529)
-        assert kind == ("service_unavailable_error" if dialect == "openai" else "overloaded_error")
+        anthropic = dialect == "anthropic"
+        assert status == (529 if anthropic else 503)
+        assert kind == ("overloaded_error" if anthropic else "service_unavailable_error")
         assert "\r\nretry-after: 1" in client.head
     backend.transport.write(unary(WHOLE[alias]))
     await first.has("hé".encode())

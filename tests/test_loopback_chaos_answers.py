@@ -24,6 +24,7 @@ from broken_backends import (
 from chaos import (
     CHAOS,
     ENDS,
+    NATIVE,
     PAIRS,
     WHOLE,
     answered,
@@ -117,14 +118,14 @@ async def test_an_error_with_the_status_of_success(rig, dialect, alias, stream):
     client = await rig.post(PATHS[dialect], ask(alias, stream=stream))
     backend = await rig.backend()
     error = {"type": "overloaded_error", "message": "too many at backend-key"}
-    value = {"error": error} if alias == "o" else {"type": "error", "error": error}
+    value = {"type": "error", "error": error} if alias == "a" else {"error": error}
     backend.transport.write(unary(json.dumps(value).encode()))
     await answered(client)
     status, kind, _ = told(client, dialect)
-    if dialect == "openai":
-        assert (status, kind) == (503, "service_unavailable_error")
-    else:
+    if dialect == "anthropic":
         assert (status, kind) == (529, "overloaded_error")
+    else:
+        assert (status, kind) == (503, "service_unavailable_error")
     assert b"too many at ***" in client.body
     await the_call_is_over(rig, outcome="backend_error", code="overloaded")
     await the_next_call_is_served(rig, dialect, alias, on=backend)
@@ -293,7 +294,7 @@ async def test_a_flood_before_the_first_event_is_bounded(open_rig, dialect, alia
     backend.transport.write(sse_head())
     backend.transport.registerProducer(Pull(), False)
     await deferLater(reactor, 0.5)
-    if (dialect, alias) in (("openai", "o"), ("anthropic", "a")):
+    if (dialect, alias) in NATIVE:
         assert sent[0] < 40 * MIB, "the backend must be paused"
     client.transport.resumeProducing()
     await answered(client)
@@ -348,7 +349,8 @@ async def test_a_stream_that_breaks(open_rig, dialect, alias, fault):
     assert kind == (
         "timeout_error" if dialect == "anthropic" and "time" in code else error_type(dialect, 502)
     )
-    assert in_band == (code if dialect == "openai" else None)
+    if dialect == "openai":
+        assert in_band == code
     assert "hé" in before and '"cho' not in before.replace('"choices"', "")
     await the_call_is_over(rig, outcome="stream_error", code=code)
     clean = "clean" in fault
@@ -379,7 +381,7 @@ async def test_garbage_in_a_stream(rig, dialect, alias, garbage):
     backend.transport.write(chunk(b"data: %s\n\n" % garbage) + chunk(EVENTS[alias][1]))
     backend.transport.write(b"0\r\n\r\n")
     await answered(client)
-    if (dialect, alias) in (("openai", "o"), ("anthropic", "a")):
+    if (dialect, alias) in NATIVE:
         whole = EVENTS[alias][0] + b"data: %s\n\n" % garbage + EVENTS[alias][1]
         assert client.body == whole
         await the_call_is_over(rig, outcome="complete")
@@ -393,6 +395,7 @@ ERRORS = {
     "o": b'data: {"error":{"message":"out of %s","type":"server_error","code":"x"}}\n\n',
     "a": b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
     b'"message":"out of %s"}}\n\n',
+    "r": b'event: error\ndata: {"type":"error","code":"x","message":"out of %s","param":null}\n\n',
 }
 
 
@@ -423,12 +426,19 @@ def without_terminator(alias):
     ]
 
 
-TERMINATORS = {"openai": b"data: [DONE]\n\n", "anthropic": b"message_stop"}
+TERMINATORS = {
+    "openai": b"data: [DONE]\n\n",
+    "anthropic": b"event: message_stop",
+    "responses": b"event: response.completed",
+}
 
 
 @pytest_twisted.ensureDeferred
-@BOTH_ENDS
-@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize(
+    ("dialect", "alias", "terminated"),
+    # The event of Responses that says why an answer stopped is its last.
+    [(*each, True) for each in ENDS] + [(*each, False) for each in ENDS if each[1] != "r"],
+)
 @pytest.mark.parametrize("end", ["clean", "fin", "rst"])
 async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
     rig, dialect, alias, terminated, end
@@ -438,8 +448,8 @@ async def test_an_answer_is_whole_once_it_has_its_reason_to_stop(
     backend.transport.write(chunk(EVENTS[alias][1] if terminated else without_terminator(alias)))
     script(backend)
     await answered(client)
-    assert client.body.count(TERMINATORS[dialect]) == (1 if dialect == "openai" else 2)
-    assert b'"error"' not in client.body
+    assert client.body.count(TERMINATORS[dialect]) == 1
+    assert b'"error":{' not in client.body
     await the_call_is_over(rig, outcome="complete")
     await the_next_call_is_served(rig, dialect, alias, on=backend if end == "clean" else None)
 

@@ -310,7 +310,6 @@ class PassedStream:
             return out
         ending = self._tap.close()
         if isinstance(ending, ErrorInfo):
-            out += redact(self._held, self._secrets)
             return out + self.fail(redact_error(ending, self._secrets))
         if not self._tap.started:
             return out + self.fail(NO_ANSWER)
@@ -323,8 +322,14 @@ class PassedStream:
             return b""
         waiting = self.phase == "waiting"
         self.phase = "failed"
+        held, self._held = redact(self._held, self._secrets), b""
+        told = self._tap.close() if held else None
+        if isinstance(told, ErrorInfo):
+            error = redact_error(told, self._secrets)  # the backend's own word
         self.error = error
-        return b"" if waiting else self._client.stream_error(error, self._request_id, self._tap)
+        return (
+            b"" if waiting else held + self._client.stream_error(error, self._request_id, self._tap)
+        )
 
     def ping(self) -> bytes:
         """Return a keep-alive ping of the dialect, b"" while none is allowed."""

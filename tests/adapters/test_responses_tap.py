@@ -147,14 +147,14 @@ def test_an_error_that_is_repeated_as_the_end_of_the_answer_is_one_error() -> No
 
 
 @pytest.mark.parametrize("more", [[], [": ping"], [TEXTS[0]], [end()]])
-def test_an_error_that_is_not_repeated_is_told_in_both_ways(more: list[JSON | str]) -> None:
+def test_an_error_that_is_not_repeated_is_repeated_for_the_client(more: list[JSON | str]) -> None:
     data = stream(*BEGUN, ITEM, TOLD, *more)
     for chunks in cuts(data):
         out, transform = through(chunks)
         before = stream(*BEGUN, ITEM, TOLD)
         assert out.startswith(before)
         kinds = [frame.event for frame in Reader().feed(out[len(before) :])]
-        assert kinds == ["error", "response.failed"]
+        assert kinds == ["response.failed"]
         assert transform.error is not None
         assert (transform.phase, transform.error.message) == ("failed", "No.")
 
@@ -182,6 +182,17 @@ def test_about_how_much_text_was_told() -> None:
     text = len(json.dumps(TEXTS[0]["delta"])) - 2
     assert abs(tap.told - len(TEXTS) * text) <= text + len(TEXTS)
     assert learned(stream(*BEGUN)).told == 0
+
+
+def test_the_next_number_follows_the_last_one_however_the_stream_is_cut() -> None:
+    texts = [{**each, "sequence_number": number} for number, each in enumerate(TEXTS)]
+    data = stream(*BEGUN, ITEM, *texts, ": ping", TEXTS[0], ": ping")
+    for chunks in cuts(data):
+        assert seen(data, chunks)[0].next_number() == len(texts)
+    late = {**TEXTS[0], "sequence_number": 77}
+    tap, _ = seen(data, [stream(*BEGUN, *texts, end(), late)])
+    assert tap.next_number() == len(texts)
+    assert ResponsesTap().next_number() == 0
 
 
 def test_nothing_of_a_stream_only_counts_tokens() -> None:

@@ -354,15 +354,14 @@ class ResponsesEncoder:
 def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
     """The events that end a broken stream of which only is known what ``tap`` has seen."""
     events, failure = Events(), errors.failure(error)
-    id = ""
+    id, told = "", False
     if isinstance(tap, ResponsesTap):
-        events.number, id = tap.next_number(), tap.id
+        events.number, id, told = tap.next_number(), tap.id, tap.told_error
     id = id or answer_id(RESPONSE, "", request_id)
     head = envelope.head(id, Reply(model=""), "failed", error=failure)
     body = {**head, "output": [], **envelope.echoed({}), "usage": None}
-    return events.tell("error", _error(failure)) + events.tell(
-        "response.failed", {"response": body}
-    )
+    first = b"" if told else events.tell("error", _error(failure))
+    return first + events.tell("response.failed", {"response": body})
 
 
 def _error(failure: JSON) -> JSON:

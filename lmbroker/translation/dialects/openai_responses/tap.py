@@ -22,6 +22,7 @@ _LONGEST_NAME = 64
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
+_NUMBER = b'"sequence_number"'
 _FAILED = b"response.failed"
 _BEFORE = ("response.created", "response.in_progress", "response.queued")
 """Events that come before the answer itself: an error may still follow that says that there is
@@ -33,10 +34,10 @@ class ResponsesTap:
     in this dialect and is not looked at."""
 
     __slots__ = (
-        "_block",
         "_bytes",
         "_envelope",
         "_last",
+        "_numbered",
         "_told",
         "complete",
         "error",
@@ -45,6 +46,7 @@ class ResponsesTap:
         "started",
         "stop",
         "stopped",
+        "told_error",
         "usage",
         "waits",
     )
@@ -56,6 +58,8 @@ class ResponsesTap:
         self.error: ErrorInfo | None = None
         self.heard = True
         self.waits = False
+        self.told_error = False
+        """The backend has sent the event ``error``, which is half of what clients need."""
         self._told: ErrorInfo | None = None
         """The error that waits."""
         self.stop = ""
@@ -65,8 +69,8 @@ class ResponsesTap:
         self._last = b""
         self.id = ""
         """The id of the answer, "" before it was seen."""
-        self._block = b""
-        """The events that were seen last."""
+        self._numbered = b""
+        """The last events that were seen of which one has a number."""
         self._envelope = 0
         """Bytes of an event besides its text."""
 
@@ -77,7 +81,9 @@ class ResponsesTap:
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
-        before, self._block = self._block, block
+        before = self._numbered
+        if _NUMBER in block:
+            self._numbered = block
         self.waits = False
         if self._envelope and not _worth_a_look(block):
             self._last = block
@@ -108,7 +114,8 @@ class ResponsesTap:
                 self._told, self.error = self.error, None
                 self.waits = self.stopped = True
         if seen < len(block) and not self.waits:
-            self._block = block[:seen] or before
+            belongs = block[:seen]
+            self._numbered = belongs if _NUMBER in belongs else before
         return seen
 
     def without_usage(self, block: bytes) -> bytes:
@@ -122,7 +129,7 @@ class ResponsesTap:
     def next_number(self) -> int:
         """The ``sequence_number`` of the event that would follow, 0 where none was seen."""
         number = -1
-        for frame in Reader(len(self._block)).feed(self._block):
+        for frame in Reader(len(self._numbered)).feed(self._numbered):
             try:
                 said = json_text.decode(frame.data or b"")
             except ValueError:
@@ -147,6 +154,7 @@ class ResponsesTap:
             kind = name if name.startswith("response.") else ""
         if kind == "error" or name == "error" or said.get("error"):
             self.error, self.heard = error_bodies.stream_error(said), False
+            self.told_error = kind == "error"
         elif not kind:
             self.error, self.heard = stream_errors.told_error(name, said), False
         elif kind in ending.EVENTS:
