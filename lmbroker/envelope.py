@@ -79,8 +79,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def value_of(fields: Mapping[str, Any], key: str) -> object:
-    """The decoded value of one of an envelope's fields, None where it is missing, not JSON, or
-    longer than ``SHORT_VALUE``."""
+    """The decoded value of one of an envelope's fields.
+
+    None where it is missing, not JSON, or longer than ``SHORT_VALUE``.
+    """
     raw = fields.get(key)
     if raw is None or len(memoryview(raw)) > SHORT_VALUE:
         return None
@@ -91,8 +93,10 @@ def value_of(fields: Mapping[str, Any], key: str) -> object:
 
 
 def is_slow(body: bytes) -> bool:
-    """Whether a look at the top level of ``body`` may take long for its length: it may have many
-    keys there, or halves of surrogate pairs that have to be mended."""
+    """Whether a look at the top level of ``body`` may take long for its length.
+
+    It may have many keys there, or halves of surrogate pairs that have to be mended.
+    """
     return body.count(b":") > MANY_COLONS or json_text.may_be_mended(body)
 
 
@@ -134,8 +138,11 @@ def decode(body: bytes) -> dict[str, object]:
 
 
 def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
-    """The whole body as a dict with its numbers as they were written, and the paths of texts in
-    which U+FFFD stands for half a surrogate pair. Raises Refused as ``decode``."""
+    """The whole body as a dict with its numbers as they were written.
+
+    Also the paths of texts in which U+FFFD stands for half a surrogate pair. Raises Refused as
+    ``decode``.
+    """
     paths: tuple[str, ...] = ()
     try:
         value = _EXACT.decode(body)
@@ -260,8 +267,11 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
 
 
 def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
-    """Whether ``key`` stands at the top level of ``body`` more than once: readers differ in which
-    they take. ``fields`` are those of its envelope. Raises Refused for too many repeated keys."""
+    """Whether ``key`` stands at the top level of ``body`` more than once.
+
+    Readers differ in which they take. ``fields`` are those of its envelope. Raises Refused for too
+    many repeated keys.
+    """
     if _places(body, fields.items(), key, plain=True) is not None:
         return False
     return sum(each.name == key for each in _all_keys(mended(body) or body, fields)) > 1
@@ -284,8 +294,10 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
 
 
 def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
-    """As ``_place``, for a client's body, in which half a surrogate pair may have to be mended
-    before its keys can be read; the mended body has the same spans."""
+    """As ``_place``, for a client's body whose keys may have to be mended before they are read.
+
+    Half a surrogate pair may stand in it; the mended body has the same spans.
+    """
     try:
         return _place(body, fields, key)
     except JSON_ERRORS:
@@ -320,9 +332,11 @@ def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] 
 def _places(
     body: bytes, fields: Iterable[tuple[str, Any]], key: str, *, plain: bool
 ) -> list[tuple[int, int]] | None:
-    """Where the values of the top-level ``key`` stand; ``fields`` are all keys of ``body`` in
-    their order, each with its value's text. The lengths of the values say where the next key is:
-    none is looked into, so that nothing inside one is taken for a key.
+    """Where the values of the top-level ``key`` stand.
+
+    ``fields`` are all keys of ``body`` in their order, each with its value's text. The lengths of
+    the values say where the next key is: none is looked into, so that nothing inside one is taken
+    for a key.
 
     ``plain``: each key stands there once and without escapes, or None is returned. Each value
     must be the one that was read: with the length of another, the walk would come out inside one,
@@ -374,8 +388,10 @@ def _all_keys(body: bytes, fields: Mapping[str, Any]) -> dict[_Key, msgspec.Raw]
 
 
 def with_usage(body: bytes) -> bytes | None:
-    """``body`` with ``stream_options.include_usage`` spliced in, every other byte where it was;
-    None where the client asks for it already, or where it cannot be done.
+    """``body`` with ``stream_options.include_usage`` spliced in.
+
+    Every other byte stays where it was. None where the client asks for it already, or where it
+    cannot be done.
 
     ``body`` must have passed ``read``.
     """

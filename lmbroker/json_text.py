@@ -17,8 +17,10 @@ JSON = dict[str, Any]
 
 
 class Number(float):
-    """A number with the text in which it came, in which it is written again: what a float makes of
-    it is another number (twenty digits, 1e400) or another text (1.00, 1E5)."""
+    """A number with the text in which it came, in which it is written again.
+
+    What a float makes of it is another number (twenty digits, 1e400) or another text (1.00, 1E5).
+    """
 
     text: str
     """The text as it came."""
@@ -31,8 +33,10 @@ class Number(float):
 
 
 def number(text: str) -> float:
-    """The number of a JSON text that is no integer; a ``Number`` where a float would be written in
-    another way."""
+    """The number of a JSON text that is no integer.
+
+    It is a ``Number`` where a float would be written in another way.
+    """
     value = float(text)
     if _USUAL.fullmatch(text) or (repr(value) == text and "e" not in text):
         return value
@@ -99,8 +103,9 @@ def may_be_mended(body: bytes) -> bool:
 
 
 def mended(body: bytes) -> bytes | None:
-    """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone, so that
-    it can be read; all else is the same, and stands at the same place. None where there is none.
+    """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone.
+
+    So it can be read; all else is the same, and stands at the same place. None where there is none.
     """
     if not may_be_mended(body) or _NO_BYTE in body:
         return None
@@ -110,8 +115,10 @@ def mended(body: bytes) -> bytes | None:
 
 
 def halves(text: str, *, after: bool) -> tuple[bool, bool]:
-    """Whether a piece of a text ends with the first half of a surrogate pair, whose other half may
-    be in the next piece, and whether a half stands alone. ``after``: the piece before ended so."""
+    """Whether a piece of a text ends with half a surrogate pair, and whether one stands alone.
+
+    The other half of the former may be in the next piece. ``after``: the piece before ended so.
+    """
     joins = after and "\udc00" <= text[0] <= "\udfff"
     ends = "\ud800" <= text[-1] <= "\udbff"
     middle = text[int(joins) : len(text) - int(ends)]

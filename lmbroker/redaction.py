@@ -59,8 +59,10 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
 
 
 def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
-    """``redact`` for the value of a header, quick for usual ids and numbers: they have the shape of
-    no key, and spell a credential in no way but its own."""
+    """``redact`` for the value of a header, quick for usual ids and numbers.
+
+    They have the shape of no key, and spell a credential in no way but its own.
+    """
     if _PLAIN.fullmatch(value):
         for secret in secrets:
             if secret is not None and any(word in value for word in secret.words):
@@ -125,8 +127,10 @@ SHOWN = 100
 
 
 def shown(path: str) -> str:
-    """A client's ``path`` or word for a message or a log line: without what is not printable, with
-    what has the shape of a key masked, and bounded."""
+    """A client's ``path`` or word for a message or a log line.
+
+    It comes without what is not printable, with what has the shape of a key masked, and bounded.
+    """
     path = redact(path.encode("utf-8", "replace")).decode("utf-8", "replace")
     text = path if path.isprintable() else "".join(c if c.isprintable() else "?" for c in path)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

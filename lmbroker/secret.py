@@ -66,7 +66,9 @@ class FileSecret(Secret):
 
 
 def _words(value: str) -> tuple[str, ...]:
-    """``value``, and what follows its first word: a text that quotes "Bearer KEY" may leave the
-    first word out."""
+    """``value``, and what follows its first word.
+
+    A text that quotes "Bearer KEY" may leave the first word out.
+    """
     rest = value.partition(" ")[2].strip()
     return (value, rest) if rest else (value,)

@@ -127,8 +127,10 @@ class Reader:
         return frames
 
     def close(self) -> list[Frame]:
-        """The unterminated last event, if its data is complete JSON or ``[DONE]``, or if it is an
-        error; never one above the limit."""
+        """The unterminated last event, if it is complete; never one above the limit.
+
+        It is so if its data is complete JSON or ``[DONE]``, or if it is an error.
+        """
         if self._over:
             return []
         frames: list[Frame] = []
@@ -201,8 +203,10 @@ class Reader:
         return frames
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
-        """Whether a large event, or all events together that came with its end, have too many
-        values or lines."""
+        """Whether a large event has too many values or lines.
+
+        Or all events together that came with its end.
+        """
         if len(held) <= LARGE_EVENT:
             return False
         count = self._count = self._count or EventCount()
@@ -336,8 +340,10 @@ class Boundary:
 
 
 def split(block: bytes) -> Iterator[bytes]:
-    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte; line ends
-    between two events stand for themselves, as if they had come alone."""
+    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte.
+
+    Line ends between two events stand for themselves, as if they had come alone.
+    """
     start = 0
     if b"\r" in block:
         for blank in _EVENT_END.finditer(block):
@@ -380,9 +386,11 @@ def _blocks(whole: bytes) -> Iterator[bytes]:
 
 
 def last_words(tail: bytes) -> bytes:
-    """The tail of a stream that has ended as a whole event: an unterminated last event counts if
-    it is complete (see ``Reader.close``); b"" where it is not, as where an error breaks off in its
-    JSON, which no client could read."""
+    """The tail of a stream that has ended, as a whole event.
+
+    An unterminated last event counts if it is complete (see ``Reader.close``); b"" where it is not,
+    as where an error breaks off in its JSON, which no client could read.
+    """
     reader = Reader(len(tail))
     if reader.feed(tail):
         return tail

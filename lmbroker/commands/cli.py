@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     counting = commands.add_parser(
         "usage",
-        help="tell who used what",
-        description="Tell tokens and costs by caller, model or whatever else, from the usage "
+        help="show who used what",
+        description="Show tokens and costs by caller, model or whatever else, from the usage "
         "journal (usage.file in the configuration). Hours and days are UTC.",
     )
     counting.add_argument("--config", metavar="FILE", default="etc/config.toml")

@@ -232,8 +232,10 @@ async def _alternated(
 async def _broker(
     reactor: IReactor, config: Config, route: Route, plan: Plan
 ) -> AsyncIterator[tuple[_Way, _Way]]:
-    """A broker on a port of loopback, for as long as the block runs; the way to the alias's first
-    target, and the way there through the broker."""
+    """A broker on a port of loopback, for as long as the block runs.
+
+    It yields the way to the alias's first target, and the way there through the broker.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -392,8 +394,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def surely_between(values: Sequence[float]) -> tuple[float, float]:
-    """Two of ``values`` between which the median of all that could have been measured lies, in 19
-    of 20 cases or more: how many lie below it is binomial, whatever their distribution."""
+    """Two of ``values`` between which the median of all that could be measured lies.
+
+    So it is in 19 of 20 cases or more: how many lie below it is binomial, whatever their
+    distribution.
+    """
     ordered, count = sorted(values), len(values)
     outside, rank = 0.0, 0
     while outside + math.comb(count, rank) / 2**count <= 0.025:

@@ -48,7 +48,7 @@ from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import client_paths
 
 MOST_TAGS = 3
-"""The maximum of headers by which usage is told apart: their values multiply."""
+"""The maximum of headers by which usage is split: their values multiply."""
 
 TIB = 1 << 40
 """Bytes."""

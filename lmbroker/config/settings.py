@@ -170,7 +170,7 @@ class UsageTable(msgspec.Struct, frozen=True, kw_only=True):
     """A SQLite file that keeps tokens and costs by hour, caller, alias, backend, model and tags,
     and the latest calls; see [operations.md](operations.md#usage). Without it nothing is kept."""
     tags: tuple[str, ...] | None = None
-    """Up to three request headers by whose values usage is told apart, in the log and in the
+    """Up to three request headers by whose values usage is split, in the log and in the
     file: `["x-claude-code-session-id"]`. They never stand in metrics."""
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 400
     """Days for which the file keeps the hours."""

@@ -196,8 +196,10 @@ def access_line(record: Record) -> AccessLine:
 
 @lru_cache(maxsize=1024)
 def _product(user_agent: str) -> str:
-    """The first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5); what comes
-    behind it tells of the client's machine."""
+    """The first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5).
+
+    What comes behind it says something of the client's machine.
+    """
     return shown(user_agent[:SHOWN].partition(" ")[0])
 
 

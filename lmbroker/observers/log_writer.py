@@ -49,8 +49,11 @@ class LogWriter:
     dropped: Callable[[int], object] | None = None
 
     def __init__(self, sink: Sink, limit: int = BUFFER_BYTES, *, direct: bool = False) -> None:
-        """``direct``: ``sink`` is a regular file, which takes what it is given at once: a line is
-        written before ``write`` returns, as long as nothing waits."""
+        """Write to ``sink``; ``direct`` where that is a regular file.
+
+        Such a file takes what it is given at once: a line is written before ``write`` returns, as
+        long as nothing waits.
+        """
         self._sink = sink
         self._direct = direct
         self._limit = limit

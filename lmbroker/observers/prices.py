@@ -48,7 +48,7 @@ class Prices:
             self._package = get_snapshot()
 
     def of(self, target: Target) -> Price | None:
-        """The price of a target's model; None where nobody told it."""
+        """The price of a target's model; None where nobody gave it."""
         if self._package is None or not _may_be_listed(target):
             return target.price
         return self._listed(target.backend.url, target.model)

@@ -34,7 +34,7 @@ _BY = {
     **{name: name for name in ("caller", "alias", "backend", "model", *TAGS)},
 }
 BY = tuple(_BY)
-"""By what usage can be told apart; times are UTC."""
+"""By what usage can be split; times are UTC."""
 
 
 def seconds_of(span: str) -> int:

@@ -194,8 +194,11 @@ def has(target: Target, operation: Operation) -> bool:
 
 
 def check_memory(route: Route, call: Call) -> None:
-    """Raises Refused for a call that builds on what a backend remembers of an earlier one, where
-    that may have come to another backend, or with another key (translation.md 8.5)."""
+    """Raise Refused for a call that builds on what a backend may not remember.
+
+    It remembers an earlier call, which may have come to another backend, or with another key
+    (translation.md 8.5).
+    """
     needs_memory = ADAPTERS[call.dialect].facts.needs_memory
     if needs_memory is None:
         return

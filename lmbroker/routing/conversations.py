@@ -82,8 +82,10 @@ def conversation_of(call: Call) -> str:
 
 
 def _beginning(fields: Mapping[str, Any], name: str) -> str:
-    """The instructions and all messages to the first one of the user, hashed; ``name`` is that of
-    the messages. A text in their place is a message of the user."""
+    """The instructions and all messages to the first one of the user, hashed.
+
+    ``name`` is that of the messages. A text in their place is a message of the user.
+    """
     raw = fields.get(name, b"")
     if not 0 < memoryview(raw).nbytes <= LONGEST_HEAD:
         return ""
