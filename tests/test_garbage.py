@@ -32,13 +32,16 @@ port = {port}
 alias = "{type}"
 type = "{type}"
 target = {{ url = "practice:", model = "echo" }}
-''' for type in ("openai", "anthropic"))
+''' for type in ("openai", "anthropic", "responses"))
 config = parse(text, name="x", environ={}, read_file=lambda path: "")
 service = BrokerService(config, reactor, JSONLog(sys.stderr, "error"), lambda: config)
 service.privilegedStartService()
 service.startService()
 messages = [{"role": "user", "content": "hello"}]
-body = json.dumps({"model": alias, "max_tokens": 9, "stream": stream, "messages": messages})
+asked = {"max_tokens": 9, "messages": messages}
+if path.endswith("/responses"):
+    asked = {"max_output_tokens": 16, "input": messages}
+body = json.dumps({"model": alias, "stream": stream, **asked})
 
 def calls(count):
     client = http.client.HTTPConnection("127.0.0.1", port)
@@ -73,8 +76,8 @@ reactor.run()
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("alias", ["openai", "anthropic"])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("alias", ["openai", "anthropic", "responses"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
 def test_calls_leave_no_cycles(path, alias, stream):
     asked = json.dumps([free_port(), path, alias, stream])
     done = subprocess.run(
