@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 from rig import A_EVENT, O_EVENT
 
+from lmbroker.testing.ask import SIGNATURE
+from lmbroker.testing.sealed import sealed
+
 BY_ENV = "kE7/env+backend=Secret.41"
 BY_FILE = "kF9-file-backend_Secret~27"
 LITERAL = "kL3.literal-backend/Secret88"
@@ -31,7 +34,11 @@ DESCRIPTION = "axolotl description"
 CONTENTS = (PROMPT, SYSTEM, ARGUMENT, RESULT, EARLIER, THOUGHT, FILE, END_USER, DESCRIPTION)
 
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "responses": "/v1/responses",
+}
 
 
 def spellings(canary):
@@ -145,7 +152,7 @@ def anthropic(model, *, stream=False, **more):
             {
                 "role": "assistant",
                 "content": [
-                    {"type": "thinking", "thinking": THOUGHT, "signature": "c2lnbmF0dXJl"},
+                    {"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE},
                     {"type": "text", "text": EARLIER},
                     {"type": "tool_use", "id": "t1", "name": "look", "input": {"q": ARGUMENT}},
                 ],
@@ -162,11 +169,72 @@ def anthropic(model, *, stream=False, **more):
     }
 
 
-REQUESTS = {"openai": openai, "anthropic": anthropic}
+def responses(model, *, stream=False, **more):
+    """A Responses request with contents wherever one has them."""
+    tool = {
+        "type": "function",
+        "name": "look",
+        "description": DESCRIPTION,
+        "parameters": {
+            "type": "object",
+            "properties": {"q": {"type": "string", "enum": [ARGUMENT]}},
+            "required": ["q"],
+        },
+    }
+    space = {"type": "namespace", "name": "far", "description": DESCRIPTION, "tools": [tool]}
+    call = {"type": "function_call", "call_id": "call_1", "name": "look"}
+    note = {"type": "custom_tool_call", "call_id": "call_2", "name": "note", "input": ARGUMENT}
+    return {
+        "model": model,
+        "stream": stream,
+        "store": False,
+        "safety_identifier": END_USER,
+        "metadata": {"who": END_USER},
+        "max_output_tokens": 50,
+        "temperature": 0.5,
+        "instructions": SYSTEM,
+        "tools": [tool, space, {"type": "custom", "name": "note", "description": DESCRIPTION}],
+        "input": [
+            {"role": "developer", "content": SYSTEM},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": PROMPT},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{IMAGE}"},
+                    {
+                        "type": "input_file",
+                        "filename": FILE,
+                        "file_data": "data:application/pdf;base64,aGk=",
+                    },
+                ],
+            },
+            {
+                "type": "reasoning",
+                "id": "rs_1",
+                "summary": [{"type": "summary_text", "text": THOUGHT}],
+                "encrypted_content": sealed("rs_1", THOUGHT),
+            },
+            {
+                "type": "message",
+                "id": "msg_1",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": EARLIER}],
+            },
+            {**call, "arguments": json.dumps({"q": ARGUMENT})},
+            note,
+            {"type": "function_call_output", "call_id": "call_1", "output": RESULT},
+            {"type": "custom_tool_call_output", "call_id": "call_2", "output": RESULT},
+            {"role": "user", "content": PROMPT},
+        ],
+        **more,
+    }
+
+
+REQUESTS = {"openai": openai, "anthropic": anthropic, "responses": responses}
 
 
 class Parrot:
-    """A backend of both dialects on a port of its own, in a thread. Whatever it is asked, its
+    """A backend of all dialects on a port of its own, in a thread. Whatever it is asked, its
     answer repeats the credential and the prompt; the model's name says in which form:
 
     ``status-N``  an error of the dialect
@@ -220,7 +288,8 @@ class Parrot:
         self._thread.join()
 
     def answer(self, handler, key, body):
-        dialect = "anthropic" if handler.path.startswith("/v1/messages") else "openai"
+        path = handler.path.partition("?")[0]
+        dialect = next(name for name, each in PATHS.items() if path.startswith(each))
         how, _, status = body["model"].partition("-")
         words = f"{key} is no good for {PROMPT}: Bearer {key}, {quote(key, safe='')}"
         if how == "learn" and "temperature" not in body:
@@ -297,5 +366,32 @@ WHOLE = {
         "stop_sequence": None,
         "usage": {"input_tokens": 1, "output_tokens": 1},
     },
+    "responses": {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": "m",
+        "output": [
+            {
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": EARLIER, "annotations": []}],
+            }
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    },
 }
-BEGUN = {"openai": O_EVENT.decode(), "anthropic": A_EVENT.decode()}
+R_EVENTS = (
+    {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}},
+    {"type": "response.output_text.delta", "output_index": 0, "delta": EARLIER},
+)
+BEGUN = {
+    "openai": O_EVENT.decode(),
+    "anthropic": A_EVENT.decode(),
+    "responses": "".join(
+        f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in R_EVENTS
+    ),
+}

@@ -50,7 +50,7 @@ from lmbroker.routing.keys import hash_of
 from lmbroker.secret import Secret
 from lmbroker.workflows import workflow_for
 
-DIALECTS = ("openai", "anthropic")
+DIALECTS = ("openai", "anthropic", "responses")
 PARROT = (
     *(f"status-{each}" for each in (200, 400, 401, 403, 404, 422, 429, 500, 503, 529)),
     *("text-400", "text-500", "html-200", "html-400", "html-502", "odd-400", "odd-422"),

@@ -119,7 +119,7 @@ def _call(raw: JSON, path: str, number: Any) -> Fields:
     """A call of any kind as one of a function or of a custom tool: so its result keeps it."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
-    kind = _CALLS.get(held.get("type") or "", "function_call")
+    kind = _CALLS.get(str(held.get("type")), "function_call")
     id = held.get("call_id") or held.get("id")
     whole = id if isinstance(id, str | int) and str(id) else f"call_{number}"
     name = held.get("name")
@@ -139,7 +139,7 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
     """A result; one that names no call answers the oldest one that is open."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
-    kind = _RESULTS.get(held.get("type") or "", "function_call_output")
+    kind = _RESULTS.get(str(held.get("type")), "function_call_output")
     id, name = held.get("call_id") or held.get("tool_use_id"), held.get("name")
     if not isinstance(id, str | int) or isinstance(id, bool):
         id = first_open(name if isinstance(name, str) else None) or f"call_{number}"
