@@ -161,7 +161,7 @@ def dropped(*items: JSON | str) -> tuple[str, ...]:
 
 
 def own(id: str = "msg_1", **more: str) -> tuple[Extra, ...]:
-    loss: Any = "drop" if "phase" in more else "none"
+    loss: Any = "drop" if more.get("phase") == "commentary" else "none"
     held = {"id": id, **more}
     return (
         Extra(origin="responses", name="message", path="output[].phase", value=held, loss=loss),
@@ -326,9 +326,10 @@ def test_several_pieces_of_content_are_several_texts() -> None:
     assert parts(done(0, both), end(both)) == found
 
 
-def test_the_phase_of_a_message_is_kept() -> None:
-    text = message(phase="commentary")
-    kept = (TextPart(text="Hello", extras=own(phase="commentary")),)
+@pytest.mark.parametrize("phase", ["commentary", "final_answer"])
+def test_the_phase_of_a_message_is_kept(phase: str) -> None:
+    text = message(phase=phase)
+    kept = (TextPart(text="Hello", extras=own(phase=phase)),)
     assert parts(added(0, text), said("Hello"), done(0, text), end(text)) == kept
     assert parts(end(text)) == kept
 

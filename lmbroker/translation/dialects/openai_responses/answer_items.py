@@ -134,11 +134,13 @@ def citation(annotation: JSON) -> Citation:
 
 
 def extras_of_message(message: JSON) -> tuple[Extra, ...]:
-    """What a message is besides its content: for its first text."""
+    """What a message is besides its content: for its first text. That it is the final answer says
+    no more than that it is an answer, which is what clients of other dialects take it for."""
     held = {key: message[key] for key in ("id", "phase") if isinstance(message.get(key), str)}
     if not held:
         return ()
-    return (_extra("message", "phase", held, "drop" if "phase" in held else "none"),)
+    says_more = held.get("phase") not in (None, "final_answer")
+    return (_extra("message", "phase", held, "drop" if says_more else "none"),)
 
 
 def extras_of_call(call: JSON) -> tuple[Extra, ...]:
