@@ -12,6 +12,7 @@ from streams import JSON, REPLY
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.openai_responses import errors
+from lmbroker.translation.dialects.openai_responses.errors import UNAVAILABLE
 from lmbroker.translation.dialects.openai_responses.response_encode import encode_response
 from lmbroker.translation.losses import AnswerLosses
 from lmbroker.translation.unified.parts import (
@@ -114,7 +115,8 @@ def test_what_is_lost_is_reported() -> None:
     [
         (ErrorInfo(kind="context_length", message="m"), 400, "context_length_exceeded", "input"),
         (ErrorInfo(kind="rate_limit", message="m"), 429, "rate_limit_exceeded", None),
-        (ErrorInfo(kind="overloaded", message="m"), 503, "server_is_overloaded", None),
+        (ErrorInfo(kind="overloaded", message="m"), 503, "service_unavailable", None),
+        (ErrorInfo(kind="rate_limit", message="m", code="slow_down"), 429, UNAVAILABLE, None),
         (ErrorInfo(kind="unsupported", message="m", param="n"), 400, "unsupported_parameter", "n"),
     ],
 )

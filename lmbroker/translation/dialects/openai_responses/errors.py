@@ -42,6 +42,9 @@ REQUEST_CODES = frozenset(
 )
 """The codes of OpenAI that say what is wrong with a request."""
 
+GIVEN_UP = frozenset(("server_is_overloaded", "slow_down"))
+"""Codes at which Codex gives up at once, although another try may help."""
+UNAVAILABLE = "service_unavailable"
 _AGAIN = "try again in"
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
@@ -49,6 +52,8 @@ _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
     """The HTTP status and body that tell ``error``; the request's id goes into a header."""
     status, body = errors.encode_error(error, request_id)
+    if body["error"]["code"] in GIVEN_UP:
+        body["error"]["code"] = UNAVAILABLE
     if error.kind == "context_length" and error.param is None:
         body["error"]["param"] = "input"
     return status, body
