@@ -1,5 +1,7 @@
-"""How many tokens a call took, in the terms that all formats share (translation.md section 1), and
-what they cost."""
+"""How many tokens a call took, and what they cost.
+
+In the terms that all formats share (translation.md section 1).
+"""
 
 from functools import lru_cache
 from typing import Annotated, Any
@@ -116,8 +118,10 @@ def cost_of(usage: Usage, price: Price) -> int:
 
 @lru_cache(maxsize=1024)
 def _picos(rates: Rates) -> tuple[int, int, int, int, int]:
-    """The cost of one token that is fresh, put out, read from the cache, written to it, and written
-    to it for an hour."""
+    """The cost of one token of each kind.
+
+    Fresh, put out, read from the cache, written to it, and written to it for an hour.
+    """
     written = rates.input if rates.cache_write is None else rates.cache_write
     dollars = (
         rates.input,

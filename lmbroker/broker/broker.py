@@ -63,7 +63,7 @@ LIMITED = ("chat", "completions")
 
 
 class Broker:
-    """Answers calls.
+    """Answers calls: chooses targets, makes the attempts there, and returns the answer.
 
     ``config`` may be replaced at any time: a call keeps what it began with. ``listing`` knows the
     models.

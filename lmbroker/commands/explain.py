@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
-    """Lines for people.
+    """The lines that say where a call goes, for people.
 
     ``name`` is what a client asks for; ``body`` its request, None for no request at all. Raises
     Refused for what the broker would refuse itself.

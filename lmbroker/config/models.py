@@ -39,7 +39,7 @@ class _Read(msgspec.Struct):
 
 
 class Models:
-    """Reads the models.
+    """Reads the ``[[models]]`` tables into routes.
 
     ``timeouts``, ``retries`` and ``request_limits`` hold where a model says nothing else.
     """

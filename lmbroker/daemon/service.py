@@ -86,7 +86,7 @@ class Surroundings(NamedTuple):
 
 
 class BrokerService(ListeningService):
-    """The daemon.
+    """The broker as a service of Twisted: the daemon, or one of its workers.
 
     ``read`` gives the configuration anew, for reloads; it raises ConfigError. ``observer`` is the
     log whose level a reload may change.

@@ -44,7 +44,7 @@ HEAD = frozenset(Line.__struct_fields__)
 
 
 class Stream(Protocol):
-    """Takes text."""
+    """A text file, or what stands for one."""
 
     def write(self, text: str, /) -> object:
         """Write text."""

@@ -38,8 +38,10 @@ class Prices:
         self._listed = lru_cache(maxsize=KEPT)(self._look_up)
 
     def load(self, targets: Iterable[Target]) -> None:
-        """Load the package where it is installed and one of ``targets`` has no price; that takes
-        a third of a second."""
+        """Load the package where it is installed and one of ``targets`` has no price.
+
+        That takes a third of a second.
+        """
         if self._package is None and any(map(_may_be_listed, targets)):
             try:
                 from genai_prices.data_snapshot import get_snapshot

@@ -230,8 +230,10 @@ class UsageJournal:
     # Reading.
 
     def read(self, report: Callable[..., Any], *args: Any) -> "Deferred[Any]":
-        """The result of ``report`` of a cursor in the file, and ``args``, after what waits was
-        written; None where there is no file. Fails with sqlite3.Error."""
+        """What ``report`` returns for a cursor in the file and ``args``, after all was written.
+
+        None where there is no file. Fails with sqlite3.Error.
+        """
         if self._pool is None:
             return succeed(None)
         pool = self._pool
@@ -273,8 +275,10 @@ def write(
     oldest: int | None,
     keep_calls: int,
 ) -> None:
-    """Add sums and calls; delete the hours before ``oldest``, where given, and all calls but the
-    latest ``keep_calls``."""
+    """Add sums and calls, and delete what is too old.
+
+    Hours before ``oldest`` go, where that is given, and all calls but the latest ``keep_calls``.
+    """
     transaction.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
     transaction.executemany(_NOTE, calls)
     if calls:

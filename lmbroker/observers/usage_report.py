@@ -72,8 +72,10 @@ def shown_usage(caller: str, since: float, rows: Sequence[dict[str, Any]]) -> di
 def report(
     connection: Any, since: float, by: Sequence[str], caller: str | None = None
 ) -> list[dict[str, Any]]:
-    """The sums since a moment, in unix seconds, of each group, the dearest first where no time is
-    among ``by``; of one caller, or of all. The hour in which ``since`` lies counts whole.
+    """The sums of each group since a moment, in unix seconds, of one caller or of all.
+
+    The dearest comes first where no time is among ``by``. The hour in which ``since`` lies counts
+    whole.
 
     ``connection`` is one of ``sqlite3``, or a cursor. Raises ValueError as ``check_by``.
     """

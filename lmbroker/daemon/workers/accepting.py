@@ -49,7 +49,7 @@ class Accepting(service.Service):
         if not hasattr(port, "stopListening"):
             port.raiseException()
         self._port = port
-        # It only holds the socket.
+        # The port only holds the socket, from which the acceptor reads.
         port.stopReading()
         self._acceptor = _Acceptor(port, self._name, self._reactor, self._hand, self._shortage)
 

@@ -62,7 +62,7 @@ class Lines:
             try:
                 data = data[os.write(self.descriptor, data) :]
             except BlockingIOError:
-                # A process that shares it with us has made it so.
+                # A process that shares the descriptor has made it non-blocking.
                 waiting = select.poll()
                 waiting.register(self.descriptor, select.POLLOUT)
                 waiting.poll()
@@ -111,7 +111,7 @@ class SharedFile(LogFile):
         Raises OSError; the next look tries again.
         """
         if self._file.closed:
-            # The last look came no further.
+            # The last look has closed the old file, and could not open a new one.
             self._openFile()
             if self.begun is not None:
                 self.begun(self.descriptor)

@@ -73,7 +73,7 @@ class Worker:
         if self._writer is not None:
             self._writer.settle()
         if self._orphaned:
-            # Nobody else tidies up.
+            # The parent, which would have deleted the folder, is gone.
             tally.remove(self._folder)
 
     def _begin(self) -> None:
@@ -108,13 +108,13 @@ class Worker:
         try:
             act(message, -1 if file is None else file)
         except Exception:
-            # The line must hold: it says who lives.
+            # The line must go on: its end would mean that the parent is dead.
             self.log.failure("A message of the parent was not understood")
 
     def _on_serve(self, message: Message, file: int) -> None:
         factory = self._factories.get(message.text)
         if file < 0:
-            # The system had no descriptor for it here: it is closed.
+            # The system had no descriptor for it in this process, and has closed it.
             self._short()
             return
         connection = socket.socket(fileno=file)
@@ -125,7 +125,7 @@ class Worker:
             try:
                 self._reactor.adoptStreamConnection(file, connection.family, factory)
             except OSError as error:
-                # Else it is closed already.
+                # Any other error means that the client has closed the connection.
                 if is_shortage(error):
                     self._short()
                     refuse(connection, secure=is_secured(factory))
@@ -166,7 +166,7 @@ class Worker:
             self._broker.leave(taken[1])
 
     def _on_log(self, message: Message, file: int) -> None:
-        # Without the file where the system gave us none: then the old one must do.
+        # Where the system had no descriptor for the new file, the old one goes on.
         if self._lines is not None and self._writer is not None and file >= 0:
             self._writer.do(partial(self._lines.move, file))
 

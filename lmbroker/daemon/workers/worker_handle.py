@@ -21,9 +21,11 @@ LEAVE_SECONDS = 1.0
 """A worker that wants to end gets no more connections; after so long it is let go."""
 
 FIRST_PAUSE = 0.5
+"""Seconds before the next worker is started where two in a row died of their start. After the first
+of them the next is started at once; with each further one the pause doubles."""
+
 LONGEST_PAUSE = 30.0
-"""Seconds before the next worker is started where one after the other died of its start. The
-first of them is followed at once, then the pause doubles."""
+"""Seconds that this pause grows to."""
 
 
 SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -56,10 +58,11 @@ class Parent(Protocol):
 
 
 class WorkerHandle(ProcessProtocol):
-    """``number`` counts from 1.
+    """One worker as the parent sees it: its process, the line to it, and how to start it again.
 
-    ``pid`` is 0 while there is no process. ``takes``: its worker serves, and wants connections.
-    ``late``: it is to prepare for a configuration by which the others serve already.
+    ``number`` counts from 1. ``pid`` is 0 while there is no process. ``takes``: its worker serves,
+    and wants connections. ``late``: it is to prepare for a configuration by which the others serve
+    already.
     """
 
     def __init__(self, number: int, parent: Parent, reactor: IReactor) -> None:
