@@ -60,6 +60,7 @@ from lmbroker.translation.unified.parts import (
     LossClass,
     OpaquePart,
     Part,
+    ReasoningPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -251,6 +252,10 @@ class _Reader:
     def _reason(self, item: Fields, kind: str, raw: Any, number: int) -> None:
         self._say(decode_reasoning(item, raw))
 
+    def _chat_reason(self, item: Fields, kind: str, raw: Any, number: int) -> None:
+        text, sealed = item.need_text("text"), odd_items.CHAT_REASONING
+        self._say(ReasoningPart(text=text, signature=sealed, extras=item.rest()))
+
     def _call(self, item: Fields, kind: str, raw: Any, number: int) -> None:
         self._say(decode_call(item, kind))
 
@@ -387,6 +392,7 @@ _Taker = Callable[[_Reader, Fields, str, Any, int], None]
 _READERS: dict[str, _Taker] = {
     "message": _Reader._message,
     "reasoning": _Reader._reason,
+    odd_items.OF_CHAT: _Reader._chat_reason,
     "function_call": _Reader._call,
     "custom_tool_call": _Reader._call,
     "function_call_output": _Reader._result,

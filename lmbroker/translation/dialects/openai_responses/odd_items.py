@@ -5,7 +5,7 @@ Messages of Chat Completions, which some clients put among the items, are read f
 wherever they stand.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lmbroker.errors import Refused
@@ -13,6 +13,13 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN, content_part
 from lmbroker.translation.shared.fields import Fields
 from lmbroker.translation.shared.odd_messages import Mending, called_else, written
+from lmbroker.translation.unified.parts import Signature
+
+OF_CHAT = "reasoning_content"
+"""The type of the item that stands for reasoning in a message of Chat Completions."""
+
+CHAT_REASONING = Signature(origin="text")
+"""How such reasoning is signed: by nobody."""
 
 ANSWERS = ("_output", "_result", "_response")
 """How the types of items end that answer something."""
@@ -102,8 +109,7 @@ def _chat(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Iterator[
     said = {key: value for key, value in raw.items() if key != "tool_calls"}
     reasoned = said.pop("reasoning_content", None)
     if isinstance(reasoned, str) and reasoned:
-        summary = [{"type": "summary_text", "text": reasoned}]
-        yield Fields({"type": "reasoning", "summary": summary}, path, ORIGIN)
+        yield Fields({"type": OF_CHAT, "text": reasoned}, path, ORIGIN)
     if said.get("content"):
         yield _message({"role": "assistant", **said}, path)
     for place, call in enumerate(raw.get("tool_calls") or ()):
@@ -119,7 +125,7 @@ def _call(raw: JSON, path: str, number: Any) -> Fields:
     """A call of any kind as one of a function or of a custom tool: so its result keeps it."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
-    kind = _CALLS.get(str(held.get("type")), "function_call")
+    kind = _meant(held, _CALLS) or "function_call"
     id = held.get("call_id") or held.get("id")
     whole = id if isinstance(id, str | int) and str(id) else f"call_{number}"
     name = held.get("name")
@@ -139,7 +145,7 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
     """A result; one that names no call answers the oldest one that is open."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
-    kind = _RESULTS.get(str(held.get("type")), "function_call_output")
+    kind = _meant(held, _RESULTS) or "function_call_output"
     id, name = held.get("call_id") or held.get("tool_use_id"), held.get("name")
     if not isinstance(id, str | int) or isinstance(id, bool):
         id = first_open(name if isinstance(name, str) else None) or f"call_{number}"
@@ -151,6 +157,12 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
         output = written(output)
     out: JSON = {"type": kind, "call_id": str(id), "output": output}
     return _told(item, out, raw, "input[].output")
+
+
+def _meant(held: JSON, names: Mapping[str, str]) -> str | None:
+    """The usual name of the type of an item; None where it says none that is known."""
+    kind = held.get("type")
+    return names.get(kind) if isinstance(kind, str) else None
 
 
 def _part(part: Any, path: str, role: str) -> JSON:

@@ -6,6 +6,8 @@ places, its path is that of the first one which is there.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from lmbroker.translation.dialects.openai_responses.decode_content import ORIGIN
+from lmbroker.translation.dialects.openai_responses.odd_items import CHAT_REASONING
 from lmbroker.translation.unified.parts import (
     Base64,
     DocumentPart,
@@ -34,7 +36,8 @@ PATHS = {
     "cache_retention": "prompt_cache_retention",
     "verbosity": "text.verbosity",
     "name": "input[].name",
-    "messages": "input[]",
+    "messages": "input",
+    "messages[]": "input[]",
     "mid_system": "input[].role",
     "prefill": "input[].role",
     "first_assistant": "input[].role",
@@ -96,14 +99,19 @@ def _part(part: object, within: str, paths: dict[str, str], seen: set[str]) -> N
         paths["document"] = f"input[].{within}[].{name}"
     elif isinstance(part, ReasoningPart) and "reasoning_part" not in seen:
         seen.add("reasoning_part")
-        if part.redacted is None and not _is_encrypted(part):
-            paths["reasoning_part"] = "input[].summary" if part.text else "input[].type"
+        paths["reasoning_part"] = f"input[].{_held_in(part)}"
 
 
-def _is_encrypted(part: ReasoningPart) -> bool:
-    """Whether the item of ``part`` had encrypted content: a token of ours, or the vendor's own."""
+def _held_in(part: ReasoningPart) -> str:
+    """The key of the item of ``part`` that held most of it."""
     signature = part.signature
-    return signature is not None and ("enc" in signature.value or signature.origin != "responses")
+    if signature == CHAT_REASONING:
+        return "reasoning_content"
+    if signature is None or signature.origin != ORIGIN or '"enc"' in signature.value:
+        return "encrypted_content"
+    if not part.text:
+        return "type"
+    return "content" if '"c"' in signature.value else "summary"
 
 
 _SOURCES: dict[type, str] = {Base64: "file_data", Url: "file_url", FileRef: "file_id"}
