@@ -8,6 +8,7 @@ from lmbroker.secret import Secret
 from lmbroker.sse import EVENT_LIMIT, Boundary, Frame, Reader, SSEError, last_words
 from lmbroker.translation.dialects.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.translation.losses import AnswerLosses, in_answer, listed
+from lmbroker.translation.refusals.stream_errors import NO_ANSWER
 from lmbroker.translation.unified.counting import so_far, tokens_of_bytes
 from lmbroker.translation.unified.stream import (
     Error,
@@ -29,11 +30,6 @@ TOO_LONG = ErrorInfo(
 TOO_DEEP = ErrorInfo(
     kind="bad_upstream",
     message="the backend sent a stream event that nests too deeply",
-    code="bad_upstream_response",
-)
-NO_ANSWER = ErrorInfo(
-    kind="bad_upstream",
-    message="the backend sent a stream without an answer",
     code="bad_upstream_response",
 )
 EARLY_BYTES = 64 * 1024

@@ -16,6 +16,17 @@ HALF_CALL = ErrorInfo(
 )
 """Of a stream that was ended, without a reason, before the arguments of a call were whole."""
 
+LATE_ARGUMENTS = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent tool call arguments that go on after their end",
+    code="bad_upstream_response",
+)
+NO_ANSWER = ErrorInfo(
+    kind="bad_upstream",
+    message="the backend sent a stream without an answer",
+    code="bad_upstream_response",
+)
+
 _SIGNS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_message")
 """Keys of an event that is no part of an answer, and so tells an error."""
 

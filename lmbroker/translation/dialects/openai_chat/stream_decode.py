@@ -54,16 +54,6 @@ _MALFORMED = ErrorInfo(
     message="the backend sent a stream event that is no chat completion chunk",
     code="bad_upstream_response",
 )
-_LATE_ARGUMENTS = ErrorInfo(
-    kind="bad_upstream",
-    message="the backend sent tool call arguments that go on after their end",
-    code="bad_upstream_response",
-)
-_EMPTY = ErrorInfo(
-    kind="bad_upstream",
-    message="the backend sent a stream without an answer",
-    code="bad_upstream_response",
-)
 _TEXT_KEYS = {"text": ("content",), "reasoning": TEXT_FIELDS}
 """Kind of a part -> keys of a delta that may hold its text."""
 
@@ -208,7 +198,7 @@ class OpenAIDecoder:
             if stop_words.word_of(other.get("finish_reason")):
                 self._finish_besides = other["finish_reason"]
         self._drain(events)
-        return events + self._fail(_LATE_ARGUMENTS) if self._late else events
+        return events + self._fail(stream_errors.LATE_ARGUMENTS) if self._late else events
 
     def close(self) -> list[StreamEvent]:
         """The events at the end of the body. Without ``[DONE]`` the answer is complete if there was
@@ -362,7 +352,7 @@ class OpenAIDecoder:
 
     def _end(self) -> list[StreamEvent]:
         if not self._started:
-            return self._fail(_EMPTY)
+            return self._fail(stream_errors.NO_ANSWER)
         self._finish = self._finish or self._finish_besides
         if any(map(self._half, self._queue.parts)):
             return self._fail(stream_errors.HALF_CALL)

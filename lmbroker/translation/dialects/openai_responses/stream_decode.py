@@ -30,16 +30,6 @@ _MALFORMED = ErrorInfo(
     message="the backend sent a stream event that is no event of a response",
     code="bad_upstream_response",
 )
-_LATE_ARGUMENTS = ErrorInfo(
-    kind="bad_upstream",
-    message="the backend sent tool call arguments that go on after their end",
-    code="bad_upstream_response",
-)
-_EMPTY = ErrorInfo(
-    kind="bad_upstream",
-    message="the backend sent a stream without an answer",
-    code="bad_upstream_response",
-)
 
 _WHOLE = ("", "completed", "complete")
 """Why an answer ended that was not cut off."""
@@ -135,7 +125,9 @@ class ResponsesDecoder:
             events = self._start()
             self._output.hear(kind, event)
             self._drain(events)
-            return events + self._fail(_LATE_ARGUMENTS) if self._output.late else events
+            return (
+                events + self._fail(stream_errors.LATE_ARGUMENTS) if self._output.late else events
+            )
         self._plain, self._tried = self._tried, ""
         if kind.startswith("response.audio"):
             self._reading.losses.drop("audio")
@@ -192,7 +184,7 @@ class ResponsesDecoder:
         output = self._output
         output.rest(response.get("output"))
         if not response and not output.items.kinds:
-            return self._fail(_EMPTY)
+            return self._fail(stream_errors.NO_ANSWER)
         if word in _WHOLE and any(part.half for part in output.queue.parts):
             return self._fail(stream_errors.HALF_CALL)
         events = self._start()
