@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     images or long lists."""
 
     max_tokens: Count | None = None
-    """Most tokens that a call may ask for; see [Caps](#caps).
+    """Most tokens that a call may ask for; see [Request limits](#request-limits).
 
     None by default: only those who pay for the tokens know what is too much."""
 

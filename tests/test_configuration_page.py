@@ -1,5 +1,6 @@
 """The tables of keys in docs/configuration.md are as the structs that the file is read into."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def test_every_table_of_the_file_has_its_place_on_the_page():
     titles = [title for _, title, _ in WRITER["TABLE"].findall(TEXT)]
     tables = [path.rstrip(".") for path in WRITER["SECTIONS"].values()]
     assert sorted(titles) == sorted(["the file", *tables])
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+def test_every_link_of_the_page_leads_to_a_heading():
+    links = re.findall(r"\]\(([\w./]*)#([\w-]+)\)", TEXT)
+    assert len(links) > 10
+    for page, anchor in links:
+        assert anchor in anchors((DOCS / page).read_text() if page else TEXT), anchor
 
 
 @pytest.mark.parametrize(

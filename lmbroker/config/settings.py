@@ -119,12 +119,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """A file of PEM certificates: the authorities to trust for this backend."""
     client_cert: Text | None = None
     """A file of PEM certificates: the one that the broker shows to this backend (mTLS), and
-    behind it those that signed it; see [Ways out](#ways-out)."""
+    behind it those that signed it; see
+    [Proxies and client certificates](#proxies-and-client-certificates)."""
     client_key: Annotated[Text, without("in `client_cert`")] | None = None
     """A file with its private key, PEM and not encrypted."""
     proxy: Annotated[Text, _SECRET] | None = None
     """The HTTP proxy on the way there, `http://user:password@host:port`; see
-    [Ways out](#ways-out)."""
+    [Proxies and client certificates](#proxies-and-client-certificates)."""
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=MANY)] | None = None
     """Calls at the backend at once."""
     queue: Annotated[int, msgspec.Meta(ge=0, le=MANY)] = 100
