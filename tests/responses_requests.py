@@ -1,6 +1,7 @@
 """Requests of Responses in tests: what is known of a model there, and who judges them."""
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 from openai.types.responses.response_create_params import (
@@ -36,6 +37,23 @@ def judged(body: JSON) -> None:
             item = {"id": "rs_1", **item}
         items.append(item)
     accept(hint, {**body, "input": items}, closed=True)
+
+
+def paired(items: list[JSON]) -> None:
+    """Each call has one result after it, and each result its call before it."""
+    waiting: dict[str, str] = {}
+    for item, after in pairwise([*items, None]):
+        kind = item["type"]
+        if kind.endswith("_call"):
+            assert item["call_id"] not in waiting
+            waiting[item["call_id"]] = kind
+        elif kind.endswith("_output"):
+            assert waiting.pop(item["call_id"]) == kind.removesuffix("_output")
+        elif kind == "reasoning":
+            assert after is not None
+            said = after["type"].endswith("_call") or after["type"] == "reasoning"
+            assert said or after.get("role") == "assistant"
+    assert not waiting or items[-1]["type"].endswith("_call")
 
 
 def comes_back(body: JSON) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from responses_requests import judged, known
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from responses_requests import judged, known, paired
 
 from lmbroker.call import Mode
 from lmbroker.errors import Refused
@@ -810,3 +812,49 @@ def test_the_signature_of_an_item_is_read_whatever_it_holds():
     for value in ("", "null", "[]", compact({"id": 1, "enc": 2, "n": "x"})):
         token = seal({"k": "oi"}) if not value else seal({"k": "oi", "id": value, "enc": value})
         from_a(HELLO, said(thinking(signature=token), use()), user(result()))
+
+
+IDS = st.sampled_from(["t1", "t2", "t3", "x" * 70])
+SAID = st.one_of(
+    st.sampled_from([text("a"), text("b\n")]),
+    st.sampled_from(
+        [
+            thinking(),
+            thinking(signature="EqQB"),
+            thinking("", seal({"k": "oi", "id": "rs_2", "enc": "gBBB"})),
+            thinking("c", seal({"k": "oi", "id": "rs_3", "c": 1})),
+            {"type": "redacted_thinking", "data": "x"},
+        ]
+    ),
+    st.builds(use, IDS),
+)
+ANSWERED = st.tuples(st.lists(SAID, max_size=4), st.sampled_from([text("z"), use("t1")])).map(
+    lambda pair: said(*pair[0], pair[1])
+)
+"""An answer of nothing but reasoning is none: what stands around it is one turn."""
+ASKED = st.one_of(
+    st.sampled_from([text("c"), image()]),
+    st.builds(result, IDS, st.sampled_from(["d", "", [text("e"), image()], None])),
+)
+TURNS = st.lists(
+    st.tuples(
+        st.lists(ASKED, min_size=1, max_size=4).map(lambda blocks: user(*blocks)),
+        ANSWERED,
+    ),
+    max_size=4,
+).map(lambda pairs: [turn for pair in pairs for turn in pair])
+
+
+@given(TURNS, st.lists(ASKED, min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_whatever_was_said_is_taken_and_the_next_turn_begins_with_it(turns, last):
+    turns = [*turns, user(*last)]
+    bodies = [
+        from_a(*turns[: n + 1], model="gpt-5.6").body
+        for n, turn in enumerate(turns)
+        if turn["role"] == "user"
+    ]
+    for body in bodies:
+        paired(body["input"])
+    for before, after in pairwise(bodies):
+        assert after["input"][: len(before["input"])] == before["input"]

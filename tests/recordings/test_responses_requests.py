@@ -1,13 +1,12 @@
 """Requests that real clients sent and Responses: theirs come back from the Unified Model as they
 were, and in those of the other dialects each call has its result, and reasoning what followed."""
 
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
 from captures import captured, recorded
-from responses_requests import comes_back, known
+from responses_requests import comes_back, known, paired
 from test_translated_requests import REQUESTS, whole
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -36,20 +35,3 @@ def test_calls_have_results_and_reasoning_what_followed_it(dialect: str, body: J
         asked = ADAPTERS[dialect].decode_request(whole(body))
         asked = msgspec.structs.replace(asked, model=model, extras=(), tools=())
         paired(ADAPTERS["responses"].encode_request(asked, known(model), Losses())["input"])
-
-
-def paired(items: list[JSON]) -> None:
-    """Each call has one result after it, and each result its call before it."""
-    waiting: dict[str, str] = {}
-    for item, after in pairwise([*items, None]):
-        kind = item["type"]
-        if kind.endswith("_call"):
-            assert item["call_id"] not in waiting
-            waiting[item["call_id"]] = kind
-        elif kind.endswith("_output"):
-            assert waiting.pop(item["call_id"]) == kind.removesuffix("_output")
-        elif kind == "reasoning":
-            assert after is not None
-            said = after["type"].endswith("_call") or after["type"] == "reasoning"
-            assert said or after.get("role") == "assistant"
-    assert not waiting or items[-1]["type"].endswith("_call")
