@@ -592,9 +592,15 @@ def test_effort_of_chat_completions():
 
 
 def test_tools_and_reasoning_go_together():
-    out = from_o(tools=[o_tool()], reasoning_effort="high", model="gpt-5.4")
-    assert out.body["reasoning"]["effort"] == "high"
-    assert out.lost == ()
+    for known_of_chat in (True, False):
+        out = from_o(
+            tools=[o_tool()],
+            reasoning_effort="high",
+            model="gpt-5.4",
+            tools_with_reasoning=known_of_chat,
+        )
+        assert out.body["reasoning"]["effort"] == "high"
+        assert out.lost == ()
 
 
 # -- tools -----------------------------------------------------------------------------------------

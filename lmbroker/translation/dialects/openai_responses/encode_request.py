@@ -54,7 +54,8 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     extended = _extensions(parts, written) if request.extras else {}
     chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
-    control = encode_control(parts, tools=bool(tools))
+    # Tools and reasoning that do not go together in Chat Completions do so here.
+    control = encode_control(parts, tools=False)
     sampling = encode_sampling(parts, control.on)
     rest = encode_rest(parts)
     text, line = encode_text(parts)
