@@ -3,6 +3,7 @@ each call ended. All by a ``random.Random``, so that a seed gives the same calls
 
 import gzip
 import json
+import re
 from collections import Counter
 from typing import NamedTuple
 
@@ -74,11 +75,11 @@ NARROW = "max_in_flight = 4\nqueue = 3\nqueue_timeout = 0.2"
 
 
 def config(practice_url, broken):
-    """Every fault of the practice backend and those of ``Broken``, in both dialects; alone, as the
+    """Every fault of the practice backend and those of ``Broken``, in all dialects; alone, as the
     first of two targets, through a proxy and over TLS that asks for a certificate."""
     text = TIMEOUTS
     models = []
-    for dialect, letter in (("openai", "o"), ("anthropic", "a")):
+    for dialect, letter in (("openai", "o"), ("anthropic", "a"), ("responses", "r")):
         for backend, url, more in (
             ("practice", practice_url, ""),
             ("broken", broken.url, ""),
@@ -292,14 +293,14 @@ class Client(Protocol):
 
     def connectionMade(self):
         plan = self.plan
-        body = json.dumps(
-            {
-                "model": plan.alias,
-                "max_tokens": 50,
-                "messages": [{"role": "user", "content": "word " * (plan.size // 5)}],
-                "stream": plan.stream,
-            }
-        ).encode()
+        most, turns = "max_tokens", "messages"
+        if plan.dialect == "responses":
+            most, turns = "max_output_tokens", "input"
+        said = [{"role": "user", "content": "word " * (plan.size // 5)}]
+        asked = {"model": plan.alias, "stream": plan.stream, most: 50, turns: said}
+        if plan.dialect == "responses":
+            asked["store"] = False
+        body = json.dumps(asked).encode()
         head = f"POST {PATHS[plan.dialect]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         if plan.zipped:
             body = gzip.compress(body)
@@ -347,17 +348,23 @@ class Client(Protocol):
             return "error"
         assert status == 200, what
         if not self.plan.stream:
-            assert "choices" in json.loads(body) or "content" in json.loads(body), what
+            assert json.loads(body).keys() & {"choices", "content", "output"}, what
             return "complete"
-        openai = self.plan.dialect == "openai"
-        end = b"data: [DONE]\n\n" if openai else b"event: message_stop\n"
-        error = b'data: {"error":' if openai else b"event: error\n"
-        ended, failed = body.count(end), body.count(error)
+        end, error = ENDS[self.plan.dialect]
+        ended, failed = (len(re.findall(b"(?m)^" + each, body)) for each in (end, error))
         assert ended + failed == 1, what
         *_, last, nothing = body.split(b"\n\n")
         assert nothing == b"", what
-        assert last.startswith((error if failed else end).rstrip()), what
+        assert re.match(b"(?m)" + (error if failed else end), last), what
         return "in band" if failed else "complete"
+
+
+ENDS = {
+    "openai": (rb"data: \[DONE\]$", b'data: {"error":'),
+    "anthropic": (rb"event: message_stop$", b"event: error$"),
+    "responses": (rb"event: response\.(?:in)?complete", rb"event: response\.failed$"),
+}
+"""How the last event of a whole stream begins, and that of one that failed."""
 
 
 def _joined(body):
