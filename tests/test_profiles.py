@@ -10,6 +10,9 @@ from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as
 from lmbroker.translation.dialects.openai.families import FAMILIES as OPENAI
 from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
 from lmbroker.translation.dialects.openai.hosts import HOSTS
+from lmbroker.translation.dialects.openai_responses.families import FAMILIES as RESPONSES
+from lmbroker.translation.dialects.openai_responses.families import UNKNOWN as UNKNOWN_RESPONSES
+from lmbroker.translation.dialects.openai_responses.hosts import HOSTS as RESPONSES_HOSTS
 from lmbroker.translation.profiles.lookup import explained, profile
 from lmbroker.translation.profiles.profile import Profile, normalised
 
@@ -91,6 +94,29 @@ def test_unknown_models_get_the_careful_profile() -> None:
     assert profile("anthropic", "house-model") == UNKNOWN_ANTHROPIC
     assert Profile(reasoning_replay="origin") == UNKNOWN_ANTHROPIC
     assert profile("openai", "house-model") == UNKNOWN_OPENAI
+    assert profile("responses", "house-model") == UNKNOWN_RESPONSES
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "field", "value"),
+    [
+        ("", "gpt-5.6", "instructions", "field"),
+        ("", "house-model", "instructions", "field"),
+        ("", "qwen3", "instructions", "message"),
+        ("openrouter.ai", "openai/gpt-5.6", "instructions", "message"),
+        ("mine.openai.azure.com", "chat-prod", "instructions", "field"),
+        ("mine.openai.azure.com", "chat-prod", "ranges", (("max_output_tokens", 16, 10**9),)),
+        ("", "gpt-4o", "ranges", (("max_output_tokens", 16, 10**9),)),
+        ("", "house-model", "ranges", ()),
+        ("", "gpt-5.2", "tool_id", r"^[A-Za-z0-9_-]{1,64}$"),
+        ("", "mistral-large", "tool_id", r"^[A-Za-z0-9]{9}$"),
+        ("", "gpt-5.6", "cache_breakpoints", True),
+        ("", "o3", "system_role", "developer"),
+        ("", "minimax-m2", "think_tags", False),
+    ],
+)
+def test_what_is_known_of_responses(host: str, model: str, field: str, value: object) -> None:
+    assert getattr(profile("responses", model, host=host), field) == value
 
 
 def test_the_configuration_wins() -> None:
@@ -103,8 +129,8 @@ def test_the_configuration_wins() -> None:
 
 def test_every_row_names_fields_of_a_profile() -> None:
     known = set(Profile.__struct_fields__)
-    assert all(set(fields) <= known for _, fields in (*ANTHROPIC, *OPENAI))
-    assert all(set(fields) <= known for _, _, fields in HOSTS)
+    assert all(set(fields) <= known for _, fields in (*ANTHROPIC, *OPENAI, *RESPONSES))
+    assert all(set(fields) <= known for _, _, fields in (*HOSTS, *RESPONSES_HOSTS))
 
 
 CAPABILITIES = (
@@ -120,7 +146,10 @@ CAPABILITIES = (
 """What a row must not take away: whether a model can do it, its backend says itself."""
 
 
-@pytest.mark.parametrize("fields", [f for _, f in OPENAI] + [f for _, _, f in HOSTS])
+@pytest.mark.parametrize(
+    "fields",
+    [f for _, f in (*OPENAI, *RESPONSES)] + [f for _, _, f in (*HOSTS, *RESPONSES_HOSTS)],
+)
 def test_no_row_takes_a_capability_away(fields: dict[str, object]) -> None:
     assert not [name for name in CAPABILITIES if fields.get(name) is False]
     assert fields.get("reasoning_control") != "none" and fields.get("effort") != ()

@@ -36,7 +36,7 @@ def omits(*names):
 LASTING = [
     # OpenAI, Azure
     ("Unsupported parameter: 'temperature' is not supported with this model.", omits("temperature", "top_p")),
-    ("Unsupported parameter: 'reasoning.effort' is not supported with this model.", omits("reasoning.effort")),
+    ("Unsupported parameter: 'reasoning.effort' is not supported with this model.", omits("reasoning", "include")),
     ("Unsupported parameter: 'reasoning.summary' is not supported with this model.", omits("reasoning.summary")),
     ("Unsupported parameter: 'text.verbosity' is not supported with this model.", omits("text.verbosity")),
     ("Unsupported parameter: 'prompt_cache_retention' is not supported with this model.", omits("prompt_cache_retention")),

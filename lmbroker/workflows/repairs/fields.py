@@ -61,6 +61,7 @@ _NEEDED = frozenset(
 """Steps below messages and tools without which they would say something else."""
 
 _ALONE = re.compile(r"with this model|for this model|model does not support|only the default", re.I)
+_NO_REASONING = re.compile(r"is not supported with this model\b", re.IGNORECASE)
 _EFFORT_PATHS = ("reasoning_effort", "output_config.effort", "reasoning.effort")
 _REASONING = re.compile(r"\b(?:think(?:ing)?|reasoning|effort)\b", re.IGNORECASE)
 _INVALID = re.compile(r"\binvalid\b|\bnot (?:a )?valid\b", re.IGNORECASE)
@@ -219,8 +220,9 @@ def _effort(each: Named, case: Case) -> Iterator[Found]:
         yield "effort", each.key, {"effort": levels}, {}
     elif each.path == "output_config.effort":
         yield "effort out", each.key, {"effort": ()}, {}
-    elif each.path.startswith("reasoning."):
-        yield "effort out", each.key, {"omit": (each.path,)}, {}
+    elif each.path == "reasoning.effort" and _NO_REASONING.search(each.sentence):
+        # OpenAI says so of models that do not reason: they take none of it, one after the other.
+        yield "effort out", each.key, {"omit": ("reasoning", "include")}, {}
     else:
         yield "effort out", each.key, {"omit": (each.path,)}, {}
 

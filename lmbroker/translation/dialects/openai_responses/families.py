@@ -32,7 +32,6 @@ _OTHER_FIELDS = frozenset(("max_tokens_field", "prefill", "stream_options", "thi
 """What speaks of fields of Chat Completions, or of servers that put reasoning into its text."""
 
 _OWN: dict[str, Any] = {"ranges": (LEAST_OUTPUT,)}
-_NO_REASONING: dict[str, Any] = {**_OWN, "omit": ("include", "reasoning.summary")}
 
 
 def _here(pattern: str, fields: dict[str, Any]) -> Family:
@@ -42,11 +41,10 @@ def _here(pattern: str, fields: dict[str, Any]) -> Family:
         kept["instructions"] = "message"
     else:  # OpenAI's own models
         del kept["tool_id"]  # the ids of calls may be longer here: 64 characters
-        kept |= _OWN if fields.get("system_role") == "developer" else _NO_REASONING
+        kept |= _OWN
     return pattern, kept
 
 
 FAMILIES: tuple[Family, ...] = tuple(_here(*row) for row in families.FAMILIES)
 """The first row that matches counts. Servers of others' models may overlook ``instructions``
-(OpenRouter, LM Studio), and all of them know a first message. Models of OpenAI's that do not reason
-refuse to encrypt reasoning (``Encrypted content is not supported with this model``)."""
+(OpenRouter, LM Studio), and all of them know a first message."""
