@@ -1,11 +1,24 @@
 """Fields that requests of both of the vendor's formats have at their top level, and that mean the
 same in both."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lmbroker.translation.shared.fields import Fields
 from lmbroker.translation.unified.parts import Extra
-from lmbroker.translation.unified.request import CachePolicy, Tool
+from lmbroker.translation.unified.request import CachePolicy, OutputFormat, Sampling, Tool
+
+_SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
+    "temperature": partial(Fields.number, least=0, most=2),
+    "top_p": partial(Fields.number, least=0, most=1),
+    "top_k": Fields.integer,
+    "frequency_penalty": partial(Fields.number, least=-2, most=2),
+    "presence_penalty": partial(Fields.number, least=-2, most=2),
+    "seed": Fields.integer,
+    "logit_bias": Fields.mapping,
+}
+"""Some belong to one of the formats only, but servers take them in both."""
 
 _TIERS = {
     "auto": "auto",
@@ -15,6 +28,25 @@ _TIERS = {
     "fast": "fast",
     "scale": "scale",
 }
+
+
+def sampling(fields: Fields) -> Sampling:
+    """How the model chooses its words. Raises Refused."""
+    given = {name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
+    return Sampling(**given)
+
+
+def json_schema(held: Fields, form: Fields, prefix: str) -> OutputFormat:
+    """The format of an answer that ``held`` describes, which is ``form`` or stands in it under
+    ``prefix``. Raises Refused."""
+    return OutputFormat(
+        kind="json_schema",
+        name=held.text("name"),
+        description=held.text("description"),
+        schema=held.mapping("schema"),
+        strict=held.boolean("strict"),
+        extras=(*held.rest(prefix), *form.rest()),
+    )
 
 
 def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:

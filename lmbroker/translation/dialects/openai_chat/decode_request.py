@@ -7,12 +7,16 @@ Extras of class ``none`` may repeat a field that was read, as it was spelled; a 
 dialect writes extras last, over what it made itself.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, get_args
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai.request_fields import cache_policy, tier, user_id
+from lmbroker.translation.dialects.openai.request_fields import (
+    cache_policy,
+    json_schema,
+    sampling,
+    tier,
+    user_id,
+)
 from lmbroker.translation.dialects.openai_chat.decode_messages import decode_messages
 from lmbroker.translation.dialects.openai_chat.decode_reasoning import REASONING_FIELDS
 from lmbroker.translation.dialects.openai_chat.decode_tools import (
@@ -27,7 +31,6 @@ from lmbroker.translation.unified.request import (
     OutputFormat,
     Reasoning,
     Request,
-    Sampling,
     Tool,
 )
 
@@ -76,15 +79,6 @@ _PLAIN = {
 }
 """What most requests say besides their messages, and nothing else."""
 
-_SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
-    "temperature": partial(Fields.number, least=0, most=2),
-    "top_p": partial(Fields.number, least=0, most=1),
-    "top_k": Fields.integer,
-    "frequency_penalty": partial(Fields.number, least=-2, most=2),
-    "presence_penalty": partial(Fields.number, least=-2, most=2),
-    "seed": Fields.integer,
-    "logit_bias": Fields.mapping,
-}
 _EFFORTS = get_args(Effort)
 _SOFT = ("moderation", "web_search_options")
 _REASONING = frozenset(("reasoning_effort", "reasoning", "output_config", "thinking"))
@@ -126,7 +120,7 @@ def decode_request(body: JSON) -> Request:
             turns=turns,
             max_tokens=_max_tokens(fields, paths, extras),
             stop=_stop(fields, extras) if "stop" in fields.left else (),
-            sampling=_sampling(fields),
+            sampling=sampling(fields),
             stream=stream,
             stream_usage=stream_usage,
             extras=tuple(extras),
@@ -153,7 +147,7 @@ def decode_request(body: JSON) -> Request:
         parallel_tools=fields.boolean("parallel_tool_calls"),
         max_tokens=_max_tokens(fields, paths, extras),
         stop=_stop(fields, extras),
-        sampling=_sampling(fields),
+        sampling=sampling(fields),
         reasoning=reasoning,
         output=output,
         stream=stream,
@@ -212,11 +206,6 @@ def _stop(fields: Fields, extras: list[Extra]) -> tuple[str, ...]:
     if not value:
         extras.append(fields.extra("stop", value, "none"))
     return tuple(value)
-
-
-def _sampling(fields: Fields) -> Sampling:
-    given = {name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
-    return Sampling(**given)
 
 
 def _stream(fields: Fields, extras: list[Extra]) -> tuple[bool, bool]:
@@ -342,14 +331,7 @@ def _output(fields: Fields, extras: list[Extra]) -> OutputFormat | None:
         extras.append(fields.extra("response_format", raw, "refuse_soft"))
         return None
     held = form.need_inside("json_schema")
-    return OutputFormat(
-        kind="json_schema",
-        name=held.text("name"),
-        description=held.text("description"),
-        schema=held.mapping("schema"),
-        strict=held.boolean("strict"),
-        extras=(*held.rest("json_schema."), *form.rest()),
-    )
+    return json_schema(held, form, "json_schema.")
 
 
 def _classed(fields: Fields) -> list[Extra]:

@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+from lmbroker.translation.dialects.openai.request_fields import json_schema
 from lmbroker.translation.shared.fields import Fields
 from lmbroker.translation.unified.parts import Extra, LossClass
 from lmbroker.translation.unified.request import Effort, OutputFormat, Reasoning
@@ -90,16 +91,9 @@ def decode_format(form: Fields, extras: list[Extra]) -> OutputFormat | None:
         )
         extras.append(whole)
         return None
-    nested = isinstance(form.left.get("json_schema"), dict)
-    held = form.need_inside("json_schema") if nested else form
-    return OutputFormat(
-        kind="json_schema",
-        name=held.text("name"),
-        description=held.text("description"),
-        schema=held.mapping("schema"),
-        strict=held.boolean("strict"),
-        extras=(*form.rest(), *held.rest()),
-    )
+    if isinstance(form.left.get("json_schema"), dict):
+        return json_schema(form.need_inside("json_schema"), form, "json_schema.")
+    return json_schema(form, form, "")
 
 
 def classed(fields: Fields) -> list[Extra]:

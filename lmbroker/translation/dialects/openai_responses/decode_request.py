@@ -7,14 +7,11 @@ repeat a field that was read, as it was spelled; a backend of this dialect write
 what it made itself.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
-
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.request_fields import (
     cache_policy,
     named_apart,
+    sampling,
     tier,
     user_id,
 )
@@ -33,7 +30,7 @@ from lmbroker.translation.dialects.openai_responses.decode_tools import (
 from lmbroker.translation.dialects.openai_responses.request_paths import paths_of
 from lmbroker.translation.shared.fields import Fields, missing, wrong_type
 from lmbroker.translation.unified.parts import Extra, TextPart
-from lmbroker.translation.unified.request import Request, Sampling, Turn
+from lmbroker.translation.unified.request import Request, Turn
 
 ECHOED = (
     "background",
@@ -57,16 +54,6 @@ ECHOED = (
     "user",
 )
 """Fields of a request that its answer repeats."""
-
-_SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
-    "temperature": partial(Fields.number, least=0, most=2),
-    "top_p": partial(Fields.number, least=0, most=1),
-    "top_k": Fields.integer,
-    "frequency_penalty": partial(Fields.number, least=-2, most=2),
-    "presence_penalty": partial(Fields.number, least=-2, most=2),
-    "seed": Fields.integer,
-}
-"""Those of other formats are no part of this one, but some servers of it take them."""
 
 _INSTEAD = ("previous_response_id", "conversation", "prompt")
 """Fields that stand for an input."""
@@ -109,9 +96,7 @@ def decode_request(body: JSON) -> Request:
         tool_choice=tool_choice,
         parallel_tools=fields.boolean("parallel_tool_calls"),
         max_tokens=fields.integer("max_output_tokens", least=1),
-        sampling=Sampling(
-            **{name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
-        ),
+        sampling=sampling(fields),
         reasoning=reasoning,
         later_effort=items.effort,
         output=output,

@@ -34,7 +34,15 @@ _STRUCTURE = frozenset(
 )
 """Names of extras that are no fields of the object that has them."""
 
-_SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed")
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "logit_bias",
+)
 _TIERS = {"standard": "default"}
 _USER_FIELDS = ("safety_identifier", "user")
 _TEXTS = {"user": "input_text", "system": "input_text", "assistant": "output_text"}
