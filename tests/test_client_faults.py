@@ -24,9 +24,9 @@ from lmbroker.sse import Reader
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import estimate, workflow_for
 
-DIALECTS = ("openai", "anthropic")
+DIALECTS = ("openai", "anthropic", "responses")
 ASK: Any = [{"role": "user", "content": "hi"}]
-BOTH_ENDS = pytest.mark.parametrize("alias", ["o", "a"])
+EACH_END = pytest.mark.parametrize("alias", ["o", "a", "r"])
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,13 @@ def a_ask(**fields):
     return {"messages": ASK, "max_tokens": 100, **fields}
 
 
+def r_ask(**fields):
+    return {"input": ASK, **fields}
+
+
+ASKS = {"openai": o_ask, "anthropic": a_ask, "responses": r_ask}
+
+
 # Unknown models: 404 and nothing else, in the client's family. Claude Code says so to its user
 # only then.
 
@@ -91,7 +98,7 @@ def test_an_unknown_model_is_404_for_anthropic_clients(a):
         a.models.retrieve("no-such")
 
 
-@BOTH_ENDS
+@EACH_END
 def test_a_model_unknown_to_the_backend_is_404_too(o, a, alias):
     with pytest.raises(openai.NotFoundError):
         o.chat.completions.create(model=f"{alias}-fail-404", messages=ASK)
@@ -117,7 +124,7 @@ def test_a_bad_key_is_401(sent):
     assert from_error(info) == (("x-should-retry", "false"), ("www-authenticate", "Bearer"))
 
 
-@BOTH_ENDS
+@EACH_END
 def test_a_backends_401_is_not_the_clients(o, a, alias):
     with pytest.raises(openai.InternalServerError) as theirs:
         o.chat.completions.create(model=f"{alias}-fail-401", messages=ASK)
@@ -130,7 +137,7 @@ def test_a_backends_401_is_not_the_clients(o, a, alias):
 # ``retry-after`` passes. Codex gives up at once on a 429 without it.
 
 
-@BOTH_ENDS
+@EACH_END
 @pytest.mark.parametrize("status", [429, 529])
 def test_retry_after_is_passed_on(o, a, alias, status):
     with pytest.raises(openai.APIStatusError) as theirs:
@@ -145,7 +152,7 @@ def test_x_should_retry_is_passed_on():
     """It stops Claude Code at once, where it would try a 401 again for two minutes."""
     for client in DIALECTS:
         for backend in DIALECTS:
-            met = workflow(client, backend, a_ask())
+            met = workflow(client, backend, ASKS[client]())
             for status in (401, 429, 500):
                 failure = met.failure(status, {"x-should-retry": "false"}, b"{}")
                 assert ("x-should-retry", "false") in from_error(failure.info)
@@ -154,7 +161,7 @@ def test_x_should_retry_is_passed_on():
 # Request ids stand where each SDK looks for them.
 
 
-@BOTH_ENDS
+@EACH_END
 def test_answers_have_a_request_id(o, a, alias):
     answer = o.chat.completions.create(model=alias, messages=ASK)
     assert answer._request_id
@@ -187,7 +194,7 @@ def test_errors_have_a_request_id(o, a, alias):
 WRONG = ["fail-400", "fail-401", "fail-404", "fail-429", "fail-500", "fail-529"]
 
 
-@BOTH_ENDS
+@EACH_END
 @pytest.mark.parametrize("fault", WRONG)
 @pytest.mark.parametrize("stream", [False, True])
 def test_errors_are_of_the_clients_family(o, a, alias, fault, stream):
@@ -204,7 +211,7 @@ def test_errors_are_of_the_clients_family(o, a, alias, fault, stream):
     assert ours.value.response.headers["content-type"] == "application/json"
 
 
-@BOTH_ENDS
+@EACH_END
 def test_a_stream_that_breaks_ends_with_an_error_of_the_clients_family(o, a, alias):
     with pytest.raises(openai.APIError):
         for _ in o.chat.completions.create(model=f"{alias}-cut", messages=ASK, stream=True):
@@ -281,7 +288,28 @@ def a_stream(text):
     ).encode()
 
 
-STREAMS = {"openai": o_stream, "anthropic": a_stream}
+def r_stream(text):
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
+    response = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    done = {**response, "status": "completed", "output": [item]}
+    events = [
+        {"type": "response.created", "response": response},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+        {"type": "response.output_text.delta", **place, "delta": text},
+        {"type": "response.output_text.done", **place, "text": text},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": done},
+    ]
+    return "".join(
+        f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n"
+        for event in events
+    ).encode()
+
+
+STREAMS = {"openai": o_stream, "anthropic": a_stream, "responses": r_stream}
 
 
 def told(data):
@@ -295,7 +323,8 @@ def text_of(events):
     for event in events:
         for choice in event.get("choices", ()):
             text += choice["delta"].get("content") or ""
-        text += event.get("delta", {}).get("text", "")
+        delta = event.get("delta", {})
+        text += delta if isinstance(delta, str) else delta.get("text", "")
     return text
 
 
@@ -310,13 +339,13 @@ def through(met, data, size):
 @pytest.mark.parametrize("client", DIALECTS)
 @pytest.mark.parametrize("backend", DIALECTS)
 def test_streamed_text_is_whole(client, backend, size):
-    met = workflow(client, backend, a_ask(stream=True), stream=True)
+    met = workflow(client, backend, ASKS[client](stream=True), stream=True)
     out, transform = through(met, STREAMS[backend](TRICKY), size)
     assert transform.phase == "complete"
     assert text_of(told(out)) == TRICKY
 
 
-@BOTH_ENDS
+@EACH_END
 def test_streamed_text_is_whole_for_the_sdks(o, a, alias):
     ask: Any = [{"role": "user", "content": TRICKY}]
     with a.messages.stream(model=alias, messages=ask, max_tokens=100) as stream:
@@ -341,7 +370,7 @@ def test_parallel_calls_stay_off():
     assert sent["tool_choice"] == choice
 
 
-@BOTH_ENDS
+@EACH_END
 def test_parallel_calls_stay_off_for_the_sdks(o, a, alias):
     """Two tools and "parallel" make the practice backend call both, unless it may not."""
     ask: Any = [{"role": "user", "content": "parallel"}]
@@ -428,7 +457,7 @@ def test_signed_thinking_may_be_sent_back(backend):
     turn = {"role": "assistant", "content": answer["content"]}
     messages = [*ASK, turn, {"role": "user", "content": "and?"}]
     sent, _ = outbound("anthropic", backend, a_ask(messages=messages))
-    assert "Yes." in json.dumps(sent["messages"])
+    assert "Yes." in json.dumps(sent)
     if backend == "anthropic":
         # Nobody but the broker can verify what the broker signed.
         turn = {**turn, "content": [b for b in turn["content"] if b["type"] != "thinking"]}
@@ -551,6 +580,8 @@ def test_usage_is_never_zero(client):
         backend = "anthropic"
         body = {"messages": body["messages"], "stream": True}
         body["stream_options"] = {"include_usage": True}
+    if client == "responses":
+        body = {"input": body["messages"], "stream": True}
     met = workflow(client, backend, body, stream=True)
     data = STREAMS[backend]("Some words.")
     if backend == "anthropic":
@@ -559,7 +590,8 @@ def test_usage_is_never_zero(client):
     assert transform.usage.input > 1000
     assert transform.usage.output > 0
     assert transform.usage.estimated
-    last = [event["usage"] for event in told(out) if event.get("usage")][-1]
+    holders = [event.get("response", event) for event in told(out)]
+    last = [holder["usage"] for holder in holders if holder.get("usage")][-1]
     assert last.get("input_tokens", last.get("prompt_tokens")) == transform.usage.input
 
 
@@ -590,8 +622,9 @@ def test_overflow_makes_agents_compact():
     info = ErrorInfo(kind="context_length", message=message)
     _, body = ADAPTERS["anthropic"].encode_error(info, "r")
     assert body["error"]["message"].startswith("prompt is too long: 200 tokens > 100 maximum")
-    _, body = ADAPTERS["openai"].encode_error(info, "r")
-    assert body["error"]["code"] == "context_length_exceeded"
+    for dialect in ("openai", "responses"):
+        _, body = ADAPTERS[dialect].encode_error(info, "r")
+        assert body["error"]["code"] == "context_length_exceeded"
 
 
 # Doors that Claude Code knocks at first.
