@@ -44,6 +44,7 @@ ELSEWHERE = {
         "translation.losses": "test_answer_losses test_silent_losses",
         "translation.profiles.lookup": "test_profiles",
         "translation.profiles.profile": "test_profiles",
+        "translation.refusals.error_kinds": "test_errors test_error_bodies",
         "translation.refusals.sentences": "test_wordings",
         "translation.refusals.stream_errors": "test_errors test_errors_with_200",
         "translation.shared.answer_ids": "test_laws",

@@ -43,7 +43,7 @@ from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health, TargetStatus
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
-from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
+from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
 from lmbroker.usage import Price, cost_of
 from lmbroker.workflows import estimate, learned_rejections, second_dialect
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs

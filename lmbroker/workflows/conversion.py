@@ -17,7 +17,7 @@ from lmbroker.secret import Secret
 from lmbroker.sse import Reader, SSEError
 from lmbroker.translation.dialects.base import Adapter, Reading, Reply
 from lmbroker.translation.refusals import stream_errors
-from lmbroker.translation.refusals.error_bodies import NOT_LET_IN
+from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
 from lmbroker.translation.unified.counting import tokens_of_bytes
 from lmbroker.translation.unified.fold import Folder
 from lmbroker.translation.unified.fold import unfold as events_of

@@ -6,7 +6,7 @@ import pytest
 
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_bodies, error_kinds
 from lmbroker.translation.refusals.context_overflow import Overflow, numbers, told, told_apart
 
 # message, prompt, requested output (None: the prompt alone is too long), limit
@@ -311,13 +311,13 @@ def test_other_errors_are_no_overflow(message):
 @pytest.mark.parametrize("status", [0, 400, 413, 422, 500])
 def test_case_83_the_wording_counts_where_an_overflow_may_come_from(status):
     said = error_bodies.Said(message="maximum context length is 1 tokens")
-    assert error_bodies.kind_of(status, said) == "context_length"
+    assert error_kinds.kind_of(status, said) == "context_length"
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])
 def test_the_wording_does_not_count_beside_a_status_that_says_otherwise(status):
     said = error_bodies.Said(message="too many tokens per minute")
-    assert error_bodies.kind_of(status, said) != "context_length"
+    assert error_kinds.kind_of(status, said) != "context_length"
 
 
 @pytest.mark.parametrize(
@@ -373,4 +373,4 @@ def test_other_limits_are_no_overflow(message):
 @pytest.mark.parametrize("code", ["1261", "too_many_prompt_tokens", "tokens_limit_reached"])
 def test_an_overflow_is_known_by_its_code(code):
     said = error_bodies.read_value({"error": {"code": code, "message": "No."}})
-    assert error_bodies.kind_of(400, said) == "context_length"
+    assert error_kinds.kind_of(400, said) == "context_length"

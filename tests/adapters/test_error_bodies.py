@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.refusals import error_bodies
-from lmbroker.translation.refusals.error_bodies import (
-    Said,
-    kind_of,
-    limited,
-    read,
-    read_value,
-    stream_error,
-)
+from lmbroker.translation.refusals.error_bodies import Said, limited, read, read_value
+from lmbroker.translation.refusals.error_kinds import kind_of, stream_error
 from lmbroker.workflows.conversion import backend_error
 
 

@@ -26,7 +26,7 @@ from lmbroker.translation.dialects.anthropic_messages.stream_decode import _HAND
 from lmbroker.translation.dialects.openai_chat import content
 from lmbroker.translation.dialects.openai_responses import answer_items, stream_output
 from lmbroker.translation.dialects.openai_responses import ending as responses_ending
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared import stop_words
 
 
@@ -59,7 +59,7 @@ def test_each_stop_reason_is_listed(word):
 
 @pytest.mark.parametrize("word", sorted(ERRORS))
 def test_each_type_of_error_is_known_inside_a_stream(word):
-    assert word in error_bodies._WORD_KINDS | error_bodies._TYPE_KINDS
+    assert word in error_kinds._WORD_KINDS | error_kinds._TYPE_KINDS
 
 
 def test_each_event_of_a_stream_is_handled():
@@ -149,6 +149,6 @@ def test_each_reason_for_an_incomplete_answer_is_listed(reason):
 
 @pytest.mark.parametrize("code", sorted(literals(ResponseError.model_fields["code"].annotation)))
 def test_each_code_of_an_error_is_known(code):
-    kind = error_bodies.stream_error({"error": {"code": code, "message": "No."}}).kind
+    kind = error_kinds.stream_error({"error": {"code": code, "message": "No."}}).kind
     assert kind == {"server_error": "server"}.get(code, kind)
     assert code == "server_error" or kind != "server"

@@ -12,7 +12,8 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.anthropic_messages.families import UNKNOWN as UNKNOWN_ANTHROPIC
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
-from lmbroker.translation.refusals.error_bodies import Said, kind_of, limited
+from lmbroker.translation.refusals.error_bodies import Said, limited
+from lmbroker.translation.refusals.error_kinds import kind_of
 from lmbroker.workflows.conversion import backend_error
 from lmbroker.workflows.repairs import repair_of
 

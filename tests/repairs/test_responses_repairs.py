@@ -12,7 +12,8 @@ from lmbroker.translation.dialects.anthropic_messages.decode_request import deco
 from lmbroker.translation.dialects.openai_responses.encode_request import encode_request
 from lmbroker.translation.dialects.openai_responses.families import UNKNOWN
 from lmbroker.translation.losses import Losses
-from lmbroker.translation.refusals.error_bodies import Said, kind_of, limited
+from lmbroker.translation.refusals.error_bodies import Said, limited
+from lmbroker.translation.refusals.error_kinds import kind_of
 from lmbroker.translation.shared.signature import seal
 from lmbroker.workflows.fitting import fit
 from lmbroker.workflows.repairs import repair_of

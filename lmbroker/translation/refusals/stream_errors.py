@@ -7,7 +7,7 @@ from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_bodies, error_kinds
 
 HALF_CALL = ErrorInfo(
     kind="truncated",
@@ -39,12 +39,12 @@ def told_error(name: str, event: JSON) -> ErrorInfo | None:
     of an answer.
     """
     if event.get("error") or name == "error" or event.get("object") == "error":
-        return error_bodies.stream_error(event)
+        return error_kinds.stream_error(event)
     if event.get("choices"):
         return None
     if not _fails(event.get("base_resp")) and not any(_says(event.get(sign)) for sign in _SIGNS):
         return None
-    return error_bodies.stream_error(event)
+    return error_kinds.stream_error(event)
 
 
 def error_instead(body: Any) -> ErrorInfo | None:
@@ -82,7 +82,7 @@ def error_instead_of_json(body: bytes) -> ErrorInfo | None:
 
 
 def _of_busy_words(text: str) -> ErrorInfo | None:
-    error = error_bodies.stream_error(text)
+    error = error_kinds.stream_error(text)
     return error if error.kind in ("rate_limit", "overloaded") else None
 
 
@@ -119,7 +119,7 @@ def raw_error(name: str, data: bytes) -> ErrorInfo | None:
     """The error that an event tells whose data is no JSON object, None where it tells none."""
     if name != "error":
         return None
-    return error_bodies.stream_error(data.decode("utf-8", "replace").strip())
+    return error_kinds.stream_error(data.decode("utf-8", "replace").strip())
 
 
 def error_in(frame: Frame) -> ErrorInfo | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.json_text import JSON
-from lmbroker.translation.refusals import context_overflow, error_bodies
+from lmbroker.translation.refusals import context_overflow, error_bodies, error_kinds
 
 KINDS: dict[Kind, tuple[int, str]] = {
     "invalid_request": (400, "invalid_request_error"),
@@ -34,7 +34,7 @@ LIMIT_EXCEEDED = "input length and `max_tokens` exceed context limit: "
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
     """What an HTTP error of a backend means; ``headers`` have lower-case names."""
     said = error_bodies.read(status, body)
-    kind = error_bodies.kind_of(status, said)
+    kind = error_kinds.kind_of(status, said)
     reason = (said.details or {}).get("error_code")
     if (
         kind == "rate_limit"
@@ -43,7 +43,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorI
         and reason.endswith("spend_limit_reached")
     ):
         kind = "billing"
-    return error_bodies.http_error(status, headers, said, kind, headers.get("request-id"))
+    return error_kinds.http_error(status, headers, said, kind, headers.get("request-id"))
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:

@@ -18,7 +18,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
 from lmbroker.translation.dialects.anthropic_messages.searches import blocks_of, citation_of
 from lmbroker.translation.dialects.anthropic_messages.stream_encode import ARGUMENTS, signature_of
 from lmbroker.translation.dialects.base import Reading, Reply
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.shared.answer_ids import MESSAGE, answer_id, call_id, unrepeated
 from lmbroker.translation.unified.parts import (
@@ -39,7 +39,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         if body.get("error"):
-            raise Broken(error_bodies.stream_error(body), phase="reading")
+            raise Broken(error_kinds.stream_error(body), phase="reading")
         raise Broken(
             ErrorInfo(
                 kind="bad_upstream",

@@ -18,7 +18,7 @@ from lmbroker.translation.dialects.anthropic_messages.blocks import (
     text_at,
 )
 from lmbroker.translation.dialects.base import Reading
-from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared import odd_frames, stop_words
 from lmbroker.translation.shared.signature import from_wire
 from lmbroker.translation.unified.fold import TRUNCATED
@@ -148,7 +148,7 @@ class AnthropicDecoder:
                     return [PartDelta(self._index, "text", text)] if text else []
             return self._block_delta(event.get("index"), delta)
         if kind == "error" or frame.event == "error":
-            return self._broken(error_bodies.stream_error(event))
+            return self._broken(error_kinds.stream_error(event))
         if not isinstance(kind, str):
             error = stream_errors.told_error("", event)
             return [] if error is None else self._broken(error)

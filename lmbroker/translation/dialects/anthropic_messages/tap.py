@@ -14,7 +14,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     decode_usage,
     merged,
 )
-from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared.passed_bytes import about_told
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
@@ -147,7 +147,7 @@ class AnthropicTap:
         elif kind == "message_stop":
             self.complete = True
         elif kind == "error" or name == "error":
-            self.error, self.heard = error_bodies.stream_error(event), name == "error"
+            self.error, self.heard = error_kinds.stream_error(event), name == "error"
         elif not isinstance(kind, str):
             self.error, self.heard = stream_errors.told_error("", event), False
 

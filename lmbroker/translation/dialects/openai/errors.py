@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.json_text import JSON
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_bodies, error_kinds
 
 CONTEXT_LENGTH = "context_length_exceeded"
 
@@ -33,8 +33,8 @@ KINDS: dict[Kind, tuple[int, str, str | None]] = {
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
     """What an HTTP error of a backend means; ``headers`` have lower-case names."""
     said = error_bodies.read(status, body)
-    kind = error_bodies.kind_of(status, said)
-    return error_bodies.http_error(status, headers, said, kind, headers.get("x-request-id"))
+    kind = error_kinds.kind_of(status, said)
+    return error_kinds.http_error(status, headers, said, kind, headers.get("x-request-id"))
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:

@@ -20,7 +20,7 @@ from typing import Any
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.base import AskedEmbeddings
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong_type
 from lmbroker.translation.unified.counting import tokens_of_bytes
 
@@ -64,7 +64,7 @@ def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = Fals
     data = answer.get("data")
     if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
         if answer.get("error"):
-            raise Broken(error_bodies.stream_error(answer), phase="reading")
+            raise Broken(error_kinds.stream_error(answer), phase="reading")
         raise _broken("the backend's answer holds no embeddings")
     if len(data) != asked.count:
         raise _broken(f"the backend gave {len(data)} embeddings for {asked.count} inputs")

@@ -35,7 +35,7 @@ from lmbroker.translation.dialects.openai_chat.reasoning_details import (
     entry,
     signs,
 )
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.shared.answer_ids import COMPLETION, answer_id, call_id, unrepeated
 from lmbroker.translation.shared.signature import THINK_TAGS
@@ -72,7 +72,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     means = stop_words.meaning(finish)
     if means not in _SILENT and _SAYS.isdisjoint(message):
         if body.get("error"):
-            raise Broken(error_bodies.stream_error(body), phase="reading")
+            raise Broken(error_kinds.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
     failed = stop_words.failure(finish)
     if failed is not None:

@@ -34,7 +34,7 @@ from lmbroker.translation.dialects.openai_chat.fast_paths import (
 )
 from lmbroker.translation.dialects.openai_chat.reasoning_details import TEXT_FIELDS
 from lmbroker.translation.dialects.openai_chat.waiting_part import WaitingPart
-from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared import odd_frames, stop_words
 from lmbroker.translation.shared.part_queue import PartQueue
 from lmbroker.translation.shared.think_tags import ThinkTags
@@ -151,7 +151,7 @@ class OpenAIDecoder:
             else:
                 return self._fail(stream_errors.raw_error(frame.event, data) or _MALFORMED)
         if frame.event == "error" or chunk.get("error"):
-            return self._fail(error_bodies.stream_error(chunk))
+            return self._fail(error_kinds.stream_error(chunk))
         choices = chunk.get("choices")
         choice = choice_at(choices, self._main)
         usage = told_usage(chunk, choice)

@@ -7,7 +7,7 @@ import msgspec
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai import ending
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.unified.response import Stop
 from lmbroker.usage import Usage, count_of
@@ -62,7 +62,7 @@ def failure(response: JSON, word: str) -> ErrorInfo | None:
     """The error that an answer tells, None where it did not fail."""
     error = response.get("error")
     if error:
-        return error_bodies.stream_error({"error": error})
+        return error_kinds.stream_error({"error": error})
     return stop_words.failure(word)
 
 

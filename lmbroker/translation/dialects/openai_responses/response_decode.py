@@ -10,7 +10,7 @@ from lmbroker.translation.dialects.openai_responses.answer_items import (
     text_at,
     type_of,
 )
-from lmbroker.translation.refusals import error_bodies
+from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared.answer_ids import unrepeated
 from lmbroker.translation.unified.parts import Part, TextPart, ToolCallPart
 from lmbroker.translation.unified.response import Response
@@ -27,7 +27,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     output = body.get("output")
     if not isinstance(output, list) or ending.is_pending(body):
         if body.get("detail") or body.get("message"):
-            raise Broken(error_bodies.stream_error(body), phase="reading")
+            raise Broken(error_kinds.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no output")
     found: list[Part] = []
     for item in output:

@@ -12,7 +12,7 @@ from lmbroker.translation.dialects.openai_responses.fast_paths import plain_piec
 from lmbroker.translation.dialects.openai_responses.item_places import Item
 from lmbroker.translation.dialects.openai_responses.stream_output import StreamedOutput, takes
 from lmbroker.translation.dialects.openai_responses.waiting_part import WaitingPart
-from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared import odd_frames
 from lmbroker.translation.shared.json_scan import ObjectScanner
 from lmbroker.translation.unified.fold import TRUNCATED
@@ -106,7 +106,7 @@ class ResponsesDecoder:
                 return [] if error is None else self._fail(error)
             kind = frame.event
         if kind == "error" or frame.event == "error" or event.get("error"):
-            return self._fail(error_bodies.stream_error(event))
+            return self._fail(error_kinds.stream_error(event))
         return self._event(kind, event)
 
     def close(self) -> list[StreamEvent]:

@@ -11,7 +11,7 @@ from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.response_decode import gist
-from lmbroker.translation.refusals import error_bodies, stream_errors
+from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared.passed_bytes import about_told
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
@@ -153,7 +153,7 @@ class ResponsesTap:
         if not isinstance(kind, str):
             kind = name if name.startswith("response.") else ""
         if kind == "error" or name == "error" or said.get("error"):
-            self.error, self.heard = error_bodies.stream_error(said), False
+            self.error, self.heard = error_kinds.stream_error(said), False
             self.told_error = kind == "error"
         elif not kind:
             self.error, self.heard = stream_errors.told_error(name, said), False
