@@ -90,8 +90,8 @@ KEYS = [
 
 
 @pytest.mark.parametrize("sent", KEYS)
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
-@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", list(FACTS))
+@pytest.mark.parametrize("backend", list(FACTS))
 def test_case_88_no_credential_of_a_client_reaches_a_backend(client, backend, sent):
     asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=sent)
     out = headers.to_backend(asked, FACTS[backend], native=client == backend, stream=False)
@@ -117,7 +117,7 @@ def test_case_89_the_version_that_an_anthropic_backend_gets(client, given, versi
 def test_case_89_betas_pass_verbatim_natively_and_stay_away_from_a_translated_call():
     betas = "claude-code-20250219, unheard-of-2026-01-01,,one"
     given = {"anthropic-beta": betas}
-    for client in ("anthropic", "openai"):
+    for client in FACTS:
         asked = Call(id="r", operation="chat", dialect=client, asked="m", body=b"{}", headers=given)
         native = client == "anthropic"
         sent = dict(headers.to_backend(asked, FACTS["anthropic"], native=native, stream=True))

@@ -35,7 +35,19 @@ def ask_anthropic(port, alias, stream):
         return [*answer] if stream else answer
 
 
-SDKS = {"openai": (ask_openai, openai), "anthropic": (ask_anthropic, anthropic)}
+def ask_responses(port, alias, stream):
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0
+    ) as client:
+        answer = client.responses.create(model=alias, input="hi", stream=stream)
+        return [*answer] if stream else answer
+
+
+SDKS = {
+    "openai": (ask_openai, openai),
+    "anthropic": (ask_anthropic, anthropic),
+    "responses": (ask_responses, openai),
+}
 
 RAISED = {
     "closed": (fin, "InternalServerError"),

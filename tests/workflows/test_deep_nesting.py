@@ -10,7 +10,12 @@ from lmbroker.errors import BackendRefused, Broken, Refused
 from lmbroker.workflows import workflow_for
 
 DEPTHS = (50, 400, 700, 900, 970, 3000)
-ASKED = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+SAID = [{"role": "user", "content": "hi"}]
+ASKED = {
+    "openai": {"model": "m", "max_tokens": 9, "messages": SAID},
+    "anthropic": {"model": "m", "max_tokens": 9, "messages": SAID},
+    "responses": {"model": "m", "input": SAID},
+}
 
 
 def deep(depth):
@@ -27,15 +32,16 @@ def workflow(client, backend, body):
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
-@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", list(ASKED))
+@pytest.mark.parametrize("backend", list(ASKED))
 def test_a_request_is_taken_or_refused(client, backend, depth):
     held = deep(depth)
     tool = {
         "openai": f'{{"type":"function","function":{{"name":"f","parameters":{held}}}}}',
         "anthropic": f'{{"name":"f","input_schema":{held}}}',
+        "responses": f'{{"type":"function","name":"f","parameters":{held}}}',
     }[client]
-    body = json.dumps(ASKED)[:-1] + f',"x":{held},"tools":[{tool}]}}'
+    body = json.dumps(ASKED[client])[:-1] + f',"x":{held},"tools":[{tool}]}}'
     try:
         workflow(client, backend, body.encode()).outbound()
     except Refused as error:
@@ -56,17 +62,23 @@ ANSWERS = {
         '{"content":[{"type":"tool_use","id":"c","name":"f","input":%s}],"stop_reason":"tool_use"}',
         '{"content":[{"type":"new","x":%s}],"stop_reason":"end_turn"}',
     ),
+    "responses": (
+        '{"output":[{"type":"function_call","call_id":"c","name":"f","arguments":%s}]}',
+        '{"output":[{"type":"new","x":%s}]}',
+        '{"output":[{"type":"message","role":"assistant","content":[{"type":"output_text",'
+        '"text":"a","annotations":[%s]}]}]}',
+    ),
 }
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
-@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", list(ASKED))
+@pytest.mark.parametrize("backend", list(ASKED))
 def test_an_answer_is_told_or_broken(client, backend, depth):
     for answer in ANSWERS[backend]:
         body = (answer % deep(depth)).encode()
         for step in ("unary", "unfold"):
-            met = workflow(client, backend, json.dumps(ASKED).encode())
+            met = workflow(client, backend, json.dumps(ASKED[client]).encode())
             met.outbound()
             try:
                 getattr(met, step)(body, now=1)
@@ -80,7 +92,7 @@ def test_a_stream_ends_with_an_error(depth):
     delta = f'{{"reasoning_details":[{{"type":"x","d":{deep(depth)}}}]}}'
     chunk = f'data: {{"choices":[{{"index":0,"delta":{delta}}}]}}\n\n'
     end = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    met = workflow("anthropic", "openai", json.dumps(ASKED).encode())
+    met = workflow("anthropic", "openai", json.dumps(ASKED["anthropic"]).encode())
     met.outbound()
     transform = met.transform(now=1)
     transform.feed((chunk + end).encode())

@@ -8,12 +8,13 @@ import pytest
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken
 from lmbroker.routing.retries import Retries, elsewhere
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows import workflow_for
 
 WAYS = [
     (client, backend, stream)
-    for client in ("openai", "anthropic")
-    for backend in ("openai", "anthropic")
+    for client in ADAPTERS
+    for backend in ADAPTERS
     for stream in (False, True)
 ]
 
@@ -54,6 +55,8 @@ def answered(client, backend, stream, body, operation="chat"):
     """What the way gives for an answer with this body."""
     request = {"model": "m", "max_tokens": 5, "stream": stream}
     request |= {"messages": [{"role": "user", "content": "x"}]}
+    if client == "responses":
+        request = {"model": "m", "stream": stream, "input": "x"}
     if operation != "chat":
         request = {"model": "m", "prompt": "x", "input": "x", "stream": stream}
     call = Call(
