@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from lmbroker.errors import Refused
+from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_responses.decode_request import decode_request
 from lmbroker.translation.losses import Losses
+from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.signature import seal
 from lmbroker.translation.unified.parts import (
     Base64,
@@ -650,3 +652,22 @@ def test_a_choice_of_a_tool_that_nobody_offers_is_left_out() -> None:
     request = decode(tools=[ADD], tool_choice={"type": "image_generation"})
     assert request.tool_choice is None
     assert lost(request) == {"tool_choice": "drop"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "cached"),
+    [
+        ({}, False),
+        ({"tools": [ADD]}, True),
+        ({"input": [USER, {"role": "assistant", "content": "Hi"}, USER]}, True),
+        ({"prompt_cache_key": "k"}, True),
+        ({"tools": [ADD], "prompt_cache_options": {"mode": "explicit"}}, False),
+        ({"prompt_cache_options": {"mode": "implicit"}}, True),
+    ],
+)
+def test_a_prompt_that_comes_again_is_cached_where_that_must_be_asked_for(
+    fields: JSON, cached: bool
+) -> None:
+    request = decode_request({"model": "m", "input": [USER], **fields})
+    body = ADAPTERS["anthropic"].encode_request(request, profile("anthropic", "m"), Losses())
+    assert ("cache_control" in body) is cached

@@ -30,7 +30,7 @@ from lmbroker.translation.dialects.openai_responses.decode_tools import (
 from lmbroker.translation.dialects.openai_responses.request_paths import paths_of
 from lmbroker.translation.shared.fields import Fields, missing, wrong_type
 from lmbroker.translation.unified.parts import Extra, TextPart
-from lmbroker.translation.unified.request import Request, Turn
+from lmbroker.translation.unified.request import CachePolicy, Request, Turn
 
 ECHOED = (
     "background",
@@ -104,7 +104,7 @@ def decode_request(body: JSON) -> Request:
         stream_usage=True,
         user_id=user_id(fields, paths, extras),
         tier=tier(fields, extras),
-        cache=cache_policy(fields, extras),
+        cache=_cache(fields, extras, worth=bool(known) or len(items.turns) > 1),
         cache_key=fields.text("prompt_cache_key"),
         cache_retention=fields.text("prompt_cache_retention"),
         verbosity=verbosity,
@@ -112,6 +112,14 @@ def decode_request(body: JSON) -> Request:
         extras=(*extras, *classed(fields), *fields.rest()),
         paths=paths,
     )
+
+
+def _cache(fields: Fields, extras: list[Extra], *, worth: bool) -> CachePolicy | None:
+    """How the prompt is cached. Clients of this dialect expect that it is, unasked; where others
+    pay for what is written, a prompt that nobody will send again is not ``worth`` it."""
+    asked = "prompt_cache_options" in fields.left
+    policy = cache_policy(fields, extras)
+    return CachePolicy(mode="auto") if worth and not asked else policy
 
 
 def _input(fields: Fields, extras: list[Extra]) -> Input:
