@@ -96,6 +96,38 @@ REQUESTS = {
         ask("m", stream=True, messages=[{"role": "user", "content": LONG}], stop="x")
     ),
     "other way": terms(ask("m", system=LONG, top_k=3), dialect="anthropic", backend="openai"),
+    "of Responses": terms(
+        json.dumps(
+            {
+                "model": "m",
+                "stream": True,
+                "input": [{"role": "user", "content": LONG}],
+                "tools": [{"type": "custom", "name": "look.up" * 12}],
+            }
+        ).encode(),
+        dialect="responses",
+    ),
+    "to Responses": terms(
+        ask("m", messages=[{"role": "user", "content": LONG}], stop="x"), backend="responses"
+    ),
+    "cut of Responses": terms(
+        json.dumps(
+            {
+                "model": "m",
+                "input": [
+                    {"role": "user", "content": LONG},
+                    {
+                        "type": "reasoning",
+                        "id": "rs_1",
+                        "summary": [],
+                        "encrypted_content": "lmb1.eyJrIjoicmMifQ",
+                    },
+                ],
+            }
+        ).encode(),
+        dialect="responses",
+        backend="responses",
+    ),
     "embeddings": terms(
         json.dumps({"model": "m", "input": [LONG, "b"]}).encode(),
         backend="openai",
