@@ -62,14 +62,22 @@ R_EVENT = (
     b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":'
     b'{"id":"resp_1","object":"response","created_at":1,"model":"real-r","status":"in_progress",'
     b'"output":[]}}\n\n'
+    b'event: response.output_item.added\ndata: {"type":"response.output_item.added",'
+    b'"sequence_number":1,"output_index":0,"item":{"type":"message","id":"msg_1","role":'
+    b'"assistant","status":"in_progress","content":[]}}\n\n'
+    b'event: response.content_part.added\ndata: {"type":"response.content_part.added",'
+    b'"sequence_number":2,"item_id":"msg_1","output_index":0,"content_index":0,"part":'
+    b'{"type":"output_text","text":"","annotations":[]}}\n\n'
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-    b'"sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"h\xc3\xa9",'
+    b'"sequence_number":3,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"h\xc3\xa9",'
     b'"logprobs":[]}\n\n'
 )
 R_END = (
-    b'event: response.completed\ndata: {"type":"response.completed","sequence_number":2,"response":'
+    b'event: response.completed\ndata: {"type":"response.completed","sequence_number":4,"response":'
     b'{"id":"resp_1","object":"response","created_at":1,"model":"real-r","status":"completed",'
-    b'"output":[],"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}}\n\n'
+    b'"output":[{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":'
+    b'[{"type":"output_text","text":"h\xc3\xa9","annotations":[]}]}],'
+    b'"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}}\n\n'
 )
 EVENTS = {"o": (O_EVENT, O_END), "a": (A_EVENT, A_END), "r": (R_EVENT, R_END)}
 PATHS = {

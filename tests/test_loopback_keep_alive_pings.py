@@ -55,11 +55,15 @@ async def has_the_answer(client, dialect, alias):
     late, _, answer = client.body.removeprefix(signs).partition(b"\n\n")
     assert all(line.startswith(b": x-lmbroker-") for line in late.split(b"\n"))
     assert b": x-lmbroker-backend: " in late and b"request-id" not in late
-    if dialect == {"o": "openai", "a": "anthropic"}[alias]:
+    if dialect[0] == alias:
         assert answer == b"".join(EVENTS[alias])
     assert "hé" in answer.decode()
     assert answer.endswith(
-        b"data: [DONE]\n\n" if dialect == "openai" else b'data: {"type":"message_stop"}\n\n'
+        {
+            "openai": b"data: [DONE]\n\n",
+            "anthropic": b'data: {"type":"message_stop"}\n\n',
+            "responses": b"}}\n\n",
+        }[dialect]
     )
     return signs
 
@@ -113,7 +117,9 @@ async def test_while_the_backend_sends_no_event(rig, dialect, alias):
     await has_signs(client)
     backend.transport.write(chunk(b"".join(EVENTS[alias])) + b"0\r\n\r\n")
     await answered(client)
-    assert client.body.endswith(b"data: [DONE]\n\n" if dialect == "openai" else b'stop"}\n\n')
+    assert client.body.endswith(
+        {"openai": b"[DONE]\n\n", "anthropic": b'stop"}\n\n', "responses": b"}}\n\n"}[dialect]
+    )
     await the_record(rig, client)
 
 
@@ -255,7 +261,14 @@ async def test_a_queue_that_is_waited_in_for_too_long(open_rig, dialect, alias):
     await has_signs(client)
     await answered(client)
     kind, _, _ = told_in_band(client, dialect)
-    assert kind == ("overloaded_error" if dialect == "anthropic" else "service_unavailable_error")
+    assert (
+        kind
+        == {
+            "openai": "service_unavailable_error",
+            "anthropic": "overloaded_error",
+            "responses": "server_error",
+        }[dialect]
+    )
     [record] = await rig.ended()
     end = record.end
     assert (end.outcome, end.status, end.code) == ("stream_error", 200, "backend_busy")
@@ -332,7 +345,22 @@ def ask_anthropic(port, alias):
         return stream.get_final_text()
 
 
-SDKS = {"openai": (ask_openai, openai), "anthropic": (ask_anthropic, anthropic)}
+def ask_responses(port, alias):
+    with (
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k", max_retries=0) as client,
+        client.responses.stream(model=alias, input="hi", max_output_tokens=16) as stream,
+    ):
+        for event in stream:
+            if event.type in ("error", "response.failed"):
+                raise openai.APIError("failed", None, body=event.to_dict())
+        return stream.get_final_response().output_text
+
+
+SDKS = {
+    "openai": (ask_openai, openai),
+    "anthropic": (ask_anthropic, anthropic),
+    "responses": (ask_responses, openai),
+}
 
 
 @pytest_twisted.ensureDeferred

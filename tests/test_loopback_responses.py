@@ -18,6 +18,8 @@ from lmbroker.translation.shared.signature import seal
 
 BACKEND = 'url = "http://127.0.0.1:PORT/v1", model = "real", api_key = "env:KEY"'
 CONFIG = f"""
+[limits]
+helpers = 0
 [[models]]
 alias = "r"
 type = "responses"
