@@ -446,6 +446,12 @@ def test_stream_options() -> None:
     assert not decode(stream=True).stream_usage
 
 
+@pytest.mark.parametrize("kind", [{"a": 1}, ["auto"], 7, None])
+def test_tool_choice_of_a_type_that_is_no_word_is_refused(kind: Any) -> None:
+    with pytest.raises(Refused):
+        decode(tool_choice={"type": kind})
+
+
 def test_tool_choice_forms() -> None:
     named = {"type": "custom", "custom": {"name": "g"}}
     assert decode(tool_choice=named).tool_choice == ToolChoice(

@@ -173,3 +173,10 @@ def test_the_attribution_line_goes_only_where_the_configuration_says_so() -> Non
     body = {"model": "m", "system": [{"type": "text", "text": LINE}], "messages": [USER]}
     assert sent(body)[0] == json.dumps(body).encode()
     assert json.loads(sent(body, omit_attribution=True)[0])["system"] == []
+
+
+@pytest.mark.parametrize("odd", ["lmb1.x", ["lmb1.x"], [OURS], 7, None])
+def test_content_that_is_no_block_stays(odd: Any) -> None:
+    message = {"role": "assistant", "content": [odd, TEXT]}
+    body = json.dumps({"messages": [USER, message]}).encode()
+    assert without_own(body, {}) == body

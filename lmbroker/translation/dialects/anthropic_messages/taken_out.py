@@ -84,6 +84,8 @@ def _own(body: bytes, *, told: dict[str, None]) -> Iterator[tuple[Span, bytes]]:
             if not _marked(body[start:end]):
                 continue
             block = _ANY.decode(body[start:end])
+            if not isinstance(block, dict):
+                continue
             kind = str(block.get("type"))
             ours[at] = _is_own_thinking(block, kind) or searches.is_ours(block)
             cited = [] if ours[at] else _own_citations(body, (start, end), block)

@@ -101,10 +101,11 @@ def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
             return None, [*kept, body.extra("tool_choice", value, "drop")]
         return ToolChoice(mode=_CHOICES[value], raw=value), kept  # type: ignore[arg-type]
     choice = Fields(value, body.at("tool_choice"), ORIGIN)
-    mode = _CHOICES.get(choice.left.get("type"))  # type: ignore[arg-type]
+    said = choice.left.get("type")
+    mode = _CHOICES.get(said) if isinstance(said, str) else None
     if mode is not None:
         return ToolChoice(mode=mode, raw=mode), kept  # type: ignore[arg-type]
-    if choice.left.get("type") == "tool":
+    if said == "tool":
         return ToolChoice(mode="named", name=choice.need_text("name"), raw=value), kept
     kind = "function" if set(choice.left) == {"function"} else choice.need_text("type")
     if kind in ("function", "custom") and isinstance(choice.left.get("name"), str):
