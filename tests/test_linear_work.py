@@ -693,6 +693,8 @@ SMALL = frozenset(
         "translation.dialects.anthropic_messages.headers.credential",
         "translation.dialects.openai_responses.facts.counted",
         "translation.profiles.lookup.explained",
+        "translation.dialects.anthropic_messages.searches.is_ours",
+        "translation.dialects.openai.encode_turns.medium",
         "translation.dialects.anthropic_messages.models.entry",
         "translation.dialects.anthropic_messages.models.page",
         "translation.dialects.catalog.client_paths",

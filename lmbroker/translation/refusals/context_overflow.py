@@ -1,8 +1,9 @@
-"""Context overflow: how backends word it, and the numbers in their words (translation.md 5.2).
+"""Recognises a context overflow by its words, and reads the numbers in them (translation.md 5.2).
 
-Coding agents act on it: they compact the conversation, or lower ``max_tokens``. OpenAI has a
-code for it, Anthropic has only the wording, others have a wording of their own. So it is found
-by what the text says, and its numbers are read, that it can be told in the client's form.
+Coding agents react to this error: they compact the conversation, or lower ``max_tokens``. OpenAI
+has a code for it, Anthropic has only the wording, and others have wordings of their own. So the
+broker goes by the words, and reads the numbers to repeat the error in the form of the client's
+dialect.
 """
 
 import re
@@ -37,7 +38,7 @@ _WORDS = re.compile(
 )
 
 LOOKED_AT = 4096
-"""Characters of an error's words that numbers are looked for in: no longer message is passed on."""
+"""The characters of a message in which numbers are searched for. No longer message is passed on."""
 
 _N = "[0-9][0-9,]{0,14}"
 _PROMPT = f"(?P<prompt>{_N})"
@@ -55,7 +56,7 @@ _SHARES = re.compile(
     r" \((?P<shares>[^)]{0,300}(?:completion|output))\)",
     re.IGNORECASE | re.DOTALL,
 )
-"""OpenAI and its kin: the request's parts, the output last:
+"""The wording of OpenAI and of those that copy it, with the output as the last part of the request:
 ``(3000 in the messages, 100 in the functions, and 1000 in the completion)``."""
 
 _SUM_OVER = _patterns(
@@ -113,8 +114,11 @@ _PROMPT_OVER = _patterns(
 
 
 class Overflow(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of a context overflow, in tokens; ``output`` None: the prompt alone is too
-    long, else prompt and requested output together."""
+    """The numbers of a context overflow, in tokens.
+
+    ``output`` is None where the prompt alone is too long. Otherwise the prompt and the requested
+    output are too long together.
+    """
 
     prompt: int
     limit: int
@@ -122,14 +126,15 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told(message: str) -> bool:
-    """Whether an error's words say that a request does not fit the model's context."""
+    """Whether a message says that a request does not fit into the model's context."""
     return _WORDS.search(message) is not None
 
 
 def numbers(message: str) -> Overflow | None:
-    """The numbers in the words, None where there are none that we can read.
+    """The numbers in a message, None where no pattern finds them.
 
-    Only the first 4 KiB are looked at: the patterns have gaps, whose every length is tried.
+    Only the first ``LOOKED_AT`` characters are searched: the patterns have gaps, and each length of
+    a gap is tried.
     """
     message = message[:LOOKED_AT]
     found = _SHARES.search(message)
@@ -152,7 +157,7 @@ _COUNT = re.compile(
 
 
 def _two(message: str) -> Overflow | None:
-    """The two numbers of a text that has no other ones: what is too much is the larger one."""
+    """The overflow in a message with exactly two numbers, of which the larger one is the prompt."""
     counts = sorted(set(_counts(_COUNT.findall(message))))
     if len(counts) != 2 or counts[0] < _LEAST_WINDOW:
         return None
@@ -160,17 +165,23 @@ def _two(message: str) -> Overflow | None:
 
 
 _LEAST_WINDOW = 512
-"""Tokens; no model has a smaller context."""
+"""The minimum of tokens in a context window; no model has a smaller one."""
 
 
 def told_apart(message: str) -> bool:
-    """Whether the words tell prompt and requested output apart: then the prompt is no sum."""
+    """Whether a message gives the prompt and the requested output separately.
+
+    If not, the number of the prompt may be the sum of both.
+    """
     message = message[:LOOKED_AT]
     return _SHARES.search(message) is not None or _first(_SUM_OVER, message) is not None
 
 
 def _over(prompt: int, output: int, limit: int) -> Overflow:
-    """A smaller output is of no help to a prompt that is too long by itself."""
+    """The overflow with these numbers.
+
+    It has no output where the prompt alone is too long, since a smaller output would not help then.
+    """
     return Overflow(prompt=prompt, limit=limit, output=None if prompt > limit else output)
 
 

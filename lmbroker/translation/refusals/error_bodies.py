@@ -17,31 +17,31 @@ from lmbroker.errors import Kind
 from lmbroker.translation.refusals import context_overflow
 
 MESSAGE_BYTES = 4096
-"""Longest message that is passed on, in bytes of UTF-8."""
+"""The maximum length of a message that is passed on, in bytes of UTF-8."""
 
 _INSIDE = ("external_model_message", "error", "errors", "base_resp")
-"""Keys under which an error body holds its error: that of the model behind Databricks, everybody's,
-Cloudflare's, MiniMax's."""
+"""Keys under which an error body holds its error: that of the model behind Databricks, the usual
+one, Cloudflare's, MiniMax's."""
 
 _WORDS = ("message", "Message", "detail", "issues", "error_message", "status_msg", "msg", "error")
-"""Keys under which an error object holds its words."""
+"""Keys under which an error object holds its message."""
 
 _LISTS = ("detail", "details", "issues")
-"""Keys under which validators list what is wrong where: FastAPI's, Azure's, Zod's."""
+"""Keys under which validators list what is wrong and where: FastAPI's, Azure's, Zod's."""
 
 _PLACES = ("loc", "path")
-"""Keys under which an entry of such a list holds its place."""
+"""Keys under which an entry of such a list names the place in the request."""
 
 _CODES = ("code", "error_code", "status_code")
 
 ERRORS = 50
-"""Most errors of one body that are read."""
+"""The maximum of errors of one body that are read."""
 
 DEPTH = 8
-"""How deep an error body is looked into."""
+"""The maximum depth to which an error body is read."""
 
 _PHRASES = frozenset(status.phrase.lower() for status in HTTPStatus)
-"""What some put under ``error``, beside their words."""
+"""What some backends put under ``error``, with the message beside it."""
 
 _MARKUP = re.compile(r"\s*(?:<!doctype|<html|<\?xml|<head|<body)", re.IGNORECASE)
 
@@ -55,12 +55,15 @@ _MINIMAX: dict[str, Kind] = {
     "2013": "invalid_request",
     "2049": "auth",
 }
-"""Codes of MiniMax's ``base_resp``, which other vendors give other meanings."""
+"""The codes of MiniMax's ``base_resp``. Other vendors use the same numbers for other errors."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """The words of an error body. ``status``: a number that the body itself gives as code;
-    ``kind``: what it means by the place where it stood, None where that says nothing."""
+    """What an error body says.
+
+    ``status`` is an HTTP status that the body itself gives as a code, 0 where it gives none.
+    ``kind`` is the kind that follows from the place of the code, None where that decides nothing.
+    """
 
     message: str = ""
     type: str = ""
@@ -73,7 +76,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(status: int, body: bytes) -> Said:
-    """What the body of an HTTP error says; its message is never empty."""
+    """What the body of an HTTP error says. The message is never empty."""
     try:
         said = read_value(json_text.decode(body))
     except ValueError:
@@ -122,7 +125,7 @@ def _read(value: Any, depth: int) -> Said:
 
 
 def limited(message: str) -> str:
-    """At most 4 KiB of ``message``, cut between characters."""
+    """``message``, cut between characters to at most ``MESSAGE_BYTES``."""
     data = message.encode("utf-8", "replace")
     return data[:MESSAGE_BYTES].decode("utf-8", "ignore")
 
@@ -170,7 +173,7 @@ def _object(error: dict[str, Any], depth: int) -> Said:
 
 
 def _message(error: dict[str, Any], depth: int) -> Said:
-    """The words of an error object. Mistral puts an object in their place, others a list."""
+    """The message of an error object. Mistral puts an object in its place, others a list."""
     for key in _WORDS:
         value = error.get(key)
         if isinstance(value, str) and value:
@@ -185,7 +188,7 @@ def _message(error: dict[str, Any], depth: int) -> Said:
 
 
 def _with_violations(text: str, details: Any) -> str:
-    """``text`` and the violations that Google lists beside it, as far as it does not tell them."""
+    """``text`` with the violations that Google lists beside it and that it does not mention."""
     told = [text] if text else []
     for detail in details[:ERRORS] if isinstance(details, list) else ():
         listed = detail.get("fieldViolations") if isinstance(detail, dict) else None
@@ -200,7 +203,7 @@ def _with_violations(text: str, details: Any) -> str:
 
 
 def _together(said: list[Said]) -> Said:
-    """Several errors as one: the first one, with the words of all."""
+    """Several errors as one: the first one, with the messages of all."""
     if not said:
         return Said()
     texts = dict.fromkeys(each.message for each in said if each.message)
@@ -208,7 +211,7 @@ def _together(said: list[Said]) -> Said:
 
 
 def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
-    """``said`` with what stands around it: its code, and its words where it has none itself."""
+    """``said``, with what it lacks itself taken from the fields around it."""
     around = _object({key: each for key, each in value.items() if key != "detail"}, depth)
     return Said(
         message=said.message or around.message,
@@ -221,8 +224,11 @@ def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
 
 
 def _passed_on(error: dict[str, Any], text: str) -> str:
-    """``text`` with the words of the provider behind OpenRouter, whose own message says no more
-    than that a provider returned an error; those of a context overflow stand alone."""
+    """``text`` with the message of the provider behind OpenRouter.
+
+    OpenRouter's own message says only that a provider returned an error. The provider's message of
+    a context overflow replaces it, so that clients recognise the overflow.
+    """
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if not isinstance(raw, str) or not raw:
@@ -234,7 +240,7 @@ def _passed_on(error: dict[str, Any], text: str) -> str:
 
 
 def _place(entry: Any) -> str:
-    """Where a validator's entry says that something is wrong."""
+    """The place in the request that a validator's entry names, "" where it names none."""
     if not isinstance(entry, dict):
         return ""
     place = next((entry[key] for key in _PLACES if entry.get(key)), None)
@@ -244,7 +250,7 @@ def _place(entry: Any) -> str:
 
 
 def _detail(detail: Any, depth: int) -> Said:
-    """FastAPI: a text, or a list of what is wrong where."""
+    """What FastAPI's ``detail`` says: a text, or a list of what is wrong and where."""
     if isinstance(detail, str):
         return Said(message=limited(detail))
     if isinstance(detail, dict):

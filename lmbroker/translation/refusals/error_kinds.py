@@ -52,8 +52,8 @@ _WORD_KINDS: dict[str, Kind] = {
     "slow_down": "rate_limit",
     "content_filter": "invalid_request",
 }
-"""Types and codes that say more than the HTTP status. The numbers are Zhipu's,
-``tokens_limit_reached`` GitHub's, ``too_many_prompt_tokens`` Perplexity's."""
+"""Types and codes that are more exact than the HTTP status. The numbers are Zhipu's,
+``tokens_limit_reached`` is GitHub's and ``too_many_prompt_tokens`` Perplexity's."""
 
 _TYPE_KINDS: dict[str, Kind] = {
     "invalid_request_error": "invalid_request",
@@ -72,13 +72,13 @@ _TYPE_KINDS: dict[str, Kind] = {
     "api_error": "server",
     "server_error": "server",
 }
-"""Types and codes that only count where there is no HTTP status: inside a stream."""
+"""Types and codes that count only inside a stream, where there is no HTTP status."""
 
 _OF_THE_REQUEST = re.compile(
     r"invalid_(?:prompt|image|base64)|image_|unsupported_image|empty_image|failed_to_download"
     r"|data_residency|\w+_policy"
 )
-"""Codes of OpenAI's Responses that tell, inside a stream, what is wrong with the request."""
+"""Codes of OpenAI's Responses for what is wrong with the request, inside a stream."""
 
 _NO_CREDIT = re.compile(
     r"credit balance is too low|insufficient (?:balance|credits)", re.IGNORECASE
@@ -86,14 +86,15 @@ _NO_CREDIT = re.compile(
 _BAD_KEY = re.compile(
     r"\s*(?:(?:incorrect|invalid) (?:x-)?api[ -]?key|api key not valid)", re.IGNORECASE
 )
-"""xAI and Gemini answer a wrong key with 400. Only at the start: further on, a text may tell of
-somebody else's key."""
+"""xAI and Gemini answer a wrong key with 400. Only the beginning of a message counts: what follows
+may be about somebody else's key."""
 
 NOT_LET_IN = ErrorInfo(
     kind="bad_upstream", message="backend authentication failed", code="backend_auth"
 )
-"""What a client hears when a backend does not take the broker's own credential: nothing of what
-the backend said, and no status that would blame the client's key (translation.md 5.2)."""
+"""The error for a client when a backend refuses the broker's own credential (translation.md 5.2).
+
+It repeats nothing of the backend's message, and its status does not blame the client's key."""
 
 
 _BUSY = re.compile(
@@ -149,7 +150,7 @@ def kind_of(status: int, said: Said) -> Kind:
 
 
 def _by_words(message: str) -> Kind:
-    """The kind of an error that nothing but its words tells."""
+    """The kind of an error for which there is nothing but its message."""
     if _TOO_OFTEN.search(message):
         return "rate_limit"
     return "overloaded" if _BUSY.search(message) else "server"
@@ -158,7 +159,7 @@ def _by_words(message: str) -> Kind:
 def http_error(
     status: int, headers: Mapping[str, str], said: Said, kind: Kind, request_id: str | None
 ) -> ErrorInfo:
-    """The error of an HTTP answer; the retry headers are relayed as they came."""
+    """The error of an HTTP answer. Its retry headers are passed on as they came."""
     return ErrorInfo(
         kind=kind,
         message=said.message,
@@ -175,8 +176,10 @@ def http_error(
 
 
 def stream_error(value: Any) -> ErrorInfo:
-    """The error that a backend told inside a stream or with status 200; ``value`` is the decoded
-    event or body."""
+    """The error that a backend sent inside a stream or with status 200.
+
+    ``value`` is the decoded event or body.
+    """
     said = read_value(value)
     kind = kind_of(0, said)
     if kind in ("auth", "permission"):
@@ -195,10 +198,11 @@ def stream_error(value: Any) -> ErrorInfo:
 
 
 def _code_of(kind: Kind) -> str | None:
-    """The code of an error to which the backend gives none."""
+    """The code of an error for which the backend gives none."""
     return "unsupported_operation" if kind == "unsupported" else None
 
 
 def _should_retry(kind: Kind) -> str | None:
-    """Clients try each 5xx again: an operation that a backend lacks it lacks the next time, too."""
+    """The header that keeps clients from retrying an operation that a backend lacks: they retry
+    every 5xx."""
     return "false" if kind == "unsupported" else None

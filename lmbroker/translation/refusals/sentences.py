@@ -1,5 +1,6 @@
-"""Sentences that say what is wrong without naming a field of the request, as data
-(translation.md 0.4). A new sentence is one line here and one in the tests.
+"""The sentences of refusals that name no field of the request, as data (translation.md 0.4).
+
+A new sentence is one line here and one in the tests.
 """
 
 import re
@@ -358,12 +359,12 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
 )
-"""What the sentences mean -> how they are worded. All that fit count: one answer may refuse
-several things at once."""
+"""The meaning of each group of sentences, and the pattern of their words. All that match count,
+since one answer may refuse several things at once."""
 
 
 def meanings(text: str, only: Iterable[str] | None = None) -> set[str]:
-    """The meanings of ``SENTENCES`` whose words stand in ``text``."""
+    """The meanings whose words are in ``text``; with ``only``, none but those among them."""
     wanted = None if only is None else set(only)
     return {
         meaning

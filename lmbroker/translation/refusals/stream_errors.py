@@ -1,5 +1,7 @@
-"""Errors that backends tell with status 200, inside a stream or in the place of an answer, in the
-shapes that they give them (translation.md 4.4)."""
+"""Recognises errors that backends send with status 200 (translation.md 4.4).
+
+They come inside a stream, or in the place of an answer, in many shapes.
+"""
 
 from typing import Any
 
@@ -14,7 +16,7 @@ HALF_CALL = ErrorInfo(
     message="the backend ended its answer inside a tool call",
     code="upstream_stream_truncated",
 )
-"""Of a stream that was ended, without a reason, before the arguments of a call were whole."""
+"""The error of a stream that ended without a stop reason before a call's arguments were whole."""
 
 LATE_ARGUMENTS = ErrorInfo(
     kind="bad_upstream",
@@ -28,15 +30,15 @@ NO_ANSWER = ErrorInfo(
 )
 
 _SIGNS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_message")
-"""Keys of an event that is no part of an answer, and so tells an error."""
+"""Keys of an event that is no part of an answer, and therefore reports an error."""
 
 
 def told_error(name: str, event: JSON) -> ErrorInfo | None:
-    """The error that an event tells, None where it tells none. ``name`` is the event's.
+    """The error that an event reports, None where it reports none. ``name`` is the event's name.
 
-    Besides ``{"error": ...}`` there is what FastAPI and others say (``{"detail": ...}``,
-    ``{"code": ..., "message": ...}``, ``{"object": "error", ...}``) in an event that holds no part
-    of an answer.
+    Besides ``{"error": ...}`` these are the forms of FastAPI and others, in an event that holds no
+    part of an answer: ``{"detail": ...}``, ``{"code": ..., "message": ...}``,
+    ``{"object": "error", ...}``.
     """
     if event.get("error") or name == "error" or event.get("object") == "error":
         return error_kinds.stream_error(event)
@@ -48,10 +50,10 @@ def told_error(name: str, event: JSON) -> ErrorInfo | None:
 
 
 def error_instead(body: Any) -> ErrorInfo | None:
-    """The error that stands in the place of a whole answer, None where ``body`` is an answer, or
-    says nothing that is known for an error. ``body`` is the decoded JSON.
+    """The error that a backend sent in the place of a whole answer, None for an answer.
 
-    Whatever holds a piece of an answer is one, even with an error beside it.
+    ``body`` is the decoded JSON. It is an answer as soon as it holds a piece of one, even with an
+    error beside it, and also where nothing in it is known to be an error.
     """
     if type(body) is dict:
         for key in _ANSWERS:  # most bodies are answers
@@ -70,8 +72,11 @@ def error_instead(body: Any) -> ErrorInfo | None:
 
 
 def error_instead_of_json(body: bytes) -> ErrorInfo | None:
-    """The same for a body that is no JSON object; only the words that are known for an overload or
-    a rate limit make it an error that a backend told."""
+    """The error in a body that need not be JSON, None where it is an answer or nothing known.
+
+    A body that is no JSON is an error only where its words are those of an overload or of a rate
+    limit.
+    """
     try:
         return error_instead(json_text.decode(body))
     except ValueError:
@@ -87,15 +92,17 @@ def _of_busy_words(text: str) -> ErrorInfo | None:
 
 
 _ANSWERS = ("choices", "content", "data", "output", "embeddings")
-"""Keys of which one holds the answer."""
+"""The keys under which bodies hold an answer."""
 
 _FINE = (0, 200, "0", "200")
-"""Codes with which some gateways say that all is well."""
+"""The codes that some gateways send with a successful answer."""
 
 
 def _holds(value: Any) -> bool:
-    """Whether a value under one of ``_ANSWERS`` holds a piece of an answer: choices of which none
-    says anything stand beside some errors."""
+    """Whether a value under one of ``_ANSWERS`` holds a piece of an answer.
+
+    Some errors come with choices in which nothing is said.
+    """
     if not isinstance(value, list):
         return bool(value)
     return any(_said(each) for each in value)
@@ -111,19 +118,19 @@ def _said(choice: Any) -> bool:
 
 
 def _fails(value: Any) -> bool:
-    """MiniMax's account of how a call went stands in good answers, too."""
+    """Whether MiniMax's ``base_resp`` reports a failure; successful answers have one as well."""
     return isinstance(value, dict) and value.get("status_code") not in (None, 0, "0")
 
 
 def raw_error(name: str, data: bytes) -> ErrorInfo | None:
-    """The error that an event tells whose data is no JSON object, None where it tells none."""
+    """The error in an event whose data is no JSON object, None where the event is no error."""
     if name != "error":
         return None
     return error_kinds.stream_error(data.decode("utf-8", "replace").strip())
 
 
 def error_in(frame: Frame) -> ErrorInfo | None:
-    """The error that a frame tells, None where it tells none."""
+    """The error that a frame reports, None where it reports none."""
     data = frame.data or b""
     try:
         event = json_text.decode(data)
@@ -135,7 +142,8 @@ def error_in(frame: Frame) -> ErrorInfo | None:
 
 
 def _says(value: Any) -> bool:
-    """A message with a role is a part of an answer."""
+    """Whether a value under one of ``_SIGNS`` is an error: a message with a role belongs to an
+    answer."""
     if isinstance(value, dict):
         return bool(value) and "role" not in value
     return bool(value) and isinstance(value, str | list)

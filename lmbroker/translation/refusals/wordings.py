@@ -1,16 +1,16 @@
-"""Who says what: the words with which backends refuse a request, as data (translation.md 0.4).
+"""The words with which backends refuse a request, as data (translation.md 0.4).
 
-A new sentence is one line here and one in the tests. Here is how a refusal is worded whatever it
-is about (``REFUSING`` and its neighbours), and which words of a status 500 tell that the request
-is at fault, not the server (``about_the_request``); which sentences say what is wrong without a
-field's name stands in ``rejection_sentences``.
+``REFUSING`` and the patterns beside it recognise a refusal, whatever it is about.
+``about_the_request`` tells from the words of a status 500 whether the request is at fault and not
+the server. Sentences that name no field are in ``sentences``. A new wording is one line here and
+one in the tests.
 """
 
 import re
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """A pattern that fits where one of ``patterns`` does, in capitals or not."""
+    """A pattern that matches where one of ``patterns`` does, whatever the case of the letters."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
 
 
@@ -48,7 +48,7 @@ REFUSING = any_of(
     r"\bno (?:endpoints?|providers?|models?)\b[\w ]{0,20} support",
     r"\bonly (?:be )?(?:supported|available|allowed) (?:with|for|by|in|on|when)\b",
 )
-"""What says of something that the backend does not take it."""
+"""Words that say that the backend does not accept something."""
 
 MALFORMED = any_of(
     r"\bfield required\b|\bis required\b|\bare required\b|\bmissing\b|\bmust (?:not )?be empty\b",
@@ -60,7 +60,7 @@ MALFORMED = any_of(
     r"\bbut (?:is|got) (?:a |an )?(?:string|integer|number|null|boolean)\b",
     r"\bvalid json\b|\bjson decode\b|\bparse error\b|\bjson_invalid\b",
 )
-"""What says of something that it is of another type, or not there: no repair of ours helps."""
+"""Words that say that something is missing or has a wrong type, which no repair can mend."""
 
 ADVICE = any_of(
     r"\bdid you mean\b",
@@ -72,7 +72,8 @@ ADVICE = any_of(
     r"\bexpected (?:one of|any of|['\"`])",
     r"\bone of\b",
 )
-"""Where a sentence begins to say what would be right: names behind it are not to blame."""
+"""The words after which a message says what would be right. The names that follow are not those of
+what was refused."""
 
 VALUES = any_of(
     r"\b(?:must|should|has to|needs to|can only|may only)(?: either)? be"
@@ -86,9 +87,9 @@ VALUES = any_of(
     r"\binput should be\b|\bchoose (?:from|one of)\b",
     r"\bone of\b|\bonly\b",
 )
-"""Where a list of the values begins that a backend takes."""
+"""The words after which a list of the accepted values begins."""
 
-# The largest value that a backend takes; the number is the group ``n``.
+# The largest value that a backend accepts; the group ``n`` is the number.
 _N = r"[`'\"*]{0,2}(?P<n>\d[\d,_]{0,14})(?![\d.]*\d*%)"
 LIMITS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -123,7 +124,7 @@ WINDOW = any_of(
     r"max_model_len|max_total_tokens|max_seq_len|session_len|\bn_ctx\b"
     r"|\bcontext[_ ](?:window|length|size)\b"
 )
-"""A limit that prompt and answer share."""
+"""The names of a limit that the prompt and the answer share."""
 
 LIMIT_NAMES = frozenset(
     {
@@ -136,7 +137,7 @@ LIMIT_NAMES = frozenset(
         "num_predict",
     }
 )
-"""What backends call the limit of an answer's length, whatever it is called in the request."""
+"""The names that backends use for the limit of an answer's length, whatever the request's is."""
 
 LIMIT_WORDS = any_of(
     r"max[_ ]?(?:completion|new|output)?[_ ]?tokens\b|maxtokens|maxoutputtokens"
@@ -150,7 +151,7 @@ CONFLICT = any_of(
     r"[\w ]{0,20} (?:with|when|while|alongside)\b",
     r"\bcannot be (?:disabled|enabled) when\b",
 )
-"""What says of two things that only one of them may stand there."""
+"""Words that say that two things may not be used together."""
 
 # Schemas.
 
@@ -159,7 +160,7 @@ SCHEMA_WORDS = any_of(
     r"|\bfunction '[^']*'|\bfunction (?:parameters|format)|\bregex\b|\bregular expression"
     r"|\bgrammar\b|\btool (?:parameters|input)"
 )
-"""What says that a refusal is about a schema."""
+"""Words that show that a refusal is about a schema."""
 
 SCHEMA_REFUSED = any_of(
     r"invalid|not (?:supported|allowed|permitted|a)\b|unsupported|unrecogni[sz]ed|unknown"
@@ -179,7 +180,7 @@ SCHEMA_KEYWORDS = frozenset(
     readOnly then title unevaluatedItems unevaluatedProperties uniqueItems writeOnly
     """.split()  # noqa: SIM905
 )
-"""Keywords of JSON Schema without which a tool's schema still says what its arguments are."""
+"""Keywords of JSON Schema that can be left out: a tool's schema still describes its arguments."""
 
 # What is never to be repaired.
 
@@ -214,7 +215,7 @@ NEVER_WORDS = any_of(
     r"\bno such model\b|invalid model name",
     r"\bunsupported image\b[^\n]{0,80}\bformats?\b",
 )
-"""Refusals that are about the account, the model's name or what the texts say."""
+"""Words of refusals that are about the account, the model's name or the contents of messages."""
 
 # A status 500 that is about the request.
 
@@ -241,12 +242,14 @@ _REQUEST = any_of(
 
 
 def about_the_request(message: str) -> bool:
-    """Whether the words of a status 500 blame the request: the same one would fail again, and the
-    server is well."""
+    """Whether the words of a status 500 say that the request is at fault.
+
+    The same request would fail again, and the server is healthy.
+    """
     return _REQUEST.search(message) is not None
 
 
-# What is said of an operation as a whole.
+# Refusals of a whole operation.
 
 _OPERATION = any_of(
     r"(?:\bnot|n't|cannot|n['’]t) support (?:the |this |that |any )?(?:operation|endpoint|route"
@@ -262,6 +265,8 @@ _OPERATION = any_of(
 
 
 def about_the_operation(message: str) -> bool:
-    """Whether the words say that the server or the model has no such operation: each other one may
-    go well there, and the same call goes well elsewhere only."""
+    """Whether a message says that the server or the model lacks the operation.
+
+    Other operations may succeed there, and the same call can succeed only at another target.
+    """
     return _OPERATION.search(message) is not None
