@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from openai.types.responses import Response
 from responses_streams import judge
 from streams import completion, message
 
@@ -24,6 +25,7 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai_chat import response as openai_response
 from lmbroker.translation.dialects.openai_chat.stream_decode import OpenAIDecoder
 from lmbroker.translation.dialects.openai_chat.stream_encode import OpenAIEncoder
+from lmbroker.translation.dialects.openai_responses.response_encode import encode_response
 from lmbroker.translation.dialects.openai_responses.stream_decode import ResponsesDecoder
 from lmbroker.translation.dialects.openai_responses.stream_encode import ResponsesEncoder
 from lmbroker.translation.losses import Losses, listed
@@ -210,6 +212,14 @@ def test_case_45_whole_openai_answer_for_an_anthropic_client() -> None:
     told = anthropic_response.encode_response(answer, TO_ANTHROPIC)
     expected = load("response.openai-to-anthropic.out.json")
     assert json.dumps(told) == json.dumps(expected)
+
+
+@pytest.mark.parametrize("backend", ["anthropic", "openai"])
+def test_whole_answers_for_a_responses_client(backend: str) -> None:
+    answer = ADAPTERS[backend].decode_response(load(f"response.{backend}-to-responses.in.json"))
+    told = encode_response(answer, TO_RESPONSES)
+    assert told == load(f"response.{backend}-to-responses.out.json")
+    Response.model_validate(told)
 
 
 def request_pair(client: str, backend: str, model: str) -> str:
