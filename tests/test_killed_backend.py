@@ -24,7 +24,7 @@ type = "DIALECT"
 timeouts = { commit = COMMIT, ping = 0.1 }
 target = { url = "http://127.0.0.1:BACKEND", model = "NAME" }
 """
-DIALECTS = ("openai", "anthropic")
+DIALECTS = ("openai", "anthropic", "responses")
 ENDS = [(client, backend) for client in DIALECTS for backend in DIALECTS]
 WORDS = " ".join(["word"] * 60)
 SECONDS = 10
@@ -34,16 +34,21 @@ class Calls:
     """An SDK's calls to the broker."""
 
     def __init__(self, client, url):
-        if client == "openai":
+        self._client = client
+        if client != "anthropic":
             self._sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
-            self._create = self._sdk.chat.completions.create
+            of_responses = client == "responses"
+            create = self._sdk.responses if of_responses else self._sdk.chat.completions
+            self._create = create.create
         else:
             self._sdk = anthropic.Anthropic(base_url=url, api_key="k", max_retries=0)
             self._create = self._sdk.messages.create
-        self.errors = openai if client == "openai" else anthropic
+        self.errors = anthropic if client == "anthropic" else openai
 
     def ask(self, model, stream=False):
         messages = [{"role": "user", "content": WORDS}]
+        if self._client == "responses":
+            return self._create(model=model, input=messages, max_output_tokens=1000, stream=stream)
         return self._create(model=model, messages=messages, max_tokens=1000, stream=stream)
 
     def close(self):

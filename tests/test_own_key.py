@@ -154,7 +154,7 @@ FAILURES = st.one_of(
         st.sampled_from([Broken, TimedOut, BackendRefused, Unreachable]),
     ),
 )
-DIALECTS = st.sampled_from(["openai", "anthropic"])
+DIALECTS = st.sampled_from(list(ADAPTERS))
 TARGETS = st.lists(
     st.tuples(st.sampled_from("abcd"), st.booleans()),
     min_size=1,
@@ -167,9 +167,7 @@ TARGETS = st.lists(
 @given(
     targets=TARGETS,
     outcomes=st.lists(FAILURES, max_size=6),
-    dialects=st.fixed_dictionaries(
-        {name: st.sampled_from(["openai", "anthropic"]) for name in "abcd"}
-    ),
+    dialects=st.fixed_dictionaries({name: DIALECTS for name in "abcd"}),
     client=DIALECTS,
     where=st.sampled_from(HEADERS),
     strategy=st.sampled_from(["ordered", "weighted", "least-busy"]),
@@ -197,7 +195,7 @@ def test_no_other_backend_log_line_error_header_or_metric_ever_holds_it(
 
     globalLogPublisher.addObserver(note)
     try:
-        body = ask("m")
+        body = b'{"model":"m","input":"hi"}' if client == "responses" else ask("m")
         call = Call(
             id="r", operation="chat", dialect=client, asked="m", body=body, headers=where,
             caller=Caller(),
@@ -252,8 +250,8 @@ def open_rig():
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
-@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", ADAPTERS)
+@pytest.mark.parametrize("dialect", ADAPTERS)
 @pytest.mark.parametrize(
     "status", [b"401 Unauthorized", b"403 Forbidden", b"429 Too Many Requests"]
 )
@@ -277,7 +275,7 @@ async def test_a_bad_key_is_told_as_it_is_and_stops_nobody_else(open_rig, client
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
+@pytest.mark.parametrize("client", ADAPTERS)
 async def test_without_a_key_the_client_is_told_so_in_its_format(open_rig, client):
     rig = await open_rig("openai")
     line = await rig.post(PATHS[client], ask("own"))
