@@ -32,6 +32,20 @@ _USUAL = frozenset(
 """The types of parts that a message of a role (``tool``: a result) usually has."""
 
 
+_TEXT = {"user": "input_text", "tool": "input_text", "assistant": "output_text"}
+_ONLY = 2
+"""Keys of a part that is a text and nothing else."""
+_NO_SOURCES = (
+    Extra(
+        origin=ORIGIN,
+        name="annotations",
+        path="input[].content[].annotations",
+        value=[],
+        loss="none",
+    ),
+)
+
+
 def read_content(content: Any, path: str, role: str) -> list[Any]:
     """The parts of ``content``, which stands at ``path`` in a message of ``role`` (``tool``: in a
     result). Raises Refused."""
@@ -45,6 +59,9 @@ def read_content(content: Any, path: str, role: str) -> list[Any]:
 def content_part(value: Any, path: str, role: str) -> Part:
     """The part ``value``. Of one whose type is not known only the vendor knows what it means.
     Raises Refused."""
+    plain = _plain(value, role)
+    if plain is not None:
+        return plain
     part = Fields(value, path, ORIGIN)
     kind = part.need_text("type")
     if kind == "refusal" and role == "assistant":
@@ -59,6 +76,20 @@ def content_part(value: Any, path: str, role: str) -> Part:
         return read
     whole: Part = with_extras(read, (part.extra("part", value, "none"),))
     return whole
+
+
+def _plain(value: Any, role: str) -> TextPart | None:
+    """The part that is a text and nothing else, as most are: the fast path."""
+    if type(value) is not dict:
+        return None
+    text, size = value.get("text"), len(value)
+    if type(text) is not str or value.get("type") != _TEXT.get(role):
+        return None
+    if size == _ONLY:
+        return TextPart(text=text)
+    if size == _ONLY + 1 and value.get("annotations") == []:
+        return TextPart(text=text, extras=_NO_SOURCES)
+    return None
 
 
 def instructions(content: Any, path: str) -> list[TextPart]:
