@@ -167,7 +167,7 @@ TARGETS = st.lists(
 @given(
     targets=TARGETS,
     outcomes=st.lists(FAILURES, max_size=6),
-    dialects=st.fixed_dictionaries({name: DIALECTS for name in "abcd"}),
+    dialects=st.fixed_dictionaries(dict.fromkeys("abcd", DIALECTS)),
     client=DIALECTS,
     where=st.sampled_from(HEADERS),
     strategy=st.sampled_from(["ordered", "weighted", "least-busy"]),
