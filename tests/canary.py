@@ -65,6 +65,13 @@ def found(text, canaries):
     return out
 
 
+FORM = {
+    "name": "answer",
+    "description": DESCRIPTION,
+    "schema": {"type": "object", "properties": {"a": {"type": "string", "enum": [ARGUMENT]}}},
+}
+
+
 def openai(model, *, stream=False, **more):
     """A Chat Completions request with contents wherever one has them."""
     function = {
@@ -84,6 +91,8 @@ def openai(model, *, stream=False, **more):
         "max_tokens": 50,
         "temperature": 0.5,
         "tools": [{"type": "function", "function": function}],
+        "tool_choice": {"type": "function", "function": {"name": "look"}},
+        "response_format": {"type": "json_schema", "json_schema": FORM},
         "messages": [
             {"role": "system", "content": SYSTEM},
             {
@@ -136,6 +145,8 @@ def anthropic(model, *, stream=False, **more):
                 },
             }
         ],
+        "tool_choice": {"type": "tool", "name": "look", "disable_parallel_tool_use": True},
+        "thinking": {"type": "disabled"},
         "messages": [
             {
                 "role": "user",
@@ -194,6 +205,11 @@ def responses(model, *, stream=False, **more):
         "temperature": 0.5,
         "instructions": SYSTEM,
         "tools": [tool, space, {"type": "custom", "name": "note", "description": DESCRIPTION}],
+        "tool_choice": {"type": "function", "name": "look"},
+        "text": {"format": {"type": "json_schema", **FORM}, "verbosity": "low"},
+        "reasoning": {"effort": "none", "summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_options": {"mode": "implicit"},
         "input": [
             {"role": "developer", "content": SYSTEM},
             {

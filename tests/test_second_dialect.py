@@ -317,6 +317,14 @@ def test_backends_of_another_api_are_not_called_so(dialect):
         parse(config.replace("PORT", "1"), name="t.toml", environ={"KEY": "k"}, read_file=None)
 
 
+@pytest.mark.parametrize("type", ["", 'type = "klingon"'])
+def test_a_backend_without_a_known_type_is_told_so(type):
+    config = CONFIG.replace("MODE", 'responses = "native"').replace("PORT", "1")
+    config = config.replace('type = "openai"', type, 1)
+    with pytest.raises(ConfigError, match="type"):
+        parse(config, name="t.toml", environ={"KEY": "k"}, read_file=None)
+
+
 def test_check_and_explain_show_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("KEY", "k")
     file = tmp_path / "c.toml"

@@ -354,7 +354,7 @@ def _second_dialect(table: Table, settings: Access, dialect: str) -> dict[str, A
     found: dict[str, Any] = {}
     for key in {facts.second_key for facts in (each.facts for each in ADAPTERS.values())} - {""}:
         mode = getattr(settings, key, None)
-        if mode is None:
+        if mode is None or dialect not in ADAPTERS:
             continue
         name = second_dialects(dialect).get(key)
         if name is None:
