@@ -516,6 +516,27 @@ def _anthropic() -> Shapes:
         "our thinking": _a_content(
             {"type": "thinking", "thinking": "t", "signature": seal({"k": "rc"})}, "assistant"
         ),
+        "searches of others": _a_content(
+            {"type": "server_tool_use", "id": "srvtoolu_lmb1a", "name": "web_search", "input": {}},
+            "assistant",
+        ),
+        "pages of others": _a_content(
+            {
+                "type": "text",
+                "text": "a",
+                "citations": [
+                    {
+                        "type": "web_search_result_location",
+                        "cited_text": "",
+                        "encrypted_index": seal({"k": "ws"}),
+                        "title": "t",
+                        "url": "u",
+                    }
+                ]
+                * 2,
+            },
+            "assistant",
+        ),
         "thinking before calls": lambda n: _both(
             [
                 user,

@@ -53,13 +53,13 @@ class Items:
         """The item of an event that holds it: a new one, or one that was told before."""
         kind = type_of(given)
         index, id = _index(event), text_at(given, "id")
-        known = None if index is None else self._places.get(index)
-        known = known or (self._ids.get(id) if id else None)
+        named = (self._places.get(-1 if index is None else index), self._ids.get(id))
+        known = next((each for each in named if each is not None and each.kind == kind), None)
         if known is None and index is None and not id:
             known = self._first_undone(kind)
-        if known is not None and known.done and known.kind == kind and id and known.id == id:
+        if known is not None and known.done and id and known.id == id:
             return known  # told twice
-        if known is None or known.kind != kind or known.done:
+        if known is None or known.done:
             known = self.new(kind, index, id)
         known.given = given
         return known
