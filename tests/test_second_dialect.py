@@ -9,7 +9,7 @@ import pytest_twisted
 from made_up_dialect import NAME, MadeUp
 from rig import unary
 
-from lmbroker.call import Backend, Call, Target, in_second_dialect
+from lmbroker.call import Backend, Call, Target, in_second_dialect, spoken_in
 from lmbroker.commands.cli import main
 from lmbroker.commands.explain import explain
 from lmbroker.config.config import ConfigError, parse
@@ -352,6 +352,15 @@ async def test_a_large_call_is_looked_at_as_a_helper_does(broker):
     assert path_of(backend) == "/v1/ask"
     backend.transport.write(unary(text(ANSWER)))
     await client.has(b'"yo"')
+
+
+def test_what_is_configured_of_the_first_dialect_says_nothing_of_the_second():
+    profile = NO_TOOLS + "tool_result_images = false\ncontext = 9\n"
+    config = CONFIG.replace("MODE", 'responses = "auto"').replace("PORT", "1") + profile
+    aliases = parse(config, name="t.toml", environ={"KEY": "k"}, read_file=None).aliases
+    first = aliases["m"].targets[0]
+    assert aliases["m"].overrides(first).keys() >= {"tools_with_reasoning", "context"}
+    assert aliases["m"].overrides(spoken_in(first, NAME)) == {"context": 9}
 
 
 @pytest_twisted.ensureDeferred

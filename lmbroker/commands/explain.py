@@ -148,6 +148,7 @@ def _sent(
         why = second_dialect.need(call, target, overrides)
         if why:
             target = spoken_in(target, target.backend.also)
+            overrides = route.overrides(target)
             yield f"the first target is called as {target.backend.dialect}: {why}"
     workflow = workflow_for(call, target, mode=route.mode, overrides=overrides)
     try:

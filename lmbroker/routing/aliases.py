@@ -6,7 +6,16 @@ from typing import Any
 import msgspec
 
 from lmbroker import envelope
-from lmbroker.call import Backend, Call, Dialect, Mode, Operation, Target, in_dialect
+from lmbroker.call import (
+    Backend,
+    Call,
+    Dialect,
+    Mode,
+    Operation,
+    Target,
+    in_dialect,
+    in_second_dialect,
+)
 from lmbroker.errors import Refused
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.request_limits import RequestLimits
@@ -18,6 +27,11 @@ ANY = "*"
 
 MODEL = "{model}"
 """In a target's model: here stands the name asked for."""
+
+
+LACKING = frozenset({"tools_with_reasoning", "tool_result_images"})
+"""Fields of a profile for the sake of which a call goes to a backend in its second dialect
+(``workflows.second_dialect``)."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +59,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What a call may ask for at most."""
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """The configured fields of the profile of ``target``, its own before those of the alias."""
-        return {**self.profile, **target.profile} if target.profile else self.profile
+        """The configured fields of the profile of ``target``, its own before those of the alias.
+        What they say that the first dialect lacks says nothing of the second one."""
+        fields = {**self.profile, **target.profile} if target.profile else self.profile
+        if fields and in_second_dialect(target.backend):
+            return {name: value for name, value in fields.items() if name not in LACKING}
+        return fields
 
     def weight(self, at: int) -> float:
         """The weight of the target at this position."""
