@@ -30,6 +30,7 @@ TASK_SECONDS = 90
 LIKE_DIRECT = 0.01
 """By so much less of the prompts may be in the cache than where Codex asks the backend directly."""
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
 PATCH = "*** Begin Patch\n*** Add File: note.txt\n+said so\n*** End Patch"
 
 
@@ -77,7 +78,8 @@ TASKS = (
     Task(
         "namespace",
         "some-cache",
-        call("spawn_agent", {"message": "hello"}) + call("exec_command", {"cmd": "echo five"}),
+        # No agent has that id, and none is started: what one says would come between the steps.
+        call("close_agent", {"target": NOBODY}) + call("exec_command", {"cmd": "echo five"}),
         ("collab_tool_call", "command_execution", "agent_message"),
         "five",
     ),
