@@ -74,6 +74,7 @@ REQUESTS: Shapes = {
     "images": _content({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}),
     "images by id": _content({"type": "input_image", "file_id": "file-1"}),
     "files": _content({"type": "input_file", "file_data": "JVBERi0x", "filename": "a.pdf"}),
+    "images of the model": _content({"type": "input_image", "image_url": "u"}, "assistant"),
     "files by address": _content({"type": "input_file", "file_url": "https://a.example/a"}),
     "files of any type": _content({"type": "input_file", "file_data": "AAAA", "filename": "a"}),
     "sounds": _content({"type": "input_audio", "input_audio": {"format": "wav", "data": "AA"}}),

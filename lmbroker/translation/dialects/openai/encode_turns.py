@@ -33,7 +33,7 @@ BETWEEN = "Understood."
 
 Content = str | list[JSON]
 
-_MEDIA = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
+_MEDIA: dict[type, str] = {ImagePart: "image", DocumentPart: "document", AudioPart: "audio"}
 
 
 class Turns:
@@ -112,20 +112,18 @@ class Words:
             self._texts.append(gap + words)
         self._apart = apart
 
-    def medium(self, part: ImagePart | DocumentPart | AudioPart) -> None:
-        """Add what stands in for a medium: an answer of the model holds text only."""
-        what = _MEDIA[type(part)]
+    def stand_in(self, part: ImagePart | DocumentPart | AudioPart | OpaquePart) -> str:
+        """Add what stands in for a part that is no text: an answer of the model holds nothing else.
+        Returns the summary of a conversation that was compacted, which is no part of the answer; ""
+        for other parts."""
+        what = _MEDIA.get(type(part), "")
         for written in self._parts.part(part):
-            if written["type"] != self._parts.TEXT:
+            if what and written["type"] != self._parts.TEXT:
                 written = self._parts.left_out(what, what, NO_PLACE)
             self.say(written["text"], apart=True)
-
-    def opaque(self, part: OpaquePart) -> str:
-        """Add what stands in for a part that only another dialect understands. Returns the summary
-        of a conversation that was compacted, which is no part of the answer; "" for other parts."""
-        for written in self._parts.part(part):
-            self.say(written["text"], apart=True)
-        return summary(part) if part.type == "compaction" else ""
+        if isinstance(part, OpaquePart) and part.type == "compaction":
+            return summary(part)
+        return ""
 
     def take(self) -> str:
         """All that was said, which begins anew."""

@@ -125,12 +125,10 @@ class _Said:
             self._thoughts.append(part)
         elif isinstance(part, ToolCallPart):
             self._calls.append(_call(parts, part))
-        elif isinstance(part, OpaquePart):
-            compacted = self._words.opaque(part)
+        elif isinstance(part, ImagePart | DocumentPart | AudioPart | OpaquePart):
+            compacted = self._words.stand_in(part)
             if compacted:
                 self.before.append(self._wire.instruction([text(compacted)]))
-        elif isinstance(part, ImagePart | DocumentPart | AudioPart):
-            self._words.medium(part)
 
     def _say(self, part: TextPart) -> None:
         for written in self._parts.part(part):

@@ -217,14 +217,12 @@ class _Said:
         elif isinstance(part, ToolCallPart):
             self._end_message()
             self._put(self._wire.call(part))
-        elif isinstance(part, OpaquePart):
-            compacted = self._words.opaque(part)
+        elif isinstance(part, ImagePart | DocumentPart | AudioPart | OpaquePart):
+            compacted = self._words.stand_in(part)
             if compacted:
                 self._end_message()
                 self._forget()
                 self.items.append(self._wire.instruction([self._parts.text(compacted)]))
-        elif isinstance(part, ImagePart | DocumentPart | AudioPart):
-            self._words.medium(part)
 
     def _end_message(self) -> None:
         words = self._words.take()
