@@ -687,29 +687,6 @@ def _anthropic() -> Shapes:
                 *[{"type": "web_search_20250305", "name": "w", "blocked_domains": ["a"]}] * n,
             ],
         ),
-        "searches of others": lambda n: _both(
-            [
-                user,
-                {
-                    "role": "assistant",
-                    "content": [
-                        {
-                            "type": "server_tool_use",
-                            "name": "web_search",
-                            "id": "srvtoolu_lmb1a",
-                            "input": {"query": "q"},
-                        },
-                        {
-                            "type": "web_search_tool_result",
-                            "tool_use_id": "srvtoolu_lmb1a",
-                            "content": [],
-                        },
-                    ]
-                    * n,
-                },
-                user,
-            ]
-        ),
         "odd results": lambda n: _both(
             [
                 {
