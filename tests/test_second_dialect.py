@@ -376,3 +376,12 @@ async def test_what_the_second_dialect_cannot_say_goes_to_the_first_after_all(br
     backend.transport.write(unary(text(O_ANSWER)))
     await client.has(b'"yo"')
     assert "x-lmbroker-dialect" not in client.head
+
+
+def test_a_type_that_is_misspelt_is_one_mistake():
+    text = (
+        '[[backends]]\nname = "b"\ntype = "openi"\nurl = "https://b.test/v1"\nresponses = "auto"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(text, name="c.toml", environ={}, read_file=lambda path: "")
+    assert len([each for each in caught.value.problems if "backends[0].type" in each]) == 1
