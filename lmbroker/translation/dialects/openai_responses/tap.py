@@ -5,6 +5,8 @@ OpenAI tells an error twice, as an event ``error`` and as the end of the answer.
 the one, some the other, and the second may never come: so the first waits for it.
 """
 
+import re
+
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
@@ -22,7 +24,7 @@ _LONGEST_NAME = 64
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
-_NUMBER = b'"sequence_number"'
+_NUMBER = re.compile(rb'"sequence_number"\s*+:\s*+([0-9]{1,15})(?![0-9.eE])')
 _FAILED = b"response.failed"
 _BEFORE = ("response.created", "response.in_progress", "response.queued")
 """Events that come before the answer itself: an error may still follow that says that there is
@@ -82,7 +84,7 @@ class ResponsesTap:
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
         before = self._numbered
-        if _NUMBER in block:
+        if _NUMBER.search(block):
             self._numbered = block
         self.waits = False
         if self._envelope and not _worth_a_look(block):
@@ -115,7 +117,7 @@ class ResponsesTap:
                 self.waits = self.stopped = True
         if seen < len(block) and not self.waits:
             belongs = block[:seen]
-            self._numbered = belongs if _NUMBER in belongs else before
+            self._numbered = belongs if _NUMBER.search(belongs) else before
         return seen
 
     def without_usage(self, block: bytes) -> bytes:
@@ -128,15 +130,8 @@ class ResponsesTap:
 
     def next_number(self) -> int:
         """The ``sequence_number`` of the event that would follow, 0 where none was seen."""
-        number = -1
-        for frame in Reader(len(self._numbered)).feed(self._numbered):
-            try:
-                said = json_text.decode(frame.data or b"")
-            except ValueError:
-                continue
-            told = said.get("sequence_number") if isinstance(said, dict) else None
-            number = told if type(told) is int else number
-        return number + 1
+        numbers = _NUMBER.findall(self._numbered)
+        return int(numbers[-1]) + 1 if numbers else 0
 
     def _frame(self, name: str, data: bytes, event: bytes) -> None:
         if data.strip() == DONE:
