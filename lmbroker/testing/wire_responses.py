@@ -54,6 +54,8 @@ class Responses:
     def __init__(self, identity: str, now: int) -> None:
         self._identity = identity
         self._now = now
+        self._openai = OpenAI(identity, now)
+        """Writes what both of OpenAI's dialects have."""
         self._sequence = -1
         self._begun: JSON | None = None
         """The response so far, once a stream has begun."""
@@ -89,9 +91,7 @@ class Responses:
 
     def error(self, status: int, message: str) -> JSON:
         """Return the body of an error with an HTTP status."""
-        general = ("server_error" if status >= 500 else "invalid_request_error", None)
-        kind, code = ERRORS.get(status, general)
-        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        return self._openai.error(status, message)
 
     def error_event(self, message: str) -> bytes:
         """Return an error that stands inside a stream: by itself, or as the end of an answer."""
@@ -108,11 +108,11 @@ class Responses:
 
     def models(self, names: tuple[str, ...]) -> JSON:
         """Return the list of models."""
-        return OpenAI(self._identity, self._now).models(names)
+        return self._openai.models(names)
 
     def model(self, name: str) -> JSON:
         """Return the entry of one model."""
-        return OpenAI(self._identity, self._now).model(name)
+        return self._openai.model(name)
 
     def compaction(self, ask: Ask, said: Said, kept: list[JSON]) -> JSON:
         """Return the answer to a request to compact: the user's messages, and the rest sealed."""
