@@ -519,6 +519,17 @@ def test_summaries_of_several_texts_and_reasoning_as_text():
     }
 
 
+def test_encrypted_reasoning_alone_is_left_out_where_it_cannot_be_read():
+    local = seal({"k": "oi", "id": "rs_2", "c": 1})
+    blocks = (thinking(), use("t1"), thinking("c", local), use("t2"))
+    turns = (HELLO, said(*blocks), user(result("t1"), result("t2")))
+    out = from_a(*turns, replay_signed=False)
+    assert [item["id"] for item in out.items if item["type"] == "reasoning"] == ["rs_2"]
+    out = from_a(*turns, reasoning_replay="none")
+    assert [item for item in out.items if item["type"] == "reasoning"] == []
+    assert out.dropped == ("messages[].content[].thinking",)
+
+
 @pytest.mark.parametrize(
     "block",
     [

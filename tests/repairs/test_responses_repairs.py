@@ -85,7 +85,7 @@ LASTING = [
     ("'type' of tool must be 'function'", {"custom_tools": False}),
     ("Output of tool call should be 'Input text'", {"tool_result_images": False}),
     ("'input_file' is not supported by llamacpp at this moment", {"pdf": False}),
-    ("item['content'] is not an array", {"reasoning_replay": "none"}),
+    ("item['content'] is not an array", {"replay_signed": False}),
     # Groq, LM Studio, vLLM, Ollama and their like
     ("unknown input item type: \"reasoning\"", {"reasoning_replay": "none"}),
     ("Unsupported tool type: custom", {"custom_tools": False}),
@@ -135,7 +135,7 @@ def test_reasoning_is_left_out_where_ids_are_not_what_is_wrong(message):
         {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "r"}]},
     ):
         body = responses(input=[item, *responses()["input"][2:]])
-        assert taught(message, body) == ({}, {"replay_signed": False})
+        assert taught(message, body) == ({}, {"reasoning_replay": "none"})
 
 
 @pytest.mark.parametrize("status", [400, 404])

@@ -42,9 +42,9 @@ SENTENCES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:unsupported|unknown|invalid|unexpected|unrecogni[sz]ed)(?: input)?(?: item)?"
             r"(?: type)?:? ['\"`]?reasoning['\"`]?(?! (?:effort|level|mode))",
             r"reasoning items? (?:is|are) not (?:supported|allowed|accepted)",
-            r"item\['content'\] is (?:not an array|empty)",
         ),
     ),
+    ("no_sealed_items", any_of(r"item\['content'\] is (?:not an array|empty)")),
     (
         "encrypted",
         any_of(

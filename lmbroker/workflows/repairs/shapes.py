@@ -58,9 +58,10 @@ def shapes(case: Case) -> Iterator[Found]:
         yield weaker_format(case, format)
 
 
-_OF_REASONING = frozenset(
-    {"signature", "item_not_found", "item_without_item", "item_twice", "no_reasoning_items"}
-)
+_OF_IDS = frozenset({"item_not_found", "item_without_item", "item_twice"})
+"""What is wrong with ids of items of past reasoning."""
+
+_OF_REASONING = _OF_IDS | {"signature", "no_reasoning_items", "no_sealed_items"}
 """What is wrong with items of past reasoning."""
 
 
@@ -69,10 +70,15 @@ def _reasoning_items(case: Case, said: set[str]) -> Iterator[Found]:
     if "no_reasoning_items" in said:
         yield "replay", "input[]", {"reasoning_replay": "none"}, {}
         return
+    if "no_sealed_items" in said:
+        yield "signature", "input[]", {"replay_signed": False}, {}
+        return
     named = [item for item in reasoning_items(case.body) if item.get("id")]
     sealed = all(item.get("encrypted_content") for item in reasoning_items(case.body))
-    if said & {"item_not_found", "item_without_item", "item_twice"} and named and sealed:
+    if said & _OF_IDS and named and sealed:
         yield "ids", "input[].id", {"omit": ("input[].id",)}, {}
+    elif said & _OF_IDS:
+        yield "replay", "input[]", {}, {"reasoning_replay": "none"}
     elif case.profile.replay_signed:
         yield "signature", "input[]", {}, {"replay_signed": False}
 

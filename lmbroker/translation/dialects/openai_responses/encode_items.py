@@ -131,9 +131,13 @@ class Conversation(Turns):
         """The item of past reasoning; None for what this dialect did not make, or has already."""
         self.parts.lost(part.extras)
         profile = self.parts.profile
-        goes = profile.replay_signed and profile.reasoning_replay != "none"
-        item = reasoning_item(part) if goes else None
-        if item is None or item.get("id") in self._thought:
+        item = reasoning_item(part) if profile.reasoning_replay != "none" else None
+        sealed = item is not None and "encrypted_content" in item
+        if (
+            item is None
+            or (sealed and not profile.replay_signed)
+            or item.get("id") in self._thought
+        ):
             self.parts.drop("reasoning_part" if part.redacted is None else "redacted")
             return None
         if "id" in item:
