@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lmbroker import event_bounds
 from lmbroker.event_bounds import EventCount, is_dense, without_texts
 
-PIECES = ("a", '"', "\\", "é", "\n", ",", "[", "{", '\\"', "\\\\", "b" * 70, "data: ")
+PIECES = ("a", '"', "\\", "é", "\n", ",", "[", "{", '\\"', "\\\\", "b" * 700, "data: ")
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
 VALUES = st.recursive(
     st.one_of(TEXTS, st.integers(), st.none()),
@@ -78,8 +78,8 @@ def test_a_large_event_is_dense_or_not(event, dense):
 
 
 @given(VALUES)
-@example("\\" * 99 + '"')
-@example(['"' * 99, "b" * 99])
+@example("\\" * 999 + '"')
+@example(['"' * 999, "b" * 1999])
 def test_without_texts_is_the_same_json_but_for_its_long_texts(value):
     event = b"data: " + json.dumps(value, ensure_ascii=False).encode()
     assert json.loads(without_texts(event)[6:]) == shortened(value)
@@ -90,6 +90,14 @@ def test_what_is_no_whole_string_stays(event):
     assert without_texts(event) == event
 
 
-def test_an_event_of_many_quotes_stays_as_it_is():
-    event = b'"' + b'\\"' * event_bounds.FEW_QUOTES + b'"'
+def test_an_event_of_many_escaped_quotes_is_short_as_well():
+    """Its long text goes with them; what is short may lose them."""
+    many = 'He said "no", \\ and "yes". ' * event_bounds.FEW_QUOTES
+    event = json.dumps({"a": many, "id": "x", "say": 'a "word"\\', "b": [1, many]}).encode()
+    short = {"a": "", "id": "x", "say": "a word", "b": [1, ""]}
+    assert json.loads(without_texts(event)) == short
+
+
+def test_an_event_of_many_strings_stays_as_it_is():
+    event = json.dumps(['"'] * (event_bounds.FEW_QUOTES + 1)).encode()
     assert without_texts(event) is event

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from streams import JSON, cuts
 
+from lmbroker import event_bounds
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Boundary, Reader, last_words
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.dialects.openai_responses import tap as tap_module
 from lmbroker.translation.dialects.openai_responses.stream_decode import ResponsesDecoder
 from lmbroker.translation.dialects.openai_responses.tap import ResponsesTap
 from lmbroker.translation.unified.fold import TRUNCATED
@@ -223,3 +225,62 @@ def test_tap_and_decoder_agree(items: list[JSON | str]) -> None:
         assert (tap.error or tap.close()) == last.error
     if isinstance(last, Finish):
         assert (tap.stop, tap.usage) == (last.stop.reason, last.usage)
+
+
+LONG = "a, " * 200_000
+LARGE_ITEM = {"type": "message", "content": [{"type": "output_text", "text": LONG}]}
+
+
+def test_large_events_are_known_at_the_beginning_and_at_the_end_of_an_answer() -> None:
+    """A request's instructions stand in the first events, and the whole answer in the last."""
+    tap = ResponsesTap()
+    events = [
+        event("created", response={**HEAD, "instructions": LONG}, sequence_number=0),
+        ITEM,
+        event("output_text.delta", output_index=0, delta=LONG),
+        event("output_text.delta", output_index=0, delta=LONG),
+        {**end(output=[LARGE_ITEM]), "sequence_number": 8},
+    ]
+    for each in events:
+        block = stream(each)
+        assert tap.see(block) == len(block)
+    assert (tap.id, tap.stop, tap.complete, tap.error) == ("resp_7", "end", True, None)
+    assert tap.usage == Usage(input=9, output=4)
+    assert tap.next_number() == 9
+    assert abs(tap.told - 2 * len(LONG)) < 400
+
+
+def test_a_large_error_keeps_its_words() -> None:
+    tap = ResponsesTap()
+    words = "no more memory for the cache of this long conversation: " + LONG
+    failed = {**HEAD, "status": "failed", "error": {"code": "server_error", "message": words}}
+    tap.see(stream(CREATED, event("failed", response=failed)))
+    assert tap.error is not None
+    assert tap.error.message.startswith("no more memory")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [*BEGUN, ITEM, *TEXTS, end()],
+        [
+            *BEGUN,
+            ITEM,
+            *TEXTS,
+            end("incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        ],
+        [*BEGUN, ITEM, *TEXTS, FAILED],
+        [*BEGUN, ITEM, {"message": "Out of memory, which happens.", "number": 123456}],
+    ],
+)
+def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
+    items: list[JSON | str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(tap: ResponsesTap) -> Any:
+        return (tap.started, tap.complete, tap.error, tap.heard, tap.usage, tap.stop, tap.id)
+
+    data = stream(*items)
+    small = told(learned(data))
+    monkeypatch.setattr(tap_module, "LARGE_EVENT", 60)
+    monkeypatch.setattr(event_bounds, "LONG_TEXT", 40)
+    assert told(learned(data)) == small

@@ -127,11 +127,12 @@ class OpenAITap:
 
     def _see_large(self, event: bytes, size: int) -> None:
         """Look at a large event. But for the words of an error, nothing that counts is long."""
-        short = without_texts(event)
+        short = without_texts(event, quick=True)
         if self.started and not any(each.search(short) for each in _WORTHY):
             self._last = event
             self._bytes += size
             return
+        short = without_texts(event)
         self._parse(short)
         self._bytes += size - len(short)
         if self.error is not None or b'"choices"' not in short:

@@ -9,6 +9,7 @@ import re
 
 from lmbroker import json_text
 from lmbroker.errors import ErrorInfo
+from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
@@ -25,6 +26,8 @@ _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
 _NUMBER = re.compile(rb'"sequence_number"\s*+:\s*+([0-9]{1,15})(?![0-9.eE])')
+_NEAR = 4096
+"""Bytes of the beginning and of the end of a large event in which its number is searched for."""
 _FAILED = b"response.failed"
 _BEFORE = ("response.created", "response.in_progress", "response.queued")
 """Events that come before the answer itself: an error may still follow that says that there is
@@ -84,27 +87,34 @@ class ResponsesTap:
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
         before = self._numbered
-        if _NUMBER.search(block):
-            self._numbered = block
+        size = len(block)
         self.waits = False
-        if self._envelope and not _worth_a_look(block):
-            self._last = block
-            self._bytes += len(block)
-            return len(block)
+        if size <= LARGE_EVENT:
+            if _NUMBER.search(block):
+                self._numbered = block
+            if self._envelope and not _worth_a_look(block):
+                self._last = block
+                self._bytes += size
+                return size
         seen = held = 0
         for event in split(block):
             if self.error is not None:
                 self.heard = _FAILED in event
                 seen += held + (len(event) if self.heard else 0)
                 break
+            large = len(event) > LARGE_EVENT
+            ends = (event[:_NEAR], event[-_NEAR:]) if large else ()
+            self._numbered = next(filter(_NUMBER.search, ends), self._numbered)
             if self._envelope and not _worth_a_look(event):
                 self._last = event
                 self._bytes += len(event)
                 seen += len(event)
                 continue
-            for frame in Reader(len(event)).feed(event):
-                if frame.data:
-                    self._frame(frame.event, frame.data, event)
+            # But for the words of an error, nothing that counts is long.
+            looked = without_texts(event) if large else event
+            self._parse(looked, event)
+            if self.error is not None and looked is not event:
+                self._parse(event, event)
             if self.error is not None and not self.heard and self.started:
                 held = len(event)
                 continue
@@ -115,7 +125,7 @@ class ResponsesTap:
             if held:
                 self._told, self.error = self.error, None
                 self.waits = self.stopped = True
-        if seen < len(block) and not self.waits:
+        if seen < size and not self.waits:
             belongs = block[:seen]
             self._numbered = belongs if _NUMBER.search(belongs) else before
         return seen
@@ -133,7 +143,14 @@ class ResponsesTap:
         numbers = _NUMBER.findall(self._numbered)
         return int(numbers[-1]) + 1 if numbers else 0
 
-    def _frame(self, name: str, data: bytes, event: bytes) -> None:
+    def _parse(self, looked: bytes, event: bytes) -> None:
+        """Read ``looked``, which is ``event`` or what is left of it without its long texts."""
+        self.error = None
+        for frame in Reader(len(looked)).feed(looked):
+            if frame.data:
+                self._frame(frame.event, frame.data, looked, event)
+
+    def _frame(self, name: str, data: bytes, looked: bytes, event: bytes) -> None:
         if data.strip() == DONE:
             self.complete = True
             return
@@ -164,7 +181,7 @@ class ResponsesTap:
             if isinstance(delta, str):
                 self._bytes += len(event)
                 self._last = event
-                self._envelope = len(event) - len(json_text.encode(delta)) + 2
+                self._envelope = len(looked) - len(json_text.encode(delta)) + 2
 
     def _end(self, response: JSON | None, status: str) -> None:
         response = response if isinstance(response, dict) else {}
