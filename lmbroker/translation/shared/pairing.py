@@ -1,9 +1,9 @@
-"""Calls and their results: each call is answered directly after it, once, and nothing else is
-(translation.md 2.3).
+"""Puts each result directly behind its call (translation.md 2.3).
 
-A client that shortened its conversation, or whose user broke in, has results without calls and
-calls without results; no later turn may fail for that. All of it goes from left to right, so the
-next request of a conversation begins with what this one begins with.
+Each call gets exactly one result, and nothing else is a result. A client that shortened its
+conversation, or whose user interrupted a call, has results without calls and calls without
+results; no later turn may fail for that. The messages are read from left to right, so that the next
+request of a conversation begins with what this one begins with.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lmbroker.json_text import JSON
 
 
 class Said(NamedTuple):
-    """Who says a message or an item, the ids of its calls, and the id of the call it answers."""
+    """Whether a message or an item is the model's, which calls it holds, and which it answers."""
 
     by_model: bool = False
     calls: Sequence[str] = ()
@@ -21,22 +21,24 @@ class Said(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """How a dialect writes what is paired."""
+    """How a dialect writes calls and results."""
 
     said: Callable[[JSON], Said]
-    """What a message, or an item, is in this respect."""
+    """Returns what ``Said`` holds of a message or an item."""
     unanswered: Callable[[JSON, str], JSON]
-    """The result of a call that nobody answered: (what holds the call, its id) -> the result."""
+    """Returns the result of a call that nobody answered: (the message of the call, its id)."""
     as_user: Callable[[JSON], JSON]
-    """A result that answers no call, as a user's word."""
+    """Returns a result that answers no call as a message of the user."""
     change: Callable[[str], None]
     """Reports that the backend gets something else for a field."""
 
 
 def paired(wire: Wire, messages: Sequence[JSON]) -> list[JSON]:
-    """``messages`` with the answers to calls directly after them, one for each; what came between
-    waits. A result that answers no call is a user's word, and a call that nobody answered has none,
-    unless the conversation ends with it: then it is the client's last word."""
+    """``messages`` with one result directly behind each call; what stood between them follows.
+
+    A result that answers no call becomes a message of the user. A call that nobody answered gets a
+    result that says so, unless the conversation ends with that call: its result may still come.
+    """
     return _Pairs(wire).all(messages)
 
 
@@ -82,7 +84,7 @@ class _Pairs:
             self._waiting = []
 
     def _give_up(self) -> None:
-        """The calls that are open have no result; what waited for theirs follows."""
+        """Give the open calls results that say that there are none, and what waited after them."""
         self._wire.change("messages[]")
         for id, held in self._open.items():
             self._out += [self._wire.unanswered(message, id) for message in held]

@@ -1,7 +1,8 @@
-"""The order of messages that backends and their chat templates insist on (translation.md 2.4).
+"""Puts messages into the order that backends and their chat templates demand (translation.md 2.4).
 
-All of it goes from left to right and looks back only, within what lies between two answers of the
-model: so the next request of a conversation begins with the messages of this one.
+The messages are read from left to right. What becomes of one depends only on those before it, back
+to the last answer of the model, so that the next request of a conversation begins with the messages
+of this one.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
 
 
 def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
-    """``messages`` in an order that the backend takes; those that are joined are changed."""
+    """``messages`` in an order that the backend accepts. Messages that are joined are changed."""
     profile = parts.profile
     messages = paired(Wire(_said, _unanswered, _as_user, parts.change), messages)
     if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
@@ -50,10 +51,10 @@ def _as_user(result: JSON) -> JSON:
 
 
 class _Order:
-    """Collects messages in groups, each of which is to be one message.
+    """Collects messages in groups, each of which becomes one message.
 
-    ``_speaker`` is who spoke last, calls and their results aside; ``_earlier`` who spoke before the
-    last group.
+    ``_speaker`` is the role that spoke last, without calls and their results. ``_earlier`` is the
+    role that spoke before the last group.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -113,7 +114,7 @@ def _only_text(message: JSON) -> bool:
 
 
 def _one(group: list[JSON]) -> JSON:
-    """One message of several; the first one's role and further fields are kept."""
+    """The messages of a group as one, with the role and the further fields of the first."""
     first, *rest = group
     if not rest:
         return first
@@ -132,7 +133,7 @@ def _one(group: list[JSON]) -> JSON:
 
 
 def _one_content(contents: Sequence[str | list[JSON]]) -> str | list[JSON]:
-    """Texts as paragraphs of one, up to the first that is more than a text."""
+    """The contents as one: a text of paragraphs, or content parts where one of them is a list."""
     words = list(takewhile(lambda content: isinstance(content, str), contents))
     start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
     if len(words) == len(contents):

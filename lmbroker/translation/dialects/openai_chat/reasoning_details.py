@@ -1,5 +1,7 @@
-"""``reasoning_details``: the list in which OpenAI-dialect answers carry reasoning for replay
-(OpenRouter's form; translation.md 4.6)."""
+"""Reads and writes ``reasoning_details``, in which answers carry reasoning for later requests.
+
+The form is OpenRouter's (translation.md 4.6).
+"""
 
 from typing import Any
 
@@ -16,12 +18,13 @@ _GROWING = ("reasoning.text", "reasoning.summary")
 
 
 class _Fragments(list[str]):
-    """A text that is still coming."""
+    """A text that arrives in pieces."""
 
 
 class Collected:
-    """How one reasoning part came: in which field, and what the backend wants back with it,
-    fragments joined. All is kept verbatim, to be sent back as it came.
+    """How one reasoning part came: its field, and what the backend wants back with it.
+
+    Fragments are joined. Everything else is kept verbatim, to be sent back as it came.
     """
 
     __slots__ = ("_blocks", "_entries", "_field", "_growing", "_held")
@@ -35,8 +38,11 @@ class Collected:
         self._field = ""
 
     def hear(self, said: JSON) -> bool:
-        """Take in what one message or delta says of reasoning. False where its text was told
-        before, in a field of its own: entries that come at the end repeat it."""
+        """Add what one message or delta says of reasoning.
+
+        Returns False where its text has come before, in a field of its own: entries that come at
+        the end repeat it.
+        """
         field = _field_of(said)
         new = bool(field) or not self._field
         self._field = self._field or field
@@ -51,7 +57,7 @@ class Collected:
         return new
 
     def _block(self, block: JSON) -> None:
-        """Fragments of one block are joined; its signature ends it."""
+        """Join the fragments of one block, which its signature ends."""
         last = self._blocks[-1] if self._blocks else None
         if (
             last is None
@@ -64,7 +70,7 @@ class Collected:
         _grow(last, block)
 
     def add(self, entries: list[JSON]) -> None:
-        """Take what one message or delta tells in."""
+        """Add what one message or delta says."""
         for position, entry in enumerate(entries):
             self._add(position, entry)
 
@@ -129,12 +135,12 @@ def _whole(known: JSON) -> JSON:
 
 
 def entries_of(said: JSON) -> list[JSON]:
-    """The entries that a message or a delta tells."""
+    """The entries in a message or a delta."""
     return _objects(said.get("reasoning_details"))
 
 
 def blocks_of(said: JSON) -> list[JSON]:
-    """The ``thinking_blocks`` that a message or a delta tells (LiteLLM's field)."""
+    """The ``thinking_blocks`` (LiteLLM's field) in a message or a delta."""
     return _objects(said.get("thinking_blocks"))
 
 
@@ -145,7 +151,7 @@ def _objects(value: Any) -> list[JSON]:
 
 
 def _field_of(said: JSON) -> str:
-    """The field in which the text of the reasoning stands, "" where there is none."""
+    """The name of the field that holds the text of the reasoning, "" where none does."""
     for name in TEXT_FIELDS:
         if said.get(name) and isinstance(said[name], str | dict):
             return name
@@ -155,14 +161,14 @@ def _field_of(said: JSON) -> str:
 
 
 def signs(said: JSON) -> bool:
-    """Whether a message or a delta tells what a backend wants back with its reasoning."""
+    """Whether a message or a delta holds something that the backend wants back."""
     return bool(entries_of(said) or blocks_of(said)) or isinstance(
         said.get("reasoning_content"), dict
     )
 
 
 def text_of(entries: list[JSON]) -> str:
-    """What can be read of them."""
+    """The readable text of ``entries``."""
     return "".join(map(_text, entries))
 
 
