@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
 CONFIG = """
 log_level = "info"
+log_format = "json"
 [server]
 host = "127.0.0.1"
 port = PORT
