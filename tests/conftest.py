@@ -2,6 +2,7 @@
 marker that it needs."""
 
 import gc
+import os
 import platform
 import signal
 
@@ -171,3 +172,8 @@ def messages():
     globalLogPublisher.addObserver(observe)
     yield logged
     globalLogPublisher.removeObserver(observe)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process more than there are cores: a third of the tests' time is waiting."""
+    return (os.cpu_count() or 1) + 1

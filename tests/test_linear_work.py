@@ -72,7 +72,7 @@ SLACK = 160
 """Lines of a function that begins its work only above some size."""
 FAR = 16
 """How much larger the other one is where time is compared: four times twice as large."""
-FAR_SIZE = 3000
+FAR_SIZE = 2000
 HALF_BOUND = 10
 """Of a fourth of it: between 4 and 16."""
 FAR_BOUND = 100
