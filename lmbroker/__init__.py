@@ -63,7 +63,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The public name ``name``, imported from its module. Raises AttributeError for any other."""
+    """Return the public name ``name``, imported from its module.
+
+    Raises AttributeError for any other.
+    """
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -71,5 +74,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, whether or not they were used."""
+    """Return the public names, whether or not they were used."""
     return sorted({*globals(), *__all__})

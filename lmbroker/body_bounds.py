@@ -26,8 +26,11 @@ LEAST_EACH = 2
 def check(
     body: bytes, fields: Mapping[str, Any], limits: Limits, messages: str = "messages"
 ) -> None:
-    """Raises Refused for a body with more of something than ``limits`` allow; ``fields`` are those
-    of its envelope, and ``messages`` is the name of the one that holds its conversation."""
+    """Raises Refused for a body with more of something than ``limits`` allow.
+
+    ``fields`` are those of its envelope, and ``messages`` is the name of the one that holds its
+    conversation.
+    """
     size = len(body)
     fewest = min(limits.top_level_keys, limits.messages, limits.tools)
     if size < LEAST_EACH * fewest and size <= BYTES_EACH * limits.json_values:
@@ -43,7 +46,7 @@ def check(
 
 
 def _items(raw: Any, most: int) -> int:
-    """How many items a list has; 0 where it cannot have more than ``most`` of them."""
+    """Return how many items a list has; 0 where it cannot have more than ``most`` of them."""
     # Each takes a byte and a comma.
     if raw is None or len(memoryview(raw)) < 2 * most:
         return 0
@@ -54,7 +57,7 @@ def _items(raw: Any, most: int) -> int:
 
 
 def has_more_values(body: bytes, most: int) -> bool:
-    """Whether ``body``, which is JSON and has ``BYTES_EACH`` bytes for each, holds more than
+    """Return whether ``body``, which is JSON and has ``BYTES_EACH`` bytes for each, holds more than
     ``most`` keys and values."""
     if len(body) <= BYTES_EACH * most or _separators(body) <= most:
         return False
@@ -69,7 +72,7 @@ def has_more_values(body: bytes, most: int) -> bool:
 
 
 def _separators(text: bytes) -> int:
-    """One for each key and value: the first of an object or a list stands behind a bracket,
+    """Return one for each key and value: the first of an object or a list stands behind a bracket,
     others behind a comma, and a value of an object behind a colon."""
     return sum(map(text.count, (b",", b":", b"[", b"{")))
 

@@ -122,7 +122,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "host", urlsplit(self.url).hostname or "")
 
     def __repr__(self) -> str:
-        """The backend without its headers, since these may hold a credential."""
+        """Return the backend without its headers, since these may hold a credential."""
         return f"Backend({self.name!r}, {self.url!r}, {self.dialect!r}, {self.credential!r})"
 
 
@@ -167,19 +167,19 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def in_dialect(backend: Backend, dialect: Dialect) -> Backend:
-    """``backend`` as it is called in ``dialect``."""
+    """Return ``backend`` as it is called in ``dialect``."""
     if backend.dialect == dialect:
         return backend
     return msgspec.structs.replace(backend, dialect=dialect)
 
 
 def in_second_dialect(backend: Backend) -> bool:
-    """Whether ``backend`` is called in its second dialect."""
+    """Return whether ``backend`` is called in its second dialect."""
     return bool(backend.also) and backend.dialect == backend.also
 
 
 def spoken_in(target: Target, dialect: Dialect) -> Target:
-    """``target`` as its backend is called in ``dialect``."""
+    """Return ``target`` as its backend is called in ``dialect``."""
     return msgspec.structs.replace(target, backend=in_dialect(target.backend, dialect))
 
 

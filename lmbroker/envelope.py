@@ -74,12 +74,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         return f"Envelope({len(self.fields)} fields)"
 
     def value(self, key: str) -> object:
-        """The decoded value of one top-level field, None where it is missing or not JSON."""
+        """Return the decoded value of one top-level field, None where it is missing or not JSON."""
         return value_of(self.fields, key)
 
 
 def value_of(fields: Mapping[str, Any], key: str) -> object:
-    """The decoded value of one of an envelope's fields.
+    """Return the decoded value of one of an envelope's fields.
 
     None where it is missing, not JSON, or longer than ``SHORT_VALUE``.
     """
@@ -93,7 +93,7 @@ def value_of(fields: Mapping[str, Any], key: str) -> object:
 
 
 def is_slow(body: bytes) -> bool:
-    """Whether a look at the top level of ``body`` may take long for its length.
+    """Return whether a look at the top level of ``body`` may take long for its length.
 
     It may have many keys there, or halves of surrogate pairs that have to be mended.
     """
@@ -101,14 +101,14 @@ def is_slow(body: bytes) -> bool:
 
 
 def invalid_json() -> Refused:
-    """The answer to a body that is not one JSON object (translation.md 5.4)."""
+    """Return the answer to a body that is not one JSON object (translation.md 5.4)."""
     return Refused(
         "invalid_request", "the request body is not a valid JSON object", code="invalid_json"
     )
 
 
 def _read(decoder: Any, body: bytes) -> Any:
-    """What ``decoder`` makes of ``body``, or of what it is mended to. Raises JSON_ERRORS."""
+    """Return what ``decoder`` makes of ``body``, or of what it is mended to. Raises JSON_ERRORS."""
     try:
         return decoder.decode(body)
     except JSON_ERRORS:
@@ -119,12 +119,13 @@ def _read(decoder: Any, body: bytes) -> Any:
 
 
 def nests_too_deeply() -> Refused:
-    """The answer to a body that is JSON, and nests deeper than the interpreter follows it."""
+    """Return the answer to a body that is JSON, and nests deeper than the interpreter follows
+    it."""
     return Refused("invalid_request", "the request body nests too deeply", code="invalid_json")
 
 
 def decode(body: bytes) -> dict[str, object]:
-    """The whole body as a dict; U+FFFD stands for half a surrogate pair.
+    """Return the whole body as a dict; U+FFFD stands for half a surrogate pair.
 
     Raises Refused when it is not one JSON object in UTF-8.
     """
@@ -138,7 +139,7 @@ def decode(body: bytes) -> dict[str, object]:
 
 
 def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
-    """The whole body as a dict with its numbers as they were written.
+    """Return the whole body as a dict with its numbers as they were written.
 
     Also the paths of texts in which U+FFFD stands for half a surrogate pair. Raises Refused as
     ``decode``.
@@ -164,7 +165,7 @@ def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
 
 
 def _halves(value: Any) -> Iterator[str]:
-    """The paths of texts with half a surrogate pair in them; indices as ``[]``.
+    """Return the paths of texts with half a surrogate pair in them; indices as ``[]``.
 
     For what lies deeper, the path ends early: the names in it are the client's own.
     """
@@ -195,7 +196,7 @@ def _is_broken(text: str) -> bool:
 
 
 def read(body: bytes) -> Envelope:
-    """The envelope of a client's body.
+    """Return the envelope of a client's body.
 
     Raises Refused: not a JSON object; ``model`` missing, not a string, empty, too long, with
     control or invisible characters, or present twice; ``stream`` not a boolean.
@@ -245,14 +246,14 @@ def read(body: bytes) -> Envelope:
 
 
 def can_be_asked_for(model: str) -> bool:
-    """Whether a body may have this name as its model."""
+    """Return whether a body may have this name as its model."""
     # Nothing that is unsafe is printable ASCII.
     plain = model.isascii() and model.isprintable()
     return 0 < len(model) <= MODEL_LENGTH and (plain or _UNSAFE.search(model) is None)
 
 
 def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None) -> bytes:
-    """``body`` with the value of its top-level ``model`` replaced by ``model``.
+    """Return ``body`` with the value of its top-level ``model`` replaced by ``model``.
 
     ``body`` must have passed ``read``; ``fields`` are those of its envelope, where they are at
     hand. Raises Refused when the key stands there twice.
@@ -267,7 +268,7 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
 
 
 def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
-    """Whether ``key`` stands at the top level of ``body`` more than once.
+    """Return whether ``key`` stands at the top level of ``body`` more than once.
 
     Readers differ in which they take. ``fields`` are those of its envelope. Raises Refused for too
     many repeated keys.
@@ -278,11 +279,11 @@ def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:
 
 
 def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The span of the top-level model's value, found by a search instead of a walk.
+    """Return the span of the top-level model's value, found by a search instead of a walk.
 
     It serves short bodies in which one key alone can be the model: ``"model"`` stands there once,
-    and none of its letters is written as an escape. None for any other body, which ``_place``
-    then walks.
+    and none of its letters is written as an escape. None for any other body, which ``_place`` then
+    walks.
     """
     at = body.find(_MODEL) if len(body) < SHORT else -1
     if at < 0 or body.rfind(_MODEL) != at or (b"\\" in body and b"\\u006" in body):
@@ -305,7 +306,7 @@ def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[
 
 
 def place_of(body: bytes, key: str) -> tuple[int, int] | None:
-    """The span of the value of ``key`` in ``body``, None where it does not stand there once.
+    """Return the span of the value of ``key`` in ``body``, None where it does not stand there once.
 
     It serves objects inside a body, of which no envelope was read. Raises JSON_ERRORS.
     """
@@ -316,7 +317,7 @@ def place_of(body: bytes, key: str) -> tuple[int, int] | None:
 
 
 def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
-    """The span (start, end) of the value of the top-level ``key``, in bytes of ``body``.
+    """Return the span (start, end) of the value of the top-level ``key``, in bytes of ``body``.
 
     None where the key does not stand there once. ``fields`` are those of the envelope of ``body``.
     The other ways to a span end here: ``_only_model`` is a shortcut for short bodies,
@@ -332,15 +333,15 @@ def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] 
 def _places(
     body: bytes, fields: Iterable[tuple[str, Any]], key: str, *, plain: bool
 ) -> list[tuple[int, int]] | None:
-    """Where the values of the top-level ``key`` stand.
+    """Return where the values of the top-level ``key`` stand.
 
     ``fields`` are all keys of ``body`` in their order, each with its value's text. The lengths of
     the values say where the next key is: none is looked into, so that nothing inside one is taken
     for a key.
 
-    ``plain``: each key stands there once and without escapes, or None is returned. Each value
-    must be the one that was read: with the length of another, the walk would come out inside one,
-    where anything may look like a key.
+    ``plain``: each key stands there once and without escapes, or None is returned. Each value must
+    be the one that was read: with the length of another, the walk would come out inside one, where
+    anything may look like a key.
     """
     places = []
     at = body.index(b"{") + 1
@@ -367,7 +368,9 @@ class _Key:
 
 
 def _all_keys(body: bytes, fields: Mapping[str, Any]) -> dict[_Key, msgspec.Raw]:
-    """The top level of ``body``, repeated keys included. ``fields`` are those of its envelope.
+    """Return the top level of ``body``, repeated keys included.
+
+    ``fields`` are those of its envelope.
 
     Raises Refused for more than REPEATED_KEYS repeated ones, which no honest body has.
     """
@@ -388,7 +391,7 @@ def _all_keys(body: bytes, fields: Mapping[str, Any]) -> dict[_Key, msgspec.Raw]
 
 
 def with_usage(body: bytes) -> bytes | None:
-    """``body`` with ``stream_options.include_usage`` spliced in.
+    """Return ``body`` with ``stream_options.include_usage`` spliced in.
 
     Every other byte stays where it was. None where the client asks for it already, or where it
     cannot be done.

@@ -67,7 +67,7 @@ class EventCount:
 
 
 def is_dense(event: bytes | bytearray) -> bool:
-    """Whether an event has more values or lines than any honest one."""
+    """Return whether an event has more values or lines than any honest one."""
     if len(event) <= LARGE_EVENT:
         return False
     count = EventCount()
@@ -76,7 +76,8 @@ def is_dense(event: bytes | bytearray) -> bool:
 
 
 def without_texts(event: bytes, *, quick: bool = False) -> bytes:
-    """``event`` with nothing in its long strings, so that it is read quickly, but for its texts.
+    """Return ``event`` with nothing in its long strings, so that it is read quickly, but for its
+    texts.
 
     The result is JSON where ``event`` is. Where many quotes are escaped, other strings lose their
     escaped quotes and backslashes, and it takes a few milliseconds: with ``quick`` such an event is
@@ -89,7 +90,7 @@ def without_texts(event: bytes, *, quick: bool = False) -> bytes:
 
 
 def _without_texts(event: bytes) -> bytes | None:
-    """The same; None for an event with many quotes."""
+    """Return the same; None for an event with many quotes."""
     pieces: list[bytes] = []
     kept = begin = end = quotes = 0
     while (begin := event.find(b'"', end)) >= 0:
@@ -112,5 +113,5 @@ def _without_texts(event: bytes) -> bytes | None:
 
 
 def _ends_in_escape(text: bytes) -> bool:
-    """Whether what follows ``text`` is escaped: it ends in an odd number of backslashes."""
+    """Return whether what follows ``text`` is escaped: it ends in an odd number of backslashes."""
     return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1

@@ -77,14 +77,18 @@ _NOTHING: Mapping[str, str] = {}
 
 
 def cost(picos: int | None) -> Pairs:
-    """The header that says what an answer cost, in US dollars; none where that is not known."""
+    """Return the header that says what an answer cost, in US dollars.
+
+    None where that is not known.
+    """
     return () if picos is None else (("x-lmbroker-cost", dollars(picos)),)
 
 
 def to_backend(
     call: Call, facts: HeaderFacts, *, native: bool, stream: bool, model: str = ""
 ) -> Pairs:
-    """The request headers for a backend of the dialect with ``facts``, without its credential.
+    """Return the request headers for a backend of the dialect with ``facts``, without its
+    credential.
 
     ``model`` is the model's name at the backend. ``native`` is true where client and backend speak
     the same dialect: only then do vendor headers of the client mean anything to the backend.
@@ -114,7 +118,8 @@ def to_backend(
 def _with_long_context(
     vendors: list[tuple[str, str]], asking: LongContext, model: str
 ) -> list[tuple[str, str]]:
-    """``vendors`` with the value that asks for the long context window, where ``model`` has one."""
+    """Return ``vendors`` with the value that asks for the long context window, where ``model`` has
+    one."""
     values = ",".join(value for name, value in vendors if name == asking.header)
     if asking.models not in model.lower() or asking.value in values:
         return vendors
@@ -123,7 +128,7 @@ def _with_long_context(
 
 
 def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """``headers`` without those that ``connection`` names: they end at this hop."""
+    """Return ``headers`` without those that ``connection`` names: they end at this hop."""
     named = headers.get("connection")
     if named is None:
         return headers
@@ -134,7 +139,7 @@ def _end_to_end(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def to_list(facts: HeaderFacts) -> Pairs:
-    """The headers that ask a backend for its models, without its credential."""
+    """Return the headers that ask a backend for its models, without its credential."""
     version = () if facts.version is None else (facts.version,)
     return (("accept", "application/json"), ("user-agent", USER_AGENT), *version)
 
@@ -144,12 +149,12 @@ _TOKEN = ("eyJ", "sk-ant-oat")
 
 
 def bearer(key: str) -> tuple[str, str]:
-    """The header that carries ``key`` as a bearer token (RFC 6750)."""
+    """Return the header that carries ``key`` as a bearer token (RFC 6750)."""
     return "authorization", f"Bearer {key}"
 
 
 def credential_headers(backend: Backend, facts: HeaderFacts) -> Pairs:
-    """The headers that carry a backend's credential, () where it has none.
+    """Return the headers that carry a backend's credential, () where it has none.
 
     ``Backend.key_header`` decides where it is set. A token goes as a bearer token everywhere, and
     where a key goes the dialect knows.
@@ -165,14 +170,15 @@ def credential_headers(backend: Backend, facts: HeaderFacts) -> Pairs:
 
 
 def first_values(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> ReceivedHeaders:
-    """The headers of a request from the values of each header, in the order in which they came."""
+    """Return the headers of a request from the values of each header, in the order in which they
+    came."""
     found = [(name.decode("latin-1").lower(), values) for name, values in raw]
     repeated = {name for name, values in found if len(values) > 1}
     return {name: values[0].decode("latin-1") for name, values in found}, repeated
 
 
 def for_another_backend(call: Call) -> Call:
-    """``call`` without what was meant for the first backend only.
+    """Return ``call`` without what was meant for the first backend only.
 
     An idempotency key proves nothing to another one.
     """
@@ -183,20 +189,20 @@ def for_another_backend(call: Call) -> Call:
 
 
 def about_bytes(headers: Mapping[str, str]) -> Pairs:
-    """The header in which vLLM says what the bytes of its embeddings are."""
+    """Return the header in which vLLM says what the bytes of its embeddings are."""
     value = headers.get("metadata")
     return () if value is None else (("metadata", value),)
 
 
 def from_backend(headers: Mapping[str, str]) -> Pairs:
-    """The response headers of a backend that every client may see."""
+    """Return the response headers of a backend that every client may see."""
     if _RETRIES.isdisjoint(headers):
         return ()
     return tuple((name, headers[name]) for name in _RETRY if name in headers)
 
 
 def backend_request_id(headers: Mapping[str, str], facts: HeaderFacts) -> str | None:
-    """The id that the backend gave the request, None where it gave none.
+    """Return the id that the backend gave the request, None where it gave none.
 
     Servers of each format are known that use the header of another one.
     """
@@ -215,7 +221,7 @@ def identity(
     changed: str = "",
     attempts: int = 1,
 ) -> Pairs:
-    """The headers that say who answered.
+    """Return the headers that say who answered.
 
     The request id, under the name that the client's dialect has for it, and the ``x-lmbroker-*``
     ones. ``second_dialect``: that in which the backend was called, where it is not its own.
@@ -240,7 +246,7 @@ def identity(
 
 
 def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "") -> Pairs:
-    """The headers of an error answer that say where the last attempt was made.
+    """Return the headers of an error answer that say where the last attempt was made.
 
     Also in which dialect, if it was not the backend's own, and how many attempts there were.
     """
@@ -254,7 +260,7 @@ def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "")
 
 
 def _header_text(text: str) -> str:
-    """``text`` with ``?`` for what is no printable ASCII.
+    """Return ``text`` with ``?`` for what is no printable ASCII.
 
     Model names and the names of unknown fields are anybody's.
     """
@@ -265,7 +271,7 @@ def _header_text(text: str) -> str:
 
 
 def from_error(info: ErrorInfo, *, native: bool = False) -> Pairs:
-    """The headers of an error answer: when, and whether, to try again; how to prove oneself.
+    """Return the headers of an error answer: when, and whether, to try again; how to prove oneself.
 
     Another attempt does not help an account without money, but OpenAI's clients retry each 429: the
     answer asks them not to, except where it passes on the backend's own body (``native``), which

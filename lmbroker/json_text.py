@@ -26,14 +26,14 @@ class Number(float):
     """The text as it came."""
 
     def __new__(cls, text: str) -> "Number":
-        """The number that ``text`` is; ``text`` is JSON."""
+        """Return the number that ``text`` is; ``text`` is JSON."""
         self = super().__new__(cls, text)
         self.text = text
         return self
 
 
 def number(text: str) -> float:
-    """The number of a JSON text that is no integer.
+    """Return the number of a JSON text that is no integer.
 
     It is a ``Number`` where a float would be written in another way.
     """
@@ -44,7 +44,7 @@ def number(text: str) -> float:
 
 
 def unknown(value: Any) -> msgspec.Raw:
-    """An encoder's hook that writes a ``Number`` as it came."""
+    """Return an encoder's hook that writes a ``Number`` as it came."""
     if isinstance(value, Number):
         return msgspec.Raw(value.text.encode())
     raise TypeError(f"{type(value).__name__} is no JSON")
@@ -73,7 +73,7 @@ INVALID_JSON = "INVALID_JSON"
 
 
 def decode(data: bytes | str) -> Any:
-    """The value of a JSON text, its numbers as they were written.
+    """Return the value of a JSON text, its numbers as they were written.
 
     Raises ValueError for anything else.
     """
@@ -90,7 +90,7 @@ def decode(data: bytes | str) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """``value`` as compact JSON in UTF-8; with ASCII escapes where UTF-8 cannot say it."""
+    """Return ``value`` as compact JSON in UTF-8; with ASCII escapes where UTF-8 cannot say it."""
     try:
         return encode_text(value)
     except UnicodeEncodeError:
@@ -98,12 +98,12 @@ def encode(value: Any) -> bytes:
 
 
 def may_be_mended(body: bytes) -> bool:
-    """Whether ``body`` has half a surrogate pair as an escape, be it alone or not."""
+    """Return whether ``body`` has half a surrogate pair as an escape, be it alone or not."""
     return body.find(b"\\") >= 0 and _HALF.search(body) is not None
 
 
 def mended(body: bytes) -> bytes | None:
-    """``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone.
+    """Return ``body`` with U+FFFD in the place of each half of a surrogate pair that stands alone.
 
     So it can be read; all else is the same, and stands at the same place. None where there is none.
     """
@@ -115,7 +115,8 @@ def mended(body: bytes) -> bytes | None:
 
 
 def halves(text: str, *, after: bool) -> tuple[bool, bool]:
-    """Whether a piece of a text ends with half a surrogate pair, and whether one stands alone.
+    """Return whether a piece of a text ends with half a surrogate pair, and whether one stands
+    alone.
 
     The other half of the former may be in the next piece. ``after``: the piece before ended so.
     """
@@ -126,7 +127,7 @@ def halves(text: str, *, after: bool) -> tuple[bool, bool]:
 
 
 def arguments(text: str) -> dict[str, Any] | None:
-    """A tool call's arguments, None where they are no JSON object.
+    """Return a tool call's arguments, None where they are no JSON object.
 
     No text and ``null`` are no arguments. A JSON text of the JSON text of an object is that object
     (SGLang with Kimi), and an empty object before the real one is left out (gateways in front of
@@ -147,7 +148,7 @@ def arguments(text: str) -> dict[str, Any] | None:
 
 
 def joined(pieces: Iterable[str]) -> str:
-    """The pieces as one text; surrogate halves that meet become the character they mean."""
+    """Return the pieces as one text; surrogate halves that meet become the character they mean."""
     text = "".join(pieces)
     try:
         text.encode()

@@ -164,7 +164,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     machine, stand on loopback."""
 
     def body_limit(self, path: str) -> int:
-        """The largest body for ``path``."""
+        """Return the largest body for ``path``."""
         for start, limit in self.body_by_path:
             if path.startswith(start):
                 return limit

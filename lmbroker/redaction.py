@@ -50,7 +50,8 @@ _WORDS = tuple(name for name in ErrorInfo.__struct_fields__ if name not in ("kin
 
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
-    """``text`` with the given secrets masked, and whatever has the shape of a kind of key."""
+    """Return ``text`` with the given secrets masked, and whatever has the shape of a kind of
+    key."""
     for secret in secrets:
         for word in secret.words if secret is not None else ():
             if word:
@@ -59,7 +60,7 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
 
 
 def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
-    """``redact`` for the value of a header, quick for usual ids and numbers.
+    """Return ``redact`` for the value of a header, quick for usual ids and numbers.
 
     They have the shape of no key, and spell a credential in no way but its own.
     """
@@ -75,12 +76,13 @@ def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
 def redact_headers(
     pairs: tuple[tuple[str, str], ...], secrets: Iterable[Secret | None] = ()
 ) -> tuple[tuple[str, str], ...]:
-    """``redact_header`` for each of them."""
+    """Return ``redact_header`` for each of them."""
     return tuple([(name, redact_header(value, secrets)) for name, value in pairs]) if pairs else ()
 
 
 def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
-    """``info`` with all of its texts redacted: for errors that a backend sends inside a stream."""
+    """Return ``info`` with all of its texts redacted: for errors that a backend sends inside a
+    stream."""
     secrets = tuple(secrets)
     changes = {}
     for name in _WORDS:
@@ -92,7 +94,7 @@ def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> Erro
 
 
 def _masked(value: Any, secrets: Iterable[Secret | None], depth: int = 0) -> Any:
-    """``value``, of which JSON can be made, with its texts redacted, keys included."""
+    """Return ``value``, of which JSON can be made, with its texts redacted, keys included."""
     if isinstance(value, str):
         return redact(value.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
     if not isinstance(value, dict | list):
@@ -127,7 +129,7 @@ SHOWN = 100
 
 
 def shown(path: str) -> str:
-    """A client's ``path`` or word for a message or a log line.
+    """Return a client's ``path`` or word for a message or a log line.
 
     It comes without what is not printable, with what has the shape of a key masked, and bounded.
     """

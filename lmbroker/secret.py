@@ -21,7 +21,7 @@ class Secret:
         self.words = _words(value)
 
     def reveal(self) -> str:
-        """The credential itself, for the one header that needs it."""
+        """Return the credential itself, for the one header that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class FileSecret(Secret):
 
 
 def _words(value: str) -> tuple[str, ...]:
-    """``value``, and what follows its first word.
+    """Return ``value``, and what follows its first word.
 
     A text that quotes "Bearer KEY" may leave the first word out.
     """

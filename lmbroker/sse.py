@@ -97,7 +97,7 @@ class Reader:
         return bool(self._held.strip(b"\n"))
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """The frames that ``chunk`` completes.
+        """Return the frames that ``chunk`` completes.
 
         Raises SSEError for an event above the limit: at once, or in the next call where frames
         before it are returned first. From then on every call raises.
@@ -127,7 +127,7 @@ class Reader:
         return frames
 
     def close(self) -> list[Frame]:
-        """The unterminated last event, if it is complete; never one above the limit.
+        """Return the unterminated last event, if it is complete; never one above the limit.
 
         It is so if its data is complete JSON or ``[DONE]``, or if it is an error.
         """
@@ -154,7 +154,7 @@ class Reader:
         return start.removeprefix(_BOM)
 
     def _with_lf(self, chunk: bytes) -> bytes:
-        """``chunk`` with LF as its only line end.
+        """Return ``chunk`` with LF as its only line end.
 
         A CR ends its line at once; should an LF follow in the next chunk, it belongs to that CR and
         is dropped there.
@@ -166,7 +166,7 @@ class Reader:
         return chunk[start:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _frames(self, whole: bytes) -> list[Frame]:
-        """The frames of whole events.
+        """Return the frames of whole events.
 
         The two forms that providers send are taken apart here; all others go line by line.
         """
@@ -203,7 +203,7 @@ class Reader:
         return frames
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
-        """Whether a large event has too many values or lines.
+        """Return whether a large event has too many values or lines.
 
         Or all events together that came with its end.
         """
@@ -245,7 +245,7 @@ class Reader:
         return text
 
     def _is_too_long(self, block: bytes | bytearray) -> bool:
-        """The LFs around an event may be halves of blank lines and are no part of it."""
+        """Return the LFs around an event may be halves of blank lines and are no part of it."""
         return len(block) > self._limit and len(block.strip(b"\n")) > self._limit
 
     def _too_long(self, frames: list[Frame]) -> None:
@@ -280,7 +280,7 @@ class Boundary:
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """The events that ``chunk`` completes.
+        """Return the events that ``chunk`` completes.
 
         Raises SSEError while an unfinished one is above the limit; events before it have been
         returned by then.
@@ -327,20 +327,21 @@ class Boundary:
         return end
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
-        """Whether ``held``, which has only grown since the last look, has too many values."""
+        """Return whether ``held``, which has only grown since the last look, has too many
+        values."""
         count = self._count = self._count or EventCount()
         count.see(held)
         return count.too_many
 
     def _before_event(self) -> int:
-        """How many bytes of line ends ``_held`` begins with, but for a CR at its end."""
+        """Return how many bytes of line ends ``_held`` begins with, but for a CR at its end."""
         held = self._held
         end = len(held) - len(held.lstrip(b"\r\n"))
         return end - (end == len(held) and held[-1:] == b"\r")
 
 
 def split(block: bytes) -> Iterator[bytes]:
-    """The events of ``block``, which a ``Boundary`` gave, one by one and byte for byte.
+    """Return the events of ``block``, which a ``Boundary`` gave, one by one and byte for byte.
 
     Line ends between two events stand for themselves, as if they had come alone.
     """
@@ -386,7 +387,7 @@ def _blocks(whole: bytes) -> Iterator[bytes]:
 
 
 def last_words(tail: bytes) -> bytes:
-    """The tail of a stream that has ended, as a whole event.
+    """Return the tail of a stream that has ended, as a whole event.
 
     An unterminated last event counts if it is complete (see ``Reader.close``); b"" where it is not,
     as where an error breaks off in its JSON, which no client could read.
@@ -400,18 +401,21 @@ def last_words(tail: bytes) -> bytes:
 
 
 def encode_event(event: str | bytes, data: bytes) -> bytes:
-    """An event with a name (Anthropic, Responses). ``data`` is one line, as compact JSON is."""
+    """Return an event with a name (Anthropic, Responses).
+
+    ``data`` is one line, as compact JSON is.
+    """
     name = event.encode() if isinstance(event, str) else event
     return b"".join((b"event: ", name, b"\ndata: ", data, b"\n\n"))
 
 
 def encode_data(data: bytes) -> bytes:
-    """An event without a name (OpenAI). ``data`` is one line, as compact JSON is."""
+    """Return an event without a name (OpenAI). ``data`` is one line, as compact JSON is."""
     return b"".join((b"data: ", data, b"\n\n"))
 
 
 def _words(data: bytes) -> bool:
-    """Whether ``data`` is text and not the beginning of an object."""
+    """Return whether ``data`` is text and not the beginning of an object."""
     return bool(data.strip()) and not data.lstrip().startswith((b"{", b"["))
 
 

@@ -53,11 +53,11 @@ class Options(usage.Options):
             install()
 
     def read(self) -> Config:
-        """The configuration as the file is now. Raises ConfigError."""
+        """Return the configuration as the file is now. Raises ConfigError."""
         return self.read_source()[0]
 
     def read_source(self) -> tuple[Config, Source]:
-        """The same, with what others need to read the very same."""
+        """Return the same, with what others need to read the very same."""
         config, source = load_source(self["config"], shown=self._shown())
         if config.server.engine == "lean":
             # Before anything is imported that brings the stock reactor with it.
@@ -70,7 +70,7 @@ class Options(usage.Options):
         return config, source
 
     def _count(self) -> int:
-        """How many processes serve. Raises ConfigError."""
+        """Return how many processes serve. Raises ConfigError."""
         given = self["workers"]
         if given is None:
             where, count = "server.workers", self.loaded.server.workers
@@ -83,7 +83,8 @@ class Options(usage.Options):
         return count
 
     def _shown(self) -> str:
-        """The config's path as people write it: relative to where they stand, if it is below."""
+        """Return the config's path as people write it: relative to where they stand, if it is
+        below."""
         path: str = self["config"]
         relative = os.path.relpath(path)
         return path if relative.startswith("..") else relative
@@ -95,7 +96,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> service.IService:
-    """The service that twistd runs."""
+    """Return the service that twistd runs."""
     from twisted.internet import reactor as installed
 
     from lmbroker.daemon.listening import CannotListen
@@ -150,7 +151,7 @@ def _parent(
 
 
 def _stream(options: Options, several: bool) -> Any:
-    """What twistd is configured to log to; None where it has a logger of its own."""
+    """Return what twistd is configured to log to; None where it has a logger of its own."""
     twistd: Any = options.parent or {}
     if twistd.get("logger"):
         return None
@@ -168,7 +169,7 @@ def _stream(options: Options, several: bool) -> Any:
 
 
 def _writer(stream: Any, reactor: "IReactor") -> LogWriter:
-    """What writes to ``stream`` while ``reactor`` runs.
+    """Return what writes to ``stream`` while ``reactor`` runs.
 
     A file is begun anew on SIGUSR1, as with twistd's own log.
     """

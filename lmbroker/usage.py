@@ -13,7 +13,7 @@ MOST = 2**53
 
 
 def count_of(value: Any) -> int | None:
-    """The count of tokens that a JSON value is, None where it is no number.
+    """Return the count of tokens that a JSON value is, None where it is no number.
 
     It is brought into the range from zero to ``MOST``.
     """
@@ -41,7 +41,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def later(before: Usage | None, now: Usage | None) -> Usage | None:
-    """The counts that hold after ``now`` came.
+    """Return the counts that hold after ``now`` came.
 
     Counts grow, so the last one wins; but where it is 0 the backend has forgotten what it sent
     before, which is kept.
@@ -98,7 +98,7 @@ class Price(Rates, frozen=True, kw_only=True):
 
 
 def cost_of(usage: Usage, price: Price) -> int:
-    """What the tokens cost, in 1 / ``PICO`` US dollars."""
+    """Return what the tokens cost, in 1 / ``PICO`` US dollars."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     rates: Rates = price
     for tier in price.tiers:
@@ -118,7 +118,7 @@ def cost_of(usage: Usage, price: Price) -> int:
 
 @lru_cache(maxsize=1024)
 def _picos(rates: Rates) -> tuple[int, int, int, int, int]:
-    """The cost of one token of each kind.
+    """Return the cost of one token of each kind.
 
     Fresh, put out, read from the cache, written to it, and written to it for an hour.
     """
@@ -135,6 +135,6 @@ def _picos(rates: Rates) -> tuple[int, int, int, int, int]:
 
 
 def dollars(cost: int) -> str:
-    """A cost as text, in US dollars, without zeros at its end: ``0.00123``."""
+    """Return a cost as text, in US dollars, without zeros at its end: ``0.00123``."""
     whole, rest = divmod(cost, PICO)
     return f"{whole}.{rest:012d}".rstrip("0").rstrip(".")

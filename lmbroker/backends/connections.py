@@ -103,7 +103,7 @@ class Body:
 
 
 def unsent(transport: Any) -> bool:
-    """Whether bytes that were written to ``transport`` have not reached the kernel yet."""
+    """Return whether bytes that were written to ``transport`` have not reached the kernel yet."""
     wire = getattr(transport, "transport", transport)  # under TLS
     return bool(getattr(wire, "dataBuffer", b"") or getattr(wire, "_tempDataBuffer", ()))
 
@@ -163,7 +163,7 @@ class _Securing(Factory):
         self._factory = factory
 
     def buildProtocol(self, addr: Any) -> Any:
-        """The TLS connection to the host."""
+        """Return the TLS connection to the host."""
         protocol = self._factory.buildProtocol(addr)
         return SecureConnection(self._context, protocol, self._host, identity(self._host))
 
@@ -184,7 +184,7 @@ class Endpoints:
         self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
 
     def to(self, backend: Backend, uri: Any, seconds: float) -> IStreamClientEndpoint:
-        """The endpoint of ``uri``, a URI of ``backend``.
+        """Return the endpoint of ``uri``, a URI of ``backend``.
 
         Connecting may take ``seconds``, which include the answer of a proxy.
         """
@@ -211,8 +211,8 @@ class Endpoints:
         return _Guarded(endpoint)
 
     def _context(self, backend: Backend) -> ssl.SSLContext:
-        """The TLS context of a backend, which is kept: loading the trust store blocks the reactor
-        for milliseconds, and sessions can be resumed within one context only."""
+        """Return the TLS context of a backend, which is kept: loading the trust store blocks the
+        reactor for milliseconds, and sessions can be resumed within one context only."""
         key = (backend.ca, backend.client_cert)
         context = self._contexts.get(key)
         if context is None:

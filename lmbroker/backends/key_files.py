@@ -156,7 +156,7 @@ def _see_all(files: list[tuple[str, Any]]) -> list[_Seen]:
 
 
 def _see(path: str, before: Any) -> _Seen:
-    """What the file is now, with its text where its identity is another than ``before``."""
+    """Return what the file is now, with its text where its identity is another than ``before``."""
     try:
         found = os.stat(path)
         identity = (found.st_mtime_ns, found.st_dev, found.st_ino, found.st_size)

@@ -32,7 +32,7 @@ def watch_peer(transport: Any, seconds: float) -> None:
 
 
 def innermost(transport: Any) -> Any:
-    """The transport below all layers of TLS; ``transport`` itself where there are none."""
+    """Return the transport below all layers of TLS; ``transport`` itself where there are none."""
     while (below := getattr(transport, "__dict__", {}).get("transport")) is not None:
         transport = below
     return transport

@@ -91,7 +91,8 @@ class Tunnel:
 
 
 def _not_reached(reason: Failure) -> Failure:
-    """The failure of a connection to the proxy, as ProxyFailed where the proxy is the cause."""
+    """Return the failure of a connection to the proxy, as ProxyFailed where the proxy is the
+    cause."""
     error: Any = reason.value
     if isinstance(error, TimeoutError):
         return Failure(ProxyFailed("timeout_connect", "connecting to it took too long"))
@@ -105,7 +106,7 @@ def _not_reached(reason: Failure) -> Failure:
 
 
 def _refused(status: int) -> ProxyFailed:
-    """The error for a proxy that answers CONNECT with ``status``."""
+    """Return the error for a proxy that answers CONNECT with ``status``."""
     if status in (401, 407):
         # tinyproxy says 401 of credentials that are wrong, and 407 of those that are missing.
         return ProxyFailed("proxy_auth", f"it wants other credentials ({status})")

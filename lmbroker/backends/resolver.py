@@ -116,7 +116,8 @@ class Names:
 
 
 def _shortage() -> ConnectBindError | None:
-    """The error where no descriptors are left, for which resolvers report an unknown name."""
+    """Return the error where no descriptors are left, for which resolvers report an unknown
+    name."""
     try:
         socket.socket().close()
     except OSError as error:

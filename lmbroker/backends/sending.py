@@ -83,8 +83,10 @@ class BackendAnswer:
         self._release = release
 
     def finished(self) -> None:
-        """Release the slot: the backend is done with this call. The reader of the body calls this
-        at its end."""
+        """Release the slot: the backend is done with this call.
+
+        The reader of the body calls this at its end.
+        """
         if self._release is not None:
             self.release_slot()
 
@@ -104,7 +106,7 @@ class BackendAnswer:
         self.finished()
 
     async def body(self, limit: int = UNARY_LIMIT, memory: AnswerMemory | None = None) -> bytes:
-        """The whole body, of at most ``limit`` bytes.
+        """Return the whole body, of at most ``limit`` bytes.
 
         Raises Broken where it is cut or longer, TimedOut, or Refused where all answers together
         would take more than ``memory``; what this one takes of that is ``self.memory``.
@@ -199,7 +201,8 @@ class Backends:
         return answer
 
     def loads(self) -> dict[str, BackendLoad]:
-        """How busy each backend is that has a concurrency limit and was called, by its name."""
+        """Return how busy each backend is that has a concurrency limit and was called, by its
+        name."""
         found: dict[str, BackendLoad] = {}
         for (name, *_), limit in self._limits.items():
             # A reload may have left an older limit, which some calls still hold.
@@ -308,7 +311,7 @@ class Backends:
         self._last_reasons[backend] = reason
 
     def _context(self, backend: Backend) -> ssl.SSLContext:
-        """The TLS context of connections to ``backend``.
+        """Return the TLS context of connections to ``backend``.
 
         Without ``ca`` the system's authorities are trusted. Raises Unreachable where a certificate
         cannot be used.
@@ -363,7 +366,10 @@ class _Ready(EncodedURL):
 
 @lru_cache(maxsize=1024)
 def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_Ready":
-    """The URL of an operation of a backend; the backend's own query stands before the call's."""
+    """Return the URL of an operation of a backend.
+
+    The backend's own query stands before the call's.
+    """
     asked = query.decode("ascii", "replace")
     both = f"{own_query}&{asked}" if own_query and asked else own_query or asked
     text = operation_url(base, path, both, exact=exact)
@@ -378,7 +384,8 @@ def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_R
 
 
 def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
-    """The headers of a request: configured ones replace the call's, credentials replace both."""
+    """Return the headers of a request: configured ones replace the call's, credentials replace
+    both."""
     fields = dict(outbound.headers)
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value

@@ -75,7 +75,7 @@ class Collector(Protocol):
         return self._done
 
     def body(self) -> bytes:
-        """The body; raises the outcome where that is an error."""
+        """Return the body; raises the outcome where that is an error."""
         if isinstance(self.outcome, bytes):
             return self.outcome
         assert self.outcome is not None
@@ -124,7 +124,7 @@ class Collector(Protocol):
 
 
 def oversized() -> AttemptFailed:
-    """The error for an answer that is larger than its limit."""
+    """Return the error for an answer that is larger than its limit."""
     return broken("the backend's answer is too large", "oversized")
 
 

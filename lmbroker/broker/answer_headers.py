@@ -14,7 +14,7 @@ from lmbroker.translation.losses import listed
 def answer_headers(
     call: Call, record: Record, route: Route, target: Target, answer: BackendAnswer, now: float
 ) -> Pairs:
-    """All but content type and length; ``now`` is in unix seconds."""
+    """Return all but content type and length; ``now`` is in unix seconds."""
     secrets = target.backend.secrets
     backend_facts = ADAPTERS[target.backend.dialect].facts
     backend_id = headers.backend_request_id(answer.headers, backend_facts.headers)
@@ -40,7 +40,7 @@ def answer_headers(
 def limit_headers(
     call: Call, route: Route, target: Target, answer: BackendAnswer, now: float
 ) -> Pairs:
-    """The backend's rate limits, as far as clients of ``route`` may see them."""
+    """Return the backend's rate limits, as far as clients of ``route`` may see them."""
     limits = rate_limit_headers.for_client(
         answer.headers,
         ADAPTERS[target.backend.dialect].facts.rate_limits,

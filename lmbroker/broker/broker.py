@@ -170,7 +170,7 @@ class Broker:
         return await self._answer(call, record, route)
 
     async def _answer(self, call: Call, record: Record, route: Route) -> Answer:
-        """The answer of one of the route's targets; raises as ``chat``."""
+        """Return the answer of one of the route's targets; raises as ``chat``."""
         key, conversation = "", b""
         if route.sticky:
             key = aliases.sticky_key(route, call)
@@ -206,7 +206,8 @@ class Broker:
     embeddings = chat
 
     async def _lacking(self, call: Call, route: Route, now: float) -> Sequence[str]:
-        """What each target of ``route`` cannot take of ``call``, "" for those that suit it."""
+        """Return what each target of ``route`` cannot take of ``call``, "" for those that suit
+        it."""
         needs = suitability.Needs(call)
         targets = []
         for each in route.targets:
@@ -252,7 +253,7 @@ class Broker:
         return WholeAnswer(200, head, json_text.encode(facts.counted(tokens)))
 
     def _counting(self, route: Route, call: Call) -> Route:
-        """``route`` with those of its targets only that count tokens, as far as is known."""
+        """Return ``route`` with those of its targets only that count tokens, as far as is known."""
         now = self.clock.seconds()
 
         def counts(target: Target) -> bool:
@@ -273,7 +274,7 @@ class Broker:
         return Repairs(self._learned, target, route.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
-        """Where the call's model name leads.
+        """Return where the call's model name leads.
 
         Raises Refused where that is nowhere, where its caller may not go, and where it needs the
         memory of one backend and may come to others.
@@ -330,7 +331,7 @@ class Broker:
     async def _attempt(
         self, call: Call, record: Record, route: Route, target: Target, now: float
     ) -> Answer:
-        """The answer of one target.
+        """Return the answer of one target.
 
         A request that it refuses and that can be repaired is sent again, at most twice a call.
         Raises BrokerError.

@@ -53,7 +53,7 @@ class Receiver:
         self.memory.limit = limits.answers
 
     async def receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
-        """The client's answer, made of the backend's.
+        """Return the client's answer, made of the backend's.
 
         Raises AttemptFailed where the backend's is an error or no answer at all.
         """

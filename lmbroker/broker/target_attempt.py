@@ -58,21 +58,21 @@ class TargetAttempt:
         return Terms(self.call, self.target, self.mode, self.repairs.overrides)
 
     def answer_headers(self, answer: BackendAnswer, now: float) -> Pairs:
-        """The client's headers of this answer but content type and length.
+        """Return the client's headers of this answer but content type and length.
 
         ``now`` is in unix seconds.
         """
         return answer_headers(self.call, self.record, self.route, self.target, answer, now)
 
     def limit_headers(self, answer: BackendAnswer, now: float) -> Pairs:
-        """The client's headers for the backend's rate limits; ``now`` is in unix seconds."""
+        """Return the client's headers for the backend's rate limits; ``now`` is in unix seconds."""
         return limit_headers(self.call, self.route, self.target, answer, now)
 
 
 async def needs_second_dialect(
     attempt: TargetAttempt, refusal: BackendRefused | None, offload: Offload
 ) -> bool:
-    """Whether the call of ``attempt`` goes on in the second dialect of its backend.
+    """Return whether the call of ``attempt`` goes on in the second dialect of its backend.
 
     It may do so before anything was sent, or after ``refusal`` in the first one.
     """
@@ -87,7 +87,7 @@ async def needs_second_dialect(
 
 
 def with_own_key(target: Target, call: Call, keys: tuple[Key, ...]) -> Target:
-    """``target`` with the client's own API key, for this call alone. Raises Refused."""
+    """Return ``target`` with the client's own API key, for this call alone. Raises Refused."""
     credential = own_key(keys, call.headers)
     backend = msgspec.structs.replace(target.backend, credential=credential)
     return msgspec.structs.replace(target, backend=backend)

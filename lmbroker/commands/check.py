@@ -51,7 +51,7 @@ def _check_plugins(name: str, config: Config) -> None:
 
 
 def _operations(config: Config) -> Iterator[str]:
-    """The full URL of each operation of each backend."""
+    """Return the full URL of each operation of each backend."""
     backends = {
         target.backend.name: target.backend
         for alias in config.aliases.values()
@@ -71,7 +71,7 @@ def _operations(config: Config) -> Iterator[str]:
 
 
 def _paths(backend: Backend) -> Iterator[tuple[str, str]]:
-    """The operations of a backend, those of its second dialect with the name of that."""
+    """Return the operations of a backend, those of its second dialect with the name of that."""
     yield from ADAPTERS[backend.dialect].facts.paths.items()
     if backend.also:
         for operation, path in ADAPTERS[backend.also].facts.paths.items():
@@ -80,7 +80,8 @@ def _paths(backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _connections_to_backends(config: Config) -> Iterator[str]:
-    """The proxies on the way to backends, and the certificates that the broker shows there."""
+    """Return the proxies on the way to backends, and the certificates that the broker shows
+    there."""
     backends = {
         target.backend.name: target.backend
         for alias in config.aliases.values()
@@ -95,7 +96,7 @@ def _connections_to_backends(config: Config) -> Iterator[str]:
 
 
 def _several_workers(config: Config) -> Iterator[str]:
-    """What several workers mean for the bounds that each of them keeps by itself."""
+    """Return what several workers mean for the bounds that each of them keeps by itself."""
     count = config.server.workers
     if count == 1:
         return
@@ -111,7 +112,7 @@ def _several_workers(config: Config) -> Iterator[str]:
 
 
 def _routes(config: Config) -> Iterator[tuple[str, ...]]:
-    """The routing table, its head first; nothing of a secret but where it comes from.
+    """Return the routing table, its head first; nothing of a secret but where it comes from.
 
     Modes only where one differs.
     """
@@ -128,7 +129,7 @@ def _routes(config: Config) -> Iterator[tuple[str, ...]]:
 
 
 def _type(backend: Backend) -> str:
-    """How a backend is called."""
+    """Return how a backend is called."""
     if not backend.also:
         return backend.dialect
     return f"{backend.dialect} + {backend.also} ({'auto' if backend.also_translated else 'native'})"

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
-    """The lines that say where a call goes, for people.
+    """Return the lines that say where a call goes, for people.
 
     ``name`` is what a client asks for; ``body`` its request, None for no request at all. Raises
     Refused for what the broker would refuse itself.
@@ -81,7 +81,7 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
 
 
 def _passed_over(route: Route, name: str, dialect: Any, body: bytes) -> Iterator[str]:
-    """Which targets are tried last for this request, and why."""
+    """Return which targets are tried last for this request, and why."""
     if len(route.targets) == 1:
         return
     call = Call(id="offline", operation="chat", dialect=dialect, asked=name, body=body)
@@ -107,7 +107,7 @@ def _target(route: Route, at: int, target: Target, dialect: str) -> str:
 
 
 def _profile(route: Route, target: Target) -> Iterator[str]:
-    """The profile in force, and where each value comes from.
+    """Return the profile in force, and where each value comes from.
 
     What calls have taught a running broker is not known here.
     """
@@ -171,7 +171,7 @@ def _sent(
 
 
 def _credential(backend: Backend) -> Iterator[tuple[str, str]]:
-    """The headers that carry the credential, which itself does not show."""
+    """Return the headers that carry the credential, which itself does not show."""
     facts = ADAPTERS[backend.dialect].facts
     for name, value in headers.credential_headers(backend, facts.headers):
         before = "Bearer " if value.startswith("Bearer ") else ""

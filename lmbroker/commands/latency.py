@@ -140,7 +140,10 @@ class _Asker:
         self._due = 0.0
 
     async def ask(self, way: _Way) -> Timing:
-        """One call. Raises a BrokerError whose words are for people, without a credential."""
+        """Return one call.
+
+        Raises a BrokerError whose words are for people, without a credential.
+        """
         wait = self._due - self._clock.seconds()
         if wait > 0:
             await deferLater(self._clock, wait)
@@ -232,7 +235,7 @@ async def _alternated(
 async def _broker(
     reactor: IReactor, config: Config, route: Route, plan: Plan
 ) -> AsyncIterator[tuple[_Way, _Way]]:
-    """A broker on a port of loopback, for as long as the block runs.
+    """Return a broker on a port of loopback, for as long as the block runs.
 
     It yields the way to the alias's first target, and the way there through the broker.
     """
@@ -254,7 +257,8 @@ async def _broker(
 
 
 def _narrowed(config: Config, route: Route, plan: Plan, port: int, key: str) -> Config:
-    """``config`` with the alias's first target alone, tried once, and one client who has a key."""
+    """Return ``config`` with the alias's first target alone, tried once, and one client who has a
+    key."""
     only = Route(
         name=plan.alias,
         targets=(aliases.named(route.targets[0], plan.alias),),
@@ -325,7 +329,7 @@ def _request(dialect: Dialect, model: str, known: Profile, plan: Plan) -> bytes:
 
 
 def announced(route: Route, plan: Plan) -> Iterator[str]:
-    """What will be asked of whom, and what it will cost, before it begins."""
+    """Return what will be asked of whom, and what it will cost, before it begins."""
     target = aliases.named(route.targets[0], plan.alias)
     backend = target.backend
     way = "passed through" if plan.client in (None, backend.dialect) else "translated"
@@ -345,7 +349,7 @@ def announced(route: Route, plan: Plan) -> Iterator[str]:
 
 
 def report(pairs: Sequence[tuple[Timing, Timing]], stream: bool) -> Iterator[str]:
-    """The figures of (to the backend, through the broker), in milliseconds."""
+    """Return the figures of (to the backend, through the broker), in milliseconds."""
     measures: list[tuple[str, Callable[[Timing], float]]] = [
         ("whole answer", lambda timing: timing.whole * 1000)
     ]
@@ -373,7 +377,7 @@ def report(pairs: Sequence[tuple[Timing, Timing]], stream: bool) -> Iterator[str
 
 
 def _added(added: Sequence[float]) -> str:
-    """What the differences of the pairs say.
+    """Return what the differences of the pairs say.
 
     Their median, how sure it is, and whether it is more than chance.
     """
@@ -389,7 +393,7 @@ def _added(added: Sequence[float]) -> str:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The least value that at least ``share`` of ``values`` do not exceed."""
+    """Return the least value that at least ``share`` of ``values`` do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

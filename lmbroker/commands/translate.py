@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _alias(options: argparse.Namespace, dialect: Any) -> Route:
-    """The alias that was named; one of which nothing is known where none was."""
+    """Return the alias that was named; one of which nothing is known where none was."""
     if (options.alias is None) != (options.config is None):
         options.usage_error("--config and --alias need each other")
     if options.alias is None:
@@ -81,7 +81,7 @@ def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Route
 
 
 def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Route) -> int:
-    """An answer belongs to a request; here to one that asks for nothing but the usage."""
+    """Return an answer belongs to a request; here to one that asks for nothing but the usage."""
     first = next(chunks, b"")
     found = _MODEL.search(first)
     asked = found[1].decode(errors="replace") if found else "model"
@@ -130,7 +130,7 @@ def _call(client: Any, name: str, body: bytes, *, stream: bool) -> Call:
 
 
 def _workflow(options: argparse.Namespace, call: Call, alias: Route) -> Workflow:
-    """The workflow that the broker would choose for ``call``."""
+    """Return the workflow that the broker would choose for ``call``."""
     target = alias.targets[0]
     model = options.model or target.model or call.asked
     target = msgspec.structs.replace(target, model=model)

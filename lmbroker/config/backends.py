@@ -59,7 +59,8 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 
 
 def is_plain_header(name: str) -> bool:
-    """Whether ``name`` is a header's whose values may be shown: no credential stands in it."""
+    """Return whether ``name`` is a header's whose values may be shown: no credential stands in
+    it."""
     return (
         _HEADER.fullmatch(name) is not None
         and name.lower() not in _KEY_HEADERS
@@ -81,7 +82,7 @@ class Secrets:
         self._in_files: dict[str, FileSecret] = {}
 
     def credential(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The secret that the value of ``key`` leads to; None after a problem."""
+        """Return the secret that the value of ``key`` leads to; None after a problem."""
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
@@ -95,7 +96,7 @@ class Secrets:
         return self._secret(reference, value) if value else None
 
     def password(self, table: Table, key: str, reference: str) -> Secret | None:
-        """The password in the value of ``key``; None after a problem."""
+        """Return the password in the value of ``key``; None after a problem."""
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
@@ -109,7 +110,7 @@ class Secrets:
         return Secret(value) if value else None
 
     def header(self, table: Table, key: str, written: str) -> str | Secret:
-        """The value of the header ``key``; "" after a problem.
+        """Return the value of the header ``key``; "" after a problem.
 
         It is a Secret where it came by reference or looks like a credential.
         """
@@ -130,14 +131,14 @@ class Secrets:
         return self._secret(written, value) if value and secret else value
 
     def _secret(self, reference: str, value: str) -> Secret:
-        """One for each file, however many backends name it."""
+        """Return one for each file, however many backends name it."""
         kind, _, path = reference.partition(":")
         if kind != "file":
             return Secret(value)
         return self._in_files.setdefault(path, FileSecret(value, path))
 
     def _referred(self, table: Table, key: str, reference: str) -> str:
-        """What a reference leads to; "" after a problem."""
+        """Return what a reference leads to; "" after a problem."""
         kind, _, rest = reference.partition(":")
         if kind == "file":
             if rest.startswith("/"):
@@ -158,7 +159,7 @@ class Secrets:
         return value
 
     def file(self, table: Table, key: str, path: str) -> str:
-        """The text of a file; "" after a problem."""
+        """Return the text of a file; "" after a problem."""
         try:
             text = self._read_file(path)
         except (OSError, ValueError) as error:
@@ -208,7 +209,10 @@ class Backends:
                 self.named[name] = placed
 
     def inline(self, table: Table, settings: Access, dialect: str) -> Placed | None:
-        """The backend of a model's own ``target``; the caller says when ``table`` is done."""
+        """Return the backend of a model's own ``target``.
+
+        The caller says when ``table`` is done.
+        """
         return self._placed(table, settings, dialect, "")
 
     def _placed(self, table: Table, settings: Access, dialect: str, name: str) -> Placed | None:
@@ -365,7 +369,7 @@ def _second_dialect(table: Table, settings: Access, dialect: str) -> dict[str, A
 
 
 def _query(table: Table) -> str:
-    """The query that goes with each request, encoded."""
+    """Return the query that goes with each request, encoded."""
     pairs = []
     for name in table.names():
         value = table.text(name)
@@ -377,7 +381,7 @@ def _query(table: Table) -> str:
 
 
 def _key_header(table: Table, written: str | None) -> str:
-    """The header that carries the key, in lower case; "" for the usual one."""
+    """Return the header that carries the key, in lower case; "" for the usual one."""
     name = (written or "").lower()
     if name and (_HEADER.fullmatch(name) is None or (name in _OURS and name not in _KEY_HEADERS)):
         table.report("api_key_header", "expected the name of a header that may carry a key")
@@ -400,7 +404,7 @@ def _is_reference(text: str) -> bool:
 
 
 def _shown(reference: str) -> str:
-    """``reference`` without the secret."""
+    """Return ``reference`` without the secret."""
     if _is_reference(reference) or reference == CLIENT:
         return reference
     return "literal" if reference else ""

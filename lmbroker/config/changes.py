@@ -24,7 +24,7 @@ _TOP = ("log_level", "log_format", "default")
 
 
 def changes(before: Config, after: Config) -> str:
-    """What was added, removed and changed; "no changes" where there is nothing.
+    """Return what was added, removed and changed; "no changes" where there is nothing.
 
     Aliases, backends and keys stand there by their names, endpoints as they are written, all else
     by its key.
@@ -77,13 +77,13 @@ def _of_alias(route: Route, config: Config) -> Iterator[tuple[str, Any]]:
 
 
 def _own(rules: msgspec.Struct, of_all: msgspec.Struct) -> Mapping[str, Any]:
-    """The rules that differ from those of all."""
+    """Return the rules that differ from those of all."""
     fields = msgspec.structs.asdict(rules)
     return {name: value for name, value in fields.items() if value != getattr(of_all, name)}
 
 
 def _backends(config: Config) -> Mapping[str, tuple[Backend, ...]]:
-    """Those that targets name, each once per key."""
+    """Return those that targets name, each once per key."""
     return {
         target.backend.name: route.keyed(target.backend)
         for route in config.aliases.values()
@@ -111,7 +111,7 @@ def _settings(config: Config) -> Mapping[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are alike, secrets among them: they refuse to be compared."""
+    """Return whether two values are alike, secrets among them: they refuse to be compared."""
     if type(one) is not type(other):
         return False
     if isinstance(one, Secret):

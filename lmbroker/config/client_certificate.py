@@ -32,7 +32,7 @@ class Unusable(Exception):
 
 
 def read_client_certificate(certificates: str, key: str) -> ClientCertificate:
-    """What two PEM texts hold: our certificate with its chain, and its private key.
+    """Return what two PEM texts hold: our certificate with its chain, and its private key.
 
     Behind the certificate stand those that signed it. Raises Unusable.
     """

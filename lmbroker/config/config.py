@@ -132,7 +132,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
-    """The configuration that ``text`` holds; ``name`` is the file's name in problems.
+    """Return the configuration that ``text`` holds; ``name`` is the file's name in problems.
 
     ``read_file`` gives the text of a file that the configuration names and may raise OSError or
     ValueError. Raises ConfigError.
@@ -183,7 +183,7 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
 
 
 def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) -> list[str]:
-    """The warning for a proxy that the environment names and the broker does not use.
+    """Return the warning for a proxy that the environment names and the broker does not use.
 
     It is given where no backend is reached through a proxy and some are not on this machine. What
     the environment names is not shown: a password may stand in it.
@@ -205,12 +205,12 @@ def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) ->
 
 
 def _shown(line: str) -> str:
-    """``line`` without what looks like a credential: one may stand where none belongs."""
+    """Return ``line`` without what looks like a credential: one may stand where none belongs."""
     return redact(line.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
-    """The keys of clients, each of which has a name of its own.
+    """Return the keys of clients, each of which has a name of its own.
 
     A key is given by its hash, or by a reference to itself.
     """
@@ -228,7 +228,7 @@ def _keys(root: Table, secrets: Secrets) -> tuple[Key, ...]:
 
 
 def _digest(table: Table, settings: KeyTable, secrets: Secrets) -> bytes | None:
-    """The hash of a key, given as ``hash`` or made of the key that ``key`` refers to."""
+    """Return the hash of a key, given as ``hash`` or made of the key that ``key`` refers to."""
     written, reference = settings.hash or "", settings.key or ""
     if bool(written) == bool(reference):
         table.report("hash", "expected either hash or key, and one of them")

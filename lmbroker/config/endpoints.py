@@ -72,14 +72,14 @@ BACKLOG = 4096
 
 
 def listen_on(host: str, port: int) -> str:
-    """The Twisted endpoint string that listens on a host and a port."""
+    """Return the Twisted endpoint string that listens on a host and a port."""
     escaped = host.strip("[]").replace("\\", "\\\\").replace(":", "\\:")
     kind = "tcp6" if ":" in host else "tcp"
     return f"{kind}:{port}:interface={escaped}"
 
 
 def with_backlog(endpoint: str) -> str:
-    """An endpoint string that says how many connections may wait.
+    """Return an endpoint string that says how many connections may wait.
 
     That is ``BACKLOG`` where it said nothing. What systemd listens on has its backlog already.
     """
@@ -90,14 +90,14 @@ def with_backlog(endpoint: str) -> str:
 
 
 def host_problem(host: str) -> str:
-    """What is wrong with the name or address of an interface to listen on."""
+    """Return what is wrong with the name or address of an interface to listen on."""
     if _HOST.fullmatch(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
         return ""
     return "expected a host name or an address such as 127.0.0.1, ::1 or 0.0.0.0"
 
 
 def parse_endpoint(endpoint: str) -> tuple[dict[str, str], str]:
-    """The arguments of a Twisted endpoint string by name, its ``kind`` among them.
+    """Return the arguments of a Twisted endpoint string by name, its ``kind`` among them.
 
     Of a kind that a plugin of Twisted's may bring only the kind is known here;
     ``daemon.listening.endpoint_problems`` has Twisted's own parser read the rest.
@@ -154,7 +154,7 @@ def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
 
 
 def is_public(endpoint: Mapping[str, str]) -> bool:
-    """Whether an endpoint of ``parse_endpoint`` may be reached from other machines.
+    """Return whether an endpoint of ``parse_endpoint`` may be reached from other machines.
 
     Of a TCP socket that systemd holds, and of what a plugin listens on, nobody here knows; they
     count as public.
@@ -167,7 +167,7 @@ def is_public(endpoint: Mapping[str, str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -177,7 +177,7 @@ def is_loopback(host: str) -> bool:
 
 
 def sends_in_clear(url: str) -> bool:
-    """Whether what goes to ``url`` can be read on its way.
+    """Return whether what goes to ``url`` can be read on its way.
 
     So it is for ``http`` to an address that is not of a private network. A name without a dot is
     one of the own network (a container's).
@@ -193,7 +193,7 @@ def sends_in_clear(url: str) -> bool:
 
 
 def parse_url(url: str, *, exact: bool = False) -> tuple[str, str]:
-    """A backend's base URL as its ``api_root``; ``exact``: the URL is the root itself."""
+    """Return a backend's base URL as its ``api_root``; ``exact``: the URL is the root itself."""
     if url == PRACTICE and not exact:
         return url, ""
     if "://" not in url:
@@ -244,10 +244,10 @@ def parse_proxy(address: str) -> tuple[str, int, str]:
 
 
 def api_root(url: str) -> str:
-    """The URL below which a backend's operations live; its own root's root is itself.
+    """Return the URL below which a backend's operations live; its own root's root is itself.
 
-    ``http://host``, ``http://host/v1`` and ``https://host/openai/v1/`` all work: a base that
-    names a version (``/v1``, ``/v1beta/openai``) is taken as it is, any other gets ``/v1``.
+    ``http://host``, ``http://host/v1`` and ``https://host/openai/v1/`` all work: a base that names
+    a version (``/v1``, ``/v1beta/openai``) is taken as it is, any other gets ``/v1``.
     """
     base = url.rstrip("/")
     path = base.split("://", 1)[-1].partition("/")[2]
@@ -256,7 +256,7 @@ def api_root(url: str) -> str:
 
 
 def operation_url(root: str, path: str, query: str = "", *, exact: bool = False) -> str:
-    """The full URL of an operation whose ``path`` begins below a backend's root.
+    """Return the full URL of an operation whose ``path`` begins below a backend's root.
 
     ``exact`` takes the root as it is.
     """
@@ -265,7 +265,7 @@ def operation_url(root: str, path: str, query: str = "", *, exact: bool = False)
 
 
 def backend_name(url: str, taken: Container[str]) -> str:
-    """A short name for logs and metric labels: host and port, numbered where it is taken."""
+    """Return a short name for logs and metric labels: host and port, numbered where it is taken."""
     if url == PRACTICE:
         base = "practice"
     else:
@@ -287,7 +287,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\
 
 
 def origin_problem(origin: str) -> str:
-    """What is wrong with an origin of the configuration, "" where nothing is."""
+    """Return what is wrong with an origin of the configuration, "" where nothing is."""
     if origin == ANY_ORIGIN or _ORIGIN.fullmatch(origin):
         return ""
     return 'expected an origin such as "https://app.example.com", without a path, or "*"'

@@ -26,7 +26,7 @@ _type = cache(inspect.type_info)
 def read_fields(
     table: Table, struct: type[msgspec.Struct], without: Container[str] = ()
 ) -> dict[str, Any]:
-    """The fields of ``struct`` that ``table`` sets; it has no other keys.
+    """Return the fields of ``struct`` that ``table`` sets; it has no other keys.
 
     ``without`` names fields that it cannot set.
     """
@@ -47,12 +47,12 @@ def read_fields(
 
 
 def read_struct(table: Table, struct: type[S], without: Container[str] = ()) -> S:
-    """A ``struct`` with the fields that ``table`` sets."""
+    """Return a ``struct`` with the fields that ``table`` sets."""
     return msgspec.structs.replace(struct(), **read_fields(table, struct, without))
 
 
 def read_settings(table: Table, struct: type[S], without: Container[str] = ()) -> S:
-    """The keys of ``struct`` as ``table`` sets them, but for those of ``without``.
+    """Return the keys of ``struct`` as ``table`` sets them, but for those of ``without``.
 
     A key with a mistake has its default, a required one is "" then. The caller reads the tables
     below this one, and says when ``table`` is done.
@@ -62,7 +62,7 @@ def read_settings(table: Table, struct: type[S], without: Container[str] = ()) -
 
 
 def _setting(table: Table, field: msgspec.structs.FieldInfo) -> Any:
-    """The value of one key; its default where it is missing or has a mistake."""
+    """Return the value of one key; its default where it is missing or has a mistake."""
     info, extra = plain_type(field.type)
     key, default = field.name, field.default
     secret, words = "secret" in extra, extra.get("words") or words_of(field.type)
@@ -84,7 +84,7 @@ def _setting(table: Table, field: msgspec.structs.FieldInfo) -> Any:
 
 
 def plain_type(annotation: Any) -> tuple[inspect.Type, Mapping[str, Any]]:
-    """The type in an annotation, and the ``extra`` of its ``Meta``.
+    """Return the type in an annotation, and the ``extra`` of its ``Meta``.
 
     The type comes without None, the words beside it and the ``Meta``.
     """
@@ -100,7 +100,8 @@ def plain_type(annotation: Any) -> tuple[inspect.Type, Mapping[str, Any]]:
 
 
 def _problem(value: Any, annotation: Any) -> str:
-    """What is wrong with a value for a field of the type ``annotation``, "" where nothing is."""
+    """Return what is wrong with a value for a field of the type ``annotation``, "" where nothing
+    is."""
     info = _type(annotation)
     try:
         msgspec.convert(value, annotation)
@@ -115,7 +116,10 @@ def _problem(value: Any, annotation: Any) -> str:
 
 
 def _mismatch(value: Any, info: inspect.Type, words: Sequence[str]) -> str:
-    """What is wrong with a value that ``msgspec`` refused; ``words`` are those of the type."""
+    """Return what is wrong with a value that ``msgspec`` refused.
+
+    ``words`` are those of the type.
+    """
     if isinstance(info, inspect.UnionType):
         kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
         if len(kinds) == 1:
@@ -136,7 +140,7 @@ def _mismatch(value: Any, info: inspect.Type, words: Sequence[str]) -> str:
 
 
 def _kind(info: inspect.Type, words: Sequence[str]) -> str:
-    """The name of a type in an error; ``words`` are those of its Literal."""
+    """Return the name of a type in an error; ``words`` are those of its Literal."""
     match info:
         case inspect.Metadata():
             return _kind(info.type, words)
@@ -160,7 +164,10 @@ def _kind(info: inspect.Type, words: Sequence[str]) -> str:
 
 
 def words_of(annotation: Any) -> tuple[str, ...]:
-    """The words of the Literal in an annotation, in their order there; ``msgspec`` sorts them."""
+    """Return the words of the Literal in an annotation, in their order there.
+
+    ``msgspec`` sorts them.
+    """
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next(filter(None, map(words_of, get_args(annotation))), ())

@@ -23,7 +23,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return f"Source(name={self.name!r})"
 
     def config(self) -> Config:
-        """The same configuration once more, whatever is on the disk by now."""
+        """Return the same configuration once more, whatever is on the disk by now."""
 
         def text_of(path: str) -> str:
             if path not in self.files:
@@ -34,10 +34,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(path: str, *, shown: str | None = None) -> Config:
-    """The checked configuration of a file.
+    """Return the checked configuration of a file.
 
-    ``shown`` is the file's name in problems, by default ``path``. Raises ConfigError, also for
-    a file that cannot be read.
+    ``shown`` is the file's name in problems, by default ``path``. Raises ConfigError, also for a
+    file that cannot be read.
     """
     return load_source(path, shown=shown)[0]
 
@@ -65,6 +65,6 @@ def load_source(path: str, *, shown: str | None = None) -> tuple[Config, Source]
 
 
 def _read(path: str) -> str:
-    """The text of a file, without the byte order mark that some editors put first."""
+    """Return the text of a file, without the byte order mark that some editors put first."""
     with open(path, encoding="utf-8-sig") as file:
         return file.read()

@@ -116,7 +116,7 @@ class Models:
         return name
 
     def _single(self, table: Table, alias: str) -> list[_Read]:
-        """The one target of a model that names its backend itself."""
+        """Return the one target of a model that names its backend itself."""
         dialect = table.text("type", required=True, choices=tuple(ADAPTERS))
         held = table.table("target", required=True)
         settings = read_settings(held, TargetTable, PLACE)
@@ -179,7 +179,10 @@ class Models:
 
 
 def _name(table: Table, key: str, name: str) -> str:
-    """``name``, the value of ``key``; a problem where it cannot stand in a request and a header."""
+    """Return ``name``, the value of ``key``.
+
+    A problem where it cannot stand in a request and a header.
+    """
     if len(name) > NAME_LENGTH or not name.isprintable():
         table.report(
             key,

@@ -12,7 +12,10 @@ R = TypeVar("R", bound=Rates)
 
 
 def read_price(table: Table) -> Price | None:
-    """The price below the key ``price`` of ``table``; None where there is none, or a mistake."""
+    """Return the price below the key ``price`` of ``table``.
+
+    It is None where there is none, or a mistake.
+    """
     if not table.has("price"):
         return None
     held = table.table("price")

@@ -42,7 +42,7 @@ class NotTOML(Exception):
 
 
 def read_toml(text: str) -> tuple[dict[str, Any], str]:
-    """The tables of a TOML text and a warning, "" where there is none. Raises NotTOML.
+    """Return the tables of a TOML text and a warning, "" where there is none. Raises NotTOML.
 
     The standard library's reader decides what the text means. ``toml`` reads it too: it drops what
     it does not understand and misreads some strings that hold commas or quotes, and other tools
@@ -72,7 +72,7 @@ def _not_toml(message: str, text: str) -> NotTOML:
 
 
 def _loose(text: str) -> Any:
-    """What ``toml`` reads, None where it reads nothing.
+    """Return what ``toml`` reads, None where it reads nothing.
 
     Besides its own error it raises whatever its string handling trips over (IndexError, TypeError,
     AttributeError, ...).
@@ -84,7 +84,7 @@ def _loose(text: str) -> Any:
 
 
 def _first_difference(strict: Any, loose: Any, path: str = "") -> str:
-    """The path of the first value in ``strict`` that differs in ``loose``.
+    """Return the path of the first value in ``strict`` that differs in ``loose``.
 
     ``?`` stands for a key that is no plain word.
     """
@@ -116,7 +116,7 @@ class Table:
         self._missing: dict[str, str] = {}
 
     def path(self, key: str) -> str:
-        """The path of ``key`` from the top of the file; tables of an array count from 0."""
+        """Return the path of ``key`` from the top of the file; tables of an array count from 0."""
         return f"{self._path}.{key}" if self._path else key
 
     def report(self, key: str, problem: str) -> None:
@@ -124,11 +124,11 @@ class Table:
         self._problems.append(f"{self.path(key)}: {problem}")
 
     def has(self, key: str) -> bool:
-        """Whether the file has ``key`` here."""
+        """Return whether the file has ``key`` here."""
         return key in self._value
 
     def any(self, key: str) -> Any:
-        """The value as it is, None where the key is missing."""
+        """Return the value as it is, None where the key is missing."""
         self._asked.add(key)
         return self._value.get(key)
 
@@ -141,7 +141,7 @@ class Table:
         choices: Sequence[str] = (),
         secret: bool = False,
     ) -> str:
-        """A string, not empty. The value of a ``secret`` one is never shown."""
+        """Return a string, not empty. The value of a ``secret`` one is never shown."""
         value = self.any(key)
         if value is None and required:
             self._missing[key] = expected("nothing", one_of(choices))
@@ -159,7 +159,7 @@ class Table:
         return default
 
     def integer(self, key: str, default: int, *, least: int, most: int) -> int:
-        """An integer within bounds."""
+        """Return an integer within bounds."""
         value = self.any(key)
         if value is None:
             return default
@@ -169,7 +169,7 @@ class Table:
         return value
 
     def number(self, key: str, default: float, *, least: float, most: float) -> float:
-        """A number within bounds."""
+        """Return a number within bounds."""
         value = self.any(key)
         if value is None:
             return default
@@ -188,11 +188,11 @@ class Table:
         return default
 
     def names(self) -> tuple[str, ...]:
-        """All keys of the table, whatever they are."""
+        """Return all keys of the table, whatever they are."""
         return tuple(self._value)
 
     def texts(self, key: str, *, secret: bool = False) -> list[str] | None:
-        """An array of strings, not empty; None where the key is missing.
+        """Return an array of strings, not empty; None where the key is missing.
 
         Values of a ``secret`` one are never shown.
         """
@@ -211,7 +211,7 @@ class Table:
         return [item for item in value if isinstance(item, str)]
 
     def table(self, key: str, *, required: bool = False) -> "Table":
-        """A table below this one."""
+        """Return a table below this one."""
         value = self.any(key)
         if value is None and required:
             self._missing[key] = expected("nothing", "a table")
@@ -222,7 +222,7 @@ class Table:
         return Table(value or {}, self.path(key), self._problems)
 
     def tables(self, key: str) -> list["Table"]:
-        """The tables of an array; there must be one at least."""
+        """Return the tables of an array; there must be one at least."""
         value = self.any(key)
         if value is None or value == []:
             self._missing[key] = f"expected at least one [[{key}]] table"
@@ -268,19 +268,19 @@ class _Silent(Table):
 
 
 def expected(found: str, what: str) -> str:
-    """The words for a value of the wrong kind."""
+    """Return the words for a value of the wrong kind."""
     return f"found {found}, expected {what}"
 
 
 def one_of(choices: Sequence[str]) -> str:
-    """The words for a string that is one of ``choices``, any string where there are none."""
+    """Return the words for a string that is one of ``choices``, any string where there are none."""
     if not choices:
         return "a string"
     return "one of " + ", ".join(f'"{choice}"' for choice in choices)
 
 
 def describe(value: Any) -> str:
-    """What a value is, with the value where it is a scalar."""
+    """Return what a value is, with the value where it is a scalar."""
     if isinstance(value, dict | list):
         return _type_of(value)
     shown = repr(value)

@@ -26,7 +26,8 @@ Listener = Callable[[str, bool], IService]
 
 
 def endpoint_problems(config: Config) -> tuple[str, ...]:
-    """The mistakes in the endpoints of ``config`` that plugins of Twisted's bring, one line each.
+    """Return the mistakes in the endpoints of ``config`` that plugins of Twisted's bring, one line
+    each.
 
     Twisted's own parser finds them; nothing listens yet.
     """
@@ -79,7 +80,7 @@ class CannotListen(CannotStart):
 
 
 def listen(endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage) -> IService:
-    """The service that listens on an endpoint for ``factory``.
+    """Return the service that listens on an endpoint for ``factory``.
 
     ``shortage`` hears of connections for which there are no descriptors.
     """
@@ -194,5 +195,6 @@ def _listened(config: Config) -> list[Endpoint]:
 
 
 def problem_of(failure: Any) -> str:
-    """Why a configuration was not taken over: the words of a ConfigError or a CannotListen."""
+    """Return why a configuration was not taken over: the words of a ConfigError or a
+    CannotListen."""
     return "; ".join(getattr(failure, "problems", ())) or str(failure)

@@ -16,7 +16,7 @@ felt by every stream."""
 
 
 def away(reactor: IReactor, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
-    """What ``work`` returns or raises, done in a thread of ``reactor``.
+    """Return what ``work`` returns or raises, done in a thread of ``reactor``.
 
     To read a configuration of many models takes seconds. It is done at once where the reactor has
     no threads: a clock of tests.

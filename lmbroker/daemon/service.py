@@ -177,7 +177,7 @@ class BrokerService(ListeningService):
         self._begin_listening()
 
     def _practiced(self, config: Config) -> Config:
-        """``config`` with the practice backend running where it is named."""
+        """Return ``config`` with the practice backend running where it is named."""
         named = any(
             target.backend.url == PRACTICE
             for alias in config.aliases.values()
@@ -218,7 +218,7 @@ class BrokerService(ListeningService):
         )
 
     def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
-        """What a caller has used, for ``Front``."""
+        """Return what a caller has used, for ``Front``."""
         self._batching.flush()
         return self._journal.read(report, since, by, caller)
 
@@ -304,7 +304,7 @@ class BrokerService(ListeningService):
             await self._journal.stop()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:
-        """Whether ``done`` fired in time; not waited for once somebody is in a hurry."""
+        """Return whether ``done`` fired in time; not waited for once somebody is in a hurry."""
         waiting: Deferred[None] = Deferred()
 
         def arrived(_: None) -> None:
@@ -342,7 +342,7 @@ def _targets(config: Config) -> list[Target]:
 
 
 def with_practice(config: Config, url: str) -> Config:
-    """``config`` with the practice backend's real address in the place of ``practice:``."""
+    """Return ``config`` with the practice backend's real address in the place of ``practice:``."""
 
     def real(backend: Backend) -> Backend:
         return msgspec.structs.replace(backend, url=url) if backend.url == PRACTICE else backend

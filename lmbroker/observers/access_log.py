@@ -133,7 +133,7 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
 
 
 def access_line(record: Record) -> AccessLine:
-    """The access line of an ended call."""
+    """Return the access line of an ended call."""
     began, end = record.opened_at, record.end
     line = AccessLine(
         level=LEVELS.get(end.outcome, "info"),
@@ -196,7 +196,7 @@ def access_line(record: Record) -> AccessLine:
 
 @lru_cache(maxsize=1024)
 def _product(user_agent: str) -> str:
-    """The first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5).
+    """Return the first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5).
 
     What comes behind it says something of the client's machine.
     """
@@ -214,7 +214,7 @@ def _tried(attempt: Attempt) -> Tried:
 
 
 def access_fields(record: Record) -> dict[str, Any]:
-    """The same, as a dict, without what every line begins with."""
+    """Return the same, as a dict, without what every line begins with."""
     fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
     return {name: value for name, value in fields.items() if name not in HEAD}
 

@@ -27,7 +27,7 @@ _HEAD = ("time", "level", "logger", "message")
 
 
 def render_for(wanted: LogFormat, descriptor: int | None) -> Render | None:
-    """What makes the lines of a log that goes to ``descriptor``, None where they are JSON.
+    """Return what makes the lines of a log that goes to ``descriptor``, None where they are JSON.
 
     ``auto``: for people where it is a terminal, else JSON. Colours are for terminals, unless the
     environment has NO_COLOR.
@@ -44,7 +44,7 @@ def render_for(wanted: LogFormat, descriptor: int | None) -> Render | None:
 
 
 def console_line(line: Mapping[str, Any], *, coloured: bool) -> str:
-    """The text of a line, without its end."""
+    """Return the text of a line, without its end."""
     level = str(line["level"])
     words = _words_of_a_call(line) if all(name in line for name in _OF_A_CALL) else _words(line)
     text = "  ".join(filter(None, words))
@@ -66,7 +66,7 @@ def _words(line: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _words_of_a_call(line: Mapping[str, Any]) -> Iterator[str]:
-    """What one wants to know of a call at a glance; the rest is in JSON lines."""
+    """Return what one wants to know of a call at a glance; the rest is in JSON lines."""
     asked = line.get("asked")
     alias = line.get("alias") or "-"
     yield f"{line['status']} {line['operation']} {f'{asked} -> {alias}' if asked else alias}"
@@ -102,7 +102,7 @@ def _ms(value: float) -> str:
 
 
 def _seconds(text: Any) -> float | None:
-    """The unix seconds of a line's time; None, which is now, where it has none."""
+    """Return the unix seconds of a line's time; None, which is now, where it has none."""
     try:
         moment = time.strptime(str(text)[:19], "%Y-%m-%dT%H:%M:%S")
     except ValueError:

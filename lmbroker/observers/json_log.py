@@ -179,12 +179,16 @@ class JSONLog:
 
 
 def _message(event: Any) -> str:
-    """The event's words; the text of an old ``log.err`` is a whole traceback, values included."""
+    """Return the event's words.
+
+    The text of an old ``log.err`` is a whole traceback, values included.
+    """
     return event.get("why") or "" if event.get("failure") else formatEvent(event)
 
 
 def _where(failure: Any) -> str:
-    """The innermost place of a failure as ``file:line in function``: no values, no message."""
+    """Return the innermost place of a failure as ``file:line in function``: no values, no
+    message."""
     frames = traceback.extract_tb(failure.getTracebackObject())
     if not frames:
         return ""

@@ -296,5 +296,5 @@ class Refusals(collections.Counter[int]):
 
 
 def exposition(registry: CollectorRegistry) -> tuple[bytes, str]:
-    """The body and content type of ``/metrics``."""
+    """Return the body and content type of ``/metrics``."""
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -50,7 +50,7 @@ class Prices:
             self._package = get_snapshot()
 
     def of(self, target: Target) -> Price | None:
-        """The price of a target's model; None where nobody gave it."""
+        """Return the price of a target's model; None where nobody gave it."""
         if self._package is None or not _may_be_listed(target):
             return target.price
         return self._listed(target.backend.url, target.model)
@@ -68,7 +68,7 @@ def _may_be_listed(target: Target) -> bool:
 
 
 def _price_of(prices: Any) -> Price | None:
-    """A price of the package as ours; None for one that is not by tokens."""
+    """Return a price of the package as ours; None for one that is not by tokens."""
     rates = {name: getattr(prices, theirs, None) for name, theirs in _RATES.items()}
     if rates["input"] is None or rates["output"] is None:
         return None
@@ -86,6 +86,6 @@ def _base(rate: Any) -> float:
 
 
 def _at(rate: Any, start: int) -> float:
-    """A rate for prompts just above ``start``."""
+    """Return a rate for prompts just above ``start``."""
     reached = [tier.price for tier in getattr(rate, "tiers", ()) if tier.start <= start]
     return float(reached[-1]) if reached else _base(rate)

@@ -230,7 +230,8 @@ class UsageJournal:
     # Reading.
 
     def read(self, report: Callable[..., Any], *args: Any) -> "Deferred[Any]":
-        """What ``report`` returns for a cursor in the file and ``args``, after all was written.
+        """Return what ``report`` returns for a cursor in the file and ``args``, after all was
+        written.
 
         None where there is no file. Fails with sqlite3.Error.
         """

@@ -38,7 +38,7 @@ BY = tuple(_BY)
 
 
 def seconds_of(span: str) -> int:
-    """The seconds of a span of time such as ``24h``, ``7d`` or ``4w``. Raises ValueError."""
+    """Return the seconds of a span of time such as ``24h``, ``7d`` or ``4w``. Raises ValueError."""
     found = _SPAN.fullmatch(span)
     if found is None:
         raise ValueError(
@@ -57,7 +57,7 @@ def check_by(by: Sequence[str]) -> None:
 
 
 def shown_usage(caller: str, since: float, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A report as the JSON object that a caller gets of its own usage.
+    """Return a report as the JSON object that a caller gets of its own usage.
 
     Costs are in US dollars, as text, since JSON's numbers are not exact.
     """
@@ -72,7 +72,7 @@ def shown_usage(caller: str, since: float, rows: Sequence[dict[str, Any]]) -> di
 def report(
     connection: Any, since: float, by: Sequence[str], caller: str | None = None
 ) -> list[dict[str, Any]]:
-    """The sums of each group since a moment, in unix seconds, of one caller or of all.
+    """Return the sums of each group since a moment, in unix seconds, of one caller or of all.
 
     The dearest comes first where no time is among ``by``. The hour in which ``since`` lies counts
     whole.

@@ -42,13 +42,15 @@ Heard = Callable[[Message, int | None], None]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a line."""
+    """Return the two ends of a line."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def take(end: socket.socket) -> tuple[Message, int | None]:
-    """The next message; waits for it where ``end`` does. Raises OSError where there is none, and
-    EOFError where the other is gone."""
+    """Return the next message; waits for it where ``end`` does.
+
+    Raises OSError where there is none, and EOFError where the other is gone.
+    """
     data, files, _, _ = socket.recv_fds(end, MESSAGE_BYTES, 1)
     if not data:
         raise EOFError

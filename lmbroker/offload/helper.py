@@ -38,8 +38,11 @@ process takes a quarter of a second."""
 
 
 class Task:
-    """A job that waits or is worked at. ``done`` fires with what became of it and the body that
-    came with it; ``left``: nobody waits for that any more. ``large``: it may take long."""
+    """A job that waits or is worked at.
+
+    ``done`` fires with what became of it and the body that came with it; ``left``: nobody waits for
+    that any more. ``large``: it may take long.
+    """
 
     def __init__(self, job: Job, body: bytes, *, large: bool, leave: Callable[["Task"], None]):
         self.job = job
@@ -60,9 +63,12 @@ class Task:
 
 
 class Helper(ProcessProtocol):
-    """One process. ``owner.free(helper)`` is called when it may have another job, and
-    ``gone(helper, task)`` with the job that ended with it. ``task`` is what it works at; ``ready``:
-    it has begun to serve. ``memory`` and ``seconds`` bound one job."""
+    """One process.
+
+    ``owner.free(helper)`` is called when it may have another job, and ``gone(helper, task)`` with
+    the job that ended with it. ``task`` is what it works at; ``ready``: it has begun to serve.
+    ``memory`` and ``seconds`` bound one job.
+    """
 
     log = Logger()
 

@@ -37,9 +37,12 @@ Step = Literal[
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One step of a call. ``call`` comes without its body and its fields; the body of the job is
-    the request's, but for ``unary``, ``fold`` and ``unfold`` the answer's. ``secrets`` are masked
-    in what a backend says of an error."""
+    """One step of a call.
+
+    ``call`` comes without its body and its fields; the body of the job is the request's, but for
+    ``unary``, ``fold`` and ``unfold`` the answer's. ``secrets`` are masked in what a backend says
+    of an error.
+    """
 
     step: Step
     call: Call | None = None
@@ -69,8 +72,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The error that a step ended with. ``memory``: there was not enough; ``fault``: of ours.
-    ``native``: the status of the backend's own words, which are the body."""
+    """The error that a step ended with.
+
+    ``memory``: there was not enough; ``fault``: of ours. ``native``: the status of the backend's
+    own words, which are the body.
+    """
 
     kind: Literal["refused", "broken", "backend_refused", "memory", "fault"]
     info: ErrorInfo
@@ -79,8 +85,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a job: a problem, or what its step gives. The bodies of ``outbound`` and
-    ``unary`` come beside it. ``fields`` are the short ones of an envelope."""
+    """What became of a job: a problem, or what its step gives.
+
+    The bodies of ``outbound`` and ``unary`` come beside it. ``fields`` are the short ones of an
+    envelope.
+    """
 
     problem: Problem | None = None
     model: str = ""
@@ -116,12 +125,12 @@ decode_done = msgspec.json.Decoder(Done, dec_hook=_made).decode
 
 
 def new_file() -> int:
-    """The descriptor of an empty file in memory. Raises OSError."""
+    """Return the descriptor of an empty file in memory. Raises OSError."""
     return os.memfd_create("lmbroker-body", os.MFD_CLOEXEC)
 
 
 def pieces(body: bytes | memoryview) -> Iterator[memoryview]:
-    """``body`` in pieces that are copied at once."""
+    """Return ``body`` in pieces that are copied at once."""
     whole = memoryview(body)
     for at in range(0, len(whole), PIECE):
         yield whole[at : at + PIECE]
@@ -134,14 +143,14 @@ def write(file: int, piece: memoryview) -> None:
 
 
 def filled(body: bytes) -> int:
-    """A file with ``body``, at once. Raises OSError."""
+    """Return a file with ``body``, at once. Raises OSError."""
     file = new_file()
     write(file, memoryview(body))
     return file
 
 
 def read(file: int) -> bytes:
-    """All of a file, which is closed then."""
+    """Return all of a file, which is closed then."""
     try:
         size = os.fstat(file).st_size
         body = os.pread(file, size, 0)
@@ -153,8 +162,11 @@ def read(file: int) -> bytes:
 
 
 def mapped(file: int) -> bytes:
-    """All of a file, which is closed then; of a large one nothing is copied here: what it gives can
-    be measured, and be looked at as a memoryview, like the bytes that it stands for."""
+    """Return all of a file, which is closed then.
+
+    Of a large one nothing is copied here: what it gives can be measured, and be looked at as a
+    memoryview, like the bytes that it stands for.
+    """
     size = os.fstat(file).st_size
     if size < PIECE:
         return read(file)

@@ -71,10 +71,12 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Offload:
-    """Gives jobs to helper processes, which are started for the first job. ``limits`` returns the
-    limits that hold now. Where no process can be started, this process does the work. ``ended``
-    is called with how each job ended: ``ok``, ``problem``, ``memory``, ``late``, ``died``, ``left``
-    or ``full``."""
+    """Gives jobs to helper processes, which are started for the first job.
+
+    ``limits`` returns the limits that hold now. Where no process can be started, this process does
+    the work. ``ended`` is called with how each job ended: ``ok``, ``problem``, ``memory``,
+    ``late``, ``died``, ``left`` or ``full``.
+    """
 
     log = Logger()
 
@@ -102,8 +104,8 @@ class Offload:
     async def envelope(
         self, body: bytes, limits: Limits | None = None, messages: str = "messages"
     ) -> Envelope:
-        """As ``envelope.read``, with the short fields only, and ``body_bounds.check`` by
-        ``limits`` and ``messages``. Raises Refused."""
+        """As ``envelope.read``, with the short fields only, and ``body_bounds.check`` by ``limits``
+        and ``messages``. Raises Refused."""
         job = Job(step="envelope", limits=limits, messages_field=messages)
         done, _ = await self._do(job, body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
@@ -126,8 +128,10 @@ class Offload:
         return done.need
 
     async def outbound(self, terms: Terms, workflow: Workflow) -> Outbound:
-        """As ``workflow.outbound``; from then on ``workflow`` needs nothing of the request but for
-        a repair. Raises Refused."""
+        """As ``workflow.outbound``.
+
+        From then on ``workflow`` needs nothing of the request but for a repair. Raises Refused.
+        """
         body = terms.call.body
         if _top_only(terms, workflow, body):
             return workflow.outbound()
@@ -173,8 +177,11 @@ class Offload:
     # The helpers.
 
     async def _do(self, job: Job, body: bytes) -> tuple[Done, bytes]:
-        """Have ``job`` done. Raises what the step raises, and besides that Refused, or Broken
-        where the body is an answer's, for what takes too much time or memory."""
+        """Have ``job`` done.
+
+        Raises what the step raises, and besides that Refused, or Broken where the body is an
+        answer's, for what takes too much time or memory.
+        """
         if not self._can():
             done, out = work(job, body)
         else:
@@ -195,7 +202,7 @@ class Offload:
         raise raised(problem, out)
 
     def _can(self) -> bool:
-        """Whether there are helpers to be had."""
+        """Return whether there are helpers to be had."""
         if self._closed or not self._limits().helpers:
             return False
         if self._able is False and self._reactor.seconds() >= self._able_at:
@@ -301,8 +308,8 @@ class Offload:
 
 
 def takes_long(body: bytes) -> bool:
-    """Whether reading all of ``body`` is for a helper: it is long, or made of so many small values
-    that it takes as long."""
+    """Return whether reading all of ``body`` is for a helper: it is long, or made of so many small
+    values that it takes as long."""
     if len(body) < DENSE:
         return False
     if len(body) >= LARGE:
@@ -311,36 +318,38 @@ def takes_long(body: bytes) -> bool:
 
 
 def is_large(body: bytes, workflow: Workflow) -> bool:
-    """Whether the work of ``workflow`` at a request, or at an answer, is for a helper. Where it is
-    passed through, only its length counts."""
+    """Return whether the work of ``workflow`` at a request, or at an answer, is for a helper.
+
+    Where it is passed through, only its length counts.
+    """
     return takes_long(body) if workflow.name == "translation" else len(body) >= LARGE
 
 
 def has_large_envelope(body: bytes) -> bool:
-    """Whether the look at the top level of ``body`` is for a helper."""
+    """Return whether the look at the top level of ``body`` is for a helper."""
     return len(body) >= LARGE_ENVELOPE or (len(body) >= LARGE and is_slow(body))
 
 
 def _python() -> bool:
-    """Whether ``sys.executable`` is a Python that can import this."""
+    """Return whether ``sys.executable`` is a Python that can import this."""
     frozen = getattr(sys, "frozen", False)
     return bool(sys.executable) and os.access(sys.executable, os.X_OK) and not frozen
 
 
 def _passes(terms: Terms, workflow: Workflow) -> bool:
-    """Whether nothing looks deeper into the request than its top level."""
+    """Return whether nothing looks deeper into the request than its top level."""
     return workflow.name == "passthrough" and terms.call.operation != "embeddings"
 
 
 def _top_only(terms: Terms, workflow: Workflow, body: bytes) -> bool:
-    """Whether it is a short look at its top level that a request needs."""
+    """Return whether it is a short look at its top level that a request needs."""
     few = len(terms.call.fields or ()) <= MANY_KEYS
     short = len(body) < LARGE_ENVELOPE and not terms.call.short_fields
     return few and short and _passes(terms, workflow) and not _cut(terms, body)
 
 
 def _cut(terms: Terms, body: bytes) -> bool:
-    """Whether something may have to be cut out of a request that is passed through."""
+    """Return whether something may have to be cut out of a request that is passed through."""
     cuts = ADAPTERS[terms.call.dialect].facts.cuts
     return cuts is not None and cuts.may_concern(body, terms.target.backend.omit_attribution)
 

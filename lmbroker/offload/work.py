@@ -42,12 +42,12 @@ def work(job: Job, body: bytes) -> tuple[Done, bytes]:
 
 
 def out_of_memory() -> tuple[Done, bytes]:
-    """The answer where a body takes more than there is."""
+    """Return the answer where a body takes more than there is."""
     return Done(problem=Problem(kind="memory", info=_MEMORY)), b""
 
 
 def fault() -> tuple[Done, bytes]:
-    """The answer where we failed."""
+    """Return the answer where we failed."""
     return Done(problem=Problem(kind="fault", info=_FAULT)), b""
 
 
@@ -109,7 +109,7 @@ def _target(job: Job) -> Target:
 
 
 def raised(problem: Problem, body: bytes) -> BrokerError:
-    """The error that ``problem`` was."""
+    """Return the error that ``problem`` was."""
     if problem.kind == "backend_refused":
         native = None if problem.native is None else (problem.native, body)
         return BackendRefused(problem.info, phase=problem.phase, native=native)

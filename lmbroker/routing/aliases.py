@@ -59,19 +59,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What a call may ask for at most."""
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """The configured fields of the profile of ``target``, its own before those of the alias.
-        What they say that the first dialect lacks says nothing of the second one."""
+        """Return the configured fields of the profile of ``target``, its own before those of the
+        alias. What they say that the first dialect lacks says nothing of the second one."""
         fields = {**self.profile, **target.profile} if target.profile else self.profile
         if fields and in_second_dialect(target.backend):
             return {name: value for name, value in fields.items() if name not in LACKING}
         return fields
 
     def weight(self, at: int) -> float:
-        """The weight of the target at this position."""
+        """Return the weight of the target at this position."""
         return self.weights[at] if self.weights else 1.0
 
     def keyed(self, backend: Backend) -> tuple[Backend, ...]:
-        """``backend`` once per key that it has."""
+        """Return ``backend`` once per key that it has."""
         return self.keys.get(backend.name) or (backend,)
 
 
@@ -104,7 +104,7 @@ class Aliases:
         self.default = self.exact.get(default)
 
     def find(self, name: str) -> Route | None:
-        """The alias that a model name leads to, None where that is nowhere.
+        """Return the alias that a model name leads to, None where that is nowhere.
 
         The alias of that very name wins, then that of the name without ``[1m]``, then the longest
         beginning (``claude-*``), ``*`` last of them, then the default.
@@ -129,7 +129,7 @@ class Aliases:
 
 
 def asked_plainly(call: Call, aliases: Aliases) -> Call:
-    """``call`` with the model's name alone, where ``[1m]`` stands behind it.
+    """Return ``call`` with the model's name alone, where ``[1m]`` stands behind it.
 
     It stays where it is a part of an alias. What it means is remembered.
     """
@@ -140,7 +140,7 @@ def asked_plainly(call: Call, aliases: Aliases) -> Call:
 
 
 def named(target: Target, asked: str) -> Target:
-    """``target`` with its model's name as the backend shall see it.
+    """Return ``target`` with its model's name as the backend shall see it.
 
     ``asked`` is the name that the client asked for.
     """
@@ -152,12 +152,12 @@ def named(target: Target, asked: str) -> Target:
 
 
 def keeps_names(target: Target) -> bool:
-    """Whether each name that is asked for is a name of its own at the backend."""
+    """Return whether each name that is asked for is a name of its own at the backend."""
     return target.model == ANY or target.model.count(MODEL) == 1
 
 
 def asked_for(target: Target, model: str) -> str | None:
-    """The reverse of ``named``, for a target that keeps names.
+    """Return the reverse of ``named``, for a target that keeps names.
 
     What to ask for so that the backend sees ``model``; None where there is nothing.
     """
@@ -170,7 +170,8 @@ def asked_for(target: Target, model: str) -> str | None:
 
 
 def for_client(route: Route, dialect: Dialect) -> Route:
-    """``route`` for a client of ``dialect``: backends that are also called in it are called so."""
+    """Return ``route`` for a client of ``dialect``: backends that are also called in it are called
+    so."""
     if not any(target.backend.also == dialect for target in route.targets):
         return route
 
@@ -188,14 +189,15 @@ def for_client(route: Route, dialect: Dialect) -> Route:
 
 
 def serving(route: Route, operation: Operation) -> Route:
-    """``route`` with those of its targets only whose dialect has ``operation``, maybe none."""
+    """Return ``route`` with those of its targets only whose dialect has ``operation``, maybe
+    none."""
     if operation == "chat":
         return route  # they all have it
     return only(route, lambda target: has(target, operation))
 
 
 def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
-    """``route`` with those of its targets only that ``kept_by`` wants, maybe none."""
+    """Return ``route`` with those of its targets only that ``kept_by`` wants, maybe none."""
     kept = [at for at, target in enumerate(route.targets) if kept_by(target)]
     if len(kept) == len(route.targets):
         return route
@@ -207,7 +209,7 @@ def only(route: Route, kept_by: Callable[[Target], bool]) -> Route:
 
 
 def has(target: Target, operation: Operation) -> bool:
-    """Whether the dialect of a target's backend has ``operation``."""
+    """Return whether the dialect of a target's backend has ``operation``."""
     return operation in ADAPTERS[target.backend.dialect].facts.paths
 
 
@@ -236,7 +238,7 @@ def check_memory(route: Route, call: Call) -> None:
 
 
 def sticky_key(route: Route, call: Call) -> str:
-    """The value whose calls stay together, "" where there is none.
+    """Return the value whose calls stay together, "" where there is none.
 
     Each of ``route.sticky`` names one place, the first that has a value wins: ``caller``,
     ``header:NAME``, or ``body:NAME`` for a string in the body (``body:metadata.user_id`` for one
@@ -260,7 +262,7 @@ def sticky_key(route: Route, call: Call) -> str:
 
 
 def unknown_model(name: str) -> Refused:
-    """The answer to a model name that leads nowhere."""
+    """Return the answer to a model name that leads nowhere."""
     return Refused(
         "not_found",
         f"model {name!r} does not exist or is not available to this key",

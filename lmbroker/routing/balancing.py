@@ -41,10 +41,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 def order(
     candidates: Sequence[Candidate], strategy: Strategy, chance: Chance, key: str = ""
 ) -> list[int]:
-    """The positions of all ``candidates``, best first; ``key`` is the sticky key, "" for none.
+    """Return the positions of all ``candidates``, best first.
 
-    A weight of 0 means: only when no other is left (but for ``ordered`` and ``fastest``, which
-    know no weights).
+    ``key`` is the sticky key, "" for none.
+
+    A weight of 0 means: only when no other is left (but for ``ordered`` and ``fastest``, which know
+    no weights).
     """
     free = [at for at, candidate in enumerate(candidates) if candidate.free]
     others = [at for at, candidate in enumerate(candidates) if not candidate.free]
@@ -65,7 +67,7 @@ def order(
 
 
 def distance(key: str, name: str, weight: float = 1.0) -> float:
-    """How far ``name`` is from ``key`` (rendezvous hashing).
+    """Return how far ``name`` is from ``key`` (rendezvous hashing).
 
     It depends on nothing but the two, so the nearest of a list stays it whatever else the list
     holds. Each of several names is the nearest for a share of the keys that is as large as its
@@ -78,7 +80,7 @@ def distance(key: str, name: str, weight: float = 1.0) -> float:
 
 
 def _rank(uniform: float, weight: float) -> float:
-    """The smallest of several ranks is that of each as often as its weight says."""
+    """Return the smallest of several ranks is that of each as often as its weight says."""
     return -log(uniform) / weight if weight > 0 else inf
 
 

@@ -98,7 +98,7 @@ class Window:
         slices[-1][2] += failed
 
     def counts(self, now: float, seconds: float) -> tuple[int, int]:
-        """How many attempts the last ``seconds`` had, and how many of them failed."""
+        """Return how many attempts the last ``seconds`` had, and how many of them failed."""
         self._forget(now - seconds)
         made = sum(each[1] for each in self._slices)
         return int(made), int(sum(each[2] for each in self._slices))
@@ -149,11 +149,11 @@ class Breaker:
         return max(self._open_until, self._rest_until)
 
     def free(self, now: float) -> bool:
-        """Whether an attempt may be made: the one of a probe is the only one of its time."""
+        """Return whether an attempt may be made: the one of a probe is the only one of its time."""
         return self.state != "half_open" and now >= self._open_until and now >= self._rest_until
 
     def why(self, now: float) -> str:
-        """Why no attempt may be made, or why the breaker last opened."""
+        """Return why no attempt may be made, or why the breaker last opened."""
         resting = self._rest_until > max(now, self._open_until)
         return self._rest_reason if resting else self.reason
 
@@ -190,7 +190,7 @@ class Breaker:
                 self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
 
     def _one_more(self, began: float, rules: BreakerRules) -> bool:
-        """A failure in the row; whether it is one too many."""
+        """Return a failure in the row; whether it is one too many."""
         if not self.in_a_row:
             self._row_began = began
         self.in_a_row += 1

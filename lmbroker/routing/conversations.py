@@ -59,7 +59,7 @@ _ROLE = msgspec.json.Decoder(_Role)
 
 
 def conversation_of(call: Call) -> str:
-    """What identifies the conversation of ``call``, "" where nothing does.
+    """Return what identifies the conversation of ``call``, "" where nothing does.
 
     It may hold contents: hash it, and keep nothing of it.
     """
@@ -82,7 +82,7 @@ def conversation_of(call: Call) -> str:
 
 
 def _beginning(fields: Mapping[str, Any], name: str) -> str:
-    """The instructions and all messages to the first one of the user, hashed.
+    """Return the instructions and all messages to the first one of the user, hashed.
 
     ``name`` is that of the messages. A text in their place is a message of the user.
     """
@@ -106,7 +106,7 @@ def _beginning(fields: Mapping[str, Any], name: str) -> str:
 
 
 def hashed(alias: str, conversation: str) -> bytes:
-    """What is remembered of a conversation at an alias."""
+    """Return what is remembered of a conversation at an alias."""
     text = f"{len(alias)}:{alias}{conversation}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -120,7 +120,7 @@ class ConversationTargets:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def target_of(self, conversation: bytes) -> str:
-        """The name of the target that answers a conversation, "" for a new one."""
+        """Return the name of the target that answers a conversation, "" for a new one."""
         found = self._targets.get(conversation)
         if found is None:
             return ""

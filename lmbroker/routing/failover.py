@@ -100,10 +100,10 @@ class Failover:
         self._failures: list[Failure] = []
 
     def target(self, now: float) -> Target:
-        """Where the next attempt goes; it must be made at once.
+        """Return where the next attempt goes; it must be made at once.
 
-        Raises the last failure where the target that was chosen is not free any more. The first
-        one is given whether it is free or not: when none is, the least bad is better than nothing.
+        Raises the last failure where the target that was chosen is not free any more. The first one
+        is given whether it is free or not: when none is, the least bad is better than nothing.
         """
         entry = self._next
         self._next = None
@@ -120,7 +120,7 @@ class Failover:
         return named(target, self._asked)
 
     def failed(self, error: BrokerError, now: float, wall: float) -> float:
-        """The attempt failed, no event went to the client: when to ask for the next target.
+        """Return the attempt failed, no event went to the client: when to ask for the next target.
 
         It returns after how many seconds ``target`` is to be asked. ``wall`` is now in unix
         seconds.
@@ -167,7 +167,7 @@ class Failover:
             self._health.closed(self._attempt, now, end.outcome, end.code)
 
     def _ranked(self, entries: "list[_Entry]", now: float) -> "list[_Entry]":
-        """``entries``, best first."""
+        """Return ``entries``, best first."""
         route = self._route
         free = [entry.free(now) for entry in entries]
         if route.strategy == "ordered" and all(free):
@@ -216,7 +216,7 @@ class Failover:
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
     ) -> "tuple[_Entry, float] | None":
-        """The next target and the pause before it.
+        """Return the next target and the pause before it.
 
         Another key, else another target, else one that was tried already.
         """
@@ -247,7 +247,7 @@ class Failover:
         )
 
     def _pause(self, entry: "_Entry", now: float) -> float:
-        """The backoff, or until the target may be asked again: it may have said when."""
+        """Return the backoff, or until the target may be asked again: it may have said when."""
         pause = retries.pause(entry.tries, self._route.retries, self._chance)
         return max(pause, entry.state.free_at(entry.refs) - now) + _LATER
 
@@ -273,13 +273,13 @@ class _Entry:
         return self.state.free(self.refs, now)
 
     def other_key(self, now: float) -> bool:
-        """Whether a key that was not used yet is free."""
+        """Return whether a key that was not used yet is free."""
         if not self.state.breaker.free(now):
             return False
         return any(self.state.key(ref).free(now) for ref in self.refs if ref not in self._used)
 
     def pick(self, sticky: str, now: float) -> Backend:
-        """The backend with the key whose turn it is, or with the one of the sticky key.
+        """Return the backend with the key whose turn it is, or with the one of the sticky key.
 
         Free and unused keys come first, and where none is free the one that is soonest.
         """

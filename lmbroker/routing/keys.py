@@ -46,26 +46,25 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key."""
+    """Return what is kept of a key."""
     return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def hash_of(key: str) -> str:
-    """A key's hash as a configuration writes it."""
+    """Return a key's hash as a configuration writes it."""
     return f"sha256:{digest_of(key).hex()}"
 
 
 def caller_of(
     keys: Sequence[Key], headers: Mapping[str, str], repeated: Container[str] = ()
 ) -> Caller:
-    """Who sends these headers.
+    """Return who sends these headers.
 
     Their names are in lower case, each with its first value; ``repeated`` are those that came more
     than once.
 
-    Raises Refused (``auth``) where no configured key is among them, or where one header names
-    two. Without configured keys everybody is anonymous. Every key is compared, each in constant
-    time.
+    Raises Refused (``auth``) where no configured key is among them, or where one header names two.
+    Without configured keys everybody is anonymous. Every key is compared, each in constant time.
     """
     if not keys:
         return _ANYBODY
@@ -80,7 +79,7 @@ def caller_of(
 
 
 def own_key(keys: Sequence[Key], headers: Mapping[str, str]) -> Secret:
-    """The client's own key, for a backend that takes it.
+    """Return the client's own key, for a backend that takes it.
 
     It is the value of ``x-api-key``, ``api-key`` or ``authorization: Bearer``. Raises Refused where
     there is none, and where it is a key of the broker's, whatever header that came in: no backend
@@ -107,7 +106,7 @@ def own_key(keys: Sequence[Key], headers: Mapping[str, str]) -> Secret:
 
 
 def may_use(caller: Caller, alias: str, asked: str = "") -> bool:
-    """Whether the caller's key is for this alias, or for the name that was asked for.
+    """Return whether the caller's key is for this alias, or for the name that was asked for.
 
     The latter counts only where the alias is a pattern that the name fits. Any other alias stands
     for itself, whatever name led to it: by ``default``, a name of the client's own choice does.

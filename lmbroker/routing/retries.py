@@ -96,7 +96,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def blame(error: AttemptFailed) -> Blame:
-    """Whose fault a failed attempt was.
+    """Return whose fault a failed attempt was.
 
     ``call``: the backend answered as a healthy one would; ``nobody``: it says nothing about the
     backend.
@@ -111,7 +111,7 @@ def blame(error: AttemptFailed) -> Blame:
 
 
 def lasting(error: BrokerError) -> bool:
-    """Whether the failure stays until somebody changes something.
+    """Return whether the failure stays until somebody changes something.
 
     So do a refused credential, an empty account, a certificate that does not fit, a proxy that lets
     nobody through.
@@ -121,7 +121,7 @@ def lasting(error: BrokerError) -> bool:
 
 
 def elsewhere(error: BrokerError, rules: Retries) -> bool:
-    """Whether another target may be tried after ``error``."""
+    """Return whether another target may be tried after ``error``."""
     info = error.info
     if isinstance(error, Refused | BackendRefused) and info.kind == "unsupported":
         # Our own refusal for this target's sake, or a backend that has no such operation: nothing
@@ -137,12 +137,12 @@ def elsewhere(error: BrokerError, rules: Retries) -> bool:
 
 
 def _unpaid(info: ErrorInfo) -> bool:
-    """Whether a backend did nothing for want of a credential, a right or money."""
+    """Return whether a backend did nothing for want of a credential, a right or money."""
     return info.code == "backend_auth" or info.kind in ("auth", "permission", "billing")
 
 
 def again(error: BrokerError, rules: Retries) -> bool:
-    """Whether the same target may be tried once more after ``error``."""
+    """Return whether the same target may be tried once more after ``error``."""
     return _nothing_was_done(error, rules) and not lasting(error)
 
 
@@ -192,7 +192,7 @@ def _number(text: str | None) -> float | None:
 
 
 def pause(tries: int, rules: Retries, chance: Callable[[], float]) -> float:
-    """Seconds before a target that was tried ``tries`` times is tried again.
+    """Return seconds before a target that was tried ``tries`` times is tried again.
 
     They grow exponentially, with full jitter, so that calls that failed together do not come back
     together.
@@ -216,7 +216,7 @@ class Budget:
         self._filled_at = 0.0
 
     def spend(self, now: float, rules: Retries) -> bool:
-        """Whether there may be a second try now; then it is counted."""
+        """Return whether there may be a second try now; then it is counted."""
         most = max(float(rules.floor), 1.0 if rules.share else 0.0)
         more = rules.share * self.calls
         if self._left is None:
@@ -244,7 +244,7 @@ class Failure(NamedTuple):
 
 
 def reported(failures: Sequence[Failure], *, listed: bool) -> BrokerError:
-    """The last of a call's failures, as the client shall see it when there is no other try.
+    """Return the last of a call's failures, as the client shall see it when there is no other try.
 
     ``listed``: it failed for want of another target, not for what it is itself. Then the message
     lists all attempts, in our words instead of one backend's, and ``retry-after`` is that of the

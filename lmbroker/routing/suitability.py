@@ -71,7 +71,7 @@ class Needs:
 
 
 def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
-    """What of a request ``target`` cannot take, "" where it suits.
+    """Return what of a request ``target`` cannot take, "" where it suits.
 
     ``overrides`` are what was learned and configured of its model.
     """
@@ -91,7 +91,7 @@ def lacking(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> str:
 
 
 def may_be_too_long(needs: Needs, target: Target, overrides: Mapping[str, Any]) -> bool:
-    """Whether a request may have more tokens than ``target`` takes.
+    """Return whether a request may have more tokens than ``target`` takes.
 
     Then an estimate is worth its cost.
     """

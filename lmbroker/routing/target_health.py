@@ -41,7 +41,7 @@ _UNKNOWN_COST = 1e6
 
 
 def check_failure(status: int, retry_after: str | None) -> AttemptFailed | None:
-    """What an answer with this status to a check means.
+    """Return what an answer with this status to a check means.
 
     Who refuses a key, has no time for it or does not like the question is alive.
     """
@@ -121,14 +121,14 @@ class TargetState:
         self._measured_at: float | None = None
 
     def key(self, ref: str) -> Breaker:
-        """The breaker of the key with this reference."""
+        """Return the breaker of the key with this reference."""
         breaker = self.keys.get(ref)
         if breaker is None:
             breaker = self.keys[ref] = Breaker((*self.name, ref), self._changes, self.operation)
         return breaker
 
     def free(self, refs: Sequence[str], now: float) -> bool:
-        """Whether an attempt may be made with one of these keys."""
+        """Return whether an attempt may be made with one of these keys."""
         if self.breaker.free(now):
             for ref in refs:
                 if self.key(ref).free(now):
@@ -140,13 +140,14 @@ class TargetState:
         return max(self.breaker.free_at(), min(self.key(ref).free_at() for ref in refs))
 
     def first_event(self, now: float) -> float | None:
-        """Seconds to the first event: the peak of late, sinking to the mean as answers come."""
+        """Return seconds to the first event: the peak of late, sinking to the mean as answers
+        come."""
         if self._measured_at is None or now - self._measured_at > STALE:
             return None
         return self._pace
 
     def cost(self, now: float) -> float:
-        """What one more call would wait: pace times the calls there.
+        """Return what one more call would wait: pace times the calls there.
 
         A target that is not known costs nothing until one call has gone to find out, and then more
         than any.
@@ -178,7 +179,7 @@ class Health:
         self._states: dict[tuple[str, str, str], TargetState] = {}
 
     def target(self, target: Target, operation: str = "chat") -> TargetState:
-        """The state of a target, by the names in the configuration.
+        """Return the state of a target, by the names in the configuration.
 
         A model ``*`` is one target, whatever models are asked for there.
         """
@@ -195,7 +196,7 @@ class Health:
         self._states = {key: each for key, each in self._states.items() if each.name in names}
 
     def opened(self, state: TargetState, ref: str, now: float) -> OpenAttempt:
-        """An attempt goes out, with the key of this reference."""
+        """Return an attempt goes out, with the key of this reference."""
         key = state.key(ref)
         attempt = OpenAttempt(state, key, now)
         state.in_flight += 1

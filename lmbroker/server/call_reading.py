@@ -24,7 +24,7 @@ megabytes at most, which takes a few milliseconds."""
 
 
 async def read_call(incoming: Incoming, record: Record, config: Config, offload: Offload) -> Call:
-    """The call that ``incoming`` asks for; raises Refused.
+    """Return the call that ``incoming`` asks for; raises Refused.
 
     ``record`` gets what is known of the call by then, also where it is refused.
     """
@@ -81,12 +81,12 @@ async def read_call(incoming: Incoming, record: Record, config: Config, offload:
 
 
 def refused(info: ErrorInfo) -> Refused:
-    """``info`` as the error of a request that the broker refuses."""
+    """Return ``info`` as the error of a request that the broker refuses."""
     return Refused(info.kind, info.message, code=info.code, retry_after=info.retry_after)
 
 
 async def _decoded(incoming: Incoming, body: bytes, header: str, limit: int) -> bytes:
-    """``body`` without its compression. Raises Refused."""
+    """Return ``body`` without its compression. Raises Refused."""
     codings = content_coding.codings(header)
     if not codings:
         return body

@@ -38,7 +38,8 @@ _ALIASES = {"x-gzip": "gzip"}
 
 
 def codings(header: str) -> tuple[str, ...]:
-    """The codings that a ``content-encoding`` header lists, in the order of their application.
+    """Return the codings that a ``content-encoding`` header lists, in the order of their
+    application.
 
     Raises Refused (415) for one that the broker does not know.
     """
@@ -61,7 +62,7 @@ def codings(header: str) -> tuple[str, ...]:
 
 
 def decoded(body: bytes, applied: tuple[str, ...], limit: int) -> bytes:
-    """``body`` without the codings that were ``applied`` to it.
+    """Return ``body`` without the codings that were ``applied`` to it.
 
     Raises Refused for a body that is not of its coding, that expands to more than ``limit`` bytes,
     or that expands by more than ``RATIO``.
@@ -92,7 +93,10 @@ def _decoded(body: bytes, name: str, limit: int) -> bytes:
 
 
 def _zlib(body: bytes, name: str) -> Iterator[bytes]:
-    """The decoded pieces of a deflate or gzip body; gzip may have many members (RFC 1952 2.2)."""
+    """Return the decoded pieces of a deflate or gzip body.
+
+    Gzip may have many members (RFC 1952 2.2).
+    """
     if name == "gzip":
         window = 16 + zlib.MAX_WBITS
     else:
@@ -117,7 +121,7 @@ def _zlib(body: bytes, name: str) -> Iterator[bytes]:
 
 
 def _zstd(body: bytes) -> Iterator[bytes]:
-    """The decoded pieces of a zstd body, which may have several frames (RFC 8878 3.1).
+    """Return the decoded pieces of a zstd body, which may have several frames (RFC 8878 3.1).
 
     The window is bounded by 8 MiB, as RFC 8878 3.1.1.1.2 recommends.
     """

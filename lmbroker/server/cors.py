@@ -29,7 +29,7 @@ _ASKED_BYTES = 4096
 
 
 def allowed(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
-    """The headers that let a page read the answer to a request with ``headers``.
+    """Return the headers that let a page read the answer to a request with ``headers``.
 
     They are () where the page may not read it, or the request does not come from a page. The names
     in ``headers`` are in lower case.
@@ -47,7 +47,7 @@ def allowed(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
 
 
 def preflight(origins: Sequence[str], headers: Mapping[str, str]) -> Pairs:
-    """The headers that answer a preflight with ``headers``.
+    """Return the headers that answer a preflight with ``headers``.
 
     They are () where the request is no preflight, or its page may not call.
     """

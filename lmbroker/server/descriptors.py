@@ -50,7 +50,7 @@ NONE_LEFT = ErrorInfo(
 
 
 def needed(config: Config) -> int:
-    """The maximum of descriptors that one process needs by its limits."""
+    """Return the maximum of descriptors that one process needs by its limits."""
     limits, server = config.limits, config.server
     names = {target.backend.name for route in config.aliases.values() for target in route.targets}
     sites = 1 + bool(server.metrics_listen)
@@ -58,7 +58,7 @@ def needed(config: Config) -> int:
 
 
 def allowed() -> int:
-    """The number of descriptors that this process may have now."""
+    """Return the number of descriptors that this process may have now."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MOST if soft == resource.RLIM_INFINITY else soft
 
@@ -74,7 +74,7 @@ def raise_limit(config: Config) -> None:
 
 
 def warnings(config: Config) -> tuple[str, ...]:
-    """The warnings about a configuration that may need more descriptors than are allowed."""
+    """Return the warnings about a configuration that may need more descriptors than are allowed."""
     wanted, may = needed(config), allowed()
     if wanted <= may:
         return ()
@@ -85,7 +85,10 @@ def warnings(config: Config) -> tuple[str, ...]:
 
 
 def for_clients() -> int:
-    """The first descriptor that no client's connection may have; the higher ones are reserved."""
+    """Return the first descriptor that no client's connection may have.
+
+    The higher ones are reserved.
+    """
     may = allowed()
     return may - may // 4
 
@@ -122,7 +125,7 @@ class Shortage:
 
 
 def is_shortage(error: OSError) -> bool:
-    """Whether ``error`` means that the process or the system has no descriptors left."""
+    """Return whether ``error`` means that the process or the system has no descriptors left."""
     return error.errno in (EMFILE, ENFILE)
 
 

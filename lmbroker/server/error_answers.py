@@ -21,7 +21,8 @@ REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Ov
 
 
 def family(path: str, headers: Container[str] = ()) -> str:
-    """The dialect in which an error on a path is reported, also on a path that does not exist.
+    """Return the dialect in which an error on a path is reported, also on a path that does not
+    exist.
 
     ``headers`` holds the lower-case names of the request's headers: where the path is no dialect's
     own, a header may show which one the client speaks.
@@ -36,7 +37,7 @@ def family(path: str, headers: Container[str] = ()) -> str:
 
 
 def own_headers() -> Iterator[str]:
-    """The request headers, in lower case, that show which dialect a client speaks."""
+    """Return the request headers, in lower case, that show which dialect a client speaks."""
     return (name for adapter in ADAPTERS.values() for name in adapter.facts.own_headers)
 
 
@@ -45,7 +46,7 @@ os.register_at_fork(after_in_child=_ids.seed)
 
 
 def new_id() -> str:
-    """A fresh request id."""
+    """Return a fresh request id."""
     return f"req_{_ids.getrandbits(96):024x}"
 
 
@@ -68,7 +69,7 @@ _STATUS = {"unsupported_content_encoding": 415}
 def error_answer(
     path: str, headers: Container[str], info: ErrorInfo, status: int | None = None
 ) -> ErrorAnswer:
-    """The answer with ``info`` to a request that is no call, in the dialect of its ``path``.
+    """Return the answer with ``info`` to a request that is no call, in the dialect of its ``path``.
 
     ``status`` is given where it does not follow from the error.
     """
@@ -84,7 +85,7 @@ def call_error_answer(
     native: tuple[int, bytes] | None = None,
     more: Pairs = (),
 ) -> ErrorAnswer:
-    """The answer with ``info`` to a client of ``dialect``.
+    """Return the answer with ``info`` to a client of ``dialect``.
 
     ``native`` is (status, body) where a backend's own words are passed on, ``more`` are further
     headers.

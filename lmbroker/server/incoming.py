@@ -43,11 +43,11 @@ class Incoming(Protocol):
         ...
 
     def received_headers(self) -> ReceivedHeaders:
-        """The headers of the request."""
+        """Return the headers of the request."""
         ...
 
     def take_body(self) -> bytes:
-        """The body, for its only reader: the request does not hold it any longer."""
+        """Return the body, for its only reader: the request does not hold it any longer."""
         ...
 
     def grow_body(self, size: int) -> bool:
@@ -101,11 +101,11 @@ class TwistedRequest:
         return host_of(self._request.getClientAddress())
 
     def received_headers(self) -> ReceivedHeaders:
-        """The headers of the request."""
+        """Return the headers of the request."""
         return first_values(self._request.requestHeaders.getAllRawHeaders())
 
     def take_body(self) -> bytes:
-        """The body, for its only reader."""
+        """Return the body, for its only reader."""
         request = self._request
         content: IO[bytes] | None = request.content
         assert content is not None, "a request that is served has come whole"

@@ -17,7 +17,7 @@ from lmbroker.headers import Pairs
 
 
 def late_headers(headers: Pairs) -> bytes:
-    """The ``x-lmbroker-*`` headers of an answer as comments of its stream.
+    """Return the ``x-lmbroker-*`` headers of an answer as comments of its stream.
 
     They are for a client that got the head before the broker knew who answers and what was lost.
     """

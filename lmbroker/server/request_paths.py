@@ -40,7 +40,9 @@ _ENDS = tuple(sorted(OPERATIONS, key=len, reverse=True))
 
 
 def meant(path: str) -> str | None:
-    """The only path below ``/v1`` that ``path`` can mean; None where it is correct or unknown.
+    """Return the only path below ``/v1`` that ``path`` can mean.
+
+    It is None where it is correct or unknown.
 
     The version may be missing or repeated, and slashes may be repeated: ``/chat/completions``,
     ``/v1/v1/messages`` and ``//v1/models`` are all served.
@@ -54,7 +56,7 @@ def meant(path: str) -> str | None:
 
 
 def unserved(path: str) -> ErrorInfo | None:
-    """Why the broker does not serve ``path`` on purpose, and what to do instead.
+    """Return why the broker does not serve ``path`` on purpose, and what to do instead.
 
     None for every other path.
     """
@@ -66,7 +68,7 @@ def unserved(path: str) -> ErrorInfo | None:
 
 
 def cause(path: str) -> Cause:
-    """Why ``path``, which is not served, is probably wrong."""
+    """Return why ``path``, which is not served, is probably wrong."""
     text = re.sub("/+", "/", path).rstrip("/")
     if sum(text.count(operation) for operation in _CHATS) > 1:
         return "operation_twice"
@@ -76,7 +78,10 @@ def cause(path: str) -> Cause:
 
 
 def problem(path: str) -> str:
-    """The message for a client whose ``path`` is not served; it quotes a bounded part of that."""
+    """Return the message for a client whose ``path`` is not served.
+
+    It quotes a bounded part of that.
+    """
     text = f"the path {shown(path)!r} does not exist"
     why = cause(path)
     if why == "operation_twice":
@@ -90,6 +95,6 @@ def problem(path: str) -> str:
 
 
 def _operation(path: str) -> str:
-    """The first operation in ``path``, "" where there is none."""
+    """Return the first operation in ``path``, "" where there is none."""
     places = [(path.find(operation), operation) for operation in _ENDS if operation in path]
     return min(places, key=lambda pair: pair[0])[1] if places else ""

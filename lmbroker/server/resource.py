@@ -121,12 +121,12 @@ class RoutesResource(KleinResource):
 
 
 def _opens_websocket(incoming: Incoming) -> bool:
-    """Whether the request asks for a WebSocket in the place of an answer (RFC 6455)."""
+    """Return whether the request asks for a WebSocket in the place of an answer (RFC 6455)."""
     return incoming.received_headers()[0].get("upgrade", "").lower() == "websocket"
 
 
 def _wrapped(request: Any) -> Incoming:
-    """The ``Incoming`` over a request that is none itself, which keeps it."""
+    """Return the ``Incoming`` over a request that is none itself, which keeps it."""
     request.responseHeaders.removeHeader("server")
     incoming = StockRequest(request) if isinstance(request, Request) else TwistedRequest(request)
     request.lmbroker_incoming = incoming
@@ -134,7 +134,7 @@ def _wrapped(request: Any) -> Incoming:
 
 
 def incoming_of(request: IRequest) -> Incoming:
-    """The request that Klein has given to a route, as an ``Incoming``."""
+    """Return the request that Klein has given to a route, as an ``Incoming``."""
     if isinstance(request, LeanRequest):
         return request
     incoming: Incoming = request.lmbroker_incoming  # type: ignore[attr-defined]
@@ -142,12 +142,12 @@ def incoming_of(request: IRequest) -> Incoming:
 
 
 def unknown_url(path: str) -> Refused:
-    """The error for a path that is not served."""
+    """Return the error for a path that is not served."""
     return Refused("not_found", request_paths.problem(path), code="unknown_url")
 
 
 def wrong_method(request: IRequest, allow: str) -> bytes:
-    """The body of the answer to a request with a method that its path does not take.
+    """Return the body of the answer to a request with a method that its path does not take.
 
     ``allow`` has the methods that it takes.
     """
@@ -161,7 +161,7 @@ def wrong_method(request: IRequest, allow: str) -> bytes:
 
 
 def error_body(request: IRequest, info: ErrorInfo, status: int | None = None) -> bytes:
-    """The body of the answer with ``info``, whose status and headers are set on ``request``.
+    """Return the body of the answer with ``info``, whose status and headers are set on ``request``.
 
     ``status`` is the HTTP status where it does not follow from the error.
     """
@@ -182,7 +182,8 @@ def _preflight(request: IRequest, headers: Pairs) -> bytes:
 
 
 def json_body(request: IRequest, status: int, value: Any) -> bytes:
-    """The body of the answer with ``value``, whose status and headers are set on ``request``."""
+    """Return the body of the answer with ``value``, whose status and headers are set on
+    ``request``."""
     body = msgspec.json.encode(value)
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")

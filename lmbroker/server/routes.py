@@ -85,7 +85,7 @@ class Front:
             call.end(error)
 
     def resource(self, only: Container[bytes] | None = None) -> IResource:
-        """The routes as a resource of ``twisted.web``.
+        """Return the routes as a resource of ``twisted.web``.
 
         ``only`` has the paths that it serves, None for all.
         """
@@ -96,7 +96,7 @@ class Front:
     # The routes that no call is needed for; ``RoutesResource`` has those of calls.
 
     async def list_models(self, request: IRequest) -> bytes:
-        """The models that the caller may use, a page of them."""
+        """Return the models that the caller may use, a page of them."""
         query = {
             name.decode("latin-1"): values[0].decode("latin-1")
             for name, values in request.args.items()
@@ -109,7 +109,7 @@ class Front:
             return self._refuse(request, error)
 
     async def show_model(self, request: IRequest, model: str) -> bytes:
-        """One model that the caller may use."""
+        """Return one model that the caller may use."""
         try:
             alias = await self._broker.listing.one(self._caller(request), model)
         except Refused as error:
@@ -126,7 +126,7 @@ class Front:
 
     @app.route("/v1/usage", methods=["GET"])
     async def show_usage(self, request: IRequest) -> bytes:
-        """What the caller has used: over ``since`` (``7d``), by the words in ``by``."""
+        """Return what the caller has used: over ``since`` (``7d``), by the words in ``by``."""
         try:
             caller = self._caller(request)
             since = self._broker.wall() - seconds_of(_argument(request, "since", "30d"))
@@ -160,7 +160,7 @@ class Front:
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: IRequest) -> bytes:
-        """The metrics in Prometheus' text format; 404 where they are hidden."""
+        """Return the metrics in Prometheus' text format; 404 where they are hidden."""
         if self.registry is None:
             return self._refuse(request, unknown_url(incoming_of(request).route_path))
         self._settle()
@@ -179,7 +179,7 @@ class Front:
         return error_body(request, self._unknown(request), 404)
 
     def _unknown(self, request: IRequest) -> ErrorInfo:
-        """The error for a path that is not served, which is counted and logged."""
+        """Return the error for a path that is not served, which is counted and logged."""
         path = incoming_of(request).route_path
         why = request_paths.cause(path)
         self.unknown_path(why)
@@ -202,7 +202,7 @@ class Front:
         return error_body(request, error.info)
 
     def _caller(self, request: IRequest) -> Caller:
-        """Who sent the request. Raises Refused where it has no valid key."""
+        """Return who sent the request. Raises Refused where it has no valid key."""
         return caller_of(self._broker.config.keys, *incoming_of(request).received_headers())
 
     def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
@@ -211,12 +211,13 @@ class Front:
 
 
 def _argument(request: IRequest, name: str, default: str) -> str:
-    """The value of a query parameter."""
+    """Return the value of a query parameter."""
     values: list[bytes] = request.args.get(name.encode(), [])
     return values[0].decode("latin-1") if values else default
 
 
 def _list_path(request: IRequest) -> str:
-    """The path of the list of models that a request is for, or for one of whose models it is."""
+    """Return the path of the list of models that a request is for, or for one of whose models it
+    is."""
     path = incoming_of(request).route_path
     return next(each for each in model_list.list_paths() if path.startswith(each))

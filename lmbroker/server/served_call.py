@@ -152,13 +152,14 @@ class ServedCall:
         )
 
     def _failed(self, record: Record, error: BrokerError | None) -> End:
-        """How a call without an answer ended: with ``error``, where the client is still there."""
+        """Return how a call without an answer ended: with ``error``, where the client is still
+        there."""
         if record.client_left or error is None:
             return self._cut_off("client_left")
         return self._send_error(record, error)
 
     def _fault(self, record: Record) -> End:
-        """How a call ended in which the broker made a mistake."""
+        """Return how a call ended in which the broker made a mistake."""
         if record.client_left:
             return self._cut_off("failed", "internal_error")
         if self._incoming.started and self._answer is not None:
@@ -169,7 +170,7 @@ class ServedCall:
         return msgspec.structs.replace(end, outcome="failed")
 
     def _cut_off(self, outcome: Outcome, code: str = "") -> End:
-        """The end of a call whose client gets nothing more."""
+        """Return the end of a call whose client gets nothing more."""
         sent = 0 if self._answer is None else self._answer.bytes_out
         return End(outcome=outcome, status=self._status, code=code, bytes_out=sent)
 

@@ -215,7 +215,7 @@ def _openai_tool(tool: JSON) -> Offered:
 
 
 def _unanswered(messages: list[JSON]) -> list[JSON]:
-    """The messages since the last assistant turn; a prefilled answer at the end is none."""
+    """Return the messages since the last assistant turn; a prefilled answer at the end is none."""
     end = len(messages)
     while end and messages[end - 1]["role"] == "assistant":
         end -= 1
@@ -248,7 +248,7 @@ def _place_of_user_text(messages: list[JSON]) -> int:
 
 
 def text_of(content: Any) -> str:
-    """The text of a string or of a list of parts."""
+    """Return the text of a string or of a list of parts."""
     if isinstance(content, list):
         return " ".join(
             part["text"] for part in content if isinstance(part, dict) and part.get("text")
@@ -257,7 +257,7 @@ def text_of(content: Any) -> str:
 
 
 def last_text_of(content: Any) -> str:
-    """The text of a string, or of the last part that has any."""
+    """Return the text of a string, or of the last part that has any."""
     if isinstance(content, list):
         return next((text for part in reversed(content) if (text := text_of([part]))), "")
     return text_of(content)

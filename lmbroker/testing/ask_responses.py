@@ -114,7 +114,7 @@ def read_responses(
 
 
 def _items(body: JSON, memory: Memory) -> list[JSON]:
-    """The whole input: what a previous response leads to, and what was sent."""
+    """Return the whole input: what a previous response leads to, and what was sent."""
     before: list[JSON] = []
     previous = body.get("previous_response_id")
     if previous is not None:
@@ -145,7 +145,7 @@ def _items(body: JSON, memory: Memory) -> list[JSON]:
 
 
 def _referred(item: Any, memory: Memory) -> Any:
-    """``item``, or the stored one that it refers to."""
+    """Return ``item``, or the stored one that it refers to."""
     if not isinstance(item, dict) or item.get("type") != "item_reference":
         return item
     for kept in memory.responses.values():
@@ -156,7 +156,7 @@ def _referred(item: Any, memory: Memory) -> Any:
 
 
 def _offered(tool: JSON) -> list[Offered]:
-    """The tools that a declaration offers now: those whose loading is put off are none."""
+    """Return the tools that a declaration offers now: those whose loading is put off are none."""
     if tool["type"] == "namespace":
         return [
             Offered(name=each.name, schema=each.schema, custom=each.custom, namespace=tool["name"])
@@ -170,7 +170,7 @@ def _offered(tool: JSON) -> list[Offered]:
 
 
 def _is_said(item: JSON) -> bool:
-    """The item is of an assistant's turn."""
+    """Return the item is of an assistant's turn."""
     if "role" in item:
         return bool(item["role"] == "assistant")
     return item.get("type") == "reasoning" or str(item.get("type")).endswith("_call")

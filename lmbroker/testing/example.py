@@ -31,8 +31,10 @@ FORMATS = {
 
 
 def example(schema: Any) -> Any:
-    """A value that fits ``schema``, always the same one. Objects have their required properties
-    only, so a schema that requires nothing gives ``{}``."""
+    """Return a value that fits ``schema``, always the same one.
+
+    Objects have their required properties only, so a schema that requires nothing gives ``{}``.
+    """
     return _value(schema, schema, 0)
 
 
@@ -60,7 +62,8 @@ def _value(given: Any, root: Any, depth: int) -> Any:
 
 
 def _flat(schema: Any, root: Any, depth: int) -> JSON:
-    """``schema`` with its references followed, its parts merged and its first choice taken."""
+    """Return ``schema`` with its references followed, its parts merged and its first choice
+    taken."""
     if not isinstance(schema, dict):
         return {}
     rest = {
@@ -91,7 +94,7 @@ def _merged(one: JSON, other: JSON) -> JSON:
 
 
 def _referred(pointer: str, root: Any) -> Any:
-    """The part of ``root`` at a JSON pointer in a fragment (RFC 6901, section 6)."""
+    """Return the part of ``root`` at a JSON pointer in a fragment (RFC 6901, section 6)."""
     place = root
     for step in pointer.removeprefix("#").split("/")[1:]:
         place = place.get(step.replace("~1", "/").replace("~0", "~"), {})

@@ -65,7 +65,7 @@ class Scene:
 
 
 def unary(model: str, speaker: Speaker, value: JSON) -> Scene:
-    """``value`` as one JSON body, with the fault that ``model`` names."""
+    """Return ``value`` as one JSON body, with the fault that ``model`` names."""
     failing = re.fullmatch(r"fail-([45]\d\d)", model)
     if failing:
         return failure(speaker, int(failing[1]), ASKED_FOR)
@@ -89,7 +89,7 @@ def unary(model: str, speaker: Speaker, value: JSON) -> Scene:
 
 
 def streamed(model: str, speaker: Speaker, events: Iterator[bytes]) -> Scene:
-    """``events`` as an event stream, with the fault that ``model`` names."""
+    """Return ``events`` as an event stream, with the fault that ``model`` names."""
     if model in ("html", "hang", "overflow") or model.startswith("fail-"):
         return unary(model, speaker, {})
     end = "finish"
@@ -108,7 +108,7 @@ def streamed(model: str, speaker: Speaker, events: Iterator[bytes]) -> Scene:
 
 
 def failure(speaker: Speaker, status: int, message: str, details: JSON | None = None) -> Scene:
-    """An error in the dialect's form; ``details`` are fields of it."""
+    """Return an error in the dialect's form; ``details`` are fields of it."""
     value = speaker.error(status, message)
     value["error"].update(details or {})
     body = json.dumps(value, separators=(",", ":")).encode()
@@ -116,7 +116,7 @@ def failure(speaker: Speaker, status: int, message: str, details: JSON | None = 
 
 
 def _error(speaker: Speaker) -> Iterator[bytes]:
-    """The error event, written when its turn comes: some count their events."""
+    """Return the error event, written when its turn comes: some count their events."""
     yield speaker.error_event(ASKED_FOR)
 
 

@@ -99,7 +99,7 @@ def require(holds: bool, rule: str) -> None:
 
 
 def take(holder: JSON, key: str, kind: type[T], owner: str) -> T:
-    """``holder[key]``, which must be of ``kind``. Raises GrammarError."""
+    """Return ``holder[key]``, which must be of ``kind``. Raises GrammarError."""
     value = holder.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise GrammarError(f"{owner} has its {key}, of type {kind.__name__}")
@@ -107,7 +107,7 @@ def take(holder: JSON, key: str, kind: type[T], owner: str) -> T:
 
 
 def json_object(data: bytes) -> JSON:
-    """The object that ``data`` is. Raises GrammarError for anything else."""
+    """Return the object that ``data`` is. Raises GrammarError for anything else."""
     try:
         value = json_text.decode(data)
     except ValueError:
@@ -141,7 +141,7 @@ class Checker(Generic[Item]):
         require(self.terminal, f"the stream does not end in state {self.state!r}")
 
     def _next(self, symbol: str) -> str:
-        """The state after ``symbol``; the step is taken when all other rules hold, too."""
+        """Return the state after ``symbol``; the step is taken when all other rules hold, too."""
         require(not self.terminal, "nothing follows the end")
         row = self.table[self.state]
         if symbol in row:
@@ -409,7 +409,9 @@ def anthropic_checker() -> Checker[Frame]:
 
 
 def openai_checker(include_usage: bool | None = None) -> Checker[Frame]:
-    """For one stream that an OpenAI client gets. ``include_usage`` is what it asked for, None if
-    that is not known: True demands the usage chunk, and the key in every other chunk; False
-    forbids the numbers."""
+    """For one stream that an OpenAI client gets.
+
+    ``include_usage`` is what it asked for, None if that is not known: True demands the usage chunk,
+    and the key in every other chunk; False forbids the numbers.
+    """
     return OpenAIChecker(include_usage)

@@ -26,8 +26,10 @@ RESPONSES = "/v1/responses"
 
 
 def speaker_for(path: str, versioned: bool, identity: str, now: int) -> Speaker:
-    """The speaker of the dialect that a path belongs to; ``versioned`` where the request has a
-    version of Anthropic's."""
+    """Return the speaker of the dialect that a path belongs to.
+
+    ``versioned`` where the request has a version of Anthropic's.
+    """
     if path.startswith("/v1/messages") or (path.startswith("/v1/models") and versioned):
         return Anthropic(identity, now)
     if path == RESPONSES or path.startswith(RESPONSES + "/"):
@@ -57,7 +59,7 @@ class Operations:
         """Path -> the operation that is posted there."""
 
     def stored(self, method: str, path: str, speaker: Speaker) -> Scene | None:
-        """What is answered to a request for a stored response; None for any other request.
+        """Return what is answered to a request for a stored response; None for any other request.
 
         Raises Refused where there is no such response.
         """
@@ -122,7 +124,7 @@ class Operations:
         return faults.unary(body["model"], speaker, embeddings(body))
 
     def _cached(self, ask: Ask, words: Iterator[str], whole: bool) -> Ask:
-        """``ask``, counted by the prompt cache where the model's name asks for one."""
+        """Return ``ask``, counted by the prompt cache where the model's name asks for one."""
         if MODEL not in ask.model:
             return ask
         count, had, written = self._cache.read(ask.model, words, whole=whole)

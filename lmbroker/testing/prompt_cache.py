@@ -55,12 +55,12 @@ class PromptCache:
 
 
 def keeps_whole(body: JSON) -> bool:
-    """A Chat Completions or Responses request has all of its prompt in the cache."""
+    """Return a Chat Completions or Responses request has all of its prompt in the cache."""
     return (body.get("prompt_cache_options") or {}).get("mode") != "explicit"
 
 
 def chat_words(body: JSON) -> Iterator[str]:
-    """The prompt of a Chat Completions request."""
+    """Return the prompt of a Chat Completions request."""
     for tool in body.get("tools") or ():
         function = tool.get("function") or tool.get("custom") or {}
         yield from _tool(
@@ -78,7 +78,7 @@ def chat_words(body: JSON) -> Iterator[str]:
 
 
 def messages_words(body: JSON) -> Iterator[str]:
-    """The prompt of a Messages request."""
+    """Return the prompt of a Messages request."""
     for tool in body.get("tools") or ():
         yield from _tool(tool.get("name"), tool.get("description"), tool.get("input_schema"))
         yield from _break(tool)
@@ -101,7 +101,7 @@ def messages_words(body: JSON) -> Iterator[str]:
 
 
 def responses_words(body: JSON, items: list[JSON]) -> Iterator[str]:
-    """The prompt of a Responses request whose input is ``items``."""
+    """Return the prompt of a Responses request whose input is ``items``."""
     for tool in body.get("tools") or ():
         inner = tool.get("tools") if tool.get("type") == "namespace" else [tool]
         for each in inner or ():

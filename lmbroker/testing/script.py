@@ -60,7 +60,7 @@ class Said:
 
 
 def answer(ask: Ask) -> Said:
-    """The answer to ``ask``: always the same one."""
+    """Return the answer to ``ask``: always the same one."""
     thinking = f"The user said {len(ask.text.split())} words; an answer is due."
     if not ask.reasoning:
         thinking = ""
@@ -129,7 +129,8 @@ def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
 
 
 def _plan(text: str) -> list[list[tuple[str, str]]]:
-    """The calls that the user's text asks for, turn by turn: names, and arguments in JSON."""
+    """Return the calls that the user's text asks for, turn by turn: names, and arguments in
+    JSON."""
     turns: list[list[tuple[str, str]]] = []
     with_the_one_before = ""
     for step, joined in _STEP.findall(text):
@@ -142,7 +143,7 @@ def _plan(text: str) -> list[list[tuple[str, str]]]:
 
 
 def _planned(ask: Ask, plan: list[list[tuple[str, str]]]) -> tuple[tuple[Offered, Any], ...]:
-    """The calls of the turn that is due; none where the plan is done.
+    """Return the calls of the turn that is due; none where the plan is done.
 
     A tool that was given a namespace is found by its own name, too.
     """
@@ -161,13 +162,14 @@ def _planned(ask: Ask, plan: list[list[tuple[str, str]]]) -> tuple[tuple[Offered
 
 
 def _fitting(tool: Offered, given: Any) -> Any:
-    """What a tool is called with: a custom tool that was made a function takes its text in
+    """Return what a tool is called with: a custom tool that was made a function takes its text in
     ``input``."""
     return {"input": given} if isinstance(given, str) and not tool.custom else given
 
 
 def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:
-    """The text up to the first stop sequence or word limit, why it stops, and at which sequence."""
+    """Return the text up to the first stop sequence or word limit, why it stops, and at which
+    sequence."""
     why, sequence = "end", None
     found = [(text.index(stop), stop) for stop in ask.stop if stop and stop in text]
     if found:
@@ -180,7 +182,7 @@ def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:
 
 
 def chunks(text: str) -> tuple[str, ...]:
-    """``text`` in pieces of a few words each; joined they are the text."""
+    """Return ``text`` in pieces of a few words each; joined they are the text."""
     words = _words(text)
     return tuple(
         "".join(words[start : start + WORDS_PER_EVENT])
@@ -189,7 +191,7 @@ def chunks(text: str) -> tuple[str, ...]:
 
 
 def fragments(text: str) -> tuple[str, ...]:
-    """``text`` in three pieces that end anywhere: so are arguments streamed."""
+    """Return ``text`` in three pieces that end anywhere: so are arguments streamed."""
     third = len(text) // 3 + 1
     return tuple(text[start : start + third] for start in range(0, len(text), third))
 

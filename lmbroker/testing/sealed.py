@@ -1,5 +1,5 @@
-"""What the practice backend gives a client to keep, unreadable and sealed: the encrypted content
-of reasoning and of compactions. It knows its own again."""
+"""What the practice backend gives a client to keep, unreadable and sealed: the encrypted content of
+reasoning and of compactions. It knows its own again."""
 
 import base64
 import hashlib
@@ -10,14 +10,16 @@ _MARK = "gAAAAA"
 
 
 def sealed(id: str, text: str) -> str:
-    """The encrypted content of the item ``id``."""
+    """Return the encrypted content of the item ``id``."""
     told = json.dumps([id, text]).encode()
     return _MARK + base64.urlsafe_b64encode(_digest(told) + told[::-1]).decode()
 
 
 def unsealed(value: object) -> tuple[str, str]:
-    """The id and the text within. Raises ValueError for what was not sealed here, or was changed
-    since."""
+    """Return the id and the text within.
+
+    Raises ValueError for what was not sealed here, or was changed since.
+    """
     if not isinstance(value, str) or not value.startswith(_MARK):
         raise ValueError("not sealed here")
     whole = base64.b64decode(value.removeprefix(_MARK), altchars=b"-_", validate=True)

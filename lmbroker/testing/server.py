@@ -97,8 +97,10 @@ class PracticeBackend:
         return f"http://127.0.0.1:{self._listening.getHost().port}"
 
     def stop(self) -> "Deferred[None]":
-        """Stop listening and drop all connections; fires when nothing of it is left in the
-        reactor. Does nothing where it is not started."""
+        """Stop listening and drop all connections; fires when nothing of it is left in the reactor.
+
+        Does nothing where it is not started.
+        """
         if self._listening is None:
             return maybeDeferred(lambda: None)
         closed = maybeDeferred(self._listening.stopListening)
@@ -106,7 +108,7 @@ class PracticeBackend:
         return DeferredList([closed, self._site.drop()]).addCallback(lambda _: None)
 
     def scene(self, method: str, path: str, speaker: Speaker, body: bytes) -> Scene:
-        """The response to a request."""
+        """Return the response to a request."""
         if path == "/v1/models" or path.startswith("/v1/models/"):
             if method != "GET":
                 return faults.failure(speaker, 405, "method not allowed")

@@ -120,7 +120,7 @@ def check_items(
 
 
 def _check_item(item: Any, path: str) -> str:
-    """The type of an item; raises Refused where its fields are wrong."""
+    """Return the type of an item; raises Refused where its fields are wrong."""
     if not isinstance(item, dict):
         raise _wrong_type(path, "an object", item)
     kind = item.get("type") or ("message" if "role" in item else "item_reference")
@@ -209,8 +209,10 @@ def _check_reasoning(item: JSON, kept: Container[str]) -> None:
 
 
 def check_sealed(item: JSON) -> str:
-    """The text sealed in ``encrypted_content``. Raises Refused where it was changed, or belongs
-    to another item."""
+    """Return the text sealed in ``encrypted_content``.
+
+    Raises Refused where it was changed, or belongs to another item.
+    """
     id = item.get("id")
     try:
         sealed_id, text = unsealed(item["encrypted_content"])
@@ -230,8 +232,10 @@ def check_sealed(item: JSON) -> str:
 
 
 def _check_follower(item: JSON, following: JSON, stores: bool) -> None:
-    """What the model said after thinking follows its reasoning; where answers are stored, with its
-    id."""
+    """What the model said after thinking follows its reasoning.
+
+    Where answers are stored, with its id.
+    """
     kind = following.get("type") or ("message" if "role" in following else "")
     said = kind == "reasoning" or kind.endswith("_call")
     if kind == "message" and following.get("role") == "assistant":
@@ -315,7 +319,7 @@ def _check_format(form: JSON) -> None:
 
 
 def _not_strict(schema: Any) -> str:
-    """Why ``schema`` does not do for strict use; "" where it does."""
+    """Return why ``schema`` does not do for strict use; "" where it does."""
     waiting: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
     while waiting:
         each, context = waiting.pop()

@@ -151,7 +151,7 @@ class Anthropic:
             yield {"type": "tool_use", "id": id, "name": tool.name, "input": {}}, deltas
 
     def _search(self, said: Said) -> tuple[JSON, JSON]:
-        """The call of the provider's search, and its result."""
+        """Return the call of the provider's search, and its result."""
         id = f"srvtoolu_{self._identity}"
         given = {"query": said.query}
         call = {"type": "server_tool_use", "id": id, "name": "web_search", "input": given}

@@ -110,7 +110,7 @@ class OpenAI:
         yield b"data: [DONE]\n\n"
 
     def completion(self, ask: Ask, said: Said) -> JSON:
-        """The answer to a prompt of the older operation."""
+        """Return the answer to a prompt of the older operation."""
         choice = self._text_choice(said.text, FINISH[said.stop])
         head = self._head(ask, "text_completion")
         return {**head, "choices": [choice], "usage": _usage(said)}

@@ -229,7 +229,7 @@ class Responses:
         return self._numbered(type, _json(fields))
 
     def _numbered(self, type: str, rest: str) -> bytes:
-        """An event whose other fields are the JSON object ``rest``."""
+        """Return an event whose other fields are the JSON object ``rest``."""
         self._sequence += 1
         head = f'{{"type":"{type}","sequence_number":{self._sequence}'
         return f"event: {type}\ndata: {head},{rest[1:]}\n\n".encode()
@@ -295,7 +295,7 @@ def _status(said: Said) -> str:
 
 
 def _told(tool: JSON) -> JSON:
-    """A tool as answers repeat it: with what it says by leaving it out."""
+    """Return a tool as answers repeat it: with what it says by leaving it out."""
     if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": True, **tool}
     return tool

@@ -124,7 +124,8 @@ class SecureConnection:
         self.write(b"".join(data))
 
     def sealed(self, data: bytes) -> bytes:
-        """The records that hold ``data``: they must be the next bytes that the TCP transport gets.
+        """Return the records that hold ``data``: they must be the next bytes that the TCP transport
+        gets.
 
         Only after the handshake.
         """
@@ -157,8 +158,10 @@ class SecureConnection:
         self.transport.abortConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Register a producer. One that writes before the end of the handshake is paused until
-        then."""
+        """Register a producer.
+
+        One that writes before the end of the handshake is paused until then.
+        """
         if self.state == "over":
             producer.stopProducing()
             return
@@ -200,19 +203,19 @@ class SecureConnection:
         return self.transport.getHost()
 
     def getPeer(self) -> Any:
-        """The peer's address."""
+        """Return the peer's address."""
         return self.transport.getPeer()
 
     def getHandle(self) -> Any:
-        """The socket."""
+        """Return the socket."""
         return self.transport.getHandle()
 
     def getPeerCertificate(self) -> bytes | None:
-        """The peer's certificate as DER, None where it showed none."""
+        """Return the peer's certificate as DER, None where it showed none."""
         return self._engine.getpeercert(binary_form=True)
 
     def getTcpNoDelay(self) -> bool:
-        """Whether TCP sends small pieces at once."""
+        """Return whether TCP sends small pieces at once."""
         return bool(self.transport.getTcpNoDelay())
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -220,7 +223,7 @@ class SecureConnection:
         self.transport.setTcpNoDelay(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Whether the kernel looks after an idle peer."""
+        """Return whether the kernel looks after an idle peer."""
         return bool(self.transport.getTcpKeepAlive())
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
@@ -255,7 +258,7 @@ class SecureConnection:
     # Inside.
 
     def _decrypted(self) -> tuple[bytes, Failure | None]:
-        """All that can be decrypted of what came, and how the engine ended, if it did."""
+        """Return all that can be decrypted of what came, and how the engine ended, if it did."""
         first, more = b"", []
         try:
             first = self._read(RECORD)

@@ -26,7 +26,7 @@ Verify = Callable[[ssl.SSLObject], None]
 
 
 def client_context(trusted: str = "", own: ClientCertificate | None = None) -> ssl.SSLContext:
-    """The context of connections to servers.
+    """Return the context of connections to servers.
 
     ``trusted`` are the authorities that may have signed a server's certificate, as PEM; "" for the
     system's. ``own`` is the certificate to show to servers that ask for one.
@@ -46,7 +46,7 @@ def client_context(trusted: str = "", own: ClientCertificate | None = None) -> s
 
 
 def server_context(certificate: Any, key: Any, chain: Iterable[Any] = ()) -> ssl.SSLContext:
-    """The context of connections of clients, who are shown ``certificate``.
+    """Return the context of connections of clients, who are shown ``certificate``.
 
     Certificate, private key and chain are objects of ``cryptography``. Clients are not asked for a
     certificate. Raises ssl.SSLError for what OpenSSL cannot use.
@@ -95,8 +95,8 @@ def _show(context: ssl.SSLContext, certificate: Any, key: Any, chain: Iterable[A
 
 @contextmanager
 def _as_file(content: bytes) -> Any:
-    """A path at which ``content`` can be read, and which is on no disk where the system can do
-    so: ``ssl`` reads certificates from files only."""
+    """Return a path at which ``content`` can be read, and which is on no disk where the system can
+    do so: ``ssl`` reads certificates from files only."""
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("certificate")
         try:

@@ -32,13 +32,13 @@ class SecureFactory(ServerFactory):
         super().doStop()
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A TLS connection over a protocol of the factory, None where that wants none."""
+        """Return a TLS connection over a protocol of the factory, None where that wants none."""
         protocol = self._factory.buildProtocol(addr)
         return None if protocol is None else SecureConnection(self._context, protocol)
 
 
 def secured(factory: Any, contexts: Any) -> Any:
-    """``factory`` under TLS, as an endpoint of Twisted's has ``contexts`` for it.
+    """Return ``factory`` under TLS, as an endpoint of Twisted's has ``contexts`` for it.
 
     Twisted's own TLS serves what is more than a certificate with its key and chain: contexts of
     plugins, which may choose the certificate by the name that the client asks for.
@@ -52,7 +52,7 @@ def secured(factory: Any, contexts: Any) -> Any:
 
 
 def is_secured(factory: Any) -> bool:
-    """Whether the connections of ``factory`` are under TLS."""
+    """Return whether the connections of ``factory`` are under TLS."""
     return isinstance(factory, SecureFactory | TLSMemoryBIOFactory)
 
 
@@ -66,7 +66,7 @@ def _is_plain(contexts: Any) -> bool:
 
 
 def _as_cryptography(certificate: Any, key: Any) -> tuple[Any, Any]:
-    """Both as objects of ``cryptography``: Twisted may hold them as pyOpenSSL's."""
+    """Return both as objects of ``cryptography``: Twisted may hold them as pyOpenSSL's."""
     if hasattr(certificate, "to_cryptography"):
         certificate = certificate.to_cryptography()
     if hasattr(key, "to_cryptography_key"):

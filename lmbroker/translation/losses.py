@@ -27,14 +27,15 @@ _MOST = 64
 
 
 def listed(paths: Sequence[str]) -> str:
-    """``paths`` as the value of a header: the first ``HEADER_NAMES``, and how many more there
-    are."""
+    """Return ``paths`` as the value of a header: the first ``HEADER_NAMES``, and how many more
+    there are."""
     text = ",".join(paths[:HEADER_NAMES])
     return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
 
 def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
-    """``refusal`` with real indices in its path: those of the first matching place in ``body``.
+    """Return ``refusal`` with real indices in its path: those of the first matching place in
+    ``body``.
 
     ``refused`` is a path with ``[]`` and the text that stands there, "" for any.
     """
@@ -52,7 +53,10 @@ def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
 
 
 def _first(held: Any, steps: list[str], place: str, said: str) -> tuple[str, Any] | None:
-    """The first value that ``steps`` lead to, with its place. No path has more than a few steps."""
+    """Return the first value that ``steps`` lead to, with its place.
+
+    No path has more than a few steps.
+    """
     if not steps:
         return (place, held) if not said or held == said or not isinstance(held, str) else None
     step, rest = steps[0], steps[1:]
@@ -71,7 +75,7 @@ _STEP = re.compile(r"[^.\[\]]+|\[\]")
 
 
 def in_answer(paths: Iterable[str]) -> tuple[str, ...]:
-    """``paths`` of an answer with the prefix ``answer.``, which those of a request lack."""
+    """Return ``paths`` of an answer with the prefix ``answer.``, which those of a request lack."""
     return tuple(f"answer.{path}" for path in paths)
 
 
@@ -157,8 +161,10 @@ class Losses:
         soft: bool = False,
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they
-        are); in mode lenient a soft one is reported."""
+        """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they are).
+
+        In mode lenient a soft one is reported.
+        """
         if soft and self.mode == "lenient":
             self.drop(_INDEX.sub("[]", path))
             return
@@ -179,7 +185,7 @@ class Losses:
     def refusal(
         self, path: str, reason: str = "", details: dict[str, Any] | None = None
     ) -> Refused:
-        """The error that says that ``path`` cannot be served."""
+        """Return the error that says that ``path`` cannot be served."""
         where = f" of model {self.model!r}" if self.model else ""
         kind = f" ({self.dialect})" if self.dialect else ""
         text = f"{path!r} cannot be served by the backend{where}{kind}"

@@ -1,5 +1,5 @@
-"""How the models of a broker are listed to clients, and how backends list theirs
-(translation.md 7.1).
+"""How the models of a broker are listed to clients, and how backends list theirs (translation.md
+7.1).
 
 Dialects whose clients ask for models on one path share one answer there, which has the fields of
 all of them: ``/v1/models`` is read by the official SDKs of several vendors.
@@ -14,8 +14,11 @@ from lmbroker.json_text import JSON
 
 
 class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a client may see it, in no dialect's form. ``created`` is in unix seconds;
-    ``context`` and ``max_output`` are tokens, None where they are not known."""
+    """A model as a client may see it, in no dialect's form.
+
+    ``created`` is in unix seconds; ``context`` and ``max_output`` are tokens, None where they are
+    not known.
+    """
 
     name: str
     created: int
@@ -59,8 +62,9 @@ _PAGE = msgspec.json.Decoder(_Page | list[_Model])
 
 
 def read_list(body: bytes) -> tuple[Sequence[str], str]:
-    """The models in a list of the usual form, ``{"data": [{"id": ...}]}`` or the array alone, and
-    the last of them where a further page follows. Raises ValueError for a body that is no list."""
+    """Return the models in a list of the usual form, ``{"data": [{"id": ...}]}`` or the array
+    alone, and the last of them where a further page follows. Raises ValueError for a body that is
+    no list."""
     try:
         page = _PAGE.decode(body)
     except JSON_ERRORS:

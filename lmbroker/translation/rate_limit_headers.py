@@ -27,8 +27,10 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a dialect reports rate limits. Names of headers are in lower case, ``now`` is in unix
-    seconds."""
+    """How a dialect reports rate limits.
+
+    Names of headers are in lower case, ``now`` is in unix seconds.
+    """
 
     prefixes: tuple[str, ...]
     """The beginnings of the names of all its headers about limits."""
@@ -47,7 +49,7 @@ def for_client(
     expose_limits: bool,
     now: float,
 ) -> Pairs:
-    """The rate-limit headers of a backend's answer, as the client may see them.
+    """Return the rate-limit headers of a backend's answer, as the client may see them.
 
     ``headers`` are the backend's, names in lower case; ``now`` is in unix seconds. In one dialect
     they pass as they are.

@@ -23,8 +23,11 @@ _UNTRANSLATED = ("embeddings", "completions", "compact")
 
 
 def estimate(call: Call) -> int:
-    """The input tokens of a request, estimated. Raises Refused for a malformed one; never for
-    what a backend could not take (translation.md 7.3)."""
+    """Return the input tokens of a request, estimated.
+
+    Raises Refused for a malformed one; never for what a backend could not take (translation.md
+    7.3).
+    """
     body = envelope.decode(call.body)
     body.setdefault("max_tokens", 1)
     return estimate_input(ADAPTERS[call.dialect].decode_request(body), call.asked)
@@ -37,7 +40,7 @@ def workflow_for(
     mode: Mode = "default",
     overrides: Mapping[str, Any] | None = None,
 ) -> Workflow:
-    """The workflow of ``call`` at ``target``; ``overrides`` are the configured profile.
+    """Return the workflow of ``call`` at ``target``; ``overrides`` are the configured profile.
 
     Raises Refused where the backend's dialect has no such operation.
     """
@@ -60,7 +63,8 @@ def workflow_for(
 
 
 def _lacking(call: Call) -> Refused:
-    """The error where the dialect of a backend does not have the operation (translation.md 5.4)."""
+    """Return the error where the dialect of a backend does not have the operation (translation.md
+    5.4)."""
     if call.operation == "compact":
         return Refused(
             "unsupported",

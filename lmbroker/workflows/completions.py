@@ -15,13 +15,13 @@ class Completions(Passthrough):
 
     @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        """Raise Broken, or BackendRefused for an error in the body: a whole answer is not
-        made into a stream."""
+        """Raise Broken, or BackendRefused for an error in the body: a whole answer is not made into
+        a stream."""
         conversion.object_of(body)
         raise conversion.bad_answer("the backend answered without a stream")
 
     def _choices(self) -> int:
-        """How many answers the client asked for: ``n`` to each of its prompts."""
+        """Return how many answers the client asked for: ``n`` to each of its prompts."""
         choices = super()._choices()
         if self._told is not None:
             return choices

@@ -50,8 +50,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unary(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer for the client. ``dropped`` and ``changed`` are the paths of what it lost on
-    its way (``losses.AnswerLosses``)."""
+    """A whole answer for the client.
+
+    ``dropped`` and ``changed`` are the paths of what it lost on its way (``losses.AnswerLosses``).
+    """
 
     body: bytes
     content_type: str = "application/json"
@@ -104,15 +106,15 @@ class Transform(Protocol):
         ...
 
     def close(self) -> bytes:
-        """The body ended, cleanly or not; says so itself if it ended too early."""
+        """Return the body ended, cleanly or not; says so itself if it ended too early."""
         ...
 
     def fail(self, error: ErrorInfo) -> bytes:
-        """The in-band error of the client's dialect; nothing while still ``waiting``."""
+        """Return the in-band error of the client's dialect; nothing while still ``waiting``."""
         ...
 
     def ping(self) -> bytes:
-        """A keep-alive ping for the client; nothing while still ``waiting``."""
+        """Return a keep-alive ping for the client; nothing while still ``waiting``."""
         ...
 
 
@@ -143,39 +145,42 @@ class Workflow(Protocol):
         ...
 
     def asked(self) -> Asked:
-        """What the answer needs of the request; after ``outbound``."""
+        """Return what the answer needs of the request; after ``outbound``."""
         ...
 
     def recall(self, asked: Asked) -> None:
-        """In the place of ``outbound``, which somebody else has called: but for ``repair``,
-        nothing looks at the request from now on."""
+        """In the place of ``outbound``, which somebody else has called: but for ``repair``, nothing
+        looks at the request from now on."""
         ...
 
     def opaque(self, content_type: str) -> bool:
-        """Whether an answer of this type, which is not JSON, is what was asked for: it goes to the
-        client as it is."""
+        """Return whether an answer of this type, which is not JSON, is what was asked for: it goes
+        to the client as it is."""
         ...
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        """A JSON answer to a unary call. Raises Broken; BackendRefused for an error in it."""
+        """Return a JSON answer to a unary call.
+
+        Raises Broken; BackendRefused for an error in it.
+        """
         ...
 
     def fold(self, body: bytes, *, now: int) -> Unary:
-        """An event stream that answers a unary call. Raises Broken or BackendRefused."""
+        """Return an event stream that answers a unary call. Raises Broken or BackendRefused."""
         ...
 
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        """A JSON answer to a streamed call, as a stream. Raises Broken."""
+        """Return a JSON answer to a streamed call, as a stream. Raises Broken."""
         ...
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
-        """``longest``: most bytes of an event of the backend."""
+        """Return ``longest``: most bytes of an event of the backend."""
         ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        """What an HTTP error of the backend means, and what the client gets of it."""
+        """Return what an HTTP error of the backend means, and what the client gets of it."""
         ...
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """What to change of the model's profile so that the same call might succeed."""
+        """Return what to change of the model's profile so that the same call might succeed."""
         ...

@@ -39,13 +39,13 @@ _BROKEN = ("truncated", "bad_upstream")
 
 
 def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
-    """A backend's answer that nobody can use."""
+    """Return a backend's answer that nobody can use."""
     return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code), phase="answer")
 
 
 def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
-    """``step``, which raises Broken where a backend's answer nests deeper than the interpreter
-    follows it: readers and writers reach different depths."""
+    """Return ``step``, which raises Broken where a backend's answer nests deeper than the
+    interpreter follows it: readers and writers reach different depths."""
 
     @wraps(step)
     def stepped(*args: P.args, **more: P.kwargs) -> Unary:
@@ -60,9 +60,11 @@ def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
 def object_of(
     body: bytes, secrets: Iterable[Secret | None] = (), *, exact: bool = False
 ) -> dict[str, Any]:
-    """The JSON object of a backend's answer with status 200; ``exact``: with its numbers as they
-    were written. Raises Broken; BackendRefused where it is an error instead of an answer:
-    the one place where that is seen. ``secrets`` are masked in that."""
+    """Return the JSON object of a backend's answer with status 200.
+
+    ``exact``: with its numbers as they were written. Raises Broken; BackendRefused where it is an
+    error instead of an answer: the one place where that is seen. ``secrets`` are masked in that.
+    """
     try:
         text = body.lstrip()
         answer = envelope.decode_exactly(text)[0] if exact else envelope.decode(text)
@@ -86,8 +88,10 @@ def refused(body: bytes) -> None:
 
 
 def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
-    """The answer of a unary call; texts with half a character in them are reported as changed.
-    Raises Broken or BackendRefused."""
+    """Return the answer of a unary call.
+
+    Texts with half a character in them are reported as changed. Raises Broken or BackendRefused.
+    """
     if reading is not None and json_text.mended(body) is not None:
         for path in envelope.decode_exactly(body.lstrip())[1]:
             reading.losses.change(path)
@@ -95,8 +99,10 @@ def response_of(backend: Adapter, body: bytes, reading: Reading | None = None) -
 
 
 def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -> Response:
-    """The answer that a whole event stream holds. Raises Broken when it is cut or malformed,
-    BackendRefused when the stream holds an error."""
+    """Return the answer that a whole event stream holds.
+
+    Raises Broken when it is cut or malformed, BackendRefused when the stream holds an error.
+    """
     folder, reader, decoder = Folder(), Reader(), backend.decoder(reading)
     try:
         frames = [*reader.feed(body), *reader.close()]
@@ -111,7 +117,7 @@ def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -
 
 
 def estimated(response: Response, estimate_input: Callable[[], int]) -> Response:
-    """``response`` with estimated usage where the backend sent none (translation.md 3.3)."""
+    """Return ``response`` with estimated usage where the backend sent none (translation.md 3.3)."""
     if response.usage is not None:
         return response
     size = 0
@@ -126,7 +132,7 @@ def estimated(response: Response, estimate_input: Callable[[], int]) -> Response
 
 
 def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
-    """One JSON body in the client's dialect."""
+    """Return one JSON body in the client's dialect."""
     body = json_text.encode(client.encode_response(response, reply))
     return Unary(
         body=body,
@@ -138,7 +144,7 @@ def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
 
 
 def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
-    """A whole event stream in the client's dialect."""
+    """Return a whole event stream in the client's dialect."""
     encoder = client.encoder(reply)
     body = b"".join(encoder.feed(event) for event in events_of(response))
     return Unary(
@@ -152,12 +158,12 @@ def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
 
 
 def fold(client: Adapter, backend: Adapter, body: bytes, reply: Reply) -> Unary:
-    """An event stream as the answer to a unary call."""
+    """Return an event stream as the answer to a unary call."""
     return encode_unary(client, fold_stream(backend, body), reply)
 
 
 def unfold(client: Adapter, backend: Adapter, body: bytes, reply: Reply) -> Unary:
-    """A JSON body as the answer to a streamed call."""
+    """Return a JSON body as the answer to a streamed call."""
     return encode_stream(client, response_of(backend, body), reply)
 
 
@@ -169,12 +175,11 @@ def backend_error(
     *,
     clients_key: bool = False,
 ) -> ErrorInfo:
-    """What an HTTP error of a backend means to the client.
+    """Return what an HTTP error of a backend means to the client.
 
-    401 and 403, and whatever else says that a key is wrong, are about the broker's own
-    credential: 502 in our words (translation.md 5.2), unless it was the client's own
-    (``clients_key``). A redirect is never
-    followed. What the headers say about trying again is relayed in every case.
+    401 and 403, and whatever else says that a key is wrong, are about the broker's own credential:
+    502 in our words (translation.md 5.2), unless it was the client's own (``clients_key``). A
+    redirect is never followed. What the headers say about trying again is relayed in every case.
     """
     info = backend.decode_error(status, headers, body)
     ours: ErrorInfo | None = None

@@ -19,9 +19,11 @@ NEEDED = frozenset({"model", "input"})
 
 
 class Embeddings(Passthrough):
-    """See ``contract.Workflow``. The request is the client's own bytes but for the model, and for
-    what the backend does not take; so is the answer the backend's, where it fits
-    (translation.md 7.4)."""
+    """See ``contract.Workflow``.
+
+    The request is the client's own bytes but for the model, and for what the backend does not take;
+    so is the answer the backend's, where it fits (translation.md 7.4).
+    """
 
     def __init__(
         self, call: Call, target: Target, adapter: Adapter, profile: Profile, mode: Mode
@@ -64,8 +66,11 @@ class Embeddings(Passthrough):
         self._losses.recall(asked.dropped, asked.changed)
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """A field is left out. The length of the vectors is none: without it they would be others,
-        unless they may be cut here."""
+        """Return a field is left out.
+
+        The length of the vectors is none: without it they would be others, unless they may be cut
+        here.
+        """
         body = envelope.decode(self._call.body)
         repair = repair_of(error, {**body, "input": ""}, self._profile, lambda: 0)
         if repair is None or not repair.overrides.keys() <= {"omit"} or repair.once:
@@ -76,12 +81,14 @@ class Embeddings(Passthrough):
         return repair if new <= body.keys() - NEEDED else None
 
     def opaque(self, content_type: str) -> bool:
-        """Whether the client asked for vectors in a format that is not JSON."""
+        """Return whether the client asked for vectors in a format that is not JSON."""
         return "json" not in content_type and self._checked().opaque
 
     def unary(self, body: bytes, *, now: int) -> Unary:
-        """Return the answer with vectors in the form and length that was asked for. Raises
-        Broken or BackendRefused."""
+        """Return the answer with vectors in the form and length that was asked for.
+
+        Raises Broken or BackendRefused.
+        """
         if self._checked().opaque:
             return Unary(body=body)
         answer = conversion.object_of(body)
@@ -100,7 +107,7 @@ class Embeddings(Passthrough):
         return self.unary(body, now=now)
 
     def _checked(self) -> AskedEmbeddings:
-        """What was asked for. Raises Refused."""
+        """Return what was asked for. Raises Refused."""
         if self._wanted is None:
             self._wanted = self._rules.check_request(envelope.decode(self._call.body))
         return self._wanted

@@ -39,8 +39,10 @@ _PLACED = frozenset({"include", "input[].id", "store", "stream_options", "tools[
 
 
 def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses) -> None:
-    """Leave fields out of ``body`` and bring numbers into their ranges; ``losses`` hears of it by
-    the client's names in ``request``."""
+    """Leave fields out of ``body`` and bring numbers into their ranges.
+
+    ``losses`` hears of it by the client's names in ``request``.
+    """
     for path in profile.omit:
         if left_out(body, path):
             top = path.partition(".")[0]
@@ -57,8 +59,8 @@ def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses
 
 
 def _asked(request: Request, field: str) -> bool:
-    """Whether the client said anything of ``field`` of the model: nothing is lost of what the
-    broker placed itself."""
+    """Return whether the client said anything of ``field`` of the model: nothing is lost of what
+    the broker placed itself."""
     if field in ("reasoning", "effort"):
         return request.reasoning is not None or request.later_effort is not None
     if field in _PLACED:

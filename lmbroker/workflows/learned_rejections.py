@@ -29,9 +29,11 @@ _GATHERED = frozenset({"omit", "omit_schema_keywords", "ranges"})
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
-    """What a refusal teaches. ``parameters`` are the backend's names for what it refused, ``kinds``
-    what kinds of repair these are; ``overrides`` change the profile for the next hour, ``once``
-    for this call only."""
+    """What a refusal teaches.
+
+    ``parameters`` are the backend's names for what it refused, ``kinds`` what kinds of repair these
+    are; ``overrides`` change the profile for the next hour, ``once`` for this call only.
+    """
 
     parameters: tuple[str, ...]
     kinds: frozenset[str]
@@ -39,14 +41,19 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
     once: Mapping[str, Any] = {}
 
     def only(self, name: str) -> "Repair | None":
-        """The repair with nothing but its lasting change of one field of the profile; None where it
-        does not change that."""
+        """Return the repair with nothing but its lasting change of one field of the profile.
+
+        It is None where it does not change that.
+        """
         if name not in self.overrides:
             return None
         return msgspec.structs.replace(self, overrides={name: self.overrides[name]}, once={})
 
     def without(self, names: Iterable[str]) -> "Repair | None":
-        """What is left where the profile's fields ``names`` are the user's own; None: nothing."""
+        """Return what is left where the profile's fields ``names`` are the user's own.
+
+        None: nothing.
+        """
         names = frozenset(names)
         if names.isdisjoint(self.overrides) and names.isdisjoint(self.once):
             return self
@@ -68,7 +75,7 @@ _NOT_THERE = frozenset({404, 405, 501})
 
 
 def counts_nothing(error: AttemptFailed) -> bool:
-    """Whether a backend that was asked to count tokens says that it cannot, or answered with
+    """Return whether a backend that was asked to count tokens says that it cannot, or answered with
     something else; not where it says that it has no such model."""
     if isinstance(error, Broken):
         return error.phase == "answer"
@@ -95,12 +102,13 @@ class LearnedRejections:
         del known[:-PER_MODEL]
 
     def counts_nothing(self, target: Target, now: float) -> bool:
-        """Whether the backend of ``target`` said that it does not count tokens for requests of the
-        dialect that ``target`` names: that holds even where the configuration says that it does."""
+        """Return whether the backend of ``target`` said that it does not count tokens for requests
+        of the dialect that ``target`` names: that holds even where the configuration says that it
+        does."""
         return self.overrides(target, now).get("counts_tokens") is False
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
-        """What the profile of ``target`` should be changed by."""
+        """Return what the profile of ``target`` should be changed by."""
         if not self._known:
             return {}
         key = _key(target)
@@ -121,7 +129,10 @@ def _key(target: Target) -> tuple[str, ...]:
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both changes of a profile; where they differ the later one holds, and lists are joined."""
+    """Return both changes of a profile.
+
+    Where they differ the later one holds, and lists are joined.
+    """
     merged = dict(one)
     for name, value in other.items():
         if name in _GATHERED:
@@ -132,9 +143,9 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
 
 
 class Repairs:
-    """The repairs of one call at one target: which profile holds for its next try, and what of
-    them turned out to be right and is to be remembered. ``configured`` is the user's own,
-    ``listed`` what the backend's list of models says."""
+    """The repairs of one call at one target: which profile holds for its next try, and what of them
+    turned out to be right and is to be remembered. ``configured`` is the user's own, ``listed``
+    what the backend's list of models says."""
 
     __slots__ = ("_changes", "_configured", "_kinds", "_learned", "_open", "_target", "_words")
 
@@ -157,8 +168,10 @@ class Repairs:
 
     @property
     def overrides(self) -> Mapping[str, Any]:
-        """What differs from the built-in profile. What the user configured is never overridden;
-        lists of his are added to."""
+        """What differs from the built-in profile.
+
+        What the user configured is never overridden; lists of his are added to.
+        """
         if not self._changes:
             return self._configured
         merged = dict(self._changes)
@@ -171,9 +184,9 @@ class Repairs:
         return merged
 
     def add(self, repair: Repair | None, words: str, now: float) -> Repair | None:
-        """A refusal came, in these words, and ``repair`` is what it teaches: gives what is to be
-        tried, None for no other try. A refusal in other words than the one before says that the
-        repair before was right."""
+        """Return a refusal came, in these words, and ``repair`` is what it teaches: gives what is
+        to be tried, None for no other try. A refusal in other words than the one before says that
+        the repair before was right."""
         if self._open and words != self._words:
             self.succeeded(now)
         own = [name for name in self._configured if name not in _GATHERED]
@@ -187,13 +200,13 @@ class Repairs:
         return repair
 
     def changes(self, name: str) -> bool:
-        """Whether a repair of this call changed the profile's field ``name`` for good."""
+        """Return whether a repair of this call changed the profile's field ``name`` for good."""
         return any(name in repair.overrides for repair in self._open)
 
     def would_help(self, repair: Repair | None, words: str, now: float) -> bool:
-        """Whether the next call would get further than this one, which may not be repaired again:
-        what was learned holds, since the refusal came in other words than the one before, and
-        ``repair`` is one that was not tried."""
+        """Return whether the next call would get further than this one, which may not be repaired
+        again: what was learned holds, since the refusal came in other words than the one before,
+        and ``repair`` is one that was not tried."""
         further = bool(self._open) and words != self._words
         return self.add(repair, words, now) is not None and further
 

@@ -75,14 +75,14 @@ class ListedLimits:
             self._known[backend] = dict(list(found.items())[:MODELS])
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """What the profile of ``target`` should be changed by."""
+        """Return what the profile of ``target`` should be changed by."""
         known = self._known.get(target.backend.name)
         return {} if known is None else known.get(target.model, {})
 
 
 def limits(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The models in a list that say something of themselves, each with changes of its profile; a
-    body that is no list has none."""
+    """Return the models in a list that say something of themselves, each with changes of its
+    profile; a body that is no list has none."""
     try:
         value = _LIST.decode(body)
     except envelope.JSON_ERRORS:
@@ -114,7 +114,7 @@ def _of(entry: Any) -> dict[str, Any]:
 
 
 def _inner(value: msgspec.Raw) -> Any:
-    """The object in ``value``, None where that is something else."""
+    """Return the object in ``value``, None where that is something else."""
     try:
         return _ENTRY.decode(value)
     except envelope.JSON_ERRORS:
@@ -122,8 +122,10 @@ def _inner(value: msgspec.Raw) -> Any:
 
 
 def _first(places: list[Any], names: tuple[str, ...]) -> int | None:
-    """The first of ``names`` that is a number of tokens somewhere; the smallest where several
-    objects have it."""
+    """Return the first of ``names`` that is a number of tokens somewhere.
+
+    The smallest where several objects have it.
+    """
     for name in names:
         said = [bytes(getattr(place, name)) for place in places]
         found = [int(each) for each in said if each.isdigit() and len(each) <= _DIGITS]

@@ -24,18 +24,18 @@ MAX_LIMIT = 1000
 
 
 def list_paths() -> tuple[str, ...]:
-    """The paths on which clients of all dialects ask for models."""
+    """Return the paths on which clients of all dialects ask for models."""
     return tuple(dict.fromkeys(each.facts.models.client_path for each in ADAPTERS.values()))
 
 
 def _shown_on(path: str) -> list[ModelListFacts]:
-    """How the dialects whose clients ask for models on ``path`` list them."""
+    """Return how the dialects whose clients ask for models on ``path`` list them."""
     every = (adapter.facts.models for adapter in ADAPTERS.values())
     return [facts for facts in every if facts.client_path == path]
 
 
 def entry(alias: Route, created: int, path: str = PATH) -> JSON:
-    """One model, in all dialects at once whose clients ask for models on ``path``.
+    """Return one model, in all dialects at once whose clients ask for models on ``path``.
 
     ``created`` is in unix seconds; the limits are those that the profile of the alias's first
     target knows.
@@ -62,8 +62,9 @@ def _entry(model: ShownModel, dialects: Sequence[ModelListFacts]) -> JSON:
 def page(
     aliases: Mapping[str, Route], created: int, query: Mapping[str, str], path: str = PATH
 ) -> JSON:
-    """A page of the list of models, in the order of ``aliases``; ``query`` may hold ``limit``
-    (1..1000), ``after_id`` and ``before_id``.
+    """Return a page of the list of models, in the order of ``aliases``.
+
+    ``query`` may hold ``limit`` (1..1000), ``after_id`` and ``before_id``.
 
     Raises Refused for a limit that is none.
     """
@@ -107,8 +108,10 @@ _NOT_THERE = frozenset({"not_found", "model_not_found", "404"})
 
 
 def request(dialect: Dialect, after: str = "") -> Outbound:
-    """The request that asks a backend for its models; ``after`` is the last one of the page before,
-    "" for the first page."""
+    """Return the request that asks a backend for its models.
+
+    ``after`` is the last one of the page before, "" for the first page.
+    """
     facts = ADAPTERS[dialect].facts
     asking = facts.models
     query = asking.query
@@ -123,9 +126,11 @@ def request(dialect: Dialect, after: str = "") -> Outbound:
 
 
 def decode(body: bytes, dialect: Dialect) -> tuple[tuple[str, ...], str]:
-    """The models that a backend lists and that clients may ask for; and, where a further page
-    follows, the last model of this one. Raises ValueError for a body that is no list, or one of
-    more than ``OBJECTS`` objects."""
+    """Return the models that a backend lists and that clients may ask for.
+
+    And, where a further page follows, the last model of this one. Raises ValueError for a body that
+    is no list, or one of more than ``OBJECTS`` objects.
+    """
     if body.count(b"{") > OBJECTS:
         raise ValueError("a list of too many objects")
     facts = ADAPTERS[dialect].facts.models
@@ -134,8 +139,8 @@ def decode(body: bytes, dialect: Dialect) -> tuple[tuple[str, ...], str]:
 
 
 def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:
-    """The aliases that stand for other names than their own, each with those of its targets that
-    keep these names; none where no target does."""
+    """Return the aliases that stand for other names than their own, each with those of its targets
+    that keep these names; none where no target does."""
     for name, route in aliases.exact.items():
         if name.endswith(ANY) or route is aliases.default:
             targets = tuple(target for target in route.targets if keeps_names(target))
@@ -146,9 +151,9 @@ def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:
 def offered(
     aliases: Aliases, lists: Mapping[str, Sequence[str]], caller: Caller
 ) -> dict[str, Route]:
-    """The names that ``caller`` may ask for, as far as they are known, each with where it leads:
-    the aliases, and in the place of a pattern the models behind it. ``lists`` has the models of
-    each backend that told them.
+    """Return the names that ``caller`` may ask for, as far as they are known, each with where it
+    leads: the aliases, and in the place of a pattern the models behind it. ``lists`` has the models
+    of each backend that told them.
 
     Of several targets any may get a call: what one of them lacks is left out, unless
     ``fallback_on`` says that it is then asked of the next.
@@ -181,5 +186,5 @@ def _behind(
 
 
 def _leads(name: str, route: Route, aliases: Aliases) -> bool:
-    """Whether a call for ``name`` goes by ``route``, as a name that is no alias."""
+    """Return whether a call for ``name`` goes by ``route``, as a name that is no alias."""
     return name not in aliases.exact and aliases.find(name) is route

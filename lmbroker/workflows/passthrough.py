@@ -43,9 +43,11 @@ class Passthrough:
         *,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        """``overrides`` are the configured profile. Where they say ``ask_usage``, the backend of a
-        stream counts tokens although the client does not want to know; its count is taken out of
-        the stream again."""
+        """``overrides`` are the configured profile.
+
+        Where they say ``ask_usage``, the backend of a stream counts tokens although the client does
+        not want to know; its count is taken out of the stream again.
+        """
         self._call = call
         self._target = target
         self._adapter = adapter
@@ -111,8 +113,10 @@ class Passthrough:
         return conversion.unfold(self._adapter, self._adapter, body, self._reply(now))
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
-        """Return the transform that passes the backend's stream on; ``longest`` is the most
-        bytes of an event."""
+        """Return the transform that passes the backend's stream on.
+
+        ``longest`` is the most bytes of an event.
+        """
         tap = self._adapter.tap(self._choices())
         return PassedStream(
             tap,
@@ -125,9 +129,11 @@ class Passthrough:
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        """The backend's own body goes to the client where it is JSON; what concerns our
-        credential is put in our words, and that the context is too long in those that the
-        clients of this dialect act on."""
+        """Return the backend's own body goes to the client where it is JSON.
+
+        What concerns our credential is put in our words, and that the context is too long in those
+        that the clients of this dialect act on.
+        """
         clean = redact(body, self._target.backend.secrets)
         info = conversion.backend_error(
             self._adapter,
@@ -149,8 +155,10 @@ class Passthrough:
         return self._target.backend.passthrough_errors == "as-is"
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """Return None: the client wrote the request itself, and gets the backend's own error; but
-        where the call may go to the same backend in its second dialect, what says that it must."""
+        """Return None: the client wrote the request itself, and gets the backend's own error.
+
+        But where the call may go to the same backend in its second dialect, what says that it must.
+        """
         target = self._target
         if not second_dialect.may_go(self._call, target):
             return None
@@ -160,7 +168,7 @@ class Passthrough:
         return None if repair is None else repair.only(second_dialect.REFUSED)
 
     def _choices(self) -> int:
-        """How many answers the client asked for at once; each has an end of its own."""
+        """Return how many answers the client asked for at once; each has an end of its own."""
         if self._told is not None:
             return self._told.choices
         fields = self._call.fields

@@ -33,16 +33,16 @@ _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 
 
 def may_go(call: Call, target: Target) -> bool:
-    """Whether ``call`` may go to ``target`` in the second dialect, if it needs that: it is the
-    kind of call that is translated, and it does not go so anyway."""
+    """Return whether ``call`` may go to ``target`` in the second dialect, if it needs that: it is
+    the kind of call that is translated, and it does not go so anyway."""
     backend = target.backend
     translated = backend.also_translated and not in_second_dialect(backend)
     return translated and call.operation == "chat"
 
 
 def may_need(call: Call, target: Target, overrides: Mapping[str, Any]) -> bool:
-    """Whether ``call`` may need the second dialect of ``target``: a quick look that only errs in
-    saying so."""
+    """Return whether ``call`` may need the second dialect of ``target``: a quick look that only
+    errs in saying so."""
     known = _known(target, overrides)
     body = call.body
     if not known.tools_with_reasoning and _TOOLS.search(body):
@@ -53,8 +53,8 @@ def may_need(call: Call, target: Target, overrides: Mapping[str, Any]) -> bool:
 
 
 def need(call: Call, target: Target, overrides: Mapping[str, Any]) -> str:
-    """What of ``call`` the first dialect of ``target`` cannot carry, "" for nothing and for a
-    request that cannot be read: its error is told elsewhere. ``overrides`` are what was learned
+    """Return what of ``call`` the first dialect of ``target`` cannot carry, "" for nothing and for
+    a request that cannot be read: its error is told elsewhere. ``overrides`` are what was learned
     and configured of the model."""
     known = _known(target, overrides)
     try:
@@ -78,8 +78,11 @@ def _known(target: Target, overrides: Mapping[str, Any]) -> Profile:
 
 
 def _reasons(request: Request, known: Profile, passes: bool) -> bool:
-    """Whether the model is to reason. Where nothing is said of it, a request that is translated
-    can say that it must not; one that ``passes`` through leaves it to the model."""
+    """Return whether the model is to reason.
+
+    Where nothing is said of it, a request that is translated can say that it must not; one that
+    ``passes`` through leaves it to the model.
+    """
     asked = request.reasoning or Reasoning()
     if request.later_effort is not None:
         asked = msgspec.structs.replace(asked, effort=request.later_effort)

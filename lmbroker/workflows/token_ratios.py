@@ -41,11 +41,14 @@ class TokenRatios:
             self._known.popitem(last=False)
 
     def of(self, target: Target) -> float:
-        """What an estimate for ``target`` is to be multiplied by; 1 where nothing is known."""
+        """Return what an estimate for ``target`` is to be multiplied by.
+
+        1 where nothing is known.
+        """
         if not self._known:
             return 1.0
         return self._known.get((target.backend.name, target.model), 1.0)
 
     def scaled(self, tokens: int, target: Target) -> int:
-        """An estimate for ``target``, corrected."""
+        """Return an estimate for ``target``, corrected."""
         return round(tokens * self.of(target))

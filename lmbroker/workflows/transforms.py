@@ -188,8 +188,10 @@ class TranslatedStream:
         return self._encoder.feed(event)
 
     def _too_many_pings(self) -> bool:
-        """Whether the backend has sent nothing but keep-alive pings for a while. The relay gives
-        its own where there is need."""
+        """Return whether the backend has sent nothing but keep-alive pings for a while.
+
+        The relay gives its own where there is need.
+        """
         if self._told != self._told_at_ping:
             self._told_at_ping = self._told
             self._pings = 0
@@ -211,7 +213,7 @@ class TranslatedStream:
 
 
 def _told(losses: AnswerLosses) -> bytes:
-    """A comment that names what the answer lost; the head of the stream is long gone."""
+    """Return a comment that names what the answer lost; the head of the stream is long gone."""
     lines = [
         f": x-lmbroker-{word}: {listed(in_answer(paths))}\n"
         for word, paths in (("dropped", losses.dropped), ("changed", losses.changed))
@@ -221,9 +223,11 @@ def _told(losses: AnswerLosses) -> bytes:
 
 
 class PassedStream:
-    """The backend's bytes, unchanged. Whole events leave in the turn in which they arrive; the
-    tail of an unfinished one is held until it is whole, so that an error event never lands
-    inside it. A tap looks aside for usage and the end.
+    """The backend's bytes, unchanged.
+
+    Whole events leave in the turn in which they arrive; the tail of an unfinished one is held until
+    it is whole, so that an error event never lands inside it. A tap looks aside for usage and the
+    end.
 
     ``estimated_input`` are the request's tokens, for an answer that breaks off before the backend
     has counted; what came of it is estimated by its bytes. ``longest``: most bytes of an event.
@@ -332,7 +336,8 @@ class PassedStream:
         return self._client.ping(self._tap.started) if self.phase in ("open", "stopped") else b""
 
     def _pass(self, block: bytes) -> bytes:
-        """``block`` as far as the stream goes: what stands behind its end is no part of it."""
+        """Return ``block`` as far as the stream goes: what stands behind its end is no part of
+        it."""
         tap = self._tap
         if self._held:
             block, self._held = self._held + block, b""

@@ -163,8 +163,10 @@ class Translation:
         return conversion.encode_stream(self._client, response, self._reply(now, reading.losses))
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
-        """Return the transform from the backend's stream to the client's; ``longest`` is the
-        most bytes of an event."""
+        """Return the transform from the backend's stream to the client's.
+
+        ``longest`` is the most bytes of an event.
+        """
         # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
         # the request for it.
         estimated = self._estimate_input()
@@ -198,7 +200,7 @@ class Translation:
         return repair_of(error, body, self._profile, self._estimate_input)
 
     def _asked(self) -> Request:
-        """What the client asked for. Raises Refused."""
+        """Return what the client asked for. Raises Refused."""
         if self._request is None:
             body, halves = envelope.decode_exactly(self._call.body)
             for path in halves:

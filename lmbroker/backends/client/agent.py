@@ -46,7 +46,7 @@ class LeanClient:
         *,
         fresh: bool,
     ) -> "Exchange":
-        """The ``IAgent`` of one request.
+        """Return the ``IAgent`` of one request.
 
         ``fields`` are the request's headers, ``connect_timeout`` is in seconds. ``fresh``: the
         request goes over a new connection.
@@ -137,12 +137,12 @@ class Exchange:
 
 
 def _not_made(reason: Failure) -> Failure:
-    """The failure of a connection attempt: CancelledError where its caller cancelled it."""
+    """Return the failure of a connection attempt: CancelledError where its caller cancelled it."""
     return Failure(CancelledError()) if reason.check(ConnectingCancelledError) else reason
 
 
 def _lines(fields: Mapping[str, str]) -> bytes:
-    """The header lines, with a blank in place of each control character of a value."""
+    """Return the header lines, with a blank in place of each control character of a value."""
     if not "".join(fields.values()).isprintable():
         fields = {name: value.translate(_CONTROLS) for name, value in fields.items()}
     return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode()
@@ -158,7 +158,7 @@ class _Opening(Factory):
         self._key = key
 
     def buildProtocol(self, addr: Any) -> Connection:
-        """The protocol of the connection."""
+        """Return the protocol of the connection."""
         return Connection(self._pool, self._key)
 
 
@@ -166,8 +166,8 @@ class _Opening(Factory):
 def _target(
     uri: bytes, backend: str, ca: str, client_cert: str, proxy: str
 ) -> tuple[URI, bytes, Key]:
-    """The target of a URI, the first lines of a request to it without the method, and the key under
-    which the pool keeps its connections."""
+    """Return the target of a URI, the first lines of a request to it without the method, and the
+    key under which the pool keeps its connections."""
     target = URI.fromBytes(uri)
     host = b"[%b]" % target.host if b":" in target.host else target.host
     if (target.scheme, target.port) not in _DEFAULT_PORTS:

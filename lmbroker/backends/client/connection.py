@@ -221,7 +221,7 @@ class Connection(Protocol):
             self.gone.callback(None)
 
     def _without_answer(self, reason: Failure) -> Exception:
-        """The error for a connection that closed before the head of a response had come."""
+        """Return the error for a connection that closed before the head of a response had come."""
         if self._parser.bare:
             return ResponseFailed([reason])
         unsent = self._request is not None

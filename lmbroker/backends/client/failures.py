@@ -36,7 +36,7 @@ class StaleConnection(Exception):
 
 
 def _cause(error: Exception) -> Any:
-    """The exception inside of Twisted's wrappers."""
+    """Return the exception inside of Twisted's wrappers."""
     reasons: list[Any] = [error]
     while isinstance(reasons[0], _ANSWER_LOST):
         reasons = [reason.value for reason in reasons[0].reasons] or [None]
@@ -44,7 +44,7 @@ def _cause(error: Exception) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a TLS handshake failed, in OpenSSL's words or for the name in the certificate."""
+    """Return why a TLS handshake failed, in OpenSSL's words or for the name in the certificate."""
     cause = _cause(error)
     if isinstance(cause, VerificationError):
         return "the certificate is for another name"
@@ -56,7 +56,7 @@ def reason_of(error: Exception) -> str:
 
 
 def classified(error: Exception, *, late: bool, reused: bool) -> Exception:
-    """The error of ours for a failed request.
+    """Return the error of ours for a failed request.
 
     ``late``: the request was cancelled because it took too long; ``reused``: its connection was
     used before.
@@ -100,21 +100,21 @@ def _of_the_proxy(error: ProxyFailed) -> Exception:
 
 
 def _of_the_network(cause: Any, reused: bool) -> bool:
-    """Whether the connection broke: TLS of a connection that was used before fails in no other
-    way."""
+    """Return whether the connection broke: TLS of a connection that was used before fails in no
+    other way."""
     return reused or type(cause).__module__.startswith("twisted.internet")
 
 
 def broken(message: str, code: str) -> Broken:
-    """The error for a backend that broke off, or did not speak HTTP."""
+    """Return the error for a backend that broke off, or did not speak HTTP."""
     return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code))
 
 
 def slow(message: str, code: str) -> ErrorInfo:
-    """The facts of a timeout."""
+    """Return the facts of a timeout."""
     return ErrorInfo(kind="timeout", message=message, code=code)
 
 
 def unreachable(message: str, code: str) -> ErrorInfo:
-    """The facts of a backend to which no connection could be made."""
+    """Return the facts of a backend to which no connection could be made."""
     return ErrorInfo(kind="unreachable", message=message, code=code)

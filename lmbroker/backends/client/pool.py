@@ -48,16 +48,19 @@ class Pool:
         self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
 
     def take(self, key: Key) -> "Connection | None":
-        """A connection that leads there, and is nobody else's from now on; None where there is
-        none that may be used now."""
+        """Return a connection that leads there, and is nobody else's from now on.
+
+        It is None where there is none that may be used now.
+        """
         idle = self._idle.get(key)
         if not idle:
             return None
         return idle.pop() if key in self._proven else self._take_rested(key, idle)
 
     def _take_rested(self, key: Key, idle: "list[Connection]") -> "Connection | None":
-        """The connection used last of those that have rested for ``rest`` seconds: what a backend
-        sends behind its answer has come by then. After ``PROOFS`` of them no more need to rest."""
+        """Return the connection used last of those that have rested for ``rest`` seconds: what a
+        backend sends behind its answer has come by then. After ``PROOFS`` of them no more need to
+        rest."""
         latest = self._reactor.seconds() - self.rest
         place = next((n for n in reversed(range(len(idle))) if idle[n].idle_since <= latest), None)
         if place is None:
@@ -184,5 +187,6 @@ def _cut(transport: Any) -> None:
 
 
 def _closes_idle(said: bytes) -> bool:
-    """Whether a server says that it closes an idle connection, as some do, which is harmless."""
+    """Return whether a server says that it closes an idle connection, as some do, which is
+    harmless."""
     return said.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408"))

@@ -84,7 +84,7 @@ class Received(Headers):
         return made
 
     def getRawHeaders(self, name: Any, default: Any = None) -> Any:
-        """All values of the header ``name``, or ``default``."""
+        """Return all values of the header ``name``, or ``default``."""
         if self._made is None and isinstance(name, bytes):
             key = name.decode("latin-1").lower()
             return self._values(key) if key in self.fields else default

@@ -33,8 +33,8 @@ _CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
 
 
 def _only_chunk(data: bytes) -> bytes:
-    """The content of a chunk where ``data`` is exactly one chunk in the plainest form, as servers
-    write each event of a stream; b"" for everything else."""
+    """Return the content of a chunk where ``data`` is exactly one chunk in the plainest form, as
+    servers write each event of a stream; b"" for everything else."""
     size = _CHUNK.match(data)
     if size is None or size.end() + int(size[1], 16) + 2 != len(data) or data[-2:] != b"\r\n":
         return b""
@@ -146,7 +146,10 @@ class ResponseParser:
             self._llhttp.feed_data(data[at:])
 
     def _head_end(self, data: bytes, at: int) -> int:
-        """Where the head ends that goes on at ``at``; the end of ``data`` where that is later."""
+        """Return where the head ends that goes on at ``at``.
+
+        The end of ``data`` where that is later.
+        """
         tail = self._tail
         seam = (tail + data[at : at + 3]).find(_HEAD_END)
         if seam >= 0:
@@ -159,7 +162,7 @@ class ResponseParser:
             raise ValueError("not HTTP")
 
     def line_behind(self, data: bytes, body: bytes) -> bool:
-        """Whether an empty line follows a whole response, which llhttp skips.
+        """Return whether an empty line follows a whole response, which llhttp skips.
 
         ``data`` is the last read of the response, ``body`` the piece of its body in that.
         """

@@ -36,7 +36,7 @@ class Wire:
             self._poller.register(handle, _STIRS)
 
     def look(self, *, reading: bool) -> bytes | None:
-        """The beginning of what has come and was not read yet; None where nothing has come.
+        """Return the beginning of what has come and was not read yet; None where nothing has come.
 
         It is empty where the peer has closed the connection, or where the bytes were read here.
         ``reading``: a read of this connection may be under way.
@@ -54,7 +54,7 @@ class Wire:
         return said
 
     def _within(self, stirs: Any) -> bytes | None:
-        """``look`` for TLS, whose messages may carry no data, such as session tickets.
+        """Return ``look`` for TLS, whose messages may carry no data, such as session tickets.
 
         Those are read here; data that is read goes to the protocol as usual.
         """

@@ -27,7 +27,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(descriptor: int, kind: Any) -> Any:
-    """What a file holds that came along the line; closes it.
+    """Return what a file holds that came along the line; closes it.
 
     Its other readers share the place in it, so none may go by that.
     """
@@ -39,7 +39,7 @@ def read(descriptor: int, kind: Any) -> Any:
 
 
 def write(value: Any) -> int:
-    """The descriptor of a file in memory that holds ``value``, for ``read``."""
+    """Return the descriptor of a file in memory that holds ``value``, for ``read``."""
     descriptor = os.memfd_create("lmbroker")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(msgspec.json.encode(value))

@@ -164,7 +164,7 @@ class ParentService(ListeningService):
     # For the handles of the workers.
 
     def beginning(self, number: int) -> Beginning:
-        """The first message to a worker."""
+        """Return the first message to a worker."""
         return Beginning(
             number=number,
             folder=self.tally.folder,

@@ -76,7 +76,8 @@ def count_at(folder: str, number: int) -> None:
 
 
 def merged(folder: str) -> CollectorRegistry:
-    """What all workers have counted, and what their processes take, the parent's included."""
+    """Return what all workers have counted, and what their processes take, the parent's
+    included."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)
     PlatformCollector(registry)
@@ -142,7 +143,7 @@ def _ended_seconds(pid: int) -> float:
 
 
 def _memory() -> str:
-    """A folder in memory if there is one that we may write to, else any."""
+    """Return a folder in memory if there is one that we may write to, else any."""
     folders = (os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0], "/dev/shm")
     for folder in folders:
         if folder and os.access(folder, os.W_OK | os.X_OK):

@@ -98,7 +98,7 @@ class Worker:
     def _listen(
         self, endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage
     ) -> service.IService:
-        """An endpoint at which the parent listens for us."""
+        """Return an endpoint at which the parent listens for us."""
         return _EndpointService(self._factories, endpoint, _wrapped(endpoint, factory))
 
     # The line.
@@ -238,7 +238,7 @@ class _Wrapping:
 
 
 def _wrapped(endpoint: str, factory: Any) -> Any:
-    """``factory`` as ``endpoint`` would have it: with TLS, or in the wrapper of a plugin."""
+    """Return ``factory`` as ``endpoint`` would have it: with TLS, or in the wrapper of a plugin."""
     if parse_endpoint(endpoint)[0].get("kind") in ("tcp", "tcp6", "unix", "systemd"):
         return factory
     found: list[Any] = []

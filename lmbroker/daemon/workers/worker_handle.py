@@ -125,7 +125,7 @@ class WorkerHandle(ProcessProtocol):
         return pause
 
     def hand(self, endpoint: str, descriptor: int) -> bool:
-        """Whether the worker takes a connection."""
+        """Return whether the worker takes a connection."""
         if not self.takes or self._line is None:
             return False
         return self._line.hand("serve", endpoint, descriptor)
@@ -191,7 +191,7 @@ class WorkerHandle(ProcessProtocol):
 
 
 def _how(error: Exception) -> str:
-    """How a process has ended."""
+    """Return how a process has ended."""
     if not isinstance(error, ProcessTerminated):
         return ENDED
     if error.signal is not None:

@@ -387,7 +387,7 @@ class Channel(http.HTTPChannel):
         super().resumeProducing()
 
     def _moved(self) -> bool:
-        """Whether the client has taken any bytes since the last check."""
+        """Return whether the client has taken any bytes since the last check."""
         before, self._outstanding = self._outstanding, outstanding(self.transport)
         return self._outstanding < before
 
@@ -425,7 +425,7 @@ class Channel(http.HTTPChannel):
         self.refuse(*refusals.malformed("the request is not valid HTTP/1.1"))
 
     def _target(self) -> str:
-        """The path of the request, "" before its request line has come."""
+        """Return the path of the request, "" before its request line has come."""
         target = self._request_line.partition(b" ")[2].partition(b" ")[0]
         return target.partition(b"?")[0].decode("latin-1")
 

@@ -21,7 +21,7 @@ _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 def request_line_problem(line: bytes) -> str | None:
-    """The problem of a request line that Twisted would accept (RFC 9112 3)."""
+    """Return the problem of a request line that Twisted would accept (RFC 9112 3)."""
     if line.translate(None, CONTROLS) != line:
         return "the request line holds a control character"
     if not line.isascii():
@@ -30,7 +30,7 @@ def request_line_problem(line: bytes) -> str | None:
 
 
 def header_problem(line: bytes, request_line: bytes) -> str | None:
-    """The problem of a raw header line, which is not empty (RFC 9112 2.2, 5.2 and 6)."""
+    """Return the problem of a raw header line, which is not empty (RFC 9112 2.2, 5.2 and 6)."""
     if line[0] in b" \t":
         return "a header is folded over several lines"
     if line.translate(None, CONTROLS) != line:
@@ -48,14 +48,20 @@ def header_problem(line: bytes, request_line: bytes) -> str | None:
 
 
 def hosts_problem(hosts: int, request_line: bytes) -> str | None:
-    """The problem of a number of Host headers (RFC 9112 3.2); their values are never used."""
+    """Return the problem of a number of Host headers (RFC 9112 3.2).
+
+    Their values are never used.
+    """
     if hosts > 1 or (hosts == 0 and request_line.endswith(b"HTTP/1.1")):
         return "there must be exactly one host header"
     return None
 
 
 def plain_length(value: str | None) -> int:
-    """The length of a body by its Content-Length; -1 where that is unusual, and left to Twisted."""
+    """Return the length of a body by its Content-Length.
+
+    -1 where that is unusual, and left to Twisted.
+    """
     if value is None:
         return 0
     plain = value.isascii() and value.isdigit() and len(value) <= CONTENT_LENGTH_DIGITS
@@ -63,7 +69,7 @@ def plain_length(value: str | None) -> int:
 
 
 def chunk_size_is_long(line: bytes | bytearray) -> bool:
-    """Whether the chunk's size at the beginning of ``line`` is too long (RFC 9112 7.1).
+    """Return whether the chunk's size at the beginning of ``line`` is too long (RFC 9112 7.1).
 
     ``line`` is whole, or at least one byte longer than a size may be.
     """
@@ -72,7 +78,8 @@ def chunk_size_is_long(line: bytes | bytearray) -> bool:
 
 
 def trailer_problem(line: bytes) -> str | None:
-    """The problem of a field after the last chunk (RFC 9110 6.5.1), which is then discarded."""
+    """Return the problem of a field after the last chunk (RFC 9110 6.5.1), which is then
+    discarded."""
     if not _FIELD.fullmatch(line):
         return "a trailer field is malformed"
     if line.partition(b":")[0].lower() in (b"transfer-encoding", b"content-length"):

@@ -127,14 +127,14 @@ class LeanRequest(Request):
         return host_of(self.getClientAddress())
 
     def received_headers(self) -> ReceivedHeaders:
-        """The first value of each header, and the names that came repeatedly."""
+        """Return the first value of each header, and the names that came repeatedly."""
         received = self.received
         if received is not None:
             return received, ()
         return first_values(self.requestHeaders.getAllRawHeaders())
 
     def take_body(self) -> bytes:
-        """The body, for its only reader: a stream may last for minutes."""
+        """Return the body, for its only reader: a stream may last for minutes."""
         body, file = self.body, self._file
         self.body, self._file = b"", _UNMADE
         if file is not _UNMADE:

@@ -32,42 +32,45 @@ BUSY = ErrorInfo(
 
 
 def malformed(problem: str) -> Refusal:
-    """The refusal of a request that is not strict HTTP/1.1."""
+    """Return the refusal of a request that is not strict HTTP/1.1."""
     return _refusal(problem, "malformed_request", http.BAD_REQUEST)
 
 
 def slow(what: str, seconds: float) -> Refusal:
-    """The refusal of a request whose deadline has passed; ``what`` is ``headers`` or ``body``."""
+    """Return the refusal of a request whose deadline has passed.
+
+    ``what`` is ``headers`` or ``body``.
+    """
     problem = f"the request's {what} took longer than {seconds:g} seconds"
     return _refusal(problem, "request_timeout", http.REQUEST_TIMEOUT)
 
 
 def too_many_headers(limit: int) -> Refusal:
-    """The refusal of a request with more than ``limit`` headers."""
+    """Return the refusal of a request with more than ``limit`` headers."""
     problem = f"the request has more than {limit} headers"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def headers_too_large(limit: int) -> Refusal:
-    """The refusal of a request line and headers of more than ``limit`` bytes together."""
+    """Return the refusal of a request line and headers of more than ``limit`` bytes together."""
     problem = f"the request's headers are larger than {limit} bytes"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def header_too_long(limit: int) -> Refusal:
-    """The refusal of a header line of more than ``limit`` bytes."""
+    """Return the refusal of a header line of more than ``limit`` bytes."""
     problem = f"a header is longer than {limit} bytes"
     return _refusal(problem, "headers_too_large", HEADERS_TOO_LARGE)
 
 
 def request_line_too_long(limit: int) -> Refusal:
-    """The refusal of a request line of more than ``limit`` bytes."""
+    """Return the refusal of a request line of more than ``limit`` bytes."""
     problem = f"the request line is longer than {limit} bytes"
     return _refusal(problem, "uri_too_long", http.REQUEST_URI_TOO_LONG)
 
 
 def body_too_large(limit: int) -> Refusal:
-    """The refusal of a body of more than ``limit`` bytes, announced or received."""
+    """Return the refusal of a body of more than ``limit`` bytes, announced or received."""
     problem = f"the request body is larger than {limit} bytes"
     return ErrorInfo(kind="too_large", message=problem, code="request_too_large"), None
 

@@ -161,12 +161,15 @@ class Site(server.Site):
 
 
 def _descriptor(channel: Channel) -> int:
-    """The number of a connection's descriptor, -1 where it has none."""
+    """Return the number of a connection's descriptor, -1 where it has none."""
     fileno = getattr(channel.transport, "fileno", None)
     return -1 if fileno is None else int(fileno())
 
 
 def _counted_host(channel: Channel) -> str:
-    """The address for which a connection is counted; "" for loopback, which is not counted."""
+    """Return the address for which a connection is counted.
+
+    It is "" for loopback, which is not counted.
+    """
     host = host_of(channel.getPeer())
     return "" if host == "::1" or host.startswith(("127.", "::ffff:127.")) else host

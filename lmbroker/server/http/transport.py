@@ -12,7 +12,7 @@ from lmbroker.backends.peer import innermost
 
 
 def outstanding(transport: Any) -> int:
-    """The number of written bytes that the client's kernel has not acknowledged.
+    """Return the number of written bytes that the client's kernel has not acknowledged.
 
     They are in the transport's buffers and in our kernel's. The latter count too: a socket becomes
     writable only when a third of its buffer is free, which can be megabytes, and until then a slow
@@ -32,7 +32,7 @@ def _in_kernel(wire: Any) -> int:
 
 
 def host_of(address: Any) -> str:
-    """The host of a peer's address; "" for one that has none, as of a UNIX socket."""
+    """Return the host of a peer's address; "" for one that has none, as of a UNIX socket."""
     return address.host if isinstance(address, IPv4Address | IPv6Address) else ""
 
 

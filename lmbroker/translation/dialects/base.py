@@ -45,37 +45,45 @@ class EmbeddingsRules(Protocol):
     """Checks requests for embeddings and their answers."""
 
     def check_request(self, body: JSON) -> AskedEmbeddings:
-        """What ``body`` asks for. Raises Refused for what no backend could answer."""
+        """Return what ``body`` asks for. Raises Refused for what no backend could answer."""
         ...
 
     def mend_answer(
         self, answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False
     ) -> JSON | None:
-        """The answer as it was asked for; None where it is so already. Raises Broken for an answer
-        that holds other vectors. ``matryoshka``: the model's vectors may be cut."""
+        """Return the answer as it was asked for; None where it is so already.
+
+        Raises Broken for an answer that holds other vectors. ``matryoshka``: the model's vectors
+        may be cut.
+        """
         ...
 
     def counted(self, answer: JSON) -> bool:
-        """Whether the backend said how many tokens it read."""
+        """Return whether the backend said how many tokens it read."""
         ...
 
 
 class CutRules(Protocol):
     """Cuts out of a client's request what must not reach a backend, although it is passed through.
-    ``attribution``: the line in which a client names itself is cut out, too."""
+
+    ``attribution``: the line in which a client names itself is cut out, too.
+    """
 
     def may_concern(self, body: bytes, attribution: bool) -> bool:
-        """Whether there may be anything to cut out of ``body``; one quick search."""
+        """Return whether there may be anything to cut out of ``body``; one quick search."""
         ...
 
     def cut(self, body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-        """``body`` without what must not reach the backend, and the paths that count as dropped."""
+        """Return ``body`` without what must not reach the backend, and the paths that count as
+        dropped."""
         ...
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the broker must know of a dialect besides how its wire format is read and written. Every
-    layer that treats dialects differently asks the facts; none asks for a dialect's name."""
+    """What the broker must know of a dialect besides how its wire format is read and written.
+
+    Every layer that treats dialects differently asks the facts; none asks for a dialect's name.
+    """
 
     name: str
     """The name of the dialect in configurations, logs and metrics."""
@@ -181,13 +189,16 @@ class Decoder(Protocol):
     """The answer has given its stop reason; only counts and the end may follow."""
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame. A frame that cannot be read becomes an ``Error`` event; nothing
-        a backend sends makes this raise. After a terminal event there are none."""
+        """Return the events of one frame.
+
+        A frame that cannot be read becomes an ``Error`` event; nothing a backend sends makes this
+        raise. After a terminal event there are none.
+        """
         ...
 
     def close(self) -> list[StreamEvent]:
-        """The events that are left when the body has ended, for whatever reason: the terminal event
-        among them if there was none yet."""
+        """Return the events that are left when the body has ended, for whatever reason: the
+        terminal event among them if there was none yet."""
         ...
 
 
@@ -195,7 +206,7 @@ class Encoder(Protocol):
     """Makes the bytes of a client's stream of events; one for each stream."""
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes of one event; those of ``Error`` and ``Finish`` end the stream.
+        """Return the bytes of one event; those of ``Error`` and ``Finish`` end the stream.
 
         Raises ``errors.Broken`` for what the dialect cannot say where a part of it was sent
         already; an ``Error`` event with its info then ends the stream.
@@ -209,64 +220,81 @@ class Adapter(Protocol):
     facts: Facts
 
     def decode_request(self, body: JSON) -> Request:
-        """A client's request. Raises ``errors.Refused`` for what is not of the dialect."""
+        """Return a client's request. Raises ``errors.Refused`` for what is not of the dialect."""
         ...
 
     def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON:
-        """The request for a backend whose model has ``profile``. ``losses`` gets what it cannot
-        carry; raises ``errors.Refused`` for a loss that changes what was asked for (class C)."""
+        """Return the request for a backend whose model has ``profile``.
+
+        ``losses`` gets what it cannot carry; raises ``errors.Refused`` for a loss that changes what
+        was asked for (class C).
+        """
         ...
 
     def decode_response(self, body: JSON, reading: Reading | None = None) -> Response:
-        """A backend's whole answer. Raises ``errors.Broken`` for what is not of the dialect."""
+        """Return a backend's whole answer.
+
+        Raises ``errors.Broken`` for what is not of the dialect.
+        """
         ...
 
     def gist(self, body: JSON) -> tuple[Usage | None, str]:
-        """The usage and the stop reason of an answer that is passed through; never raises."""
+        """Return the usage and the stop reason of an answer that is passed through.
+
+        Never raises.
+        """
         ...
 
     def encode_response(self, response: Response, reply: Reply) -> JSON:
-        """The body of a whole answer for a client."""
+        """Return the body of a whole answer for a client."""
         ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-        """What a backend's HTTP error means; ``headers`` have names in lower case."""
+        """Return what a backend's HTTP error means; ``headers`` have names in lower case."""
         ...
 
     def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-        """The HTTP status and the body of an error for a client."""
+        """Return the HTTP status and the body of an error for a client."""
         ...
 
     def overflow_told(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-        """A backend's body for a context overflow, reworded so that clients of this dialect
+        """Return a backend's body for a context overflow, reworded so that clients of this dialect
         recognise it; None where they recognise it as it is."""
         ...
 
     def decoder(self, reading: Reading | None = None) -> Decoder:
-        """A decoder for one stream of a backend."""
+        """Return a decoder for one stream of a backend."""
         ...
 
     def encoder(self, reply: Reply) -> Encoder:
-        """An encoder for one stream of a client."""
+        """Return an encoder for one stream of a client."""
         ...
 
     def tap(self, choices: int = 1) -> "Tap":
-        """A tap for one stream that is passed through; it has ``choices`` answers at once."""
+        """Return a tap for one stream that is passed through.
+
+        It has ``choices`` answers at once.
+        """
         ...
 
     def ping(self, started: bool) -> bytes:
-        """A keep-alive ping inside a stream; ``started``: the dialect's first event was sent."""
+        """Return a keep-alive ping inside a stream.
+
+        ``started``: the dialect's first event was sent.
+        """
         ...
 
     def stream_error(self, error: ErrorInfo, request_id: str, tap: "Tap | None" = None) -> bytes:
-        """The in-band error event that ends a broken stream; ``tap`` has seen the stream where it
-        was passed through."""
+        """Return the in-band error event that ends a broken stream.
+
+        ``tap`` has seen the stream where it was passed through.
+        """
         ...
 
 
 class Tap(Protocol):
-    """Reads a stream of its dialect that is passed through, in whole events, and changes nothing
-    of it."""
+    """Reads a stream of its dialect that is passed through, in whole events, and changes nothing of
+    it."""
 
     started: bool
     """A real event was seen: no comment, ping, empty chunk or error."""
@@ -294,15 +322,19 @@ class Tap(Protocol):
         ...
 
     def see(self, block: bytes) -> int:
-        """Read whole events. Returns how many bytes of them belong to the stream: all, or those up
-        to the end of the terminal event or of an error."""
+        """Read whole events.
+
+        Returns how many bytes of them belong to the stream: all, or those up to the end of the
+        terminal event or of an error.
+        """
         ...
 
     def without_usage(self, block: bytes) -> bytes:
-        """``block`` without the events that only count tokens, for a client that did not ask."""
+        """Return ``block`` without the events that only count tokens, for a client that did not
+        ask."""
         ...
 
     def close(self) -> ErrorInfo | bytes:
-        """What ends a body without a terminal event: the bytes that are missing of it where the
-        answer is complete all the same, the error otherwise."""
+        """Return what ends a body without a terminal event: the bytes that are missing of it where
+        the answer is complete all the same, the error otherwise."""
         ...

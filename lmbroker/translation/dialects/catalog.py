@@ -19,7 +19,7 @@ where a client does not show which one it speaks."""
 
 
 def second_dialects(dialect: str) -> dict[str, str]:
-    """The dialects in which a backend of ``dialect`` may also be called, by the key of its
+    """Return the dialects in which a backend of ``dialect`` may also be called, by the key of its
     configuration that says so."""
     api = ADAPTERS[dialect].facts.api
     return {
@@ -30,7 +30,7 @@ def second_dialects(dialect: str) -> dict[str, str]:
 
 
 def client_paths() -> dict[str, tuple[Operation, str]]:
-    """The paths on which clients call, each with its operation and its dialect."""
+    """Return the paths on which clients call, each with its operation and its dialect."""
     return {
         path: (operation, name)
         for name, adapter in ADAPTERS.items()

@@ -20,7 +20,9 @@ _AFTER_A_VERSION = re.compile(r"(?!\d)(?!-\d{1,5}(?!\d))")
 def profile(
     dialect: str, model: str, overrides: Mapping[str, Any] | None = None, *, host: str = ""
 ) -> Profile:
-    """The profile of ``model`` at a backend on ``host`` that speaks ``dialect``; ``overrides`` win.
+    """Return the profile of ``model`` at a backend on ``host`` that speaks ``dialect``.
+
+    ``overrides`` win.
 
     Raises TypeError for an override that names no field.
     """
@@ -48,8 +50,10 @@ def explained(
 
 
 def _fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` as values of fields. A configured ``reasoning_control`` is also the way to turn
-    reasoning off."""
+    """Return ``overrides`` as values of fields.
+
+    A configured ``reasoning_control`` is also the way to turn reasoning off.
+    """
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
     if "reasoning_control" in fields:
         return {"reasoning_off": (), "template_switches": ("enable_thinking",), **fields}
@@ -64,7 +68,7 @@ def _built_in(dialect: str, model: str, host: str) -> Profile:
 
 
 def _by_family(table: ProfileTable, model: str) -> dict[str, Any]:
-    """What is known of the family that ``model`` belongs to."""
+    """Return what is known of the family that ``model`` belongs to."""
     name = normalised(model)
     for pattern, fields in table.families:
         found = re.match(pattern, name)
@@ -74,7 +78,7 @@ def _by_family(table: ProfileTable, model: str) -> dict[str, Any]:
 
 
 def _by_host(table: ProfileTable, model: str, host: str) -> dict[str, Any]:
-    """What is known of a host that serves models of many families."""
+    """Return what is known of a host that serves models of many families."""
     if not host or not table.hosts:
         return {}
     name, known = normalised(model), f".{host.lower()}"

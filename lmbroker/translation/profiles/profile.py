@@ -27,8 +27,11 @@ ThinkingType = Literal["adaptive", "enabled", "disabled", "between_tools"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """The capabilities of one model at one backend. ``ProfileTable.unknown`` holds those of a model
-    of which nothing is known. The fields' docstrings are their lines in docs/configuration.md."""
+    """The capabilities of one model at one backend.
+
+    ``ProfileTable.unknown`` holds those of a model of which nothing is known. The fields'
+    docstrings are their lines in docs/configuration.md.
+    """
 
     max_output: Count | None = None
     """Most tokens of one answer; more is cut down to it."""
@@ -216,8 +219,8 @@ _TURNED = re.compile(r"claude-(4-\d|[5-9](?:-\d)?)-(opus|sonnet|haiku|fable|myth
 
 
 def normalised(model: str) -> str:
-    """``model`` as the family patterns see it: lower case, without what stands before the last
-    ``/``, without a cloud's vendor prefix (``us.anthropic.``), ``.`` as ``-``, and Claude's
+    """Return ``model`` as the family patterns see it: lower case, without what stands before the
+    last ``/``, without a cloud's vendor prefix (``us.anthropic.``), ``.`` as ``-``, and Claude's
     version after its name (``claude-4.5-sonnet`` is ``claude-sonnet-4-5``)."""
     name = model.lower().rpartition("/")[2]
     found = _VENDOR.match(name)

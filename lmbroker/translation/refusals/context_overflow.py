@@ -126,12 +126,12 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told(message: str) -> bool:
-    """Whether a message says that a request does not fit into the model's context."""
+    """Return whether a message says that a request does not fit into the model's context."""
     return _WORDS.search(message) is not None
 
 
 def numbers(message: str) -> Overflow | None:
-    """The numbers in a message, None where no pattern finds them.
+    """Return the numbers in a message, None where no pattern finds them.
 
     Only the first ``LOOKED_AT`` characters are searched: the patterns have gaps, and each length of
     a gap is tried.
@@ -157,7 +157,8 @@ _COUNT = re.compile(
 
 
 def _two(message: str) -> Overflow | None:
-    """The overflow in a message with exactly two numbers, of which the larger one is the prompt."""
+    """Return the overflow in a message with exactly two numbers, of which the larger one is the
+    prompt."""
     counts = sorted(set(_counts(_COUNT.findall(message))))
     if len(counts) != 2 or counts[0] < _LEAST_WINDOW:
         return None
@@ -169,7 +170,7 @@ _LEAST_WINDOW = 512
 
 
 def told_apart(message: str) -> bool:
-    """Whether a message gives the prompt and the requested output separately.
+    """Return whether a message gives the prompt and the requested output separately.
 
     If not, the number of the prompt may be the sum of both.
     """
@@ -178,7 +179,7 @@ def told_apart(message: str) -> bool:
 
 
 def _over(prompt: int, output: int, limit: int) -> Overflow:
-    """The overflow with these numbers.
+    """Return the overflow with these numbers.
 
     It has no output where the prompt alone is too long, since a smaller output would not help then.
     """

@@ -76,7 +76,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(status: int, body: bytes) -> Said:
-    """What the body of an HTTP error says. The message is never empty."""
+    """Return what the body of an HTTP error says. The message is never empty."""
     try:
         said = read_value(json_text.decode(body))
     except ValueError:
@@ -88,7 +88,7 @@ def read(status: int, body: bytes) -> Said:
 
 
 def read_value(value: Any) -> Said:
-    """What a decoded error body says, or an error object inside a stream."""
+    """Return what a decoded error body says, or an error object inside a stream."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return _read(value, DEPTH)
@@ -125,13 +125,13 @@ def _read(value: Any, depth: int) -> Said:
 
 
 def limited(message: str) -> str:
-    """``message``, cut between characters to at most ``MESSAGE_BYTES``."""
+    """Return ``message``, cut between characters to at most ``MESSAGE_BYTES``."""
     data = message.encode("utf-8", "replace")
     return data[:MESSAGE_BYTES].decode("utf-8", "ignore")
 
 
 def status_text(status: int) -> str:
-    """The meaning of an HTTP status in words."""
+    """Return the meaning of an HTTP status in words."""
     try:
         return f"HTTP {status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -173,7 +173,7 @@ def _object(error: dict[str, Any], depth: int) -> Said:
 
 
 def _message(error: dict[str, Any], depth: int) -> Said:
-    """The message of an error object. Mistral puts an object in its place, others a list."""
+    """Return the message of an error object. Mistral puts an object in its place, others a list."""
     for key in _WORDS:
         value = error.get(key)
         if isinstance(value, str) and value:
@@ -188,7 +188,8 @@ def _message(error: dict[str, Any], depth: int) -> Said:
 
 
 def _with_violations(text: str, details: Any) -> str:
-    """``text`` with the violations that Google lists beside it and that it does not mention."""
+    """Return ``text`` with the violations that Google lists beside it and that it does not
+    mention."""
     told = [text] if text else []
     for detail in details[:ERRORS] if isinstance(details, list) else ():
         listed = detail.get("fieldViolations") if isinstance(detail, dict) else None
@@ -211,7 +212,7 @@ def _together(said: list[Said]) -> Said:
 
 
 def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
-    """``said``, with what it lacks itself taken from the fields around it."""
+    """Return ``said``, with what it lacks itself taken from the fields around it."""
     around = _object({key: each for key, each in value.items() if key != "detail"}, depth)
     return Said(
         message=said.message or around.message,
@@ -224,7 +225,7 @@ def _or_outside(said: Said, value: dict[str, Any], depth: int) -> Said:
 
 
 def _passed_on(error: dict[str, Any], text: str) -> str:
-    """``text`` with the message of the provider behind OpenRouter.
+    """Return ``text`` with the message of the provider behind OpenRouter.
 
     OpenRouter's own message says only that a provider returned an error. The provider's message of
     a context overflow replaces it, so that clients recognise the overflow.
@@ -240,7 +241,7 @@ def _passed_on(error: dict[str, Any], text: str) -> str:
 
 
 def _place(entry: Any) -> str:
-    """The place in the request that a validator's entry names, "" where it names none."""
+    """Return the place in the request that a validator's entry names, "" where it names none."""
     if not isinstance(entry, dict):
         return ""
     place = next((entry[key] for key in _PLACES if entry.get(key)), None)
@@ -250,7 +251,7 @@ def _place(entry: Any) -> str:
 
 
 def _detail(detail: Any, depth: int) -> Said:
-    """What FastAPI's ``detail`` says: a text, or a list of what is wrong and where."""
+    """Return what FastAPI's ``detail`` says: a text, or a list of what is wrong and where."""
     if isinstance(detail, str):
         return Said(message=limited(detail))
     if isinstance(detail, dict):

@@ -114,7 +114,7 @@ _TOO_OFTEN = re.compile(
 
 
 def kind_of(status: int, said: Said) -> Kind:
-    """The kind of an error with HTTP ``status``, 0 inside a stream."""
+    """Return the kind of an error with HTTP ``status``, 0 inside a stream."""
     told_in_band = status == 0
     status = status or said.status
     if said.kind is not None and told_in_band:
@@ -150,7 +150,7 @@ def kind_of(status: int, said: Said) -> Kind:
 
 
 def _by_words(message: str) -> Kind:
-    """The kind of an error for which there is nothing but its message."""
+    """Return the kind of an error for which there is nothing but its message."""
     if _TOO_OFTEN.search(message):
         return "rate_limit"
     return "overloaded" if _BUSY.search(message) else "server"
@@ -159,7 +159,7 @@ def _by_words(message: str) -> Kind:
 def http_error(
     status: int, headers: Mapping[str, str], said: Said, kind: Kind, request_id: str | None
 ) -> ErrorInfo:
-    """The error of an HTTP answer. Its retry headers are passed on as they came."""
+    """Return the error of an HTTP answer. Its retry headers are passed on as they came."""
     return ErrorInfo(
         kind=kind,
         message=said.message,
@@ -176,7 +176,7 @@ def http_error(
 
 
 def stream_error(value: Any) -> ErrorInfo:
-    """The error that a backend sent inside a stream or with status 200.
+    """Return the error that a backend sent inside a stream or with status 200.
 
     ``value`` is the decoded event or body.
     """
@@ -198,11 +198,11 @@ def stream_error(value: Any) -> ErrorInfo:
 
 
 def _code_of(kind: Kind) -> str | None:
-    """The code of an error for which the backend gives none."""
+    """Return the code of an error for which the backend gives none."""
     return "unsupported_operation" if kind == "unsupported" else None
 
 
 def _should_retry(kind: Kind) -> str | None:
-    """The header that keeps clients from retrying an operation that a backend lacks: they retry
-    every 5xx."""
+    """Return the header that keeps clients from retrying an operation that a backend lacks: they
+    retry every 5xx."""
     return "false" if kind == "unsupported" else None

@@ -364,7 +364,7 @@ since one answer may refuse several things at once."""
 
 
 def meanings(text: str, only: Iterable[str] | None = None) -> set[str]:
-    """The meanings whose words are in ``text``; with ``only``, none but those among them."""
+    """Return the meanings whose words are in ``text``; with ``only``, none but those among them."""
     wanted = None if only is None else set(only)
     return {
         meaning

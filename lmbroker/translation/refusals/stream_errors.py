@@ -34,11 +34,13 @@ _SIGNS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_mes
 
 
 def told_error(name: str, event: JSON) -> ErrorInfo | None:
-    """The error that an event reports, None where it reports none. ``name`` is the event's name.
+    """Return the error that an event reports, None where it reports none.
+
+    ``name`` is the event's name.
 
     Besides ``{"error": ...}`` these are the forms of FastAPI and others, in an event that holds no
-    part of an answer: ``{"detail": ...}``, ``{"code": ..., "message": ...}``,
-    ``{"object": "error", ...}``.
+    part of an answer: ``{"detail": ...}``, ``{"code": ..., "message": ...}``, ``{"object": "error",
+    ...}``.
     """
     if event.get("error") or name == "error" or event.get("object") == "error":
         return error_kinds.stream_error(event)
@@ -50,7 +52,7 @@ def told_error(name: str, event: JSON) -> ErrorInfo | None:
 
 
 def error_instead(body: Any) -> ErrorInfo | None:
-    """The error that a backend sent in the place of a whole answer, None for an answer.
+    """Return the error that a backend sent in the place of a whole answer, None for an answer.
 
     ``body`` is the decoded JSON. It is an answer as soon as it holds a piece of one, even with an
     error beside it, and also where nothing in it is known to be an error.
@@ -72,7 +74,8 @@ def error_instead(body: Any) -> ErrorInfo | None:
 
 
 def error_instead_of_json(body: bytes) -> ErrorInfo | None:
-    """The error in a body that need not be JSON, None where it is an answer or nothing known.
+    """Return the error in a body that need not be JSON, None where it is an answer or nothing
+    known.
 
     A body that is no JSON is an error only where its words are those of an overload or of a rate
     limit.
@@ -99,7 +102,7 @@ _FINE = (0, 200, "0", "200")
 
 
 def _holds(value: Any) -> bool:
-    """Whether a value under one of ``_ANSWERS`` holds a piece of an answer.
+    """Return whether a value under one of ``_ANSWERS`` holds a piece of an answer.
 
     Some errors come with choices in which nothing is said.
     """
@@ -118,19 +121,23 @@ def _said(choice: Any) -> bool:
 
 
 def _fails(value: Any) -> bool:
-    """Whether MiniMax's ``base_resp`` reports a failure; successful answers have one as well."""
+    """Return whether MiniMax's ``base_resp`` reports a failure.
+
+    Successful answers have one as well.
+    """
     return isinstance(value, dict) and value.get("status_code") not in (None, 0, "0")
 
 
 def raw_error(name: str, data: bytes) -> ErrorInfo | None:
-    """The error in an event whose data is no JSON object, None where the event is no error."""
+    """Return the error in an event whose data is no JSON object, None where the event is no
+    error."""
     if name != "error":
         return None
     return error_kinds.stream_error(data.decode("utf-8", "replace").strip())
 
 
 def error_in(frame: Frame) -> ErrorInfo | None:
-    """The error that a frame reports, None where it reports none."""
+    """Return the error that a frame reports, None where it reports none."""
     data = frame.data or b""
     try:
         event = json_text.decode(data)
@@ -142,8 +149,8 @@ def error_in(frame: Frame) -> ErrorInfo | None:
 
 
 def _says(value: Any) -> bool:
-    """Whether a value under one of ``_SIGNS`` is an error: a message with a role belongs to an
-    answer."""
+    """Return whether a value under one of ``_SIGNS`` is an error: a message with a role belongs to
+    an answer."""
     if isinstance(value, dict):
         return bool(value) and "role" not in value
     return bool(value) and isinstance(value, str | list)

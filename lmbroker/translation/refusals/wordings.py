@@ -10,7 +10,8 @@ import re
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """A pattern that matches where one of ``patterns`` does, whatever the case of the letters."""
+    """Return a pattern that matches where one of ``patterns`` does, whatever the case of the
+    letters."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
 
 
@@ -242,7 +243,7 @@ _REQUEST = any_of(
 
 
 def about_the_request(message: str) -> bool:
-    """Whether the words of a status 500 say that the request is at fault.
+    """Return whether the words of a status 500 say that the request is at fault.
 
     The same request would fail again, and the server is healthy.
     """
@@ -265,7 +266,7 @@ _OPERATION = any_of(
 
 
 def about_the_operation(message: str) -> bool:
-    """Whether a message says that the server or the model lacks the operation.
+    """Return whether a message says that the server or the model lacks the operation.
 
     Other operations may succeed there, and the same call can succeed only at another target.
     """

@@ -21,23 +21,27 @@ _MADE_UP_DIGITS = 24
 
 
 def answer_id(prefix: str, id: str, request_id: str) -> str:
-    """``id`` with the other dialect's prefix swapped for ``prefix``; 24 base62 digits where the
-    backend gave none."""
+    """Return ``id`` with the other dialect's prefix swapped for ``prefix``.
+
+    24 base62 digits where the backend gave none.
+    """
     rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE).removeprefix(RESPONSE)
     return prefix + (rest or base62(sha256(request_id.encode()).digest(), _MADE_UP_DIGITS))
 
 
 def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -> str:
-    """The id of the answer's tool call ``number``, made up where the backend gave none.
+    """Return the id of the answer's tool call ``number``, made up where the backend gave none.
+
     ``tool_id`` is the pattern of the ids that the backend's model takes, None for an answer that
-    goes to the client as it is."""
+    goes to the client as it is.
+    """
     if not id:
         return "call_" + sha256(f"{request_id}:{number}".encode()).hexdigest()[:24]
     return id if tool_id is None else carried_id(id, tool_id)
 
 
 def unrepeated(parts: Iterable[Part]) -> list[Part]:
-    """``parts``, without an id where a call repeats that of another one of its answer."""
+    """Return ``parts``, without an id where a call repeats that of another one of its answer."""
     parts = list(parts)
     if len(parts) < 2:
         return parts

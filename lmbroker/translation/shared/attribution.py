@@ -9,7 +9,7 @@ MARK = "x-anthropic-billing-header:"
 
 
 def without_attribution(text: str) -> str:
-    """``text`` without an attribution line at its start."""
+    """Return ``text`` without an attribution line at its start."""
     if not text.startswith(MARK):
         return text
     return text.partition("\n")[2].lstrip("\n")

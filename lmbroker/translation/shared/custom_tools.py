@@ -21,12 +21,13 @@ SCHEMA: JSON = {
 
 
 def has_grammar(tool: Tool) -> bool:
-    """Whether the text that ``tool`` takes must follow a grammar, which a function cannot say."""
+    """Return whether the text that ``tool`` takes must follow a grammar, which a function cannot
+    say."""
     return isinstance(tool.grammar, dict) and tool.grammar.get("type") not in (None, "text")
 
 
 def as_function(tool: Tool) -> Tool:
-    """``tool`` as a function; its grammar is told in its description."""
+    """Return ``tool`` as a function; its grammar is told in its description."""
     return msgspec.structs.replace(
         tool, kind="function", schema=SCHEMA, description=_description(tool), grammar=None
     )
@@ -46,6 +47,6 @@ def _description(tool: Tool) -> str | None:
 
 
 def as_function_call(part: ToolCallPart) -> ToolCallPart:
-    """A call of such a tool as the call of that function."""
+    """Return a call of such a tool as the call of that function."""
     args = {"input": part.raw_args or ""}
     return msgspec.structs.replace(part, kind="function", args=args, raw_args=None)

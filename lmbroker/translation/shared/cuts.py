@@ -19,7 +19,7 @@ Find = Callable[[bytes], Iterable[tuple[Span, bytes]]]
 
 
 def cut(body: bytes, find: Find) -> bytes:
-    """``body`` with what ``find`` found replaced; as it is where it cannot be read."""
+    """Return ``body`` with what ``find`` found replaced; as it is where it cannot be read."""
     try:
         found = list(find(body))
     except envelope.JSON_ERRORS:
@@ -38,14 +38,16 @@ def cut(body: bytes, find: Find) -> bytes:
 
 
 def span_of(body: bytes, place: Span, key: str) -> Span | None:
-    """Where the value of ``key`` stands in the object at ``place``; None where it does not stand
-    there once."""
+    """Return where the value of ``key`` stands in the object at ``place``.
+
+    It is None where it does not stand there once.
+    """
     found = envelope.place_of(body[slice(*place)], key)
     return None if found is None else (place[0] + found[0], place[0] + found[1])
 
 
 def items_of(body: bytes, key: str) -> list[Span]:
-    """Where the items of the top-level array ``key`` stand; none where it is no array."""
+    """Return where the items of the top-level array ``key`` stand; none where it is no array."""
     place = span_of(body, (0, len(body)), key)
     if place is None or body[place[0] : place[0] + 1] != b"[":
         return []
@@ -53,7 +55,7 @@ def items_of(body: bytes, key: str) -> list[Span]:
 
 
 def elements(body: bytes, place: Span) -> Iterator[Span]:
-    """Where the elements of the array at ``place`` stand."""
+    """Return where the elements of the array at ``place`` stand."""
     at = place[0] + 1
     for raw in _LIST.decode(body[slice(*place)]):
         between = _BETWEEN.match(body, at)
@@ -63,8 +65,8 @@ def elements(body: bytes, place: Span) -> Iterator[Span]:
 
 
 def with_commas(spans: list[Span], gone: list[bool]) -> list[Span]:
-    """The spans to cut so that the elements that are ``gone`` leave an array behind: each with what
-    separates it from the next element that stays, or from the one before."""
+    """Return the spans to cut so that the elements that are ``gone`` leave an array behind: each
+    with what separates it from the next element that stays, or from the one before."""
     cuts: list[Span] = []
     kept_before = False
     for number, (start, end) in enumerate(spans):

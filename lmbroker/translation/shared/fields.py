@@ -35,7 +35,7 @@ class Fields:
         self.origin = origin
 
     def at(self, name: str) -> str:
-        """The path of key ``name``, with real indices."""
+        """Return the path of key ``name``, with real indices."""
         return f"{self.path}.{name}" if self.path else name
 
     def any(self, name: str) -> Any:
@@ -119,7 +119,7 @@ class Fields:
         return held
 
     def extra(self, name: str, value: Any, loss: LossClass, prefix: str = "") -> Extra:
-        """The extra for ``value``, which the Unified Model has no field for.
+        """Return the extra for ``value``, which the Unified Model has no field for.
 
         ``prefix`` is the key inside the object that gets the extra (``function.``).
         """
@@ -132,7 +132,7 @@ class Fields:
         )
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
-        """The keys that were not taken, as extras; none are left afterwards."""
+        """Return the keys that were not taken, as extras; none are left afterwards."""
         if not self.left:
             return ()
         left, self.left = self.left, {}
@@ -153,7 +153,7 @@ def once(items: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def missing(path: str) -> Refused:
-    """The refusal of a body that lacks the required key at ``path``."""
+    """Return the refusal of a body that lacks the required key at ``path``."""
     return Refused(
         "invalid_request",
         f"Missing required parameter: '{path}'.",
@@ -163,7 +163,7 @@ def missing(path: str) -> Refused:
 
 
 def wrong_type(path: str, expected: str, value: Any) -> Refused:
-    """The refusal of a value of the wrong type; the message names its type only."""
+    """Return the refusal of a value of the wrong type; the message names its type only."""
     return Refused(
         "invalid_request",
         f"Invalid type for '{path or 'body'}': expected {expected}, got {_kind(value)}.",
@@ -173,7 +173,7 @@ def wrong_type(path: str, expected: str, value: Any) -> Refused:
 
 
 def bad_value(path: str, reason: str) -> Refused:
-    """The refusal of a value of the right type that is not allowed, for ``reason``."""
+    """Return the refusal of a value of the right type that is not allowed, for ``reason``."""
     return Refused(
         "invalid_request",
         f"Invalid value for '{path}': {reason}.",

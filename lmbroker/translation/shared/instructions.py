@@ -17,12 +17,12 @@ _SCHEMA_LINE = (
 
 
 def follow_schema(schema: Any) -> str:
-    """The instruction to answer with JSON that conforms to ``schema``, which it quotes."""
+    """Return the instruction to answer with JSON that conforms to ``schema``, which it quotes."""
     return f"{_SCHEMA_LINE}\n{encode(schema).decode()}"
 
 
 def must_call(name: str | None) -> str:
-    """The instruction to call the tool ``name``; None: any of the tools."""
+    """Return the instruction to call the tool ``name``; None: any of the tools."""
     if name is None:
         return "You must call at least one of the available tools in your next answer."
     return f"You must call the tool {name} in your next answer."

@@ -96,8 +96,8 @@ class ObjectScanner:
                 at += 1
 
     def _feed_long(self, text: str) -> bool:
-        """Whether a long piece needs no scan: it is a whole object, or made of more values than
-        anybody means."""
+        """Return whether a long piece needs no scan: it is a whole object, or made of more values
+        than anybody means."""
         if not self.begun:
             with suppress(ValueError, RecursionError):
                 _WHOLE(text)
@@ -150,7 +150,7 @@ class ObjectScanner:
         return digits.end()
 
     def _continue_atom(self, text: str, at: int) -> int:
-        """A number or a word, which end only where something else begins."""
+        """Return a number or a word, which end only where something else begins."""
         if self._atom[-1].isdigit() and self._atom[-2:-1].isdigit():
             # More digits change nothing any more.
             digits = _DIGITS.match(text, at)

@@ -26,6 +26,7 @@ _LONGEST_NAME = 200
 
 
 def left_out(what: str, reason: str, name: str | None = None) -> str:
-    """The text that says that ``what``, maybe a file called ``name``, was left out and why."""
+    """Return the text that says that ``what``, maybe a file called ``name``, was left out and
+    why."""
     named = "" if not name else f' "{name[:_LONGEST_NAME]}"'
     return f"[{what}{named} left out: {reason}]"

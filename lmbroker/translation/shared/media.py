@@ -21,8 +21,10 @@ _HEAD = 64
 
 
 def image_type(data: str) -> str | None:
-    """The media type of an image by its first bytes, None for an unknown one; ``data`` is
-    base64."""
+    """Return the media type of an image by its first bytes, None for an unknown one.
+
+    ``data`` is base64.
+    """
     head = _head(data)
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -36,7 +38,7 @@ def image_type(data: str) -> str | None:
 
 
 def is_pdf(data: str, media_type: str = "", filename: str | None = None) -> bool:
-    """Whether base64 ``data`` is a PDF, by its label, its file name or its first bytes."""
+    """Return whether base64 ``data`` is a PDF, by its label, its file name or its first bytes."""
     return (
         media_type == "application/pdf"
         or (filename or "").lower().endswith(".pdf")
@@ -45,14 +47,14 @@ def is_pdf(data: str, media_type: str = "", filename: str | None = None) -> bool
 
 
 def is_text(media_type: str, filename: str | None = None) -> bool:
-    """Whether a file of this media type or name is plain text."""
+    """Return whether a file of this media type or name is plain text."""
     if media_type in ("", "application/octet-stream"):
         return (filename or "").lower().endswith(_TEXT_ENDINGS)
     return media_type.startswith("text/") or media_type in _TEXT_TYPES
 
 
 def text_of(data: str) -> str | None:
-    """The text in base64 ``data``, None where it is not base64 of UTF-8."""
+    """Return the text in base64 ``data``, None where it is not base64 of UTF-8."""
     try:
         return base64.b64decode(data, validate=True).decode("utf-8-sig")
     except (binascii.Error, ValueError):
@@ -60,7 +62,7 @@ def text_of(data: str) -> str | None:
 
 
 def parse_data_url(url: str) -> Base64 | None:
-    """The content of a ``data:`` URL (RFC 2397), None for any other URL.
+    """Return the content of a ``data:`` URL (RFC 2397), None for any other URL.
 
     Percent-encoded data becomes base64; base64 data is not checked.
     """
@@ -75,7 +77,7 @@ def parse_data_url(url: str) -> Base64 | None:
 
 
 def data_url(source: Base64) -> str:
-    """``source`` as a ``data:`` URL."""
+    """Return ``source`` as a ``data:`` URL."""
     return f"data:{source.media_type};base64,{source.data}"
 
 

@@ -32,7 +32,7 @@ _SHORT_ID = 9
 
 
 def wire_name(name: str) -> str:
-    """``name`` if both dialects take it, else its first 51 characters (those not allowed
+    """Return ``name`` if both dialects take it, else its first 51 characters (those not allowed
     become ``_``), ``_`` and 12 hex digits of its SHA-256: at most 64 characters."""
     if _NAME.fullmatch(name):
         return name
@@ -40,9 +40,9 @@ def wire_name(name: str) -> str:
 
 
 def carried_id(id: str, pattern: str) -> str:
-    """The id by which a client knows the call that a backend named ``id``: that itself where every
-    vendor takes it and it matches ``pattern``, which is what the backend's model is known to take.
-    An id that is too long to be carried is replaced."""
+    """Return the id by which a client knows the call that a backend named ``id``: that itself where
+    every vendor takes it and it matches ``pattern``, which is what the backend's model is known to
+    take. An id that is too long to be carried is replaced."""
     if _SAFE_ID.fullmatch(id) and re.search(pattern, id) and not id.startswith(CARRIED):
         return id
     raw = id.encode("utf-8", "surrogatepass")
@@ -52,7 +52,7 @@ def carried_id(id: str, pattern: str) -> str:
 
 
 def _brought_back(id: str) -> tuple[bytes, str] | None:
-    """What stands for the pattern, and the backend's own id; None for any other id."""
+    """Return what stands for the pattern, and the backend's own id; None for any other id."""
     text = id[len(CARRIED) :]
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -62,7 +62,7 @@ def _brought_back(id: str) -> tuple[bytes, str] | None:
 
 
 def wire_id(id: str, pattern: str) -> str:
-    """``id`` as a backend gets it whose model takes ids that match the regular expression
+    """Return ``id`` as a backend gets it whose model takes ids that match the regular expression
     ``pattern``.
 
     An id that was carried becomes what its backend wrote, whatever the pattern, where that was a
@@ -85,13 +85,15 @@ def wire_id(id: str, pattern: str) -> str:
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """The way back for names that ``wire_name`` changed: name as sent -> the client's name."""
+    """Return the way back for names that ``wire_name`` changed: name as sent -> the client's
+    name."""
     sent = ((wire_name(name), name) for name in names)
     return {wire: name for wire, name in sent if wire != name}
 
 
 def base62(digest: bytes, length: int) -> str:
-    """The last ``length`` base62 digits of ``digest`` read as one number, lowest digit first."""
+    """Return the last ``length`` base62 digits of ``digest`` read as one number, lowest digit
+    first."""
     number = int.from_bytes(digest, "big")
     digits = []
     for _ in range(length):

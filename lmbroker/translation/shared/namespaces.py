@@ -8,7 +8,8 @@ from lmbroker.translation.unified.request import Tool
 
 
 def introduced(tools: Sequence[Tool]) -> list[Tool]:
-    """``tools``, where the description of each namespace stands before that of its first tool."""
+    """Return ``tools``, where the description of each namespace stands before that of its first
+    tool."""
     if all(tool.namespace is None for tool in tools):
         return list(tools)
     seen = set()

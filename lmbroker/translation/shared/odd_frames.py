@@ -21,7 +21,7 @@ _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "heartbeat")
 
 
 def meant(frame: Frame, losses: AnswerLosses) -> list[Frame] | None:
-    """The events that ``frame`` stands for, None where its form is not known.
+    """Return the events that ``frame`` stands for, None where its form is not known.
 
     Four forms are read: several events in one, a line of data each (a relay that ends events with
     one line end); data with the name of its field repeated in front; bytes that are no UTF-8, which
@@ -53,7 +53,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def _mended(data: bytes, losses: AnswerLosses) -> bytes | None:
-    """``data`` as JSON, or as the end of a stream; None where neither can be read."""
+    """Return ``data`` as JSON, or as the end of a stream; None where neither can be read."""
     if data == b"[DONE]" or _is_json(data):
         return data
     try:
@@ -88,5 +88,5 @@ def _finite(text: str) -> float:
 
 
 def _place(event: dict[str, Any]) -> str:
-    """The path of the part of an event that holds an answer, "" where none does."""
+    """Return the path of the part of an event that holds an answer, "" where none does."""
     return next((key for key in _PLACES if key in event), "")

@@ -42,7 +42,7 @@ class Mended(Fields):
         self.told = told
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
-        """The reports of the repairs, and the keys that were not taken."""
+        """Return the reports of the repairs, and the keys that were not taken."""
         return (*self.told, *super().rest(prefix, loss))
 
 
@@ -93,8 +93,10 @@ class Mending:
             self.drop(name)
 
     def role(self, known: tuple[str, ...]) -> str:
-        """Set the role to its usual name and return it. An unknown role becomes ``user``, and the
-        text says whose words it holds."""
+        """Set the role to its usual name and return it.
+
+        An unknown role becomes ``user``, and the text says whose words it holds.
+        """
         said = self.held.get("role")
         if isinstance(said, str) and said in known:
             return said
@@ -172,11 +174,11 @@ class Mending:
         return [{"type": "text", "text": left_out(what, MALFORMED)}]
 
     def fields(self) -> Mended:
-        """The repaired message, to be read."""
+        """Return the repaired message, to be read."""
         return Mended(self.held, self.came.path, self.came.origin, self.told)
 
     def nothing(self, role: str) -> Mended:
-        """An empty message of ``role``, for one that cannot be repaired."""
+        """Return an empty message of ``role``, for one that cannot be repaired."""
         self.told = []
         self._tell("", "drop", None)
         said = {"role": role, "content": left_out("message", MALFORMED)}
@@ -184,25 +186,25 @@ class Mending:
 
 
 def usual_role(said: Any) -> str:
-    """The usual name of a role, "" for a value that is no role."""
+    """Return the usual name of a role, "" for a value that is no role."""
     lower = said.lower() if isinstance(said, str) and len(said) < 64 else ""
     return _ROLES.get(lower, lower)
 
 
 def called_else(said: Any, known: tuple[str, ...]) -> bool:
-    """Whether ``said`` is another name of a ``known`` role."""
+    """Return whether ``said`` is another name of a ``known`` role."""
     return said not in known and usual_role(said) in known
 
 
 def written(value: Any) -> str:
-    """A value as a text: a string as it is, "" for None, anything else as JSON."""
+    """Return a value as a text: a string as it is, "" for None, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else encode(value).decode()
 
 
 def _uncached(part: JSON) -> JSON:
-    """A text without a cache mark that is none, and whatever else may make it unreadable."""
+    """Return a text without a cache mark that is none, and whatever else may make it unreadable."""
     mark, cited = part.get("cache_control"), part.get("citations")
     kept = {k: v for k, v in part.items() if k not in ("cache_control", "citations")}
     if isinstance(mark, dict):

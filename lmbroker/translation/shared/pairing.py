@@ -34,7 +34,9 @@ class Wire(NamedTuple):
 
 
 def paired(wire: Wire, messages: Sequence[JSON]) -> list[JSON]:
-    """``messages`` with one result directly behind each call; what stood between them follows.
+    """Return ``messages`` with one result directly behind each call.
+
+    What stood between them follows.
 
     A result that answers no call becomes a message of the user. A call that nobody answered gets a
     result that says so, unless the conversation ends with that call: its result may still come.

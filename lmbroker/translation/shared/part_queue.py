@@ -2,8 +2,8 @@
 (translation.md 4.4).
 
 Events carry one part after the other. So pieces are put into a queue of parts. The first part of
-the queue is live: its events are emitted as its pieces arrive. It is closed when it is complete
-and other parts wait behind it, or when the backend has said that it is over.
+the queue is live: its events are emitted as its pieces arrive. It is closed when it is complete and
+other parts wait behind it, or when the backend has said that it is over.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ class PartQueue(Generic[P]):
         """The ids of those calls."""
 
     def add(self, part: P) -> P:
-        """``part``, now the last one."""
+        """Return ``part``, now the last one."""
         self.parts.append(part)
         return part
 
@@ -42,8 +42,10 @@ class PartQueue(Generic[P]):
         return self.parts[0] if self.opened and len(self.parts) == 1 else None
 
     def drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
-        """Emit all events that can be emitted; ``all``: the stream is over and no more pieces
-        come."""
+        """Emit all events that can be emitted.
+
+        ``all``: the stream is over and no more pieces come.
+        """
         parts = self.parts
         while parts:
             live = parts[0]

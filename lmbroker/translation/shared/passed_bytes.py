@@ -2,8 +2,8 @@
 
 
 def about_told(passed: int, last: bytes, envelope: int) -> int:
-    """About how many bytes of text there are in ``passed`` bytes of events like those of ``last``,
-    each of which has ``envelope`` bytes besides its text."""
+    """Return about how many bytes of text there are in ``passed`` bytes of events like those of
+    ``last``, each of which has ``envelope`` bytes besides its text."""
     if not last:
         return 0
     texts = max(0, len(last) - last.count(b"data:") * envelope)

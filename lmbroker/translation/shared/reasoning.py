@@ -29,7 +29,7 @@ _BUDGET_EFFORTS: tuple[tuple[int, Effort], ...] = (
 
 
 def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
-    """The highest of ``levels`` that is not above ``effort``, else the lowest of them.
+    """Return the highest of ``levels`` that is not above ``effort``, else the lowest of them.
 
     None where there are no levels. It never turns reasoning off that was asked for: ``none`` is
     chosen for ``none`` only.
@@ -44,7 +44,7 @@ def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
 
 
 def effort_of(budget: int) -> Effort:
-    """The level of effort whose budget is nearest to ``budget``, in tokens of reasoning."""
+    """Return the level of effort whose budget is nearest to ``budget``, in tokens of reasoning."""
     for limit, effort in _BUDGET_EFFORTS:
         if budget < limit:
             return effort
@@ -52,11 +52,11 @@ def effort_of(budget: int) -> Effort:
 
 
 def budget_of(effort: Effort, max_tokens: int) -> int | None:
-    """The budget for ``effort`` in tokens, within ``max_tokens``; None where none fits."""
+    """Return the budget for ``effort`` in tokens, within ``max_tokens``; None where none fits."""
     return fit_budget(BUDGETS.get(effort, MIN_BUDGET), max_tokens)
 
 
 def fit_budget(budget: int, max_tokens: int) -> int | None:
-    """``budget`` limited to 1024..max_tokens-1024 tokens; None where that range is empty."""
+    """Return ``budget`` limited to 1024..max_tokens-1024 tokens; None where that range is empty."""
     fitted = min(max(budget, MIN_BUDGET), max_tokens - MIN_BUDGET)
     return fitted if fitted >= MIN_BUDGET else None

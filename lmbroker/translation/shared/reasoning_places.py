@@ -8,7 +8,7 @@ from lmbroker.translation.unified.parts import Part, ReasoningPart, TextPart, To
 
 
 def in_place(parts: Sequence[Part]) -> Sequence[Part]:
-    """``parts`` with each reasoning part that has a place moved there.
+    """Return ``parts`` with each reasoning part that has a place moved there.
 
     A text is split where reasoning stood inside it: vendors refuse reasoning that was reordered.
     """

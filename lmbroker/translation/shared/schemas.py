@@ -92,8 +92,9 @@ class _InexpressibleError(Exception):
 
 
 def object_schema(schema: JSON | None) -> tuple[JSON, bool]:
-    """``schema`` as the object schema that Anthropic asks of every tool, and whether that took
-    an approximation (alternatives at the top merged into one object, another type replaced)."""
+    """Return ``schema`` as the object schema that Anthropic asks of every tool, and whether that
+    took an approximation (alternatives at the top merged into one object, another type replaced).
+    """
     if not schema:
         return {"type": "object", "properties": {}}, False
     if any(isinstance(schema.get(key), list) for key in _COMBINERS):
@@ -134,7 +135,7 @@ class _Alternatives:
         self._collect()
 
     def properties(self) -> JSON:
-        """One schema per name; several that differ are alternatives."""
+        """Return one schema per name; several that differ are alternatives."""
         return {
             name: options[0] if len(options) == 1 else {"anyOf": options}
             for name, options in self._options.items()
@@ -206,7 +207,7 @@ def _sorted_text(value: Any) -> bytes:
 
 
 def local(ref: Any, root: JSON) -> JSON | None:
-    """What a reference inside the same document points to."""
+    """Return what a reference inside the same document points to."""
     if not isinstance(ref, str) or not ref.startswith("#/"):
         return None
     at: Any = root
@@ -216,7 +217,7 @@ def local(ref: Any, root: JSON) -> JSON | None:
 
 
 def anthropic_subset(schema: JSON) -> Subset:
-    """``schema`` as Anthropic's structured outputs and strict tools take it."""
+    """Return ``schema`` as Anthropic's structured outputs and strict tools take it."""
     walk = _Walk(schema)
     try:
         narrowed = walk.node(schema, 0)
@@ -318,8 +319,10 @@ class _Walk:
             moved[key] = value
 
     def _close(self, schema: JSON, out: JSON) -> None:
-        """Objects are closed; one that holds nothing but free keys cannot be: closed, it would
-        hold nothing at all."""
+        """Objects are closed.
+
+        One that holds nothing but free keys cannot be: closed, it would hold nothing at all.
+        """
         properties = out.get("properties") or {}
         free = schema.get("additionalProperties")
         if free is None and "properties" not in schema:
@@ -353,8 +356,8 @@ class _Walk:
 
 
 def meets_openai_strict(schema: JSON | None) -> bool:
-    """Whether OpenAI's strict mode takes ``schema``: an object at the top, every object closed
-    and all of its properties required, no keyword that strict mode refuses."""
+    """Return whether OpenAI's strict mode takes ``schema``: an object at the top, every object
+    closed and all of its properties required, no keyword that strict mode refuses."""
     if not schema or schema.get("type") != "object" or "anyOf" in schema:
         return False
     return _strict(schema, 0)
@@ -386,7 +389,7 @@ def _strict(schema: Any, depth: int) -> bool:
 
 
 def _names(required: Any) -> set[str]:
-    """The names in a ``required``."""
+    """Return the names in a ``required``."""
     return (
         {name for name in required if isinstance(name, str)}
         if isinstance(required, list)

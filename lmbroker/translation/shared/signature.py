@@ -59,13 +59,13 @@ FIELDS = (
 
 
 def seal(kind: dict[str, Any]) -> str:
-    """The token that carries ``kind``."""
+    """Return the token that carries ``kind``."""
     text = json.dumps(kind, ensure_ascii=True, separators=(",", ":"))
     return PREFIX + base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 def unseal(value: str) -> dict[str, Any] | None:
-    """The content of a token, None for a foreign signature or an invalid token."""
+    """Return the content of a token, None for a foreign signature or an invalid token."""
     if not value.startswith(PREFIX):
         return None
     text = value[len(PREFIX) :]
@@ -80,7 +80,7 @@ def unseal(value: str) -> dict[str, Any] | None:
 
 
 def to_wire(signature: Signature) -> str:
-    """The text of a signature field that carries ``signature``."""
+    """Return the text of a signature field that carries ``signature``."""
     if signature.origin == "signable":
         return signature.value
     held: Any = json.loads(signature.value) if signature.value else None
@@ -98,7 +98,7 @@ def to_wire(signature: Signature) -> str:
 
 
 def from_wire(value: str) -> Signature:
-    """The signature in the text of a signature field.
+    """Return the signature in the text of a signature field.
 
     A text that is no token of ours is Anthropic's signature; an invalid token counts as plain text
     reasoning without a signature.

@@ -80,7 +80,7 @@ NONE = ("", "null", "none", "not_finished", "finish_reason_unspecified")
 
 
 def word_of(said: object) -> str:
-    """A stop reason in normal spelling, "" where ``said`` is none."""
+    """Return a stop reason in normal spelling, "" where ``said`` is none."""
     if not isinstance(said, str):
         return ""
     if said in _REASONS:
@@ -90,7 +90,8 @@ def word_of(said: object) -> str:
 
 
 def meaning(said: object) -> StopReason | None:
-    """The meaning of a stop reason: None for an answer that failed, ``other`` for an unknown one.
+    """Return the meaning of a stop reason: None for an answer that failed, ``other`` for an unknown
+    one.
 
     No reason at all means ``end``.
     """
@@ -109,7 +110,7 @@ def meaning(said: object) -> StopReason | None:
 
 
 def failure(said: object) -> ErrorInfo | None:
-    """The error that a stop reason stands for, None for an answer that did not fail."""
+    """Return the error that a stop reason stands for, None for an answer that did not fail."""
     if meaning(said) is not None:
         return None
     word = word_of(said)

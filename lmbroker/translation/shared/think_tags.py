@@ -1,9 +1,9 @@
 """Reasoning that a model writes at the head of its text, between ``<think>`` and ``</think>``
 (MiniMax, older R1 servers, Qwen without a parser).
 
-Only the head of an answer is looked at: what stands between such tags further on is text. Where
-the chat template has written the opening tag already (DeepSeek-R1, QwQ and Qwen's thinking models
-on servers without a reasoning parser), the answer begins inside its reasoning. The work is linear
+Only the head of an answer is looked at: what stands between such tags further on is text. Where the
+chat template has written the opening tag already (DeepSeek-R1, QwQ and Qwen's thinking models on
+servers without a reasoning parser), the answer begins inside its reasoning. The work is linear
 however the text is cut.
 """
 
@@ -33,7 +33,7 @@ class ThinkTags:
         """The head without the blanks before it."""
 
     def feed(self, text: str) -> list[Piece]:
-        """The pieces of reasoning and text that are known after ``text``."""
+        """Return the pieces of reasoning and text that are known after ``text``."""
         pieces: list[Piece] = []
         if self._where == "head":
             text = self._head(text)
@@ -48,7 +48,7 @@ class ThinkTags:
         return pieces
 
     def close(self) -> list[Piece]:
-        """The rest: reasoning where the answer ended inside it, else text."""
+        """Return the rest: reasoning where the answer ended inside it, else text."""
         text, self._held = "".join(self._held), []
         inside = self._where == "inside"
         if self._where == "head" and self._opened:
@@ -58,8 +58,10 @@ class ThinkTags:
         return [(kind, text)] if text else []
 
     def _head(self, text: str) -> str:
-        """What follows the head in ``text``, "" while the head is not complete. A closing tag alone
-        ends reasoning that came in another field, or none."""
+        """Return what follows the head in ``text``, "" while the head is not complete.
+
+        A closing tag alone ends reasoning that came in another field, or none.
+        """
         self._held.append(text)
         start = self._start = (self._start + text).lstrip()
         for tag, where in ((OPEN, "inside"), (CLOSE, "behind")):
@@ -86,7 +88,7 @@ class ThinkTags:
 
 
 def _overlap(text: str) -> int:
-    """How many characters at the end of ``text`` may begin the closing tag."""
+    """Return how many characters at the end of ``text`` may begin the closing tag."""
     for size in range(min(len(CLOSE) - 1, len(text)), 0, -1):
         if text.endswith(CLOSE[:size]):
             return size
@@ -94,7 +96,7 @@ def _overlap(text: str) -> int:
 
 
 def told_apart(text: str, *, opened: bool = False) -> tuple[str, str]:
-    """The reasoning and the text of a whole answer."""
+    """Return the reasoning and the text of a whole answer."""
     tags = ThinkTags(opened=opened)
     pieces = [*tags.feed(text), *tags.close()]
     reasoning, said = (

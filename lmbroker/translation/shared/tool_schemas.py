@@ -64,8 +64,10 @@ _HOPS = 10
 def completed_tool(
     schema: JSON | None, omit: Collection[str] = (), *, filled: bool = True
 ) -> tuple[JSON, bool]:
-    """The schema of a tool's arguments: an object, complete, without the keywords ``omit``; and
-    whether that took an approximation. ``filled``: with properties and items everywhere."""
+    """Return the schema of a tool's arguments: an object, complete, without the keywords ``omit``.
+
+    And whether that took an approximation. ``filled``: with properties and items everywhere.
+    """
     whole, merged = object_schema(_looked_up(schema))
     if filled and any(key in whole for key in _NOT_AT_THE_TOP):
         whole = {key: value for key, value in whole.items() if key not in _NOT_AT_THE_TOP}
@@ -78,7 +80,7 @@ def completed_tool(
 
 
 def _looked_up(schema: JSON | None) -> JSON | None:
-    """``schema`` with what its reference at the top points to in its place."""
+    """Return ``schema`` with what its reference at the top points to in its place."""
     found = schema
     for _ in range(_HOPS):
         target = local(found.get("$ref"), schema) if found and schema else None
@@ -91,8 +93,9 @@ def _looked_up(schema: JSON | None) -> JSON | None:
 def completed(
     schema: JSON, omit: Collection[str] = (), *, filled: bool = True
 ) -> tuple[JSON, bool]:
-    """``schema``, complete, without the keywords ``omit``; and whether it allows something else
-    now.
+    """Return ``schema``, complete, without the keywords ``omit``.
+
+    And whether it allows something else now.
 
     Parts that nest deeper than ``MAX_DEPTH`` stay as they are.
     """
@@ -156,8 +159,8 @@ class _Walk:
         return self._schema(value, depth)
 
     def _schema(self, value: Any, depth: int) -> JSON | bool:
-        """A schema inside another one. true and false become objects, for servers that take only
-        those; a value that is no schema becomes one that allows anything."""
+        """Return a schema inside another one. true and false become objects, for servers that take
+        only those; a value that is no schema becomes one that allows anything."""
         if isinstance(value, dict):
             return self.node(value, depth + 1)
         if isinstance(value, bool) and not self._filled:
@@ -181,7 +184,8 @@ def _in_newer_words(schema: JSON) -> None:
 
 
 def _plain(schema: JSON) -> bool:
-    """Whether no keyword of ``schema`` may have to change, as in most schemas of single values."""
+    """Return whether no keyword of ``schema`` may have to change, as in most schemas of single
+    values."""
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in _TYPES or kind in ("object", "array"):
         return False

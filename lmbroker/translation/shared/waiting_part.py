@@ -20,8 +20,9 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class WaitingPart:
-    """One part of a streamed answer while it waits or is sent. Each dialect says what its parts
-    are made of.
+    """One part of a streamed answer while it waits or is sent.
+
+    Each dialect says what its parts are made of.
 
     ``kind`` is the dialect's word for it; ``function`` and ``custom`` are calls in all of them.
     ``delta`` is the kind of its deltas. ``scanner`` checks the arguments of a function.
@@ -61,21 +62,24 @@ class WaitingPart:
         """The arguments so far, where they may be an empty object before the real one."""
 
     def skeleton(self) -> Skeleton | None:
-        """The part as it opens, None while too little is known of it."""
+        """Return the part as it opens, None while too little is known of it."""
         raise NotImplementedError
 
     def signature(self) -> Signature | None:
-        """What is told of it at its end, so that it can be brought back."""
+        """Return what is told of it at its end, so that it can be brought back."""
         return None
 
     def beside(self, number: int) -> Signature | None:
-        """What the backend wants back with this call, the ``number``th of its answer, where that
-        was not told yet."""
+        """Return what the backend wants back with this call, the ``number``th of its answer, where
+        that was not told yet."""
         return None
 
     def take(self, text: str) -> None:
-        """Add a piece of the arguments. An empty object before the real one is left out: gateways
-        in front of Claude make it of the empty input with which its calls begin."""
+        """Add a piece of the arguments.
+
+        An empty object before the real one is left out: gateways in front of Claude make it of the
+        empty input with which its calls begin.
+        """
         if self.head != OVER:
             text = self._begin(text)
         if text:

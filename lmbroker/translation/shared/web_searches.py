@@ -13,7 +13,7 @@ _PLACE = ("city", "region", "country", "timezone")
 
 
 def asked_of(tool: Mapping[str, Any]) -> WebSearch:
-    """What a tool asks for: its domains stand in it, or in its ``filters``."""
+    """Return what a tool asks for: its domains stand in it, or in its ``filters``."""
     filters = tool.get("filters")
     held = filters if isinstance(filters, dict) else tool
     size, most = tool.get("search_context_size"), tool.get("max_uses")
@@ -27,7 +27,7 @@ def asked_of(tool: Mapping[str, Any]) -> WebSearch:
 
 
 def asked_by(options: Any) -> WebSearch:
-    """What the field ``OPTIONS`` asks for: its location stands in an object of its own."""
+    """Return what the field ``OPTIONS`` asks for: its location stands in an object of its own."""
     held = options if isinstance(options, dict) else {}
     size, place = held.get("search_context_size"), held.get("user_location")
     near = place.get("approximate") if isinstance(place, dict) else None

@@ -104,8 +104,8 @@ _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
 
 def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) -> Usage:
-    """The token counts of an answer that was cut off: those that the backend sent, and at least
-    the estimate of ``sent`` bytes of text for the output."""
+    """Return the token counts of an answer that was cut off: those that the backend sent, and at
+    least the estimate of ``sent`` bytes of text for the output."""
     output = tokens_of_bytes(sent)
     if known is None:
         return Usage(input=estimate_input(), output=output, estimated=True)
@@ -115,13 +115,15 @@ def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) ->
 
 
 def tokens_of_bytes(size: int) -> int:
-    """The estimated tokens of ``size`` bytes of UTF-8 text, rounded up."""
+    """Return the estimated tokens of ``size`` bytes of UTF-8 text, rounded up."""
     return math.ceil(size / BYTES_PER_TOKEN)
 
 
 def estimate_body(body: bytes) -> int:
-    """The estimated input tokens of a request of which only the bytes are known. Long runs without
-    a space are base64 of images and files, and count as one image each."""
+    """Return the estimated input tokens of a request of which only the bytes are known.
+
+    Long runs without a space are base64 of images and files, and count as one image each.
+    """
     size, images = len(body), 0
     if size > DATA_BYTES and b"base64" in body:
         for length in _data_in(body):
@@ -131,9 +133,11 @@ def estimate_body(body: bytes) -> int:
 
 
 def _data_in(body: bytes) -> Iterator[int]:
-    """Yield the lengths of the runs of at least ``DATA_BYTES`` that may be base64. Such a run
-    covers a whole block of half that length, so only blocks are examined: a regular expression
-    would scan each byte several times."""
+    """Yield the lengths of the runs of at least ``DATA_BYTES`` that may be base64.
+
+    Such a run covers a whole block of half that length, so only blocks are examined: a regular
+    expression would scan each byte several times.
+    """
     step = DATA_BYTES // 2
     run = 0
     before = b""
@@ -154,7 +158,7 @@ def _data_in(body: bytes) -> Iterator[int]:
 
 
 def estimate_input(request: Request, model: str = "") -> int:
-    """The estimated input tokens of ``request`` when it is sent to ``model``."""
+    """Return the estimated input tokens of ``request`` when it is sent to ``model``."""
     name = model.lower()
     rates = CLAUDE if "claude" in name else OTHERS
     count = _Count(rates, NEW_CLAUDE_IMAGE if _NEW_CLAUDE.search(name) else CLAUDE_IMAGE)
@@ -253,15 +257,15 @@ class _Count:
 
 
 def claude_image(size: tuple[int, int], edge: int, most: int) -> int:
-    """Tokens of an image at Anthropic: patches, once its longer edge has at most ``edge`` pixels;
-    never more than ``most``."""
+    """Return tokens of an image at Anthropic: patches, once its longer edge has at most ``edge``
+    pixels; never more than ``most``."""
     shrunk = min(1.0, edge / max(size))
     width, height = (max(1.0, side * shrunk) for side in size)
     return min(most, math.ceil(width / PATCH) * math.ceil(height / PATCH))
 
 
 def openai_image(size: tuple[int, int]) -> int:
-    """Tokens of an image at OpenAI: its tiles."""
+    """Return tokens of an image at OpenAI: its tiles."""
     shrunk = min(1.0, LONG_EDGE / max(size))
     width, height = (side * shrunk for side in size)
     shrunk = min(1.0, SHORT_EDGE / min(width, height))

@@ -86,7 +86,7 @@ class Folder:
             raise Broken(event.error, phase="streaming")
 
     def result(self) -> Response:
-        """The whole answer. Raises Broken while the stream has no end."""
+        """Return the whole answer. Raises Broken while the stream has no end."""
         if self._start is None or self._finish is None:
             raise Broken(TRUNCATED, phase="streaming")
         return Response(
@@ -128,7 +128,10 @@ class Folder:
 
 
 def fold(events: Iterable[StreamEvent]) -> Response:
-    """The answer that ``events`` make. Raises Broken on ``Error`` or when the end is missing."""
+    """Return the answer that ``events`` make.
+
+    Raises Broken on ``Error`` or when the end is missing.
+    """
     folder = Folder()
     for event in events:
         folder.feed(event)
@@ -136,7 +139,7 @@ def fold(events: Iterable[StreamEvent]) -> Response:
 
 
 def unfold(response: Response) -> list[StreamEvent]:
-    """The stream events that would have carried ``response``."""
+    """Return the stream events that would have carried ``response``."""
     usage = response.usage
     if usage is not None:
         # Clients show the counts of the first event at once: the prompt's, and no output yet.

@@ -16,7 +16,7 @@ _WEBP = re.compile(rb"RIFF....WEBP(VP8 |VP8L|VP8X)", re.DOTALL)
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """The (width, height) of an image in pixels, None where ``data`` does not show it."""
+    """Return the (width, height) of an image in pixels, None where ``data`` does not show it."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             width, height = struct.unpack_from(">II", data, 16)

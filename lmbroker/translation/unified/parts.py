@@ -14,13 +14,13 @@ NAMESPACE_END = "__"
 
 
 def joined_name(namespace: str | None, name: str) -> str:
-    """The name of a tool with that of its namespace before it, as dialects without namespaces get
-    it."""
+    """Return the name of a tool with that of its namespace before it, as dialects without
+    namespaces get it."""
     return f"{namespace}{NAMESPACE_END}{name}" if namespace else name
 
 
 def own_name(namespace: str | None, name: str) -> str:
-    """The name of a tool within its ``namespace``: the reverse of ``joined_name``."""
+    """Return the name of a tool within its ``namespace``: the reverse of ``joined_name``."""
     return name.removeprefix(f"{namespace}{NAMESPACE_END}") if namespace else name
 
 
@@ -131,8 +131,10 @@ class TextPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
-    """An image; ``detail`` is how closely OpenAI models look at it (``low``, ``high``,
-    ``auto``)."""
+    """An image.
+
+    ``detail`` is how closely OpenAI models look at it (``low``, ``high``, ``auto``).
+    """
 
     source: Base64 | Url | FileRef
     detail: str | None = None

@@ -193,5 +193,5 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     paths: Mapping[str, str] = {}
 
     def path(self, field: str) -> str:
-        """The name that the client used for ``field`` of this model."""
+        """Return the name that the client used for ``field`` of this model."""
         return self.paths.get(field, field)

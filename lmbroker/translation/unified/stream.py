@@ -25,8 +25,10 @@ from lmbroker.usage import Usage
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first event of a stream. ``id`` is as the backend gave it, "" where it gave none;
-    ``created`` is unix seconds."""
+    """The first event of a stream.
+
+    ``id`` is as the backend gave it, "" where it gave none; ``created`` is unix seconds.
+    """
 
     id: str
     model: str

@@ -30,8 +30,10 @@ _LISTS = ("omit", "omit_schema_keywords", "ranges")
 def repair_of(
     error: ErrorInfo, body: dict[str, Any], profile: Profile, prompt: Callable[[], int]
 ) -> Repair | None:
-    """How a request whose ``body`` was refused is repaired; None where it cannot be: the words
-    blame nothing of it, or what only the client may change.
+    """Return how a request whose ``body`` was refused is repaired.
+
+    It is None where it cannot be: the words blame nothing of it, or what only the client may
+    change.
 
     ``prompt`` counts the input tokens of the request, by estimate.
     """
@@ -55,7 +57,7 @@ def repair_of(
 
 
 def _put_together(found: Iterable[Found], profile: Profile) -> Repair | None:
-    """All repairs as one; those that change nothing are none."""
+    """Return all repairs as one; those that change nothing are none."""
     parameters: dict[str, None] = {}
     kinds: set[str] = set()
     lasting: dict[str, Any] = {}

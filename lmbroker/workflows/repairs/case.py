@@ -49,7 +49,7 @@ Found = tuple[str, str, dict[str, Any], dict[str, Any]]
 
 
 def forces(body: Mapping[str, Any]) -> bool:
-    """Whether the request makes the model call a tool."""
+    """Return whether the request makes the model call a tool."""
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         return choice.get("type") not in ("auto", "none") and choice.get("mode") != "auto"
@@ -57,8 +57,8 @@ def forces(body: Mapping[str, Any]) -> bool:
 
 
 def conversation(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages of a request by their roles, in each dialect's form: a result that is an item of
-    its own is one of the role ``tool``."""
+    """Return the messages of a request by their roles, in each dialect's form: a result that is an
+    item of its own is one of the role ``tool``."""
     found = []
     for message in body.get("messages") or body.get("input") or ():
         if not isinstance(message, dict):
@@ -73,7 +73,7 @@ def conversation(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def reasoning_items(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The items of past reasoning in a request that has such."""
+    """Return the items of past reasoning in a request that has such."""
     items = body.get("input")
     return [
         item
@@ -83,7 +83,10 @@ def reasoning_items(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def answer_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The field with the format of the answer, and what stands there; "" where there is none."""
+    """Return the field with the format of the answer, and what stands there.
+
+    It is "" where there is none.
+    """
     held = body.get("response_format")
     if held is not None:
         return "response_format", held if isinstance(held, dict) else {}

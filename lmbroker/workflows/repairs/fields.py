@@ -93,7 +93,7 @@ def by_name(case: Case, fields: list[Named]) -> Iterator[Found]:
 
 
 def _values_refused(each: Named, case: Case) -> bool:
-    """Whether the value that we sent is none of those that the words list."""
+    """Return whether the value that we sent is none of those that the words list."""
     value = value_at(case.body, each.path)
     if each.verdict == "named":
         if each.path == "tool_choice":
@@ -111,7 +111,7 @@ def _values_refused(each: Named, case: Case) -> bool:
 
 
 def _less_needed(conflicts: list[Named], case: Case) -> list[Named]:
-    """Which of the fields that exclude each other goes."""
+    """Return which of the fields that exclude each other goes."""
     order = (
         "top_p",
         "reasoning_effort",
@@ -178,7 +178,7 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
 
 
 def _allows_some(body: Mapping[str, Any]) -> bool:
-    """Whether the choice of a tool names those that may be called."""
+    """Return whether the choice of a tool names those that may be called."""
     choice = body.get("tool_choice")
     return isinstance(choice, dict) and choice.get("type") == "allowed_tools"
 
@@ -197,7 +197,7 @@ def _left_out(each: Named, case: Case) -> Iterator[Found]:
 
 
 def _effort_by_value(case: Case) -> Iterator[Found]:
-    """An effort that is quoted, where the words speak of reasoning or list other levels."""
+    """Return an effort that is quoted, where the words speak of reasoning or list other levels."""
     path = next((path for path in _EFFORT_PATHS if isinstance(value_at(case.body, path), str)), "")
     wanted = value_at(case.body, path) if path else None
     quoted = (

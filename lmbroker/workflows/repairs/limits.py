@@ -50,8 +50,8 @@ _FEWER = re.compile(
 
 
 def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
-    """The limit of the answer's length, and numbers of the sampling, brought below what the words
-    name."""
+    """Return the limit of the answer's length, and numbers of the sampling, brought below what the
+    words name."""
     field = case.limit_field
     at_fault = any(each.key == field for each in fields) or LIMIT_WORDS.search(case.text)
     if field and at_fault:
@@ -80,7 +80,7 @@ def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
 
 
 def _least(text: str, asked: Any) -> int | None:
-    """The smallest limit that the words name, where ``asked`` is below it."""
+    """Return the smallest limit that the words name, where ``asked`` is below it."""
     if isinstance(asked, bool) or not isinstance(asked, int):
         return None
     found = [int(match["n"]) for match in _BELOW.finditer(text)]
@@ -88,7 +88,7 @@ def _least(text: str, asked: Any) -> int | None:
 
 
 def _largest(text: str, asked: Any) -> int | None:
-    """The largest limit below ``asked`` that the words name."""
+    """Return the largest limit below ``asked`` that the words name."""
     if isinstance(asked, bool) or not isinstance(asked, int):
         return None
     found = [
@@ -104,7 +104,7 @@ _NOT_ITSELF = " (exclusive)"
 
 
 def _is_window(text: str, most: int) -> bool:
-    """Whether the number is what prompt and answer share."""
+    """Return whether the number is what prompt and answer share."""
     number = re.escape(str(most))
     return (
         re.search(
@@ -118,14 +118,16 @@ def _is_window(text: str, most: int) -> bool:
 
 
 def _in_window(case: Case, window: int) -> dict[str, Any]:
-    """The limit of this call, beside a prompt whose length is estimated."""
+    """Return the limit of this call, beside a prompt whose length is estimated."""
     room = window - case.prompt() * 5 // 4 - 64
     return {"max_output": room} if room >= LEAST_ROOM else {"max_output": max(1, window // 2)}
 
 
 def shared_window(case: Case) -> Iterator[Found]:
-    """A prompt that fits, beside a limit that does not leave it room. A prompt that is too long
-    by itself is not to be repaired."""
+    """Return a prompt that fits, beside a limit that does not leave it room.
+
+    A prompt that is too long by itself is not to be repaired.
+    """
     field = case.limit_field
     numbers = context_overflow.numbers(case.text)
     if not field or numbers is None:
@@ -149,7 +151,7 @@ def shared_window(case: Case) -> Iterator[Found]:
 
 
 def told_range(sentence: str) -> tuple[float, float] | None:
-    """The numbers that a sentence says are taken, both ends included."""
+    """Return the numbers that a sentence says are taken, both ends included."""
     found = _RANGE.search(sentence)
     if found is None:
         return _one_bound(sentence)
@@ -165,7 +167,7 @@ def told_range(sentence: str) -> tuple[float, float] | None:
 
 
 def _one_bound(sentence: str) -> tuple[float, float] | None:
-    """A range of which a sentence names one end, or one value that is the only one."""
+    """Return a range of which a sentence names one end, or one value that is the only one."""
     only = _ONLY.search(sentence)
     if only is not None:
         return float(only["only"]), float(only["only"])

@@ -93,8 +93,11 @@ _VALUE = re.compile(r"['\"`]?([A-Za-z_][\w-]{0,40})['\"`]?")
 
 
 class Named(msgspec.Struct, frozen=True):
-    """A field that a refusal names. ``path``: where it stands in the request, list places as
-    ``[]`` (``messages[].name``); ``sentence``: what was said of it."""
+    """A field that a refusal names.
+
+    ``path``: where it stands in the request, list places as ``[]`` (``messages[].name``);
+    ``sentence``: what was said of it.
+    """
 
     path: str
     verdict: Verdict
@@ -116,7 +119,9 @@ class Fields:
             self._known.setdefault(path.rpartition(".")[2], {})[path] = None
 
     def find(self, name: str) -> str | None:
-        """The path of the field that a backend calls ``name``; None where the request has none.
+        """Return the path of the field that a backend calls ``name``.
+
+        It is None where the request has none.
 
         ``name`` may have steps (``body.messages.0.user.name``): those that the request does not
         have are the backend's own words for a kind, and are passed over.
@@ -174,19 +179,19 @@ class Fields:
 
 
 def _snake(name: str) -> str:
-    """``camelCase`` as ``camel_case``; a word that begins a sentence is none."""
+    """Return ``camelCase`` as ``camel_case``; a word that begins a sentence is none."""
     return _CAMEL.sub("_", name).lower() if name[0].islower() else name
 
 
 def plain(message: str) -> str:
-    """``message`` as it is searched: JSON inside a text without its escapes, a path and what is
-    said of it in one line, a JSON pointer without its first slash, and no longer than needed."""
+    """Return ``message`` as it is searched: JSON inside a text without its escapes, a path and what
+    is said of it in one line, a JSON pointer without its first slash, and no longer than needed."""
     text = _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], message[:TEXT])
     return _UNDER_ITS_PATH.sub(r"\1: ", _POINTER.sub("", text))
 
 
 def named(message: str, param: str | None, code: str | None, fields: Fields) -> list[Named]:
-    """The fields of the request that a refusal names, each once, first named first."""
+    """Return the fields of the request that a refusal names, each once, first named first."""
     found: dict[str, Named] = {}
     text = plain(message)
     for sentence in _SENTENCE.split(text):
@@ -243,7 +248,7 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
 
 
 def _advice(sentence: str) -> int:
-    """Where the sentence begins to say what would be right instead."""
+    """Return where the sentence begins to say what would be right instead."""
     for found in ADVICE.finditer(sentence):
         if found.start() > 0:
             return found.start()
@@ -251,8 +256,10 @@ def _advice(sentence: str) -> int:
 
 
 def _stands_out(name: re.Match[str], sentence: str) -> bool:
-    """Whether a word is a name: by its form, its quotes or its place. ``temperature`` in a
-    sentence about the weather is none."""
+    """Return whether a word is a name: by its form, its quotes or its place.
+
+    ``temperature`` in a sentence about the weather is none.
+    """
     word = name["name"]
     if name["quote"] or "_" in word or "." in word or "[" in word or _CAMEL.search(word):
         return True
@@ -274,7 +281,10 @@ def _told_values(sentence: str) -> bool:
 
 
 def values_of(text: str) -> list[str]:
-    """The values that a refusal says are taken, as they are written; none where it lists none."""
+    """Return the values that a refusal says are taken, as they are written.
+
+    None where it lists none.
+    """
     best: list[str] = []
     for found in VALUES.finditer(text):
         told = _END_OF_LIST.split(text[found.end() : found.end() + 200], maxsplit=1)[0]
@@ -285,7 +295,7 @@ def values_of(text: str) -> list[str]:
 
 
 def _walk(value: Any, path: str = "", depth: int = DEPTH) -> Iterator[str]:
-    """The paths of all fields, but for what is the client's own."""
+    """Return the paths of all fields, but for what is the client's own."""
     if depth == 0:
         return
     if isinstance(value, dict):

@@ -48,8 +48,8 @@ _QUOTED = re.compile(r"[\"'`]([$\w]+)[\"'`]")
 
 
 def schemas(case: Case) -> Iterator[Found]:
-    """Keywords that are taken out of the tools' schemas: those that the words name, else all that
-    a schema can do without."""
+    """Keywords that are taken out of the tools' schemas: those that the words name, else all that a
+    schema can do without."""
     text = case.text
     if not SCHEMA_WORDS.search(text) or not SCHEMA_REFUSED.search(text):
         return
@@ -98,7 +98,7 @@ def _without(words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _keywords(body: Mapping[str, Any]) -> set[str]:
-    """The keywords in the tools' schemas that may be left out."""
+    """Return the keywords in the tools' schemas that may be left out."""
     found: set[str] = set()
     waiting: list[Any] = []
     tools = body.get("tools")

@@ -84,7 +84,7 @@ def _reasoning_items(case: Case, said: set[str]) -> Iterator[Found]:
 
 
 def _custom(body: Mapping[str, Any]) -> bool:
-    """Whether the request has tools that take free text."""
+    """Return whether the request has tools that take free text."""
     tools = body.get("tools")
     return any(
         isinstance(tool, dict) and tool.get("type") == "custom"
@@ -186,7 +186,7 @@ _BARE_TYPE = re.compile(r"\W*type\W{1,3}input should be 'text'\W*$", re.IGNORECA
 
 
 def _part_types(text: str) -> set[str]:
-    """The types of parts that the words list as taken; none where they list none."""
+    """Return the types of parts that the words list as taken; none where they list none."""
     found = _TYPE_OF_PART.search(text)
     if found is None:
         return set()
@@ -196,12 +196,13 @@ def _part_types(text: str) -> set[str]:
 
 
 def _lists(body: Mapping[str, Any]) -> bool:
-    """Whether the content of a message is a list."""
+    """Return whether the content of a message is a list."""
     return any(isinstance(each.get("content"), list) for each in conversation(body))
 
 
 def _attachments(body: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
-    """What a request has attached, ``images`` or ``documents``, and in messages of which roles."""
+    """Return what a request has attached, ``images`` or ``documents``, and in messages of which
+    roles."""
     found: dict[str, set[str]] = {}
     kinds = {type: kind for kind, types in _PART_TYPES.items() for type in types}
     for message in conversation(body):
@@ -243,7 +244,7 @@ def _thoughts(case: Case, said: set[str]) -> Iterator[Found]:
 
 
 def _thinks(body: Mapping[str, Any]) -> bool:
-    """Whether the request says anything about reasoning."""
+    """Return whether the request says anything about reasoning."""
     config = body.get("output_config")
     return bool(
         (EFFORT_FIELDS | THINKING_FIELDS).intersection(body)
@@ -252,7 +253,8 @@ def _thinks(body: Mapping[str, Any]) -> bool:
 
 
 def weaker_format(case: Case, field: str) -> Found:
-    """The next weaker way to ask for an answer's format: a schema, an object, an instruction."""
+    """Return the next weaker way to ask for an answer's format: a schema, an object, an
+    instruction."""
     kind = answer_format(case.body)[1].get("type")
     if kind == "json_object" or _NO_FORMAT.search(case.text):
         return "no format", field, {"json_object": False, "structured_outputs": False}, {}

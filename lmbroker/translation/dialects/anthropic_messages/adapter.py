@@ -16,8 +16,10 @@ from lmbroker.translation.dialects.base import Tap
 
 
 class AnthropicMessages:
-    """The adapter of this dialect (``base.Adapter``); each method is documented in its own
-    module."""
+    """The adapter of this dialect (``base.Adapter``).
+
+    Each method is documented in its own module.
+    """
 
     facts = FACTS
 
@@ -34,9 +36,10 @@ class AnthropicMessages:
     tap = AnthropicTap
 
     def ping(self, started: bool) -> bytes:
-        """The bytes of a keep-alive ping: a ``ping`` event, before ``message_start`` a comment."""
+        """Return the bytes of a keep-alive ping: a ``ping`` event, before ``message_start`` a
+        comment."""
         return stream_encode.PING if started else stream_encode.COMMENT
 
     def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
-        """The bytes of the error event that ends a broken stream."""
+        """Return the bytes of the error event that ends a broken stream."""
         return stream_encode.stream_error(error, request_id)

@@ -24,8 +24,11 @@ _CITATION_KINDS: dict[str, Any] = {
 
 
 def decode_block(block: Any) -> Part | None:
-    """A whole block; None for what is no block at all. Types that are not listed here only
-    Anthropic understands: they stay as they are, as does a call of nothing."""
+    """Return a whole block; None for what is no block at all.
+
+    Types that are not listed here only Anthropic understands: they stay as they are, as does a call
+    of nothing.
+    """
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         return None
     kind = block["type"]
@@ -74,6 +77,6 @@ def decode_citation(citation: JSON) -> Citation:
 
 
 def text_at(block: JSON, key: str) -> str:
-    """The text under ``key``, "" where there is none."""
+    """Return the text under ``key``, "" where there is none."""
     value = block.get(key)
     return value if isinstance(value, str) else ""

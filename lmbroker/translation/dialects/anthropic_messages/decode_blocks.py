@@ -62,8 +62,10 @@ _NOWHERE = Url(url="")
 
 
 def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
-    """The parts of a string or a list of blocks that stands at ``path``; ``place`` is one of
-    those of ``_PLACES``. Raises Refused."""
+    """Return the parts of a string or a list of blocks that stands at ``path``.
+
+    ``place`` is one of those of ``_PLACES``. Raises Refused.
+    """
     if isinstance(content, str):
         return (TextPart(text=content),)
     if not isinstance(content, list):
@@ -77,7 +79,7 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
 
 
 def read_block(value: Any, path: str, place: str) -> Part:
-    """The part of a block that stands at ``path``, in ``place``. Raises Refused."""
+    """Return the part of a block that stands at ``path``, in ``place``. Raises Refused."""
     block = Fields(value, path, ORIGIN)
     kind = block.need_text("type")
     if kind == "image_url" and place in _PLACES["image"]:
@@ -132,7 +134,7 @@ def _image(block: Fields) -> ImagePart:
 
 
 def _foreign_image(block: Fields) -> ImagePart | None:
-    """An image in the Chat Completions format, which some clients send on this path."""
+    """Return an image in the Chat Completions format, which some clients send on this path."""
     held = block.left.get("image_url")
     url = held.get("url") if isinstance(held, dict) else held
     if not isinstance(url, str):
@@ -182,7 +184,7 @@ def _document(block: Fields) -> DocumentPart:
 
 
 def _unknown(block: Fields, source: Fields, raw: Any) -> Extra:
-    """A source of a kind that nobody knows yet; its other keys are told with it."""
+    """Return a source of a kind that nobody knows yet; its other keys are told with it."""
     source.left.clear()
     path = source.extra("type", raw, "drop").path
     return msgspec.structs.replace(block.extra("source", raw, "drop"), path=path)

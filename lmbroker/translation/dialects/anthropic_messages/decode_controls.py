@@ -1,8 +1,8 @@
-"""Reasoning, output format, tier and the other controls of a Messages request
-(translation.md 2.2, 2.6, 2.7).
+"""Reasoning, output format, tier and the other controls of a Messages request (translation.md 2.2,
+2.6, 2.7).
 
-Each function takes its fields out of the body, writes into ``paths`` what the client called
-them, and appends to ``extras`` what the model has no word for. All raise Refused.
+Each function takes its fields out of the body, writes into ``paths`` what the client called them,
+and appends to ``extras`` what the model has no word for. All raise Refused.
 """
 
 from typing import Any, get_args
@@ -36,7 +36,8 @@ RESEND = {"error_code": "thread_unsupported_request"}
 def decode_controls(
     body: Fields, paths: dict[str, str], extras: list[Extra]
 ) -> tuple[Reasoning | None, OutputFormat | None]:
-    """How much to reason, and what the answer must look like: ``thinking``, ``output_config``."""
+    """Return how much to reason, and what the answer must look like: ``thinking``,
+    ``output_config``."""
     mode, budget, display = _thinking(body, extras)
     config = body.inside("output_config")
     effort = output = None
@@ -102,7 +103,7 @@ def _format(held: Fields, name: str, prefix: str, extras: list[Extra]) -> Output
 def _old_format(
     body: Fields, paths: dict[str, str], extras: list[Extra], output: OutputFormat | None
 ) -> OutputFormat | None:
-    """``output_format``, the beta's field, counts where the new one is not there."""
+    """Return ``output_format``, the beta's field, counts where the new one is not there."""
     value = body.left.get("output_format")
     old = _format(body, "output_format", "", extras)
     if old is None or output is not None:
@@ -114,7 +115,7 @@ def _old_format(
 
 
 def decode_sampling(body: Fields) -> Sampling:
-    """The sampling parameters of a request. Raises Refused."""
+    """Return the sampling parameters of a request. Raises Refused."""
     left = body.left
     return Sampling(
         temperature=body.number("temperature", 0, 1) if "temperature" in left else None,
@@ -124,7 +125,7 @@ def decode_sampling(body: Fields) -> Sampling:
 
 
 def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
-    """The stop sequences of a request, in its order. Raises Refused."""
+    """Return the stop sequences of a request, in its order. Raises Refused."""
     value = body.items("stop_sequences") if "stop_sequences" in body.left else None
     if value is None:
         return ()
@@ -137,7 +138,7 @@ def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
 
 
 def decode_user_id(body: Fields, extras: list[Extra]) -> str | None:
-    """The end user's id in ``metadata``, None where there is none. Raises Refused."""
+    """Return the end user's id in ``metadata``, None where there is none. Raises Refused."""
     metadata = body.inside("metadata")
     if metadata is None:
         return None
@@ -149,7 +150,7 @@ def decode_user_id(body: Fields, extras: list[Extra]) -> str | None:
 
 
 def decode_tier(body: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
-    """``service_tier``, else ``speed``; at the default speed nothing was asked."""
+    """Return ``service_tier``, else ``speed``; at the default speed nothing was asked."""
     tier, speed = body.text("service_tier"), body.text("speed")
     if tier is not None and tier not in _TIERS:
         extras.append(body.extra("service_tier", tier, "drop"))
@@ -163,7 +164,7 @@ def decode_tier(body: Fields, paths: dict[str, str], extras: list[Extra]) -> str
 
 
 def decode_cache(body: Fields) -> CachePolicy | None:
-    """The cache policy of a ``cache_control`` beside the messages, None where there is none.
+    """Return the cache policy of a ``cache_control`` beside the messages, None where there is none.
 
     Raises Refused.
     """
@@ -175,8 +176,8 @@ def decode_cache(body: Fields) -> CachePolicy | None:
 
 
 def decode_thread(body: Fields, extras: list[Extra]) -> bool:
-    """Whether the request continues a conversation that the vendor holds: its messages are only
-    the new ones, perhaps none. One that starts such a conversation is whole."""
+    """Return whether the request continues a conversation that the vendor holds: its messages are
+    only the new ones, perhaps none. One that starts such a conversation is whole."""
     thread = body.inside("thread")
     if thread is None:
         return False

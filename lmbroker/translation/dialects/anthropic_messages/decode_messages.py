@@ -29,7 +29,7 @@ _ROLES = ("user", "assistant", "system")
 
 
 def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
-    """The top-level instructions (an empty text is none), and how they came where that is no
+    """Return the top-level instructions (an empty text is none), and how they came where that is no
     list of blocks. Raises Refused."""
     value = body.any("system")
     if value is None:
@@ -42,7 +42,7 @@ def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
 
 
 def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
-    """The turns. Raises Refused."""
+    """Return the turns. Raises Refused."""
     turns: list[Turn] = []
     odd = 0
     for number, item in enumerate(items):
@@ -64,8 +64,10 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
 
 
 def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:
-    """The turn of a message that is not what the format says; of the ``last`` one no more is
-    mended than the name of its role. Raises Refused."""
+    """Return the turn of a message that is not what the format says.
+
+    Of the ``last`` one no more is mended than the name of its role. Raises Refused.
+    """
     message = Mending(item, path, ORIGIN)
     if last:
         message.role(_ROLES)
@@ -77,7 +79,7 @@ def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:
 
 
 def later_effort(turns: tuple[Turn, ...]) -> Effort | None:
-    """The effort that the last instruction inside the conversation asks for, None where none
+    """Return the effort that the last instruction inside the conversation asks for, None where none
     does."""
     for turn in reversed(turns):
         for extra in turn.extras:
@@ -113,7 +115,7 @@ def _turn(message: Fields) -> Turn:
 
 
 def _result(message: Fields) -> Turn:
-    """A result in the Chat Completions format, which some clients send on this path."""
+    """Return a result in the Chat Completions format, which some clients send on this path."""
     id, content = message.need_text("tool_call_id"), message.any("content")
     path = message.at("content")
     part = ToolResultPart(
@@ -125,7 +127,7 @@ def _result(message: Fields) -> Turn:
 
 
 def _call(call: Fields) -> ToolCallPart:
-    """A call in the Chat Completions format."""
+    """Return a call in the Chat Completions format."""
     function = call.need_inside("function")
     text = function.text("arguments")
     call.any("type")

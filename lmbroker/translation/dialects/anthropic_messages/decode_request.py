@@ -72,7 +72,7 @@ _PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
 
 
 def decode_request(body: JSON) -> Request:
-    """The model of a request body.
+    """Return the model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.

@@ -26,8 +26,11 @@ _MODES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
-    """The ``tools`` array. Of a tool whose type is not ``custom`` only the vendor knows what it
-    takes: it is kept whole and goes nowhere but back. Raises Refused."""
+    """Return the ``tools`` array.
+
+    Of a tool whose type is not ``custom`` only the vendor knows what it takes: it is kept whole and
+    goes nowhere but back. Raises Refused.
+    """
     return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN), item) for n, item in once(items))
 
 
@@ -66,7 +69,7 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
 
 
 def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ...]:
-    """``tools`` as the conversation has changed them: the last word on each counts."""
+    """Return ``tools`` as the conversation has changed them: the last word on each counts."""
     standing: dict[str, bool] = {}
     inline: dict[str, Tool] = {}
     for turn in turns:
@@ -94,7 +97,7 @@ def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ..
 
 
 def _foreign(tool: Fields, function: Fields, prefix: str) -> Tool:
-    """A tool in one of OpenAI's formats, which some clients send on this path."""
+    """Return a tool in one of OpenAI's formats, which some clients send on this path."""
     cache = take_cache(tool)
     return Tool(
         kind="function",
@@ -110,8 +113,8 @@ def _foreign(tool: Fields, function: Fields, prefix: str) -> Tool:
 
 
 def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, bool | None, list[Extra]]:
-    """The choice, whether tools may be called in parallel (None: nothing was said), and what is
-    left: a choice that is not known is an extra of class ``refuse``. Raises Refused."""
+    """Return the choice, whether tools may be called in parallel (None: nothing was said), and what
+    is left: a choice that is not known is an extra of class ``refuse``. Raises Refused."""
     said = body.left.get("tool_choice")
     if isinstance(said, str) and said in _FOREIGN_CHOICES:
         body.any("tool_choice")

@@ -67,12 +67,14 @@ class Blocks:
         self.losses.drop(self.request.path(field))
 
     def change(self, field: str) -> None:
-        """Report that the backend gets something else for ``field``. Raises Refused in mode
-        strict."""
+        """Report that the backend gets something else for ``field``.
+
+        Raises Refused in mode strict.
+        """
         self.losses.change(self.request.path(field))
 
     def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
-        """The text block that stands for something that the model cannot take, which is
+        """Return the text block that stands for something that the model cannot take, which is
         reported."""
         said = what if field == "part" else field
         self.losses.drop(self.request.path(field), reason, said=said)
@@ -83,11 +85,14 @@ class Blocks:
         self.losses.refuse(self.request.path(field), reason)
 
     def turn(self, parts: Sequence[Part]) -> list[JSON]:
-        """The blocks of one turn; parts that this dialect would refuse as empty are left out."""
+        """Return the blocks of one turn.
+
+        Parts that this dialect would refuse as empty are left out.
+        """
         return list(filter(None, map(self.part, in_place(parts))))
 
     def part(self, part: Part) -> JSON | None:
-        """The block of ``part``, None for a part that this dialect would refuse as empty."""
+        """Return the block of ``part``, None for a part that this dialect would refuse as empty."""
         block: JSON | None
         if isinstance(part, TextPart):
             block = self.text(part)
@@ -119,7 +124,7 @@ class Blocks:
         return block
 
     def _told(self, words: str) -> JSON | None:
-        """What stands in the place of a part of another dialect; None for nothing."""
+        """Return what stands in the place of a part of another dialect; None for nothing."""
         if not words:
             self.drop("part")
             return None
@@ -127,7 +132,7 @@ class Blocks:
         return {"type": "text", "text": words}
 
     def text(self, part: TextPart) -> JSON | None:
-        """The text block of ``part``, None for blank text of another dialect's client."""
+        """Return the text block of ``part``, None for blank text of another dialect's client."""
         if part.refusal and not self.native:
             self.change("refusal")
         if not part.text.strip() and not self.native:
@@ -176,7 +181,7 @@ class Blocks:
         return self.turn(part.parts) or ([] if self.native else None)
 
     def _reasoning(self, part: ReasoningPart) -> JSON | None:
-        """The thinking block of ``part``, None where it is not sent back.
+        """Return the thinking block of ``part``, None where it is not sent back.
 
         Anthropic takes what it signed itself and answers 400 to any other reasoning, which goes to
         other servers of the dialect only.
@@ -195,8 +200,10 @@ class Blocks:
         return None
 
     def _replays_unsigned(self, signature: Signature | None) -> bool:
-        """Whether reasoning without a signature is sent back. Servers that speak the dialect and
-        sign nothing take it, and some require it."""
+        """Return whether reasoning without a signature is sent back.
+
+        Servers that speak the dialect and sign nothing take it, and some require it.
+        """
         way = self.profile.reasoning_replay
         if signature is None or signature.origin == "signable":
             return way in ("origin", "thinking")
@@ -240,7 +247,7 @@ class Blocks:
         return block
 
     def _document_source(self, part: DocumentPart) -> JSON | str:
-        """The source of a document, or why it has to be left out."""
+        """Return the source of a document, or why it has to be left out."""
         source = part.source
         if isinstance(source, tuple):
             return {"type": "content", "content": self.turn(source)}
@@ -260,8 +267,10 @@ class Blocks:
         return {"type": "text", "media_type": "text/plain", "data": text}
 
     def mark(self, block: JSON, cache: Cache) -> None:
-        """Put a cache mark on ``block``; ``limit_cache_marks`` later removes those beyond the
-        limit."""
+        """Put a cache mark on ``block``.
+
+        ``limit_cache_marks`` later removes those beyond the limit.
+        """
         if self.native:
             if isinstance(cache.raw, dict):
                 block["cache_control"] = cache.raw.get("cache_control", cache.raw)
@@ -300,7 +309,10 @@ _UNMARKED = ("thinking", "redacted_thinking")
 
 
 def ephemeral(ttl: str | None) -> JSON:
-    """The ``cache_control`` object for a cache lifetime; None is the default of five minutes."""
+    """Return the ``cache_control`` object for a cache lifetime.
+
+    None is the default of five minutes.
+    """
     return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
 
 

@@ -26,7 +26,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True):
 def encode_thinking(
     blocks: Blocks, messages: list[JSON], max_tokens: int, forced: bool
 ) -> Thinking:
-    """The reasoning that was asked for, as far as the model has it."""
+    """Return the reasoning that was asked for, as far as the model has it."""
     profile, asked = blocks.profile, blocks.request.reasoning
     by_default = profile.thinking_default != "off"
     if asked is None or (asked.mode, asked.effort, asked.budget) == (None, None, None):
@@ -72,7 +72,7 @@ def _off(blocks: Blocks) -> Thinking:
 
 
 def _gentle(blocks: Blocks, asked: Reasoning) -> str | None:
-    """The effort beside a mode that some models only take up to some effort."""
+    """Return the effort beside a mode that some models only take up to some effort."""
     effort, most = _effort(blocks, asked), blocks.profile.disabled_max_effort
     if effort is None or most is None:
         return effort
@@ -82,7 +82,10 @@ def _gentle(blocks: Blocks, asked: Reasoning) -> str | None:
 
 
 def _effort(blocks: Blocks, asked: Reasoning) -> str | None:
-    """The model's level for what was asked; a budget becomes the level it comes nearest to."""
+    """Return the model's level for what was asked.
+
+    A budget becomes the level it comes nearest to.
+    """
     wanted = asked.effort
     if wanted is None and asked.budget is not None:
         wanted = effort_of(asked.budget)
@@ -104,8 +107,8 @@ def _budget(asked: Reasoning, max_tokens: int) -> int | None:
 
 
 def _unsigned_call(messages: list[JSON]) -> bool:
-    """The model's last turn called tools, they are being answered, and its reasoning is lost:
-    with manual thinking Anthropic refuses that."""
+    """Return the model's last turn called tools, they are being answered, and its reasoning is
+    lost: with manual thinking Anthropic refuses that."""
     last = next((m for m in reversed(messages) if m["role"] == "assistant"), None)
     if last is None or not any(block["type"] == "tool_use" for block in last["content"]):
         return False
@@ -113,8 +116,10 @@ def _unsigned_call(messages: list[JSON]) -> bool:
 
 
 def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
-    """Sampling parameters that the model takes; leaving out one that says what is the default
-    anyway is no loss."""
+    """Return sampling parameters that the model takes.
+
+    Leaving out one that says what is the default anyway is no loss.
+    """
     profile, request = blocks.profile, blocks.request
     sampling = request.sampling
     free = profile.sampling == "full" or (profile.sampling == "no_thinking" and not thinking)
@@ -147,8 +152,10 @@ def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
 
 
 def encode_stop(blocks: Blocks) -> list[str]:
-    """Stop sequences; Anthropic refuses those of nothing but white space. Of more than the backend
-    takes, the first ones."""
+    """Stop sequences; Anthropic refuses those of nothing but white space.
+
+    Of more than the backend takes, the first ones.
+    """
     stop, profile = blocks.request.stop, blocks.profile
     kept = [text for text in stop if text.strip()] if profile.stop else []
     if len(kept) < len(stop):
@@ -160,7 +167,7 @@ def encode_stop(blocks: Blocks) -> list[str]:
 
 
 def encode_output(blocks: Blocks, prefilled: bool) -> tuple[JSON | None, str]:
-    """The output format, or the sentence that stands in for it."""
+    """Return the output format, or the sentence that stands in for it."""
     output = blocks.request.output
     if output is None:
         return None, ""

@@ -69,8 +69,8 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
 
 
 def _as_user(written: list[JSON]) -> list[JSON]:
-    """An instruction inside the conversation as a user's words that say that they are one: at the
-    start it would change what caches know of the conversation."""
+    """Return an instruction inside the conversation as a user's words that say that they are one:
+    at the start it would change what caches know of the conversation."""
     first, *rest = written
     if first["type"] != "text":
         return [{"type": "text", "text": "[system]"}, *written]
@@ -142,8 +142,8 @@ def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> Non
 
 
 def add_instruction(blocks: Blocks, system: list[JSON], messages: list[JSON], line: str) -> None:
-    """A sentence of the broker's own: at the end where the model takes instructions there
-    (the cached prefix stays the same), else after the system blocks."""
+    """A sentence of the broker's own: at the end where the model takes instructions there (the
+    cached prefix stays the same), else after the system blocks."""
     block: JSON = {"type": "text", "text": line}
     if blocks.profile.mid_system and messages[-1]["role"] in ("user", "system"):
         _append(messages, "system", [block])
@@ -152,8 +152,10 @@ def add_instruction(blocks: Blocks, system: list[JSON], messages: list[JSON], li
 
 
 def limit_cache_marks(groups: list[list[JSON]], limit: int) -> None:
-    """At most ``limit`` marks stay, the last ones of ``groups`` (in the order of the prompt);
-    a longer life after a shorter one is refused, so it is cut."""
+    """At most ``limit`` marks stay, the last ones of ``groups`` (in the order of the prompt).
+
+    A longer life after a shorter one is refused, so it is cut.
+    """
     marked = [block for group in groups for block in group if "cache_control" in block]
     for block in marked[: max(0, len(marked) - limit)]:
         del block["cache_control"]

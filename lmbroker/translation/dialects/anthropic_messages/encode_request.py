@@ -49,7 +49,7 @@ _TIERS = {"auto": "auto", "standard": "standard_only"}
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """The body of ``POST /v1/messages``; the request's model is written as it is.
+    """Return the body of ``POST /v1/messages``; the request's model is written as it is.
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
@@ -106,8 +106,10 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _cached(request: Request) -> bool:
-    """Whether the prompt is to be cached wherever the vendor sees fit. Who names a key for the
-    cache wants one."""
+    """Return whether the prompt is to be cached wherever the vendor sees fit.
+
+    Who names a key for the cache wants one.
+    """
     if request.cache is None:
         return request.cache_key is not None
     return request.cache.mode == "auto"
@@ -130,7 +132,7 @@ def _max_tokens(blocks: Blocks) -> int:
 
 
 def _extras(blocks: Blocks, tools: list[JSON]) -> list[Extra]:
-    """The fields that are left to be accounted for."""
+    """Return the fields that are left to be accounted for."""
     left = []
     for extra in blocks.request.extras:
         if extra.name == OPTIONS and blocks.profile.server_tools:
@@ -162,7 +164,10 @@ def _put_tier(body: JSON, blocks: Blocks, tier: str) -> None:
 
 
 def _user_id(blocks: Blocks, user_id: str) -> str:
-    """The id of the end user; Anthropic refuses one that tells who that is, and a long one."""
+    """Return the id of the end user.
+
+    Anthropic refuses one that tells who that is, and a long one.
+    """
     if len(user_id) <= MAX_USER_ID and not _TELLS_WHO.search(user_id):
         return user_id
     blocks.change("user_id")
@@ -174,7 +179,7 @@ _TELLS_WHO = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]|^\s*\+?(?:[\s().-]*\d){7,15}\s*
 
 
 def _as_it_is(blocks: Blocks) -> JSON:
-    """A request of this dialect, as it was decoded: no rule applies."""
+    """Return a request of this dialect, as it was decoded: no rule applies."""
     request = blocks.request
     system, messages = encode_conversation(blocks)
     body: JSON = {"model": request.model}

@@ -19,8 +19,11 @@ WEB_SEARCH = "web_search_20250305"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tool choice. ``instruction`` stands in for a choice that the model
-    does not take; ``forced``: the model must call a tool."""
+    """What became of the tool choice.
+
+    ``instruction`` stands in for a choice that the model does not take; ``forced``: the model must
+    call a tool.
+    """
 
     wire: JSON | None = None
     forced: bool = False
@@ -28,7 +31,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_tools(blocks: Blocks) -> list[JSON]:
-    """The tools; where the choice allows only some, only those."""
+    """Return the tools; where the choice allows only some, only those."""
     request, choice = blocks.request, blocks.request.tool_choice
     named = None if choice is None or blocks.native else choice.allowed
     allowed = None if named is None else frozenset(named)
@@ -46,13 +49,16 @@ def encode_tools(blocks: Blocks) -> list[JSON]:
 
 
 def _is_sent(blocks: Blocks, tool: Tool) -> bool:
-    """Whether ``tool`` stands among the tools: in this dialect a message may define one."""
+    """Return whether ``tool`` stands among the tools: in this dialect a message may define one."""
     return tool.standing == "offered" or (tool.standing == "inline") != blocks.native
 
 
 def _strict(blocks: Blocks, tools: list[Tool]) -> dict[int, Subset]:
-    """Schemas of the tools that stay strict, by the tool's identity. The limits hold for a
-    request: beyond them none is strict, so that adding a tool does not pick another one."""
+    """Schemas of the tools that stay strict, by the tool's identity.
+
+    The limits hold for a request: beyond them none is strict, so that adding a tool does not pick
+    another one.
+    """
     wanted = [tool for tool in tools if tool.strict and tool.kind == "function"]
     if not wanted:
         return {}
@@ -122,7 +128,7 @@ def _schema(blocks: Blocks, tool: Tool) -> tuple[JSON, bool]:
 
 
 def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
-    """How tools are chosen; nothing where there are none."""
+    """Return how tools are chosen; nothing where there are none."""
     request, profile = blocks.request, blocks.profile
     choice = request.tool_choice
     if blocks.native:
@@ -156,7 +162,7 @@ def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
 
 
 def _thinks(blocks: Blocks) -> bool:
-    """Whether the client wants the model to reason."""
+    """Return whether the client wants the model to reason."""
     asked = blocks.request.reasoning
     if asked is None or not blocks.profile.thinking_types:
         return False
@@ -164,7 +170,7 @@ def _thinks(blocks: Blocks) -> bool:
 
 
 def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:
-    """Whether the tool that was chosen is one of those that were left out."""
+    """Return whether the tool that was chosen is one of those that were left out."""
     name = choice.name or ""
     if not any(tool.name == name for tool in blocks.request.tools):
         return False
@@ -187,7 +193,7 @@ def _native_choice(blocks: Blocks) -> Choice:
 
 
 def encode_web_search(blocks: Blocks, search: WebSearch, place: str) -> JSON:
-    """A web search of another vendor's, which was asked for at ``place``, as Anthropic's."""
+    """Return a web search of another vendor's, which was asked for at ``place``, as Anthropic's."""
     if search.context_size is not None:
         blocks.losses.drop(f"{place}.search_context_size")
     wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}

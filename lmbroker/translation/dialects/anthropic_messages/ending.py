@@ -29,8 +29,11 @@ NO_USAGE: JSON = {
 
 
 def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Stop:
-    """``reason`` None: the answer ended without a word. Servers that only nearly speak the dialect
-    say other words than Anthropic, and end their turn beside a call."""
+    """Return ``reason`` None: the answer ended without a word.
+
+    Servers that only nearly speak the dialect say other words than Anthropic, and end their turn
+    beside a call.
+    """
     means = stop_words.meaning(reason) or "other"
     if reason == "stop_sequence":
         means = "stop_sequence"
@@ -47,8 +50,11 @@ def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Sto
 
 
 def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
-    """stop_reason, stop_sequence and, where there are any, stop_details. A stop string that an
-    OpenAI-compatible backend names counts only if it is one of those that were ``asked`` for."""
+    """stop_reason, stop_sequence and, where there are any, stop_details.
+
+    A stop string that an OpenAI-compatible backend names counts only if it is one of those that
+    were ``asked`` for.
+    """
     reason, sequence = _STOP_REASONS[stop.reason], stop.sequence
     if reason == "stop_sequence" and stop.raw != reason and sequence not in asked:
         reason = "end_turn"
@@ -61,8 +67,10 @@ def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
 
 
 def decode_usage(usage: Any, *, billed: bool = False) -> Usage | None:
-    """None where no tokens were counted at all. ``billed``: with those of steps that wrote no part
-    of the message."""
+    """None where no tokens were counted at all.
+
+    ``billed``: with those of steps that wrote no part of the message.
+    """
     if not isinstance(usage, dict):
         return None
     new, written, cached, output = map(count_of, map(usage.get, NO_USAGE))
@@ -88,7 +96,7 @@ def decode_usage(usage: Any, *, billed: bool = False) -> Usage | None:
 
 
 def encode_usage(usage: Usage, tier: str | None = None) -> JSON:
-    """All four counters, always; ``tier`` only for a client that asked for one."""
+    """Return all four counters, always; ``tier`` only for a client that asked for one."""
     body: JSON = {
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write,
@@ -114,7 +122,7 @@ _BESIDES = ("compaction", "advisor_message")
 
 
 def _with(iterations: list[Any], counts: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """``counts`` and those of the iterations that wrote no part of the message."""
+    """Return ``counts`` and those of the iterations that wrote no part of the message."""
     for each in iterations:
         if isinstance(each, dict) and each.get("type") in _BESIDES:
             more = [count_of(each.get(name)) or 0 for name in NO_USAGE]
@@ -123,7 +131,7 @@ def _with(iterations: list[Any], counts: tuple[int | None, ...]) -> tuple[int | 
 
 
 def tier_of(tier: str | None) -> str | None:
-    """The service tier in this dialect's words, None where it has none."""
+    """Return the service tier in this dialect's words, None where it has none."""
     return tier if tier in ("standard", "priority", "batch") else None
 
 
@@ -131,10 +139,12 @@ _CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 def merged(usage: JSON, update: Any) -> JSON:
-    """``usage`` with the counters of a later event, which overwrite those told before; null tells
-    nothing, nor does a prompt of 0 tokens after a real one, and what is told with it, unless all of
-    the prompt turns out to have gone through the cache. ``usage`` is changed in place, lest many
-    events that each tell something new cost more and more."""
+    """Return ``usage`` with the counters of a later event, which overwrite those told before.
+
+    Null tells nothing, nor does a prompt of 0 tokens after a real one, and what is told with it,
+    unless all of the prompt turns out to have gone through the cache. ``usage`` is changed in
+    place, lest many events that each tell something new cost more and more.
+    """
     if not isinstance(update, Mapping):
         return usage
     forgot = (

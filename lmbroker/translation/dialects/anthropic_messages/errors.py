@@ -32,7 +32,7 @@ LIMIT_EXCEEDED = "input length and `max_tokens` exceed context limit: "
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-    """What an HTTP error of a backend means; ``headers`` have lower-case names."""
+    """Return what an HTTP error of a backend means; ``headers`` have lower-case names."""
     said = error_bodies.read(status, body)
     kind = error_kinds.kind_of(status, said)
     reason = (said.details or {}).get("error_code")
@@ -47,13 +47,16 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorI
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """The HTTP status and body that tell ``error``."""
+    """Return the HTTP status and body that tell ``error``."""
     return KINDS[error.kind][0], body(error, request_id)
 
 
 def body(error: ErrorInfo, request_id: str) -> JSON:
-    """The error body, which is the same inside a stream. Its ``request_id`` is the one that the
-    header tells: the backend's where there is one, the broker's own otherwise."""
+    """Return the error body, which is the same inside a stream.
+
+    Its ``request_id`` is the one that the header tells: the backend's where there is one, the
+    broker's own otherwise.
+    """
     told: JSON = {"type": KINDS[error.kind][1], "message": message(error)}
     if error.details:
         told["details"] = error.details
@@ -61,8 +64,8 @@ def body(error: ErrorInfo, request_id: str) -> JSON:
 
 
 def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-    """``value``, a backend's own body for a context overflow, in the words that clients know; None
-    where it has them already."""
+    """Return ``value``, a backend's own body for a context overflow, in the words that clients
+    know; None where it has them already."""
     held = value.get("error")
     if value.get("type") != "error" or not isinstance(held, dict):
         return body(error, request_id)
@@ -73,7 +76,7 @@ def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None
 
 
 def message(error: ErrorInfo) -> str:
-    """The words; of a context overflow in the form that coding agents parse."""
+    """Return the words; of a context overflow in the form that coding agents parse."""
     text = error_bodies.limited(error.message)
     if error.kind != "context_length":
         return text

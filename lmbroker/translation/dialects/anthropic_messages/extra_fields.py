@@ -31,7 +31,7 @@ def _clear_at(value: Any) -> LossClass:
 
 
 def _config(value: Any) -> LossClass:
-    """The effort that an instruction asks for from there on is obeyed."""
+    """Return the effort that an instruction asks for from there on is obeyed."""
     if not isinstance(value, dict):
         return "drop"
     known = value.keys() <= {"effort"} and value.get("effort") in (None, *EFFORTS)
@@ -83,8 +83,10 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
 
 
 def take_extras(fields: Fields, kind: str, prefix: str = "") -> list[Extra]:
-    """The listed keys of an object of this kind, taken out of ``fields``; ``prefix`` is that of
-    ``Fields.extra``."""
+    """Return the listed keys of an object of this kind, taken out of ``fields``.
+
+    ``prefix`` is that of ``Fields.extra``.
+    """
     found: list[Extra] = []
     if not fields.left:
         return found
@@ -97,12 +99,12 @@ def take_extras(fields: Fields, kind: str, prefix: str = "") -> list[Extra]:
 
 
 def take_cache(fields: Fields) -> Cache | None:
-    """The cache mark of a block or a tool. Raises Refused."""
+    """Return the cache mark of a block or a tool. Raises Refused."""
     mark = fields.mapping("cache_control")
     return None if mark is None else cache_of(mark)
 
 
 def cache_of(mark: dict[str, Any]) -> Cache:
-    """What a ``cache_control`` object says; ``raw`` is what to write back."""
+    """Return what a ``cache_control`` object says; ``raw`` is what to write back."""
     ttl = mark.get("ttl")
     return Cache(ttl=ttl if ttl in ("5m", "1h") else None, raw={"cache_control": mark})

@@ -15,12 +15,12 @@ answer that is not streamed (translation.md 4.3)."""
 
 
 def must_stream(body: JSON) -> bool:
-    """Whether an answer may be too long to be asked for without a stream."""
+    """Return whether an answer may be too long to be asked for without a stream."""
     return bool(body["max_tokens"] > LONGEST_UNARY)
 
 
 def counted(tokens: int) -> JSON:
-    """The answer to a request to count tokens (translation.md 7.3)."""
+    """Return the answer to a request to count tokens (translation.md 7.3)."""
     return {"input_tokens": tokens}
 
 

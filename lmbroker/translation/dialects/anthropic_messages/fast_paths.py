@@ -13,14 +13,15 @@ _ROLES = ("user", "assistant", "system")
 
 
 def content_as_text(content: str) -> Extra:
-    """The extra that says that a message's content was a plain string, not a list of blocks."""
+    """Return the extra that says that a message's content was a plain string, not a list of
+    blocks."""
     return Extra(
         origin="anthropic", name="content", path="messages[].content", value=content, loss="none"
     )
 
 
 def plain_turn(item: Any) -> Turn | None:
-    """The turn of a message that is a role and a text; None for any other message."""
+    """Return the turn of a message that is a role and a text; None for any other message."""
     if isinstance(item, dict) and len(item) == 2:
         role, text = item.get("role"), item.get("content")
         if isinstance(text, str) and role in _ROLES:
@@ -29,7 +30,7 @@ def plain_turn(item: Any) -> Turn | None:
 
 
 def plain_text_block(block: Any) -> TextPart | None:
-    """The part of a text block without any other field; None for any other block."""
+    """Return the part of a text block without any other field; None for any other block."""
     if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
         text = block.get("text")
         if isinstance(text, str):

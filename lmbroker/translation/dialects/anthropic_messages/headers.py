@@ -8,8 +8,10 @@ _OWN_KEY = "sk-ant-"
 
 
 def credential(key: str, host: str) -> Pairs:
-    """The headers that carry ``key`` to a backend on ``host``. Some servers of other vendors take a
-    bearer token, and some take ``x-api-key``: they get both."""
+    """Return the headers that carry ``key`` to a backend on ``host``.
+
+    Some servers of other vendors take a bearer token, and some take ``x-api-key``: they get both.
+    """
     if host.endswith(AZURE):
         return (("api-key", key), ("x-api-key", key))
     if key.startswith(_OWN_KEY) or host == _OWN_HOST:

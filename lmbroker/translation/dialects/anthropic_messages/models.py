@@ -8,7 +8,7 @@ from lmbroker.translation.model_lists import ModelListFacts, ShownModel
 
 
 def entry(model: ShownModel) -> JSON:
-    """The fields of one model."""
+    """Return the fields of one model."""
     return {
         "id": model.name,
         "type": "model",
@@ -25,7 +25,7 @@ def entry(model: ShownModel) -> JSON:
 
 
 def page(models: Sequence[ShownModel], more: bool) -> JSON:
-    """The fields of a page besides its models."""
+    """Return the fields of a page besides its models."""
     return {
         "has_more": more,
         "first_id": models[0].name if models else None,

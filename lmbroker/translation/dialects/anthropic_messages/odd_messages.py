@@ -1,5 +1,7 @@
 """Earlier messages of a Messages request that are not what the format says (translation.md 2.3).
-``adapters.odd_messages`` says what becomes of them."""
+
+``adapters.odd_messages`` says what becomes of them.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +14,10 @@ ROLES = ("user", "assistant", "system")
 
 
 def mended(message: Mending, read: Callable[[Any, str, str], Any]) -> Mended:
-    """``message`` as the reader takes it; ``read`` reads a block (its path, the role of its
-    message)."""
+    """Return ``message`` as the reader takes it.
+
+    ``read`` reads a block (its path, the role of its message).
+    """
     role = message.role((*ROLES, "tool", "developer"))
     if role == "tool" and not isinstance(message.held.get("tool_call_id"), str):
         words = message.held.get("content")
@@ -29,7 +33,7 @@ def mended(message: Mending, read: Callable[[Any, str, str], Any]) -> Mended:
 
 
 def _block(block: JSON) -> list[JSON]:
-    """What a block may mean that cannot be read as it is."""
+    """Return what a block may mean that cannot be read as it is."""
     kept = {key: value for key, value in block.items() if value is not None}
     if not isinstance(kept.get("cache_control", {}), dict):
         del kept["cache_control"]

@@ -11,8 +11,8 @@ from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 
 
 def pair(blocks: Blocks, messages: list[JSON]) -> list[JSON]:
-    """``messages`` with an answer for each call (but those at the end, which are the client's last
-    word), and other results as texts."""
+    """Return ``messages`` with an answer for each call (but those at the end, which are the
+    client's last word), and other results as texts."""
     out: list[JSON] = []
     open_calls: dict[str, int] = {}
     for message in messages:

@@ -11,8 +11,11 @@ _PREFIX = "anthropic-ratelimit-"
 
 
 def read(headers: Mapping[str, str], now: float) -> Iterator[RateLimit]:
-    """Yield the limits in the headers of an answer. Input and output tokens may be counted apart:
-    then the input tokens, which bound a prompt, stand for the tokens."""
+    """Yield the limits in the headers of an answer.
+
+    Input and output tokens may be counted apart: then the input tokens, which bound a prompt, stand
+    for the tokens.
+    """
     together = any(name.startswith(f"{_PREFIX}tokens-") for name in headers)
     groups: tuple[tuple[Group, str], ...] = (
         ("requests", "requests"),
@@ -41,7 +44,7 @@ def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
 
 
 def _moment(text: str) -> float | None:
-    """The unix seconds of an RFC 3339 time with its zone."""
+    """Return the unix seconds of an RFC 3339 time with its zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -33,7 +33,7 @@ from lmbroker.usage import Usage
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """A backend's answer. Raises Broken when it is an error or no message."""
+    """Return a backend's answer. Raises Broken when it is an error or no message."""
     content = body.get("content")
     if isinstance(content, str) and content and not body.get("error"):
         content = [{"type": "text", "text": content}]
@@ -72,7 +72,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
-    """Usage and stop reason of an answer that is passed through."""
+    """Return usage and stop reason of an answer that is passed through."""
     usage, reason = decode_usage(body.get("usage"), billed=True), body.get("stop_reason")
     if not reason:
         return usage, ""
@@ -82,7 +82,7 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """The answer as the client gets it."""
+    """Return the answer as the client gets it."""
     content: list[JSON] = []
     calls = 0
     for part in response.parts:

@@ -3,8 +3,8 @@
 
 Clients get what they know from Anthropic's own search: the query, the pages, and where the text
 cites them. Anthropic seals what it read; in the place of the seal stands a token of the broker's
-own, by which these blocks are known when they come back: Anthropic refuses such a seal, so they
-are taken out of what goes there (``taken_out``).
+own, by which these blocks are known when they come back: Anthropic refuses such a seal, so they are
+taken out of what goes there (``taken_out``).
 """
 
 from hashlib import sha256
@@ -27,9 +27,9 @@ _NAME = "web_search"
 
 
 def blocks_of(part: OpaquePart, losses: AnswerLosses) -> list[JSON]:
-    """The blocks of a part that only its own dialect understands: itself where that is this one,
-    the call and the results of a search that says what it looked for and found; else none, which
-    is reported."""
+    """Return the blocks of a part that only its own dialect understands: itself where that is this
+    one, the call and the results of a search that says what it looked for and found; else none,
+    which is reported."""
     if part.origin == "anthropic":
         return [part.raw]
     found = _search(part.raw) if part.type == _SEARCH else None
@@ -43,8 +43,10 @@ def blocks_of(part: OpaquePart, losses: AnswerLosses) -> list[JSON]:
 
 
 def citation_of(citation: Citation, losses: AnswerLosses) -> JSON | None:
-    """The source of a text: Anthropic's own as it came, a page of the web; None for what else has
-    no form here, which is reported."""
+    """Return the source of a text: Anthropic's own as it came, a page of the web.
+
+    It is None for what else has no form here, which is reported.
+    """
     if citation.origin == "anthropic":
         raw: JSON = citation.raw
         return raw
@@ -61,7 +63,10 @@ def citation_of(citation: Citation, losses: AnswerLosses) -> JSON | None:
 
 
 def _search(call: JSON) -> tuple[str, list[JSON]] | None:
-    """What was looked for, and the pages that were found; None where the call says neither."""
+    """Return what was looked for, and the pages that were found.
+
+    It is None where the call says neither.
+    """
     action = call.get("action")
     if not isinstance(action, dict) or action.get("type") != "search":
         return None
@@ -90,6 +95,7 @@ def _url(source: Any) -> str:
 
 
 def is_ours(block: JSON) -> bool:
-    """Whether a block that a client sends back tells of a search that Anthropic did not run."""
+    """Return whether a block that a client sends back tells of a search that Anthropic did not
+    run."""
     id = block.get(_IDS.get(str(block.get("type")), ""))
     return isinstance(id, str) and id.startswith(OUR_IDS)

@@ -108,7 +108,7 @@ class AnthropicDecoder:
         self._delta: JSON = {}
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame, none after a terminal event. Never raises."""
+        """Return the events of one frame, none after a terminal event. Never raises."""
         if self._ended:
             return []
         data = frame.data
@@ -163,8 +163,10 @@ class AnthropicDecoder:
         return _HANDLERS[kind](self, event)
 
     def close(self) -> list[StreamEvent]:
-        """The events at the end of the body. Without ``message_stop`` the answer is complete if
-        there was a stop reason."""
+        """Return the events at the end of the body.
+
+        Without ``message_stop`` the answer is complete if there was a stop reason.
+        """
         if self._ended:
             return []
         if self._started and self._delta.get("stop_reason"):
@@ -194,8 +196,8 @@ class AnthropicDecoder:
         ]
 
     def _content(self, blocks: Any) -> list[StreamEvent]:
-        """The events of content that stands in ``message_start`` already, as in an answer that only
-        runs tools."""
+        """Return the events of content that stands in ``message_start`` already, as in an answer
+        that only runs tools."""
         events: list[StreamEvent] = []
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and isinstance(block.get("type"), str):
@@ -219,7 +221,7 @@ class AnthropicDecoder:
         return events + self._opened(part, block)
 
     def _opened(self, part: Part, block: JSON) -> list[StreamEvent]:
-        """The start of ``part``, and the content that came with it."""
+        """Return the start of ``part``, and the content that came with it."""
         index = self._index
         if isinstance(part, TextPart):
             events: list[StreamEvent] = [PartStart(index, TextPart(text=""))]
@@ -276,8 +278,8 @@ class AnthropicDecoder:
         return []
 
     def _unopened(self, index: Any, delta: JSON) -> list[StreamEvent]:
-        """The events of a delta whose block was not opened: some servers go from thinking to text
-        in one block, or begin with a delta."""
+        """Return the events of a delta whose block was not opened: some servers go from thinking to
+        text in one block, or begin with a delta."""
         block = {"type": _OPENING[delta["type"]]}
         events = self._block_start({"index": index, "content_block": block})
         return events + self._block_delta(index, delta)
@@ -299,8 +301,8 @@ class AnthropicDecoder:
         return (head + text)[found.end() :] if found else head + text
 
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
-        """The events of a stop, none where it is not that of the open block: llama.cpp opens a
-        block before it stops the one before."""
+        """Return the events of a stop, none where it is not that of the open block: llama.cpp opens
+        a block before it stops the one before."""
         return self._close() if event.get("index") == self._block else []
 
     def _close(self) -> list[StreamEvent]:
@@ -328,7 +330,7 @@ class AnthropicDecoder:
         return [PartStop(self._index)]
 
     def _whole(self, block: JSON) -> JSON:
-        """The opaque block with what came in deltas."""
+        """Return the opaque block with what came in deltas."""
         for key, pieces in self._pieces.items():
             text = json_text.joined(pieces)
             if key != "partial_json":

@@ -111,7 +111,7 @@ class AnthropicEncoder:
         """The last delta ended inside a surrogate pair."""
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes of ``event``, b"" where the client gets nothing for it.
+        """Return the bytes of ``event``, b"" where the client gets nothing for it.
 
         Raises Broken for arguments that turn out to be no JSON object after a part of them was
         sent.
@@ -189,7 +189,7 @@ class AnthropicEncoder:
         return _event("content_block_stop", {"index": self._index})
 
     def _block(self, part: Any) -> dict[str, Any]:
-        """The block of ``part`` at its start."""
+        """Return the block of ``part`` at its start."""
         if isinstance(part, TextPart):
             if part.extras:
                 self._reply.losses.extras(part.extras)
@@ -219,8 +219,10 @@ class AnthropicEncoder:
         self._write = AnthropicEncoder._text
 
     def _arguments(self, value: str) -> bytes:
-        """The bytes of the first arguments. Blank ones are held back, since they may be all that
-        comes, and so are broken ones."""
+        """Return the bytes of the first arguments.
+
+        Blank ones are held back, since they may be all that comes, and so are broken ones.
+        """
         self._scanner.feed(value)
         self._held.append(value)
         if self._scanner.broken or value.isspace():
@@ -231,8 +233,10 @@ class AnthropicEncoder:
         return self._text("".join(self._held))
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
-        """The bytes of a delta that has no prepared prefix; many are held until their block
-        closes."""
+        """Return the bytes of a delta that has no prepared prefix.
+
+        Many are held until their block closes.
+        """
         if isinstance(value, Signature):
             self._signature = value
         elif isinstance(value, Citation):
@@ -267,7 +271,7 @@ class AnthropicEncoder:
         return last + self._end()
 
     def _whole(self, part: ToolCallPart) -> dict[str, Any]:
-        """The whole input of a call of which nothing was sent."""
+        """Return the whole input of a call of which nothing was sent."""
         text = json_text.joined(self._held)
         if part.kind == "custom":
             return {"input": text}
@@ -290,7 +294,7 @@ class AnthropicEncoder:
 
 
 def signature_of(signature: Signature | None, hidden: str) -> str:
-    """The signature field of a thinking block.
+    """Return the signature field of a thinking block.
 
     Text that the client did not want to see is carried in our own token, so that it can be replayed
     (4.6); Anthropic's signature holds its own text.
@@ -303,7 +307,7 @@ def signature_of(signature: Signature | None, hidden: str) -> str:
 
 
 def stream_error(error: ErrorInfo, request_id: str) -> bytes:
-    """The event that ends a broken stream; open blocks stay open."""
+    """Return the event that ends a broken stream; open blocks stay open."""
     return b"event: error\ndata: " + encode(errors.body(error, request_id)) + b"\n\n"
 
 

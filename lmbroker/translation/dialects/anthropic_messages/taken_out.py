@@ -38,33 +38,37 @@ PATHS = {
 
 
 def without_own(body: bytes, told: dict[str, None] | None = None) -> bytes:
-    """``body`` without what of its answers the broker has made, and Anthropic has not. A message of
-    the model that would be empty goes with it: Anthropic refuses it, too. ``told`` gets the paths
-    of what was taken out."""
+    """Return ``body`` without what of its answers the broker has made, and Anthropic has not.
+
+    A message of the model that would be empty goes with it: Anthropic refuses it, too. ``told``
+    gets the paths of what was taken out.
+    """
     paths: dict[str, None] = {} if told is None else told
     return cuts.cut(body, partial(_own, told=paths)) if _marked(body) else body
 
 
 def without_attribution_line(body: bytes) -> bytes:
-    """``body`` without the attribution line in its instructions, wherever they stand."""
+    """Return ``body`` without the attribution line in its instructions, wherever they stand."""
     return cuts.cut(body, _attribution) if _MARK in body else body
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """``body`` without all of that, and the paths of what a client must be told of;
-    ``attribution``: without the attribution line as well."""
+    """Return ``body`` without all of that, and the paths of what a client must be told of.
+
+    ``attribution``: without the attribution line as well.
+    """
     told: dict[str, None] = {}
     kept = without_own(body, told)
     return (without_attribution_line(kept) if attribution else kept), tuple(told)
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
-    """Whether anything may be taken out of ``body``; ``attribution``: that line as well."""
+    """Return whether anything may be taken out of ``body``; ``attribution``: that line as well."""
     return _marked(body) or (attribution and _MARK in body)
 
 
 def _marked(text: bytes) -> bool:
-    """Whether anything of the broker's own may stand in ``text``."""
+    """Return whether anything of the broker's own may stand in ``text``."""
     return _OURS in text or _OUR_IDS in text
 
 
@@ -106,7 +110,8 @@ def _is_own_thinking(block: JSON, kind: str) -> bool:
 
 
 def _own_citations(body: bytes, place: Span, block: JSON) -> list[Span]:
-    """What to cut out of the citations of a text: those of pages that Anthropic has not read."""
+    """Return what to cut out of the citations of a text: those of pages that Anthropic has not
+    read."""
     cited = block.get("citations")
     if block.get("type") != "text" or not isinstance(cited, list):
         return []

@@ -35,8 +35,10 @@ _LINES = 3
 
 
 class AnthropicTap:
-    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices`` is always one
-    in this dialect and is not looked at."""
+    """Observes one passed-through stream of this dialect (``base.Tap``).
+
+    ``choices`` is always one in this dialect and is not looked at.
+    """
 
     __slots__ = (
         "_bytes",
@@ -115,12 +117,12 @@ class AnthropicTap:
                 self._frame(frame.event, frame.data)
 
     def without_usage(self, block: bytes) -> bytes:
-        """``block`` as it is: no event of this dialect only counts tokens."""
+        """Return ``block`` as it is: no event of this dialect only counts tokens."""
         return block
 
     def close(self) -> ErrorInfo | bytes:
-        """What completes a stream whose body ended: the terminator after a stop reason, else an
-        error."""
+        """Return what completes a stream whose body ended: the terminator after a stop reason, else
+        an error."""
         return TERMINATOR if self.stopped else TRUNCATED
 
     def _frame(self, name: str, data: bytes) -> None:
@@ -153,8 +155,10 @@ class AnthropicTap:
 
 
 def _worth_a_look(block: bytes) -> bool:
-    """Whether ``block`` may hold other events than those of content blocks. It is called for every
-    token, nearly always with one event."""
+    """Return whether ``block`` may hold other events than those of content blocks.
+
+    It is called for every token, nearly always with one event.
+    """
     if not block.startswith(_OF_A_BLOCK):
         return True
     if block.count(b"\n") == _LINES:

@@ -8,10 +8,10 @@ from lmbroker.translation.unified.parts import Citation
 
 
 def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """The url citations of the part that is ``content[start:end]``, counted in code points.
+    """Return the url citations of the part that is ``content[start:end]``, counted in code points.
 
-    A citation that knows its own span within the part says so; others mean the whole part,
-    which is how Anthropic cuts its text. What cites no URL has no form here.
+    A citation that knows its own span within the part says so; others mean the whole part, which is
+    how Anthropic cuts its text. What cites no URL has no form here.
     """
     found: dict[tuple[str, int, int], dict[str, Any]] = {}
     for citation in citations:

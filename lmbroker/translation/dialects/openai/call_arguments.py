@@ -9,8 +9,11 @@ from lmbroker.translation.shared.fields import wrong_type
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    """``args`` is the object, None where the text is none; ``raw`` the text, None where an object
-    came; ``altered``: another backend may get something else than the client wrote."""
+    """``args`` is the object, None where the text is none.
+
+    ``raw`` the text, None where an object came; ``altered``: another backend may get something else
+    than the client wrote.
+    """
 
     args: dict[str, Any] | None
     raw: str | None
@@ -18,8 +21,10 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_arguments(value: Any, path: str) -> Arguments:
-    """The arguments ``value`` of a call, which stand at ``path``; None is no arguments. Raises
-    Refused."""
+    """Return the arguments ``value`` of a call, which stand at ``path``; None is no arguments.
+
+    Raises Refused.
+    """
     if value is None:
         return Arguments(args={}, raw=None)
     if isinstance(value, dict):
@@ -33,7 +38,7 @@ def read_arguments(value: Any, path: str) -> Arguments:
 
 
 def parse_args(text: str) -> dict[str, Any] | None:
-    """Arguments of a call: nothing is ``{}``, what is no JSON object is None."""
+    """Return arguments of a call: nothing is ``{}``, what is no JSON object is None."""
     if not text.strip():
         return {}
     try:

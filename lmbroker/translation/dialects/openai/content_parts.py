@@ -29,16 +29,20 @@ _CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
 
 
 def read_part(part: Fields, kind: str, role: str) -> Part | None:
-    """The part of type ``kind`` in a message of ``role`` (``tool``: in a result); None for a type
-    of another vendor, or one that has no place there. Takes its keys out of ``part``. Raises
-    Refused."""
+    """Return the part of type ``kind`` in a message of ``role`` (``tool``: in a result).
+
+    It is None for a type of another vendor, or one that has no place there. Takes its keys out of
+    ``part``. Raises Refused.
+    """
     roles, reader = _READERS.get(kind, _NONE)
     return reader(part) if role in roles else None
 
 
 def cache_mark(held: Fields) -> Cache | None:
-    """Take the cache mark of a part, in either spelling; ``raw`` is what to write back. Raises
-    Refused."""
+    """Take the cache mark of a part, in either spelling; ``raw`` is what to write back.
+
+    Raises Refused.
+    """
     raw: dict[str, Any] = {}
     ttl = None
     for name in _CACHE_MARKS:
@@ -52,7 +56,7 @@ def cache_mark(held: Fields) -> Cache | None:
 
 
 def without_place(held: Fields, cache: Cache | None) -> list[Extra]:
-    """The cache marks of something that has no place for them."""
+    """Return the cache marks of something that has no place for them."""
     raw = cache.raw if cache is not None else {}
     return [held.extra(name, value, "none") for name, value in raw.items()]
 
@@ -63,7 +67,7 @@ def _text(part: Fields) -> TextPart:
 
 
 def _output_text(part: Fields) -> TextPart:
-    """A text of an answer; its sources and its likelihood say nothing to the model."""
+    """Return a text of an answer; its sources and its likelihood say nothing to the model."""
     text, cache = part.need_text("text"), cache_mark(part)
     told = [
         part.extra(name, part.any(name), "none")
@@ -121,7 +125,7 @@ def _input_file(part: Fields) -> DocumentPart:
 
 
 def _document(file: Fields, prefix: str, part: Fields | None) -> DocumentPart:
-    """The document that ``file`` is, which stands in ``part`` where that is given."""
+    """Return the document that ``file`` is, which stands in ``part`` where that is given."""
     id, data, url = file.text("file_id"), file.text("file_data"), file.text("file_url")
     name, extras = file.text("filename"), list[Extra]()
     cache = cache_mark(file if part is None else part)

@@ -19,7 +19,7 @@ _ANY_TIER = ("auto", "standard")
 
 
 def encode_limit(parts: Parts) -> int | None:
-    """The limit of the answer's length; None where there is to be none."""
+    """Return the limit of the answer's length; None where there is to be none."""
     asked, most = parts.request.max_tokens, parts.profile.max_output
     if asked is None:
         return None
@@ -37,8 +37,10 @@ def encode_limit(parts: Parts) -> int | None:
 
 
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
-    """``temperature``, ``top_p`` and ``top_k``, as far as the model takes them; leaving out one
-    that says what is the default anyway is no loss."""
+    """Return ``temperature``, ``top_p`` and ``top_k``, as far as the model takes them.
+
+    Leaving out one that says what is the default anyway is no loss.
+    """
     profile, sampling = parts.profile, parts.request.sampling
     free = profile.sampling == "full" or (profile.sampling == "no_thinking" and not reasoning)
     out: JSON = {}
@@ -73,7 +75,7 @@ def encode_stop(parts: Parts) -> list[str]:
 
 
 def encode_output(parts: Parts) -> tuple[JSON | None, str]:
-    """The output format as one flat object, and the sentence that says what it cannot."""
+    """Return the output format as one flat object, and the sentence that says what it cannot."""
     output, profile = parts.request.output, parts.profile
     if output is None:
         return None, ""
@@ -99,7 +101,7 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
 
 
 def encode_rest(parts: Parts) -> JSON:
-    """What is the same in all dialects: stop sequences, who asks, and the service tier."""
+    """Return what is the same in all dialects: stop sequences, who asks, and the service tier."""
     request = parts.request
     stop = encode_stop(parts) if request.stop else []
     out: JSON = {"stop": stop} if stop else {}
@@ -111,7 +113,7 @@ def encode_rest(parts: Parts) -> JSON:
 
 
 def encode_user(parts: Parts) -> JSON:
-    """Who asks. A backend that has no field for it loses nothing: it is for tracing only."""
+    """Return who asks. A backend that has no field for it loses nothing: it is for tracing only."""
     user_id, field = parts.request.user_id, parts.profile.user_field
     if user_id is None or field == "none":
         return {}
@@ -121,7 +123,7 @@ def encode_user(parts: Parts) -> JSON:
 
 
 def encode_tier(parts: Parts) -> JSON:
-    """The service tier. Backends without tiers have the standard one."""
+    """Return the service tier. Backends without tiers have the standard one."""
     tier, profile = parts.request.tier, parts.profile
     if tier is None or (tier in _ANY_TIER and not profile.service_tier):
         return {}

@@ -88,11 +88,13 @@ class Parts:
         self.marked = False
 
     def runs(self, tool: Tool) -> bool:
-        """Whether the backend runs ``tool``, which the client's provider would have to run."""
+        """Return whether the backend runs ``tool``, which the client's provider would have to
+        run."""
         return False
 
     def names_allowed(self) -> bool:
-        """Whether the choice can name the tools that may be called, so that all are offered."""
+        """Return whether the choice can name the tools that may be called, so that all are
+        offered."""
         return False
 
     def drop(self, field: str) -> None:
@@ -103,21 +105,24 @@ class Parts:
         self.losses.drop(self.request.path(field))
 
     def change(self, field: str) -> None:
-        """Report that the backend gets something else for ``field``. Raises Refused in mode
-        strict."""
+        """Report that the backend gets something else for ``field``.
+
+        Raises Refused in mode strict.
+        """
         self.losses.change(self.request.path(field))
 
     def left_out(
         self, field: str, what: str, reason: str, name: str | None = None, said: str = ""
     ) -> JSON:
-        """The text that stands for something that the backend cannot take, which is reported."""
+        """Return the text that stands for something that the backend cannot take, which is
+        reported."""
         self.losses.drop(
             self.request.path(field), reason, said=said or (what if field == "part" else field)
         )
         return self.text(left_out(what, reason, name))
 
     def text(self, words: str) -> JSON:
-        """The content part of a text."""
+        """Return the content part of a text."""
         return {"type": self.TEXT, "text": words}
 
     def refuse(self, field: str, reason: str) -> None:
@@ -129,13 +134,13 @@ class Parts:
         self.losses.extras(extras)
 
     def content(self, parts: Iterable[Part]) -> list[JSON]:
-        """The content parts of ``parts``, in their order."""
+        """Return the content parts of ``parts``, in their order."""
         return [written for part in parts for written in self.part(part)]
 
     def part(self, part: Part) -> list[JSON]:
-        """The content parts that say what ``part`` says: none where there is nothing to say,
-        several for a document with images. Calls, results and reasoning have their own places
-        in a message and are not written here."""
+        """Return the content parts that say what ``part`` says: none where there is nothing to say,
+        several for a document with images. Calls, results and reasoning have their own places in a
+        message and are not written here."""
         extras, cache = getattr(part, "extras", ()), getattr(part, "cache", None)
         if extras:
             self.lost(extras)
@@ -157,8 +162,11 @@ class Parts:
         self.marked = True
 
     def result(self, part: ToolResultPart, id: str, shown: list[JSON]) -> list[JSON]:
-        """The content parts of what a tool answered to the call ``id``. What a result of this
-        backend cannot hold is added to ``shown``, for the user's message after it."""
+        """Return the content parts of what a tool answered to the call ``id``.
+
+        What a result of this backend cannot hold is added to ``shown``, for the user's message
+        after it.
+        """
         self.lost(part.extras)
         content: list[JSON] = []
         counts: dict[str, int] = {}
@@ -260,8 +268,8 @@ class Parts:
         return [written]
 
     def _told(self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]) -> list[JSON]:
-        """The content parts of a document that is sent as text between tags, with its images in
-        their places."""
+        """Return the content parts of a document that is sent as text between tags, with its images
+        in their places."""
         self.change("document")
         title = part.title or part.filename
         named = "" if title is None else f' title="{title.replace(chr(34), "&quot;")}"'
@@ -281,7 +289,7 @@ class Parts:
         return [*out, self.text("\n".join([*lines, "</document>"]))]
 
     def _opaque(self, part: OpaquePart) -> list[JSON]:
-        """The text of a block that only its own vendor understands.
+        """Return the text of a block that only its own vendor understands.
 
         Where nothing of it can be read, a text says that it was left out. The summary of a
         conversation is not written here.
@@ -304,7 +312,7 @@ class Parts:
 
 
 def plain(parts: Sequence[Part]) -> str | None:
-    """The text of ``parts`` where they are one text and nothing else, None otherwise."""
+    """Return the text of ``parts`` where they are one text and nothing else, None otherwise."""
     if len(parts) != 1:
         return None
     part = parts[0]
@@ -314,7 +322,7 @@ def plain(parts: Sequence[Part]) -> str | None:
 
 
 def joined(content: list[JSON], separator: str) -> str | list[JSON]:
-    """``content`` as one string where all of it is plain text, else ``content`` itself."""
+    """Return ``content`` as one string where all of it is plain text, else ``content`` itself."""
     for part in content:
         if part.keys() != _TEXT:
             return content

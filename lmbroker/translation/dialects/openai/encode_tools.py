@@ -28,16 +28,20 @@ EXAMPLES_LINE = "Examples of its input, one a line:"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tool choice: one that the backend gets, None for none; or
-    ``instruction``, which stands in for one that the model does not take."""
+    """What became of the tool choice: one that the backend gets, None for none.
+
+    Or ``instruction``, which stands in for one that the model does not take.
+    """
 
     choice: ToolChoice | None = None
     instruction: str = ""
 
 
 def offered(parts: Parts) -> list[Tool]:
-    """The tools that the backend gets; where the choice allows only some, only those. Beyond what
-    it takes, those that could wait are left out."""
+    """Return the tools that the backend gets; where the choice allows only some, only those.
+
+    Beyond what it takes, those that could wait are left out.
+    """
     choice = parts.request.tool_choice
     all_of_them = choice is None or choice.allowed is None or parts.names_allowed()
     allowed = None if all_of_them or choice is None else frozenset(choice.allowed or ())
@@ -59,7 +63,7 @@ def offered(parts: Parts) -> list[Tool]:
 
 
 def _function(parts: Parts, tool: Tool) -> Tool:
-    """``tool``, as a function where it is none."""
+    """Return ``tool``, as a function where it is none."""
     if tool.kind != "custom":
         return tool
     if has_grammar(tool):
@@ -77,7 +81,7 @@ def _server(parts: Parts, tool: Tool, place: int) -> None:
 
 
 def _left_out(parts: Parts, tools: list[Tool]) -> set[int]:
-    """Which of ``tools`` are too many: deferred ones, the last first, and those that the
+    """Return which of ``tools`` are too many: deferred ones, the last first, and those that the
     conversation speaks of only after all others."""
     excess = len(tools) - parts.profile.tool_max
     if excess <= 0:
@@ -102,7 +106,8 @@ def _spoken_of(parts: Parts) -> set[str]:
 
 
 def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
-    """The schema of a function's arguments, and whether the backend is to hold to it strictly."""
+    """Return the schema of a function's arguments, and whether the backend is to hold to it
+    strictly."""
     schema, changed = completed_tool(tool.schema, parts.profile.omit_schema_keywords)
     if changed:
         parts.change("tool")
@@ -113,7 +118,7 @@ def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
 
 
 def encode_description(parts: Parts, tool: Tool) -> str | None:
-    """The description, and examples that have no place of their own."""
+    """Return the description, and examples that have no place of their own."""
     examples_of = next((extra for extra in tool.extras if extra.name == EXAMPLES), None)
     told: Any = None if examples_of is None else examples_of.value
     if examples_of is None or not isinstance(told, list) or not told:
@@ -127,7 +132,7 @@ def encode_description(parts: Parts, tool: Tool) -> str | None:
 
 
 def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
-    """How ``tools``, those that the backend gets, are chosen."""
+    """Return how ``tools``, those that the backend gets, are chosen."""
     profile, choice = parts.profile, parts.request.tool_choice
     if not tools or choice is None:
         return Choice()
@@ -147,7 +152,7 @@ def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
 
 
 def _left_alone(parts: Parts, choice: ToolChoice, tools: Sequence[Tool]) -> bool:
-    """Whether the tool that was chosen is one of those that were left out."""
+    """Return whether the tool that was chosen is one of those that were left out."""
     name = choice.name or ""
     if not any(tool.name == name for tool in parts.request.tools):
         return False
@@ -155,7 +160,7 @@ def _left_alone(parts: Parts, choice: ToolChoice, tools: Sequence[Tool]) -> bool
 
 
 def _thinks(parts: Parts) -> bool:
-    """Whether the client wants the model to reason."""
+    """Return whether the client wants the model to reason."""
     asked = parts.request.reasoning
     if asked is None or parts.profile.never_think:
         return False

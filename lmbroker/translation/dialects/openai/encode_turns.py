@@ -37,8 +37,10 @@ _MEDIA: dict[type, str] = {ImagePart: "image", DocumentPart: "document", AudioPa
 
 
 class Turns:
-    """Writes the turns of one request. A dialect says how it writes a message, and what answers a
-    call."""
+    """Writes the turns of one request.
+
+    A dialect says how it writes a message, and what answers a call.
+    """
 
     message: Callable[[str, Content, str | None], JSON]
     """A message: (role, content, name of the speaker) -> the message."""
@@ -50,7 +52,7 @@ class Turns:
         self.parts = parts
 
     def allowed_later(self) -> bool:
-        """Whether instructions may stand inside the conversation, as such."""
+        """Return whether instructions may stand inside the conversation, as such."""
         profile = self.parts.profile
         strict = (
             profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
@@ -58,14 +60,15 @@ class Turns:
         return profile.mid_system and not strict and profile.system_role != "user"
 
     def later(self, turn: Turn) -> list[JSON]:
-        """An instruction inside the conversation; none where it says nothing."""
+        """Return an instruction inside the conversation; none where it says nothing."""
         content = self.parts.content(unattributed(turn.parts))
         if content and not self.allowed_later():
             self.parts.change("mid_system")
         return [self.instruction(content, turn.name)] if content else []
 
     def instruction(self, content: list[JSON], name: str | None = None) -> JSON:
-        """An instruction inside the conversation, or a user's message that says it is one."""
+        """Return an instruction inside the conversation, or a user's message that says it is
+        one."""
         words = joined(content, "\n\n")
         if self.allowed_later():
             return self.message(self.parts.profile.system_role, words, name)
@@ -97,8 +100,10 @@ class Turns:
 
 
 class Words:
-    """Collects the texts of an answer of the model, which become one text; what stands in for
-    something else is a paragraph of its own."""
+    """Collects the texts of an answer of the model, which become one text.
+
+    What stands in for something else is a paragraph of its own.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -114,8 +119,10 @@ class Words:
 
     def stand_in(self, part: ImagePart | DocumentPart | AudioPart | OpaquePart) -> str:
         """Add what stands in for a part that is no text: an answer of the model holds nothing else.
+
         Returns the summary of a conversation that was compacted, which is no part of the answer; ""
-        for other parts."""
+        for other parts.
+        """
         what = _MEDIA.get(type(part), "")
         for written in self._parts.part(part):
             if what and written["type"] != self._parts.TEXT:
@@ -126,7 +133,7 @@ class Words:
         return ""
 
     def take(self) -> str:
-        """All that was said, which begins anew."""
+        """Return all that was said, which begins anew."""
         words = "".join(self._texts)
         self._texts, self._apart = [], False
         return words

@@ -15,7 +15,7 @@ _SERVICE_TIERS = {"standard": "default", "batch": "default"}
 
 
 def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = None) -> Stop:
-    """The stop of an answer whose finish reason is ``finish``, None where there was none.
+    """Return the stop of an answer whose finish reason is ``finish``, None where there was none.
 
     ``matched`` is what vLLM and SGLang add: the stop string that was met, which counts if the
     client asked for it (the encoder checks that). An answer that failed (``stop_words.failure``)
@@ -37,19 +37,18 @@ def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = N
 
 
 def explanation(stop: Stop) -> str:
-    """The explanation of a refusal, "" where there is none."""
+    """Return the explanation of a refusal, "" where there is none."""
     text = (stop.details or {}).get("explanation") if stop.reason == "refusal" else None
     return text if isinstance(text, str) else ""
 
 
 def decode_usage(usage: Any) -> Usage | None:
-    """The token counts of a ``usage`` object, None where it counts no tokens at all.
+    """Return the token counts of a ``usage`` object, None where it counts no tokens at all.
 
-    OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning
-    out of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total
-    shows both. Gemini's endpoint leaves its thinking out and names it nowhere: what the total has
-    besides is charged as output. The parts of the prompt never exceed it, whatever a backend counts
-    twice.
+    OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning out
+    of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total shows
+    both. Gemini's endpoint leaves its thinking out and names it nowhere: what the total has besides
+    is charged as output. The parts of the prompt never exceed it, whatever a backend counts twice.
     """
     if not isinstance(usage, dict):
         return None
@@ -124,7 +123,7 @@ and Writer, which spells it without the plural."""
 
 
 def _details(usage: JSON, names: tuple[str, ...]) -> JSON:
-    """What the prompt or the completion is made of."""
+    """Return what the prompt or the completion is made of."""
     for name in names:
         details = usage.get(name)
         if details:
@@ -133,7 +132,7 @@ def _details(usage: JSON, names: tuple[str, ...]) -> JSON:
 
 
 def _first_count(counts: JSON, names: tuple[str, ...]) -> int:
-    """The first of these counts that is there and not 0."""
+    """Return the first of these counts that is there and not 0."""
     for name in names:
         if name in counts:
             count = count_of(counts[name])
@@ -143,12 +142,12 @@ def _first_count(counts: JSON, names: tuple[str, ...]) -> int:
 
 
 def decode_tier(tier: Any) -> str | None:
-    """The service tier in the terms of the Unified Model, None where ``tier`` is no text."""
+    """Return the service tier in the terms of the Unified Model, None where ``tier`` is no text."""
     return _TIERS.get(tier, tier) if isinstance(tier, str) else None
 
 
 def encode_tier(tier: str | None) -> str | None:
-    """The service tier in OpenAI's terms, None for None."""
+    """Return the service tier in OpenAI's terms, None for None."""
     return _SERVICE_TIERS.get(tier, tier) if tier else None
 
 

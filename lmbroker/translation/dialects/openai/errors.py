@@ -31,20 +31,20 @@ KINDS: dict[Kind, tuple[int, str, str | None]] = {
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-    """What an HTTP error of a backend means; ``headers`` have lower-case names."""
+    """Return what an HTTP error of a backend means; ``headers`` have lower-case names."""
     said = error_bodies.read(status, body)
     kind = error_kinds.kind_of(status, said)
     return error_kinds.http_error(status, headers, said, kind, headers.get("x-request-id"))
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """The HTTP status and body that tell ``error``; the request's id goes into a header."""
+    """Return the HTTP status and body that tell ``error``; the request's id goes into a header."""
     return KINDS[error.kind][0], body(error)
 
 
 def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-    """``value``, a backend's own body for a context overflow, with the code that clients know; None
-    where it has that already."""
+    """Return ``value``, a backend's own body for a context overflow, with the code that clients
+    know; None where it has that already."""
     held = value.get("error")
     if not isinstance(held, dict):
         return body(error)
@@ -54,13 +54,13 @@ def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None
 
 
 def _reason(error: ErrorInfo) -> str | None:
-    """The word that Anthropic has for an error beside its type."""
+    """Return the word that Anthropic has for an error beside its type."""
     reason = (error.details or {}).get("error_code")
     return reason if isinstance(reason, str) and reason else None
 
 
 def body(error: ErrorInfo) -> JSON:
-    """The error object, which is the same inside a stream."""
+    """Return the error object, which is the same inside a stream."""
     _, kind, code = KINDS[error.kind]
     param = error.param
     if error.kind == "context_length":

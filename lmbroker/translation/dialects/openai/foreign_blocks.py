@@ -23,8 +23,11 @@ from lmbroker.translation.unified.parts import (
 
 
 def read_block(part: Fields, kind: str, role: str) -> Part | None:
-    """The part that a block of type ``kind`` is, in a message of ``role``; None for what is no such
-    block, or stands where it means nothing. Takes its keys out of ``part``. Raises Refused."""
+    """Return the part that a block of type ``kind`` is, in a message of ``role``.
+
+    It is None for what is no such block, or stands where it means nothing. Takes its keys out of
+    ``part``. Raises Refused.
+    """
     reader = _READERS.get((kind, role))
     return None if reader is None else reader(part)
 
@@ -92,7 +95,7 @@ def _result(part: Fields) -> Part | None:
 
 
 def _inner_result(part: Fields) -> Part | None:
-    """A result inside the message that is one: its text."""
+    """Return a result inside the message that is one: its text."""
     content = part.left.get("content")
     pieces = content if isinstance(content, list) else [{"type": "text", "text": content}]
     texts = [piece.get("text") for piece in pieces if isinstance(piece, dict)]

@@ -4,7 +4,7 @@ from lmbroker.headers import AZURE, HeaderFacts, Pairs, bearer
 
 
 def credential(key: str, host: str) -> Pairs:
-    """The header that carries ``key`` to a backend on ``host``."""
+    """Return the header that carries ``key`` to a backend on ``host``."""
     return (("api-key", key),) if host.endswith(AZURE) else (bearer(key),)
 
 

@@ -7,7 +7,7 @@ from lmbroker.translation.model_lists import ModelListFacts, ShownModel
 
 
 def entry(model: ShownModel) -> JSON:
-    """The fields of one model."""
+    """Return the fields of one model."""
     return {
         "id": model.name,
         "object": "model",
@@ -17,7 +17,7 @@ def entry(model: ShownModel) -> JSON:
 
 
 def page(models: Sequence[ShownModel], more: bool) -> JSON:
-    """The fields of a list besides its models; it has no pages."""
+    """Return the fields of a list besides its models; it has no pages."""
     return {"object": "list"}
 
 

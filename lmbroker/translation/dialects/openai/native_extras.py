@@ -8,8 +8,10 @@ from lmbroker.translation.unified.parts import Extra
 
 
 def put_extras(target: JSON, extras: Iterable[Extra]) -> None:
-    """Write ``extras`` into ``target``, over what was made of the model. A dotted name belongs into
-    an object that is there already."""
+    """Write ``extras`` into ``target``, over what was made of the model.
+
+    A dotted name belongs into an object that is there already.
+    """
     own: set[str] = set()
     for extra in extras:
         step, _, name = extra.name.partition(".")

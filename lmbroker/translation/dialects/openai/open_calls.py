@@ -24,8 +24,10 @@ class OpenCalls:
         self._answered.add(id)
 
     def first(self, name: str | None) -> str | None:
-        """The first one of the tool ``name`` (None: of any), which is open no longer; None where
-        there is none."""
+        """Return the first one of the tool ``name`` (None: of any), which is open no longer.
+
+        It is None where there is none.
+        """
         waiting = self._waiting.get(name)
         while waiting:
             id = waiting.popleft()

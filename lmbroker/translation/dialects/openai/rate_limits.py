@@ -41,8 +41,11 @@ def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
 
 
 def duration(text: str) -> float | None:
-    """The seconds of a duration such as ``1h2m3s``, ``8.64s`` or ``250ms``; None for another text.
-    A bare number is none: some servers mean seconds by it, others the time of day."""
+    """Return the seconds of a duration such as ``1h2m3s``, ``8.64s`` or ``250ms``.
+
+    It is None for another text. A bare number is none: some servers mean seconds by it, others the
+    time of day.
+    """
     found = _DURATION.fullmatch(text) if text else None
     if found is None:
         return None
@@ -50,7 +53,10 @@ def duration(text: str) -> float | None:
 
 
 def duration_text(seconds: float) -> str:
-    """``seconds`` in OpenAI's form, rounded up to a millisecond; ``0s`` for what has passed."""
+    """Return ``seconds`` in OpenAI's form, rounded up to a millisecond.
+
+    ``0s`` for what has passed.
+    """
     total = max(0, math.ceil(round(seconds * 1000, 3)))
     if 0 < total < 1000:
         return f"{total}ms"

@@ -28,7 +28,10 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_control(parts: Parts, *, tools: bool) -> Control:
-    """The reasoning that was asked for, in the backend's own way; ``tools``: some are offered."""
+    """Return the reasoning that was asked for, in the backend's own way.
+
+    ``tools``: some are offered.
+    """
     profile, asked = parts.profile, parts.request.reasoning or Reasoning()
     if parts.request.later_effort is not None:
         asked = msgspec.structs.replace(asked, effort=parts.request.later_effort)
@@ -82,7 +85,7 @@ _SAYS: Mapping[str, Callable[[Profile, bool], JSON]] = {
 
 
 def _off(parts: Parts) -> JSON:
-    """The fields that turn reasoning off, in all words that may be obeyed."""
+    """Return the fields that turn reasoning off, in all words that may be obeyed."""
     profile = parts.profile
     wire: JSON = {}
     for way in profile.reasoning_off or (profile.reasoning_control,):
@@ -126,7 +129,7 @@ def _turned_on(parts: Parts, asked: Reasoning) -> Control:
 
 
 def _level(parts: Parts, asked: Reasoning, kind: str) -> Effort | None:
-    """The model's level for what was asked; another one than that is a loss."""
+    """Return the model's level for what was asked; another one than that is a loss."""
     levels, wanted = parts.profile.effort, asked.effort
     if wanted is None and asked.budget is not None and kind == "effort":
         wanted = effort_of(asked.budget)

@@ -31,14 +31,14 @@ _TIERS = {
 
 
 def sampling(fields: Fields) -> Sampling:
-    """How the model chooses its words. Raises Refused."""
+    """Return how the model chooses its words. Raises Refused."""
     given = {name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
     return Sampling(**given)
 
 
 def json_schema(held: Fields, form: Fields, prefix: str) -> OutputFormat:
-    """The format of an answer that ``held`` describes, which is ``form`` or stands in it under
-    ``prefix``. Raises Refused."""
+    """Return the format of an answer that ``held`` describes, which is ``form`` or stands in it
+    under ``prefix``. Raises Refused."""
     return OutputFormat(
         kind="json_schema",
         name=held.text("name"),
@@ -50,8 +50,10 @@ def json_schema(held: Fields, form: Fields, prefix: str) -> OutputFormat:
 
 
 def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
-    """Who asks: the safety identifier, else the user, else what the metadata say. ``paths`` gets
-    the field in which it stood, ``extras`` what is left."""
+    """Return who asks: the safety identifier, else the user, else what the metadata say.
+
+    ``paths`` gets the field in which it stood, ``extras`` what is left.
+    """
     metadata = fields.mapping("metadata")
     if metadata is not None:
         extras.append(fields.extra("metadata", metadata, "none"))
@@ -69,7 +71,7 @@ def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str |
 
 
 def tier(fields: Fields, extras: list[Extra]) -> str | None:
-    """The service tier; one that is not known goes to ``extras``."""
+    """Return the service tier; one that is not known goes to ``extras``."""
     value = fields.text("service_tier")
     if value is not None and value not in _TIERS:
         extras.append(fields.extra("service_tier", value, "drop"))
@@ -77,7 +79,7 @@ def tier(fields: Fields, extras: list[Extra]) -> str | None:
 
 
 def cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
-    """How the prompt is cached; what other vendors have no word for goes to ``extras``."""
+    """Return how the prompt is cached; what other vendors have no word for goes to ``extras``."""
     options = fields.inside("prompt_cache_options")
     if options is None:
         return None
@@ -98,8 +100,8 @@ def cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
 
 
 def call_kept(held: Fields) -> list[Extra]:
-    """What a call or a tool says of who calls it and whether anybody waits, which other vendors
-    have no word for: no loss where it is what they do anyway."""
+    """Return what a call or a tool says of who calls it and whether anybody waits, which other
+    vendors have no word for: no loss where it is what they do anyway."""
     kept = []
     caller: Any = held.any("caller")
     if caller is not None:
@@ -116,8 +118,10 @@ def call_kept(held: Fields) -> list[Extra]:
 
 
 def named_apart(tools: tuple[Tool, ...], later: list[Tool]) -> tuple[Tool, ...]:
-    """``tools``, and those of ``later`` whose name none of them has; of several with one name the
-    last one, at the place of the first."""
+    """Return ``tools``, and those of ``later`` whose name none of them has.
+
+    Of several with one name the last one, at the place of the first.
+    """
     known = {tool.name for tool in tools}
     new: dict[str, Tool] = {}
     for tool in later:

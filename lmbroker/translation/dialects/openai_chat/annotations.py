@@ -8,7 +8,8 @@ from lmbroker.translation.unified.parts import Citation
 
 
 def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """The citations of URLs of the part that is ``content[start:end]``, counted in code points."""
+    """Return the citations of URLs of the part that is ``content[start:end]``, counted in code
+    points."""
     return [
         {"type": "url_citation", "url_citation": cited}
         for cited in url_citations(citations, start, end)

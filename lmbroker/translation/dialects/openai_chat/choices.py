@@ -16,7 +16,8 @@ _INDICES = (int, str, type(None))
 
 
 def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
-    """The choices as one: that of index 0, or the first, with fields that it lacks from the others.
+    """Return the choices as one: that of index 0, or the first, with fields that it lacks from the
+    others.
 
     Another text is another answer, which is dropped and reported.
     """
@@ -52,14 +53,14 @@ def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
 
 
 def first_choice(choices: Any) -> JSON:
-    """The choice of index 0, else the first one, else nothing."""
+    """Return the choice of index 0, else the first one, else nothing."""
     found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
     at_0 = [choice for choice in found if not choice.get("index")]
     return next(iter(at_0 or found), {})
 
 
 def message_of(choice: JSON) -> JSON:
-    """The message of a choice, empty where it has none."""
+    """Return the message of a choice, empty where it has none."""
     message = choice.get("message")
     return message if isinstance(message, dict) else {}
 
@@ -69,7 +70,7 @@ def _many(choices: Any) -> bool:
 
 
 def choice_at(choices: Any, main: Any) -> JSON | None:
-    """The choice of index ``main`` in a chunk, None where there is none."""
+    """Return the choice of index ``main`` in a chunk, None where there is none."""
     if type(choices) is list:
         for choice in choices:
             if type(choice) is dict and (choice.get("index") or 0) == main:
@@ -78,7 +79,7 @@ def choice_at(choices: Any, main: Any) -> JSON | None:
 
 
 def other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
-    """The other choices of a chunk, whose index may be anything that a key may be."""
+    """Return the other choices of a chunk, whose index may be anything that a key may be."""
     if type(choices) is not list:
         return ()
     return [

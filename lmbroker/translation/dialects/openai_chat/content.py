@@ -1,5 +1,5 @@
-"""Readers for the content of a message or a delta, in all forms that backends use
-(translation.md 4.4)."""
+"""Readers for the content of a message or a delta, in all forms that backends use (translation.md
+4.4)."""
 
 from typing import Any, Literal
 
@@ -44,8 +44,8 @@ def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
 
 
 def whole_message(choice: JSON) -> Any:
-    """The content of a streamed choice without a delta: a message (older gateways), or the text of
-    a plain completion."""
+    """Return the content of a streamed choice without a delta: a message (older gateways), or the
+    text of a plain completion."""
     message, text = choice.get("message"), choice.get("text")
     if message is None and text and isinstance(text, str):
         return {"content": text}
@@ -53,8 +53,10 @@ def whole_message(choice: JSON) -> Any:
 
 
 def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
-    """The usage object of a chunk, None where it has none; Groq and Moonshot (in its ``choice``)
-    have places of their own for it."""
+    """Return the usage object of a chunk, None where it has none.
+
+    Groq and Moonshot (in its ``choice``) have places of their own for it.
+    """
     usage = chunk.get("usage")
     if not usage and choice is not None and "usage" in choice:
         usage = choice["usage"]
@@ -65,7 +67,7 @@ def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
 
 
 def thought(said: JSON) -> list[str]:
-    """The reasoning text: that of one of ``TEXT_FIELDS``, else what ``reasoning_details`` or
+    """Return the reasoning text: that of one of ``TEXT_FIELDS``, else what ``reasoning_details`` or
     ``thinking_blocks`` let read, else the pieces of a content list that are reasoning (Mistral,
     Databricks)."""
     for key in TEXT_FIELDS:
@@ -94,8 +96,8 @@ def thought(said: JSON) -> list[str]:
 
 
 def _held_text(held: JSON) -> Any:
-    """The text of reasoning that is an object (gateways in front of Bedrock): its own, or that
-    of the object inside."""
+    """Return the text of reasoning that is an object (gateways in front of Bedrock): its own, or
+    that of the object inside."""
     inner = held.get("reasoningText")
     if not isinstance(inner, dict):
         inner = held.get("reasoning_text")
@@ -104,12 +106,12 @@ def _held_text(held: JSON) -> Any:
 
 
 def spoken(said: JSON) -> list[str]:
-    """The answer's text: ``content`` as a string or as a list of pieces."""
+    """Return the answer's text: ``content`` as a string or as a list of pieces."""
     return _texts(said.get("content"))
 
 
 def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
-    """The function or custom tool of a call, and which of the two it is.
+    """Return the function or custom tool of a call, and which of the two it is.
 
     A custom tool counts only if it has a name, since Snowflake sends both objects. Some servers
     send name and arguments without an object around them.
@@ -123,21 +125,24 @@ def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
 
 
 def signed_content(said: JSON) -> bool:
-    """Whether a message or a delta holds a signature that belongs to its text (Gemini's)."""
+    """Return whether a message or a delta holds a signature that belongs to its text (Gemini's)."""
     extra = said.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
     return isinstance(google, dict) and bool(google.get("thought_signature"))
 
 
 def extra_signature(extra: JSON, call: tuple[str, int] | None = None) -> Signature:
-    """``extra_content`` of a message, or of the ``call`` with this id and number in its turn, as a
-    signature that brings it back."""
+    """Return ``extra_content`` of a message, or of the ``call`` with this id and number in its
+    turn, as a signature that brings it back."""
     held = {"m": extra} if call is None else {"c": [[*call, extra]]}
     return Signature(origin="extra", value=compact(held))
 
 
 def arguments_text(function: JSON) -> str:
-    """The arguments of a call, or the input of a custom one; an object is written as JSON."""
+    """Return the arguments of a call, or the input of a custom one.
+
+    An object is written as JSON.
+    """
     value = function.get("arguments")
     return text_of(function.get("input") if value is None else value)
 
@@ -147,7 +152,10 @@ _SPOKEN = ("text", "output_text", "summary_text", None)
 
 
 def calls_of(said: JSON) -> list[Any]:
-    """The tool calls of a message or a delta; a single one may stand there without a list."""
+    """Return the tool calls of a message or a delta.
+
+    A single one may stand there without a list.
+    """
     calls = said.get("tool_calls")
     return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
 

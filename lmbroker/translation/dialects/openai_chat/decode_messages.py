@@ -93,8 +93,8 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
 
 
 def _plain_enough(item: dict[str, Any]) -> bool:
-    """Whether the last message, which cannot be read, needs no more than the usual name of its
-    role, or the id of a call that it answers."""
+    """Return whether the last message, which cannot be read, needs no more than the usual name of
+    its role, or the id of a call that it answers."""
     role = item.get("role")
     return called_else(role, ROLES) or (role == "tool" and item.get("tool_call_id") is None)
 
@@ -136,8 +136,11 @@ class _Reader:
             raise bad_value(message.at("role"), "there is no such role")
 
     def take_odd(self, item: Any, path: str, number: int, *, last: bool) -> None:
-        """Read a message that is not what the format says; of the ``last`` one no more is mended
-        than the name of its role and the id of the call that it answers. Raises Refused."""
+        """Read a message that is not what the format says.
+
+        Of the ``last`` one no more is mended than the name of its role and the id of the call that
+        it answers. Raises Refused.
+        """
         message = Mending(item, path, ORIGIN)
         if last:
             if message.role(ROLES) == "tool":
@@ -285,7 +288,7 @@ def _result(message: Fields, role: str, number: int, calls: OpenCalls) -> ToolRe
 
 
 def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
-    """The texts of an instruction, and its content where they do not tell how it came."""
+    """Return the texts of an instruction, and its content where they do not tell how it came."""
     content = message.any("content")
     if content is None:
         raise missing(message.at("content"))
@@ -315,7 +318,7 @@ def _content(content: Any, path: str, role: str) -> list[Any]:
 
 
 def _spelled(message: Fields, content: Any, parts: list[Any]) -> list[Extra]:
-    """The content as it came, where its parts do not tell: a list of one plain text, or
+    """Return the content as it came, where its parts do not tell: a list of one plain text, or
     nothing."""
     if parts:
         plain = isinstance(parts[0], TextPart) and parts == [TextPart(text=parts[0].text)]
@@ -342,7 +345,7 @@ def _part(value: Any, path: str, role: str) -> Part:
 
 
 def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
-    """A mark on a message stands for one on its last part."""
+    """Return a mark on a message stands for one on its last part."""
     cache = cache_mark(message)
     if cache is None:
         return parts, []

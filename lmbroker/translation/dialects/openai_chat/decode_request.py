@@ -91,7 +91,7 @@ _THINKING = {
 
 
 def decode_request(body: JSON) -> Request:
-    """The model of a request body.
+    """Return the model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.
@@ -230,8 +230,9 @@ def _stream(fields: Fields, extras: list[Extra]) -> tuple[bool, bool]:
 def _reasoning(
     fields: Fields, paths: dict[str, str], extras: list[Extra]
 ) -> tuple[Reasoning | None, OutputFormat | None]:
-    """Reasoning controls, and the output format where ``output_config`` holds one. Every field is
-    kept as it was spelled.
+    """Return reasoning controls, and the output format where ``output_config`` holds one.
+
+    Every field is kept as it was spelled.
 
     The vendor's own field is ``reasoning_effort``; ``reasoning`` (OpenRouter's) refines it, and
     ``thinking``/``output_config`` (Anthropic's) win over both.

@@ -11,20 +11,23 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "requ
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
-    """The ``tools`` array. A kind that this dialect does not know is a tool that the provider
-    runs: it goes nowhere but back to the same dialect. Raises Refused."""
+    """Return the ``tools`` array.
+
+    A kind that this dialect does not know is a tool that the provider runs: it goes nowhere but
+    back to the same dialect. Raises Refused.
+    """
     return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN)) for n, item in once(items))
 
 
 def decode_functions(items: list[Any]) -> tuple[Tool, ...]:
-    """The legacy ``functions`` array. Raises Refused."""
+    """Return the legacy ``functions`` array. Raises Refused."""
     return tuple(
         _function(Fields(item, f"functions[{n}]", ORIGIN), "") for n, item in enumerate(items)
     )
 
 
 def _foreign(tool: Fields) -> Tool:
-    """A tool in the Messages format, which some clients send on this path."""
+    """Return a tool in the Messages format, which some clients send on this path."""
     kind = tool.text("type")
     if kind not in (None, "custom", "function"):
         return Tool(kind="server", name=tool.text("name") or kind, raw={"type": kind, **tool.left})
@@ -88,8 +91,10 @@ def _custom(tool: Fields, custom: Fields, cache: Cache | None) -> Tool:
 
 
 def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, list[Extra]]:
-    """``tool_choice``, else the legacy ``function_call``. A choice that is not known comes back
-    as an extra of class ``refuse``. Raises Refused."""
+    """Return ``tool_choice``, else the legacy ``function_call``.
+
+    A choice that is not known comes back as an extra of class ``refuse``. Raises Refused.
+    """
     value, legacy = body.any("tool_choice"), body.any("function_call")
     if value is None and legacy is not None:
         return _legacy_choice(body, legacy)

@@ -1,11 +1,10 @@
-"""Embeddings in OpenAI's form: what a client may ask for, and whether it got that
-(translation.md 7.4).
+"""Embeddings in OpenAI's form: what a client may ask for, and whether it got that (translation.md
+7.4).
 
 An answer that fits is left alone. Many backends know neither ``encoding_format`` nor
-``dimensions``; OpenAI's Python SDK asks for base64 on its own and cannot read it when it asked
-for floats. So an answer that does not fit is mended where nothing is guessed, and refused where
-its vectors are not those that were asked for: a client that stores them would find out much
-later.
+``dimensions``; OpenAI's Python SDK asks for base64 on its own and cannot read it when it asked for
+floats. So an answer that does not fit is mended where nothing is guessed, and refused where its
+vectors are not those that were asked for: a client that stores them would find out much later.
 
 base64 is of little-endian float32.
 """
@@ -39,7 +38,7 @@ _FLOAT = 4
 
 
 def check_request(body: JSON) -> AskedEmbeddings:
-    """What ``body`` asks for. Raises Refused for what no backend could answer."""
+    """Return what ``body`` asks for. Raises Refused for what no backend could answer."""
     fields = Fields(body, "", "openai")
     encoding = fields.text("encoding_format")
     if encoding not in (None, "float", "base64", *_OPAQUE):
@@ -56,10 +55,10 @@ def check_request(body: JSON) -> AskedEmbeddings:
 
 
 def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False) -> JSON | None:
-    """The answer as it was asked for; None where it is so already.
+    """Return the answer as it was asked for; None where it is so already.
 
-    ``matryoshka``: the model's vectors may be cut to a shorter length. Raises Broken for an
-    answer that holds no embeddings, or others than those that were asked for.
+    ``matryoshka``: the model's vectors may be cut to a shorter length. Raises Broken for an answer
+    that holds no embeddings, or others than those that were asked for.
     """
     data = answer.get("data")
     if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
@@ -78,7 +77,7 @@ def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = Fals
 
 
 def counted(answer: JSON) -> bool:
-    """Whether the backend told how many tokens it read."""
+    """Return whether the backend told how many tokens it read."""
     usage = answer.get("usage")
     return isinstance(usage, dict) and (
         _is_count(usage.get("prompt_tokens")) or _is_count(usage.get("total_tokens"))
@@ -86,7 +85,7 @@ def counted(answer: JSON) -> bool:
 
 
 def _input(value: Any) -> tuple[int, int]:
-    """How many inputs there are, and their tokens."""
+    """Return how many inputs there are, and their tokens."""
     if value is None:
         raise missing("input")
     if isinstance(value, str):
@@ -112,7 +111,7 @@ def _input(value: Any) -> tuple[int, int]:
 
 
 def _tokens(value: Any, path: str) -> int:
-    """How many tokens an array of them holds."""
+    """Return how many tokens an array of them holds."""
     if not isinstance(value, list):
         raise wrong_type(path, "an array of tokens", value)
     if not value:
@@ -136,7 +135,7 @@ def _ordered(entries: list[JSON]) -> list[JSON]:
 
 
 def _entry(entry: JSON, asked: AskedEmbeddings, matryoshka: bool) -> JSON:
-    """One vector, in the form and of the length that was asked for."""
+    """Return one vector, in the form and of the length that was asked for."""
     given = entry.get("embedding")
     vector = _vector(given)
     if asked.dimensions is not None and len(vector) != asked.dimensions:
@@ -166,7 +165,7 @@ def _vector(given: Any) -> Sequence[float]:
 
 
 def _shortened(vector: Sequence[float], size: int) -> list[float]:
-    """The first ``size`` numbers, of length one again."""
+    """Return the first ``size`` numbers, of length one again."""
     short = vector[:size]
     length = math.sqrt(math.fsum(number * number for number in short))
     return [number / length for number in short] if length else list(short)
@@ -180,7 +179,7 @@ def _packed(vector: Sequence[float]) -> str:
 
 
 def _believed(vector: Sequence[float]) -> Sequence[float]:
-    """``vector``, if these are numbers of an embedding (NaN is none)."""
+    """Return ``vector``, if these are numbers of an embedding (NaN is none)."""
     try:
         if all(abs(number) < LARGEST for number in vector):
             return vector

@@ -1,5 +1,5 @@
-"""Sampling, limits and output format -> fields of a chat completion request (translation.md 2.2
-and 2.6)."""
+"""Sampling, limits and output format -> fields of a chat completion request (translation.md 2.2 and
+2.6)."""
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai import encode_controls
@@ -10,13 +10,13 @@ _FURTHER = ("frequency_penalty", "presence_penalty", "seed", "logit_bias")
 
 
 def encode_limit(parts: Parts) -> JSON:
-    """The limit of the answer's length, in the field that the backend wants."""
+    """Return the limit of the answer's length, in the field that the backend wants."""
     limit = encode_controls.encode_limit(parts)
     return {} if limit is None else {parts.profile.max_tokens_field: limit}
 
 
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
-    """Sampling parameters that the model takes."""
+    """Return sampling parameters that the model takes."""
     out = encode_controls.encode_sampling(parts, reasoning)
     for name in _FURTHER:
         value = getattr(parts.request.sampling, name)
@@ -26,7 +26,7 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_output(parts: Parts) -> tuple[JSON | None, str]:
-    """The output format, and the sentence that says what it cannot."""
+    """Return the output format, and the sentence that says what it cannot."""
     form, line = encode_controls.encode_output(parts)
     if form is None or form["type"] != "json_schema":
         return form, line
@@ -35,8 +35,8 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
 
 
 def encode_wishes(parts: Parts) -> JSON:
-    """The key of the prompt cache and how long it holds, which only hint at speed, and how long
-    the answer is to be: where the backend has these fields."""
+    """Return the key of the prompt cache and how long it holds, which only hint at speed, and how
+    long the answer is to be: where the backend has these fields."""
     request, known = parts.request, parts.profile.ext
     wished = {
         "prompt_cache_key": request.cache_key,

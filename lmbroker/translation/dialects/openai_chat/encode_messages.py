@@ -39,7 +39,7 @@ _role = attrgetter("role")
 
 
 def encode_messages(parts: Parts) -> list[JSON]:
-    """The messages of the request that ``parts`` writes."""
+    """Return the messages of the request that ``parts`` writes."""
     wire = _Turns(parts)
     messages = _instructions(wire)
     for role, run in groupby(parts.request.turns, key=_role):
@@ -59,7 +59,7 @@ def encode_messages(parts: Parts) -> list[JSON]:
 
 
 def _as_text(message: JSON) -> JSON:
-    """The message with one text in the place of several."""
+    """Return the message with one text in the place of several."""
     content = message["content"]
     if not isinstance(content, list) or any(part.get("type") != "text" for part in content):
         return message
@@ -90,8 +90,10 @@ def _instructions(wire: _Turns) -> list[JSON]:
 
 
 def _assistant(wire: _Turns, turns: Sequence[Turn]) -> list[JSON]:
-    """Turns of the model that follow each other are one message; the summary of a conversation
-    that was compacted becomes an instruction before it."""
+    """Turns of the model that follow each other are one message.
+
+    The summary of a conversation that was compacted becomes an instruction before it.
+    """
     words = plain(turns[0].parts) if len(turns) == 1 else None
     if words is not None:
         return [wire.message("assistant", words, turns[0].name)] if words else []
@@ -139,7 +141,7 @@ class _Said:
                 self._words.say(written["text"])
 
     def message(self, name: str | None) -> JSON | None:
-        """The message; None where nothing was said but in thought, which backends refuse."""
+        """Return the message; None where nothing was said but in thought, which backends refuse."""
         words, refusal = self._words.take(), "".join(self._refusals)
         if not (words or self._calls or refusal):
             for part in self._thoughts:
@@ -173,8 +175,8 @@ def _call(parts: Parts, part: ToolCallPart) -> JSON:
 
 
 def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
-    """An answer at the end is to be continued, by the backend's own trick, or by a user's word
-    where it has none; the fields that this takes."""
+    """Return an answer at the end is to be continued, by the backend's own trick, or by a user's
+    word where it has none; the fields that this takes."""
     kind = parts.profile.prefill
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or "tool_calls" in last or kind == "native":

@@ -44,8 +44,8 @@ _USER_FIELDS = ("safety_identifier", "user")
 
 
 def encode_native(request: Request) -> JSON:
-    """The body of which ``decode_request`` made ``request``, but for the model: JSON-equal, where
-    ``null`` is the same as absent and a tool or a call without a type is a function."""
+    """Return the body of which ``decode_request`` made ``request``, but for the model: JSON-equal,
+    where ``null`` is the same as absent and a tool or a call without a type is a function."""
     body: JSON = {"model": request.model, "messages": _instructions(request.system)}
     for turn in request.turns:
         body["messages"] += _turn(turn)
@@ -89,7 +89,7 @@ def encode_native(request: Request) -> JSON:
 
 
 def _of_message(part: Part) -> list[Extra]:
-    """What belongs to the part's message and not to the part."""
+    """Return what belongs to the part's message and not to the part."""
     return [
         Extra(origin=e.origin, name=e.name.removeprefix(_MESSAGE), path=e.path, value=e.value)
         for e in getattr(part, "extras", ())
@@ -118,7 +118,7 @@ def _instructions(system: Sequence[TextPart]) -> list[JSON]:
 
 
 def _turn(turn: Turn) -> list[JSON]:
-    """The messages of a turn: several where it holds the results of tools."""
+    """Return the messages of a turn: several where it holds the results of tools."""
     if any(isinstance(part, ToolResultPart) for part in turn.parts):
         return [_result(part) for part in turn.parts if isinstance(part, ToolResultPart)]
     message: JSON = {"role": turn.role}
@@ -162,7 +162,7 @@ def _put_content(message: JSON, parts: Sequence[Part]) -> None:
 
 
 def _part(part: Part) -> list[JSON]:
-    """A content part; nothing for reasoning that stands in fields of its message."""
+    """Return a content part; nothing for reasoning that stands in fields of its message."""
     if isinstance(part, OpaquePart):
         return [part.raw]
     if isinstance(part, ReasoningPart):

@@ -24,7 +24,7 @@ class Parts(encode_parts.Parts):
     MEDIA: ClassVar = {"image_url": "image", "file": "document"}
 
     def picture(self, part: ImagePart, source: Source) -> JSON | None:
-        """The content part of an image; None for one that only has an id."""
+        """Return the content part of an image; None for one that only has an id."""
         if isinstance(source, FileRef):
             return None
         image: JSON = {"url": source.url if isinstance(source, Url) else data_url(source)}
@@ -33,7 +33,10 @@ class Parts(encode_parts.Parts):
         return {"type": "image_url", "image_url": image}
 
     def paper(self, part: DocumentPart, source: Source) -> JSON | None:
-        """The content part of a file; None for one that only has an address, or is no PDF."""
+        """Return the content part of a file.
+
+        It is None for one that only has an address, or is no PDF.
+        """
         if isinstance(source, FileRef):
             return {"type": "file", "file": {"file_id": source.id}}
         if isinstance(source, Url) or source.media_type != "application/pdf":
@@ -42,11 +45,11 @@ class Parts(encode_parts.Parts):
         return {"type": "file", "file": {"filename": name, "file_data": data_url(source)}}
 
     def sound(self, part: AudioPart) -> JSON:
-        """The content part of audio."""
+        """Return the content part of audio."""
         held = {"data": part.data, "format": part.format}
         return {"type": "input_audio", "input_audio": held}
 
 
 def text(words: str) -> JSON:
-    """The content part of a text."""
+    """Return the content part of a text."""
     return {"type": "text", "text": words}

@@ -140,7 +140,7 @@ class _Replay:
                 call["extra_content"] = entry[2]
 
     def _call(self, calls: list[JSON], entry: Any) -> JSON | None:
-        """The call that an entry is about: by its id, else by its number."""
+        """Return the call that an entry is about: by its id, else by its number."""
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], dict):
             return None
         id, number, _ = entry

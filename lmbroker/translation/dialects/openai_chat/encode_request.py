@@ -29,7 +29,7 @@ from lmbroker.translation.unified.request import Request
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """The body of ``POST /v1/chat/completions``; the request's model is written as it is.
+    """Return the body of ``POST /v1/chat/completions``; the request's model is written as it is.
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
@@ -74,8 +74,8 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _extensions(parts: Parts) -> JSON:
-    """The fields that have no place in the model: some backends take some of them, all else is
-    a loss."""
+    """Return the fields that have no place in the model: some backends take some of them, all else
+    is a loss."""
     profile = parts.profile
     taken: JSON = {}
     for extra in parts.request.extras:

@@ -15,7 +15,7 @@ from lmbroker.translation.unified.request import Tool
 
 
 def encode_tool(parts: Parts, tool: Tool) -> JSON:
-    """One tool."""
+    """Return one tool."""
     held: JSON = {"name": wire_name(tool.name)}
     description = encode_description(parts, tool)
     if description is not None:
@@ -31,7 +31,8 @@ def encode_tool(parts: Parts, tool: Tool) -> JSON:
 
 
 def encode_tool_choice(parts: Parts, tools: Sequence[Tool]) -> tuple[JSON, Choice]:
-    """The fields that say how ``tools`` are chosen, and what became of the client's choice."""
+    """Return the fields that say how ``tools`` are chosen, and what became of the client's
+    choice."""
     if not tools:
         return {}, Choice()
     chosen = encode_choice(parts, tools)

@@ -22,13 +22,13 @@ _FINISH_REASONS: dict[StopReason, str] = {
 
 
 def encode_stop(stop: Stop, *, legacy: bool) -> str:
-    """The ``finish_reason`` for ``stop``; ``legacy``: the client offered ``functions``."""
+    """Return the ``finish_reason`` for ``stop``; ``legacy``: the client offered ``functions``."""
     reason = _FINISH_REASONS[stop.reason]
     return "function_call" if legacy and reason == "tool_calls" else reason
 
 
 def encode_usage(usage: Usage) -> JSON:
-    """The ``usage`` object of an answer: OpenAI's prompt count includes cached tokens."""
+    """Return the ``usage`` object of an answer: OpenAI's prompt count includes cached tokens."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     body: JSON = {
         "prompt_tokens": prompt,

@@ -62,7 +62,7 @@ class _CallDelta(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _reader(delta: type[msgspec.Struct]) -> Callable[[bytes], Any]:
-    """The decoder of chunks whose delta is of type ``delta``."""
+    """Return the decoder of chunks whose delta is of type ``delta``."""
     choice = msgspec.defstruct(
         "_Choice",
         [("delta", delta), ("index", Literal[0] | None, 0), ("finish_reason", None, None)],
@@ -86,7 +86,7 @@ _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def plain_text(data: bytes) -> str:
-    """The text of a plain chunk, "" for any other chunk."""
+    """Return the text of a plain chunk, "" for any other chunk."""
     try:
         return _text(data).choices[0].delta.content  # type: ignore[no-any-return]
     except _NOT_PLAIN:
@@ -94,7 +94,7 @@ def plain_text(data: bytes) -> str:
 
 
 def plain_reasoning(data: bytes) -> str:
-    """The reasoning of a plain chunk, "" for any other chunk."""
+    """Return the reasoning of a plain chunk, "" for any other chunk."""
     try:
         delta = _reasoning(data).choices[0].delta
     except _NOT_PLAIN:
@@ -104,7 +104,7 @@ def plain_reasoning(data: bytes) -> str:
 
 
 def plain_call(data: bytes) -> _Call | None:
-    """The piece of a tool call in a plain chunk, None for any other chunk."""
+    """Return the piece of a tool call in a plain chunk, None for any other chunk."""
     try:
         return _call(data).choices[0].delta.tool_calls[0]  # type: ignore[no-any-return]
     except _NOT_PLAIN:
@@ -112,7 +112,7 @@ def plain_call(data: bytes) -> _Call | None:
 
 
 def only_text(delta: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """The text under one of ``keys`` of a decoded delta, "" where it holds anything else.
+    """Return the text under one of ``keys`` of a decoded delta, "" where it holds anything else.
 
     It serves chunks that carry more than a delta, such as usage in every chunk.
     """
@@ -126,7 +126,7 @@ def only_text(delta: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def plain_turn(item: JSON) -> Turn | None:
-    """The turn of a request's message that is a role and a text; None for any other message.
+    """Return the turn of a request's message that is a role and a text; None for any other message.
 
     Instructions are none: their place in the conversation counts.
     """
@@ -137,7 +137,7 @@ def plain_turn(item: JSON) -> Turn | None:
 
 
 def plain_instruction(item: JSON) -> str:
-    """The text of a system or developer message that has nothing else; "" for any other."""
+    """Return the text of a system or developer message that has nothing else; "" for any other."""
     text = item.get("content")
     if len(item) == 2 and isinstance(text, str) and item.get("role") in ("system", "developer"):
         return text
@@ -145,7 +145,7 @@ def plain_instruction(item: JSON) -> str:
 
 
 def plain_answer(response: Response, explanation: str) -> JSON | None:
-    """The message of an answer that is one text; None for any other answer.
+    """Return the message of an answer that is one text; None for any other answer.
 
     ``explanation`` says why the answer was refused, "" where it was not.
     """
@@ -156,8 +156,8 @@ def plain_answer(response: Response, explanation: str) -> JSON | None:
 
 
 def plain_message(message: JSON, besides: tuple[str, ...]) -> list[TextPart] | None:
-    """The parts of a backend's message that is one text and holds none of the fields ``besides``;
-    None for any other message."""
+    """Return the parts of a backend's message that is one text and holds none of the fields
+    ``besides``; None for any other message."""
     content = message.get("content")
     if isinstance(content, str) and not any(map(message.get, besides)):
         return [TextPart(text=content)] if content else []

@@ -21,7 +21,10 @@ _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
 
 
 def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
-    """``messages`` in an order that the backend accepts. Messages that are joined are changed."""
+    """Return ``messages`` in an order that the backend accepts.
+
+    Messages that are joined are changed.
+    """
     profile = parts.profile
     messages = paired(Wire(_said, _unanswered, _as_user, parts.change), messages)
     if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
@@ -114,7 +117,7 @@ def _only_text(message: JSON) -> bool:
 
 
 def _one(group: list[JSON]) -> JSON:
-    """The messages of a group as one, with the role and the further fields of the first."""
+    """Return the messages of a group as one, with the role and the further fields of the first."""
     first, *rest = group
     if not rest:
         return first
@@ -133,7 +136,8 @@ def _one(group: list[JSON]) -> JSON:
 
 
 def _one_content(contents: Sequence[str | list[JSON]]) -> str | list[JSON]:
-    """The contents as one: a text of paragraphs, or content parts where one of them is a list."""
+    """Return the contents as one: a text of paragraphs, or content parts where one of them is a
+    list."""
     words = list(takewhile(lambda content: isinstance(content, str), contents))
     start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
     if len(words) == len(contents):
@@ -143,5 +147,5 @@ def _one_content(contents: Sequence[str | list[JSON]]) -> str | list[JSON]:
 
 
 def listed(content: str | list[JSON]) -> list[JSON]:
-    """``content`` as content parts."""
+    """Return ``content`` as content parts."""
     return [text(content)] if isinstance(content, str) else content

@@ -1,5 +1,5 @@
-"""Earlier messages of a chat completion request that are not what the format says
-(translation.md 2.3). ``adapters.odd_messages`` says what becomes of them."""
+"""Earlier messages of a chat completion request that are not what the format says (translation.md
+2.3). ``adapters.odd_messages`` says what becomes of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +18,11 @@ def mended(
     read: Callable[[Any, str, str], Any],
     first_open: Callable[[str | None], str | None],
 ) -> Mended:
-    """``message`` as the reader takes it; ``read`` reads a content part (its path, the role of its
-    message), and ``first_open`` gives the id of the oldest call (of a tool, if it is named) that
-    nobody has answered."""
+    """Return ``message`` as the reader takes it.
+
+    ``read`` reads a content part (its path, the role of its message), and ``first_open`` gives the
+    id of the oldest call (of a tool, if it is named) that nobody has answered.
+    """
     role = message.role(ROLES)
     for name in _TEXTS:
         message.text(name)
@@ -36,8 +38,8 @@ def mended(
 
 
 def _part(part: JSON) -> list[JSON]:
-    """What a part may mean that cannot be read as it is: without a mark that is none, or, as a
-    call, with an input that is an object."""
+    """Return what a part may mean that cannot be read as it is: without a mark that is none, or, as
+    a call, with an input that is an object."""
     kept = {k: v for k, v in part.items() if k not in ("cache_control", "prompt_cache_breakpoint")}
     given = kept.get("input")
     if kept.get("type") == "tool_use" and not isinstance(given, dict | None):
@@ -47,8 +49,10 @@ def _part(part: JSON) -> list[JSON]:
 
 
 def _result(message: Mending, role: str, first_open: Callable[[str | None], str | None]) -> str:
-    """A result that names no call answers the oldest one; where there is none it is a user's
-    word."""
+    """Return a result that names no call answers the oldest one.
+
+    Where there is none it is a user's word.
+    """
     id, name = message.held.get("tool_call_id"), message.held.get("name")
     if role == "function" and isinstance(name, str):
         return role
@@ -97,7 +101,8 @@ def _calls(message: Mending, number: int) -> None:
 
 
 def _call(call: JSON, made: str) -> JSON:
-    """A call of any kind as one of a function or of a custom tool: so its result keeps it."""
+    """Return a call of any kind as one of a function or of a custom tool: so its result keeps
+    it."""
     id, kind = call.get("id"), call.get("type")
     named = kind if isinstance(kind, str) and kind else "function"
     held = call.get(named)

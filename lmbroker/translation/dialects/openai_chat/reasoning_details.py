@@ -95,7 +95,8 @@ class Collected:
                 known[name] = value
 
     def signature(self) -> Signature:
-        """The proof that goes with the part: the entries, or that there was but plain text."""
+        """Return the proof that goes with the part: the entries, or that there was but plain
+        text."""
         if self._entries:
             value = compact(list(map(_whole, self._entries)))
             return Signature(origin="details", value=value, field=self._field)
@@ -135,12 +136,12 @@ def _whole(known: JSON) -> JSON:
 
 
 def entries_of(said: JSON) -> list[JSON]:
-    """The entries in a message or a delta."""
+    """Return the entries in a message or a delta."""
     return _objects(said.get("reasoning_details"))
 
 
 def blocks_of(said: JSON) -> list[JSON]:
-    """The ``thinking_blocks`` (LiteLLM's field) in a message or a delta."""
+    """Return the ``thinking_blocks`` (LiteLLM's field) in a message or a delta."""
     return _objects(said.get("thinking_blocks"))
 
 
@@ -151,7 +152,7 @@ def _objects(value: Any) -> list[JSON]:
 
 
 def _field_of(said: JSON) -> str:
-    """The name of the field that holds the text of the reasoning, "" where none does."""
+    """Return the name of the field that holds the text of the reasoning, "" where none does."""
     for name in TEXT_FIELDS:
         if said.get(name) and isinstance(said[name], str | dict):
             return name
@@ -161,14 +162,14 @@ def _field_of(said: JSON) -> str:
 
 
 def signs(said: JSON) -> bool:
-    """Whether a message or a delta holds something that the backend wants back."""
+    """Return whether a message or a delta holds something that the backend wants back."""
     return bool(entries_of(said) or blocks_of(said)) or isinstance(
         said.get("reasoning_content"), dict
     )
 
 
 def text_of(entries: list[JSON]) -> str:
-    """The readable text of ``entries``."""
+    """Return the readable text of ``entries``."""
     return "".join(map(_text, entries))
 
 
@@ -178,14 +179,17 @@ def _text(entry: JSON) -> str:
 
 
 def format_of(part: ReasoningPart) -> str:
-    """Who must be able to read the part's signature. In a stream it is not there yet when the
-    part opens; no signature so far means Anthropic's, others say so at once."""
+    """Return who must be able to read the part's signature.
+
+    In a stream it is not there yet when the part opens; no signature so far means Anthropic's,
+    others say so at once.
+    """
     foreign = part.signature is not None and part.signature.origin != "signable"
     return FOREIGN_FORMAT if foreign else ANTHROPIC_FORMAT
 
 
 def entry(index: int, part: ReasoningPart, at: str | None, *, hidden: bool) -> JSON | None:
-    """One whole part as an entry, None where nothing of it may or can be told."""
+    """Return one whole part as an entry, None where nothing of it may or can be told."""
     place = {"lmb_at": at} if at else {}
     head = {"index": index, "type": "reasoning.text", "format": format_of(part), **place}
     if part.redacted is not None:

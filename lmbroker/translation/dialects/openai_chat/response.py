@@ -61,7 +61,7 @@ its content."""
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """A backend's answer; its choices count as one.
+    """Return a backend's answer; its choices count as one.
 
     Raises Broken when it is an error, or has no choice with a message.
     """
@@ -101,7 +101,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
-    """Usage and stop reason (of the first choice) of an answer that is passed through."""
+    """Return usage and stop reason (of the first choice) of an answer that is passed through."""
     usage = decode_usage(body.get("usage"))
     finish = first_choice(body.get("choices")).get("finish_reason")
     if not finish:
@@ -112,7 +112,7 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """The answer as the client gets it."""
+    """Return the answer as the client gets it."""
     body: JSON = {
         "id": answer_id(COMPLETION, response.id, reply.request_id),
         "object": "chat.completion",
@@ -180,7 +180,7 @@ class _Message:
             self._reply.losses.drop(part.path)
 
     def message(self, explanation: str) -> JSON:
-        """``explanation``: why the answer was refused, where no part of it says so."""
+        """Return ``explanation``: why the answer was refused, where no part of it says so."""
         text = "".join(self._texts)
         message: JSON = {
             "role": "assistant",

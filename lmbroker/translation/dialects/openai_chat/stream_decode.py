@@ -120,7 +120,7 @@ class OpenAIDecoder:
         self._tier: str | None = None
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame, none after a terminal event. Never raises."""
+        """Return the events of one frame, none after a terminal event. Never raises."""
         if self._ended:
             return []
         data = frame.data
@@ -201,8 +201,10 @@ class OpenAIDecoder:
         return events + self._fail(stream_errors.LATE_ARGUMENTS) if self._late else events
 
     def close(self) -> list[StreamEvent]:
-        """The events at the end of the body. Without ``[DONE]`` the answer is complete if there was
-        a finish reason."""
+        """Return the events at the end of the body.
+
+        Without ``[DONE]`` the answer is complete if there was a finish reason.
+        """
         if self._ended:
             return []
         ended = self._finish or self._finish_besides
@@ -298,7 +300,7 @@ class OpenAIDecoder:
             call.take(text)
 
     def _continued(self, index: Any, id: str, name: str) -> WaitingPart | None:
-        """The call that a fragment continues, None for a new one.
+        """Return the call that a fragment continues, None for a new one.
 
         Some backends send no index. Some use one index for all calls, which then differ by id, or
         not even by that: then a fragment with a name begins a new call where the last one is whole.
@@ -320,8 +322,10 @@ class OpenAIDecoder:
         return other if other is not None or name else call
 
     def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
-        """Emit all events that can be emitted; ``all``: the stream is over and no more pieces
-        come."""
+        """Emit all events that can be emitted.
+
+        ``all``: the stream is over and no more pieces come.
+        """
         self._queue.drain(events, all=all)
         self._text_keys = ()
         self._plain_text = self._plain_other = False
@@ -334,8 +338,8 @@ class OpenAIDecoder:
                 self._plain_other = live.kind == "reasoning" or live.running
 
     def _plain_piece(self, data: bytes) -> str:
-        """The next piece of the live reasoning or arguments in a plain chunk, "" for any other
-        chunk."""
+        """Return the next piece of the live reasoning or arguments in a plain chunk, "" for any
+        other chunk."""
         live = self._queue.parts[0]
         if live.scanner is None:
             return plain_reasoning(data)
@@ -373,7 +377,7 @@ class OpenAIDecoder:
         return events
 
     def _half(self, part: WaitingPart) -> bool:
-        """Whether ``part`` is a call with truncated arguments, which must not be run.
+        """Return whether ``part`` is a call with truncated arguments, which must not be run.
 
         An answer whose finish reason says that it was cut off may end so. Arguments that are no
         JSON at all are not truncated.

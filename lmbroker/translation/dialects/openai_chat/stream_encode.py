@@ -114,7 +114,7 @@ class OpenAIEncoder:
         self._annotations: list[dict[str, Any]] = []
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes of ``event``, b"" where the client gets nothing for it."""
+        """Return the bytes of ``event``, b"" where the client gets nothing for it."""
         if type(event) is PartDelta:
             kind, value = event.kind, event.value
             if kind != self._live:
@@ -153,7 +153,7 @@ class OpenAIEncoder:
             return self._half_character(kind, value)
 
     def _half_character(self, kind: str, value: str) -> bytes:
-        """The JSON string of a text that begins or ends inside a surrogate pair.
+        """Return the JSON string of a text that begins or ends inside a surrogate pair.
 
         The pair counts as one character; a half that stays alone is reported.
         """
@@ -249,7 +249,7 @@ class OpenAIEncoder:
         return b"" if self._custom else self._chunk({"tool_calls": [self._call]})
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
-        """The bytes of a delta for which no template is ready."""
+        """Return the bytes of a delta for which no template is ready."""
         part = self._part
         if isinstance(value, Citation):
             self._citations.append(value)
@@ -266,7 +266,7 @@ class OpenAIEncoder:
         return b""
 
     def _reasoning(self, value: str) -> bytes:
-        """The first text of a part; the rest of it has a template."""
+        """Return the first text of a part; the rest of it has a template."""
         self._told = True
         if self._reply.hide_reasoning:
             return b""
@@ -279,7 +279,7 @@ class OpenAIEncoder:
         return self._chunk({"reasoning_content": shown, "reasoning_details": [entry]})
 
     def _once(self) -> dict[str, Any]:
-        """The head of an entry; format and place are sent the first time only."""
+        """Return the head of an entry; format and place are sent the first time only."""
         head = self._entry
         if "format" in head:
             self._reasonings += 1
@@ -349,5 +349,5 @@ class OpenAIEncoder:
 
 
 def stream_error(error: ErrorInfo) -> bytes:
-    """The event that ends a broken stream; no ``[DONE]`` follows it."""
+    """Return the event that ends a broken stream; no ``[DONE]`` follows it."""
     return b"data: " + encode(errors.body(error)) + b"\n\n"

@@ -44,8 +44,10 @@ _SHORT = 40
 
 
 class OpenAITap:
-    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices``: how many the
-    client asked for; each has its finish."""
+    """Observes one passed-through stream of this dialect (``base.Tap``).
+
+    ``choices``: how many the client asked for; each has its finish.
+    """
 
     __slots__ = (
         "_after",
@@ -117,7 +119,7 @@ class OpenAITap:
         return seen
 
     def _is_plain(self, block: bytes, size: int) -> bool:
-        """Whether ``block`` carries text and nothing else that counts."""
+        """Return whether ``block`` carries text and nothing else that counts."""
         before, after = self._before, self._after
         return bool(
             block.startswith(before)
@@ -148,8 +150,10 @@ class OpenAITap:
                 self._frame(frame.event, frame.data, size)
 
     def _worth_a_look(self, block: bytes, size: int) -> bool:
-        """Whether a finish reason, usage, an error or the terminator may stand in ``block``.
-        Literal searches cost a tenth of an alternation, and the fewer the better."""
+        """Return whether a finish reason, usage, an error or the terminator may stand in ``block``.
+
+        Literal searches cost a tenth of an alternation, and the fewer the better.
+        """
         if size < _SHORT or b"error" in block:
             return True
         alone = block.find(b"\n") == size - 2
@@ -175,18 +179,19 @@ class OpenAITap:
             self._before, self._after = event[: text.start()], event[text.end() :]
 
     def without_usage(self, block: bytes) -> bytes:
-        """``block`` without the chunks that only count tokens."""
+        """Return ``block`` without the chunks that only count tokens."""
         if b'"usage"' not in block:
             return block
         return b"".join(event for event in split(block) if not _only_counts(event))
 
     def close(self) -> ErrorInfo | bytes:
-        """What completes a stream whose body ended: the terminator after a stop reason, else an
-        error."""
+        """Return what completes a stream whose body ended: the terminator after a stop reason, else
+        an error."""
         return TERMINATOR if self.stopped else self._last_error() or TRUNCATED
 
     def _last_error(self) -> ErrorInfo | None:
-        """The error in the last event, of a form that no search finds, None where there is none."""
+        """Return the error in the last event, of a form that no search finds, None where there is
+        none."""
         frames = [frame for frame in Reader(len(self._last)).feed(self._last) if frame.data]
         return stream_errors.error_in(frames[-1]) if frames else None
 
@@ -238,8 +243,8 @@ class OpenAITap:
 
 
 def _ends_in_call(block: bytes) -> bool:
-    """Whether the last event of ``block`` is a piece of a call after which more must come: no
-    arguments end without a brace."""
+    """Return whether the last event of ``block`` is a piece of a call after which more must come:
+    no arguments end without a brace."""
     last = block.rpartition(b"data:")[2]
     if b'"tool_calls"' not in last:
         return False
@@ -252,7 +257,7 @@ def _ends_in_call(block: bytes) -> bool:
 
 
 def _only_counts(event: bytes) -> bool:
-    """Whether an event is the chunk without choices that ``include_usage`` asks for."""
+    """Return whether an event is the chunk without choices that ``include_usage`` asks for."""
     for frame in Reader(len(event)).feed(event):
         if frame.data is None:
             continue

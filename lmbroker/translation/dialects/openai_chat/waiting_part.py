@@ -57,7 +57,7 @@ class WaitingPart(waiting_part.WaitingPart):
         return extra_signature(self.extra) if self.kind == "extra" else None
 
     def beside(self, number: int) -> Signature | None:
-        """``extra_content`` of the call."""
+        """Return ``extra_content`` of the call."""
         if not self.extra:
             return None
         extra, self.extra = self.extra, {}
@@ -65,6 +65,8 @@ class WaitingPart(waiting_part.WaitingPart):
 
     @property
     def complete(self) -> bool:
-        """The input of a custom tool is free text, which ends only with the stream; a function is
-        complete with its arguments, all else as soon as something else comes."""
+        """The input of a custom tool is free text, which ends only with the stream.
+
+        A function is complete with its arguments, all else as soon as something else comes.
+        """
         return not self.is_call or self.whole

@@ -18,8 +18,10 @@ from lmbroker.translation.dialects.openai_responses.tap import ResponsesTap
 
 
 class OpenAIResponses:
-    """The adapter of this dialect (``base.Adapter``); each method is documented in its own
-    module."""
+    """The adapter of this dialect (``base.Adapter``).
+
+    Each method is documented in its own module.
+    """
 
     facts = FACTS
 
@@ -36,9 +38,9 @@ class OpenAIResponses:
     tap = ResponsesTap
 
     def ping(self, started: bool) -> bytes:
-        """The bytes of a keep-alive ping inside a stream."""
+        """Return the bytes of a keep-alive ping inside a stream."""
         return stream_encode.PING
 
     def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
-        """The bytes of the events that end a broken stream."""
+        """Return the bytes of the events that end a broken stream."""
         return stream_encode.stream_error(error, request_id, tap)

@@ -52,8 +52,10 @@ _CITATIONS: dict[str, Any] = {
 
 
 def decode_item(item: JSON, losses: AnswerLosses) -> list[Part]:
-    """The parts of a whole item; none for an empty one, and for what is said by others than the
-    model."""
+    """Return the parts of a whole item.
+
+    None for an empty one, and for what is said by others than the model.
+    """
     kind = type_of(item)
     tell_unheard(item, losses)
     if kind == "message":
@@ -68,23 +70,23 @@ def decode_item(item: JSON, losses: AnswerLosses) -> list[Part]:
 
 
 def type_of(item: JSON) -> str:
-    """The type of an item, "" where it has none."""
+    """Return the type of an item, "" where it has none."""
     kind = item.get("type")
     return kind if isinstance(kind, str) else ""
 
 
 def said_by_the_model(message: JSON) -> bool:
-    """Whether it is a message of the model: a compaction repeats those of others."""
+    """Return whether it is a message of the model: a compaction repeats those of others."""
     return message.get("role") in (None, "assistant")
 
 
 def opaque(item: JSON) -> OpaquePart:
-    """An item that only this dialect knows, whole."""
+    """Return an item that only this dialect knows, whole."""
     return OpaquePart(origin=ORIGIN, type=type_of(item), raw=item, place=OUTPUT)
 
 
 def contents_of(message: JSON) -> list[JSON]:
-    """The pieces of a message's content; a text alone counts as one."""
+    """Return the pieces of a message's content; a text alone counts as one."""
     content = message.get("content")
     if isinstance(content, str):
         content = [{"type": "output_text", "text": content}]
@@ -92,7 +94,7 @@ def contents_of(message: JSON) -> list[JSON]:
 
 
 def text_at(held: JSON, *keys: str) -> str:
-    """The text under the first of ``keys`` that holds one, "" where none does."""
+    """Return the text under the first of ``keys`` that holds one, "" where none does."""
     for key in keys:
         value = held.get(key)
         if value and isinstance(value, str):
@@ -101,17 +103,17 @@ def text_at(held: JSON, *keys: str) -> str:
 
 
 def is_refusal(piece: JSON) -> bool:
-    """Whether a piece of a message's content is a refusal."""
+    """Return whether a piece of a message's content is a refusal."""
     return piece.get("type") == "refusal"
 
 
 def said_in(piece: JSON) -> str:
-    """The text of a piece of a message's content."""
+    """Return the text of a piece of a message's content."""
     return text_at(piece, "refusal", "text") if is_refusal(piece) else text_at(piece, "text")
 
 
 def citations_of(piece: JSON) -> list[Citation]:
-    """The sources of a piece of text."""
+    """Return the sources of a piece of text."""
     found = piece.get("annotations")
     if not found or not isinstance(found, list):
         return []
@@ -119,7 +121,7 @@ def citations_of(piece: JSON) -> list[Citation]:
 
 
 def citation(annotation: JSON) -> Citation:
-    """An annotation as the source of a text; its offsets are code points of that text."""
+    """Return an annotation as the source of a text; its offsets are code points of that text."""
     start, end = annotation.get("start_index"), annotation.get("end_index")
     return Citation(
         kind=_CITATIONS.get(str(annotation.get("type")), "other"),
@@ -134,8 +136,11 @@ def citation(annotation: JSON) -> Citation:
 
 
 def extras_of_message(message: JSON) -> tuple[Extra, ...]:
-    """What a message is besides its content: for its first text. That it is the final answer says
-    no more than that it is an answer, which is what clients of other dialects take it for."""
+    """Return what a message is besides its content: for its first text.
+
+    That it is the final answer says no more than that it is an answer, which is what clients of
+    other dialects take it for.
+    """
     held = {key: message[key] for key in ("id", "phase") if isinstance(message.get(key), str)}
     if not held:
         return ()
@@ -144,8 +149,8 @@ def extras_of_message(message: JSON) -> tuple[Extra, ...]:
 
 
 def extras_of_call(call: JSON) -> tuple[Extra, ...]:
-    """What a call is besides its name and arguments: who makes it, if not the model itself, and
-    whether the model goes on without its result."""
+    """Return what a call is besides its name and arguments: who makes it, if not the model itself,
+    and whether the model goes on without its result."""
     caller, later = call.get("caller"), call.get("async")
     extras = []
     if caller and isinstance(caller, dict) and caller.get("type") != "direct":
@@ -160,29 +165,31 @@ def _extra(name: str, key: str, value: Any, loss: Literal["drop", "none"]) -> Ex
 
 
 def name_of(call: JSON) -> str:
-    """The name by which dialects without namespaces call the tool."""
+    """Return the name by which dialects without namespaces call the tool."""
     name = text_at(call, "name")
     return joined_name(namespace_of(call), name) if name else ""
 
 
 def namespace_of(call: JSON) -> str | None:
-    """The namespace of the tool that is called."""
+    """Return the namespace of the tool that is called."""
     return text_at(call, "namespace") or None
 
 
 def id_of(call: JSON) -> str:
-    """The id that the result of a call names."""
+    """Return the id that the result of a call names."""
     return text_at(call, "call_id", "id")
 
 
 def given_to(call: JSON, kind: str) -> str:
-    """What a call of ``kind`` gives its tool, as text."""
+    """Return what a call of ``kind`` gives its tool, as text."""
     return text_of(call.get(_GIVEN[kind]))
 
 
 def tell_unheard(item: JSON, losses: AnswerLosses) -> None:
-    """Report the fields of an item that are not translated. What nobody but this dialect knows is
-    kept whole."""
+    """Report the fields of an item that are not translated.
+
+    What nobody but this dialect knows is kept whole.
+    """
     known = _KNOWN.get(type_of(item))
     if known is None:
         return
@@ -215,8 +222,7 @@ def _message(item: JSON, losses: AnswerLosses) -> list[Part]:
 
 
 def _reasoning(item: JSON, losses: AnswerLosses) -> ReasoningPart | None:
-    """None for an item that nobody could make use of: it has no text, and nothing to bring
-    back."""
+    """None for an item that nobody could make use of: it has no text, and nothing to bring back."""
     texts, content = summary_of(item), content_of(item)
     if texts and content:
         losses.drop(f"{OUTPUT}.content")

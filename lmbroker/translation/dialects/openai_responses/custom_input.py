@@ -47,7 +47,7 @@ class InputReader:
         return self._rest is None or self._rest.strip() != "}"
 
     def feed(self, piece: str) -> str:
-        """The text that ``piece`` adds to the input."""
+        """Return the text that ``piece`` adds to the input."""
         if self.odd:
             return ""
         if self._rest is not None:
@@ -65,12 +65,12 @@ class InputReader:
         return ""
 
     def close(self) -> str:
-        """The text that was held back, where no more comes."""
+        """Return the text that was held back, where no more comes."""
         held, self._held = self._held, ""
         return "" if held.startswith("\\") else held
 
     def _string(self, piece: str) -> str:
-        """The text of ``piece``, which goes on inside the string."""
+        """Return the text of ``piece``, which goes on inside the string."""
         half = "" if self._held.startswith("\\") else self._held
         raw = piece if half else self._held + piece
         self._held = ""

@@ -36,7 +36,7 @@ _NOTHING_FOUND = "No tools were found."
 
 
 def decode_call(item: Fields, kind: str) -> ToolCallPart:
-    """A call of a function, or of a custom tool. Raises Refused."""
+    """Return a call of a function, or of a custom tool. Raises Refused."""
     id, namespace, own = item.need_text("call_id"), item.text("namespace"), item.need_text("name")
     name = joined_name(namespace, own)
     extras = (*_silent(item), *call_kept(item))
@@ -67,8 +67,11 @@ def decode_call(item: Fields, kind: str) -> ToolCallPart:
 def decode_result(
     item: Fields, kind: str, number: int, calls: OpenCalls, raw: dict[str, Any]
 ) -> ToolResultPart:
-    """The result of such a call. One that names no call answers the oldest one that is open, of
-    its tool where it names that. Raises Refused."""
+    """Return the result of such a call.
+
+    One that names no call answers the oldest one that is open, of its tool where it names that.
+    Raises Refused.
+    """
     output = item.any("output")
     parts = None if output is None else read_content(output, item.at("output"), "tool")
     id, name, namespace = item.text("call_id"), item.text("name"), item.text("namespace")
@@ -92,7 +95,7 @@ def decode_result(
 
 
 def decode_vendor_call(item: Fields, kind: str, number: int, raw: dict[str, Any]) -> ToolCallPart:
-    """A call of a tool that the vendor defines and the client runs. Raises Refused."""
+    """Return a call of a tool that the vendor defines and the client runs. Raises Refused."""
     name, key = VENDOR_CALLS[kind]
     id = item.text("call_id") or item.text("id") or f"call_{number}"
     value = item.left.get(key)
@@ -107,8 +110,10 @@ def decode_vendor_call(item: Fields, kind: str, number: int, raw: dict[str, Any]
 def decode_vendor_result(
     item: Fields, kind: str, number: int, calls: OpenCalls, raw: dict[str, Any]
 ) -> ToolResultPart:
-    """The result of such a call; one that names none answers the oldest one that is open. Raises
-    Refused."""
+    """Return the result of such a call; one that names none answers the oldest one that is open.
+
+    Raises Refused.
+    """
     reader, loss = VENDOR_RESULTS[kind]
     parts = reader(item)
     id = item.text("call_id")
@@ -125,7 +130,7 @@ def decode_vendor_result(
 
 
 def found_tools(tools: Any) -> str:
-    """What a search has found, in words: one line for each tool."""
+    """Return what a search has found, in words: one line for each tool."""
     lines = []
     for tool in tools if isinstance(tools, list) else ():
         held = tool if isinstance(tool, dict) else {}
@@ -155,7 +160,7 @@ def _found(item: Fields) -> tuple[TextPart]:
 
 
 def _shell(item: Fields) -> tuple[TextPart]:
-    """What the commands have written, and how they ended."""
+    """Return what the commands have written, and how they ended."""
     output = item.left.get("output")
     if not isinstance(output, list):
         return _words(item)

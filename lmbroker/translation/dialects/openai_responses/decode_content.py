@@ -47,8 +47,8 @@ _NO_SOURCES = (
 
 
 def read_content(content: Any, path: str, role: str) -> list[Any]:
-    """The parts of ``content``, which stands at ``path`` in a message of ``role`` (``tool``: in a
-    result). Raises Refused."""
+    """Return the parts of ``content``, which stands at ``path`` in a message of ``role`` (``tool``:
+    in a result). Raises Refused."""
     if isinstance(content, str):
         return [TextPart(text=content)] if content else []
     if not isinstance(content, list):
@@ -57,8 +57,10 @@ def read_content(content: Any, path: str, role: str) -> list[Any]:
 
 
 def content_part(value: Any, path: str, role: str) -> Part:
-    """The part ``value``. Of one whose type is not known only the vendor knows what it means.
-    Raises Refused."""
+    """Return the part ``value``.
+
+    Of one whose type is not known only the vendor knows what it means. Raises Refused.
+    """
     plain = _plain(value, role)
     if plain is not None:
         return plain
@@ -79,7 +81,7 @@ def content_part(value: Any, path: str, role: str) -> Part:
 
 
 def _plain(value: Any, role: str) -> TextPart | None:
-    """The part that is a text and nothing else, as most are: the fast path."""
+    """Return the part that is a text and nothing else, as most are: the fast path."""
     if type(value) is not dict:
         return None
     text, size = value.get("text"), len(value)
@@ -93,8 +95,10 @@ def _plain(value: Any, role: str) -> TextPart | None:
 
 
 def instructions(content: Any, path: str) -> list[TextPart]:
-    """The texts of an instruction; for anything else in it a text says that it was left out.
-    Raises Refused."""
+    """Return the texts of an instruction; for anything else in it a text says that it was left out.
+
+    Raises Refused.
+    """
     if isinstance(content, str):
         return [TextPart(text=content)]
     if not isinstance(content, list):
@@ -114,13 +118,13 @@ def instructions(content: Any, path: str) -> list[TextPart]:
 
 
 def spelled(item: Fields, content: Any, parts: list[Any]) -> list[Extra]:
-    """The content of a message as it came, where its parts do not tell that it was a text, or that
-    there was none."""
+    """Return the content of a message as it came, where its parts do not tell that it was a text,
+    or that there was none."""
     if isinstance(content, str) or not parts:
         return [item.extra("content", content, "none")]
     return []
 
 
 def with_extras(part: Any, extras: tuple[Extra, ...]) -> Any:
-    """``part`` with further ``extras``, which come before its own."""
+    """Return ``part`` with further ``extras``, which come before its own."""
     return msgspec.structs.replace(part, extras=(*extras, *part.extras)) if extras else part

@@ -32,7 +32,7 @@ _STANDARD = ("standard", None)
 
 
 def decode_reasoning_control(fields: Fields, extras: list[Extra]) -> Reasoning | None:
-    """How much the model is to reason. Raises Refused."""
+    """Return how much the model is to reason. Raises Refused."""
     held = fields.inside("reasoning")
     if held is None:
         return None
@@ -65,7 +65,7 @@ def decode_reasoning_control(fields: Fields, extras: list[Extra]) -> Reasoning |
 
 
 def decode_text(fields: Fields, extras: list[Extra]) -> tuple[OutputFormat | None, str | None]:
-    """The format of the answer, and how long it is to be. Raises Refused."""
+    """Return the format of the answer, and how long it is to be. Raises Refused."""
     held = fields.inside("text")
     if held is None:
         return None, None
@@ -78,7 +78,7 @@ def decode_text(fields: Fields, extras: list[Extra]) -> tuple[OutputFormat | Non
 
 
 def decode_format(form: Fields, extras: list[Extra]) -> OutputFormat | None:
-    """The format that ``form`` asks for, None for plain text. Raises Refused."""
+    """Return the format that ``form`` asks for, None for plain text. Raises Refused."""
     raw = dict(form.left)
     kind = form.need_text("type")
     if kind == "text":
@@ -98,7 +98,9 @@ def decode_format(form: Fields, extras: list[Extra]) -> OutputFormat | None:
 
 def classed(fields: Fields) -> list[Extra]:
     """Known fields that the Unified Model has no word for; their class depends on what they say.
-    Raises Refused."""
+
+    Raises Refused.
+    """
     found: list[Extra] = []
     if not fields.left:
         return found

@@ -75,8 +75,11 @@ _COMPACTION = "compaction is the vendor's own; a backend of its own format takes
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """What the input of a request says. ``tools`` are offered by its items; ``effort`` and
-    ``output`` are what the last items that change them ask for (``formatted``: there is one)."""
+    """What the input of a request says.
+
+    ``tools`` are offered by its items; ``effort`` and ``output`` are what the last items that
+    change them ask for (``formatted``: there is one).
+    """
 
     system: tuple[TextPart, ...]
     turns: tuple[Turn, ...]
@@ -88,7 +91,10 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_items(items: list[Any], first: list[TextPart]) -> Input:
-    """The conversation of ``items``; ``first`` are instructions before it. Raises Refused."""
+    """Return the conversation of ``items``; ``first`` are instructions before it.
+
+    Raises Refused.
+    """
     reader = _Reader(first)
     odd = 0
     for number, item in enumerate(items):
@@ -132,7 +138,7 @@ class _Reader:
         self._formatted = False
 
     def whole(self) -> Input:
-        """All that was read."""
+        """Return all that was read."""
         self._close()
         turns = tuple(self._turns)
         if not turns and not self._system:
@@ -177,8 +183,10 @@ class _Reader:
             raise bad_value(item.at("type"), "there is no such type of item")
 
     def take_odd(self, raw: Any, path: str, number: int, *, last: bool) -> bool:
-        """Read an item that is not what the format says. False for a ``last`` one that needs more
-        than the usual name of its role."""
+        """Read an item that is not what the format says.
+
+        False for a ``last`` one that needs more than the usual name of its role.
+        """
         read = False
         try:
             for meant in odd_items.meanings(raw, path, number, self._calls.first, last=last):
@@ -351,7 +359,7 @@ class _Reader:
             self._results = []
 
     def _waiting(self, name: str = "before") -> tuple[Extra, ...]:
-        """The items that say nothing and stand before what comes next."""
+        """Return the items that say nothing and stand before what comes next."""
         waiting = self._before
         if not waiting:
             return ()
@@ -370,7 +378,7 @@ class _Reader:
 
 
 def _kind(item: Fields) -> str:
-    """The type of an item that says none."""
+    """Return the type of an item that says none."""
     left = item.left
     if "role" in left:
         return "message"
@@ -380,8 +388,10 @@ def _kind(item: Fields) -> str:
 
 
 def _own(item: Fields, role: str, *, always: bool) -> list[Extra]:
-    """What a message says besides its content; nothing where that is its role only, unless
-    ``always``."""
+    """Return what a message says besides its content.
+
+    Nothing where that is its role only, unless ``always``.
+    """
     held = {"type": "message", "role": role}
     held.update((name, item.any(name)) for name in _OF_MESSAGE if name in item.left)
     own = [item.extra("message", held, "none")] if always or len(held) > 2 else []

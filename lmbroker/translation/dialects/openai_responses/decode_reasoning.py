@@ -10,8 +10,11 @@ from lmbroker.translation.unified.parts import ReasoningPart
 
 
 def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
-    """The part that a reasoning item is. One that came from another vendor has a token of ours in
-    the place of the encrypted content, and becomes what it was. Raises Refused."""
+    """Return the part that a reasoning item is.
+
+    One that came from another vendor has a token of ours in the place of the encrypted content, and
+    becomes what it was. Raises Refused.
+    """
     sealed = item.text("encrypted_content")
     id, status = item.text("id"), item.any("status")
     summary, content = item.items("summary"), item.items("content")
@@ -55,5 +58,5 @@ def _texts(pieces: list[Any] | None, path: str) -> list[str]:
 
 
 def _plain(pieces: list[Any] | None, kind: str) -> bool:
-    """Whether ``pieces`` are texts of the type ``kind`` and nothing else."""
+    """Return whether ``pieces`` are texts of the type ``kind`` and nothing else."""
     return all(piece.keys() == {"type", "text"} and piece["type"] == kind for piece in pieces or ())

@@ -60,7 +60,7 @@ _INSTEAD = ("previous_response_id", "conversation", "prompt")
 
 
 def decode_request(body: JSON) -> Request:
-    """The model of a request body.
+    """Return the model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.
@@ -115,15 +115,21 @@ def decode_request(body: JSON) -> Request:
 
 
 def _cache(fields: Fields, extras: list[Extra], *, worth: bool) -> CachePolicy | None:
-    """How the prompt is cached. Clients of this dialect expect that it is, unasked; where others
-    pay for what is written, a prompt that nobody will send again is not ``worth`` it."""
+    """Return how the prompt is cached.
+
+    Clients of this dialect expect that it is, unasked; where others pay for what is written, a
+    prompt that nobody will send again is not ``worth`` it.
+    """
     asked = "prompt_cache_options" in fields.left
     policy = cache_policy(fields, extras)
     return CachePolicy(mode="auto") if worth and not asked else policy
 
 
 def _input(fields: Fields, extras: list[Extra]) -> Input:
-    """The conversation: instructions, and the input as a text or as items. Raises Refused."""
+    """Return the conversation: instructions, and the input as a text or as items.
+
+    Raises Refused.
+    """
     instructions, value = fields.text("instructions"), fields.any("input")
     first = []
     if instructions is not None:

@@ -19,15 +19,18 @@ _SEARCH = "web_search"
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
-    """The ``tools`` array; the tools of a namespace follow each other. A type that is not known is
-    a tool that the provider runs: it goes nowhere but back. Raises Refused."""
+    """Return the ``tools`` array; the tools of a namespace follow each other.
+
+    A type that is not known is a tool that the provider runs: it goes nowhere but back. Raises
+    Refused.
+    """
     return tuple(
         tool for number, item in once(items) for tool in decode_tool(item, f"tools[{number}]")
     )
 
 
 def decode_tool(item: Any, path: str, standing: Standing = "offered") -> list[Tool]:
-    """The tool at ``path``, or those of the namespace that stands there. Raises Refused."""
+    """Return the tool at ``path``, or those of the namespace that stands there. Raises Refused."""
     tool = Fields(item, path, ORIGIN)
     if tool.left.get("type") == "namespace" and isinstance(tool.left.get("tools"), list):
         return _namespace(tool, item, standing)
@@ -95,7 +98,7 @@ def _function(
     schema: dict[str, Any] | None,
     extras: tuple[Extra, ...],
 ) -> Tool:
-    """A function that ``held`` describes, which is ``tool`` or stands in it."""
+    """Return a function that ``held`` describes, which is ``tool`` or stands in it."""
     deferred, kept = _deferred(tool)
     output = tool.any("output_schema")
     if output is not None:
@@ -129,7 +132,7 @@ def _custom(held: Fields, tool: Fields, standing: Standing, extras: tuple[Extra,
 
 
 def _grammar(said: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The format of a custom tool's input, its grammar in an object of its own."""
+    """Return the format of a custom tool's input, its grammar in an object of its own."""
     if said is None or said.get("type") != "grammar" or "grammar" in said:
         return said
     held = {key: value for key, value in said.items() if key != "type"}
@@ -146,7 +149,7 @@ def _deferred(tool: Fields) -> tuple[bool, list[Extra]]:
 def decode_tool_choice(
     fields: Fields, tools: tuple[Tool, ...]
 ) -> tuple[ToolChoice | None, list[Extra]]:
-    """``tool_choice``; one that is not known comes back as an extra. Raises Refused."""
+    """Return ``tool_choice``; one that is not known comes back as an extra. Raises Refused."""
     value = fields.any("tool_choice")
     if value is None:
         return None, []
@@ -204,15 +207,15 @@ class _Names:
                 self._groups.setdefault(space, []).append(tool.name)
 
     def known(self, name: str, namespace: str | None) -> str:
-        """The name of the tool that is called ``name`` in ``namespace``, or in whichever one has a
-        tool of that name."""
+        """Return the name of the tool that is called ``name`` in ``namespace``, or in whichever one
+        has a tool of that name."""
         if namespace is not None:
             return joined_name(namespace, name)
         found = self._own.get(name, [])
         return found[0] if name not in self._names and len(found) == 1 else name
 
     def of(self, said: Fields, kind: str | None = None) -> list[str]:
-        """The names of the tools that ``said``, a reference of type ``kind``, means."""
+        """Return the names of the tools that ``said``, a reference of type ``kind``, means."""
         kind = kind or said.text("type") or "function"
         name, inner = said.left.get("name"), said.left.get(kind)
         if isinstance(inner, dict) and isinstance(inner.get("name"), str):
@@ -230,13 +233,14 @@ class _Names:
 
 
 def _kind_of(type: str) -> str:
-    """The type of a tool that the provider runs, without its date and its variants."""
+    """Return the type of a tool that the provider runs, without its date and its variants."""
     return next((kind for kind in (_SEARCH, "computer") if type.startswith(kind)), type)
 
 
 def as_chosen(tools: tuple[Tool, ...], choice: ToolChoice | None) -> tuple[Tool, ...]:
-    """``tools``, where those that the provider runs are optional if nothing makes the model call
-    them: clients declare a web search in each request, and the choice may rule any of them out."""
+    """Return ``tools``, where those that the provider runs are optional if nothing makes the model
+    call them: clients declare a web search in each request, and the choice may rule any of them
+    out."""
     if all(tool.kind != "server" for tool in tools):
         return tools
     named = choice.name if choice is not None and choice.mode == "named" else None

@@ -20,8 +20,10 @@ _LIFETIMES = ("30m", "12h")
 
 
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
-    """Sampling parameters that the model takes; others where the backend takes them all the
-    same."""
+    """Return sampling parameters that the model takes.
+
+    Others where the backend takes them all the same.
+    """
     out = encode_controls.encode_sampling(parts, reasoning)
     sampling, ext = parts.request.sampling, parts.profile.ext
     for name in _NOT_HERE:
@@ -40,7 +42,7 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_reasoning(parts: Parts, control: Control) -> JSON:
-    """The fields that say how much to reason, and that the client gets to see a summary."""
+    """Return the fields that say how much to reason, and that the client gets to see a summary."""
     wire = dict(control.wire)
     effort, held = wire.pop(EFFORT, None), wire.pop("reasoning", {})
     if effort is not None:
@@ -51,8 +53,8 @@ def encode_reasoning(parts: Parts, control: Control) -> JSON:
 
 
 def _shown(parts: Parts) -> bool:
-    """Whether the client gets the text of reasoning: where it asked for reasoning, or where the
-    configuration says so."""
+    """Return whether the client gets the text of reasoning: where it asked for reasoning, or where
+    the configuration says so."""
     asked = parts.request.reasoning or Reasoning()
     effort = parts.request.later_effort or asked.effort
     off = asked.mode in ("off", "between_tools") or (asked.mode is None and effort == "none")
@@ -63,8 +65,8 @@ def _shown(parts: Parts) -> bool:
 
 
 def encode_text(parts: Parts) -> tuple[JSON, str]:
-    """The form and the length of the answer's text, and the sentence that says of them what the
-    fields cannot."""
+    """Return the form and the length of the answer's text, and the sentence that says of them what
+    the fields cannot."""
     held: JSON = {}
     form, line = None, ""
     if parts.request.output is not None:
@@ -77,7 +79,7 @@ def encode_text(parts: Parts) -> tuple[JSON, str]:
 
 
 def encode_cache(parts: Parts) -> JSON:
-    """Which prompts share a cache, and for how long."""
+    """Return which prompts share a cache, and for how long."""
     request = parts.request
     out: JSON = {}
     if request.cache_key is not None:

@@ -82,7 +82,7 @@ class Conversation(Turns):
             self.instructions = ""
 
     def _instructions(self) -> list[JSON]:
-        """The items of the leading instructions: none where they fit the field for them."""
+        """Return the items of the leading instructions: none where they fit the field for them."""
         parts, profile = self.parts, self.parts.profile
         kept = unattributed(parts.request.system)
         content = plain(kept) or joined(parts.content(kept), "\n\n")
@@ -103,11 +103,11 @@ class Conversation(Turns):
         return [self.message(profile.system_role, content)]
 
     def message(self, role: str, content: Content, name: str | None = None) -> JSON:
-        """A message; this dialect has no names of speakers."""
+        """Return a message; this dialect has no names of speakers."""
         return {"type": "message", "role": role, "content": content}
 
     def answer(self, part: ToolResultPart, shown: list[JSON]) -> JSON:
-        """The item that answers a call."""
+        """Return the item that answers a call."""
         id = wire_id(part.call_id, self.parts.profile.tool_id)
         output = joined(self.parts.result(part, id, shown), "\n")
         custom = id in self._custom
@@ -115,7 +115,7 @@ class Conversation(Turns):
         return {"type": kind, "call_id": id, "output": output}
 
     def call(self, part: ToolCallPart) -> JSON:
-        """The item of a call."""
+        """Return the item of a call."""
         self.parts.lost(part.extras)
         id, name = wire_id(part.id, self.parts.profile.tool_id), wire_name(part.name)
         if part.kind == "custom" and not self.parts.profile.custom_tools:
@@ -128,7 +128,10 @@ class Conversation(Turns):
         return {"type": "function_call", "call_id": id, "name": name, "arguments": arguments}
 
     def thought(self, part: ReasoningPart) -> JSON | None:
-        """The item of past reasoning; None for what this dialect did not make, or has already."""
+        """Return the item of past reasoning.
+
+        It is None for what this dialect did not make, or has already.
+        """
         self.parts.lost(part.extras)
         profile = self.parts.profile
         item = reasoning_item(part) if profile.reasoning_replay != "none" else None
@@ -170,7 +173,7 @@ class Conversation(Turns):
             self.items.append(self.instruction([self.parts.text(line)]))
 
     def contents(self) -> list[Content]:
-        """The contents of messages and results, in the order of the prompt."""
+        """Return the contents of messages and results, in the order of the prompt."""
         return [item.get("content") or item.get("output") or "" for item in self.items]
 
 

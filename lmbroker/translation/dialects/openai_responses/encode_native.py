@@ -50,8 +50,9 @@ _TEXTS = {"user": "input_text", "system": "input_text", "assistant": "output_tex
 
 
 def encode_native(request: Request) -> JSON:
-    """The body of which ``decode_request`` made ``request``, but for the model: JSON-equal, where
-    ``null`` is the same as absent, and a type that goes without saying as that which is said."""
+    """Return the body of which ``decode_request`` made ``request``, but for the model: JSON-equal,
+    where ``null`` is the same as absent, and a type that goes without saying as that which is said.
+    """
     items = _Items()
     body: JSON = {"model": request.model, "input": items.written}
     for part in request.system:
@@ -128,8 +129,10 @@ class _Items:
         self._finish(message, turn.extras)
 
     def say(self, role: str, part: Part) -> None:
-        """Write a part of instructions, or of what the model said. A text that has no message of
-        its own belongs to the one before."""
+        """Write a part of instructions, or of what the model said.
+
+        A text that has no message of its own belongs to the one before.
+        """
         extras = getattr(part, "extras", ())
         named = _named(extras)
         self.written += named.get("before", ())
@@ -184,7 +187,7 @@ class _Items:
 
 
 def _is_item(parts: Sequence[Part]) -> bool:
-    """Whether ``parts`` of a user's turn are an item that is no message."""
+    """Return whether ``parts`` of a user's turn are an item that is no message."""
     only = parts[0] if len(parts) == 1 else None
     return isinstance(only, OpaquePart) and not only.type.startswith("input_")
 
@@ -258,7 +261,7 @@ def _url(source: Base64 | Url) -> str:
 
 
 def _tools(tools: Iterable[Tool]) -> list[JSON]:
-    """The tools that the request itself offers, those of a namespace in it."""
+    """Return the tools that the request itself offers, those of a namespace in it."""
     written: list[JSON] = []
     inside: list[JSON] = []
     for tool in tools:

@@ -30,15 +30,15 @@ class Parts(encode_parts.Parts):
     MEDIA: ClassVar = {"input_image": "image", "input_file": "document"}
 
     def runs(self, tool: Tool) -> bool:
-        """Whether the backend runs ``tool``: a web search, where that is configured."""
+        """Return whether the backend runs ``tool``: a web search, where that is configured."""
         return tool.search is not None and self.profile.server_tools
 
     def names_allowed(self) -> bool:
-        """Whether the choice can name the tools that may be called."""
+        """Return whether the choice can name the tools that may be called."""
         return self.profile.allowed_tools
 
     def picture(self, part: ImagePart, source: Source) -> JSON:
-        """The content part of an image."""
+        """Return the content part of an image."""
         written: JSON = {"type": "input_image", "detail": part.detail or "auto"}
         if isinstance(source, FileRef):
             written["file_id"] = source.id
@@ -47,8 +47,10 @@ class Parts(encode_parts.Parts):
         return written
 
     def paper(self, part: DocumentPart, source: Source) -> JSON | None:
-        """The content part of a file: by its id, its address, or with its bytes and a name; None
-        where the model takes none of that kind."""
+        """Return the content part of a file: by its id, its address, or with its bytes and a name.
+
+        It is None where the model takes none of that kind.
+        """
         kept = isinstance(source, Base64) and source.media_type != PDF
         if not (self.profile.files if kept else self.profile.pdf):
             return None
@@ -61,5 +63,5 @@ class Parts(encode_parts.Parts):
         return {"type": "input_file", "filename": name, "file_data": data_url(source)}
 
     def sound(self, part: AudioPart) -> JSON:
-        """The text that stands for audio, which messages of this dialect cannot hold."""
+        """Return the text that stands for audio, which messages of this dialect cannot hold."""
         return self.left_out("audio", "audio", NO_AUDIO)

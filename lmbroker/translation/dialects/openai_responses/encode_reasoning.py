@@ -11,8 +11,10 @@ from lmbroker.translation.unified.parts import ReasoningPart
 
 
 def reasoning_item(part: ReasoningPart) -> JSON | None:
-    """The item that ``part`` came in, as its backend wrote it; None for reasoning of another form,
-    and for an item that holds nothing."""
+    """Return the item that ``part`` came in, as its backend wrote it.
+
+    It is None for reasoning of another form, and for an item that holds nothing.
+    """
     signature = part.signature
     if signature is None or signature.origin != ORIGIN or part.redacted is not None:
         return None
@@ -21,7 +23,7 @@ def reasoning_item(part: ReasoningPart) -> JSON | None:
 
 
 def whole_item(part: ReasoningPart) -> JSON:
-    """The item that ``part`` came in, whatever it holds."""
+    """Return the item that ``part`` came in, whatever it holds."""
     held = own_item(part.signature)
     item: JSON = {"type": "reasoning"}
     if isinstance(held.get("id"), str):

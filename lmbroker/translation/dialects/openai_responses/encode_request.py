@@ -41,7 +41,7 @@ SOURCES = "web_search_call.action.sources"
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """The body of ``POST /v1/responses``; the request's model is written as it is.
+    """Return the body of ``POST /v1/responses``; the request's model is written as it is.
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
@@ -92,9 +92,9 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _extensions(parts: Parts, tools: list[JSON]) -> JSON:
-    """The fields that have no place in the model: ``metadata`` is the same in all of OpenAI's
-    dialects, a web search becomes one of ``tools``, some backends take other fields, all else is a
-    loss."""
+    """Return the fields that have no place in the model: ``metadata`` is the same in all of
+    OpenAI's dialects, a web search becomes one of ``tools``, some backends take other fields, all
+    else is a loss."""
     profile = parts.profile
     taken: JSON = {}
     for extra in parts.request.extras:

@@ -18,8 +18,10 @@ WEB_SEARCH = "web_search"
 
 
 def encode_tool(parts: Parts, tool: Tool) -> JSON:
-    """One tool. A function says whether its schema is followed strictly: the default is that it
-    is."""
+    """Return one tool.
+
+    A function says whether its schema is followed strictly: the default is that it is.
+    """
     if tool.search is not None:
         return web_search(parts, tool.search)
     written: JSON = {"type": tool.kind, "name": wire_name(tool.name)}
@@ -35,13 +37,14 @@ def encode_tool(parts: Parts, tool: Tool) -> JSON:
 
 
 def _grammar(form: Any) -> Any:
-    """The form of a custom tool's input: a grammar stands in an object of its own elsewhere."""
+    """Return the form of a custom tool's input: a grammar stands in an object of its own
+    elsewhere."""
     held = form.get("grammar") if isinstance(form, dict) else None
     return {"type": "grammar", **held} if isinstance(held, dict) else form
 
 
 def web_search(parts: Parts, asked: WebSearch) -> JSON:
-    """A web search that the backend runs."""
+    """Return a web search that the backend runs."""
     written: JSON = {"type": WEB_SEARCH}
     if asked.allowed_domains:
         written["filters"] = {"allowed_domains": list(asked.allowed_domains)}
@@ -57,7 +60,8 @@ def web_search(parts: Parts, asked: WebSearch) -> JSON:
 
 
 def encode_tool_choice(parts: Parts, tools: Sequence[Tool]) -> tuple[JSON, Choice]:
-    """The fields that say how ``tools`` are chosen, and what became of the client's choice."""
+    """Return the fields that say how ``tools`` are chosen, and what became of the client's
+    choice."""
     if not tools:
         return {}, Choice()
     chosen = encode_choice(parts, tools)

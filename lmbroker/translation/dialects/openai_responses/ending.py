@@ -25,8 +25,10 @@ _GOES_ON = ("queued", "in_progress")
 
 
 def word_of(response: JSON, status: str = "") -> str:
-    """Why an answer ended, in one word: its status, or why it is incomplete. ``status`` is what the
-    event says in which it came."""
+    """Return why an answer ended, in one word: its status, or why it is incomplete.
+
+    ``status`` is what the event says in which it came.
+    """
     status = status or _text(response.get("status"))
     if status != "incomplete":
         return "completed" if status in _GOES_ON else status
@@ -36,7 +38,8 @@ def word_of(response: JSON, status: str = "") -> str:
 
 
 def usage_of(response: JSON) -> Usage | None:
-    """The token counts of an answer, and how often its provider has searched the web for it."""
+    """Return the token counts of an answer, and how often its provider has searched the web for
+    it."""
     usage = ending.decode_usage(response.get("usage"))
     tools = response.get("tool_usage")
     searched = tools.get("web_search") if isinstance(tools, dict) else None
@@ -48,18 +51,20 @@ def usage_of(response: JSON) -> Usage | None:
 
 
 def decode_stop(word: str, *, calls: bool, refusal: str = "") -> Stop:
-    """The stop of an answer that ended with ``word``. ``refusal`` is what the model said instead of
-    an answer, ``calls``: it calls the client's tools."""
+    """Return the stop of an answer that ended with ``word``.
+
+    ``refusal`` is what the model said instead of an answer, ``calls``: it calls the client's tools.
+    """
     return ending.decode_stop(word or None, calls=calls, refusal=refusal)
 
 
 def is_unknown(word: str) -> bool:
-    """Whether nobody knows why an answer ended so."""
+    """Return whether nobody knows why an answer ended so."""
     return stop_words.meaning(word) == "other"
 
 
 def failure(response: JSON, word: str) -> ErrorInfo | None:
-    """The error that an answer tells, None where it did not fail."""
+    """Return the error that an answer tells, None where it did not fail."""
     error = response.get("error")
     if error:
         return error_kinds.stream_error({"error": error})
@@ -67,7 +72,7 @@ def failure(response: JSON, word: str) -> ErrorInfo | None:
 
 
 def is_pending(response: JSON) -> bool:
-    """Whether an answer was put off: it has no output yet, and nobody will ask for it."""
+    """Return whether an answer was put off: it has no output yet, and nobody will ask for it."""
     return response.get("status") in _GOES_ON and not response.get("output")
 
 
@@ -80,7 +85,7 @@ def created_of(response: JSON) -> int | None:
 
 
 def tier_of(response: JSON) -> str | None:
-    """The service tier that serves the answer; ``auto`` is only what was asked for."""
+    """Return the service tier that serves the answer; ``auto`` is only what was asked for."""
     tier = response.get("service_tier")
     return None if tier == "auto" else ending.decode_tier(tier)
 

@@ -59,7 +59,7 @@ _MADE_UP_DIGITS = 24
 
 
 def echoed(echo: Mapping[str, Any]) -> JSON:
-    """The fields of an answer that repeat its request."""
+    """Return the fields of an answer that repeat its request."""
     body: JSON = {}
     for key, usual in _ECHOED.items():
         given = echo.get(key)
@@ -73,7 +73,10 @@ def echoed(echo: Mapping[str, Any]) -> JSON:
 
 
 def head(id: str, reply: Reply, status: str, **ends: Any) -> JSON:
-    """The fields of an answer before its output. ``ends``: ``error`` or ``incomplete_details``."""
+    """Return the fields of an answer before its output.
+
+    ``ends``: ``error`` or ``incomplete_details``.
+    """
     return {
         "id": id,
         "object": "response",
@@ -90,15 +93,17 @@ def head(id: str, reply: Reply, status: str, **ends: Any) -> JSON:
 
 
 def incomplete(stop: Stop, *, refused: bool) -> str | None:
-    """Why an answer that stopped so is incomplete, None where it is complete. ``refused``: it holds
-    a refusal in the model's own words."""
+    """Return why an answer that stopped so is incomplete, None where it is complete.
+
+    ``refused``: it holds a refusal in the model's own words.
+    """
     if refused and stop.reason == "refusal":
         return None
     return _REASONS.get(stop.reason)
 
 
 def encode_usage(usage: Usage) -> JSON:
-    """The ``usage`` object of an answer, with all counters that its type demands."""
+    """Return the ``usage`` object of an answer, with all counters that its type demands."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     inside: JSON = {
         "cached_tokens": usage.cache_read,
@@ -119,8 +124,10 @@ def encode_usage(usage: Usage) -> JSON:
 
 
 def last_fields(usage: Usage, tier: str | None) -> JSON:
-    """The fields that are known when the answer ends; ``tier`` in OpenAI's terms, None where the
-    client did not ask for one."""
+    """Return the fields that are known when the answer ends.
+
+    ``tier`` in OpenAI's terms, None where the client did not ask for one.
+    """
     body: JSON = {"usage": encode_usage(usage)}
     searches = (usage.server_tools or {}).get("web_search_requests")
     if isinstance(searches, int) and searches:
@@ -131,7 +138,7 @@ def last_fields(usage: Usage, tier: str | None) -> JSON:
 
 
 def item_suffix(id: str, prefix: str) -> str:
-    """What the ids of the items of answer ``id`` have in common."""
+    """Return what the ids of the items of answer ``id`` have in common."""
     suffix = id.removeprefix(prefix)
     if _SUFFIX.fullmatch(suffix):
         return suffix

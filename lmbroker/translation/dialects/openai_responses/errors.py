@@ -50,7 +50,7 @@ _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """The HTTP status and body that tell ``error``; the request's id goes into a header."""
+    """Return the HTTP status and body that tell ``error``; the request's id goes into a header."""
     status, body = errors.encode_error(error, request_id)
     if body["error"]["code"] in GIVEN_UP:
         body["error"]["code"] = UNAVAILABLE
@@ -60,7 +60,7 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
 
 
 def failure(error: ErrorInfo) -> JSON:
-    """The ``error`` of a response that failed: clients act on its code."""
+    """Return the ``error`` of a response that failed: clients act on its code."""
     told = encode_error(error, "")[1]["error"]
     code = _CODES.get(error.kind, "server_error")
     if code == "invalid_prompt" and error.code in REQUEST_CODES:

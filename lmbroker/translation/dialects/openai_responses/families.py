@@ -35,7 +35,7 @@ _OWN: dict[str, Any] = {"ranges": (LEAST_OUTPUT,)}
 
 
 def _here(pattern: str, fields: dict[str, Any]) -> Family:
-    """A row of OpenAI's dialects, as this one has it."""
+    """Return a row of OpenAI's dialects, as this one has it."""
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
     if not fields.get("service_tier"):
         kept["instructions"] = "message"

@@ -32,7 +32,7 @@ _NOT_PLAIN: Any = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def plain_piece(data: bytes) -> Piece | None:
-    """The piece in a plain event, None for any other event."""
+    """Return the piece in a plain event, None for any other event."""
     try:
         return _read(data)
     except _NOT_PLAIN:

@@ -1,7 +1,6 @@
 """Built-in knowledge of hosts that serve Responses, as data (translation.md 0.3, state of November
 2026). As with families, the rows are those of OpenAI's dialects, and a row chooses between two ways
-of saying a thing.
-"""
+of saying a thing."""
 
 from typing import Any
 
@@ -17,7 +16,7 @@ _OPENAI = ("api.openai.com", "openai.azure.com", "cognitiveservices.azure.com")
 
 
 def _here(ending: str, pattern: str, fields: dict[str, Any]) -> Host:
-    """A row of OpenAI's dialects, as this one has it."""
+    """Return a row of OpenAI's dialects, as this one has it."""
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
     if ending in _OPENAI:
         kept |= {"ranges": (LEAST_OUTPUT,), "instructions": "field"}

@@ -11,7 +11,7 @@ from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 
 
 def in_order(parts: Parts, items: list[JSON]) -> list[JSON]:
-    """``items`` in an order that the backend takes; those that are joined are changed."""
+    """Return ``items`` in an order that the backend takes; those that are joined are changed."""
     profile = parts.profile
     if profile.system_first_only or profile.alternate_roles or profile.after_tool != "user":
         order = _Order(parts)
@@ -22,8 +22,11 @@ def in_order(parts: Parts, items: list[JSON]) -> list[JSON]:
 
 
 class _Order:
-    """Collects items. ``_speaker`` is who spoke last, calls and their results aside; ``_more`` are
-    contents that are to be joined to an item, by its place."""
+    """Collects items.
+
+    ``_speaker`` is who spoke last, calls and their results aside; ``_more`` are contents that are
+    to be joined to an item, by its place.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._items: list[JSON] = []
@@ -34,7 +37,7 @@ class _Order:
         self._speaker = ""
 
     def whole(self) -> list[JSON]:
-        """All items in their order."""
+        """Return all items in their order."""
         for place, more in self._more.items():
             item = self._items[place]
             key = "output" if "output" in item else "content"
@@ -98,7 +101,7 @@ def _joined(parts: Parts, contents: list[Content]) -> Content:
 
 
 def _as_text(parts: Parts, item: JSON) -> JSON:
-    """An item with one text in the place of several."""
+    """Return an item with one text in the place of several."""
     for key in ("content", "output"):
         content = item.get(key)
         if isinstance(content, list) and all("text" in part for part in content):

@@ -35,8 +35,11 @@ class Item:
 
 
 class Items:
-    """The items of one answer so far. Servers name them by their place in the output, by their id,
-    by both or by neither; ids may differ from event to event."""
+    """The items of one answer so far.
+
+    Servers name them by their place in the output, by their id, by both or by neither; ids may
+    differ from event to event.
+    """
 
     __slots__ = ("_ids", "_places", "_undone", "kinds")
 
@@ -50,7 +53,7 @@ class Items:
         self._ids: dict[str, Item] = {}
 
     def announced(self, event: JSON, given: JSON) -> Item:
-        """The item of an event that holds it: a new one, or one that was told before."""
+        """Return the item of an event that holds it: a new one, or one that was told before."""
         kind = type_of(given)
         index, id = _index(event), text_at(given, "id")
         named = (self._places.get(-1 if index is None else index), self._ids.get(id))
@@ -65,8 +68,8 @@ class Items:
         return known
 
     def found(self, event: JSON, kind: str) -> Item:
-        """The item of ``kind`` of which an event tells a piece: that at its place, else that of
-        its id, else the last one, else a new one."""
+        """Return the item of ``kind`` of which an event tells a piece: that at its place, else that
+        of its id, else the last one, else a new one."""
         index, id = _index(event), text_at(event, "item_id")
         for item in (self._places.get(-1 if index is None else index), self._ids.get(id)):
             if item is not None and item.kind == kind and not (item.done and kind not in CALLS):
@@ -77,8 +80,10 @@ class Items:
         return self.new(kind, index, id)
 
     def told_again(self, event: JSON, kind: str) -> Item | None:
-        """The item of which an event tells a piece once more. Nothing is to be told again of one
-        that is done."""
+        """Return the item of which an event tells a piece once more.
+
+        Nothing is to be told again of one that is done.
+        """
         index = _index(event)
         item = self._places.get(index) if index is not None else None
         item = item or self._ids.get(text_at(event, "item_id"))
@@ -87,7 +92,7 @@ class Items:
         return self.found(event, kind)
 
     def new(self, kind: str, index: int | None, id: str) -> Item:
-        """A new item, the last one of its type."""
+        """Return a new item, the last one of its type."""
         item = Item(kind, index, id)
         self.kinds.setdefault(kind, []).append(item)
         self._undone.setdefault(kind, deque()).append(item)

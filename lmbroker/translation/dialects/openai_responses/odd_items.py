@@ -1,4 +1,5 @@
 """Items of a Responses request that are not what the format says (translation.md 8.1 and 2.3).
+
 ``translation.shared.odd_messages`` says what becomes of them.
 
 Messages of Chat Completions, which some clients put among the items, are read for what they are,
@@ -56,9 +57,12 @@ FirstOpen = Callable[[str | None], str | None]
 def meanings(
     raw: Any, path: str, number: int, first_open: FirstOpen, *, last: bool
 ) -> Iterator[Fields]:
-    """The items that ``raw`` means, as the reader takes them; of the ``last`` item there are none
-    where it needs more than the usual name of its role. ``first_open`` gives the id of the oldest
-    call (of a tool, if it is named) that nobody has answered."""
+    """Return the items that ``raw`` means, as the reader takes them.
+
+    Of the ``last`` item there are none where it needs more than the usual name of its role.
+    ``first_open`` gives the id of the oldest call (of a tool, if it is named) that nobody has
+    answered.
+    """
     if isinstance(raw, dict) and of_chat(raw):
         yield from _chat(raw, path, number, first_open)
         return
@@ -83,7 +87,7 @@ def meanings(
 
 
 def _renamed(raw: JSON, path: str) -> Iterator[Fields]:
-    """The message, where it is in order but for the name of its role."""
+    """Return the message, where it is in order but for the name of its role."""
     if called_else(raw.get("role"), _MESSAGES):
         mending = Mending(raw, path, ORIGIN)
         mending.role(_MESSAGES)
@@ -91,7 +95,8 @@ def _renamed(raw: JSON, path: str) -> Iterator[Fields]:
 
 
 def of_chat(raw: JSON) -> bool:
-    """Whether ``raw`` is a message of Chat Completions that no message of this format could be."""
+    """Return whether ``raw`` is a message of Chat Completions that no message of this format could
+    be."""
     return (
         raw.get("role") in ("tool", "function")
         or isinstance(raw.get("tool_calls"), list)
@@ -100,7 +105,8 @@ def of_chat(raw: JSON) -> bool:
 
 
 def _chat(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Iterator[Fields]:
-    """The items that a message of Chat Completions means: a result, or an answer and its calls."""
+    """Return the items that a message of Chat Completions means: a result, or an answer and its
+    calls."""
     if raw.get("role") in ("tool", "function"):
         id, name = raw.get("tool_call_id"), raw.get("name")
         said = {"call_id": id, "name": name, "output": raw.get("content")}
@@ -122,7 +128,8 @@ def _chat(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Iterator[
 
 
 def _call(raw: JSON, path: str, number: Any) -> Fields:
-    """A call of any kind as one of a function or of a custom tool: so its result keeps it."""
+    """Return a call of any kind as one of a function or of a custom tool: so its result keeps
+    it."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
     kind = _meant(held, _CALLS) or "function_call"
@@ -142,7 +149,7 @@ def _call(raw: JSON, path: str, number: Any) -> Fields:
 
 
 def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
-    """A result; one that names no call answers the oldest one that is open."""
+    """Return a result; one that names no call answers the oldest one that is open."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
     kind = _meant(held, _RESULTS) or "function_call_output"
@@ -160,13 +167,13 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
 
 
 def _meant(held: JSON, names: Mapping[str, str]) -> str | None:
-    """The usual name of the type of an item; None where it says none that is known."""
+    """Return the usual name of the type of an item; None where it says none that is known."""
     kind = held.get("type")
     return names.get(kind) if isinstance(kind, str) else None
 
 
 def _part(part: Any, path: str, role: str) -> JSON:
-    """A part of content as it is where it can be read, else as a text."""
+    """Return a part of content as it is where it can be read, else as a text."""
     if isinstance(part, dict):
         try:
             content_part(part, path, role)
@@ -179,7 +186,7 @@ def _part(part: Any, path: str, role: str) -> JSON:
 
 
 def _reasoning(raw: JSON, path: str) -> Fields:
-    """The reasoning as far as it can be read: its texts, and what its vendor encrypted."""
+    """Return the reasoning as far as it can be read: its texts, and what its vendor encrypted."""
     item = Mending(raw, path, ORIGIN)
     sealed, id = item.held.get("encrypted_content"), item.held.get("id")
     out: JSON = {"type": "reasoning"}
@@ -198,7 +205,7 @@ def _reasoning(raw: JSON, path: str) -> Fields:
 
 
 def _message(raw: Any, path: str) -> Fields:
-    """A message whose role or content is mended."""
+    """Return a message whose role or content is mended."""
     message = Mending(raw, path, ORIGIN)
     role = message.role(_MESSAGES)
     message.text("name")
@@ -207,7 +214,7 @@ def _message(raw: Any, path: str) -> Fields:
 
 
 def _told(item: Mending, out: JSON, raw: JSON, path: str) -> Fields:
-    """``out``, in which the reader reports that it stands in the place of ``raw``."""
+    """Return ``out``, in which the reader reports that it stands in the place of ``raw``."""
     item.held = out
     for name in ("type", "output", "summary"):
         if path.endswith(name):

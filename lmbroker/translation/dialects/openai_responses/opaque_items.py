@@ -39,12 +39,12 @@ OPAQUE = frozenset(
 
 
 def opaque(kind: str, raw: dict[str, Any]) -> OpaquePart:
-    """The part that an item of type ``kind`` is."""
+    """Return the part that an item of type ``kind`` is."""
     return OpaquePart(origin=ORIGIN, type=kind, raw=raw, text=_text(kind, raw))
 
 
 def _text(kind: str, raw: dict[str, Any]) -> str | None:
-    """What the item says to another vendor's model: "" nothing, None: nobody knows."""
+    """Return what the item says to another vendor's model: "" nothing, None: nobody knows."""
     if kind in _NOTHING:
         return ""
     if kind == "item_reference":

@@ -32,17 +32,17 @@ SEARCHED = "web_search_tool_result"
 
 
 def output_text(text: str, annotations: Sequence[JSON] = ()) -> JSON:
-    """A part of a message that holds text."""
+    """Return a part of a message that holds text."""
     return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
 
 
 def refusal(text: str) -> JSON:
-    """A part of a message in which the model refuses."""
+    """Return a part of a message in which the model refuses."""
     return {"type": "refusal", "refusal": text}
 
 
 def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
-    """A message of the model; ``own`` is what an R backend said of it (``own_fields``)."""
+    """Return a message of the model; ``own`` is what an R backend said of it (``own_fields``)."""
     item: JSON = {"id": own.get("id") or id, "type": "message", "status": status}
     item["role"] = "assistant"
     if own.get("phase"):
@@ -51,8 +51,10 @@ def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
 
 
 def reasoning(id: str, texts: Sequence[str], token: str | None, *, content: bool) -> JSON:
-    """Reasoning, with the ``token`` by which its backend knows it again; ``content``: the texts are
-    no summary."""
+    """Return reasoning, with the ``token`` by which its backend knows it again.
+
+    ``content``: the texts are no summary.
+    """
     item: JSON = {"id": id, "type": "reasoning", "summary": []}
     if content and texts:
         item["content"] = [reasoning_text(each) for each in texts]
@@ -62,17 +64,17 @@ def reasoning(id: str, texts: Sequence[str], token: str | None, *, content: bool
 
 
 def summary_text(text: str) -> JSON:
-    """One text of a summary of reasoning."""
+    """Return one text of a summary of reasoning."""
     return {"type": "summary_text", "text": text}
 
 
 def reasoning_text(text: str) -> JSON:
-    """One text of reasoning itself."""
+    """Return one text of reasoning itself."""
     return {"type": "reasoning_text", "text": text}
 
 
 def reasoning_id(signature: Signature | None, made: str) -> str:
-    """The id of a reasoning item: that which an R backend gave it, else ``made``."""
+    """Return the id of a reasoning item: that which an R backend gave it, else ``made``."""
     held = own_item(signature).get("id")
     return held if isinstance(held, str) and held else made
 
@@ -90,8 +92,8 @@ PREFIXES: dict[CallKind, str] = {
 
 
 def call_kind(part: ToolCallPart, reply: Reply) -> CallKind:
-    """The kind of tool that the client knows by the name of ``part``: a function, one that takes
-    text, or its own search for tools."""
+    """Return the kind of tool that the client knows by the name of ``part``: a function, one that
+    takes text, or its own search for tools."""
     if part.kind == "custom" or part.name in reply.custom_tools:
         return "custom_tool_call"
     if part.name == "tool_search" and any(
@@ -105,8 +107,10 @@ def call_kind(part: ToolCallPart, reply: Reply) -> CallKind:
 
 
 def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
-    """The item of the answer's call ``number`` before its arguments, which are empty; its id ends
-    with ``suffix``."""
+    """Return the item of the answer's call ``number`` before its arguments, which are empty.
+
+    Its id ends with ``suffix``.
+    """
     kind = call_kind(part, reply)
     id = call_id(part.id, reply.request_id, number, reply.tool_id)
     item: JSON = {"id": PREFIXES[kind] + suffix, "type": kind, "status": "in_progress"}
@@ -123,15 +127,15 @@ def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
 
 
 def missing_arguments(part: ToolCallPart, told: str) -> str:
-    """What must follow arguments that were told as ``told``, so that they are an object: all of it
-    where that is blank."""
+    """Return what must follow arguments that were told as ``told``, so that they are an object: all
+    of it where that is blank."""
     if told and not told.isspace():
         return ""
     return json_text.encode(part.args or {}).decode()
 
 
 def object_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> JSON:
-    """The arguments that were told as ``told``, as an object."""
+    """Return the arguments that were told as ``told``, as an object."""
     found = json_text.arguments(told) if told else part.args or {}
     if found is None:
         losses.change(ARGUMENTS)
@@ -140,7 +144,7 @@ def object_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> JSON:
 
 
 def input_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> str:
-    """The input of a custom call whose arguments were told as ``told``."""
+    """Return the input of a custom call whose arguments were told as ``told``."""
     if part.kind == "custom":
         return told
     reader = InputReader()
@@ -151,7 +155,7 @@ def input_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> str:
 def rest_of_input(
     part: ToolCallPart, told: str, text: str, reader: InputReader, losses: AnswerLosses
 ) -> str:
-    """``text``, which ``reader`` found in ``told``; all of that where it found nothing."""
+    """Return ``text``, which ``reader`` found in ``told``; all of that where it found nothing."""
     if reader.found:
         if reader.more:
             losses.change(ARGUMENTS)
@@ -166,14 +170,14 @@ def uncited(citations: Sequence[Citation], losses: AnswerLosses) -> None:
 
 
 def cited(citations: Sequence[Citation], start: int, end: int, losses: AnswerLosses) -> list[JSON]:
-    """The annotations of the piece ``start:end`` of a text."""
+    """Return the annotations of the piece ``start:end`` of a text."""
     tell_uncited(citations, losses)
     return [{"type": "url_citation", **each} for each in url_citations(citations, start, end)]
 
 
 def own_fields(part: TextPart | ToolCallPart) -> JSON:
-    """What an R backend said of a message that begins with ``part``, or of a call, besides what the
-    Unified Model has fields for."""
+    """Return what an R backend said of a message that begins with ``part``, or of a call, besides
+    what the Unified Model has fields for."""
     if not part.extras:
         return {}
     fields: JSON = {}
@@ -190,12 +194,15 @@ def tell_extras(part: TextPart | ToolCallPart, losses: AnswerLosses) -> None:
 
 
 def searches(part: OpaquePart) -> bool:
-    """Whether ``part`` is Anthropic's call of its own web search."""
+    """Return whether ``part`` is Anthropic's call of its own web search."""
     return part.type == "server_tool_use" and part.raw.get("name") == SEARCHES
 
 
 def search(id: str, status: str, use: JSON) -> JSON:
-    """A search of the web that the provider runs; ``use`` is Anthropic's block for the call."""
+    """Return a search of the web that the provider runs.
+
+    ``use`` is Anthropic's block for the call.
+    """
     given = use.get("input")
     query = given.get("query") if isinstance(given, dict) else None
     query = query if isinstance(query, str) else ""
@@ -204,20 +211,22 @@ def search(id: str, status: str, use: JSON) -> JSON:
 
 
 def searched(item: JSON, result: JSON) -> JSON:
-    """The item of a search with what it brought: pages, or an error in their place."""
+    """Return the item of a search with what it brought: pages, or an error in their place."""
     status = "completed" if isinstance(result.get("content"), list) else "failed"
     sources = [{"type": "url", "url": url} for url in _addresses(result)]
     return {**item, "status": status, "action": {**item["action"], "sources": sources}}
 
 
 def use_of(result: OpaquePart) -> str | None:
-    """The id of the call that a search's result answers, "" where it names none; None for any other
-    part."""
+    """Return the id of the call that a search's result answers, "" where it names none.
+
+    It is None for any other part.
+    """
     return _id_at(result, "tool_use_id") if result.type == SEARCHED else None
 
 
 def id_of(use: OpaquePart) -> str:
-    """The id of a search's call, "" where it has none."""
+    """Return the id of a search's call, "" where it has none."""
     return _id_at(use, "id")
 
 

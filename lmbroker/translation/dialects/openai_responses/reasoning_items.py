@@ -14,17 +14,17 @@ ORIGIN = "responses"
 
 
 def summary_of(item: JSON) -> list[str]:
-    """The texts of the summary that say something."""
+    """Return the texts of the summary that say something."""
     return _texts(item.get("summary"))
 
 
 def content_of(item: JSON) -> list[str]:
-    """The texts of the reasoning itself, which local servers and some models give."""
+    """Return the texts of the reasoning itself, which local servers and some models give."""
     return _texts(item.get("content"))
 
 
 def signature_of(item: JSON, *, content: bool) -> Signature:
-    """What brings an item back that a backend sent. ``content``: its text is no summary."""
+    """Return what brings an item back that a backend sent. ``content``: its text is no summary."""
     texts = content_of(item) if content else summary_of(item)
     id, encrypted = item.get("id"), item.get("encrypted_content")
     return signed(
@@ -36,8 +36,9 @@ def signature_of(item: JSON, *, content: bool) -> Signature:
 
 
 def signed(id: str | None, encrypted: str | None, texts: list[str], *, content: bool) -> Signature:
-    """What brings an item back: its id, what its backend encrypted, and how its text was made: the
-    lengths in code points of several ``texts``, and whether they were ``content`` or a summary."""
+    """Return what brings an item back: its id, what its backend encrypted, and how its text was
+    made: the lengths in code points of several ``texts``, and whether they were ``content`` or a
+    summary."""
     held: JSON = {}
     if id is not None:
         held["id"] = id
@@ -51,8 +52,8 @@ def signed(id: str | None, encrypted: str | None, texts: list[str], *, content: 
 
 
 def own_item(signature: Signature | None) -> dict[str, Any]:
-    """What is known of the item that an R backend sent: ``id``, ``enc``, ``n`` (lengths of its
-    summaries) and ``c`` (its text is content); nothing for reasoning of other backends."""
+    """Return what is known of the item that an R backend sent: ``id``, ``enc``, ``n`` (lengths of
+    its summaries) and ``c`` (its text is content); nothing for reasoning of other backends."""
     if signature is None or signature.origin != ORIGIN or not signature.value:
         return {}
     held = json.loads(signature.value)
@@ -60,12 +61,15 @@ def own_item(signature: Signature | None) -> dict[str, Any]:
 
 
 def is_content(signature: Signature | None) -> bool:
-    """Whether an R backend gave its reasoning as content and not as a summary."""
+    """Return whether an R backend gave its reasoning as content and not as a summary."""
     return bool(own_item(signature).get("c"))
 
 
 def lengths(signature: Signature | None) -> list[int]:
-    """How long each text is, in code points, of an R backend that gave several; else none."""
+    """Return how long each text is, in code points, of an R backend that gave several.
+
+    Else none.
+    """
     held = own_item(signature).get("n")
     if not isinstance(held, list) or not all(type(each) is int and each > 0 for each in held):
         return []
@@ -73,8 +77,10 @@ def lengths(signature: Signature | None) -> list[int]:
 
 
 def texts_of(text: str, signature: Signature | None) -> list[str]:
-    """The texts that were joined to ``text`` with an empty line between them; ``text`` alone where
-    it was one."""
+    """Return the texts that were joined to ``text`` with an empty line between them.
+
+    ``text`` alone where it was one.
+    """
     if not text:
         return []
     texts, at = [], 0

@@ -12,8 +12,10 @@ from lmbroker.translation.unified.parts import Signature
 
 
 def encrypted_content(signature: Signature | None, redacted: str | None, hidden: str) -> str | None:
-    """The text of the field, None where the backend gave nothing to keep. ``hidden`` is the text of
-    the reasoning where the client is not told it."""
+    """Return the text of the field, None where the backend gave nothing to keep.
+
+    ``hidden`` is the text of the reasoning where the client is not told it.
+    """
     if redacted is not None:
         return seal({"k": "ar", "d": redacted})
     if signature is None:

@@ -67,7 +67,7 @@ _SAID: dict[str, tuple[str, Callable[[Tool], object]]] = {
 
 
 def paths_of(turns: Iterable[Turn], tools: Sequence[Tool]) -> dict[str, str]:
-    """The paths of a request with these ``turns`` and ``tools``."""
+    """Return the paths of a request with these ``turns`` and ``tools``."""
     paths = dict(PATHS)
     seen: set[str] = set()
     for turn in turns:
@@ -103,7 +103,7 @@ def _part(part: object, within: str, paths: dict[str, str], seen: set[str]) -> N
 
 
 def _held_in(part: ReasoningPart) -> str:
-    """The key of the item of ``part`` that held most of it."""
+    """Return the key of the item of ``part`` that held most of it."""
     signature = part.signature
     if signature == CHAT_REASONING:
         return "reasoning_content"

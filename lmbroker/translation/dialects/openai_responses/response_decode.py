@@ -18,7 +18,7 @@ from lmbroker.usage import Usage
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """A backend's answer. Raises Broken when it is an error, or has no output."""
+    """Return a backend's answer. Raises Broken when it is an error, or has no output."""
     losses = (reading or Reading()).losses
     word = ending.word_of(body)
     failed = ending.failure(body, word)
@@ -53,7 +53,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
-    """Usage and stop reason of an answer that is passed through."""
+    """Return usage and stop reason of an answer that is passed through."""
     usage = ending.usage_of(body)
     word = ending.word_of(body)
     output = body.get("output")

@@ -24,7 +24,7 @@ from lmbroker.usage import Usage
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """The answer as the client gets it."""
+    """Return the answer as the client gets it."""
     id = answer_id(RESPONSE, response.id, reply.request_id)
     output = _Output(reply, envelope.item_suffix(id, RESPONSE))
     for part in response.parts:
@@ -113,7 +113,7 @@ class _Output:
         self._append(output_items.message(id, "completed", content, own))
 
     def _content(self, parts: list[TextPart]) -> JSON:
-        """One part of a message, of texts that follow each other."""
+        """Return one part of a message, of texts that follow each other."""
         text = json_text.joined(part.text for part in parts)
         if parts[0].refusal:
             return output_items.refusal(text)

@@ -74,7 +74,7 @@ class ResponsesDecoder:
         self._delta: Any = ""
 
     def feed(self, frame: Frame) -> list[StreamEvent]:
-        """The events of one frame, none after a terminal event. Never raises."""
+        """Return the events of one frame, none after a terminal event. Never raises."""
         if self._ended:
             return []
         data = frame.data
@@ -110,7 +110,7 @@ class ResponsesDecoder:
         return self._event(kind, event)
 
     def close(self) -> list[StreamEvent]:
-        """The events at the end of the body: an error, since no terminal event came."""
+        """Return the events at the end of the body: an error, since no terminal event came."""
         return [] if self._ended else self._fail(TRUNCATED)
 
     def _event(self, kind: str, event: JSON) -> list[StreamEvent]:
@@ -162,7 +162,7 @@ class ResponsesDecoder:
             self._scanner = live.scanner
 
     def _plain_text(self, data: bytes) -> str:
-        """The next piece of the live part in a plain event, "" for any other event."""
+        """Return the next piece of the live part in a plain event, "" for any other event."""
         piece, item = plain_piece(data), self._live_item
         if (
             piece is None

@@ -108,7 +108,7 @@ class ResponsesEncoder:
         self._refused = False
 
     def feed(self, event: StreamEvent) -> bytes:
-        """The bytes of ``event``, b"" where the client gets nothing for it."""
+        """Return the bytes of ``event``, b"" where the client gets nothing for it."""
         if type(event) is PartDelta:
             kind, value = event.kind, event.value
             if kind != self._live:
@@ -140,7 +140,7 @@ class ResponsesEncoder:
         return b""
 
     def _half_character(self, kind: str, value: str) -> bytes:
-        """The JSON string of a text that begins or ends inside a surrogate pair."""
+        """Return the JSON string of a text that begins or ends inside a surrogate pair."""
         ends, alone = json_text.halves(value, after=self._half == kind)
         self._half = kind if ends else ""
         if alone:
@@ -175,7 +175,7 @@ class ResponsesEncoder:
         return self._add(kind(self._events, item, self._index, part, reply))
 
     def _delta(self, kind: str, value: str | Signature | Citation) -> bytes:
-        """The bytes of a delta for which no template is ready."""
+        """Return the bytes of a delta for which no template is ready."""
         item, part = self._item, self._part
         if isinstance(value, Signature):
             if item is not None:
@@ -230,7 +230,7 @@ class ResponsesEncoder:
         return f"{prefix}{self._suffix}_{self._index}"
 
     def _add(self, item: Any) -> bytes:
-        """The event that opens ``item``, which is the next of the output."""
+        """Return the event that opens ``item``, which is the next of the output."""
         self._item = item
         fields = {"output_index": self._index, "item": item.first()}
         self._index += 1
@@ -244,7 +244,7 @@ class ResponsesEncoder:
         return last + self._end(item.place["output_index"], whole)  # type: ignore[attr-defined]
 
     def _end(self, index: int, whole: JSON) -> bytes:
-        """The event that tells the whole of the item at ``index``."""
+        """Return the event that tells the whole of the item at ``index``."""
         self._done[index] = encode(whole)
         fields = b',"output_index":%d,"item":%b}' % (index, self._done[index])
         return self._events.raw("response.output_item.done", fields)
@@ -280,14 +280,15 @@ class ResponsesEncoder:
         return out + self._end(index, output_items.searched(item, part.raw))
 
     def _unanswered(self, use: str | None) -> bytes:
-        """The end of a search that has no result, b"" where there is none by the id ``use``."""
+        """Return the end of a search that has no result, b"" where there is none by the id
+        ``use``."""
         if use not in self._searches:
             return b""
         index, item = self._searches.pop(use)
         return self._end(index, {**item, "status": "incomplete"})
 
     def _foreign(self, part: OpaquePart) -> bytes:
-        """An item of an R backend, as it came."""
+        """Return an item of an R backend, as it came."""
         index = self._index
         self._index += 1
         fields = {"output_index": index, "item": part.raw}
@@ -308,7 +309,7 @@ class ResponsesEncoder:
         )
 
     def _whole(self, kind: str, head: JSON, last: bytes) -> bytes:
-        """An event that holds the whole answer as far as it is known."""
+        """Return an event that holds the whole answer as far as it is known."""
         output = b",".join([self._done[index] for index in sorted(self._done)])
         fields = (
             *(b',"response":', encode(head)[:-1], b',"output":[', output, b"],"),
@@ -339,7 +340,7 @@ class ResponsesEncoder:
         return b"".join(out)
 
     def _refuse(self, why: str) -> bytes:
-        """The events of a refusal that only the end of the answer tells."""
+        """Return the events of a refusal that only the end of the answer tells."""
         part = TextPart(text="", refusal=True)
         return self._open(part) + self._delta("text", why) + self._stop()
 
@@ -352,7 +353,7 @@ class ResponsesEncoder:
 
 
 def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
-    """The events that end a broken stream of which only is known what ``tap`` has seen."""
+    """Return the events that end a broken stream of which only is known what ``tap`` has seen."""
     events, failure = Events(), errors.failure(error)
     id, told = "", False
     if isinstance(tap, ResponsesTap):
@@ -365,7 +366,7 @@ def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> b
 
 
 def _error(failure: JSON) -> JSON:
-    """The fields of the event ``error``: in the form that OpenAI sends, and in the one that its
-    SDK's types have."""
+    """Return the fields of the event ``error``: in the form that OpenAI sends, and in the one that
+    its SDK's types have."""
     flat = {key: failure[key] for key in ("code", "message", "param")}
     return {"error": {"type": failure["type"], **flat}, **flat}

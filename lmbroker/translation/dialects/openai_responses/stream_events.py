@@ -22,19 +22,21 @@ class Events:
         self.number = 0
 
     def tell(self, kind: str, fields: JSON) -> bytes:
-        """The event ``kind``."""
+        """Return the event ``kind``."""
         return self.raw(kind, b"," + encode(fields)[1:])
 
     def raw(self, kind: str, fields: bytes) -> bytes:
-        """The event ``kind``; ``fields`` are JSON after its number: a comma, keys and values, and
-        the closing brace."""
+        """Return the event ``kind``.
+
+        ``fields`` are JSON after its number: a comma, keys and values, and the closing brace.
+        """
         number = self.number
         self.number = number + 1
         name = kind.encode()
         return b"".join((_before(name), encode(number), fields, b"\n\n"))
 
     def filled(self, template: Template, text: bytes) -> bytes:
-        """The event of ``template`` with ``text``, which is JSON."""
+        """Return the event of ``template`` with ``text``, which is JSON."""
         number = self.number
         self.number = number + 1
         before, between, after = template
@@ -42,7 +44,8 @@ class Events:
 
 
 def template(kind: str, fields: JSON, *, logprobs: bool = False) -> Template:
-    """The template of the deltas ``kind`` of one item, whose ``fields`` say where they belong."""
+    """Return the template of the deltas ``kind`` of one item, whose ``fields`` say where they
+    belong."""
     after = b',"logprobs":[]}\n\n' if logprobs else b"}\n\n"
     return Template(_before(kind.encode()), b"," + encode(fields)[1:-1] + b',"delta":', after)
 

@@ -41,7 +41,7 @@ class Item(Protocol):
     """The texts of these deltas."""
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """The events of a text, which is ``encoded`` as JSON."""
+        """Return the events of a text, which is ``encoded`` as JSON."""
         ...
 
     def sign(self, signature: Signature) -> None:
@@ -53,12 +53,14 @@ class Item(Protocol):
         ...
 
     def stop(self) -> bytes:
-        """The events of the end of a part."""
+        """Return the events of the end of a part."""
         ...
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """The last events before ``done``, and the item as it is whole; ``cut``: the answer broke
-        off in it."""
+        """Return the last events before ``done``, and the item as it is whole.
+
+        ``cut``: the answer broke off in it.
+        """
         ...
 
 
@@ -89,8 +91,10 @@ class _Base:
 
 
 class Message(_Base):
-    """Text of the model, of one part or of several on end; parts of it that follow each other are
-    one text, but for refusals."""
+    """Text of the model, of one part or of several on end.
+
+    Parts of it that follow each other are one text, but for refusals.
+    """
 
     def __init__(self, events: Events, id: str, index: int, reply: Reply, own: JSON) -> None:
         super().__init__(events, own.get("id") or id, index)
@@ -105,11 +109,11 @@ class Message(_Base):
         self._annotations: list[JSON] = []
 
     def first(self) -> JSON:
-        """The item as it opens."""
+        """Return the item as it opens."""
         return output_items.message(self.id, "in_progress", (), self._own)
 
     def start(self, part: TextPart) -> bytes:
-        """The events before the first text of ``part``."""
+        """Return the events before the first text of ``part``."""
         if self._refusal is part.refusal:
             return b""
         out = self._close_content()
@@ -128,7 +132,7 @@ class Message(_Base):
         self._citations.append(citation)
 
     def stop(self) -> bytes:
-        """The events of the citations of the part that ends."""
+        """Return the events of the citations of the part that ends."""
         text = json_text.joined(self.pieces)
         self.pieces.clear()
         start = self._chars
@@ -155,7 +159,7 @@ class Message(_Base):
         return b"".join(out)
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """The events of the end of its last part, and the message."""
+        """Return the events of the end of its last part, and the message."""
         last = self._close_content()
         status = "incomplete" if cut else "completed"
         return last, output_items.message(self.id, status, self._content, self._own)
@@ -197,11 +201,11 @@ class Reasoning(_Base):
         self._skip = 0
 
     def first(self) -> JSON:
-        """The item as it opens."""
+        """Return the item as it opens."""
         return output_items.reasoning(self.id, (), None, content=self._content)
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """The events of more reasoning, none where the client does not want to see it."""
+        """Return the events of more reasoning, none where the client does not want to see it."""
         if self._hide:
             self.pieces.append(text)
             return b""
@@ -212,7 +216,8 @@ class Reasoning(_Base):
         return out + self.events.filled(self._deltas, encoded)
 
     def _several(self, text: str) -> bytes:
-        """The events of a text of which one or another piece may be the end of one of several."""
+        """Return the events of a text of which one or another piece may be the end of one of
+        several."""
         out = []
         at = 0
         while at < len(text):
@@ -241,7 +246,7 @@ class Reasoning(_Base):
         self._signature = signature
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """The events of the end of its last text, and the item with its token."""
+        """Return the events of the end of its last text, and the item with its token."""
         hidden = json_text.joined(self.pieces) if self._hide else ""
         last = self._end()
         token = encrypted_content(self._signature, self._redacted, hidden)
@@ -302,11 +307,11 @@ class Call(_Base):
         self.template = None if self._reader else self._deltas
 
     def first(self) -> JSON:
-        """The item as it opens."""
+        """Return the item as it opens."""
         return self._item
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """The event of more arguments; of a custom call what they add to its input."""
+        """Return the event of more arguments; of a custom call what they add to its input."""
         if self._reader is None:
             return super().say(text, encoded)
         self.pieces.append(text)
@@ -319,7 +324,7 @@ class Call(_Base):
         return self.events.filled(self._deltas, encode(text))
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """The events of what is left of the arguments, and the call."""
+        """Return the events of what is left of the arguments, and the call."""
         told = json_text.joined(self.pieces)
         if self._reader is not None:
             out = self._more(self._reader.close())
@@ -350,7 +355,7 @@ class ToolSearch(_Base):
         self._losses = reply.losses
 
     def first(self) -> JSON:
-        """The item as it opens."""
+        """Return the item as it opens."""
         return self._item
 
     def say(self, text: str, encoded: bytes) -> bytes:

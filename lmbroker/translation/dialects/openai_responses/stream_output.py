@@ -76,8 +76,10 @@ class StreamedOutput:
         return item
 
     def _part(self, item: Item, kind: str, deltas: str) -> WaitingPart:
-        """A new part of ``item``, at the end of the queue; ``deltas``: the type of the events that
-        tell it."""
+        """Return a new part of ``item``, at the end of the queue.
+
+        ``deltas``: the type of the events that tell it.
+        """
         last = item.last
         if last is not None:
             last.over = True
@@ -90,8 +92,10 @@ class StreamedOutput:
         return part
 
     def _call(self, item: Item, given: JSON) -> WaitingPart:
-        """The call that ``item`` is, with what is known of it by now. Its first id and its first
-        name count."""
+        """Return the call that ``item`` is, with what is known of it by now.
+
+        Its first id and its first name count.
+        """
         kind = CALLS[item.kind]
         part = item.last
         if part is None:
@@ -168,7 +172,7 @@ class StreamedOutput:
     # Pieces of items.
 
     def _text_part(self, item: Item, *, refusal: bool) -> WaitingPart:
-        """The part of ``item`` that goes on with a text, or with a refusal."""
+        """Return the part of ``item`` that goes on with a text, or with a refusal."""
         kind = "refusal" if refusal else "text"
         last = item.last
         if last is not None and last.kind == kind and not (item.again or last.closed):
@@ -265,8 +269,11 @@ class StreamedOutput:
         self._reason(event, "summary")
 
     def _reason(self, event: JSON, mode: str) -> None:
-        """Tell a piece of reasoning; of summary and content only what comes first. A server may
-        give each piece of the content a number of its own, so that tells no texts apart."""
+        """Tell a piece of reasoning; of summary and content only what comes first.
+
+        A server may give each piece of the content a number of its own, so that tells no texts
+        apart.
+        """
         text = text_at(event, "delta")
         item = self.items.found(event, "reasoning") if text else None
         if item is None or item.mode not in ("", mode):
@@ -347,5 +354,5 @@ _HANDLERS = {
 
 
 def takes(kind: str) -> bool:
-    """Whether events of type ``kind`` tell a piece of the answer."""
+    """Return whether events of type ``kind`` tell a piece of the answer."""
     return kind in _HANDLERS or (kind.startswith("response.reasoning") and kind.endswith(".delta"))

@@ -1,7 +1,6 @@
 """What is taken out of a Responses request that is passed through: reasoning items whose encrypted
 content is the broker's own (``lmb1.``). No vendor can decrypt that, and OpenAI refuses such a
-request, and every later one of its conversation. Every other byte stays where it was.
-"""
+request, and every later one of its conversation. Every other byte stays where it was."""
 
 from collections.abc import Iterator
 
@@ -19,13 +18,15 @@ REASONING = "input[].reasoning"
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
-    """Whether anything may be taken out of ``body``. No client of this dialect writes the line of
-    ``attribution``."""
+    """Return whether anything may be taken out of ``body``.
+
+    No client of this dialect writes the line of ``attribution``.
+    """
     return _OURS in body
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """``body`` without that, and the paths of what a client must be told of."""
+    """Return ``body`` without that, and the paths of what a client must be told of."""
     kept = cuts.cut(body, _own_reasoning) if _OURS in body else body
     return kept, () if kept == body else (REASONING,)
 

@@ -35,8 +35,10 @@ none."""
 
 
 class ResponsesTap:
-    """Observes one passed-through stream of this dialect (``base.Tap``). ``choices`` is always one
-    in this dialect and is not looked at."""
+    """Observes one passed-through stream of this dialect (``base.Tap``).
+
+    ``choices`` is always one in this dialect and is not looked at.
+    """
 
     __slots__ = (
         "_bytes",
@@ -131,15 +133,15 @@ class ResponsesTap:
         return seen
 
     def without_usage(self, block: bytes) -> bytes:
-        """``block`` as it is: no event of this dialect only counts tokens."""
+        """Return ``block`` as it is: no event of this dialect only counts tokens."""
         return block
 
     def close(self) -> ErrorInfo | bytes:
-        """The error of a stream that ended before its terminal event."""
+        """Return the error of a stream that ended before its terminal event."""
         return self._told or TRUNCATED
 
     def next_number(self) -> int:
-        """The ``sequence_number`` of the event that would follow, 0 where none was seen."""
+        """Return the ``sequence_number`` of the event that would follow, 0 where none was seen."""
         numbers = _NUMBER.findall(self._numbered)
         return int(numbers[-1]) + 1 if numbers else 0
 
@@ -194,8 +196,10 @@ class ResponsesTap:
 
 
 def _worth_a_look(block: bytes) -> bool:
-    """Whether ``block`` may hold other events than those of items. It is called for every token,
-    nearly always with one event."""
+    """Return whether ``block`` may hold other events than those of items.
+
+    It is called for every token, nearly always with one event.
+    """
     lines = block.count(b"\n")
     if lines == _LINES and block.find(b".delta\n", 0, _LONGEST_NAME) > 0:
         return False
