@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
-from lmbroker.event_bounds import EVENT_LINES, LARGE_EVENT, EventCount, is_dense
+from lmbroker.bounds import EVENT_LINES, LARGE_EVENT, EventCount, is_dense
 
 EVENT_LIMIT = 8 * 1024 * 1024
 """Longest event in bytes, by default."""

@@ -27,7 +27,7 @@ from adversaries import ERRORS, TEXTS, schemas
 from test_layers import PACKAGE, WITHOUT_TWISTED, dotted, of_layers
 from work import Action, growth, lines
 
-from lmbroker import body_bounds, envelope, event_bounds, headers, json_text, sse
+from lmbroker import bounds, envelope, headers, json_text, sse
 from lmbroker.call import Backend, Call, Dialect, Mode, Target
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.limits import Limits
@@ -316,8 +316,8 @@ def bytewise(text: Callable[[int], str], n: int) -> Action:
         unseal("lmb1." + said)
         sse.last_words(raw)
         list(sse.split(raw))
-        event_bounds.is_dense(raw)
-        event_bounds.without_texts(b'"' + raw)
+        bounds.is_dense(raw)
+        bounds.without_texts(b'"' + raw)
         profile("openai", said)
         duration(said)
         sse.encode_event("e", raw)
@@ -334,7 +334,7 @@ def events(end: bytes, step: int, n: int) -> Action:
     chunks = [raw[at : at + step] for at in range(0, len(raw), step)]
 
     def action() -> None:
-        reader, boundary, count = sse.Reader(), sse.Boundary(), event_bounds.EventCount()
+        reader, boundary, count = sse.Reader(), sse.Boundary(), bounds.EventCount()
         held = bytearray()
         for chunk in chunks:
             reader.feed(chunk)
@@ -362,7 +362,7 @@ def top_level(keys: Callable[[int], str], n: int) -> Action:
             head.value("a")
             quietly(envelope.with_usage, body)
             for limits in (Limits(), Limits(messages=1, tools=1, json_values=1)):
-                quietly(body_bounds.check, body, head.fields, limits)
+                quietly(bounds.check_body, body, head.fields, limits)
             quietly(RequestLimits(n=1, max_tokens=5).check, call_of("openai", body))
 
     return action

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmbroker import sse
-from lmbroker.event_bounds import is_dense
+from lmbroker.bounds import is_dense
 from lmbroker.sse import (
     Boundary,
     Frame,

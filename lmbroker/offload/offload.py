@@ -104,8 +104,8 @@ class Offload:
     async def envelope(
         self, body: bytes, limits: Limits | None = None, messages: str = "messages"
     ) -> Envelope:
-        """As ``envelope.read``, with the short fields only, and ``body_bounds.check`` by ``limits``
-        and ``messages``. Raises Refused."""
+        """As ``envelope.read``, with the short fields only, and ``bounds.check_body`` by
+        ``limits`` and ``messages``. Raises Refused."""
         job = Job(step="envelope", limits=limits, messages_field=messages)
         done, _ = await self._do(job, body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}

@@ -4,7 +4,7 @@ from itertools import islice
 
 import msgspec
 
-from lmbroker import body_bounds, envelope
+from lmbroker import bounds, envelope
 from lmbroker.call import Backend, Call, Target
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.offload.jobs import Done, Job, Problem
@@ -55,7 +55,7 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
     if job.step == "envelope":
         head = envelope.read(body)
         if job.limits is not None:
-            body_bounds.check(body, head.fields, job.limits, job.messages_field)
+            bounds.check_body(body, head.fields, job.limits, job.messages_field)
         short = (
             (name, bytes(raw))
             for name, raw in head.fields.items()

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
-from lmbroker import body_bounds
+from lmbroker import bounds
 from lmbroker.call import Call, Record
 from lmbroker.config.config import Config
 from lmbroker.config.models import MODES
@@ -53,7 +53,7 @@ async def read_call(incoming: Incoming, record: Record, config: Config, offload:
         head = await offload.envelope(body, config.limits, messages)
     else:
         head = read(body)
-        body_bounds.check(body, head.fields, config.limits, messages)
+        bounds.check_body(body, head.fields, config.limits, messages)
     record.stream = head.stream
     record.asked = head.model
     mode: Any = headers.get("x-lmbroker-mode")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lmbroker import event_bounds
+from lmbroker import bounds
 from lmbroker.sse import split
 from lmbroker.translation.dialects.openai_chat import tap as tap_module
 from lmbroker.translation.dialects.openai_chat.tap import OpenAITap
@@ -82,7 +82,7 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
     blocks = list(split(b"".join(a_stream(random.Random(seed)))))
     small = learned(blocks)
     monkeypatch.setattr(tap_module, "LARGE_EVENT", 60)
-    monkeypatch.setattr(event_bounds, "LONG_TEXT", 24)
+    monkeypatch.setattr(bounds, "LONG_TEXT", 24)
     assert small == learned(blocks)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from streams import JSON, cuts
 
-from lmbroker import event_bounds
+from lmbroker import bounds
 from lmbroker.errors import ErrorInfo
 from lmbroker.sse import Boundary, Reader, last_words
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -282,5 +282,5 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
     data = stream(*items)
     small = told(learned(data))
     monkeypatch.setattr(tap_module, "LARGE_EVENT", 60)
-    monkeypatch.setattr(event_bounds, "LONG_TEXT", 40)
+    monkeypatch.setattr(bounds, "LONG_TEXT", 40)
     assert told(learned(data)) == small

@@ -6,8 +6,8 @@ Only blocks that may hold usage, a stop reason, the end or an error are parsed.
 from typing import Any
 
 from lmbroker import json_text
+from lmbroker.bounds import LARGE_EVENT, without_texts
 from lmbroker.errors import ErrorInfo
-from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.anthropic_messages.ending import (
     decode_stop,

@@ -9,8 +9,8 @@ inside a tool call.
 import re
 
 from lmbroker import json_text
+from lmbroker.bounds import LARGE_EVENT, without_texts
 from lmbroker.errors import ErrorInfo
-from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.json_text import JSON
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.openai.ending import decode_stop, decode_usage

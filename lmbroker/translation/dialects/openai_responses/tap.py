@@ -8,8 +8,8 @@ the one, some the other, and the second may never come: so the first waits for i
 import re
 
 from lmbroker import json_text
+from lmbroker.bounds import LARGE_EVENT, without_texts
 from lmbroker.errors import ErrorInfo
-from lmbroker.event_bounds import LARGE_EVENT, without_texts
 from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
