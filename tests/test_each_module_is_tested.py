@@ -92,7 +92,6 @@ ELSEWHERE = {
         "server.served_call": "test_loopback test_loopback_cancellation",
     },
     TYPES: {
-        "backends.client.wire": "test_client_h11",
         "backends.interfaces": "test_reactor",
         "backends.turn_end": "test_reactor",
         "call": "test_loopback",

@@ -18,8 +18,10 @@ from lmbroker.backends.client.pool import Key, Pool
 from lmbroker.backends.client.response import Response
 from lmbroker.backends.connections import Dropped, EndpointTo
 from lmbroker.backends.interfaces import IReactor
-from lmbroker.backends.pieces import PIECE
 from lmbroker.call import Backend
+
+COPIED = 16 * 1024
+"""Bytes of the largest body that is copied into one piece with its head."""
 
 _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 
@@ -118,7 +120,7 @@ class Exchange:
         content = b"" if body is None else body.content
         length = b"" if body is None else b"Content-Length: %d\r\n" % len(content)
         close = b"" if keep else b"Connection: close\r\n"
-        rest = content if len(content) > PIECE else b""
+        rest = content if len(content) > COPIED else b""
         head = (method, before, _lines(self._fields), close, length, b"\r\n")
         request = b"".join(head if rest else (*head, content))
         connection = None if self._fresh or not keep else self._pool.take(key)

@@ -16,7 +16,7 @@ from lmbroker.backends.client.response import Response
 from lmbroker.backends.client.response_parser import ResponseParser
 from lmbroker.backends.client.wire import Wire
 from lmbroker.backends.connections import unsent
-from lmbroker.backends.pieces import Pieces
+from lmbroker.backends.pieces import PIECE, Pieces
 
 if TYPE_CHECKING:
     from lmbroker.backends.client.pool import Key, Pool
@@ -96,7 +96,7 @@ class Connection(Protocol):
     ) -> "Deferred[Any]":
         """Send a request; fires with ``response`` when its head has come.
 
-        ``rest`` is a large body, which is sent after ``request`` in pieces. ``keep``: another
+        ``rest`` is a large body, which is sent after ``request``. ``keep``: another
         request may use the connection later. Fails with ResponseNeverReceived where no byte of a
         response came, with ResponseFailed where the response is cut or malformed.
         """
@@ -129,9 +129,11 @@ class Connection(Protocol):
         if said is None:
             self._request = None
             self.sent_at = self._pool.seconds()
-            wire.write(request)
-            if self._rest:
-                rest, self._rest = self._rest, b""
+            rest, self._rest = self._rest, b""
+            if len(rest) <= PIECE:
+                wire.write(request, rest)
+            else:
+                wire.write(request)
                 self._sending = Pieces(rest, self.transport)
             return
         if said:

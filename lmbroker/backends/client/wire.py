@@ -69,10 +69,16 @@ class Wire:
         # A read that is under way may have brought a part of it along with the last answer.
         return b"" if self._transport.unfinished else None
 
-    def write(self, data: bytes) -> None:
-        """Give ``data`` to the kernel at once, as far as the kernel takes it."""
+    def write(self, data: bytes, rest: bytes = b"") -> None:
+        """Give ``data`` and ``rest`` to the kernel at once, as far as the kernel takes them."""
         tcp = self._tcp
-        if not isinstance(tcp, TCPConnection):
+        plain = isinstance(tcp, TCPConnection)
+        if rest:
+            if plain and not self._secure:
+                self._write_both(data, rest)
+                return
+            data += rest
+        if not plain:
             self._transport.write(data)
             return
         if self._secure:
@@ -84,3 +90,15 @@ class Wire:
             count = 0
         if count < len(data):
             tcp.write(data[count:])
+
+    def _write_both(self, data: bytes, rest: bytes) -> None:
+        """As ``write`` for a long ``rest``: only what the kernel does not take is copied."""
+        tcp = self._tcp
+        try:
+            count = tcp.socket.sendmsg((data, rest))
+        except OSError:
+            count = 0
+        if count < len(data):
+            tcp.writeSequence((data[count:], rest))
+        elif count < len(data) + len(rest):
+            tcp.write(rest[count - len(data) :])
