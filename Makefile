@@ -51,7 +51,7 @@ $(VENV)/.check: pyproject.toml $(VENV)/.test
 	touch $@
 
 serve: $(VENV)/.installed
-	$(BIN)/twistd -n --pidfile= lmbroker --config $(CONFIG)
+	$(BIN)/lmbroker serve --config $(CONFIG)
 
 quick: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal \

@@ -14,7 +14,8 @@ from twisted.python.logfile import LogFile
 
 from lmbroker import __version__
 from lmbroker.config.config import Config, ConfigError
-from lmbroker.config.file import Source, load_source
+from lmbroker.config.endpoints import endpoint_of, parse_endpoint
+from lmbroker.config.file import Source, find_config, load_source
 from lmbroker.config.settings import MOST_WORKERS
 from lmbroker.daemon.reactor import install, time_by_monotonic_clock
 from lmbroker.daemon.workers.log import Lines, SharedFile
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from lmbroker.backends.interfaces import IReactor
 
 
+BAD_CONFIGURATION = 78
+"""The exit code for a mistake in the configuration (``EX_CONFIG`` of sysexits.h): to start again
+would not help, and service managers can be told so."""
+
+
 class Options(usage.Options):
     """The options of ``twistd lmbroker``.
 
@@ -34,20 +40,40 @@ class Options(usage.Options):
     """
 
     optParameters: ClassVar[list[list[Any]]] = [
-        ["config", "c", "etc/config.toml", "The configuration file (TOML)."],
+        [
+            "config",
+            "c",
+            None,
+            "The configuration file (TOML). [default: the first of ./config.toml, "
+            "./etc/config.toml, $XDG_CONFIG_HOME/lmbroker/config.toml, "
+            "/etc/lmbroker/config.toml]",
+        ],
         ["workers", "w", None, "How many processes serve. [default: server.workers]"],
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = ()
+
+    def opt_listen(self, where: str) -> None:
+        """Where to listen instead of where the configuration says: PORT, HOST:PORT or a Twisted
+        endpoint string. May stand several times."""
+        self["listen"] = (*self["listen"], endpoint_of(where))
+
     def postOptions(self) -> None:
-        """Read and check the configuration; ends the start with exit code 1 on a mistake."""
-        self["config"] = os.path.abspath(self["config"])
+        """Read and check the configuration.
+
+        On a mistake this ends the start with the exit code ``BAD_CONFIGURATION``.
+        """
         try:
+            self["config"] = os.path.abspath(find_config(self["config"]))
+            self._check_listen()
             self.loaded, self.source = self.read_source()
             self.count = self._count()
         except ConfigError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)
-            raise SystemExit(1) from None
+            raise SystemExit(BAD_CONFIGURATION) from None
         if self.loaded.server.engine == "lean":
             # Before anything is imported that brings the stock reactor with it.
             install()
@@ -58,7 +84,7 @@ class Options(usage.Options):
 
     def read_source(self) -> tuple[Config, Source]:
         """Return the same, with what others need to read the very same."""
-        config, source = load_source(self["config"], shown=self._shown())
+        config, source = load_source(self["config"], shown=self._shown(), listen=self["listen"])
         if config.server.engine == "lean":
             # Before anything is imported that brings the stock reactor with it.
             install()
@@ -68,6 +94,15 @@ class Options(usage.Options):
         if problems:
             raise ConfigError(tuple(f"{self._shown()}: {problem}" for problem in problems))
         return config, source
+
+    def _check_listen(self) -> None:
+        """Raise ConfigError for a ``--listen`` that is no endpoint."""
+        for endpoint in self["listen"]:
+            problem = parse_endpoint(endpoint)[1]
+            if problem:
+                raise ConfigError(
+                    (f"--listen: found {endpoint!r}, expected PORT, HOST:PORT or: {problem}",)
+                )
 
     def _count(self) -> int:
         """Return how many processes serve. Raises ConfigError."""

@@ -449,13 +449,15 @@ def test_the_same_in_gives_the_same_out(run):
     "arguments",
     [
         [],
-        ["serve"],
+        ["nonsense"],
         ["translate"],
         ["translate", "--from", "openai"],
         ["translate", "--from", "openai", "--to", "gemini"],
         ["translate", "--from", "openai", "--to", "anthropic", "--request", "--stream"],
         ["translate", "--from", "openai", "--to", "anthropic", "--alias", "a"],
         ["translate", "--from", "openai", "--to", "anthropic", "--config", "c"],
+        ["init", "--print", "--anthropic", "--claude-code"],
+        ["init", "--print", "--ollama", "nonsense"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(run, arguments):

@@ -45,6 +45,7 @@ from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
 from lmbroker.server.routes import Front
+from lmbroker.tap import BAD_CONFIGURATION
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
 from lmbroker.translation.dialects.openai.ending import decode_usage as openai_usage
 from lmbroker.usage import Usage
@@ -460,18 +461,18 @@ def test_the_exit_codes_of_signals(tmp_path, port, processes, name):
 @pytest.mark.process
 @pytest.mark.sockets
 def test_the_exit_code_of_mistakes(tmp_path, processes):
-    told = dict(rows("code"))["1"]
+    told = dict(rows("code"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
-        for mistake, options in (
-            ("an unknown option", {"arguments": ["--nonsense"], "listen": listen}),
-            ("the log cannot be written", {"arguments": ["-l/no/log"], "listen": listen}),
-            ("The configuration has a mistake", {"listen": "nonsense"}),
-            ("an endpoint cannot be listened on", {"listen": listen}),
+        for mistake, code, options in (
+            ("an unknown option", 1, {"arguments": ["--nonsense"], "listen": listen}),
+            ("the log cannot be written", 1, {"arguments": ["-l/no/log"], "listen": listen}),
+            ("The configuration has a mistake", BAD_CONFIGURATION, {"listen": "nonsense"}),
+            ("An endpoint cannot be listened on", 1, {"listen": listen}),
         ):
             process = start(tmp_path, **options)
             processes.append(process)
-            assert (mistake in told, code_of(process)) == (True, 1)
+            assert (mistake in told[str(code)], code_of(process)) == (True, code)
     assert "Traceback" not in (tmp_path / "out").read_text()
 
 

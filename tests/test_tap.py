@@ -1,4 +1,4 @@
-"""What twistd calls of LMBroker: what ends the start, in one line and with exit code 1."""
+"""What twistd calls of LMBroker: what ends the start, in one line and with which exit code."""
 
 import re
 import socket
@@ -10,6 +10,7 @@ import pytest
 
 from lmbroker import __version__
 from lmbroker.commands.cli import main
+from lmbroker.tap import BAD_CONFIGURATION
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets]
 
@@ -69,7 +70,8 @@ def test_help_names_the_options(twistd):
     done = twistd("lmbroker", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     told = " ".join(done.stdout.split())
-    assert "-c, --config= The configuration file (TOML). [default: etc/config.toml]" in told
+    assert "-c, --config= The configuration file (TOML). [default: the first of ./config" in told
+    assert "--listen= Where to listen instead of where the configuration says: PORT" in told
     assert "-w, --workers= How many processes serve. [default: server.workers]" in told
 
 
@@ -89,7 +91,7 @@ def test_a_bad_configuration(twistd, write, nodaemon, tmp_path, monkeypatch, cap
     """The lines are those of ``lmbroker check``, and nothing forks or is left behind."""
     write(BAD)
     done = twistd(*nodaemon, "lmbroker", "--config", "c.toml")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (BAD_CONFIGURATION, "")
     monkeypatch.chdir(tmp_path)
     assert main(["check", "--config", "c.toml"]) == 1
     assert done.stderr == capsys.readouterr().err
@@ -109,7 +111,7 @@ def test_a_configuration_elsewhere_is_named_in_full(twistd, tmp_path):
 def test_a_missing_configuration(twistd):
     done = twistd("-n", "lmbroker", "--config", "none.toml")
     assert (done.returncode, done.stdout, done.stderr) == (
-        1,
+        BAD_CONFIGURATION,
         "",
         "none.toml: cannot be read: No such file or directory\n",
     )
@@ -189,7 +191,7 @@ def test_an_endpoint_that_no_plugin_reads(
 ):
     write(GOOD.replace("[server]", "[server]\nopen = true").replace("ENDPOINT", endpoint))
     done = twistd("lmbroker", "--config", "c.toml")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (BAD_CONFIGURATION, "")
     assert done.stderr.startswith(
         f"c.toml: server.listen[0]: found a string ('{endpoint}'): {reason}"
     )

@@ -6,7 +6,7 @@ Nothing is imported from Twisted until the reactor is chosen; ``latency`` measur
 import argparse
 from typing import TYPE_CHECKING, cast
 
-from lmbroker.config.file import load
+from lmbroker.config.file import find_config, load
 
 if TYPE_CHECKING:
     from lmbroker.backends.interfaces import IReactor
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError, or a BrokerError for an alias that leads nowhere.
     """
-    config = load(options.config)
+    config = load(find_config(options.config))
     if config.server.engine == "lean":
         from lmbroker.daemon.reactor import install
 

@@ -7,7 +7,7 @@ from lmbroker.call import Backend
 from lmbroker.commands.output import report
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import ENDPOINTS, PRACTICE, operation_url, parse_endpoint
-from lmbroker.config.file import load
+from lmbroker.config.file import find_config, load
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 
@@ -16,8 +16,9 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError.
     """
-    config = load(options.config)
-    _check_plugins(options.config, config)
+    path = find_config(options.config)
+    config = load(path)
+    _check_plugins(path, config)
     for warning in config.warnings:
         report(f"warning: {warning}")
     for line in _aligned(_routes(config)):

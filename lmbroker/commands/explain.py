@@ -12,7 +12,7 @@ from lmbroker import envelope, headers
 from lmbroker.call import Backend, Call, Operation, Target, in_second_dialect, spoken_in
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import operation_url
-from lmbroker.config.file import load
+from lmbroker.config.file import find_config, load
 from lmbroker.errors import Refused
 from lmbroker.routing import aliases, suitability
 from lmbroker.routing.aliases import Route
@@ -41,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     Raises ConfigError or Refused.
     """
     body = None if sys.stdin.isatty() or options.no_request else sys.stdin.buffer.read()
-    for line in explain(load(options.config), options.alias, options.client, body or None):
+    for line in explain(
+        load(find_config(options.config)), options.alias, options.client, body or None
+    ):
         print(line)
     return 0
 

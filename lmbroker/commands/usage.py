@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmbroker.commands.output import report as report_problem
-from lmbroker.config.file import load
+from lmbroker.config.file import find_config, load
 from lmbroker.observers.usage_report import COUNTS, check_by, report, seconds_of
 from lmbroker.usage import dollars
 
@@ -26,9 +26,10 @@ def run(options: argparse.Namespace) -> int:
         since = time.time() - seconds_of(options.since)
     except ValueError as error:
         options.usage_error(str(error))
-    file = options.file or load(options.config).usage.file
+    config = "" if options.file else find_config(options.config)
+    file = options.file or load(config).usage.file
     if not file:
-        report_problem(f"{options.config}: there is no usage.file, so nothing is kept")
+        report_problem(f"{config}: there is no usage.file, so nothing is kept")
         return 1
     if not Path(file).exists():
         report_problem(f"{file}: no such file; the daemon makes it")

@@ -131,16 +131,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
+def parse(
+    text: str,
+    *,
+    name: str,
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    listen: tuple[str, ...] = (),
+) -> Config:
     """Return the configuration that ``text`` holds; ``name`` is the file's name in problems.
 
     ``read_file`` gives the text of a file that the configuration names and may raise OSError or
-    ValueError. Raises ConfigError.
+    ValueError. ``listen`` are endpoints in the place of those in the file. Raises ConfigError.
     """
     try:
         raw, warning = read_toml(text)
     except NotTOML as error:
         raise ConfigError((f"{name}: {error}",)) from None
+    if listen:
+        raw = _listening_on(listen, raw)
     problems: list[str] = []
     root = Table(raw, "", problems)
     secrets = Secrets(environ, read_file)
@@ -180,6 +189,15 @@ def parse(text: str, *, name: str, environ: Mapping[str, str], read_file: ReadFi
         warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
         holds_a_key=secrets.literal,
     )
+
+
+def _listening_on(listen: tuple[str, ...], raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of the file with other endpoints for clients."""
+    server = raw.get("server", {})
+    if not isinstance(server, dict):
+        return raw
+    kept = {key: value for key, value in server.items() if key not in ("host", "port", "listen")}
+    return {**raw, "server": {**kept, "listen": list(listen)}}
 
 
 def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) -> list[str]:

@@ -78,6 +78,19 @@ def listen_on(host: str, port: int) -> str:
     return f"{kind}:{port}:interface={escaped}"
 
 
+def endpoint_of(written: str) -> str:
+    """Return the Twisted endpoint string for what people write on a command line.
+
+    That is a port (on loopback), a host and a port, or an endpoint string, which stays as it is.
+    """
+    if written.isdecimal():
+        return f"tcp:{written}:interface=127.0.0.1"
+    host, colon, port = written.rpartition(":")
+    if colon and port.isdecimal() and host not in ENDPOINTS and not host_problem(host):
+        return listen_on(host, int(port))
+    return written
+
+
 def with_backlog(endpoint: str) -> str:
     """Return an endpoint string that says how many connections may wait.
 

@@ -1,0 +1,338 @@
+"""The options of the ``lmbroker`` command: one parser with a subparser for each subcommand.
+
+The help, the manual page and the completions of shells are made from it.
+"""
+
+import argparse
+from typing import Any, TypeAlias
+
+from lmbroker import __version__
+from lmbroker.commands import (
+    bench,
+    check,
+    completion,
+    explain,
+    genkey,
+    init,
+    manual,
+    serve,
+    translate,
+    usage,
+)
+from lmbroker.config.models import MODES
+from lmbroker.config.settings import MOST_WORKERS
+from lmbroker.observers.usage_report import BY
+from lmbroker.translation.dialects.catalog import ADAPTERS
+
+DIALECTS = tuple(ADAPTERS)
+
+EXAMPLES = "examples:"
+"""The heading of examples at the end of a help."""
+
+CONFIG_HELP = (
+    "the configuration (default: the first of ./config.toml, ./etc/config.toml, "
+    "$XDG_CONFIG_HOME/lmbroker/config.toml, /etc/lmbroker/config.toml)"
+)
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps texts but for examples, whose lines stand as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(EXAMPLES) else super()._fill_text(text, width, indent)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help ends with ``examples``: pairs of what one wants and how it is asked."""
+
+    def __init__(self, *, examples: tuple[tuple[str, str], ...] = (), **more: Any) -> None:
+        super().__init__(**more, formatter_class=_Help)
+        self.examples = examples
+        if examples:
+            lines = [f"  {line}" for pair in examples for line in (f"# {pair[0]}", pair[1])]
+            self.epilog = "\n".join((EXAMPLES, *lines))
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+
+
+def parser() -> CommandParser:
+    """Return the parser of the whole command."""
+    whole = CommandParser(
+        prog="lmbroker",
+        description="LMBroker: a broker between programs and their LLM providers.",
+        examples=(
+            ("write a configuration, then serve", "lmbroker init && lmbroker serve"),
+            ("the options of a command", "lmbroker serve --help"),
+        ),
+    )
+    whole.add_argument("--version", action="version", version=f"lmbroker {__version__}")
+    commands = whole.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
+    for add in (
+        _serve,
+        _init,
+        _check,
+        _explain,
+        _bench,
+        _usage,
+        _genkey,
+        _translate,
+        _completion,
+        _manual,
+    ):
+        add(commands)
+    return whole
+
+
+def _serve(commands: Commands) -> None:
+    serving = commands.add_parser(
+        "serve",
+        help="run the broker",
+        description="Run the broker in the foreground, until SIGTERM or Ctrl-C. It is the service "
+        "of `twistd -n --pidfile= lmbroker`, with the same code.",
+        examples=(
+            ("the configuration of this folder", "lmbroker serve"),
+            ("another one, on another port", "lmbroker serve --config my.toml --listen 9000"),
+            ("four processes", "lmbroker serve --workers 4"),
+        ),
+    )
+    _config(serving)
+    serving.add_argument(
+        "--workers",
+        metavar="N",
+        help=f"how many processes serve, 1 to {MOST_WORKERS} (default: server.workers)",
+    )
+    serving.add_argument(
+        "--listen",
+        metavar="WHERE",
+        action="append",
+        default=[],
+        help="where to listen instead of where the configuration says: PORT, HOST:PORT or a "
+        "Twisted endpoint string; may stand several times",
+    )
+    serving.set_defaults(run=serve.run)
+
+
+def _init(commands: Commands) -> None:
+    beginning = commands.add_parser(
+        "init",
+        help="write a configuration to begin with",
+        description="Write a commented configuration, never over an existing file. Without an "
+        "option that names a provider it asks at a terminal; elsewhere it writes models of the "
+        "practice backend, which needs no key and no network.",
+        examples=(
+            ("answer questions", "lmbroker init"),
+            ("OpenAI and local models of Ollama", "lmbroker init --openai --ollama"),
+            ("Claude Code with its own login", "lmbroker init --claude-code"),
+            ("the systemd unit", "lmbroker init --print lmbroker.service"),
+        ),
+    )
+    beginning.add_argument(
+        "--config",
+        metavar="FILE",
+        default=init.FILE,
+        help=f"the file to write (default: {init.FILE})",
+    )
+    beginning.add_argument(
+        "--openai", action="store_true", help="OpenAI's models, with the key in OPENAI_API_KEY"
+    )
+    beginning.add_argument(
+        "--anthropic",
+        action="store_true",
+        help="Anthropic's models, with the key in ANTHROPIC_API_KEY",
+    )
+    beginning.add_argument(
+        "--ollama",
+        metavar="URL",
+        nargs="?",
+        const=init.OLLAMA,
+        help=f"the models of an Ollama server (default: {init.OLLAMA})",
+    )
+    beginning.add_argument(
+        "--claude-code",
+        action="store_true",
+        help="Anthropic's models for Claude Code, with the key or login that it sends itself",
+    )
+    beginning.add_argument(
+        "--print",
+        dest="printed",
+        metavar="FILE",
+        nargs="?",
+        const=init.CONFIGURATION,
+        choices=(init.CONFIGURATION, *init.SHIPPED),
+        help="print instead of writing: the configuration (default), or a file that comes with "
+        "LMBroker: " + ", ".join(init.SHIPPED),
+    )
+    beginning.set_defaults(run=init.run, usage_error=beginning.error)
+
+
+def _check(commands: Commands) -> None:
+    checking = commands.add_parser(
+        "check",
+        help="list every mistake of a configuration file",
+        description="List every mistake of a configuration file, or show what it amounts to: "
+        "where each alias leads, and where the broker listens.",
+        examples=(("before a reload", "lmbroker check && kill -HUP PID"),),
+    )
+    _config(checking)
+    checking.set_defaults(run=check.run)
+
+
+def _explain(commands: Commands) -> None:
+    explaining = commands.add_parser(
+        "explain",
+        help="show where a call would go",
+        description="Show which targets a model name leads to and, for a request on stdin, what "
+        "the first of them would get. Calls nobody.",
+        examples=(
+            ("the targets of an alias", "lmbroker explain --alias fast --no-request"),
+            ("what a request becomes", "lmbroker explain --alias fast < request.json"),
+        ),
+    )
+    _config(explaining)
+    explaining.add_argument(
+        "--alias", metavar="NAME", required=True, help="the model's name that a client asks for"
+    )
+    explaining.add_argument(
+        "--from",
+        dest="client",
+        choices=DIALECTS,
+        default=DIALECTS[0],
+        help=f"the client's format (default: {DIALECTS[0]})",
+    )
+    explaining.add_argument(
+        "--no-request", action="store_true", help="do not read a request from stdin"
+    )
+    explaining.set_defaults(run=explain.run)
+
+
+def _bench(commands: Commands) -> None:
+    measuring = commands.add_parser(
+        "bench",
+        help="measure what the broker adds to a model's latency",
+        description="Ask a model directly and through a broker in this process, in turns, and show "
+        "how much longer the one takes than the other. Says first how many calls and tokens that "
+        "takes.",
+        examples=(("a model, 50 calls each way", "lmbroker bench --alias fast --calls 50"),),
+    )
+    _config(measuring)
+    measuring.add_argument("--alias", metavar="NAME", required=True, help="the model to ask")
+    measuring.add_argument(
+        "--from", dest="client", choices=DIALECTS, help="default: as the backend"
+    )
+    measuring.add_argument(
+        "--calls", type=int, default=20, metavar="N", help="each way; default: 20"
+    )
+    measuring.add_argument(
+        "--rate", type=float, default=1.0, metavar="R", help="calls a second; default: 1"
+    )
+    measuring.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="ask for streams (the default), or for whole answers",
+    )
+    measuring.set_defaults(run=bench.run, usage_error=measuring.error)
+
+
+def _usage(commands: Commands) -> None:
+    counting = commands.add_parser(
+        "usage",
+        help="show who used what",
+        description="Show tokens and costs by caller, model or whatever else, from the usage "
+        "journal (usage.file in the configuration). Hours and days are UTC.",
+        examples=(
+            ("the last week by caller", "lmbroker usage --since 7d --by caller"),
+            ("each day of a month, for a spreadsheet", "lmbroker usage --by day --csv"),
+        ),
+    )
+    _config(counting)
+    counting.add_argument("--file", metavar="FILE", help="the journal, in the place of --config")
+    counting.add_argument(
+        "--since", metavar="SPAN", default="30d", help="24h, 7d, 4w; default: 30d"
+    )
+    counting.add_argument(
+        "--by",
+        metavar="A,B",
+        default="caller,model",
+        help=f"some of {','.join(BY)}; default: caller,model",
+    )
+    for name in ("csv", "json"):
+        counting.add_argument(
+            f"--{name}", dest="format", action="store_const", const=name, help=f"write {name}"
+        )
+    counting.set_defaults(run=usage.run, format="table", usage_error=counting.error)
+
+
+def _genkey(commands: Commands) -> None:
+    making = commands.add_parser(
+        "genkey",
+        help="make a key for a client, and its hash",
+        description="Make a key for a client. The key goes to the client, its hash into [[keys]] "
+        "of the configuration.",
+    )
+    making.set_defaults(run=genkey.run)
+
+
+def _translate(commands: Commands) -> None:
+    translating = commands.add_parser(
+        "translate",
+        help="translate what stands on stdin",
+        description="Translate a request, a whole answer or a streamed one from stdin to stdout; "
+        "what could not be carried over is named on stderr.",
+        examples=(
+            (
+                "what an OpenAI backend would get of a client of Anthropic's API",
+                "lmbroker translate --from anthropic --to openai < request.json",
+            ),
+        ),
+    )
+    translating.add_argument(
+        "--from", dest="source", choices=DIALECTS, required=True, help="the format of stdin"
+    )
+    translating.add_argument(
+        "--to", dest="goal", choices=DIALECTS, required=True, help="the format of stdout"
+    )
+    what = translating.add_mutually_exclusive_group()
+    for name, meaning in (
+        ("request", "a client's request for a backend (default)"),
+        ("response", "a backend's whole answer for a client"),
+        ("stream", "a backend's event stream for a client"),
+    ):
+        what.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=meaning)
+    translating.add_argument("--model", metavar="NAME", help="the model's name in what comes out")
+    translating.add_argument("--config", metavar="FILE", help="with --alias: a configuration")
+    translating.add_argument(
+        "--alias", metavar="NAME", help="the alias whose model to translate for"
+    )
+    translating.add_argument("--mode", choices=MODES, help="what may be lost")
+    translating.set_defaults(run=translate.run, what="request", usage_error=translating.error)
+
+
+def _completion(commands: Commands) -> None:
+    completing = commands.add_parser(
+        "completion",
+        help="print the completions of a shell",
+        description="Print what lets a shell complete this command.",
+        examples=(
+            ("bash, in this shell", 'eval "$(lmbroker completion bash)"'),
+            ("zsh, in this shell", 'eval "$(lmbroker completion zsh)"'),
+            ("fish", "lmbroker completion fish > ~/.config/fish/completions/lmbroker.fish"),
+        ),
+    )
+    completing.add_argument("shell", choices=tuple(completion.SHELLS))
+    completing.set_defaults(run=lambda options: completion.run(options, parser()))
+
+
+def _manual(commands: Commands) -> None:
+    printing = commands.add_parser(
+        "manual",
+        help="print the manual page",
+        description="Print the manual page, as man reads it.",
+        examples=(("read it", "lmbroker manual | man -l -"),),
+    )
+    printing.set_defaults(run=lambda options: manual.run(parser()))
+
+
+def _config(command: CommandParser) -> None:
+    command.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
