@@ -86,7 +86,10 @@ def shipped(name: str) -> str:
 
 
 def ask(answer: Callable[[str], str], environ: Mapping[str, str]) -> Wishes:
-    """Return what somebody at a terminal wishes; ``answer`` shows a question and returns the answer."""
+    """Return what somebody at a terminal wishes.
+
+    ``answer`` shows a question and returns the answer.
+    """
 
     def yes(question: str, default: bool) -> bool:
         said = answer(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()

@@ -55,7 +55,10 @@ def _arguments(options: argparse.Namespace) -> Iterator[str]:
 
 
 def hints(listen: tuple[str, ...]) -> Iterator[str]:
-    """Yield what to set in clients of a broker that listens there; nothing where it has no TCP port."""
+    """Yield what to set in clients of a broker that listens there.
+
+    There is nothing where it has no TCP port.
+    """
     for endpoint in listen:
         found, _ = parse_endpoint(endpoint)
         if found.get("kind") not in ("tcp", "tcp6", "ssl"):

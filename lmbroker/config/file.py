@@ -13,7 +13,7 @@ OF_THIS_MACHINE = "/etc/lmbroker/config.toml"
 
 
 def places(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return where a configuration is looked for that nobody named; the first one that exists is it."""
+    """Return where a configuration is looked for that nobody named: the first that exists is it."""
     of_user = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(of_user):
         # The XDG specification ignores a relative path here.
