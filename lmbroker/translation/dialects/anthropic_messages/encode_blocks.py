@@ -175,7 +175,7 @@ class Blocks:
     def _result_content(self, part: ToolResultPart) -> str | list[JSON] | None:
         if part.parts is None:
             return None
-        if part.as_text and (self.native or all(_plain(each) for each in part.parts)):
+        if part.as_text and (self.native or all(_is_only_text(each) for each in part.parts)):
             whole = "".join(each.text for each in part.parts if isinstance(each, TextPart))
             return whole if whole.strip() or self.native else None
         return self.turn(part.parts) or ([] if self.native else None)
@@ -316,5 +316,5 @@ def ephemeral(ttl: str | None) -> JSON:
     return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
 
 
-def _plain(part: Part) -> bool:
+def _is_only_text(part: Part) -> bool:
     return isinstance(part, TextPart) and part.cache is None and not part.extras

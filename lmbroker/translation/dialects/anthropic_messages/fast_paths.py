@@ -2,6 +2,10 @@
 
 Each function recognises one common form and returns exactly what the general code would make of
 it, or None for any other form; then the general code reads it.
+
+Streams have theirs where it is used, since a call would cost what it saves: ``AnthropicDecoder``
+looks for text in the open block first, and ``AnthropicEncoder`` makes the bytes around the text of
+a delta when a block opens.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 What becomes of a part is the same in all of them; how a content part is written is not.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 from lmbroker.json_text import JSON
@@ -309,16 +309,6 @@ class Parts:
             self.change("part")
             return []
         return [self.left_out("part", part.type, UNKNOWN_PART)]
-
-
-def plain(parts: Sequence[Part]) -> str | None:
-    """Return the text of ``parts`` where they are one text and nothing else, None otherwise."""
-    if len(parts) != 1:
-        return None
-    part = parts[0]
-    if type(part) is not TextPart or part.citations or part.refusal or part.extras or part.cache:
-        return None
-    return part.text
 
 
 def joined(content: list[JSON], separator: str) -> str | list[JSON]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from lmbroker.json_text import JSON
-from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
+from lmbroker.translation.dialects.openai.encode_parts import Parts, joined
+from lmbroker.translation.dialects.openai.fast_paths import plain_words
 from lmbroker.translation.shared.attribution import MARK as BILLING
 from lmbroker.translation.shared.attribution import without_attribution
 from lmbroker.translation.shared.left_out import NO_PLACE
@@ -81,7 +82,7 @@ class Turns:
         results: list[JSON] = []
         rest: list[JSON] = []
         for turn in turns:
-            words = plain(turn.parts)
+            words = plain_words(turn.parts)
             if words is not None:
                 rest.append(self.message("user", words, turn.name))
                 continue

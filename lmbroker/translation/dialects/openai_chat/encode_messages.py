@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
-from lmbroker.translation.dialects.openai.encode_parts import Parts, joined, plain
+from lmbroker.translation.dialects.openai.encode_parts import Parts, joined
 from lmbroker.translation.dialects.openai.encode_turns import (
     CONTINUE,
     Content,
@@ -18,6 +18,7 @@ from lmbroker.translation.dialects.openai.encode_turns import (
     Words,
     unattributed,
 )
+from lmbroker.translation.dialects.openai.fast_paths import plain_words
 from lmbroker.translation.dialects.openai_chat.encode_parts import text
 from lmbroker.translation.dialects.openai_chat.encode_reasoning import add_replay, path_of
 from lmbroker.translation.dialects.openai_chat.message_order import in_order
@@ -83,7 +84,7 @@ def _instructions(wire: _Turns) -> list[JSON]:
     kept = unattributed(parts.request.system)
     if not kept:
         return []
-    said = plain(kept) or joined(parts.content(kept), "\n\n")
+    said = plain_words(kept) or joined(parts.content(kept), "\n\n")
     if said and parts.profile.system_role == "user":
         return [wire.instruction([text(said)] if isinstance(said, str) else said)]
     return [wire.message(parts.profile.system_role, said)] if said else []
@@ -94,7 +95,7 @@ def _assistant(wire: _Turns, turns: Sequence[Turn]) -> list[JSON]:
 
     The summary of a conversation that was compacted becomes an instruction before it.
     """
-    words = plain(turns[0].parts) if len(turns) == 1 else None
+    words = plain_words(turns[0].parts) if len(turns) == 1 else None
     if words is not None:
         return [wire.message("assistant", words, turns[0].name)] if words else []
     said = _Said(wire)

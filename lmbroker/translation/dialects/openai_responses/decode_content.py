@@ -10,6 +10,7 @@ import msgspec
 
 from lmbroker.translation.dialects.openai.content_parts import cache_mark, read_part
 from lmbroker.translation.dialects.openai.foreign_blocks import read_block
+from lmbroker.translation.dialects.openai_responses.fast_paths import plain_part
 from lmbroker.translation.shared.fields import Fields, wrong_type
 from lmbroker.translation.shared.left_out import UNKNOWN_PART, left_out
 from lmbroker.translation.unified.parts import Extra, OpaquePart, Part, TextPart
@@ -32,20 +33,6 @@ _USUAL = frozenset(
 """The types of parts that a message of a role (``tool``: a result) usually has."""
 
 
-_TEXT = {"user": "input_text", "tool": "input_text", "assistant": "output_text"}
-_ONLY = 2
-"""Keys of a part that is a text and nothing else."""
-_NO_SOURCES = (
-    Extra(
-        origin=ORIGIN,
-        name="annotations",
-        path="input[].content[].annotations",
-        value=[],
-        loss="none",
-    ),
-)
-
-
 def read_content(content: Any, path: str, role: str) -> list[Any]:
     """Return the parts of ``content``, which stands at ``path`` in a message of ``role`` (``tool``:
     in a result). Raises Refused."""
@@ -61,7 +48,7 @@ def content_part(value: Any, path: str, role: str) -> Part:
 
     Of one whose type is not known only the vendor knows what it means. Raises Refused.
     """
-    plain = _plain(value, role)
+    plain = plain_part(value, role)
     if plain is not None:
         return plain
     part = Fields(value, path, ORIGIN)
@@ -78,20 +65,6 @@ def content_part(value: Any, path: str, role: str) -> Part:
         return read
     whole: Part = with_extras(read, (part.extra("part", value, "none"),))
     return whole
-
-
-def _plain(value: Any, role: str) -> TextPart | None:
-    """Return the part that is a text and nothing else, as most are: the fast path."""
-    if type(value) is not dict:
-        return None
-    text, size = value.get("text"), len(value)
-    if type(text) is not str or value.get("type") != _TEXT.get(role):
-        return None
-    if size == _ONLY:
-        return TextPart(text=text)
-    if size == _ONLY + 1 and value.get("annotations") == []:
-        return TextPart(text=text, extras=_NO_SOURCES)
-    return None
 
 
 def instructions(content: Any, path: str) -> list[TextPart]:

@@ -47,6 +47,7 @@ from lmbroker.translation.dialects.openai_responses.decode_controls import (
 )
 from lmbroker.translation.dialects.openai_responses.decode_reasoning import decode_reasoning
 from lmbroker.translation.dialects.openai_responses.decode_tools import decode_tool
+from lmbroker.translation.dialects.openai_responses.fast_paths import plain_question
 from lmbroker.translation.dialects.openai_responses.opaque_items import (
     OF_CLIENT,
     OPAQUE,
@@ -98,7 +99,9 @@ def decode_items(items: list[Any], first: list[TextPart]) -> Input:
     reader = _Reader(first)
     odd = 0
     for number, item in enumerate(items):
-        if isinstance(item, dict) and len(item) == 2 and reader.plain(item):
+        question = plain_question(item) if isinstance(item, dict) else ""
+        if question:
+            reader.ask(question)
             continue
         path = f"input[{number}]"
         last = number == len(items) - 1
@@ -153,18 +156,14 @@ class _Reader:
             extras=self._waiting("input_after"),
         )
 
-    def plain(self, item: JSON) -> bool:
-        """Read a message that is a text of the user and nothing else; False for any other item."""
-        text = item.get("content")
-        if item.get("role") != "user" or type(text) is not str or not text:
-            return False
+    def ask(self, text: str) -> None:
+        """Add a message of the user that is this text and nothing else."""
         self._close()
         spelled_as = Extra(
             origin=ORIGIN, name="content", path="input[].content", value=text, loss="none"
         )
         extras = (*self._waiting(), spelled_as)
         self._turns.append(Turn(role="user", parts=(TextPart(text=text),), extras=extras))
-        return True
 
     def take(self, raw: Any, path: str, number: int, *, last: bool = False) -> None:
         """Read one item. Raises Refused, and has then read nothing of it."""

@@ -37,8 +37,8 @@ def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
         extras.append(item.extra("status", status, "none"))
     if not as_content and content is not None:
         extras.append(item.extra("content", content, "none"))
-    told = _plain(summary, "summary_text")
-    if not told or (as_content and not _plain(content, "reasoning_text")):
+    told = _are_only(summary, "summary_text")
+    if not told or (as_content and not _are_only(content, "reasoning_text")):
         extras.append(item.extra("item", raw, "none"))
     return ReasoningPart(
         text=text,
@@ -57,6 +57,6 @@ def _texts(pieces: list[Any] | None, path: str) -> list[str]:
     return texts
 
 
-def _plain(pieces: list[Any] | None, kind: str) -> bool:
+def _are_only(pieces: list[Any] | None, kind: str) -> bool:
     """Return whether ``pieces`` are texts of the type ``kind`` and nothing else."""
     return all(piece.keys() == {"type", "text"} and piece["type"] == kind for piece in pieces or ())

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
-from lmbroker.translation.dialects.openai.encode_parts import joined, plain
+from lmbroker.translation.dialects.openai.encode_parts import joined
 from lmbroker.translation.dialects.openai.encode_turns import (
     CONTINUE,
     Content,
@@ -18,6 +18,7 @@ from lmbroker.translation.dialects.openai.encode_turns import (
     Words,
     unattributed,
 )
+from lmbroker.translation.dialects.openai.fast_paths import plain_words
 from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 from lmbroker.translation.dialects.openai_responses.encode_reasoning import reasoning_item
 from lmbroker.translation.dialects.openai_responses.item_order import in_order
@@ -85,7 +86,7 @@ class Conversation(Turns):
         """Return the items of the leading instructions: none where they fit the field for them."""
         parts, profile = self.parts, self.parts.profile
         kept = unattributed(parts.request.system)
-        content = plain(kept) or joined(parts.content(kept), "\n\n")
+        content = plain_words(kept) or joined(parts.content(kept), "\n\n")
         if not content:
             return []
         if profile.system_role == "user":

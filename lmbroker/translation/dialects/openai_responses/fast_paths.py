@@ -1,13 +1,35 @@
-"""Fast paths for what most events of a stream are (translation.md 8.3).
+"""Fast paths for what most items, parts and events of this dialect are.
 
-A plain event carries one more piece of the part that is open already, and nothing else that the
-broker reads. msgspec finds that piece without decoding what stands beside it, and without checking
-it: an id that is no UTF-8 would be an error in any other event.
+Each function recognises one common form and returns exactly what the general code would make of
+it, or says that the input is of another form; then the general code reads it.
+
+A plain event (translation.md 8.3) carries one more piece of the part that is open already, and
+nothing else that the broker reads. msgspec finds that piece without decoding what stands beside it,
+and without checking it: an id that is no UTF-8 would be an error in any other event.
+
+``ResponsesEncoder`` has its own fast path, since a call would cost what it saves: the bytes around
+the text of a delta are made when a part opens.
 """
 
 from typing import Any, Literal
 
 import msgspec
+
+from lmbroker.json_text import JSON
+from lmbroker.translation.unified.parts import Extra, TextPart
+
+_TEXT = {"user": "input_text", "tool": "input_text", "assistant": "output_text"}
+_ONLY = 2
+"""Keys of a part that is a text and nothing else."""
+_NO_SOURCES = (
+    Extra(
+        origin="responses",
+        name="annotations",
+        path="input[].content[].annotations",
+        value=[],
+        loss="none",
+    ),
+)
 
 
 class Piece(msgspec.Struct, gc=False):
@@ -37,3 +59,26 @@ def plain_piece(data: bytes) -> Piece | None:
         return _read(data)
     except _NOT_PLAIN:
         return None
+
+
+def plain_question(item: JSON) -> str:
+    """Return the text of an item that is a user's message and has nothing else; "" for any other
+    item."""
+    text = item.get("content")
+    if len(item) == 2 and type(text) is str and item.get("role") == "user":
+        return text
+    return ""
+
+
+def plain_part(value: Any, role: str) -> TextPart | None:
+    """Return the part that is a text of ``role`` and nothing else; None for any other part."""
+    if type(value) is not dict:
+        return None
+    text, size = value.get("text"), len(value)
+    if type(text) is not str or value.get("type") != _TEXT.get(role):
+        return None
+    if size == _ONLY:
+        return TextPart(text=text)
+    if size == _ONLY + 1 and role == "assistant" and value.get("annotations") == []:
+        return TextPart(text=text, extras=_NO_SOURCES)
+    return None
