@@ -12,6 +12,7 @@ import msgspec
 
 from lmbroker.constraints import Positive
 from lmbroker.secret import FileSecret, Secret
+from lmbroker.trace_context import TraceContext
 from lmbroker.usage import Price, Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "compact", "models"]
@@ -235,6 +236,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     status: int = 0
     """The HTTP status of the backend; 0 where it did not answer."""
     ended: float | None = None
+    span_id: str = ""
+    """The span that the backend was told of; "" for none."""
     error: str = ""
     """The label of the error that ended the attempt; "" where it succeeded."""
 
@@ -276,6 +279,10 @@ class Record(msgspec.Struct, kw_only=True):
     """The path that was asked for, by which the route was found."""
     user_agent: str = ""
     """The ``user-agent`` header of the client, whole; "" for none."""
+    trace: TraceContext | None = None
+    """The trace that the call belongs to; None where nobody has looked for one."""
+    client_request_id: str = ""
+    """The client's ``x-request-id``; "" for none."""
     stream: bool = False
     """The client asked for a stream."""
     attempts: list[Attempt] = []

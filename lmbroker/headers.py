@@ -174,7 +174,16 @@ def first_values(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> ReceivedHeader
     came."""
     found = [(name.decode("latin-1").lower(), values) for name, values in raw]
     repeated = {name for name, values in found if len(values) > 1}
-    return {name: values[0].decode("latin-1") for name, values in found}, repeated
+    first = {name: values[0].decode("latin-1") for name, values in found}
+    if "tracestate" in repeated:
+        # A list that may come in several lines (RFC 9110, 5.3).
+        first["tracestate"] = ",".join(
+            value.decode("latin-1")
+            for name, values in found
+            if name == "tracestate"
+            for value in values
+        )
+    return first, repeated
 
 
 def for_another_backend(call: Call) -> Call:

@@ -39,6 +39,7 @@ from lmbroker.secret import Secret
 from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
 from lmbroker.testing.grammar_responses import responses_checker
+from lmbroker.trace_context import handed_on, parsed_parent, parsed_request_id, parsed_state
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -432,6 +433,10 @@ def listed(n: int) -> Action:
             facts = ADAPTERS[dialect].facts.headers
             headers.to_backend(call, facts, native=True, stream=True)
             headers.for_another_backend(call)
+            trace = parsed_parent(f"cc-{'a' * 32}-{'b' * 16}-01-{'-' * n}")
+            state = parsed_state(",".join(given) + "a" * n + ",a=1" * n)
+            assert trace is not None and not state
+            handed_on(trace, trace.span_id, parsed_request_id("r" * n))
             headers.from_backend(named)
             headers.backend_request_id(named, facts)
             hash_of("k" * n)
@@ -683,6 +688,7 @@ SMALL = frozenset(
         "headers.first_values",
         "headers.to_list",
         "json_text.unknown",
+        "trace_context.sampled",
         "routing.keys.caller_of",
         "routing.keys.digest_of",
         "routing.keys.may_use",

@@ -46,6 +46,7 @@ from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
 from lmbroker.server.routes import Front
 from lmbroker.tap import BAD_CONFIGURATION
+from lmbroker.trace_context import TraceContext
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
 from lmbroker.translation.dialects.openai.ending import decode_usage as openai_usage
 from lmbroker.usage import Usage
@@ -124,6 +125,8 @@ RECORD = Record(
     path="/v1/messages",
     user_agent="claude-cli/2.1 (external)",
     backend_id="b_1",
+    trace=TraceContext("a" * 32, "b" * 16),
+    client_request_id="c_1",
     stream=True,
     attempts=[
         Attempt(

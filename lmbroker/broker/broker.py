@@ -20,6 +20,7 @@ from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.sending import Sender
 from lmbroker.broker.answers import Answer, WholeAnswer
 from lmbroker.broker.model_listing import Listing
+from lmbroker.broker.new_ids import new_span_id
 from lmbroker.broker.receiving import Receiver
 from lmbroker.broker.target_attempt import TargetAttempt, needs_second_dialect, with_own_key
 from lmbroker.call import (
@@ -41,6 +42,7 @@ from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health, TargetStatus
+from lmbroker.trace_context import handed_on
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
@@ -415,6 +417,11 @@ class Broker:
             outbound = await self.offload.outbound(attempt.terms, workflow)
         record.dropped, record.changed = workflow.dropped, workflow.changed
         made = Attempt(target=target, workflow=workflow.name, started=self.clock.seconds())
+        trace = record.trace
+        if trace is not None:
+            made.span_id = new_span_id() if trace.recorded else trace.span_id
+            more = handed_on(trace, made.span_id, record.client_request_id or record.id)
+            outbound = outbound.with_headers(more)
         record.attempts.append(made)
         try:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)

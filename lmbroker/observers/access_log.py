@@ -95,6 +95,9 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     """
 
     request_id: str
+    client_request_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
     backend_request_id: str | None = None
     operation: str
     path: str | None = None
@@ -157,6 +160,12 @@ def access_line(record: Record) -> AccessLine:
         bytes_out=end.bytes_out,
         stop=record.stop or None,
     )
+    if record.client_request_id:
+        line.client_request_id = record.client_request_id
+    trace = record.trace
+    if trace is not None:
+        line.trace_id = trace.trace_id
+        line.span_id = trace.span_id
     if record.attempts:
         attempt = record.attempts[-1]
         backend = attempt.target.backend

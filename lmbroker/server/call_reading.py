@@ -5,17 +5,20 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from lmbroker import bounds
+from lmbroker.broker.new_ids import trace_of
 from lmbroker.call import Call, Record
 from lmbroker.config.config import Config
 from lmbroker.config.models import MODES
 from lmbroker.envelope import read
 from lmbroker.errors import ErrorInfo, Refused
+from lmbroker.headers import ReceivedHeaders
 from lmbroker.offload import has_large_envelope
 from lmbroker.offload.offload import Offload
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import content_coding
 from lmbroker.server.http.refusals import BUSY
 from lmbroker.server.incoming import Incoming
+from lmbroker.trace_context import parsed_request_id
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 LARGE_CODED = 16 * 1024
@@ -23,15 +26,32 @@ LARGE_CODED = 16 * 1024
 megabytes at most, which takes a few milliseconds."""
 
 
-async def read_call(incoming: Incoming, record: Record, config: Config, offload: Offload) -> Call:
-    """Return the call that ``incoming`` asks for; raises Refused.
-
-    ``record`` gets what is known of the call by then, also where it is refused.
-    """
-    headers, repeated = incoming.received_headers()
+def note_request(incoming: Incoming, record: Record) -> ReceivedHeaders:
+    """Note in ``record`` who sent a request and to which trace it belongs; return its headers."""
+    headers, repeated = received = incoming.received_headers()
     record.client = incoming.client_host
     record.path = incoming.route_path
     record.user_agent = headers.get("user-agent", "")
+    record.trace = trace_of(headers, repeated, None)
+    given = headers.get("x-request-id")
+    if given is not None:
+        record.client_request_id = parsed_request_id(given)
+    return received
+
+
+async def read_call(
+    incoming: Incoming,
+    received: ReceivedHeaders,
+    record: Record,
+    config: Config,
+    offload: Offload,
+) -> Call:
+    """Return the call that ``incoming`` asks for; raises Refused.
+
+    ``received`` are its headers. ``record`` gets what is known of the call by then, also where it
+    is refused.
+    """
+    headers, repeated = received
     caller = caller_of(config.keys, headers, repeated)
     record.caller = caller.name
     body = incoming.take_body()

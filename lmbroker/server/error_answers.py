@@ -3,14 +3,13 @@
 In whose dialect it is, under which id, with which headers.
 """
 
-import os
 from collections.abc import Container, Iterator
 from http import HTTPStatus
-from random import Random
 
 import msgspec
 
 from lmbroker import json_text
+from lmbroker.broker.new_ids import new_request_id
 from lmbroker.call import Dialect
 from lmbroker.errors import ErrorInfo
 from lmbroker.headers import Pairs, from_error
@@ -41,15 +40,6 @@ def own_headers() -> Iterator[str]:
     return (name for adapter in ADAPTERS.values() for name in adapter.facts.own_headers)
 
 
-_ids = Random()  # an id must be another than all before it; it may be foreseen
-os.register_at_fork(after_in_child=_ids.seed)
-
-
-def new_id() -> str:
-    """Return a fresh request id."""
-    return f"req_{_ids.getrandbits(96):024x}"
-
-
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole HTTP answer.
 
@@ -73,7 +63,7 @@ def error_answer(
 
     ``status`` is given where it does not follow from the error.
     """
-    return call_error_answer(family(path, headers), info, new_id(), status=status)
+    return call_error_answer(family(path, headers), info, new_request_id(), status=status)
 
 
 def call_error_answer(

@@ -9,11 +9,12 @@ from twisted.logger import Logger
 
 from lmbroker.broker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker.broker import Broker
+from lmbroker.broker.new_ids import new_request_id
 from lmbroker.call import Call, Dialect, End, Operation, Outcome, Record, in_second_dialect
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
-from lmbroker.server.call_reading import read_call, refused
-from lmbroker.server.error_answers import REASONS, call_error_answer, new_id
+from lmbroker.server.call_reading import note_request, read_call, refused
+from lmbroker.server.error_answers import REASONS, call_error_answer
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.keep_alive_pings import NO_PINGS, KeepAlivePings, Pings, late_headers
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -79,7 +80,7 @@ class ServedCall:
             self._serving.cancel()
 
     async def _serve(self, operation: Operation, dialect: Dialect, operate: Operate) -> None:
-        record = self._broker.open(new_id(), operation, dialect)
+        record = self._broker.open(new_request_id(), operation, dialect)
 
         def left() -> None:
             record.client_left = True
@@ -112,9 +113,10 @@ class ServedCall:
         """Read the call, have it answered and write the answer; how that ended."""
         incoming = self._incoming
         config = self._broker.config
+        received = note_request(incoming, record)
         if len(self._calls) > config.limits.calls:
             raise refused(_TOO_MANY_CALLS)
-        call = await read_call(incoming, record, config, self._broker.offload)
+        call = await read_call(incoming, received, record, config, self._broker.offload)
         if call.stream:
             self._pings = self._pings_for(call, record)
         try:

@@ -27,6 +27,16 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     headers: Pairs
     body: bytes = b""
 
+    def with_headers(self, more: Pairs) -> "Outbound":
+        """Return the same with ``more`` headers."""
+        return Outbound(
+            method=self.method,
+            path=self.path,
+            query=self.query,
+            headers=self.headers + more,
+            body=self.body,
+        )
+
     def __repr__(self) -> str:
         """Nothing that the client sent."""
         return f"Outbound({self.path!r}, {len(self.body)} bytes)"
