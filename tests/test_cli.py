@@ -144,7 +144,7 @@ def test_check_prints_the_routing_table(run, config):
     assert err == [
         f"warning: {config}: server.listen[1]: other machines reach it, and no client needs a key",
         f"warning: {config}: models[1].target.api_key: the key stands in the file itself; "
-        'use "env:NAME" or "file:/path"',
+        'use "env:NAME" or "file:/path" (alias "claude-with-a-long-name")',
     ]
 
 
@@ -207,7 +207,7 @@ def test_check_tells_every_mistake(run, tmp_path):
     assert err == [
         f"{path}: log_level: found a string ('loud'), expected one of "
         '"debug", "info", "warning", "warn", "error", "critical"',
-        f"{path}: models[0].target: found nothing, expected a table",
+        f'{path}: models[0].target: found nothing, expected a table (alias "m")',
     ]
 
 

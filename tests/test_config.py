@@ -47,6 +47,11 @@ def read_file(path):
     return FILES[path]
 
 
+def unnamed(line):
+    """A problem or a warning without the name of the table where it is."""
+    return re.sub(r' \((alias|backend|key) "[^"]*"\)$', "", line)
+
+
 def read(text):
     return parse(text, name="etc/c.toml", environ=ENVIRON, read_file=read_file)
 
@@ -57,7 +62,7 @@ def problems(text):
     assert all(line.startswith("etc/c.toml: ") for line in error.value.problems)
     assert not any("\n" in line for line in error.value.problems)
     assert str(error.value) == "\n".join(error.value.problems)
-    return [line.removeprefix("etc/c.toml: ") for line in error.value.problems]
+    return [unnamed(line.removeprefix("etc/c.toml: ")) for line in error.value.problems]
 
 
 def of_model(line):
@@ -237,7 +242,7 @@ def load_example(text):
     ],
 )
 def test_warnings(text, warning):
-    assert read(text).warnings == (f"etc/c.toml: {warning}",)
+    assert [unnamed(line) for line in read(text).warnings] == [f"etc/c.toml: {warning}"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +260,8 @@ def test_a_key_in_a_file_that_others_may_read(tmp_path, text):
     path.write_text(text)
     path.chmod(0o640)
     assert load(str(path), shown="c.toml").warnings[-1] == (
-        "c.toml: other users may read this file, and a key stands in it: chmod 600"
+        "c.toml: other users may read this file, and a key stands in it: let the user read it "
+        "that the broker runs as, and nobody else"
     )
     path.chmod(0o600)
     assert len(load(str(path)).warnings) == 1
@@ -1137,3 +1143,74 @@ def test_what_toml_misreads_is_taken_with_a_warning():
     assert config.warnings == (
         "etc/c.toml: models[0].alias: valid TOML, but the library toml misreads it",
     )
+
+
+# Mistakes of those who come from elsewhere.
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("alias", "name", 'models[0].name: unknown key (did you mean "alias"?)'),
+        ("alias", "model_name", 'models[0].model_name: unknown key (did you mean "alias"?)'),
+        ("alias", "id", 'models[0].id: unknown key (did you mean "alias"?)'),
+        ("url", "base_url", 'models[0].target.base_url: unknown key (did you mean "url"?)'),
+        ("url", "api_base", 'models[0].target.api_base: unknown key (did you mean "url"?)'),
+        ("type", "provider", 'models[0].provider: unknown key (did you mean "type"?)'),
+    ],
+)
+def test_keys_as_others_call_them_are_told_with_ours(old, new, problem):
+    assert problems(re.sub(rf"\b{old} =", f"{new} =", MODEL)) == [problem]
+
+
+def test_a_key_that_a_table_has_already_is_not_proposed_once_more():
+    (told,) = problems(MODEL + 'name = "x"\n')
+    assert "did you mean" not in told and "known here: alias" in told
+
+
+def test_tables_of_a_number_are_told_with_their_names():
+    many = "".join(MODEL.replace('"m"', f'"m{number}"') for number in range(28))
+    text = many + 'loud = 1\n[[keys]]\nname = "ann"\nhash = "x"\n'
+    text += '[[backends]]\nname = "b"\ntype = "openai"\nurl = "x"\n'
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    ends = {line.split(": ")[1]: line.rpartition(" (")[2] for line in error.value.problems}
+    assert ends == {
+        "keys[0].hash": 'key "ann")',
+        "backends[0].url": 'backend "b")',
+        "models[27].loud": 'alias "m27")',
+    }
+
+
+@pytest.mark.parametrize("alias", ['["m"]', "3", '"a\\nb"', '"%s"' % ("x" * 80)])
+def test_a_name_that_is_none_is_not_shown(alias):
+    with pytest.raises(ConfigError) as error:
+        read(MODEL.replace('"m"', alias) + "loud = 1\n")
+    assert all("(alias" not in line for line in error.value.problems)
+
+
+def test_a_name_that_is_a_credential_is_not_shown():
+    key = "sk-0123456789abcdef"
+    with pytest.raises(ConfigError) as error:
+        read(MODEL.replace('"m"', f'"{key}"') + "loud = 1\n")
+    assert key not in str(error.value)
+
+
+def test_references_as_litellm_writes_them():
+    text = MODEL.replace('"x"', '"x", api_key = "os.environ/KEY"')
+    backend = read(text).alias("m").targets[0].backend
+    assert (backend.credential.reveal(), backend.credential_ref) == ("from-env", "env:KEY")
+    several = MODEL.replace('"x"', '"x", api_keys = ["os.environ/KEY", "env:KEY"]')
+    route = read(several).alias("m")
+    keyed = route.keyed(route.targets[0].backend)
+    assert [each.credential_ref for each in keyed] == ["env:KEY", "env:KEY"]
+    key = '[[keys]]\nname = "a"\nkey = "os.environ/KEY"\n'
+    assert len(read(MODEL + key).keys) == 1 and read(MODEL + key).warnings == ()
+    (told,) = problems(text.replace("environ/KEY", "environ/NOBODY"))
+    assert "the environment variable 'NOBODY' is not set" in told
+
+
+@pytest.mark.parametrize("written", ["os.environ['KEY']", "os.environ.get(KEY)", "os.getenv(KEY)"])
+def test_programs_are_no_keys(written):
+    (told,) = problems(MODEL.replace('"x"', f'"x", api_key = "{written}"'))
+    assert 'expected "env:NAME"' in told

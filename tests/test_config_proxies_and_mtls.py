@@ -104,7 +104,7 @@ USER = "a proxy's user has a name without colons and control characters"
 def test_mistakes_of_a_proxy(folder, written, problem):
     with pytest.raises(ConfigError) as error:
         read(f'proxy = "{written}"', folder)
-    assert list(error.value.problems) == [f"c: backends[0].proxy: {problem}"]
+    assert list(error.value.problems) == [f'c: backends[0].proxy: {problem} (backend "b")']
     assert "s3cret" not in str(error.value)
 
 
@@ -155,7 +155,7 @@ def test_mistakes_of_a_client_certificate(folder, cert, key, field, problem):
         read(way, folder)
     [told] = error.value.problems
     assert told.startswith(f"c: backends[0].{field}: ")
-    assert told.endswith(problem.replace("DIR", str(folder)))
+    assert told.endswith(problem.replace("DIR", str(folder)) + ' (backend "b")')
 
 
 def test_backends_of_models_are_told_apart_by_their_ways(folder):

@@ -91,6 +91,38 @@ def test_what_is_read_is_what_the_standard_library_reads(text):
         assert 1 <= error.line <= max(1, text.count("\n") + 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("t = {\n  a = 1,\n}\n", 1),
+        ("x = 1\n[[m]]\nt = { a = 'b', # {\n  c = 1 }\n", 3),
+        ("a = [\n  { b = 1 },\n  { c = 2,\n d = 3 },\n]\n", 3),
+        ('t = { a = "}", b = { c = [\n1,\n] },\n d = 1 }', 1),
+        ("t = {\n", 1),
+    ],
+)
+def test_an_inline_table_of_several_lines_is_told_as_such(text, line):
+    with pytest.raises(NotTOML) as error:
+        read_toml(text)
+    assert error.value.line == line
+    assert "must end on the line where it begins" in error.value.problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t = { a = [\n  1,\n  2,\n] }\n",
+        "t = { a = \"\"\"{\n\"\"\", b = '''\n{''' }\n",
+        "a = '{'\nb = 1 # {\nc = [ # {\n 1 ]\n",
+    ],
+)
+def test_lines_may_end_where_the_standard_lets_them(text):
+    assert read_toml(text)[0] == tomllib.loads(text)
+    with pytest.raises(NotTOML) as error:
+        read_toml(text + "x = \n")
+    assert "inline" not in error.value.problem
+
+
 # Keys.
 
 

@@ -30,8 +30,12 @@ ReadFile = Callable[[str], str]
 _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 """Names of environment variables that may be shown: what stands after ``env:`` by mistake may be
 a key."""
-_NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]", re.IGNORECASE)
-_NEARLY_IN_A_HEADER = re.compile(r"(?:[A-Za-z]+ +)?(?:\$|(?:env|file):)", re.IGNORECASE)
+_NEARLY_A_REFERENCE = re.compile(r"\$|(?:env|file)[:=]|os\.(?:environ|getenv)", re.IGNORECASE)
+_NEARLY_IN_A_HEADER = re.compile(
+    r"(?:[A-Za-z]+ +)?(?:\$|(?:env|file):|os\.(?:environ|getenv))", re.IGNORECASE
+)
+_LITELLMS = "os.environ/"
+"""How LiteLLM's configurations begin what is ``env:NAME`` here; taken, too."""
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CREDENTIAL_HEADER = re.compile(
     r"(?:^|-)(?:(?:proxy)?auth(?:orization|entication)?|tokens?|secrets?|passwords?|credentials?"
@@ -83,6 +87,7 @@ class Secrets:
 
     def credential(self, table: Table, key: str, reference: str) -> Secret | None:
         """Return the secret that the value of ``key`` leads to; None after a problem."""
+        reference = as_reference(reference)
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
@@ -97,6 +102,7 @@ class Secrets:
 
     def password(self, table: Table, key: str, reference: str) -> Secret | None:
         """Return the password in the value of ``key``; None after a problem."""
+        reference = as_reference(reference)
         if _is_reference(reference):
             value = self._referred(table, key, reference)
         elif _NEARLY_A_REFERENCE.match(reference):
@@ -114,6 +120,7 @@ class Secrets:
 
         It is a Secret where it came by reference or looks like a credential.
         """
+        written = as_reference(written)
         value = written
         secret = True
         if _is_reference(written):
@@ -274,7 +281,8 @@ class Backends:
 
     def _references(self, table: Table, settings: Access) -> list[tuple[str, str]]:
         """(key of the table, reference) of every credential."""
-        one, several = settings.api_key, settings.api_keys or ()
+        one = as_reference(settings.api_key or "")
+        several = [as_reference(each) for each in settings.api_keys or ()]
         if one and several:
             table.report("api_keys", "cannot stand beside api_key: use the one or the other")
         if one:
@@ -397,6 +405,11 @@ def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
         else backend
         for number, backend in enumerate(backends)
     )
+
+
+def as_reference(text: str) -> str:
+    """Return a value as references are written here: LiteLLM's ``os.environ/X`` is ``env:X``."""
+    return f"env:{text.removeprefix(_LITELLMS)}" if text.startswith(_LITELLMS) else text
 
 
 def _is_reference(text: str) -> bool:

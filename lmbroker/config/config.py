@@ -53,6 +53,14 @@ MOST_TAGS = 3
 TIB = 1 << 40
 """Bytes."""
 
+_NAMES = {"models": ("alias", "alias"), "backends": ("name", "backend"), "keys": ("name", "key")}
+"""Arrays of tables whose number in the file says little: the key of their name, and its word."""
+
+_NUMBERED = re.compile(rf"({'|'.join(_NAMES)})\[(\d+)\]([^:]*)")
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._/:*@ -]{1,64}")
+"""Names that may be shown in a line."""
+
 _PATH = re.compile(r"/[a-z0-9_/]{0,60}")
 """Paths that may be shown: what stands where one belongs may be a key."""
 
@@ -172,7 +180,9 @@ def parse(
         root.report("default", f"found {describe(default)}, which no model has as its alias")
     root.done()
     if problems:
-        raise ConfigError(tuple(f"{name}: {_shown(problem)}" for problem in problems))
+        raise ConfigError(
+            tuple(f"{name}: {_shown(_with_name(problem, raw))}" for problem in problems)
+        )
     secrets.warnings += _proxies_unused(environ, aliases)
     return Config(
         log_level=settings.log_level,
@@ -186,7 +196,9 @@ def parse(
         breaker=breaker,
         usage=usage,
         default=default,
-        warnings=tuple(f"{name}: {_shown(warning)}" for warning in secrets.warnings),
+        warnings=tuple(
+            f"{name}: {_shown(_with_name(warning, raw))}" for warning in secrets.warnings
+        ),
         holds_a_key=secrets.literal,
     )
 
@@ -220,6 +232,20 @@ def _proxies_unused(environ: Mapping[str, str], aliases: Mapping[str, Route]) ->
         f"the environment names a proxy ({', '.join(named)}), which the broker does not use: a "
         'backend that is reached through one says so, with proxy = "http://HOST:PORT"'
     ]
+
+
+def _with_name(line: str, raw: Mapping[str, Any]) -> str:
+    """Return ``line`` with the name of the table at whose number it points, where it has one."""
+    place = _NUMBERED.match(line)
+    if place is None:
+        return line
+    kind, number, rest = place[1], int(place[2]), place[3]
+    key, word = _NAMES[kind]
+    tables = raw[kind]
+    found = tables[number].get(key) if isinstance(tables[number], dict) else None
+    if rest == f".{key}" or not isinstance(found, str) or not _PLAIN_NAME.fullmatch(found):
+        return line
+    return f'{line} ({word} "{found}")'
 
 
 def _shown(line: str) -> str:

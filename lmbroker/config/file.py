@@ -104,7 +104,11 @@ def load_source(
         raise ConfigError((f"{name}: cannot be read: {reason}",)) from None
     config = parse(text, name=name, environ=os.environ, read_file=noted, listen=listen)
     if config.holds_a_key and mode & 0o077:
-        warning = f"{name}: other users may read this file, and a key stands in it: chmod 600"
+        # No word of chmod 600: the file's owner and the broker's user may be two.
+        warning = (
+            f"{name}: other users may read this file, and a key stands in it: let the user read it "
+            "that the broker runs as, and nobody else"
+        )
         config = msgspec.structs.replace(config, warnings=(*config.warnings, warning))
     return config, Source(name=name, text=text, files=files, listen=listen)
 

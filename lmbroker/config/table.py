@@ -27,6 +27,29 @@ _TYPES = {
 }
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOKENS = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}\n]''',
+    re.DOTALL,
+)
+"""Strings, comments, brackets and ends of lines: what tells where an inline table stands."""
+
+CALLED_ELSEWHERE = {
+    "name": ("alias",),
+    "model_name": ("alias",),
+    "id": ("alias", "name"),
+    "base_url": ("url",),
+    "api_base": ("url",),
+    "api_base_url": ("url",),
+    "endpoint": ("url",),
+    "key": ("api_key",),
+    "token": ("api_key",),
+    "provider": ("type",),
+    "dialect": ("type",),
+    "format": ("type",),
+    "bind": ("listen",),
+    "address": ("host",),
+}
+"""What other programs call keys, and what they are here, where a table has such a key."""
 
 
 class NotTOML(Exception):
@@ -51,6 +74,9 @@ def read_toml(text: str) -> tuple[dict[str, Any], str]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        broken = _broken_inline_table(text)
+        if broken:
+            raise NotTOML(broken, INLINE) from None
         raise _not_toml(str(error), text) from None
     except (ValueError, RecursionError):
         # A number of thousands of digits; thousands of brackets.
@@ -62,6 +88,31 @@ def read_toml(text: str) -> tuple[dict[str, Any], str]:
         return tables, "valid TOML, but the library toml cannot read it"
     path = _first_difference(tables, loose)
     return tables, f"{path}: valid TOML, but the library toml misreads it"
+
+
+INLINE = (
+    "not valid TOML: in TOML 1.0 an inline table, { ... }, must end on the line where it begins; "
+    "write it as a [table] of its own, with one key on each line"
+)
+
+
+def _broken_inline_table(text: str) -> int:
+    """Return the line on which the first inline table begins that does not end on it, 0 for none.
+
+    An array inside of one may hold ends of lines.
+    """
+    line = 1
+    opened: list[tuple[str, int]] = []
+    for found in _TOKENS.finditer(text):
+        token = found[0]
+        if token in ("{", "["):
+            opened.append((token, line))
+        elif token in ("}", "]") and opened:
+            opened.pop()
+        elif token == "\n" and opened and opened[-1][0] == "{":
+            return opened[-1][1]
+        line += token.count("\n")
+    return 0
 
 
 def _not_toml(message: str, text: str) -> NotTOML:
@@ -251,7 +302,11 @@ class Table:
             if not _PLAIN.fullmatch(key):
                 self.report("?", "unknown key, not a plain word: look for a misplaced quote")
                 continue
-            near = difflib.get_close_matches(key, candidates, 1, 0.5)
+            near = [
+                each
+                for each in CALLED_ELSEWHERE.get(key, ())
+                if each in self._asked and each not in self._value
+            ] or difflib.get_close_matches(key, candidates, 1, 0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(candidates)}"
             self.report(key, f"unknown key ({hint})")
             if near:
