@@ -24,8 +24,6 @@ from lmbroker.config.settings import MOST_WORKERS
 from lmbroker.observers.usage_report import BY
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
-DIALECTS = tuple(ADAPTERS)
-
 EXAMPLES = "examples:"
 """The heading of examples at the end of a help."""
 
@@ -179,6 +177,7 @@ def _check(commands: Commands) -> None:
 
 
 def _explain(commands: Commands) -> None:
+    dialects = tuple(ADAPTERS)
     explaining = commands.add_parser(
         "explain",
         help="show where a call would go",
@@ -196,9 +195,9 @@ def _explain(commands: Commands) -> None:
     explaining.add_argument(
         "--from",
         dest="client",
-        choices=DIALECTS,
-        default=DIALECTS[0],
-        help=f"the client's format (default: {DIALECTS[0]})",
+        choices=dialects,
+        default=dialects[0],
+        help=f"the client's format (default: {dialects[0]})",
     )
     explaining.add_argument(
         "--no-request", action="store_true", help="do not read a request from stdin"
@@ -218,7 +217,7 @@ def _bench(commands: Commands) -> None:
     _config(measuring)
     measuring.add_argument("--alias", metavar="NAME", required=True, help="the model to ask")
     measuring.add_argument(
-        "--from", dest="client", choices=DIALECTS, help="default: as the backend"
+        "--from", dest="client", choices=tuple(ADAPTERS), help="default: as the backend"
     )
     measuring.add_argument(
         "--calls", type=int, default=20, metavar="N", help="each way; default: 20"
@@ -288,10 +287,10 @@ def _translate(commands: Commands) -> None:
         ),
     )
     translating.add_argument(
-        "--from", dest="source", choices=DIALECTS, required=True, help="the format of stdin"
+        "--from", dest="source", choices=tuple(ADAPTERS), required=True, help="the format of stdin"
     )
     translating.add_argument(
-        "--to", dest="goal", choices=DIALECTS, required=True, help="the format of stdout"
+        "--to", dest="goal", choices=tuple(ADAPTERS), required=True, help="the format of stdout"
     )
     what = translating.add_mutually_exclusive_group()
     for name, meaning in (
