@@ -222,6 +222,8 @@ def test_a_tool_that_the_conversation_took_back_is_not_offered() -> None:
     new = change("tool_addition", type="tool_definition", definition=more)
     out, _ = messages(HELLO, new, tools=tools)
     assert [tool["function"]["name"] for tool in out["tools"]] == ["f", "g", "h"]
+    out, _ = messages(HELLO, new)
+    assert [tool["function"]["name"] for tool in out["tools"]] == ["h"]
 
 
 def test_an_input_that_is_a_text_keeps_its_content() -> None:

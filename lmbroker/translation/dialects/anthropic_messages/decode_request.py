@@ -7,6 +7,8 @@ place; a key of a nested object that has no place of its own is dotted
 was spelled; a backend of this dialect writes extras last, over what it made itself.
 """
 
+import msgspec
+
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages.decode_controls import (
     decode_cache,
@@ -64,9 +66,6 @@ PATHS = {
 }
 """Fields of the model by the names that clients of this dialect use; others are called alike."""
 
-_PLAIN = {"stop_sequences", "stream", "temperature", "top_k", "top_p"}
-"""What most requests say besides their messages, and nothing else."""
-
 _PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
 """What ``decode_controls`` makes of ``PATHS`` for such a request."""
 
@@ -93,52 +92,52 @@ def decode_request(body: JSON) -> Request:
     extras += told
     turns = decode_messages(messages)
     level = later_effort(turns)
-    if fields.left.keys() <= _PLAIN and level is None:
-        return Request(
-            dialect=ORIGIN,
-            model=model,
-            system=system,
-            turns=turns,
-            max_tokens=max_tokens,
-            stream=_stream(fields, extras),
-            stop=decode_stop(fields, extras),
-            sampling=decode_sampling(fields),
-            stream_usage=True,
-            extras=tuple(extras),
-            paths=_PLAIN_PATHS,
-        )
-    paths = dict(PATHS)
+    stream, stop = _stream(fields, extras), decode_stop(fields, extras)
+    sampling = decode_sampling(fields)
+    request = Request(
+        dialect=ORIGIN,
+        model=model,
+        system=system,
+        turns=turns,
+        tools=as_changed((), turns),
+        max_tokens=max_tokens,
+        stop=stop,
+        sampling=sampling,
+        later_effort=level,
+        stream=stream,
+        stream_usage=True,
+        extras=tuple(extras),
+        paths=_PLAIN_PATHS,
+    )
+    # Most requests say nothing else.
+    return request if level is None and not fields.left else _with_rest(request, fields)
+
+
+def _with_rest(request: Request, fields: Fields) -> Request:
+    """Return ``request`` with the fields that few requests have, and all that is then left of
+    ``fields`` as extras."""
+    paths, extras = dict(PATHS), list[Extra]()
     tools = fields.items("tools")
     if tools is not None and not tools:
         extras.append(fields.extra("tools", tools, "none"))
     tool_choice, parallel_tools, left = decode_tool_choice(fields)
     extras += left
     reasoning, output = decode_controls(fields, paths, extras)
-    if level is not None:
+    if request.later_effort is not None:
         paths["effort"] = "messages[].output_config.effort"
         if reasoning is None:
             paths["reasoning"] = paths["effort"]
-    stream = _stream(fields, extras)
-    return Request(
-        dialect=ORIGIN,
-        model=model,
-        system=system,
-        turns=turns,
-        tools=as_changed(decode_tools(tools or []), turns),
+    return msgspec.structs.replace(
+        request,
+        tools=as_changed(decode_tools(tools), request.turns) if tools else request.tools,
         tool_choice=tool_choice,
         parallel_tools=parallel_tools,
-        max_tokens=max_tokens,
-        stop=decode_stop(fields, extras),
-        sampling=decode_sampling(fields),
         reasoning=reasoning,
-        later_effort=level,
         output=output,
-        stream=stream,
-        stream_usage=True,
         user_id=decode_user_id(fields, extras),
         tier=decode_tier(fields, paths, extras),
         cache=decode_cache(fields),
-        extras=(*extras, *take_extras(fields, "body"), *fields.rest()),
+        extras=(*request.extras, *extras, *take_extras(fields, "body"), *fields.rest()),
         paths=paths,
     )
 

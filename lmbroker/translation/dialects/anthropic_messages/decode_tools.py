@@ -70,22 +70,26 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
 
 def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ...]:
     """Return ``tools`` as the conversation has changed them: the last word on each counts."""
+    changes = [
+        part
+        for turn in turns
+        for part in turn.parts
+        if type(part) is OpaquePart and part.type in _CHANGES
+    ]
+    if not changes:
+        return tools
     standing: dict[str, bool] = {}
     inline: dict[str, Tool] = {}
-    for turn in turns:
-        for part in turn.parts:
-            if isinstance(part, OpaquePart) and part.type in _CHANGES:
-                held = part.raw.get("tool")
-                change = held if isinstance(held, dict) else {}
-                defined = change.get("definition")
-                if isinstance(defined, dict) and isinstance(defined.get("name"), str):
-                    (tool,) = decode_tools([defined])
-                    inline[tool.name] = msgspec.structs.replace(tool, standing="inline")
-                    standing[tool.name] = True
-                elif isinstance(change.get("name"), str):
-                    standing[change["name"]] = part.type == "tool_addition"
-    if not standing:
-        return tools
+    for part in changes:
+        held = part.raw.get("tool")
+        change = held if isinstance(held, dict) else {}
+        defined = change.get("definition")
+        if isinstance(defined, dict) and isinstance(defined.get("name"), str):
+            (tool,) = decode_tools([defined])
+            inline[tool.name] = msgspec.structs.replace(tool, standing="inline")
+            standing[tool.name] = True
+        elif isinstance(change.get("name"), str):
+            standing[change["name"]] = part.type == "tool_addition"
     known = {tool.name for tool in tools}
     every = (*tools, *(tool for name, tool in inline.items() if name not in known))
     return tuple(

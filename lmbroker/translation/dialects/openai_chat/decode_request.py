@@ -9,6 +9,8 @@ dialect writes extras last, over what it made itself.
 
 from typing import Any, get_args
 
+import msgspec
+
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.request_fields import (
     cache_policy,
@@ -68,17 +70,6 @@ PATHS = {
 }
 """Fields of the model by the names that clients of this dialect use; others are called alike."""
 
-_PLAIN = {
-    "max_completion_tokens",
-    "max_tokens",
-    "stop",
-    "stream",
-    "stream_options",
-    "temperature",
-    "top_p",
-}
-"""What most requests say besides their messages, and nothing else."""
-
 _EFFORTS = get_args(Effort)
 _SOFT = ("moderation", "web_search_options")
 _REASONING = frozenset(("reasoning_effort", "reasoning", "output_config", "thinking"))
@@ -111,21 +102,31 @@ def decode_request(body: JSON) -> Request:
         paths["reasoning_part"] = reasoned[0]
     elif any(isinstance(part, ReasoningPart) for turn in turns for part in turn.parts):
         paths["reasoning_part"] = "messages[].content[].type"
-    if fields.left.keys() <= _PLAIN:
-        stream, stream_usage = _stream(fields, extras)
-        return Request(
-            dialect=ORIGIN,
-            model=model,
-            system=system,
-            turns=turns,
-            max_tokens=_max_tokens(fields, paths, extras),
-            stop=_stop(fields, extras) if "stop" in fields.left else (),
-            sampling=sampling(fields),
-            stream=stream,
-            stream_usage=stream_usage,
-            extras=tuple(extras),
-            paths=paths,
-        )
+    stream, stream_usage = _stream(fields, extras)
+    max_tokens = _max_tokens(fields, paths, extras)
+    stop = _stop(fields, extras) if "stop" in fields.left else ()
+    sampled = sampling(fields)
+    request = Request(
+        dialect=ORIGIN,
+        model=model,
+        system=system,
+        turns=turns,
+        max_tokens=max_tokens,
+        stop=stop,
+        sampling=sampled,
+        stream=stream,
+        stream_usage=stream_usage,
+        extras=tuple(extras),
+        paths=paths,
+    )
+    # Most requests say nothing else.
+    return _with_rest(request, body, fields, paths) if fields.left else request
+
+
+def _with_rest(request: Request, body: JSON, fields: Fields, paths: dict[str, str]) -> Request:
+    """Return ``request`` with the fields that few requests have, and all that is then left of
+    ``fields`` as extras."""
+    extras: list[Extra] = []
     tools, legacy = _tools(fields, paths, extras)
     if body.get("tool_choice") is None and body.get("function_call") is not None:
         paths["tool_choice"] = "function_call"
@@ -136,22 +137,13 @@ def decode_request(body: JSON) -> Request:
     if output is None and wanted is not None:
         paths["output"] = paths["output_schema"] = "output_config.format"
         output = wanted
-    stream, stream_usage = _stream(fields, extras)
-    return Request(
-        dialect=ORIGIN,
-        model=model,
-        system=system,
-        turns=turns,
+    return msgspec.structs.replace(
+        request,
         tools=tools,
         tool_choice=tool_choice,
         parallel_tools=fields.boolean("parallel_tool_calls"),
-        max_tokens=_max_tokens(fields, paths, extras),
-        stop=_stop(fields, extras),
-        sampling=sampling(fields),
         reasoning=reasoning,
         output=output,
-        stream=stream,
-        stream_usage=stream_usage,
         user_id=user_id(fields, paths, extras),
         tier=tier(fields, extras),
         cache=cache_policy(fields, extras),
@@ -159,7 +151,7 @@ def decode_request(body: JSON) -> Request:
         cache_retention=fields.text("prompt_cache_retention"),
         verbosity=fields.text("verbosity"),
         legacy_functions=legacy,
-        extras=(*extras, *_classed(fields), *fields.rest()),
+        extras=(*request.extras, *extras, *_classed(fields), *fields.rest()),
         paths=paths,
     )
 
