@@ -180,20 +180,20 @@ class Encoder:
 
 class Tap:
     def __init__(self) -> None:
-        self.started = self.stopped = self.complete = self.heard = self.waits = False
+        self.started = self.stopped = self.complete = self.recognised = self.waits = False
         self.error: ErrorInfo | None = None
         self.stop = ""
-        self.told = 0
+        self.text_bytes = 0
         self.usage: Usage | None = None
 
     def see(self, block: bytes) -> int:
         for each in split(block):
             value = json.loads(each.removeprefix(b"data: "))
             if "oops" in value:
-                self.error, self.heard = error_of(value), True
+                self.error, self.recognised = error_of(value), True
                 continue
             self.started = True
-            self.told += len(value.get("words", ""))
+            self.text_bytes += len(value.get("words", ""))
             if "why" in value:
                 self.stop, self.usage = REASONS[value["why"]], usage_of(value)
                 self.stopped = self.complete = True
@@ -264,7 +264,7 @@ class MadeUp:
     def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
         return (460 if error.kind in ("invalid_request", "not_found") else 560), oops(error)
 
-    def overflow_told(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+    def reworded_overflow(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
         return None
 
     def decoder(self, reading: Reading | None = None) -> Decoder:

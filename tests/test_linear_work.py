@@ -253,7 +253,7 @@ def stream(dialect: Dialect, make: Callable[[int], bytes], step: int, n: int) ->
         tap = ADAPTERS[dialect].tap()
         tap.without_usage(body)
         tap.see(body)
-        _ = tap.told
+        _ = tap.text_bytes
         tap.close()
         ADAPTERS[dialect].stream_error(ErrorInfo(kind="server", message="m"), "r", tap)
 
@@ -713,15 +713,15 @@ SMALL = frozenset(
         "translation.dialects.openai.models.page",
         "translation.dialects.openai.rate_limits.duration_text",
         "translation.profiles.lookup.told",
-        "translation.refusals.context_overflow.told_apart",
+        "translation.refusals.context_overflow.counts_separately",
         "translation.refusals.wordings.any_of",
-        "translation.shared.call_ids.told_apart",
+        "translation.shared.call_ids.with_unique_ids",
         "translation.shared.instructions.must_call",
         "translation.shared.reasoning.budget_of",
         "translation.shared.reasoning.clip",
         "translation.shared.reasoning.effort_of",
         "translation.shared.reasoning.fit_budget",
-        "translation.shared.think_tags.told_apart",
+        "translation.shared.think_tags.separated",
         "translation.shared.waiting_part.beside",
         "translation.shared.waiting_part.complete",
         "translation.shared.waiting_part.signature",

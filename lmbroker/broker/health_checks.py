@@ -106,7 +106,7 @@ class Checks:
                 )
                 return False
             failure = check_failure(answer.status, answer.headers.get("retry-after"))
-        self._tell(backend.name, "" if failure is None else failure.info.label)
+        self._log_change(backend.name, "" if failure is None else failure.info.label)
         self._broker.checked(backend.name, began, failure)
         return True
 
@@ -117,7 +117,7 @@ class Checks:
         answer.abort()
         return answer
 
-    def _tell(self, backend: str, why: str) -> None:
+    def _log_change(self, backend: str, why: str) -> None:
         self._report(backend, why or "ok")
         before = self._failing.get(backend, "")
         if why:

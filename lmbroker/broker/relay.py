@@ -60,8 +60,8 @@ class Relay(Protocol):
         "_clock",
         "_consumer",
         "_end_timer",
-        "_heard",
         "_held",
+        "_last_received",
         "_linger_timer",
         "_paused",
         "_spoke",
@@ -101,7 +101,7 @@ class Relay(Protocol):
         self._surplus = 0
         self._spoke = False
         """The backend has said something for the client."""
-        self._began = self._heard = self._wrote = clock.seconds()
+        self._began = self._last_received = self._wrote = clock.seconds()
         first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
         self._watch_timer = clock.callLater(first, self._watch)
         self._linger_timer: Any = None
@@ -125,7 +125,7 @@ class Relay(Protocol):
                 return
             if b"data:" in data:  # Comments are no sign that more will come.
                 self._end_timer.reset(self._timeouts.after_stop)
-        self._heard = self._clock.seconds()
+        self._last_received = self._clock.seconds()
         try:
             out = transform.feed(data)
         except Exception:
@@ -165,7 +165,7 @@ class Relay(Protocol):
     def resumeProducing(self) -> None:
         """Read from the backend again; its silence counts from now on."""
         self._paused = False
-        self._heard = self._clock.seconds()
+        self._last_received = self._clock.seconds()
         transport = self.transport
         if transport is not None and not self._body_over:
             transport.resumeProducing()
@@ -197,7 +197,7 @@ class Relay(Protocol):
             else:
                 # As ``_write`` does, with the time that was looked at when its bytes came.
                 self.bytes_out += len(out)
-                self._wrote = self._heard
+                self._wrote = self._last_received
                 self._consumer.write(out)
         phase = self.transform.phase
         if phase == "waiting":
@@ -256,8 +256,8 @@ class Relay(Protocol):
         now = self._clock.seconds()
         limits, ping = self._timeouts, self._timeouts.ping
         if self._paused:
-            self._heard = now
-        due = [(self._heard + limits.idle, IDLE), (self._began + limits.total, TOO_LONG)]
+            self._last_received = now
+        due = [(self._last_received + limits.idle, IDLE), (self._began + limits.total, TOO_LONG)]
         if not self._spoke:
             due.append((self._began + limits.first_event, NO_EVENT))
         moment, late = min(due, key=lambda each: each[0])

@@ -272,7 +272,7 @@ class Backends:
         )
         placed = Placed(
             backend=backends[0],
-            keyed=_told_apart(backends) if len(backends) > 1 else (),
+            keyed=_numbered_literals(backends) if len(backends) > 1 else (),
             timeouts=timeouts,
         )
         if not name:
@@ -397,7 +397,7 @@ def _key_header(table: Table, written: str | None) -> str:
     return name
 
 
-def _told_apart(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+def _numbered_literals(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
     """Keys that stand in the file itself have no name of their own: they are numbered."""
     return tuple(
         msgspec.structs.replace(backend, credential_ref=f"literal {number}")

@@ -89,7 +89,7 @@ class JSONLog:
         """Write only events of at least this level from now on."""
         self._level = name
         self._threshold = _LEVELS[name]
-        self._told = {each for each, level in _LEVELS.items() if level >= self._threshold}
+        self._enabled = {each for each, level in _LEVELS.items() if level >= self._threshold}
 
     def __call__(self, event: Any) -> None:
         """Write one event of Twisted's log, if its level is high enough."""
@@ -126,7 +126,7 @@ class JSONLog:
         now = self._rfc3339(time.time())
         written = []
         for line in lines:
-            if line.level in self._told:
+            if line.level in self._enabled:
                 line.time = now
                 written.append(self._encoded(line))
         if written:

@@ -83,7 +83,7 @@ class LogWriter:
                 self._held += len(lines)
                 self._waiting.append(lines)
         if lost:
-            self._tell(lost)
+            self._report(lost)
         elif not self._some.is_set():
             self._some.set()
         if self._until is not None:
@@ -199,7 +199,7 @@ class LogWriter:
             with self._lock:
                 self._held -= size
                 self._miss(missing + lost, self._waiting.appendleft, 0)
-            self._tell(lost)
+            self._report(lost)
             return False
         with self._lock:
             self._held -= size
@@ -213,6 +213,6 @@ class LogWriter:
         else:
             put(count)
 
-    def _tell(self, lost: int) -> None:
+    def _report(self, lost: int) -> None:
         if self.dropped is not None and lost:
             self.dropped(lost)

@@ -37,7 +37,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Message).decode
 
-Heard = Callable[[Message, int | None], None]
+Received = Callable[[Message, int | None], None]
 """Takes a message and the descriptor that came with it, which is the taker's to close."""
 
 
@@ -67,12 +67,12 @@ class Line:
     """One end of a line in ``reactor``. ``gone`` is called once, when the other end is closed."""
 
     def __init__(
-        self, end: socket.socket, reactor: IReactor, heard: Heard, gone: Callable[[], None]
+        self, end: socket.socket, reactor: IReactor, received: Received, gone: Callable[[], None]
     ) -> None:
         end.setblocking(False)
         self._end = end
         self._reactor = reactor
-        self._heard = heard
+        self._received = received
         self._gone = gone
         self._unsent: deque[tuple[bytes, int | None]] = deque()
         self._closed = False
@@ -141,7 +141,7 @@ class Line:
                 self.close()
                 self._gone()
                 return
-            self._heard(message, file)
+            self._received(message, file)
 
     def doWrite(self) -> None:
         """Send what waits, as far as the socket takes it."""

@@ -89,7 +89,7 @@ class Helper(ProcessProtocol):
     def start(self) -> None:
         """Start the process. Raises OSError where there is none to be had."""
         ours, theirs = pair()
-        self._line = Line(ours, self._reactor, self._heard, self._gone)
+        self._line = Line(ours, self._reactor, self._received, self._gone)
         self._wait(START_SECONDS, self._too_late)
         environ = dict(os.environ)
         environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
@@ -190,7 +190,7 @@ class Helper(ProcessProtocol):
 
     # From the process.
 
-    def _heard(self, message: Message, file: int | None) -> None:
+    def _received(self, message: Message, file: int | None) -> None:
         if message.kind == "ready":
             self.ready = True
             if self.task is not None:

@@ -300,8 +300,8 @@ class OpenAIChecker(Checker[Frame]):
                 take(usage, key, int, "usage")
             return after
         require(body.get("usage") is None, "usage stands in the last chunk only (fact 11)")
-        told = "usage" in body or not self._include_usage
-        require(told, "with include_usage every chunk has the key usage")
+        has_usage = "usage" in body or not self._include_usage
+        require(has_usage, "with include_usage every chunk has the key usage")
         for choice in choices:
             require(isinstance(choice, dict), "a choice is an object")
             self._on_choice(choice)

@@ -9,7 +9,7 @@ The law::
 * An item is told from ``response.output_item.added`` to ``response.output_item.done``; its
   ``output_index`` is the next one. Items may overlap; what belongs to one names it by its index and
   its id.
-* What deltas told, the done events repeat; the last event has all items as they were done.
+* What deltas sent, the done events repeat; the last event has all items as they were done.
 * ``error`` may stand for any rest, and ``response.failed`` too; both leave open what is open.
 * Nothing follows the end.
 """
@@ -205,8 +205,8 @@ class ResponsesChecker(Checker[Frame]):
             item.pieces.setdefault(key, []).append(take(body, "delta", str, "a delta"))
             return
         whole = take(body, text.done, str, "the done event of a text")
-        told = joined(item.pieces.get(key, ()))
-        require(whole == told, "a text that is done is what its deltas told")
+        sent = joined(item.pieces.get(key, ()))
+        require(whole == sent, "a text that is done is what its deltas told")
         item.texts[key] = whole
 
     def _on_part(self, item: _Item, name: str, word: str, body: JSON) -> None:
@@ -220,8 +220,8 @@ class ResponsesChecker(Checker[Frame]):
             parts.append(None)
             return
         require(place == len(parts) - 1 and parts[place] is None, "the part that is done is open")
-        told = [text for (_, at), text in item.texts.items() if at == place]
-        require(part.get(WHOLE_TEXT.get(kind, "")) in told, "a part that is done has its text")
+        sent = [text for (_, at), text in item.texts.items() if at == place]
+        require(part.get(WHOLE_TEXT.get(kind, "")) in sent, "a part that is done has its text")
         parts[place] = part
 
     def _on_done(self, item: _Item, whole: JSON) -> None:
@@ -233,8 +233,8 @@ class ResponsesChecker(Checker[Frame]):
         for (name, _), pieces in item.pieces.items():
             text = TEXTS[name]
             if not text.number and item.type in text.items:
-                told = joined(pieces)
-                require(whole.get(text.done) == told, "an item that is done has its text")
+                sent = joined(pieces)
+                require(whole.get(text.done) == sent, "an item that is done has its text")
         item.done = whole
 
 

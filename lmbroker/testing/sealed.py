@@ -11,8 +11,8 @@ _MARK = "gAAAAA"
 
 def sealed(id: str, text: str) -> str:
     """Return the encrypted content of the item ``id``."""
-    told = json.dumps([id, text]).encode()
-    return _MARK + base64.urlsafe_b64encode(_digest(told) + told[::-1]).decode()
+    payload = json.dumps([id, text]).encode()
+    return _MARK + base64.urlsafe_b64encode(_digest(payload) + payload[::-1]).decode()
 
 
 def unsealed(value: object) -> tuple[str, str]:
@@ -23,12 +23,12 @@ def unsealed(value: object) -> tuple[str, str]:
     if not isinstance(value, str) or not value.startswith(_MARK):
         raise ValueError("not sealed here")
     whole = base64.b64decode(value.removeprefix(_MARK), altchars=b"-_", validate=True)
-    told = whole[16:][::-1]
-    if _digest(told) != whole[:16]:
+    payload = whole[16:][::-1]
+    if _digest(payload) != whole[:16]:
         raise ValueError("changed since it was sealed")
-    id, text = json.loads(told)
+    id, text = json.loads(payload)
     return id, text
 
 
-def _digest(told: bytes) -> bytes:
-    return hashlib.blake2s(told, key=_KEY, digest_size=16).digest()
+def _digest(payload: bytes) -> bytes:
+    return hashlib.blake2s(payload, key=_KEY, digest_size=16).digest()

@@ -372,7 +372,7 @@ def _wrong_type(path: str, expected: str, value: Any) -> Refused:
 
 
 def _wrong_value(path: str, value: Any, supported: list[str]) -> Refused:
-    told = " and ".join(f"'{each}'" for each in supported)
+    names = " and ".join(f"'{each}'" for each in supported)
     return Refused(
-        f"Invalid value: '{value}'. Supported values are: {told}.", path, "invalid_value"
+        f"Invalid value: '{value}'. Supported values are: {names}.", path, "invalid_value"
     )

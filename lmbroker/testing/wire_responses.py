@@ -76,10 +76,10 @@ class Responses:
             place = {"output_index": index}
             yield self._event("response.output_item.added", **place, item={**item, **beginning})
             last, rest = None, ""
-            for told in fill:
-                type, fields = told
-                if told != last:
-                    last, more = told, {"item_id": item["id"], **place, **fields}
+            for each in fill:
+                type, fields = each
+                if each != last:
+                    last, more = each, {"item_id": item["id"], **place, **fields}
                     if hides and "delta" in fields:
                         more["obfuscation"] = "x" * (-len(fields["delta"]) % COARSE)
                     rest = _json(more)
@@ -145,7 +145,7 @@ class Responses:
             "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
             "service_tier": "default",
             "text": {"format": {"type": "text"}, "verbosity": "medium", **text},
-            "tools": [_told(tool) for tool in body.get("tools") or ()],
+            "tools": [_echoed(tool) for tool in body.get("tools") or ()],
             "usage": _usage(said) if said else None,
         }
         if status == "completed":
@@ -294,7 +294,7 @@ def _status(said: Said) -> str:
     return "incomplete" if said.stop == "max_tokens" else "completed"
 
 
-def _told(tool: JSON) -> JSON:
+def _echoed(tool: JSON) -> JSON:
     """Return a tool as answers repeat it: with what it says by leaving it out."""
     if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": True, **tool}

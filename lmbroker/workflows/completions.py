@@ -23,7 +23,7 @@ class Completions(Passthrough):
     def _choices(self) -> int:
         """Return how many answers the client asked for: ``n`` to each of its prompts."""
         choices = super()._choices()
-        if self._told is not None:
+        if self._asked is not None:
             return choices
         fields = self._call.fields
         if fields is None:

@@ -55,7 +55,7 @@ class Passthrough:
         ask_usage = bool(self._overrides.get("ask_usage")) and call.stream
         self._with_usage = adapter.facts.with_usage if ask_usage else None
         self._hide_usage = False
-        self._told: Asked | None = None
+        self._asked: Asked | None = None
 
     def outbound(self) -> Outbound:
         """Return the client's own request with the backend's model name. Raises Refused."""
@@ -84,7 +84,7 @@ class Passthrough:
 
     def recall(self, asked: Asked) -> None:
         """Take over what another workflow found in the request."""
-        self._told = asked
+        self._asked = asked
         self.dropped = asked.dropped
         self._hide_usage = asked.hide_usage
 
@@ -145,7 +145,7 @@ class Passthrough:
         value = None if info.kind == "bad_upstream" else _object(clean)
         native = None if value is None else (status, clean)
         if value is not None and info.kind == "context_length" and not self._as_it_is:
-            answer = self._adapter.overflow_told(value, info, self._call.id)
+            answer = self._adapter.reworded_overflow(value, info, self._call.id)
             if answer is not None:
                 native = (OVERFLOW_STATUS, json_text.encode(answer))
         return BackendRefused(info, phase="answer", native=native)
@@ -169,8 +169,8 @@ class Passthrough:
 
     def _choices(self) -> int:
         """Return how many answers the client asked for at once; each has an end of its own."""
-        if self._told is not None:
-            return self._told.choices
+        if self._asked is not None:
+            return self._asked.choices
         fields = self._call.fields
         if fields is None:
             fields = envelope.read(self._call.body).fields

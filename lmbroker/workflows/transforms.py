@@ -55,6 +55,7 @@ class TranslatedStream:
 
     __slots__ = (
         "_begun",
+        "_bytes_at_ping",
         "_client",
         "_decoder",
         "_encoder",
@@ -63,8 +64,7 @@ class TranslatedStream:
         "_pings",
         "_reader",
         "_secrets",
-        "_told",
-        "_told_at_ping",
+        "_text_bytes",
         "_usage",
         "error",
         "phase",
@@ -93,14 +93,14 @@ class TranslatedStream:
         self._estimate_input = estimate_input
         self._secrets = secrets
         self._losses = losses or AnswerLosses()
-        self._told = self._told_at_ping = self._pings = 0
+        self._text_bytes = self._bytes_at_ping = self._pings = 0
 
     @property
     def usage(self) -> Usage | None:
         """The tokens that the answer took, as far as is known; None for unknown."""
         if self.phase == "complete" or not self._begun:
             return self._usage
-        return so_far(self._usage, self._estimate_input, self._told)
+        return so_far(self._usage, self._estimate_input, self._text_bytes)
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -120,11 +120,11 @@ class TranslatedStream:
             frames = self._reader.feed(chunk)
         except SSEError:
             return self.fail(TOO_LONG)
-        return self._tell(frames)
+        return self._emit(frames)
 
     def close(self) -> bytes:
         """Return the end of the client's stream: the backend's body has ended."""
-        return self._tell(self._reader.close(), last=True)
+        return self._emit(self._reader.close(), last=True)
 
     def fail(self, error: ErrorInfo) -> bytes:
         """Return ``error`` as an event of the client's dialect; the stream has failed."""
@@ -134,7 +134,7 @@ class TranslatedStream:
         """Return a keep-alive ping of the client's dialect, b"" while none is allowed."""
         return self._client.ping(started=True) if self._begun and self.phase in GOING else b""
 
-    def _tell(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
+    def _emit(self, frames: Iterable[Frame], *, last: bool = False) -> bytes:
         out = []
         try:
             for frame in frames:
@@ -161,7 +161,9 @@ class TranslatedStream:
                 # A text keeps its bytes once it was encoded.
                 value = event.value  # type: ignore[union-attr]
                 if type(value) is str:
-                    self._told += len(value if value.isascii() else value.encode(errors="replace"))
+                    self._text_bytes += len(
+                        value if value.isascii() else value.encode(errors="replace")
+                    )
         if self.phase not in GOING:
             return b""
         if isinstance(event, Start):
@@ -173,7 +175,7 @@ class TranslatedStream:
                 event = Start(event.id, event.model, counted, event.created, event.tier)
         elif isinstance(event, Finish):
             last = self._encoder.feed(self._finished(event))
-            return _told(self._losses) + last
+            return _losses_comment(self._losses) + last
         elif isinstance(event, Error):
             waiting = self.phase == "waiting"
             self.phase = "failed"
@@ -192,8 +194,8 @@ class TranslatedStream:
 
         The relay gives its own where there is need.
         """
-        if self._told != self._told_at_ping:
-            self._told_at_ping = self._told
+        if self._text_bytes != self._bytes_at_ping:
+            self._bytes_at_ping = self._text_bytes
             self._pings = 0
         self._pings += 1
         return self._pings > PINGS_IN_A_ROW
@@ -205,14 +207,14 @@ class TranslatedStream:
         if usage is None:
             usage = Usage(
                 input=self._estimate_input(),
-                output=tokens_of_bytes(self._told),
+                output=tokens_of_bytes(self._text_bytes),
                 estimated=True,
             )
         self._usage = usage
         return Finish(event.stop, usage, event.tier)
 
 
-def _told(losses: AnswerLosses) -> bytes:
+def _losses_comment(losses: AnswerLosses) -> bytes:
     """Return a comment that names what the answer lost; the head of the stream is long gone."""
     lines = [
         f": x-lmbroker-{word}: {listed(in_answer(paths))}\n"
@@ -282,7 +284,7 @@ class PassedStream:
         tap = self._tap
         if self.phase == "complete" or not tap.started:
             return tap.usage
-        return so_far(tap.usage, lambda: self._estimated_input, tap.told)
+        return so_far(tap.usage, lambda: self._estimated_input, tap.text_bytes)
 
     @property
     def stop(self) -> str:
@@ -361,7 +363,7 @@ class PassedStream:
         if tap.error is not None:
             block = redact(block, self._secrets)
             error = redact_error(tap.error, self._secrets)
-            if not tap.heard:
+            if not tap.recognised:
                 return block + self.fail(error)
             self.phase = "failed"
             self.error = error

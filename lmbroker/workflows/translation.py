@@ -63,7 +63,7 @@ class Translation:
         self._losses = Losses(mode, model=call.asked, dialect=target.backend.dialect)
         self._request: Request | None = None
         self._body: JSON | None = None
-        self._told: Reply | None = None
+        self._asked_reply: Reply | None = None
         self._tokens: int | None = None
         self._window: int | None = (overrides or {}).get("context")
         host = target.backend.host
@@ -114,7 +114,7 @@ class Translation:
         if len(call.body) <= KEPT:
             self._body = body
         else:
-            self._told = self._reply(0, AnswerLosses())
+            self._asked_reply = self._reply(0, AnswerLosses())
             self._request = None
         return outbound
 
@@ -130,7 +130,7 @@ class Translation:
     def recall(self, asked: Asked) -> None:
         """Take over what another workflow found in the request."""
         self._losses.recall(asked.dropped, asked.changed)
-        self._told = asked.reply
+        self._asked_reply = asked.reply
         self._tokens = asked.tokens
 
     def opaque(self, content_type: str) -> bool:
@@ -238,9 +238,9 @@ class Translation:
         return Reading(think_tags=self._profile.think_tags)
 
     def _reply(self, now: int, losses: AnswerLosses) -> Reply:
-        told = self._told
-        if told is not None:
-            return msgspec.structs.replace(told, created=now, losses=losses)
+        asked = self._asked_reply
+        if asked is not None:
+            return msgspec.structs.replace(asked, created=now, losses=losses)
         request = self._asked()
         names = {
             part.name

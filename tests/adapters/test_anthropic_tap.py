@@ -63,7 +63,7 @@ def learned(blocks: list[bytes]) -> list[Any]:
         said += (tap.see(block), tap.started, tap.stopped, tap.complete, tap.error, tap.usage)
         if tap.complete or tap.error is not None:
             break
-    return [*said, tap.stop, tap.heard, tap.close()]
+    return [*said, tap.stop, tap.recognised, tap.close()]
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -84,7 +84,7 @@ def test_large_events_at_the_beginning_and_the_end_of_an_answer_are_known() -> N
     assert (tap.started, tap.stopped, tap.stop, tap.error) == (True, True, "end", None)
     assert tap.usage is not None
     assert (tap.usage.input, tap.usage.output) == (7, 9)
-    assert abs(tap.told - len(LONG)) < 200
+    assert abs(tap.text_bytes - len(LONG)) < 200
 
 
 def test_a_large_error_keeps_its_words() -> None:

@@ -7,7 +7,12 @@ import pytest
 from lmbroker.errors import ErrorInfo
 from lmbroker.translation.dialects.anthropic_messages import errors as anthropic_errors
 from lmbroker.translation.refusals import error_bodies, error_kinds
-from lmbroker.translation.refusals.context_overflow import Overflow, numbers, told, told_apart
+from lmbroker.translation.refusals.context_overflow import (
+    Overflow,
+    counts_separately,
+    is_overflow,
+    numbers,
+)
 
 # message, prompt, requested output (None: the prompt alone is too long), limit
 WORDINGS = [
@@ -220,7 +225,7 @@ WORDINGS = [
 
 @pytest.mark.parametrize(("message", "prompt", "output", "limit"), WORDINGS)
 def test_case_83_the_numbers_are_told_in_anthropics_form(message, prompt, output, limit):
-    assert told(message)
+    assert is_overflow(message)
     assert numbers(message) == Overflow(prompt=prompt, output=output, limit=limit)
     text = anthropic_errors.message(ErrorInfo(kind="context_length", message=message))
     if output is None:
@@ -248,7 +253,7 @@ def test_case_83_the_numbers_are_told_in_anthropics_form(message, prompt, output
     ],
 )
 def test_case_83_two_numbers_are_prompt_and_limit_in_whatever_sentence(message):
-    assert told(message)
+    assert is_overflow(message)
     assert numbers(message) == Overflow(prompt=5000, limit=4096)
 
 
@@ -280,7 +285,7 @@ def test_numbers_of_another_kind_are_no_counts(message):
     ],
 )
 def test_case_83_words_without_numbers_are_put_behind_anthropics(message):
-    assert told(message)
+    assert is_overflow(message)
     assert numbers(message) is None
     info = ErrorInfo(kind="context_length", message=message)
     assert anthropic_errors.message(info) == f"prompt is too long: {message}"
@@ -304,7 +309,7 @@ def test_case_83_words_in_anthropics_form_stay():
     ],
 )
 def test_other_errors_are_no_overflow(message):
-    assert not told(message)
+    assert not is_overflow(message)
     assert numbers(message) is None
 
 
@@ -335,9 +340,9 @@ def test_a_hostile_text_is_searched_in_no_time(piece):
     """The patterns look ahead; the text that they see is bounded by its reader."""
     text = error_bodies.limited(piece * 4096)
     began = time.perf_counter()
-    told(text)
+    is_overflow(text)
     numbers(text)
-    told_apart(text)
+    counts_separately(text)
     assert time.perf_counter() - began < 2
 
 
@@ -353,7 +358,7 @@ def test_a_hostile_text_is_searched_in_no_time(piece):
     ],
 )
 def test_an_overflow_without_numbers_is_one_all_the_same(message):
-    assert told(message)
+    assert is_overflow(message)
     assert numbers(message) is None
 
 
@@ -367,7 +372,7 @@ def test_an_overflow_without_numbers_is_one_all_the_same(message):
     ],
 )
 def test_other_limits_are_no_overflow(message):
-    assert not told(message)
+    assert not is_overflow(message)
 
 
 @pytest.mark.parametrize("code", ["1261", "too_many_prompt_tokens", "tokens_limit_reached"])

@@ -62,7 +62,7 @@ def learned(blocks: list[bytes]) -> list[Any]:
         said += (tap.see(block), tap.started, tap.stopped, tap.complete, tap.error, tap.usage)
         if tap.complete or tap.error is not None:
             break
-    return [*said, tap.stop, tap.heard, tap.close()]
+    return [*said, tap.stop, tap.recognised, tap.close()]
 
 
 @pytest.mark.parametrize("seed", range(500))
@@ -127,7 +127,7 @@ def test_what_a_large_event_carried_is_estimated_by_its_bytes() -> None:
     tap = OpenAITap()
     for block in (chunk({"content": ""}), chunk({"content": LONG})):
         tap.see(block)
-    assert abs(tap.told - len(LONG)) < 200
+    assert abs(tap.text_bytes - len(LONG)) < 200
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_errors_are_seen(last: JSON | str, heard: bool, before: list[JSON]) -> N
     assert (error.kind, error.message) == ("rate_limit", "No.")
     assert tap.started == (len(before) > len(BEGUN))
     assert tap.waits == (tap.error is None)
-    assert tap.heard == heard
+    assert tap.recognised == heard
 
 
 TOLD: JSON = {"type": "error", "code": "slow_down", "message": "No."}
@@ -182,8 +182,8 @@ def test_done_ends_a_stream() -> None:
 def test_about_how_much_text_was_told() -> None:
     tap = learned(stream(*BEGUN, ITEM, *TEXTS))
     text = len(json.dumps(TEXTS[0]["delta"])) - 2
-    assert abs(tap.told - len(TEXTS) * text) <= text + len(TEXTS)
-    assert learned(stream(*BEGUN)).told == 0
+    assert abs(tap.text_bytes - len(TEXTS) * text) <= text + len(TEXTS)
+    assert learned(stream(*BEGUN)).text_bytes == 0
 
 
 def test_the_next_number_follows_the_last_one_however_the_stream_is_cut() -> None:
@@ -247,7 +247,7 @@ def test_large_events_are_known_at_the_beginning_and_at_the_end_of_an_answer() -
     assert (tap.id, tap.stop, tap.complete, tap.error) == ("resp_7", "end", True, None)
     assert tap.usage == Usage(input=9, output=4)
     assert tap.next_number() == 9
-    assert abs(tap.told - 2 * len(LONG)) < 400
+    assert abs(tap.text_bytes - 2 * len(LONG)) < 400
 
 
 def test_a_large_error_keeps_its_words() -> None:
@@ -277,7 +277,7 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
     items: list[JSON | str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told(tap: ResponsesTap) -> Any:
-        return (tap.started, tap.complete, tap.error, tap.heard, tap.usage, tap.stop, tap.id)
+        return (tap.started, tap.complete, tap.error, tap.recognised, tap.usage, tap.stop, tap.id)
 
     data = stream(*items)
     small = told(learned(data))

@@ -7,7 +7,7 @@ from streams import a_stream, check, cuts, message, o_chunk, o_stream, run  # no
 
 from lmbroker.translation.dialects.base import Reading, Reply
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.shared.think_tags import ThinkTags, told_apart
+from lmbroker.translation.shared.think_tags import ThinkTags, separated
 from lmbroker.translation.unified.parts import ReasoningPart, Signature, TextPart
 from lmbroker.workflows import conversion
 from lmbroker.workflows.transforms import TranslatedStream
@@ -49,7 +49,7 @@ opened = pytest.mark.parametrize(("text", "reasoning", "said"), OPENED)
 
 @opened
 def test_an_answer_that_begins_inside_its_reasoning(text: str, reasoning: str, said: str) -> None:
-    assert told_apart(text, opened=True) == (reasoning, said)
+    assert separated(text, opened=True) == (reasoning, said)
     for size in (1, 3, 7):
         pieces = [text[at : at + size] for at in range(0, len(text), size)]
         assert told(pieces, opened=True) == (reasoning, said)
@@ -89,7 +89,7 @@ def told(pieces: list[str], *, opened: bool = False) -> tuple[str, str]:
 def test_the_head_of_a_text_is_told_apart_however_it_is_cut(
     text: str, reasoning: str, said: str
 ) -> None:
-    assert told_apart(text) == (reasoning, said)
+    assert separated(text) == (reasoning, said)
     assert told(list(text)) == (reasoning, said)
     for seed in range(20):
         places = sorted(random.Random(seed).sample(range(len(text) + 1), min(4, len(text))))

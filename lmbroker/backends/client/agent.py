@@ -28,14 +28,14 @@ _CONTROLS = dict.fromkeys((*range(32), 127), " ")
 _DEFAULT_PORTS = {(b"http", 80), (b"https", 443)}
 
 
-def _unheard(backend: str, why: str) -> None: ...
+def _ignored(backend: str, why: str) -> None: ...
 
 
 class LeanClient:
     """Sends requests, and holds the idle connections; ``dropped`` is called for those given up."""
 
     def __init__(
-        self, reactor: IReactor, endpoint_to: EndpointTo, dropped: Dropped = _unheard
+        self, reactor: IReactor, endpoint_to: EndpointTo, dropped: Dropped = _ignored
     ) -> None:
         self._pool = Pool(reactor, dropped)
         self._endpoint_to = endpoint_to

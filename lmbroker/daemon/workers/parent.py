@@ -138,9 +138,9 @@ class ParentService(ListeningService):
 
     def _begun(self, descriptor: int) -> None:
         """From the thread that writes the log."""
-        self._reactor.callFromThread(self._tell_begun, os.dup(descriptor))
+        self._reactor.callFromThread(self._hand_over_log, os.dup(descriptor))
 
-    def _tell_begun(self, descriptor: int) -> None:
+    def _hand_over_log(self, descriptor: int) -> None:
         for worker in self._workers:
             worker.send("log", descriptor)
         os.close(descriptor)
@@ -266,7 +266,7 @@ class ParentService(ListeningService):
             handover = Handover(source, self._living(), self._reactor, prepared.callback)
         except OSError as error:
             self._listeners.drop(added)
-            self._log_no_reload(_untold(error))
+            self._log_no_reload(_not_sent(error))
             return
         self._handover = handover
         problem = await prepared
@@ -275,7 +275,7 @@ class ParentService(ListeningService):
             try:
                 handover.commit(self._living())
             except OSError as error:
-                problem = _untold(error)
+                problem = _not_sent(error)
         if problem:
             handover.abort()
             self._listeners.drop(added)
@@ -348,5 +348,5 @@ class ParentService(ListeningService):
             worker.kill()
 
 
-def _untold(error: OSError) -> str:
+def _not_sent(error: OSError) -> str:
     return f"nothing can be sent to the workers: {error.strerror}"

@@ -57,7 +57,7 @@ class Worker:
         self._leaving = False
         self._ending = False
         self._orphaned = False
-        self._line = Line(end, reactor, self._heard, self._gone)
+        self._line = Line(end, reactor, self._received, self._gone)
         tally.count_at(beginning.folder, beginning.number)
         self._source = beginning.source
         self._config = config
@@ -103,7 +103,7 @@ class Worker:
 
     # The line.
 
-    def _heard(self, message: Message, file: int | None) -> None:
+    def _received(self, message: Message, file: int | None) -> None:
         act: Callable[[Message, int], None] = getattr(self, f"_on_{message.kind}")
         try:
             act(message, -1 if file is None else file)

@@ -96,7 +96,7 @@ class WorkerHandle(ProcessProtocol):
     def _start(self) -> None:
         self._parent.tally.begin(self.number)
         ours, theirs = pair()
-        self._line = Line(ours, self._reactor, self._heard, self._hung_up)
+        self._line = Line(ours, self._reactor, self._received, self._hung_up)
         file = write(self._parent.beginning(self.number))
         self._line.send("begin", file=file)
         os.close(file)
@@ -155,7 +155,7 @@ class WorkerHandle(ProcessProtocol):
 
     # From the worker.
 
-    def _heard(self, message: Message, file: int | None) -> None:
+    def _received(self, message: Message, file: int | None) -> None:
         if message.kind == "serving":
             self.takes = not self._stopping
             self._parent.serves()

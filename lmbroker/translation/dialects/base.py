@@ -257,7 +257,7 @@ class Adapter(Protocol):
         """Return the HTTP status and the body of an error for a client."""
         ...
 
-    def overflow_told(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+    def reworded_overflow(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
         """Return a backend's body for a context overflow, reworded so that clients of this dialect
         recognise it; None where they recognise it as it is."""
         ...
@@ -304,7 +304,7 @@ class Tap(Protocol):
     """The terminal event was seen."""
     error: ErrorInfo | None
     """The error event that the backend sent."""
-    heard: bool
+    recognised: bool
     """Clients of the dialect take that event for an error."""
     waits: bool
     """What ``see`` left of the block must be shown again, together with what follows it."""
@@ -312,7 +312,7 @@ class Tap(Protocol):
     """The stop reason; "" before it was seen."""
 
     @property
-    def told(self) -> int:
+    def text_bytes(self) -> int:
         """About how many bytes of text the answer has so far."""
         ...
 

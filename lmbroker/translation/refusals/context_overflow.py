@@ -125,7 +125,7 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True):
     output: int | None = None
 
 
-def told(message: str) -> bool:
+def is_overflow(message: str) -> bool:
     """Return whether a message says that a request does not fit into the model's context."""
     return _WORDS.search(message) is not None
 
@@ -148,7 +148,7 @@ def numbers(message: str) -> Overflow | None:
     if found is not None:
         prompt_tokens, limit = _counts(found.group("prompt", "limit"))
         return Overflow(prompt=prompt_tokens, limit=limit)
-    return _two(message) if told(message) else None
+    return _two(message) if is_overflow(message) else None
 
 
 _COUNT = re.compile(
@@ -169,7 +169,7 @@ _LEAST_WINDOW = 512
 """The minimum of tokens in a context window; no model has a smaller one."""
 
 
-def told_apart(message: str) -> bool:
+def counts_separately(message: str) -> bool:
     """Return whether a message gives the prompt and the requested output separately.
 
     If not, the number of the prompt may be the sum of both.

@@ -190,7 +190,7 @@ def _message(error: dict[str, Any], depth: int) -> Said:
 def _with_violations(text: str, details: Any) -> str:
     """Return ``text`` with the violations that Google lists beside it and that it does not
     mention."""
-    told = [text] if text else []
+    lines = [text] if text else []
     for detail in details[:ERRORS] if isinstance(details, list) else ():
         listed = detail.get("fieldViolations") if isinstance(detail, dict) else None
         for each in listed[:ERRORS] if isinstance(listed, list) else ():
@@ -199,8 +199,8 @@ def _with_violations(text: str, details: Any) -> str:
                 continue
             field = each.get("field")
             named = isinstance(field, str) and field and field not in words
-            told.append(f"{field}: {words}" if named else words)
-    return "\n".join(told)
+            lines.append(f"{field}: {words}" if named else words)
+    return "\n".join(lines)
 
 
 def _together(said: list[Said]) -> Said:
@@ -235,7 +235,7 @@ def _passed_on(error: dict[str, Any], text: str) -> str:
     if not isinstance(raw, str) or not raw:
         return text
     said = read(0, raw.encode("utf-8", "replace"))
-    if context_overflow.told(said.message) or not text:
+    if context_overflow.is_overflow(said.message) or not text:
         return said.message
     return text if said.message in text else f"{text}: {said.message}"
 

@@ -115,9 +115,9 @@ _TOO_OFTEN = re.compile(
 
 def kind_of(status: int, said: Said) -> Kind:
     """Return the kind of an error with HTTP ``status``, 0 inside a stream."""
-    told_in_band = status == 0
+    in_band = status == 0
     status = status or said.status
-    if said.kind is not None and told_in_band:
+    if said.kind is not None and in_band:
         return said.kind
     words = [word.lower() for word in (said.code, said.type) if word]
     kinds = [_WORD_KINDS[word] for word in words if word in _WORD_KINDS]
@@ -125,7 +125,7 @@ def kind_of(status: int, said: Said) -> Kind:
         return kinds[0]
     if any(word.startswith("billing_") for word in words):
         return "billing"
-    if status in (0, 400, 413, 422, 500) and context_overflow.told(said.message):
+    if status in (0, 400, 413, 422, 500) and context_overflow.is_overflow(said.message):
         return "context_length"
     if status in (0, 400) and _BAD_KEY.match(said.message):
         return "auth"
@@ -139,7 +139,7 @@ def kind_of(status: int, said: Said) -> Kind:
         return "invalid_request"
     if 400 <= status < 500:
         return "invalid_request"
-    if told_in_band:
+    if in_band:
         for word in words:
             if _TYPE_KINDS.get(word, "server") != "server":
                 return _TYPE_KINDS[word]

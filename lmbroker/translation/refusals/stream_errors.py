@@ -33,7 +33,7 @@ _SIGNS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_mes
 """Keys of an event that is no part of an answer, and therefore reports an error."""
 
 
-def told_error(name: str, event: JSON) -> ErrorInfo | None:
+def reported_error(name: str, event: JSON) -> ErrorInfo | None:
     """Return the error that an event reports, None where it reports none.
 
     ``name`` is the event's name.
@@ -70,7 +70,7 @@ def error_instead(body: Any) -> ErrorInfo | None:
         return None
     if body.get("code") in _FINE and not body.get("error"):
         return None
-    return told_error("", {key: each for key, each in body.items() if key not in _ANSWERS})
+    return reported_error("", {key: each for key, each in body.items() if key not in _ANSWERS})
 
 
 def error_instead_of_json(body: bytes) -> ErrorInfo | None:
@@ -145,7 +145,7 @@ def error_in(frame: Frame) -> ErrorInfo | None:
         event = None
     if not isinstance(event, dict):
         return raw_error(frame.event, data)
-    return told_error(frame.event, event)
+    return reported_error(frame.event, event)
 
 
 def _says(value: Any) -> bool:

@@ -14,7 +14,7 @@ from lmbroker.translation.unified.parts import ToolCallPart, ToolResultPart
 from lmbroker.translation.unified.request import Turn
 
 
-def told_apart(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+def with_unique_ids(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """Return ``turns`` with a number at each repeated id of a call, and at that of its result.
 
     What becomes of a turn depends on no later turn, so prompt caches stay valid.

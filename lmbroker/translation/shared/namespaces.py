@@ -18,7 +18,7 @@ def introduced(tools: Sequence[Tool]) -> list[Tool]:
         namespace = tool.namespace
         if namespace is not None and namespace.name not in seen:
             seen.add(namespace.name)
-            told = [said for said in (namespace.description, tool.description) if said]
-            tool = msgspec.structs.replace(tool, description="\n\n".join(told) or None)
+            texts = [said for said in (namespace.description, tool.description) if said]
+            tool = msgspec.structs.replace(tool, description="\n\n".join(texts) or None)
         out.append(tool)
     return out

@@ -35,15 +35,15 @@ _ROLES = {
 class Mended(Fields):
     """A repaired message, with a report of each repair."""
 
-    __slots__ = ("told",)
+    __slots__ = ("reports",)
 
-    def __init__(self, value: JSON, path: str, origin: str, told: list[Extra]) -> None:
+    def __init__(self, value: JSON, path: str, origin: str, reports: list[Extra]) -> None:
         super().__init__(value, path, origin)
-        self.told = told
+        self.reports = reports
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
         """Return the reports of the repairs, and the keys that were not taken."""
-        return (*self.told, *super().rest(prefix, loss))
+        return (*self.reports, *super().rest(prefix, loss))
 
 
 class Mending:
@@ -52,31 +52,31 @@ class Mending:
     def __init__(self, item: Any, path: str, origin: str) -> None:
         self.came = Fields(item if isinstance(item, dict) else {}, path, origin)
         self.held: JSON = dict(self.came.left)
-        self.told: list[Extra] = []
+        self.reports: list[Extra] = []
         if not isinstance(item, dict):
             self.held = {"role": "user", "content": written(item)}
-            self._tell("", "drop" if item is None else "change", item)
+            self._report("", "drop" if item is None else "change", item)
 
     def change(self, name: str, value: Any) -> None:
         """Replace the value of a field, and report that."""
-        self._tell(name, "change", self.came.left.get(name))
+        self._report(name, "change", self.came.left.get(name))
         self.held[name] = value
 
     def drop(self, name: str) -> None:
         """Remove a field, and report that."""
-        self._tell(name, "drop", self.came.left.get(name))
+        self._report(name, "drop", self.came.left.get(name))
         self.held.pop(name, None)
 
-    def tell_inside(self, name: str, loss: LossClass) -> None:
+    def report_inside(self, name: str, loss: LossClass) -> None:
         """Report that something inside a field is changed or left out."""
-        self._tell(name, loss, self.came.left.get(name))
+        self._report(name, loss, self.came.left.get(name))
 
-    def _tell(self, name: str, loss: LossClass, value: Any) -> None:
+    def _report(self, name: str, loss: LossClass, value: Any) -> None:
         if not name:
             path = self.came.extra("", value, loss).path.rstrip(".")
-            self.told.append(Extra(origin="", name="message", path=path, value=value, loss=loss))
-        elif name in self.came.left and all(extra.name != name for extra in self.told):
-            self.told.append(self.came.extra(name, value, loss))
+            self.reports.append(Extra(origin="", name="message", path=path, value=value, loss=loss))
+        elif name in self.came.left and all(extra.name != name for extra in self.reports):
+            self.reports.append(self.came.extra(name, value, loss))
 
     def text(self, name: str) -> None:
         """Make a field a text: a number becomes one, any other value is removed."""
@@ -112,7 +112,7 @@ class Mending:
             self.change("role", meant)
         else:
             self.held["role"] = meant
-            self._tell("", "change", None)
+            self._report("", "change", None)
         return meant
 
     def _by_fields(self, known: tuple[str, ...]) -> str:
@@ -151,11 +151,11 @@ class Mending:
         if isinstance(part, str):
             return [{"type": "text", "text": part}]
         if not isinstance(part, dict):
-            self.tell_inside("content", "change")
+            self.report_inside("content", "change")
             return [{"type": "text", "text": written(part)}]
         kind, words = part.get("type"), part.get("text")
         if kind in (None, "text") and isinstance(words, int | float):
-            self.tell_inside("content", "change")
+            self.report_inside("content", "change")
             words = written(words)
             part = {**part, "text": words}
         if kind in (None, "text") and isinstance(words, str | None) and "text" in part:
@@ -167,22 +167,22 @@ class Mending:
             except Refused:
                 continue
             if tried is not part:
-                self.tell_inside("content", "change")
+                self.report_inside("content", "change")
             return [tried]
-        self.tell_inside("content", "drop")
+        self.report_inside("content", "drop")
         what = kind[:64] if isinstance(kind, str) and kind else "part"
         return [{"type": "text", "text": left_out(what, MALFORMED)}]
 
     def fields(self) -> Mended:
         """Return the repaired message, to be read."""
-        return Mended(self.held, self.came.path, self.came.origin, self.told)
+        return Mended(self.held, self.came.path, self.came.origin, self.reports)
 
     def nothing(self, role: str) -> Mended:
         """Return an empty message of ``role``, for one that cannot be repaired."""
-        self.told = []
-        self._tell("", "drop", None)
+        self.reports = []
+        self._report("", "drop", None)
         said = {"role": role, "content": left_out("message", MALFORMED)}
-        return Mended(said, self.came.path, self.came.origin, self.told)
+        return Mended(said, self.came.path, self.came.origin, self.reports)
 
 
 def usual_role(said: Any) -> str:

@@ -54,7 +54,7 @@ class PartQueue(Generic[P]):
                     break
                 parts.popleft()
                 continue
-            self._tell(live, events)
+            self._emit(live, events)
             if not all and not live.over and (len(parts) == 1 or not live.complete):
                 break
             self._stop(live, events)
@@ -70,14 +70,14 @@ class PartQueue(Generic[P]):
                 part.id = ""
                 skeleton = part.skeleton() or skeleton
             self._ids.add(part.id)
-            self._tell_beside(part, self.called, events)
+            self._emit_beside(part, self.called, events)
             self.called += 1
         self.index += 1
         self.opened = True
         events.append(PartStart(self.index, skeleton))
         return True
 
-    def _tell(self, part: P, events: list[StreamEvent], *, last: bool = False) -> None:
+    def _emit(self, part: P, events: list[StreamEvent], *, last: bool = False) -> None:
         """Emit the text that has arrived since the last time, and the sources of it.
 
         Blank arguments count as none. ``last``: the part is over, so an empty object that was held
@@ -87,14 +87,14 @@ class PartQueue(Generic[P]):
             text = "".join(part.pieces)
             if part.head != "":
                 part.pieces = []
-                part.told = True
+                part.emitted = True
                 events.append(PartDelta(self.index, part.delta, text))
         if part.cited:
             events += [PartDelta(self.index, "citation", cited) for cited in part.cited]
             part.cited = []
 
     def _stop(self, part: P, events: list[StreamEvent]) -> None:
-        self._tell(part, events, last=True)
+        self._emit(part, events, last=True)
         signature = part.signature()
         if signature is not None:
             events.append(PartDelta(self.index, "signature", signature))
@@ -102,9 +102,9 @@ class PartQueue(Generic[P]):
         part.closed = True
         self.opened = False
         if part.is_call:
-            self._tell_beside(part, self.called - 1, events)
+            self._emit_beside(part, self.called - 1, events)
 
-    def _tell_beside(self, call: P, number: int, events: list[StreamEvent]) -> None:
+    def _emit_beside(self, call: P, number: int, events: list[StreamEvent]) -> None:
         """Emit what the backend wants back with a call as a part of its own: before the call if it
         has arrived by then, else after it."""
         signature: Signature | None = call.beside(number)

@@ -1,7 +1,7 @@
 """How much text a stream has carried that nobody has read."""
 
 
-def about_told(passed: int, last: bytes, envelope: int) -> int:
+def estimated_text(passed: int, last: bytes, envelope: int) -> int:
     """Return about how many bytes of text there are in ``passed`` bytes of events like those of
     ``last``, each of which has ``envelope`` bytes besides its text."""
     if not last:

@@ -95,7 +95,7 @@ def _overlap(text: str) -> int:
     return 0
 
 
-def told_apart(text: str, *, opened: bool = False) -> tuple[str, str]:
+def separated(text: str, *, opened: bool = False) -> tuple[str, str]:
     """Return the reasoning and the text of a whole answer."""
     tags = ThinkTags(opened=opened)
     pieces = [*tags.feed(text), *tags.close()]

@@ -32,6 +32,7 @@ class WaitingPart:
         "cited",
         "closed",
         "delta",
+        "emitted",
         "head",
         "id",
         "kind",
@@ -40,7 +41,6 @@ class WaitingPart:
         "pieces",
         "plain",
         "scanner",
-        "told",
     )
 
     def __init__(self, kind: str, delta: str) -> None:
@@ -53,7 +53,7 @@ class WaitingPart:
         self.name = ""
         self.plain = True
         """Each event since it was alone carried a piece of it and nothing else."""
-        self.told = False
+        self.emitted = False
         self.over = False
         """The backend has said that nothing more comes of it."""
         self.closed = False

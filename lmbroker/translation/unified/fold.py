@@ -148,13 +148,13 @@ def unfold(response: Response) -> list[StreamEvent]:
         Start(response.id, response.model, usage, response.created, response.tier)
     ]
     for index, part in enumerate(response.parts):
-        events += _told(index, part)
+        events += _deltas(index, part)
         events.append(PartStop(index))
     events.append(Finish(response.stop, response.usage, response.tier))
     return events
 
 
-def _told(index: int, part: Part) -> list[StreamEvent]:
+def _deltas(index: int, part: Part) -> list[StreamEvent]:
     events: list[StreamEvent] = []
     if isinstance(part, TextPart):
         skeleton: Part = TextPart(text="", refusal=part.refusal, extras=part.extras)

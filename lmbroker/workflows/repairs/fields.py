@@ -15,7 +15,7 @@ from lmbroker.workflows.repairs.case import (
     answer_format,
     forces,
 )
-from lmbroker.workflows.repairs.limits import told_range
+from lmbroker.workflows.repairs.limits import stated_range
 from lmbroker.workflows.repairs.named_fields import Named, values_of
 from lmbroker.workflows.repairs.shapes import weaker_format
 
@@ -104,7 +104,7 @@ def _values_refused(each: Named, case: Case) -> bool:
     if each.verdict != "values":
         return False
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return REFUSING.search(each.sentence) is not None and told_range(each.sentence) is None
+        return REFUSING.search(each.sentence) is not None and stated_range(each.sentence) is None
     if isinstance(value, dict):
         value = value.get("type")
     return not isinstance(value, str) or value not in values_of(each.sentence)

@@ -74,7 +74,7 @@ def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
             continue
         if not bounds[0] <= value <= bounds[1]:
             continue
-        taken = told_range(each.sentence)
+        taken = stated_range(each.sentence)
         if taken is not None and not taken[0] <= value <= taken[1]:
             yield f"range {each.path}", each.path, {"ranges": ((each.path, *taken),)}, {}
 
@@ -141,7 +141,7 @@ def shared_window(case: Case) -> Iterator[Found]:
         yield "limit", field, {"context": numbers.limit}, _in_window(case, numbers.limit)
         return
     if numbers.output is None:
-        summed = _REQUESTED.search(case.text) and not context_overflow.told_apart(case.text)
+        summed = _REQUESTED.search(case.text) and not context_overflow.counts_separately(case.text)
         if not summed or prompt <= asked:
             return
         prompt -= asked
@@ -150,7 +150,7 @@ def shared_window(case: Case) -> Iterator[Found]:
         yield "limit", field, {"context": numbers.limit}, {"max_output": room}
 
 
-def told_range(sentence: str) -> tuple[float, float] | None:
+def stated_range(sentence: str) -> tuple[float, float] | None:
     """Return the numbers that a sentence says are taken, both ends included."""
     found = _RANGE.search(sentence)
     if found is None:

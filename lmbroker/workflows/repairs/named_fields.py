@@ -164,8 +164,8 @@ class Fields:
                     last = step
         if last == steps[-1] or (path and steps[-1].isdigit()):
             return path
-        told = here.get("type") if isinstance(here, dict) else here
-        if path and isinstance(told, str) and told == steps[-1]:
+        kind = here.get("type") if isinstance(here, dict) else here
+        if path and isinstance(kind, str) and kind == steps[-1]:
             # The value in the place of the field: ``toolChoice.any``.
             return path
         if path == "tool_choice" and steps[-1] in _CHOICES:
@@ -208,7 +208,7 @@ def named(message: str, param: str | None, code: str | None, fields: Fields) -> 
         elif word.startswith("unsupported_value"):
             verdict = "values"
         elif REFUSING.search(text) and not MALFORMED.search(text):
-            verdict = "values" if _told_values(text) else "unsupported"
+            verdict = "values" if _lists_values(text) else "unsupported"
         found[path] = Named(path, verdict, text)
     return list(found.values())
 
@@ -225,7 +225,7 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
         verdict = "conflict"
     elif refusing:
         verdict = "unsupported"
-    listed = _told_values(sentence)
+    listed = _lists_values(sentence)
     if listed and verdict != "conflict":
         verdict = "values"
     place = _LOC.search(sentence)
@@ -275,7 +275,7 @@ def _stands_out(name: re.Match[str], sentence: str) -> bool:
     return not before.strip(" \t'\"`([{") and _AFTER.match(sentence, name.end("name")) is not None
 
 
-def _told_values(sentence: str) -> bool:
+def _lists_values(sentence: str) -> bool:
     found = VALUES.search(sentence)
     return found is not None and bool(re.search(r"['\"`\[]\w", sentence[found.end() :]))
 
@@ -287,8 +287,8 @@ def values_of(text: str) -> list[str]:
     """
     best: list[str] = []
     for found in VALUES.finditer(text):
-        told = _END_OF_LIST.split(text[found.end() : found.end() + 200], maxsplit=1)[0]
-        listed = [value[1] for value in _VALUE.finditer(told)]
+        span = _END_OF_LIST.split(text[found.end() : found.end() + 200], maxsplit=1)[0]
+        listed = [value[1] for value in _VALUE.finditer(span)]
         if len(listed) > len(best):
             best = listed
     return best

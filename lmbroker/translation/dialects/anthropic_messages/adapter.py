@@ -30,7 +30,7 @@ class AnthropicMessages:
     encode_response = staticmethod(response.encode_response)
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
-    overflow_told = staticmethod(errors.overflow_told)
+    reworded_overflow = staticmethod(errors.reworded_overflow)
     decoder = AnthropicDecoder
     encoder = AnthropicEncoder
     tap = AnthropicTap

@@ -88,8 +88,8 @@ def decode_request(body: JSON) -> Request:
         raise missing("messages")
     if not messages and not continues:
         raise bad_value("messages", "at least one message is needed")
-    system, told = decode_system(fields)
-    extras += told
+    system, sources = decode_system(fields)
+    extras += sources
     turns = decode_messages(messages)
     level = later_effort(turns)
     stream, stop = _stream(fields, extras), decode_stop(fields, extras)

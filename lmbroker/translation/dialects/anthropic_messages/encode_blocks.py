@@ -111,7 +111,7 @@ class Blocks:
         elif part.origin == ORIGIN:
             return part.raw
         elif part.text is not None:
-            block = self._told(part.text)
+            block = self._stand_in(part.text)
         else:
             block = self.left_out("part", part.type, UNKNOWN_PART)
         if block is not None:
@@ -123,7 +123,7 @@ class Blocks:
                 self.extras(block, extras)
         return block
 
-    def _told(self, words: str) -> JSON | None:
+    def _stand_in(self, words: str) -> JSON | None:
         """Return what stands in the place of a part of another dialect; None for nothing."""
         if not words:
             self.drop("part")

@@ -31,7 +31,7 @@ from lmbroker.translation.dialects.anthropic_messages.encode_tools import (
 )
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
-from lmbroker.translation.shared.call_ids import told_apart
+from lmbroker.translation.shared.call_ids import with_unique_ids
 from lmbroker.translation.shared.web_searches import OPTIONS, asked_by
 from lmbroker.translation.unified.parts import Extra
 from lmbroker.translation.unified.request import Reasoning, Request
@@ -56,7 +56,9 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     blocks = Blocks(request, profile, losses)
     if blocks.native:
         return _as_it_is(blocks)
-    blocks.request = request = msgspec.structs.replace(request, turns=told_apart(request.turns))
+    blocks.request = request = msgspec.structs.replace(
+        request, turns=with_unique_ids(request.turns)
+    )
     max_tokens = _max_tokens(blocks)
     tools = encode_tools(blocks) if request.tools else []
     extras = _extras(blocks, tools) if request.extras else []

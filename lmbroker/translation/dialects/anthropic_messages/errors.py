@@ -57,13 +57,13 @@ def body(error: ErrorInfo, request_id: str) -> JSON:
     Its ``request_id`` is the one that the header tells: the backend's where there is one, the
     broker's own otherwise.
     """
-    told: JSON = {"type": KINDS[error.kind][1], "message": message(error)}
+    inner: JSON = {"type": KINDS[error.kind][1], "message": message(error)}
     if error.details:
-        told["details"] = error.details
-    return {"type": "error", "error": told, "request_id": error.backend_request_id or request_id}
+        inner["details"] = error.details
+    return {"type": "error", "error": inner, "request_id": error.backend_request_id or request_id}
 
 
-def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
     """Return ``value``, a backend's own body for a context overflow, in the words that clients
     know; None where it has them already."""
     held = value.get("error")

@@ -22,7 +22,7 @@ def mended(message: Mending, read: Callable[[Any, str, str], Any]) -> Mended:
     if role == "tool" and not isinstance(message.held.get("tool_call_id"), str):
         words = message.held.get("content")
         message.held["role"] = role = "user"
-        message.tell_inside("role", "change")
+        message.report_inside("role", "change")
         if isinstance(words, str):
             message.held["content"] = f"{NO_CALL}\n{words}"
     message.kind("output_config", dict)

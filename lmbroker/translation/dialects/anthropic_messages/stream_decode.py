@@ -150,7 +150,7 @@ class AnthropicDecoder:
         if kind == "error" or frame.event == "error":
             return self._broken(error_kinds.stream_error(event))
         if not isinstance(kind, str):
-            error = stream_errors.told_error("", event)
+            error = stream_errors.reported_error("", event)
             return [] if error is None else self._broken(error)
         if kind == "message_start":
             return self._start(event.get("message"))
@@ -351,17 +351,17 @@ class AnthropicDecoder:
     def _finish(self, event: JSON) -> list[StreamEvent]:
         events = self._close()
         self._ended = True
-        told = self._delta
+        delta = self._delta
         stop = ending.decode_stop(
-            told.get("stop_reason"),
-            told.get("stop_sequence"),
-            told.get("stop_details"),
+            delta.get("stop_reason"),
+            delta.get("stop_sequence"),
+            delta.get("stop_details"),
             calls=self._called,
         )
-        failed = stop_words.failure(told.get("stop_reason"))
+        failed = stop_words.failure(delta.get("stop_reason"))
         if failed is not None:
             return [Error(failed)]
-        if stop_words.meaning(told.get("stop_reason")) == "other":
+        if stop_words.meaning(delta.get("stop_reason")) == "other":
             self._reading.losses.change("stop_reason")
         usage = ending.decode_usage(self._usage)
         return [*events, Finish(stop, usage, usage.tier if usage else None)]

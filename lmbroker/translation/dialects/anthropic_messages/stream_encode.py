@@ -82,10 +82,10 @@ class AnthropicEncoder:
         "_prefix",
         "_reply",
         "_scanner",
+        "_sent",
         "_signature",
         "_started",
         "_tier",
-        "_told",
         "_write",
     )
 
@@ -102,7 +102,7 @@ class AnthropicEncoder:
         self._write = AnthropicEncoder._text
         """The function that encodes such a delta; not a bound method, which would make a cycle."""
         self._part: Any = None
-        self._told = False
+        self._sent = False
         """Arguments of the open call were sent."""
         self._scanner = ObjectScanner()
         self._signature: Signature | None = None
@@ -172,7 +172,7 @@ class AnthropicEncoder:
 
     def _open(self, part: Any) -> bytes:
         self._part = part
-        self._told = False
+        self._sent = False
         self._signature = None
         self._held = []
         if isinstance(part, OpaquePart):
@@ -227,7 +227,7 @@ class AnthropicEncoder:
         self._held.append(value)
         if self._scanner.broken or value.isspace():
             return b""
-        self._told = True
+        self._sent = True
         self._live, self._prefix = "args", _DELTA % self._index + _KEYS["args"]
         self._write = AnthropicEncoder._more_arguments
         return self._text("".join(self._held))
@@ -265,7 +265,7 @@ class AnthropicEncoder:
             signature = signature_of(self._signature, json_text.joined(self._held))
             if signature:
                 last = self._detail({"type": "signature_delta", "signature": signature})
-        elif isinstance(part, ToolCallPart) and not self._told:
+        elif isinstance(part, ToolCallPart) and not self._sent:
             partial = encode(self._whole(part)).decode()
             last = self._detail({"type": "input_json_delta", "partial_json": partial})
         return last + self._end()

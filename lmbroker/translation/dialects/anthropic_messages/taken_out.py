@@ -37,14 +37,14 @@ PATHS = {
 """Type of a block -> the path of what ``without_own`` takes out of it, or with it."""
 
 
-def without_own(body: bytes, told: dict[str, None] | None = None) -> bytes:
+def without_own(body: bytes, dropped: dict[str, None] | None = None) -> bytes:
     """Return ``body`` without what of its answers the broker has made, and Anthropic has not.
 
-    A message of the model that would be empty goes with it: Anthropic refuses it, too. ``told``
+    A message of the model that would be empty goes with it: Anthropic refuses it, too. ``dropped``
     gets the paths of what was taken out.
     """
-    paths: dict[str, None] = {} if told is None else told
-    return cuts.cut(body, partial(_own, told=paths)) if _marked(body) else body
+    paths: dict[str, None] = {} if dropped is None else dropped
+    return cuts.cut(body, partial(_own, dropped=paths)) if _marked(body) else body
 
 
 def without_attribution_line(body: bytes) -> bytes:
@@ -53,13 +53,13 @@ def without_attribution_line(body: bytes) -> bytes:
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return ``body`` without all of that, and the paths of what a client must be told of.
+    """Return ``body`` without all of that, and the paths of what is to be reported as dropped.
 
     ``attribution``: without the attribution line as well.
     """
-    told: dict[str, None] = {}
-    kept = without_own(body, told)
-    return (without_attribution_line(kept) if attribution else kept), tuple(told)
+    dropped: dict[str, None] = {}
+    kept = without_own(body, dropped)
+    return (without_attribution_line(kept) if attribution else kept), tuple(dropped)
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
@@ -72,7 +72,7 @@ def _marked(text: bytes) -> bool:
     return _OURS in text or _OUR_IDS in text
 
 
-def _own(body: bytes, *, told: dict[str, None]) -> Iterator[tuple[Span, bytes]]:
+def _own(body: bytes, *, dropped: dict[str, None]) -> Iterator[tuple[Span, bytes]]:
     messages = cuts.items_of(body, "messages")
     empty = [False] * len(messages)
     found: list[Span] = []
@@ -95,7 +95,7 @@ def _own(body: bytes, *, told: dict[str, None]) -> Iterator[tuple[Span, bytes]]:
             cited = [] if ours[at] else _own_citations(body, (start, end), block)
             found += cited
             if ours[at] or cited:
-                told.setdefault(PATHS[kind])
+                dropped.setdefault(PATHS[kind])
         empty[number] = bool(blocks) and all(ours)
         if not empty[number]:
             found += cuts.with_commas(blocks, ours)
@@ -146,8 +146,8 @@ def _attribution_in(body: bytes, place: Span) -> Iterator[tuple[Span, bytes]]:
     whole = []
     changed = []
     for start, end in blocks:
-        told = _ANY.decode(body[start:end]) if _MARK in body[start:end] else {}
-        text = told.get("text")
+        block = _ANY.decode(body[start:end]) if _MARK in body[start:end] else {}
+        text = block.get("text")
         rest = without_attribution(text) if isinstance(text, str) else ""
         whole.append(isinstance(text, str) and rest == "" != text)
         if rest and rest != text:

@@ -15,7 +15,7 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     merged,
 )
 from lmbroker.translation.refusals import error_kinds, stream_errors
-from lmbroker.translation.shared.passed_bytes import about_told
+from lmbroker.translation.shared.passed_bytes import estimated_text
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
@@ -46,7 +46,7 @@ class AnthropicTap:
         "_last",
         "complete",
         "error",
-        "heard",
+        "recognised",
         "started",
         "stop",
         "stopped",
@@ -57,7 +57,7 @@ class AnthropicTap:
     def __init__(self, choices: int = 1) -> None:
         self.started = False
         self.complete = False
-        self.heard = True
+        self.recognised = True
         self._bytes = 0
         """Bytes of the blocks that were not parsed; ``_last`` is the last of them."""
         self._last = b""
@@ -72,9 +72,9 @@ class AnthropicTap:
         return decode_usage(self._counts, billed=True)
 
     @property
-    def told(self) -> int:
+    def text_bytes(self) -> int:
         """About how many bytes of text the stream has carried."""
-        return about_told(self._bytes, self._last, _ENVELOPE)
+        return estimated_text(self._bytes, self._last, _ENVELOPE)
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
@@ -131,7 +131,7 @@ class AnthropicTap:
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            self.error, self.heard = stream_errors.raw_error(name, data), False
+            self.error, self.recognised = stream_errors.raw_error(name, data), False
             return
         kind = event.get("type")
         if kind == "message_start":
@@ -149,9 +149,9 @@ class AnthropicTap:
         elif kind == "message_stop":
             self.complete = True
         elif kind == "error" or name == "error":
-            self.error, self.heard = error_kinds.stream_error(event), name == "error"
+            self.error, self.recognised = error_kinds.stream_error(event), name == "error"
         elif not isinstance(kind, str):
-            self.error, self.heard = stream_errors.told_error("", event), False
+            self.error, self.recognised = stream_errors.reported_error("", event), False
 
 
 def _worth_a_look(block: bytes) -> bool:

@@ -29,7 +29,7 @@ def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[d
     return list(found.values())
 
 
-def tell_uncited(citations: Iterable[Citation], losses: AnswerLosses) -> None:
+def report_uncited(citations: Iterable[Citation], losses: AnswerLosses) -> None:
     """Report the sources that have no form here."""
     for citation in citations:
         if citation.kind != "url" or not citation.url:

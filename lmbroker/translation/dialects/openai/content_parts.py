@@ -69,12 +69,12 @@ def _text(part: Fields) -> TextPart:
 def _output_text(part: Fields) -> TextPart:
     """Return a text of an answer; its sources and its likelihood say nothing to the model."""
     text, cache = part.need_text("text"), cache_mark(part)
-    told = [
+    reported = [
         part.extra(name, part.any(name), "none")
         for name in ("annotations", "logprobs")
         if name in part.left
     ]
-    return TextPart(text=text, cache=cache, extras=(*told, *part.rest()))
+    return TextPart(text=text, cache=cache, extras=(*reported, *part.rest()))
 
 
 def _image_url(part: Fields) -> ImagePart:

@@ -245,8 +245,8 @@ class Parts:
         if isinstance(source, Base64):
             return self._file(part, source)
         if isinstance(source, PlainText):
-            return self._told(part, (TextPart(text=source.text),))
-        return self._told(part, source)
+            return self._document_text(part, (TextPart(text=source.text),))
+        return self._document_text(part, source)
 
     def _without(self, part: DocumentPart, what: str, reason: str) -> JSON:
         return self.left_out("document", what, reason, part.title or part.filename)
@@ -259,7 +259,7 @@ class Parts:
         elif is_text(source.media_type, part.filename):
             content = text_of(source.data)
             if content is not None:
-                return self._told(part, (TextPart(text=content),))
+                return self._document_text(part, (TextPart(text=content),))
         written = self.paper(part, source)
         if written is None:
             return [self._without(part, "document", NO_FORMAT)]
@@ -267,7 +267,9 @@ class Parts:
             self.drop("document")
         return [written]
 
-    def _told(self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]) -> list[JSON]:
+    def _document_text(
+        self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]
+    ) -> list[JSON]:
         """Return the content parts of a document that is sent as text between tags, with its images
         in their places."""
         self.change("document")

@@ -120,13 +120,13 @@ def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
 def encode_description(parts: Parts, tool: Tool) -> str | None:
     """Return the description, and examples that have no place of their own."""
     examples_of = next((extra for extra in tool.extras if extra.name == EXAMPLES), None)
-    told: Any = None if examples_of is None else examples_of.value
-    if examples_of is None or not isinstance(told, list) or not told:
+    examples: Any = None if examples_of is None else examples_of.value
+    if examples_of is None or not isinstance(examples, list) or not examples:
         parts.lost(tool.extras)
         return tool.description
     parts.lost(extra for extra in tool.extras if extra is not examples_of)
     parts.losses.change(examples_of.path)
-    lines = (json_text.encode(each).decode() for each in told)
+    lines = (json_text.encode(each).decode() for each in examples)
     examples = "\n".join([EXAMPLES_LINE, *lines])
     return f"{tool.description}\n\n{examples}" if tool.description else examples
 

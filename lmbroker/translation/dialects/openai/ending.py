@@ -75,11 +75,11 @@ def decode_usage(usage: Any) -> Usage | None:
         reasoning = count_of(usage["reasoning_tokens"])
     total = usage.get("total_tokens")
     if total != prompt + completion:
-        heard = count_of(inside.get("audio_tokens"))
+        audio = count_of(inside.get("audio_tokens"))
         if reasoning and total == prompt + completion + reasoning:
             completion += reasoning
-        elif heard and total == prompt + completion + heard:
-            prompt += heard
+        elif audio and total == prompt + completion + audio:
+            prompt += audio
         elif isinstance(total, int) and total > prompt + completion and not reasoning:
             completion = min(total - prompt, MOST)
     if cached or written:

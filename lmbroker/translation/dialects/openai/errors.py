@@ -42,7 +42,7 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
     return KINDS[error.kind][0], body(error)
 
 
-def overflow_told(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
+def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
     """Return ``value``, a backend's own body for a context overflow, with the code that clients
     know; None where it has that already."""
     held = value.get("error")

@@ -30,7 +30,7 @@ class OpenAIChat:
     encode_response = staticmethod(response.encode_response)
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
-    overflow_told = staticmethod(errors.overflow_told)
+    reworded_overflow = staticmethod(errors.reworded_overflow)
     decoder = OpenAIDecoder
     encoder = OpenAIEncoder
     tap = OpenAITap

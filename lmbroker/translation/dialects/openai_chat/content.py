@@ -33,7 +33,7 @@ _NO_MEANING = frozenset(
 _KNOWN = _HEARD | _NO_MEANING
 
 
-def tell_unheard(said: JSON, where: str, losses: AnswerLosses) -> None:
+def report_untranslated(said: JSON, where: str, losses: AnswerLosses) -> None:
     """Report the fields of ``said``, the ``message`` or ``delta`` of a choice, that are not
     translated."""
     if _KNOWN.issuperset(said):
@@ -52,7 +52,7 @@ def whole_message(choice: JSON) -> Any:
     return message
 
 
-def told_usage(chunk: JSON, choice: JSON | None = None) -> Any:
+def usage_in(chunk: JSON, choice: JSON | None = None) -> Any:
     """Return the usage object of a chunk, None where it has none.
 
     Groq and Moonshot (in its ``choice``) have places of their own for it.

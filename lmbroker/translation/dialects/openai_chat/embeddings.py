@@ -77,7 +77,7 @@ def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = Fals
 
 
 def counted(answer: JSON) -> bool:
-    """Return whether the backend told how many tokens it read."""
+    """Return whether the answer says how many tokens the backend read."""
     usage = answer.get("usage")
     return isinstance(usage, dict) and (
         _is_count(usage.get("prompt_tokens")) or _is_count(usage.get("total_tokens"))
@@ -190,13 +190,13 @@ def _believed(vector: Sequence[float]) -> Sequence[float]:
 
 def _usage(usage: Any, asked: AskedEmbeddings) -> JSON:
     """Embeddings have no output: what was read is the total."""
-    told: JSON = usage if isinstance(usage, dict) else {}
-    prompt, total = told.get("prompt_tokens"), told.get("total_tokens")
+    counts: JSON = usage if isinstance(usage, dict) else {}
+    prompt, total = counts.get("prompt_tokens"), counts.get("total_tokens")
     if not _is_count(prompt):
         prompt = total if _is_count(total) else asked.tokens
     if not _is_count(total):
         total = prompt
-    return {**told, "prompt_tokens": prompt, "total_tokens": total}
+    return {**counts, "prompt_tokens": prompt, "total_tokens": total}
 
 
 def _broken(message: str) -> Broken:

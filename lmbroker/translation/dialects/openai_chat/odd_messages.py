@@ -77,7 +77,7 @@ def answer_oldest(message: Mending, first_open: Callable[[str | None], str | Non
     found = first_open(name if isinstance(name, str) else None)
     if found is not None:
         message.held["tool_call_id"] = found
-        message.tell_inside("role", "change")
+        message.report_inside("role", "change")
 
 
 def _calls(message: Mending, number: int) -> None:

@@ -37,7 +37,7 @@ class Collected:
         self._held: JSON = {}
         self._field = ""
 
-    def hear(self, said: JSON) -> bool:
+    def take(self, said: JSON) -> bool:
         """Add what one message or delta says of reasoning.
 
         Returns False where its text has come before, in a field of its own: entries that come at

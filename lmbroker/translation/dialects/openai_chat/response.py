@@ -5,7 +5,7 @@ from typing import Any, Literal
 from lmbroker.errors import Broken, ErrorInfo
 from lmbroker.json_text import JSON, encode
 from lmbroker.translation.dialects.base import Reading, Reply
-from lmbroker.translation.dialects.openai.annotations import tell_uncited
+from lmbroker.translation.dialects.openai.annotations import report_uncited
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai.ending import (
     decode_stop,
@@ -22,9 +22,9 @@ from lmbroker.translation.dialects.openai_chat.content import (
     called,
     calls_of,
     extra_signature,
+    report_untranslated,
     signed_content,
     spoken,
-    tell_unheard,
     thought,
 )
 from lmbroker.translation.dialects.openai_chat.ending import CALLED, encode_stop, encode_usage
@@ -39,7 +39,7 @@ from lmbroker.translation.refusals import error_kinds
 from lmbroker.translation.shared import stop_words
 from lmbroker.translation.shared.answer_ids import COMPLETION, answer_id, call_id, unrepeated
 from lmbroker.translation.shared.signature import THINK_TAGS
-from lmbroker.translation.shared.think_tags import told_apart
+from lmbroker.translation.shared.think_tags import separated
 from lmbroker.translation.unified.parts import (
     OpaquePart,
     Part,
@@ -77,7 +77,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
     failed = stop_words.failure(finish)
     if failed is not None:
         raise Broken(failed, phase="reading")
-    tell_unheard(message, "message", reading.losses)
+    report_untranslated(message, "message", reading.losses)
     parts = unrepeated(_parts(message, think_tags=reading.think_tags))
     refusal = message.get("refusal")
     stop = decode_stop(
@@ -171,7 +171,7 @@ class _Message:
             self._chars += len(part.text)
             if part.citations:
                 self._annotations += annotations(part.citations, start, self._chars)
-                tell_uncited(part.citations, self._reply.losses)
+                report_uncited(part.citations, self._reply.losses)
         elif isinstance(part, ReasoningPart):
             self._reason(part)
         elif isinstance(part, ToolCallPart):
@@ -231,14 +231,14 @@ def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
     reasoning = thought(message)
     if reasoning or signs(message):
         details = Collected()
-        details.hear(message)
+        details.take(message)
         parts.append(ReasoningPart(text="".join(reasoning), signature=details.signature()))
     if signed_content(message):
         signature = extra_signature(message["extra_content"])
         parts.append(ReasoningPart(signature=signature))
     text = "".join(spoken(message))
     if think_tags:
-        inside, text = told_apart(text, opened=think_tags == "open")
+        inside, text = separated(text, opened=think_tags == "open")
         if inside:
             signature = Signature(origin="text", field=THINK_TAGS)
             parts.append(ReasoningPart(text=inside, signature=signature))

@@ -19,11 +19,11 @@ from lmbroker.translation.dialects.openai_chat.content import (
     arguments_text,
     called,
     calls_of,
+    report_untranslated,
     signed_content,
     spoken,
-    tell_unheard,
     thought,
-    told_usage,
+    usage_in,
     whole_message,
 )
 from lmbroker.translation.dialects.openai_chat.fast_paths import (
@@ -154,7 +154,7 @@ class OpenAIDecoder:
             return self._fail(error_kinds.stream_error(chunk))
         choices = chunk.get("choices")
         choice = choice_at(choices, self._main)
-        usage = told_usage(chunk, choice)
+        usage = usage_in(chunk, choice)
         if usage is not None:
             self._usage = later(self._usage, decode_usage(usage))
         others: Sequence[JSON] = ()
@@ -162,7 +162,7 @@ class OpenAIDecoder:
             others = other_choices(choices, choice)
             if choice is None:
                 if not others:
-                    error = stream_errors.told_error(frame.event, chunk)
+                    error = stream_errors.reported_error(frame.event, chunk)
                     return [] if error is None else self._fail(error)
                 choice = {}
                 if not self._started:
@@ -231,12 +231,12 @@ class OpenAIDecoder:
         if choice and delta.get("content"):
             self._reading.losses.drop("choices[]")
             return
-        tell_unheard(delta, "delta", self._reading.losses)
+        report_untranslated(delta, "delta", self._reading.losses)
         reasoning = thought(delta)
         if reasoning or reasoning_details.signs(delta):
             part = self._tail("reasoning")
             assert part.details is not None
-            if part.details.hear(delta):
+            if part.details.take(delta):
                 part.pieces += reasoning
         if "extra_content" in delta and signed_content(delta):
             self._tail("extra").extra = delta["extra_content"]
@@ -315,7 +315,7 @@ class OpenAIDecoder:
             return None
         if not id and not call.id and name and call.name and name != call.name:
             # Only the names distinguish these calls, and this one may be over.
-            return call if call.pieces or call.told else None
+            return call if call.pieces or call.emitted else None
         if not id or call.id == id or (index is not None and not call.id):
             return call
         other = self._calls.get(("id", id))

@@ -15,7 +15,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import decode, encode, encode_text
 from lmbroker.translation.dialects.base import Reply
 from lmbroker.translation.dialects.openai import errors
-from lmbroker.translation.dialects.openai.annotations import tell_uncited
+from lmbroker.translation.dialects.openai.annotations import report_uncited
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai.ending import encode_tier, explanation
 from lmbroker.translation.dialects.openai_chat.annotations import annotations
@@ -77,9 +77,9 @@ class OpenAIEncoder:
         "_reasonings",
         "_refused",
         "_reply",
+        "_sent",
         "_suffix",
         "_tail",
-        "_told",
     )
 
     def __init__(self, reply: Reply) -> None:
@@ -107,7 +107,7 @@ class OpenAIEncoder:
         self._entry: dict[str, Any] = {}
         self._reasoned = False
         self._refused = False
-        self._told = False
+        self._sent = False
         """Text of the open reasoning or call was sent."""
         self._pieces: list[str] = []
         self._citations: list[Citation] = []
@@ -192,7 +192,7 @@ class OpenAIEncoder:
 
     def _open(self, part: Any) -> bytes:
         self._part = part
-        self._told = False
+        self._sent = False
         if isinstance(part, TextPart):
             if part.extras:
                 self._reply.losses.extras(part.extras)
@@ -254,7 +254,7 @@ class OpenAIEncoder:
         if isinstance(value, Citation):
             self._citations.append(value)
         elif isinstance(value, Signature):
-            if isinstance(part, ReasoningPart) and not (self._reply.hide_reasoning and self._told):
+            if isinstance(part, ReasoningPart) and not (self._reply.hide_reasoning and self._sent):
                 entry = {**self._once(), "signature": to_wire(value)}
                 return self._chunk({"reasoning_details": [entry]})
         elif not value:
@@ -267,7 +267,7 @@ class OpenAIEncoder:
 
     def _reasoning(self, value: str) -> bytes:
         """Return the first text of a part; the rest of it has a template."""
-        self._told = True
+        self._sent = True
         if self._reply.hide_reasoning:
             return b""
         value = decode(self._encoded("reasoning", value))
@@ -287,7 +287,7 @@ class OpenAIEncoder:
         return head
 
     def _arguments(self, value: str) -> bytes:
-        self._told = True
+        self._sent = True
         if self._reply.legacy_functions:
             self._ready("args", b'{"function_call":{"arguments":', b"}}")
         elif self._custom:
@@ -309,7 +309,7 @@ class OpenAIEncoder:
                 self._chars = self._part_began
             elif self._citations:
                 self._annotations += annotations(self._citations, self._part_began, self._chars)
-                tell_uncited(self._citations, self._reply.losses)
+                report_uncited(self._citations, self._reply.losses)
             self._citations = []
         elif isinstance(part, ToolCallPart):
             return self._close_call(part)
@@ -322,7 +322,7 @@ class OpenAIEncoder:
             custom = {"name": self._call["function"]["name"], "input": custom_input(part, text)}
             head = {key: self._call[key] for key in ("index", "id")}
             return self._chunk({"tool_calls": [{**head, "type": "custom", "custom": custom}]})
-        if self._told:
+        if self._sent:
             return b""
         function = {"arguments": encode(part.args or {}).decode()}
         if legacy:

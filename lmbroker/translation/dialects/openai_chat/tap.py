@@ -14,11 +14,11 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import Reader, split
 from lmbroker.translation.dialects.openai.ending import decode_stop, decode_usage
-from lmbroker.translation.dialects.openai_chat.content import told_usage
+from lmbroker.translation.dialects.openai_chat.content import usage_in
 from lmbroker.translation.dialects.openai_chat.ending import CALLED
 from lmbroker.translation.refusals import stream_errors
 from lmbroker.translation.shared import stop_words
-from lmbroker.translation.shared.passed_bytes import about_told
+from lmbroker.translation.shared.passed_bytes import estimated_text
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage, later
 
@@ -60,7 +60,7 @@ class OpenAITap:
         "_shapes",
         "complete",
         "error",
-        "heard",
+        "recognised",
         "started",
         "stop",
         "stopped",
@@ -73,7 +73,7 @@ class OpenAITap:
         self.started = False
         self.stopped = False
         self.complete = False
-        self.heard = True
+        self.recognised = True
         self._bytes = 0
         """Bytes of the blocks that were not parsed."""
         self._envelope = 0
@@ -90,9 +90,9 @@ class OpenAITap:
         self._finished: set[int] = set()
 
     @property
-    def told(self) -> int:
+    def text_bytes(self) -> int:
         """About how many bytes of text the stream has carried."""
-        return about_told(self._bytes, self._last, self._envelope)
+        return estimated_text(self._bytes, self._last, self._envelope)
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
@@ -201,7 +201,7 @@ class OpenAITap:
                 self.complete = True
                 return
             half = stream_errors.HALF_CALL if _ends_in_call(self._last) else None
-            self.error, self.heard = self._last_error() or half, False
+            self.error, self.recognised = self._last_error() or half, False
             self.complete = self.error is None
             return
         try:
@@ -209,13 +209,13 @@ class OpenAITap:
         except ValueError:
             chunk = None
         if not isinstance(chunk, dict):
-            self.error, self.heard = stream_errors.raw_error(name, data), False
+            self.error, self.recognised = stream_errors.raw_error(name, data), False
             return
-        self.error = stream_errors.told_error(name, chunk)
+        self.error = stream_errors.reported_error(name, chunk)
         if self.error is not None:
-            self.heard = bool(chunk.get("error"))
+            self.recognised = bool(chunk.get("error"))
             return
-        usage = told_usage(chunk)
+        usage = usage_in(chunk)
         if usage is not None:
             self.usage = later(self.usage, decode_usage(usage))
         choices = chunk.get("choices")

@@ -32,7 +32,7 @@ class OpenAIResponses:
     encode_response = staticmethod(response_encode.encode_response)
     decode_error = staticmethod(shared_errors.decode_error)
     encode_error = staticmethod(errors.encode_error)
-    overflow_told = staticmethod(shared_errors.overflow_told)
+    reworded_overflow = staticmethod(shared_errors.reworded_overflow)
     decoder = ResponsesDecoder
     encoder = ResponsesEncoder
     tap = ResponsesTap

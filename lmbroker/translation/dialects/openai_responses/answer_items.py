@@ -57,7 +57,7 @@ def decode_item(item: JSON, losses: AnswerLosses) -> list[Part]:
     None for an empty one, and for what is said by others than the model.
     """
     kind = type_of(item)
-    tell_unheard(item, losses)
+    report_untranslated(item, losses)
     if kind == "message":
         return _message(item, losses) if said_by_the_model(item) else []
     if kind == "reasoning":
@@ -185,7 +185,7 @@ def given_to(call: JSON, kind: str) -> str:
     return text_of(call.get(_GIVEN[kind]))
 
 
-def tell_unheard(item: JSON, losses: AnswerLosses) -> None:
+def report_untranslated(item: JSON, losses: AnswerLosses) -> None:
     """Report the fields of an item that are not translated.
 
     What nobody but this dialect knows is kept whole.
@@ -198,7 +198,7 @@ def tell_unheard(item: JSON, losses: AnswerLosses) -> None:
             losses.drop(f"{OUTPUT}.{key}")
 
 
-def tell_unheard_text(piece: JSON, losses: AnswerLosses) -> None:
+def report_untranslated_text(piece: JSON, losses: AnswerLosses) -> None:
     """Report the fields of a piece of text that are not translated."""
     for key, value in piece.items():
         if value and key not in _OF_TEXT:
@@ -208,7 +208,7 @@ def tell_unheard_text(piece: JSON, losses: AnswerLosses) -> None:
 def _message(item: JSON, losses: AnswerLosses) -> list[Part]:
     parts: list[Part] = []
     for piece in contents_of(item):
-        tell_unheard_text(piece, losses)
+        report_untranslated_text(piece, losses)
         text = said_in(piece)
         if text:
             part = TextPart(

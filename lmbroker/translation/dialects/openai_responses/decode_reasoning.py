@@ -37,8 +37,8 @@ def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
         extras.append(item.extra("status", status, "none"))
     if not as_content and content is not None:
         extras.append(item.extra("content", content, "none"))
-    told = _are_only(summary, "summary_text")
-    if not told or (as_content and not _are_only(content, "reasoning_text")):
+    plain = _are_only(summary, "summary_text")
+    if not plain or (as_content and not _are_only(content, "reasoning_text")):
         extras.append(item.extra("item", raw, "none"))
     return ReasoningPart(
         text=text,

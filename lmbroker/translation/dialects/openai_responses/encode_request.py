@@ -28,7 +28,7 @@ from lmbroker.translation.dialects.openai_responses.encode_tools import (
 )
 from lmbroker.translation.losses import Losses
 from lmbroker.translation.profiles.profile import Profile
-from lmbroker.translation.shared.call_ids import told_apart
+from lmbroker.translation.shared.call_ids import with_unique_ids
 from lmbroker.translation.shared.web_searches import OPTIONS, asked_by
 from lmbroker.translation.unified.request import Request
 
@@ -47,7 +47,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     """
     if request.dialect == ORIGIN:
         return encode_native(request)
-    request = msgspec.structs.replace(request, turns=told_apart(request.turns))
+    request = msgspec.structs.replace(request, turns=with_unique_ids(request.turns))
     parts = Parts(request, profile, losses)
     tools = offered(parts) if request.tools else []
     written = [encode_tool(parts, tool) for tool in tools]

@@ -1,4 +1,4 @@
-"""Errors as clients of Responses are told them (translation.md 5.1 and 5.2)."""
+"""Errors as clients of Responses get them (translation.md 5.1 and 5.2)."""
 
 import re
 
@@ -61,12 +61,12 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
 
 def failure(error: ErrorInfo) -> JSON:
     """Return the ``error`` of a response that failed: clients act on its code."""
-    told = encode_error(error, "")[1]["error"]
+    encoded = encode_error(error, "")[1]["error"]
     code = _CODES.get(error.kind, "server_error")
     if code == "invalid_prompt" and error.code in REQUEST_CODES:
         code = error.code
-    message = told["message"]
+    message = encoded["message"]
     delay = error.retry_after or ""
     if error.kind == "rate_limit" and _SECONDS.fullmatch(delay) and _AGAIN not in message.lower():
         message = f"{message} Please {_AGAIN} {delay}s.".lstrip()
-    return {"code": code, "message": message, "param": told["param"], "type": told["type"]}
+    return {"code": code, "message": message, "param": encoded["param"], "type": encoded["type"]}

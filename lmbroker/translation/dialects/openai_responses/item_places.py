@@ -79,7 +79,7 @@ class Items:
             return items[-1]
         return self.new(kind, index, id)
 
-    def told_again(self, event: JSON, kind: str) -> Item | None:
+    def repeated(self, event: JSON, kind: str) -> Item | None:
         """Return the item of which an event tells a piece once more.
 
         Nothing is to be told again of one that is done.

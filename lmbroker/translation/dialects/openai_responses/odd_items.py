@@ -145,7 +145,7 @@ def _call(raw: JSON, path: str, number: Any) -> Fields:
         out["input"] = written(given)
     else:
         out["arguments"] = given if isinstance(given, str | dict) else written(given)
-    return _told(item, out, raw, "input[].type")
+    return _with_raw(item, out, raw, "input[].type")
 
 
 def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
@@ -163,7 +163,7 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
     elif output is not None:
         output = written(output)
     out: JSON = {"type": kind, "call_id": str(id), "output": output}
-    return _told(item, out, raw, "input[].output")
+    return _with_raw(item, out, raw, "input[].output")
 
 
 def _meant(held: JSON, names: Mapping[str, str]) -> str | None:
@@ -201,7 +201,7 @@ def _reasoning(raw: JSON, path: str) -> Fields:
             for piece in (pieces if isinstance(pieces, list) else ())
         ]
         out[name] = [{"type": kind, "text": text} for text in texts if isinstance(text, str)]
-    return _told(item, out, raw, "input[].summary")
+    return _with_raw(item, out, raw, "input[].summary")
 
 
 def _message(raw: Any, path: str) -> Fields:
@@ -213,10 +213,10 @@ def _message(raw: Any, path: str) -> Fields:
     return message.fields()
 
 
-def _told(item: Mending, out: JSON, raw: JSON, path: str) -> Fields:
+def _with_raw(item: Mending, out: JSON, raw: JSON, path: str) -> Fields:
     """Return ``out``, in which the reader reports that it stands in the place of ``raw``."""
     item.held = out
     for name in ("type", "output", "summary"):
         if path.endswith(name):
-            item.tell_inside(name, "change")
+            item.report_inside(name, "change")
     return item.fields()

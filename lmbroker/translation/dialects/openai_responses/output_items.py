@@ -7,7 +7,7 @@ from typing import Literal
 from lmbroker import json_text
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.base import Reply
-from lmbroker.translation.dialects.openai.annotations import tell_uncited, url_citations
+from lmbroker.translation.dialects.openai.annotations import report_uncited, url_citations
 from lmbroker.translation.dialects.openai.custom_calls import custom_input
 from lmbroker.translation.dialects.openai_responses.custom_input import InputReader
 from lmbroker.translation.dialects.openai_responses.reasoning_items import ORIGIN, own_item
@@ -126,41 +126,41 @@ def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
     return {**item, ("input" if kind == "custom_tool_call" else "arguments"): ""}
 
 
-def missing_arguments(part: ToolCallPart, told: str) -> str:
-    """Return what must follow arguments that were told as ``told``, so that they are an object: all
+def missing_arguments(part: ToolCallPart, sent: str) -> str:
+    """Return what must follow arguments that were sent as ``sent``, so that they are an object: all
     of it where that is blank."""
-    if told and not told.isspace():
+    if sent and not sent.isspace():
         return ""
     return json_text.encode(part.args or {}).decode()
 
 
-def object_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> JSON:
-    """Return the arguments that were told as ``told``, as an object."""
-    found = json_text.arguments(told) if told else part.args or {}
+def object_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> JSON:
+    """Return the arguments that were sent as ``sent``, as an object."""
+    found = json_text.arguments(sent) if sent else part.args or {}
     if found is None:
         losses.change(ARGUMENTS)
-        return {json_text.INVALID_JSON: told}
+        return {json_text.INVALID_JSON: sent}
     return found
 
 
-def input_of(part: ToolCallPart, told: str, losses: AnswerLosses) -> str:
-    """Return the input of a custom call whose arguments were told as ``told``."""
+def input_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> str:
+    """Return the input of a custom call whose arguments were sent as ``sent``."""
     if part.kind == "custom":
-        return told
+        return sent
     reader = InputReader()
-    text = reader.feed(told) + reader.close()
-    return rest_of_input(part, told, text, reader, losses)
+    text = reader.feed(sent) + reader.close()
+    return rest_of_input(part, sent, text, reader, losses)
 
 
 def rest_of_input(
-    part: ToolCallPart, told: str, text: str, reader: InputReader, losses: AnswerLosses
+    part: ToolCallPart, sent: str, text: str, reader: InputReader, losses: AnswerLosses
 ) -> str:
-    """Return ``text``, which ``reader`` found in ``told``; all of that where it found nothing."""
+    """Return ``text``, which ``reader`` found in ``sent``; all of that where it found nothing."""
     if reader.found:
         if reader.more:
             losses.change(ARGUMENTS)
         return text
-    return custom_input(part, told)
+    return custom_input(part, sent)
 
 
 def uncited(citations: Sequence[Citation], losses: AnswerLosses) -> None:
@@ -171,7 +171,7 @@ def uncited(citations: Sequence[Citation], losses: AnswerLosses) -> None:
 
 def cited(citations: Sequence[Citation], start: int, end: int, losses: AnswerLosses) -> list[JSON]:
     """Return the annotations of the piece ``start:end`` of a text."""
-    tell_uncited(citations, losses)
+    report_uncited(citations, losses)
     return [{"type": "url_citation", **each} for each in url_citations(citations, start, end)]
 
 
@@ -187,7 +187,7 @@ def own_fields(part: TextPart | ToolCallPart) -> JSON:
     return fields
 
 
-def tell_extras(part: TextPart | ToolCallPart, losses: AnswerLosses) -> None:
+def report_extras(part: TextPart | ToolCallPart, losses: AnswerLosses) -> None:
     """Report what only another dialect understands of ``part``."""
     if part.extras:
         losses.extras(extra for extra in part.extras if extra.origin != ORIGIN)

@@ -67,7 +67,7 @@ class _Output:
     def add(self, part: Part) -> None:
         """Take the next part; what only another vendor understands is left out."""
         if isinstance(part, TextPart):
-            output_items.tell_extras(part, self._reply.losses)
+            output_items.report_extras(part, self._reply.losses)
             self._open = self._open and bool(self._text)
             if part.text:
                 self._text.append(part)
@@ -139,14 +139,14 @@ class _Output:
         reply = self._reply
         item = output_items.call(self._id(""), part, self._calls, reply)
         self._calls += 1
-        output_items.tell_extras(part, reply.losses)
-        told = part.raw_args or ""
+        output_items.report_extras(part, reply.losses)
+        sent = part.raw_args or ""
         if item["type"] == "custom_tool_call":
-            item["input"] = output_items.input_of(part, told, reply.losses)
+            item["input"] = output_items.input_of(part, sent, reply.losses)
         elif item["type"] == "tool_search_call":
-            item["arguments"] = output_items.object_of(part, told, reply.losses)
+            item["arguments"] = output_items.object_of(part, sent, reply.losses)
         else:
-            item["arguments"] = told + output_items.missing_arguments(part, told)
+            item["arguments"] = sent + output_items.missing_arguments(part, sent)
         return {**item, "status": "completed"}
 
     def _opaque(self, part: OpaquePart) -> None:

@@ -102,7 +102,7 @@ class ResponsesDecoder:
         kind = event.get("type")
         if not isinstance(kind, str):
             if not frame.event.startswith("response."):
-                error = stream_errors.told_error(frame.event, event)
+                error = stream_errors.reported_error(frame.event, event)
                 return [] if error is None else self._fail(error)
             kind = frame.event
         if kind == "error" or frame.event == "error" or event.get("error"):
@@ -116,14 +116,14 @@ class ResponsesDecoder:
     def _event(self, kind: str, event: JSON) -> list[StreamEvent]:
         response = event.get("response")
         if isinstance(response, dict):
-            self._hear(response)
+            self._note_head(response)
         if kind in ending.EVENTS:
             return self._end(response if isinstance(response, dict) else {}, ending.EVENTS[kind])
         if takes(kind):
             if kind == self._tried and self._live is not None:
                 self._live.plain = False  # nor will others be
             events = self._start()
-            self._output.hear(kind, event)
+            self._output.take(kind, event)
             self._drain(events)
             return (
                 events + self._fail(stream_errors.LATE_ARGUMENTS) if self._output.late else events
@@ -134,7 +134,7 @@ class ResponsesDecoder:
         lives = kind.startswith("response.") or kind in _PINGS
         return [Ping()] if self._started and lives else []
 
-    def _hear(self, response: JSON) -> None:
+    def _note_head(self, response: JSON) -> None:
         """Remember what is told of the answer as a whole."""
         for key in ("id", "model", "created_at", "service_tier"):
             if response.get(key):

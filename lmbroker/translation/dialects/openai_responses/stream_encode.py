@@ -153,7 +153,7 @@ class ResponsesEncoder:
         self._part = part
         self._live = ""
         if isinstance(part, TextPart):
-            output_items.tell_extras(part, self._reply.losses)
+            output_items.report_extras(part, self._reply.losses)
             return b"" if isinstance(self._item, Message) else self._close()
         if isinstance(part, ReasoningPart):
             out = self._close()
@@ -170,7 +170,7 @@ class ResponsesEncoder:
         reply = self._reply
         item = output_items.call(self._item_id(""), part, self._calls, reply)
         self._calls += 1
-        output_items.tell_extras(part, reply.losses)
+        output_items.report_extras(part, reply.losses)
         kind = ToolSearch if item["type"] == "tool_search_call" else Call
         return self._add(kind(self._events, item, self._index, part, reply))
 
@@ -234,7 +234,7 @@ class ResponsesEncoder:
         self._item = item
         fields = {"output_index": self._index, "item": item.first()}
         self._index += 1
-        return self._events.tell("response.output_item.added", fields)
+        return self._events.write("response.output_item.added", fields)
 
     def _close(self, *, cut: bool = False) -> bytes:
         item, self._item = self._item, None
@@ -262,11 +262,11 @@ class ResponsesEncoder:
             return b"".join(
                 (
                     out,
-                    self._events.tell(
+                    self._events.write(
                         "response.output_item.added", {"output_index": index, "item": item}
                     ),
-                    self._events.tell("response.web_search_call.in_progress", place),
-                    self._events.tell("response.web_search_call.searching", place),
+                    self._events.write("response.web_search_call.in_progress", place),
+                    self._events.write("response.web_search_call.searching", place),
                 )
             )
         found = self._searches.pop(output_items.use_of(part), None)
@@ -276,7 +276,7 @@ class ResponsesEncoder:
         self._reply.losses.change(part.path)
         index, item = found
         place = {"output_index": index, "item_id": item["id"]}
-        out = self._events.tell("response.web_search_call.completed", place)
+        out = self._events.write("response.web_search_call.completed", place)
         return out + self._end(index, output_items.searched(item, part.raw))
 
     def _unanswered(self, use: str | None) -> bytes:
@@ -292,7 +292,7 @@ class ResponsesEncoder:
         index = self._index
         self._index += 1
         fields = {"output_index": index, "item": part.raw}
-        return self._events.tell("response.output_item.added", fields) + self._end(index, part.raw)
+        return self._events.write("response.output_item.added", fields) + self._end(index, part.raw)
 
     # The whole.
 
@@ -340,29 +340,29 @@ class ResponsesEncoder:
         return b"".join(out)
 
     def _refuse(self, why: str) -> bytes:
-        """Return the events of a refusal that only the end of the answer tells."""
+        """Return the events of a refusal that only the end of the answer reports."""
         part = TextPart(text="", refusal=True)
         return self._open(part) + self._delta("text", why) + self._stop()
 
     def _fail(self, error: ErrorInfo) -> bytes:
         failure = errors.failure(error)
         out = b"" if self._id else self._start(Start("", ""))
-        told = self._events.tell("error", _error(failure))
+        event = self._events.write("error", _error(failure))
         head = envelope.head(self._id, self._reply, "failed", error=failure)
-        return out + told + self._whole("response.failed", head, _NOT_COUNTED)
+        return out + event + self._whole("response.failed", head, _NOT_COUNTED)
 
 
 def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
     """Return the events that end a broken stream of which only is known what ``tap`` has seen."""
     events, failure = Events(), errors.failure(error)
-    id, told = "", False
+    id, sent = "", False
     if isinstance(tap, ResponsesTap):
-        events.number, id, told = tap.next_number(), tap.id, tap.told_error
+        events.number, id, sent = tap.next_number(), tap.id, tap.sent_error_event
     id = id or answer_id(RESPONSE, "", request_id)
     head = envelope.head(id, Reply(model=""), "failed", error=failure)
     body = {**head, "output": [], **envelope.echoed({}), "usage": None}
-    first = b"" if told else events.tell("error", _error(failure))
-    return first + events.tell("response.failed", {"response": body})
+    first = b"" if sent else events.write("error", _error(failure))
+    return first + events.write("response.failed", {"response": body})
 
 
 def _error(failure: JSON) -> JSON:

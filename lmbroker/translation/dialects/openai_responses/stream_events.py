@@ -21,7 +21,7 @@ class Events:
     def __init__(self) -> None:
         self.number = 0
 
-    def tell(self, kind: str, fields: JSON) -> bytes:
+    def write(self, kind: str, fields: JSON) -> bytes:
         """Return the event ``kind``."""
         return self.raw(kind, b"," + encode(fields)[1:])
 

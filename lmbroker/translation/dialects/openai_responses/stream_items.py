@@ -1,6 +1,6 @@
 """The items of a stream while they are open (translation.md 4.2 and 8.2).
 
-An item is told by its ``added`` event, by what it holds, and by its ``done`` event, which has it
+An item is sent by its ``added`` event, by what it holds, and by its ``done`` event, which has it
 whole. It closes when the next one opens, or when the answer ends: before that nobody knows whether
 it is complete.
 """
@@ -36,7 +36,7 @@ class Item(Protocol):
     """An open item of the output."""
 
     template: Template | None
-    """That of the deltas which may be told without asking the item; None where it must be asked."""
+    """That of the deltas which may be sent without asking the item; None where it must be asked."""
     pieces: list[str]
     """The texts of these deltas."""
 
@@ -49,7 +49,7 @@ class Item(Protocol):
         ...
 
     def cite(self, citation: Citation) -> None:
-        """Keep a citation of the text that is being told."""
+        """Keep a citation of the text that is being sent."""
         ...
 
     def stop(self) -> bytes:
@@ -125,10 +125,10 @@ class Message(_Base):
         else:
             opened = output_items.output_text("")
             self.template = template("response.output_text.delta", place, logprobs=True)
-        return out + self.events.tell("response.content_part.added", {**place, "part": opened})
+        return out + self.events.write("response.content_part.added", {**place, "part": opened})
 
     def cite(self, citation: Citation) -> None:
-        """Keep a citation of the part that is being told."""
+        """Keep a citation of the part that is being sent."""
         self._citations.append(citation)
 
     def stop(self) -> bytes:
@@ -155,7 +155,7 @@ class Message(_Base):
             }
             self._annotations.append(each)
             kind = "response.output_text.annotation.added"
-            out.append(self.events.tell(kind, {**where, "annotation": each}))
+            out.append(self.events.write(kind, {**where, "annotation": each}))
         return b"".join(out)
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
@@ -171,17 +171,17 @@ class Message(_Base):
         place = {**self.place, "content_index": len(self._content)}
         if self._refusal:
             part = output_items.refusal(text)
-            done = self.events.tell("response.refusal.done", {**place, "refusal": text})
+            done = self.events.write("response.refusal.done", {**place, "refusal": text})
         else:
             part = output_items.output_text(text, self._annotations)
             fields = {**place, "logprobs": [], "text": text}
-            done = self.events.tell("response.output_text.done", fields)
+            done = self.events.write("response.output_text.done", fields)
         self._content.append(part)
         self._refusal = None
         self._texts, self._annotations = [], []
         self.pieces.clear()
         self._chars = 0
-        return done + self.events.tell("response.content_part.done", {**place, "part": part})
+        return done + self.events.write("response.content_part.done", {**place, "part": part})
 
 
 class Reasoning(_Base):
@@ -268,7 +268,7 @@ class Reasoning(_Base):
             kind, part = "response.reasoning_summary_part.added", output_items.summary_text("")
             self._deltas = template("response.reasoning_summary_text.delta", place)
         self.template = None if self._lengths else self._deltas
-        return self.events.tell(kind, {**place, "part": part})
+        return self.events.write(kind, {**place, "part": part})
 
     def _end(self) -> bytes:
         if not self._open:
@@ -279,12 +279,12 @@ class Reasoning(_Base):
         place = self._where()
         self._texts.append(text)
         name = "reasoning_text" if self._content else "reasoning_summary_text"
-        whole = self.events.tell(f"response.{name}.done", {**place, "text": text})
+        whole = self.events.write(f"response.{name}.done", {**place, "text": text})
         if self._content:
             kind, part = "response.content_part.done", output_items.reasoning_text(text)
         else:
             kind, part = "response.reasoning_summary_part.done", output_items.summary_text(text)
-        return whole + self.events.tell(kind, {**place, "part": part})
+        return whole + self.events.write(kind, {**place, "part": part})
 
 
 class Call(_Base):
@@ -325,19 +325,19 @@ class Call(_Base):
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
         """Return the events of what is left of the arguments, and the call."""
-        told = json_text.joined(self.pieces)
+        sent = json_text.joined(self.pieces)
         if self._reader is not None:
             out = self._more(self._reader.close())
             found = json_text.joined(self._read)
-            whole = output_items.rest_of_input(self._part, told, found, self._reader, self._losses)
+            whole = output_items.rest_of_input(self._part, sent, found, self._reader, self._losses)
             out += self._more(whole[len(found) :])
         elif self._custom:
-            out, whole = b"", told
+            out, whole = b"", sent
         else:
-            missing = output_items.missing_arguments(self._part, told)
-            out, whole = self._missing(missing), told + missing
+            missing = output_items.missing_arguments(self._part, sent)
+            out, whole = self._missing(missing), sent + missing
         key = "input" if self._custom else "arguments"
-        out += self.events.tell(f"{self._name}.done", {**self.place, key: whole})
+        out += self.events.write(f"{self._name}.done", {**self.place, key: whole})
         status = "incomplete" if cut else "completed"
         return out, {**self._item, "status": status, key: whole}
 
@@ -365,7 +365,7 @@ class ToolSearch(_Base):
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
         """No events, and the call with its arguments as an object."""
-        told = json_text.joined(self.pieces)
-        given = output_items.object_of(self._part, told, self._losses)
+        sent = json_text.joined(self.pieces)
+        given = output_items.object_of(self._part, sent, self._losses)
         status = "incomplete" if cut else "completed"
         return b"", {**self._item, "status": status, "arguments": given}

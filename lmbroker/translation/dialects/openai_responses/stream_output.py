@@ -39,7 +39,7 @@ class StreamedOutput:
         """Arguments came for a call that was over."""
         self.refusal: list[str] = []
 
-    def hear(self, kind: str, event: JSON) -> None:
+    def take(self, kind: str, event: JSON) -> None:
         """Take an event of type ``kind``."""
         handler = _HANDLERS.get(kind)
         if handler is not None:
@@ -50,11 +50,11 @@ class StreamedOutput:
     def rest(self, output: Any) -> None:
         """Take the items of a whole answer of which no event told: they are known by their type,
         and by their place among those of that type."""
-        told: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for whole in output if isinstance(output, list) else ():
             kind = type_of(whole) if isinstance(whole, dict) else ""
             if kind:
-                number = told[kind] = told.get(kind, -1) + 1
+                number = counts[kind] = counts.get(kind, -1) + 1
                 items = self.items.kinds.get(kind, [])
                 item = items[number] if number < len(items) else self.items.new(kind, None, "")
                 if not item.done:
@@ -111,16 +111,16 @@ class StreamedOutput:
     def _done(self, event: JSON) -> None:
         item = event.get("item")
         if isinstance(item, dict) and type_of(item):
-            told = self._announced(event, item)
-            if not told.done:
-                self._whole(told, item)
+            announced = self._announced(event, item)
+            if not announced.done:
+                self._whole(announced, item)
 
     def _whole(self, item: Item, whole: JSON) -> None:
-        """Tell what of ``item``, which is ``whole``, was not told yet."""
+        """Emit what of ``item``, which is ``whole``, was not emitted yet."""
         item.done = True
         item.given = item.given or whole
         losses = self._losses
-        answer_items.tell_unheard(whole, losses)
+        answer_items.report_untranslated(whole, losses)
         if item.kind == "message":
             if answer_items.said_by_the_model(whole):
                 self._message(item, whole)
@@ -139,7 +139,7 @@ class StreamedOutput:
 
     def _message(self, item: Item, whole: JSON) -> None:
         for number, piece in enumerate(answer_items.contents_of(whole)):
-            answer_items.tell_unheard_text(piece, self._losses)
+            answer_items.report_untranslated_text(piece, self._losses)
             text = answer_items.said_in(piece)
             if number < len(item.parts):
                 part = item.parts[number]
@@ -224,7 +224,7 @@ class StreamedOutput:
 
     def _said_again(self, event: JSON, text: str, *, refusal: bool) -> None:
         """Take the whole of a text of which no delta came."""
-        item = self.items.told_again(event, "message")
+        item = self.items.repeated(event, "message")
         if text and item is not None and not item.done:
             part = self._text_part(item, refusal=refusal)
             if not part.said:
@@ -234,7 +234,7 @@ class StreamedOutput:
         """Another text of an item begins."""
         piece = event.get("part")
         kind = type_of(piece) if isinstance(piece, dict) else ""
-        item = self.items.told_again(event, _OF_PIECES.get(kind, "reasoning"))
+        item = self.items.repeated(event, _OF_PIECES.get(kind, "reasoning"))
         if item is not None and item.parts:
             item.again = True
 
@@ -259,7 +259,7 @@ class StreamedOutput:
         self._thought_again(event, "content")
 
     def _thought_again(self, event: JSON, mode: str) -> None:
-        item, place = self.items.told_again(event, "reasoning"), event.get("summary_index")
+        item, place = self.items.repeated(event, "reasoning"), event.get("summary_index")
         if item is None or item.mode not in ("", mode):
             return
         if not item.mode or item.again or (place is not None and place != item.place):
@@ -292,7 +292,7 @@ class StreamedOutput:
 
     def _annotated(self, event: JSON) -> None:
         annotation = event.get("annotation")
-        item = self.items.told_again(event, "message")
+        item = self.items.repeated(event, "message")
         if isinstance(annotation, dict) and item is not None:
             part = item.last or self._text_part(item, refusal=False)
             self._cite(part, answer_items.citation(annotation))
@@ -321,7 +321,7 @@ class StreamedOutput:
         self._given_again(event, "custom_tool_call")
 
     def _given_again(self, event: JSON, kind: str) -> None:
-        item = self.items.told_again(event, kind)
+        item = self.items.repeated(event, kind)
         if item is not None:
             part = self._call(item, event)
             if not part.said:

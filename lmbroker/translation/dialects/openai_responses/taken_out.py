@@ -26,7 +26,7 @@ def may_concern(body: bytes, attribution: bool) -> bool:
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return ``body`` without that, and the paths of what a client must be told of."""
+    """Return ``body`` without that, and the paths that are reported as dropped."""
     kept = cuts.cut(body, _own_reasoning) if _OURS in body else body
     return kept, () if kept == body else (REASONING,)
 
@@ -41,8 +41,8 @@ def _own_reasoning(body: bytes) -> Iterator[tuple[Span, bytes]]:
 def _is_own(item: bytes) -> bool:
     if _OURS not in item:
         return False
-    told = _ANY.decode(item)
-    if not isinstance(told, dict) or told.get("type") != "reasoning":
+    held = _ANY.decode(item)
+    if not isinstance(held, dict) or held.get("type") != "reasoning":
         return False
-    value = told.get("encrypted_content")
+    value = held.get("encrypted_content")
     return isinstance(value, str) and value.startswith(PREFIX)

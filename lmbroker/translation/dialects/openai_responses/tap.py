@@ -15,7 +15,7 @@ from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.response_decode import gist
 from lmbroker.translation.refusals import error_kinds, stream_errors
-from lmbroker.translation.shared.passed_bytes import about_told
+from lmbroker.translation.shared.passed_bytes import estimated_text
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
@@ -45,15 +45,15 @@ class ResponsesTap:
         "_envelope",
         "_last",
         "_numbered",
-        "_told",
+        "_unrecognised",
         "complete",
         "error",
-        "heard",
         "id",
+        "recognised",
+        "sent_error_event",
         "started",
         "stop",
         "stopped",
-        "told_error",
         "usage",
         "waits",
     )
@@ -63,11 +63,11 @@ class ResponsesTap:
         self.stopped = False
         self.complete = False
         self.error: ErrorInfo | None = None
-        self.heard = True
+        self.recognised = True
         self.waits = False
-        self.told_error = False
+        self.sent_error_event = False
         """The backend has sent the event ``error``, which is half of what clients need."""
-        self._told: ErrorInfo | None = None
+        self._unrecognised: ErrorInfo | None = None
         """The error that waits."""
         self.stop = ""
         self.usage: Usage | None = None
@@ -82,9 +82,9 @@ class ResponsesTap:
         """Bytes of an event besides its text."""
 
     @property
-    def told(self) -> int:
+    def text_bytes(self) -> int:
         """About how many bytes of text the stream has carried."""
-        return about_told(self._bytes, self._last, self._envelope)
+        return estimated_text(self._bytes, self._last, self._envelope)
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
@@ -101,8 +101,8 @@ class ResponsesTap:
         seen = held = 0
         for event in split(block):
             if self.error is not None:
-                self.heard = _FAILED in event
-                seen += held + (len(event) if self.heard else 0)
+                self.recognised = _FAILED in event
+                seen += held + (len(event) if self.recognised else 0)
                 break
             large = len(event) > LARGE_EVENT
             ends = (event[:_NEAR], event[-_NEAR:]) if large else ()
@@ -117,7 +117,7 @@ class ResponsesTap:
             self._parse(looked, event)
             if self.error is not None and looked is not event:
                 self._parse(event, event)
-            if self.error is not None and not self.heard and self.started:
+            if self.error is not None and not self.recognised and self.started:
                 held = len(event)
                 continue
             seen += len(event)
@@ -125,7 +125,7 @@ class ResponsesTap:
                 break
         else:
             if held:
-                self._told, self.error = self.error, None
+                self._unrecognised, self.error = self.error, None
                 self.waits = self.stopped = True
         if seen < size and not self.waits:
             belongs = block[:seen]
@@ -138,7 +138,7 @@ class ResponsesTap:
 
     def close(self) -> ErrorInfo | bytes:
         """Return the error of a stream that ended before its terminal event."""
-        return self._told or TRUNCATED
+        return self._unrecognised or TRUNCATED
 
     def next_number(self) -> int:
         """Return the ``sequence_number`` of the event that would follow, 0 where none was seen."""
@@ -161,16 +161,16 @@ class ResponsesTap:
         except ValueError:
             said = None
         if not isinstance(said, dict):
-            self.error, self.heard = stream_errors.raw_error(name, data), False
+            self.error, self.recognised = stream_errors.raw_error(name, data), False
             return
         kind = said.get("type")
         if not isinstance(kind, str):
             kind = name if name.startswith("response.") else ""
         if kind == "error" or name == "error" or said.get("error"):
-            self.error, self.heard = error_kinds.stream_error(said), False
-            self.told_error = kind == "error"
+            self.error, self.recognised = error_kinds.stream_error(said), False
+            self.sent_error_event = kind == "error"
         elif not kind:
-            self.error, self.heard = stream_errors.told_error(name, said), False
+            self.error, self.recognised = stream_errors.reported_error(name, said), False
         elif kind in ending.EVENTS:
             self._end(said.get("response"), ending.EVENTS[kind])
         elif kind in _BEFORE:
