@@ -222,7 +222,7 @@ def test_who_dies_at_once_again_and_again_is_followed_ever_later(tally, monkeypa
     # Who wanted to end did not fail.
     for _ in range(5):
         clock.advance(0)
-        one._heard(Message("leaving"), None)
+        one._received(Message("leaving"), None)
         one.processEnded(Failure(ProcessDone(0)))
         assert parent.told[-1] == ("has ended", "", 0)
     one.stop()
@@ -349,7 +349,7 @@ def test_a_worker_keeps_its_log_where_no_new_one_came(tmp_path):
     old = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
     worker._lines = Lines(old)
     worker._writer = LogWriter(worker._lines)
-    worker._heard(Message("log"), None)
+    worker._received(Message("log"), None)
     worker._writer.write(b"still here\n")
     worker._writer.settle()
     assert (tmp_path / "log").read_text() == "still here\n"
