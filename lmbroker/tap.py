@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from lmbroker.backends.interfaces import IReactor
 
 
+ROTATE_BYTES = 10_000_000
+"""At this length a log file is renamed and begun anew."""
+
 BAD_CONFIGURATION = 78
 """The exit code for a mistake in the configuration (``EX_CONFIG`` of sysexits.h): to start again
 would not help, and service managers can be told so."""
@@ -65,6 +68,14 @@ class Options(usage.Options):
 
         On a mistake this ends the start with the exit code ``BAD_CONFIGURATION``.
         """
+        # First of all: what is opened next would take the place of a closed stdout.
+        open_standard_files()
+        twistd: Any = self.parent or {}
+        if twistd.get("syslog"):
+            raise SystemExit(
+                "lmbroker: --syslog is not supported: log to stdout, which systemd and containers "
+                "take, or to a --logfile"
+            )
         try:
             self["config"] = os.path.abspath(find_config(self["config"]))
             self._check_listen()
@@ -130,6 +141,24 @@ class Options(usage.Options):
         raise SystemExit(0)
 
 
+def open_standard_files() -> None:
+    """Open ``/dev/null`` in the place of each of stdin, stdout and stderr that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number, inheritable=True)
+            if null != number:
+                os.close(null)
+    # Python has none for a descriptor that was closed when it began.
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            stream = open(number, "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 def makeService(options: Options) -> service.IService:
     """Return the service that twistd runs."""
     from twisted.internet import reactor as installed
@@ -141,6 +170,9 @@ def makeService(options: Options) -> service.IService:
     time_by_monotonic_clock(reactor)
     raise_limit(options.loaded)
     several = options.count > 1
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        # It is for log files, and would end a process that has none.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     stream = _stream(options, several)
     writer = None if stream is None else _writer(stream, reactor)
     log = None
@@ -198,7 +230,9 @@ def _stream(options: Options, several: bool) -> Any:
         if os.path.exists(path) and not os.path.isfile(path):
             # A FIFO, a terminal: without a reader it must not stop us here.
             return Lines(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-        return (SharedFile if several else LogFile).fromFullPath(path)
+        return (SharedFile if several else LogFile).fromFullPath(
+            path, rotateLength=ROTATE_BYTES, maxRotatedFiles=options.loaded.log_files or None
+        )
     except OSError as error:
         raise SystemExit(f"lmbroker: cannot log to {path}: {error.strerror}") from None
 

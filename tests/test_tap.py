@@ -1,14 +1,17 @@
 """What twistd calls of LMBroker: what ends the start, in one line and with which exit code."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
-from lmbroker import __version__
+from lmbroker import __version__, tap
 from lmbroker.commands.cli import main
 from lmbroker.tap import BAD_CONFIGURATION
 
@@ -84,6 +87,76 @@ def test_an_unknown_option(twistd):
     done = twistd("lmbroker", "--cofnig=x")
     assert done.returncode == 1
     assert done.stdout.rstrip().endswith("option --cofnig not recognized")
+
+
+def test_syslog_is_refused_in_one_line(twistd, write):
+    write(GOOD)
+    done = twistd("-n", "--syslog", "--pidfile=", "lmbroker", "--config", "c.toml")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("lmbroker: --syslog is not supported") and (
+        done.stderr.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_closed_stdout_stops_no_start_and_no_call(tmp_path, write, port, workers):
+    write(GOOD.replace("ENDPOINT", f"tcp:{port}:interface=127.0.0.1"))
+    command = [*TWISTD, "-n", "--pidfile=", "lmbroker", "--config", "c.toml", "--workers", workers]
+    process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command], cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    assert answer.read() == b'{"status":"ok"}'
+                    break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        process.terminate()
+        assert process.wait(15) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_is_one_line_and_sigusr1_without_a_log_file_is_none(
+    start_daemon, tmp_path, workers
+):
+    daemon = start_daemon(
+        GOOD.replace("ENDPOINT", "tcp:PORT:interface=127.0.0.1"), arguments=["--workers", workers]
+    )
+    deadline = time.monotonic() + 20
+    while not daemon.lines():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    daemon.process.send_signal(signal.SIGUSR1)
+    daemon.wait()
+    assert daemon.stop() == -signal.SIGTERM
+    first, *rest = daemon.lines()
+    where = f"on tcp:{daemon.port}:interface=127.0.0.1"
+    how = " with 2 workers" if workers == "2" else ""
+    assert first["message"] == f"LMBroker {__version__} serves 1 model {where}{how}"
+    assert [line["message"] for line in rest] == []
+
+
+def test_older_log_files_are_kept_by_count(tmp_path):
+    for several in (False, True):
+        folder = tmp_path / str(several)
+        folder.mkdir()
+        options = SimpleNamespace(
+            parent={"logfile": str(folder / "log")}, loaded=SimpleNamespace(log_files=2)
+        )
+        file = tap._stream(options, several)
+        assert file.rotateLength == tap.ROTATE_BYTES
+        for each in range(5):
+            file.write(f"{each}\n")
+            file.rotate()
+        kept = {each.name: each.read_text() for each in folder.iterdir()}
+        assert kept == {"log": "", "log.1": "4\n", "log.2": "3\n"}
+        file.close()
 
 
 @pytest.mark.parametrize("nodaemon", [["-n"], []])

@@ -17,10 +17,10 @@ SHOWN = 20
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
 _SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers")
-_AT_START = ("server.engine", "server.workers", "log_format")
+_AT_START = ("server.engine", "server.workers", "log_format", "log_files")
 """Settings that a running broker keeps."""
 
-_TOP = ("log_level", "log_format", "default")
+_TOP = ("log_level", "log_format", "log_files", "default")
 
 
 def changes(before: Config, after: Config) -> str:

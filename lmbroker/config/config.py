@@ -114,6 +114,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: str
     log_format: LogFormat = "auto"
+    log_files: int = 10
+    """How many older log files twistd keeps; 0 for all."""
     server: Server
     aliases: Mapping[str, Route]
     default: str = ""
@@ -187,6 +189,7 @@ def parse(
     return Config(
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_files=settings.log_files,
         server=server,
         aliases=aliases,
         keys=keys,

@@ -263,6 +263,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "auto"
     """How lines look: `json`, or `console` for people. `auto` is `console` on a terminal and `json`
     elsewhere. Taken at the start, not by a reload."""
+    log_files: Annotated[int, msgspec.Meta(ge=0, le=MANY)] = 10
+    """How many older files are kept where twistd logs to a file; 0 for all. Taken at the start, not
+    by a reload."""
     default: Text | None = None
     """The alias of names that lead nowhere else."""
     server: ClassVar = ServerTable

@@ -11,6 +11,7 @@ from twisted.application import service
 from twisted.application.service import IServiceCollection
 from twisted.logger import ILogObserver, Logger
 
+from lmbroker import __version__
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.config import Config
 from lmbroker.daemon.listening import CannotListen, Listeners
@@ -70,6 +71,20 @@ class ListeningService(service.MultiService):
     def _log_warnings(self, config: Config) -> None:
         for warning in (*config.warnings, *descriptors.warnings(config)):
             self.log.warn("{warning}", warning=warning)
+
+    def _log_serving(self, how: str = "") -> None:
+        """Say in one line what serves where; ``how`` is the end of it."""
+        server, count = self._config.server, len(self._config.aliases)
+        aside = server.metrics_listen
+        self.log.info(
+            "LMBroker {version} serves {count} {models} on {listen}{metrics}{how}",
+            version=__version__,
+            count=count,
+            models="model" if count == 1 else "models",
+            listen=", ".join(server.listen),
+            metrics=f", metrics on {', '.join(aside)}" if aside else "",
+            how=how,
+        )
 
     def _log_reload(self, config: Config, changed: str) -> None:
         self._log_warnings(config)

@@ -22,7 +22,6 @@ from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from lmbroker import __version__
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.resolver import ThreadedResolver
 from lmbroker.backends.sending import Backends
@@ -215,12 +214,7 @@ class BrokerService(ListeningService):
         if self._around.led:
             return
         self._log_warnings(self._config)
-        self.log.info(
-            "LMBroker {version} serves {count} models on {listen}",
-            version=__version__,
-            count=len(self._config.aliases),
-            listen=", ".join(self._config.server.listen),
-        )
+        self._log_serving()
 
     def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
         """Return what a caller has used, for ``Front``."""

@@ -26,6 +26,8 @@ _LEVELS = {
     "critical": LogLevel.critical,
 }
 _NAMES = {"warn": "warning"}
+_OF_TWISTED = ("twisted.", "log_legacy")
+"""How the loggers of Twisted's own events are called; the latter are of its older modules."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -94,8 +96,8 @@ class JSONLog:
     def __call__(self, event: Any) -> None:
         """Write one event of Twisted's log, if its level is high enough."""
         level = event.get("log_level") or LogLevel.info
-        if level is LogLevel.info and event.get("log_namespace", "").startswith("twisted."):
-            # Factories that start and stop, once per connection.
+        if level is LogLevel.info and event.get("log_namespace", "").startswith(_OF_TWISTED):
+            # Ports and factories that start and stop.
             level = LogLevel.debug
         if level < self._threshold:
             return

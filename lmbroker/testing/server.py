@@ -198,6 +198,7 @@ class _Site(Site):
     """HTTP/1.1 without an access log; can drop its connections."""
 
     protocol = _Channel  # type: ignore[assignment]
+    noisy = False
 
     def __init__(self, practice: PracticeBackend, reactor: Any) -> None:
         super().__init__(_Root(practice), reactor=reactor, parsePOSTFormSubmission=False)

@@ -17,7 +17,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from lmbroker import __version__
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
@@ -189,13 +188,7 @@ class ParentService(ListeningService):
         if self._served or not all(worker.takes for worker in self._workers):
             return
         self._served = True
-        self.log.info(
-            "LMBroker {version} serves {count} models on {listen} with {workers} workers",
-            version=__version__,
-            count=len(self._config.aliases),
-            listen=", ".join(self._config.server.listen),
-            workers=len(self._workers),
-        )
+        self._log_serving(f" with {len(self._workers)} workers")
 
     def answered(self, worker: WorkerHandle, problem: str) -> None:
         """A worker has prepared for a configuration, or refuses it."""

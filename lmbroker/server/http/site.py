@@ -43,6 +43,8 @@ class Site(server.Site):
     Twisted; they differ in cost only.
     """
 
+    noisy = False
+
     def __init__(
         self,
         resource: IResource,
