@@ -5,6 +5,7 @@ broker. All names are in lower case. ``backends.sending`` adds the credential la
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -268,6 +269,7 @@ def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "")
     return (*where, ("x-lmbroker-attempts", str(attempts))) if attempts > 1 else where
 
 
+@lru_cache(maxsize=1024)
 def _header_text(text: str) -> str:
     """Return ``text`` with ``?`` for what is no printable ASCII.
 

@@ -17,6 +17,8 @@ def count_of(value: Any) -> int | None:
 
     It is brought into the range from zero to ``MOST``.
     """
+    if type(value) is int and 0 <= value <= MOST:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(min(max(0, value), MOST))

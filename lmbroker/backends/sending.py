@@ -16,7 +16,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
-from twisted.web.client import ContentDecoderAgent, GzipDecoder
+from twisted.web.client import GzipDecoder
 from twisted.web.iweb import IResponse
 
 from lmbroker.backends.client.agent import Exchange, LeanClient
@@ -283,9 +283,10 @@ class Backends:
                 raise failure from None
         else:
             deadlines.end(request)
-            if isinstance(response, Response):
-                return BackendAnswer(response, exchange, self._reactor, timeouts)
-            return BackendAnswer(TwistedResponse(response), exchange, self._reactor, timeouts)
+            plain: BackendResponse = response
+            if "content-encoding" in response.fields:
+                plain = _decoded(response)
+            return BackendAnswer(plain, exchange, self._reactor, timeouts)
         return await self._send(backend, outbound, timeouts, fresh=True)
 
     def _short(self) -> None:
@@ -339,17 +340,30 @@ class _Client(HTTPClient):
 
     def request(  # type: ignore[override]
         self, method: str, url: "_Ready", *, headers: Any, data: Body | None
-    ) -> "defer.Deferred[IResponse]":
-        """Send a request; fires with the response, its body decoded where it is gzipped."""
-        agent = ContentDecoderAgent(self._agent, _DECODERS)
-        address = url.to_text().encode("ascii")
-        answered: defer.Deferred[IResponse] = agent.request(
-            method.encode("ascii"), address, headers, data
+    ) -> "defer.Deferred[Response]":
+        """Send a request; fires with the response as it came."""
+        answered: defer.Deferred[Any] = self._agent.request(
+            method.encode("ascii"), url.to_text().encode("ascii"), headers, data
         )
         return answered
 
 
-_DECODERS = [(b"gzip", GzipDecoder)]
+def _decoded(response: Response) -> BackendResponse:
+    """Return ``response``, its body decoded as often as it was gzipped.
+
+    No request asks for that, but some backends do not look.
+    """
+    given = response.headers.getRawHeaders(b"content-encoding", ())
+    codings = [coding.strip() for line in given for coding in line.split(b",")]
+    decoded: IResponse = response
+    while codings and codings[-1] == b"gzip":
+        decoded = GzipDecoder(decoded)
+        del codings[-1]
+    if codings:
+        decoded.headers.setRawHeaders(b"content-encoding", [b",".join(codings)])
+    else:
+        decoded.headers.removeHeader(b"content-encoding")
+    return response if decoded is response else TwistedResponse(decoded)
 
 
 class _Ready(EncodedURL):

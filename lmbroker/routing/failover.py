@@ -109,7 +109,9 @@ class Failover:
         self._next = None
         if entry is None or (self._failures and not entry.free(now)):
             raise self._last()
-        backend = entry.pick(self._sticky or self._conversation.hex(), now)
+        backend = entry.keyed[0]
+        if len(entry.keyed) > 1:
+            backend = entry.pick(self._sticky or self._conversation.hex(), now)
         entry.tries += 1
         self._here = entry
         if self._record.operation not in _ASIDE:
@@ -258,15 +260,15 @@ class Failover:
 class _Entry:
     """One target in a failover: how often it was tried, how that ended, with which keys."""
 
-    __slots__ = ("_keyed", "_used", "failure", "refs", "state", "target", "tries")
+    __slots__ = ("_used", "failure", "keyed", "refs", "state", "target", "tries")
 
     def __init__(self, target: Target, route: Route, health: Health, operation: str) -> None:
         self.target = target
         self.state: TargetState = health.target(target, operation)
         self.tries = 0
         self.failure: BrokerError | None = None
-        self._keyed = route.keyed(target.backend)
-        self.refs = [backend.credential_ref for backend in self._keyed]
+        self.keyed = route.keyed(target.backend)
+        self.refs = [backend.credential_ref for backend in self.keyed]
         self._used: frozenset[str] = frozenset()
 
     def free(self, now: float) -> bool:
@@ -283,9 +285,7 @@ class _Entry:
 
         Free and unused keys come first, and where none is free the one that is soonest.
         """
-        keyed = self._keyed
-        if len(keyed) == 1:
-            return keyed[0]
+        keyed = self.keyed
         state, count = self.state, len(keyed)
 
         def rank(at: int) -> tuple[bool, bool, float, float]:

@@ -249,11 +249,15 @@ class Translation:
             if isinstance(part, ToolCallPart)
         }
         custom = frozenset[str]()
+        namespaces: dict[str, str] = {}
         if request.tools:
             names.update(tool.name for tool in request.tools)
             custom = frozenset(
                 wire_name(tool.name) for tool in request.tools if tool.kind == "custom"
             )
+            namespaces = {
+                tool.name: tool.namespace.name for tool in request.tools if tool.namespace
+            }
         return Reply(
             model=self._call.asked,
             created=now,
@@ -263,7 +267,7 @@ class Translation:
             wants_tier=request.tier is not None,
             tool_names=renamed(names) if names else {},
             custom_tools=custom,
-            namespaces={tool.name: tool.namespace.name for tool in request.tools if tool.namespace},
+            namespaces=namespaces,
             echo=request.echo,
             stop=request.stop,
             tool_id=self._profile.tool_id,

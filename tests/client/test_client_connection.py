@@ -12,8 +12,6 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import (
-    ContentDecoderAgent,
-    GzipDecoder,
     ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
@@ -657,15 +655,6 @@ def test_changed_headers_stay_changed(made):
         (b"Content-Type", [b"text/plain"]),
         (b"X-Three", [b"3"]),
     ]
-
-
-def test_treq_asks_for_nothing_that_would_make_all_of_them(line):
-    line.ask(take=Taker())
-    line.comes(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-A: b\r\n\r\n")
-    headers = line.response.headers
-    decoded = ContentDecoderAgent(None, [(b"gzip", GzipDecoder)])._handleResponse(line.response)
-    assert decoded is line.response
-    assert headers._made is None
 
 
 # At the end of the turn.

@@ -13,6 +13,7 @@ the transport when its request is done.
     closing  closed or refused by us; what still comes is discarded      linger_seconds
 """
 
+from functools import cached_property
 from typing import Any
 
 from twisted.logger import Logger
@@ -26,7 +27,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.limits import Limits
 from lmbroker.server.error_answers import REASONS, error_answer
 from lmbroker.server.http import framing, refusals
-from lmbroker.server.http.transport import finish_writing, outstanding
+from lmbroker.server.http.transport import finish_writing, host_of, outstanding
 
 NEVER = float("inf")
 
@@ -72,6 +73,9 @@ class Channel(http.HTTPChannel):
     _wire_bytes = 0
     _discarded = 0
     _outstanding = 0
+
+    client_host: Any = cached_property(lambda self: host_of(self.getPeer()))
+    """The client's IP address; "" where it has none."""
 
     def __init__(self) -> None:
         super().__init__()

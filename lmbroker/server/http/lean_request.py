@@ -20,7 +20,6 @@ from twisted.web.resource import getChildForRequest
 
 from lmbroker.headers import Pairs, ReceivedHeaders, first_values
 from lmbroker.server.http.request import Request
-from lmbroker.server.http.transport import host_of
 
 _UNMADE = object()
 
@@ -124,7 +123,7 @@ class LeanRequest(Request):
     @property
     def client_host(self) -> str:
         """The client's IP address; "" where it has none."""
-        return host_of(self.getClientAddress())
+        return self.channel.client_host  # type: ignore[no-any-return]
 
     def received_headers(self) -> ReceivedHeaders:
         """Return the first value of each header, and the names that came repeatedly."""

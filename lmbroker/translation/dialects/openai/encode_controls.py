@@ -44,11 +44,12 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
     profile, sampling = parts.profile, parts.request.sampling
     free = profile.sampling == "full" or (profile.sampling == "no_thinking" and not reasoning)
     out: JSON = {}
-    for name in ("temperature", "top_p"):
-        value = getattr(sampling, name)
-        if value is not None and free:
+    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
+        if value is None:
+            continue
+        if free:
             out[name] = value
-        elif value not in (None, 1):
+        elif value != 1:
             parts.drop(name)
     if profile.temp_xor_top_p and len(out) == 2 and out.pop("top_p") != 1:
         parts.drop("top_p")

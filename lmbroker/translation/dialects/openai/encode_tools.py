@@ -37,6 +37,9 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     instruction: str = ""
 
 
+NO_CHOICE = Choice()
+
+
 def offered(parts: Parts) -> list[Tool]:
     """Return the tools that the backend gets; where the choice allows only some, only those.
 
@@ -135,10 +138,10 @@ def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
     """Return how ``tools``, those that the backend gets, are chosen."""
     profile, choice = parts.profile, parts.request.tool_choice
     if not tools or choice is None:
-        return Choice()
+        return NO_CHOICE
     if choice.mode == "named" and _left_alone(parts, choice, tools):
         parts.drop("tool_choice")
-        return Choice()
+        return NO_CHOICE
     forced = profile.forced_tools and (profile.forced_tools_with_reasoning or not _thinks(parts))
     if choice.mode not in ("required", "named") or forced:
         if not profile.custom_tools:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.shared import stop_words
-from lmbroker.translation.unified.response import Stop
+from lmbroker.translation.unified.response import Stop, StopReason
 from lmbroker.usage import MOST, Usage, count_of
 
 _CUT = ("max_tokens", "context_full")
@@ -14,15 +14,23 @@ _TIERS = {"default": "standard"}
 _SERVICE_TIERS = {"standard": "default", "batch": "default"}
 
 
-def decode_stop(finish: Any, *, calls: bool, refusal: str = "", matched: Any = None) -> Stop:
+def decode_stop(
+    finish: Any,
+    *,
+    calls: bool,
+    refusal: str = "",
+    matched: Any = None,
+    means: StopReason | None = None,
+) -> Stop:
     """Return the stop of an answer whose finish reason is ``finish``, None where there was none.
 
-    ``matched`` is what vLLM and SGLang add: the stop string that was met, which counts if the
-    client asked for it (the encoder checks that). An answer that failed (``stop_words.failure``)
-    has no reason to stop: it counts as ``other``.
+    ``means`` is the meaning of ``finish`` where the caller knows it already. ``matched`` is what
+    vLLM and SGLang add: the stop string that was met, which counts if the client asked for it (the
+    encoder checks that). An answer that failed (``stop_words.failure``) has no reason to stop: it
+    counts as ``other``.
     """
     raw = finish if isinstance(finish, str) else None
-    reason = stop_words.meaning(finish) or "other"
+    reason = means or stop_words.meaning(finish) or "other"
     if refusal and reason not in _CUT:
         return Stop(reason="refusal", details=_refusal(refusal), raw=raw)
     if reason == "refusal":

@@ -20,6 +20,9 @@ _DEEPSEEK: dict[Effort, Effort] = {"minimal": "low", "medium": "high", "xhigh": 
 """DeepSeek has low, high and max; what lies between them rises (or falls) to high."""
 
 
+_NOTHING = Reasoning()
+
+
 class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that say how much to reason; ``on``: the model will reason."""
 
@@ -32,7 +35,9 @@ def encode_control(parts: Parts, *, tools: bool) -> Control:
 
     ``tools``: some are offered.
     """
-    profile, asked = parts.profile, parts.request.reasoning or Reasoning()
+    profile, asked = parts.profile, parts.request.reasoning
+    if asked is None:
+        asked = _NOTHING
     if parts.request.later_effort is not None:
         asked = msgspec.structs.replace(asked, effort=parts.request.later_effort)
     said_off = asked.mode in ("off", "between_tools") or (

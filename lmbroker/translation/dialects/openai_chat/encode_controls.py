@@ -5,9 +5,6 @@ from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai import encode_controls
 from lmbroker.translation.dialects.openai.encode_parts import Parts
 
-_FURTHER = ("frequency_penalty", "presence_penalty", "seed", "logit_bias")
-"""Sampling parameters that this dialect has beyond those of all."""
-
 
 def encode_limit(parts: Parts) -> JSON:
     """Return the limit of the answer's length, in the field that the backend wants."""
@@ -18,10 +15,15 @@ def encode_limit(parts: Parts) -> JSON:
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
     """Return sampling parameters that the model takes."""
     out = encode_controls.encode_sampling(parts, reasoning)
-    for name in _FURTHER:
-        value = getattr(parts.request.sampling, name)
-        if value is not None:
-            out[name] = value
+    sampling = parts.request.sampling
+    if sampling.frequency_penalty is not None:
+        out["frequency_penalty"] = sampling.frequency_penalty
+    if sampling.presence_penalty is not None:
+        out["presence_penalty"] = sampling.presence_penalty
+    if sampling.seed is not None:
+        out["seed"] = sampling.seed
+    if sampling.logit_bias is not None:
+        out["logit_bias"] = sampling.logit_bias
     return out
 
 
@@ -38,6 +40,8 @@ def encode_wishes(parts: Parts) -> JSON:
     """Return the key of the prompt cache and how long it holds, which only hint at speed, and how
     long the answer is to be: where the backend has these fields."""
     request, known = parts.request, parts.profile.ext
+    if request.cache_key is None and request.cache_retention is None and request.verbosity is None:
+        return {}
     wished = {
         "prompt_cache_key": request.cache_key,
         "prompt_cache_retention": request.cache_retention,

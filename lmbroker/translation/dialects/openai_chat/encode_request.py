@@ -38,7 +38,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     parts = Parts(request, profile, losses)
     extended = _extensions(parts) if request.extras else {}
     tools = offered(parts) if request.tools else []
-    written = [encode_tool(parts, tool) for tool in introduced(tools)]
+    written = [encode_tool(parts, tool) for tool in introduced(tools)] if tools else []
     chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
     control = encode_control(parts, tools=bool(tools))

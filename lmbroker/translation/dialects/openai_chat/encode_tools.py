@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai.encode_parts import Parts
 from lmbroker.translation.dialects.openai.encode_tools import (
+    NO_CHOICE,
     Choice,
     encode_choice,
     encode_description,
@@ -34,7 +35,7 @@ def encode_tool_choice(parts: Parts, tools: Sequence[Tool]) -> tuple[JSON, Choic
     """Return the fields that say how ``tools`` are chosen, and what became of the client's
     choice."""
     if not tools:
-        return {}, Choice()
+        return {}, NO_CHOICE
     chosen = encode_choice(parts, tools)
     wire: JSON = {}
     if chosen.choice is not None:

@@ -26,7 +26,11 @@ def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     Messages that are joined are changed.
     """
     profile = parts.profile
-    messages = paired(Wire(_said, _unanswered, _as_user, parts.change), messages)
+    for message in messages:
+        if "tool_calls" in message or message["role"] == "tool":
+            wire = Wire(_said, _unanswered, _as_user, parts.change)
+            messages = paired(wire, messages)
+            break
     if not (profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"):
         return messages
     order = _Order(parts)

@@ -74,7 +74,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         if body.get("error"):
             raise Broken(error_kinds.stream_error(body), phase="reading")
         raise _broken("the backend's answer has no message")
-    failed = stop_words.failure(finish)
+    failed = stop_words.failure(finish) if means is None else None
     if failed is not None:
         raise Broken(failed, phase="reading")
     report_untranslated(message, "message", reading.losses)
@@ -85,6 +85,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
         calls=ToolCallPart in map(type, parts),
         refusal=refusal if isinstance(refusal, str) else "",
         matched=choice.get("stop_reason") or choice.get("matched_stop"),
+        means=means,
     )
     if means == "other":
         reading.losses.change("choices[].finish_reason")

@@ -20,8 +20,8 @@ from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
 _NAMED = b"event: response."
-_LONGEST_NAME = 64
-"""Bytes of a line that names an event, at most."""
+_DELTA = b".delta\ndata:"
+"""What stands between name and data of a delta."""
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
@@ -42,6 +42,7 @@ class ResponsesTap:
 
     __slots__ = (
         "_bytes",
+        "_deltas",
         "_envelope",
         "_last",
         "_numbered",
@@ -77,7 +78,10 @@ class ResponsesTap:
         self.id = ""
         """The id of the answer, "" before it was seen."""
         self._numbered = b""
-        """The last events that were seen of which one has a number."""
+        """The last events that were seen of which one has a number, but for ``_deltas``."""
+        self._deltas = b""
+        """The last block of nothing but deltas. Nearly all events are, so none is searched for a
+        number before it is asked for."""
         self._envelope = 0
         """Bytes of an event besides its text."""
 
@@ -88,9 +92,18 @@ class ResponsesTap:
 
     def see(self, block: bytes) -> int:
         """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
-        before = self._numbered
         size = len(block)
         self.waits = False
+        if (
+            self._envelope
+            and size <= LARGE_EVENT
+            and 0 < block.count(_DELTA) * _LINES == block.count(b"\n")
+        ):
+            # Nearly every token comes so.
+            self._last = self._deltas = block
+            self._bytes += size
+            return size
+        before = self._last_numbered()
         if size <= LARGE_EVENT:
             if _NUMBER.search(block):
                 self._numbered = block
@@ -142,8 +155,15 @@ class ResponsesTap:
 
     def next_number(self) -> int:
         """Return the ``sequence_number`` of the event that would follow, 0 where none was seen."""
-        numbers = _NUMBER.findall(self._numbered)
+        numbers = _NUMBER.findall(self._last_numbered())
         return int(numbers[-1]) + 1 if numbers else 0
+
+    def _last_numbered(self) -> bytes:
+        """Return the last events of which one has a number, b"" where none was seen."""
+        if _NUMBER.search(self._deltas):
+            self._numbered = self._deltas
+        self._deltas = b""
+        return self._numbered
 
     def _parse(self, looked: bytes, event: bytes) -> None:
         """Read ``looked``, which is ``event`` or what is left of it without its long texts."""
@@ -196,12 +216,9 @@ class ResponsesTap:
 
 
 def _worth_a_look(block: bytes) -> bool:
-    """Return whether ``block`` may hold other events than those of items.
-
-    It is called for every token, nearly always with one event.
-    """
+    """Return whether ``block`` may hold other events than those of items."""
     lines = block.count(b"\n")
-    if lines == _LINES and block.find(b".delta\n", 0, _LONGEST_NAME) > 0:
+    if 0 < block.count(_DELTA) * _LINES == lines:
         return False
     if block.startswith(_NAMED):
         if lines == _LINES:
