@@ -1,12 +1,25 @@
 """What docs/architecture.md and CONTRIBUTING.md name in code exists, and the modules that any other
-page names."""
+page names. A streamed event goes the way that the page draws."""
 
 import ast
 import re
+import sys
 from functools import cache
+from itertools import product
+from types import FrameType
+from typing import Any
 
 import pytest
+from streams import passed as passed_through
+from streams import told, translated
 from test_layers import PACKAGE, SOURCES
+from test_relay import Scene
+
+from lmbroker.broker.relay import Relay
+from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.unified.fold import unfold
+from lmbroker.translation.unified.parts import TextPart
+from lmbroker.translation.unified.response import Response, Stop
 
 ROOT = PACKAGE.parent
 PLUGIN = ROOT / "twisted" / "plugins" / "lmbroker_plugin.py"
@@ -77,6 +90,8 @@ def names() -> frozenset[str]:
                     found.update((node.module or "").split("."))
                 case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
                     found.add(name)
+                case ast.Constant(value=str() as word) if path.is_relative_to(DIALECTS):
+                    found.update(word.split("."))  # what stands in bodies and events
     return frozenset(found)
 
 
@@ -110,3 +125,73 @@ def test_each_module_that_a_page_names_exists(page):
 def test_the_exceptions_are_named():
     both = PAGE + CONTRIBUTING
     assert [name for name in (*NOT_IN_SOURCES, *ABSENT) if name not in both] == []
+
+
+# The way of a streamed event.
+
+WAY = PAGE.split("\n## The way of a streamed event\n")[1].split("```")[1]
+STEP = re.compile(r"Relay\.\w+|sse\.\w+|(?:Decoder|Encoder|Tap)\.\w+|consumer\.write")
+OF_TRANSLATION = ("sse.Reader", "Decoder.feed", "Encoder.feed")
+OF_PASSTHROUGH = ("sse.Boundary", "Tap.see")
+INTERFACES = {"stream_decode": "Decoder", "stream_encode": "Encoder", "tap": "Tap"}
+"""The module of a dialect -> which interface of ``base`` its class has."""
+
+
+def drawn(others: tuple[str, ...]) -> list[str]:
+    """The steps of one column of the diagram; ``others`` are those of the other one."""
+    steps = STEP.findall(WAY.partition("back-pressure")[0])
+    return [step for step in steps if step not in others]
+
+
+def step_of(frame: FrameType) -> str:
+    """The step of the diagram that a call is, by its function; "" for none."""
+    code = frame.f_code
+    module, name = frame.f_globals.get("__name__", ""), code.co_name
+    if module.startswith("lmbroker.translation.dialects."):
+        interface = INTERFACES.get(module.rpartition(".")[2], "")
+        return f"{interface}.{name}" if interface and name in ("feed", "see") else ""
+    match code.co_qualname:
+        case "Relay.dataReceived" as step if module == Relay.__module__:
+            return step
+        case "Reader.feed" | "Boundary.feed" as step if module == "lmbroker.sse":
+            return f"sse.{step.partition('.')[0]}"
+        case "StringTransport.write":
+            return "consumer.write"
+    return ""
+
+
+def steps_of(scene: Scene, chunk: bytes) -> list[str]:
+    """The steps that a chunk goes, in the order of their first call, each write as it comes."""
+    found: list[str] = []
+
+    def look(frame: FrameType, event: str, _: Any) -> None:
+        step = step_of(frame) if event == "call" else ""
+        if step and (step == "consumer.write" or step not in found):
+            found.append(step)
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        scene.relay.dataReceived(chunk)
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+@pytest.mark.parametrize(("backend", "client"), [*product(ADAPTERS, repeat=2)])
+def test_an_event_goes_the_way_that_is_drawn(backend: str, client: str) -> None:
+    """From the backend's chunk to the one write, for each pair of dialects."""
+    passes = backend == client
+    transform = passed_through(backend) if passes else translated(backend, client)
+    parts = (TextPart(text="one"), TextPart(text="two"))
+    events = unfold(Response(id="i", model="m", parts=parts, stop=Stop(reason="end")))
+    stream = told(backend, events)
+    scene = Scene()
+    scene.relay.transform = transform
+    scene.deliver()
+    way = drawn(OF_TRANSLATION if passes else OF_PASSTHROUGH)
+    steps = steps_of(scene, stream[:1]), steps_of(scene, stream[1:])
+    if passes:  # A tap has a reader of its own.
+        steps[1].remove("sse.Reader")
+    assert steps == (way[:2], way)  # a chunk that completes no event writes nothing
+    assert transform.phase == "complete"

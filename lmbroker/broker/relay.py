@@ -44,7 +44,7 @@ class Relay(Protocol):
 
     ``begun`` fires when the first real event is here, or when the stream ended before one came:
     then the transform's phase says which. Only after that may ``deliver`` be called. ``answer`` is
-    the BackendAnswer: the relay calls its ``whole``, ``over`` and ``abort``.
+    the BackendAnswer: the relay calls its ``finished``, ``release_slot`` and ``abort``.
     """
 
     log = Logger()
