@@ -127,6 +127,18 @@ def test_the_exceptions_are_named():
     assert [name for name in (*NOT_IN_SOURCES, *ABSENT) if name not in both] == []
 
 
+def test_the_modules_that_import_the_reactor_are_named():
+    sentence = PAGE.split("The global reactor is imported in ")[1].partition(" only.")[0]
+    importing = {
+        str(path.relative_to(PACKAGE))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet"
+        if "reactor" in {alias.name for alias in node.names}
+    }
+    assert set(re.findall(r"`([\w./]+)`", sentence)) == importing
+
+
 # The way of a streamed event.
 
 WAY = PAGE.split("\n## The way of a streamed event\n")[1].split("```")[1]
