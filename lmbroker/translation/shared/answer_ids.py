@@ -21,9 +21,9 @@ _MADE_UP_DIGITS = 24
 
 
 def answer_id(prefix: str, id: str, request_id: str) -> str:
-    """Return ``id`` with the other dialect's prefix swapped for ``prefix``.
+    """Return the id of an answer with ``prefix`` in the place of the backend dialect's own prefix.
 
-    24 base62 digits where the backend gave none.
+    Where the backend gave no id, 24 base62 digits are derived from ``request_id``.
     """
     rest = id.removeprefix(COMPLETION).removeprefix(MESSAGE).removeprefix(RESPONSE)
     return prefix + (rest or base62(sha256(request_id.encode()).digest(), _MADE_UP_DIGITS))
@@ -41,7 +41,10 @@ def call_id(id: str, request_id: str, number: int, tool_id: str | None = None) -
 
 
 def unrepeated(parts: Iterable[Part]) -> list[Part]:
-    """Return ``parts``, without an id where a call repeats that of another one of its answer."""
+    """Return ``parts``.
+
+    A call that repeats the id of an earlier call of its answer loses its id.
+    """
     parts = list(parts)
     if len(parts) < 2:
         return parts

@@ -1,5 +1,4 @@
-"""The attribution line of Claude Code, which stands among its instructions and is meant for
-Anthropic only.
+"""The attribution line that Claude Code puts among its instructions, meant for Anthropic only.
 
 It may change with every request, so no other backend would ever find the prompt in its cache.
 """

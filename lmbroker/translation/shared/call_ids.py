@@ -15,7 +15,7 @@ from lmbroker.translation.unified.request import Turn
 
 
 def with_unique_ids(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Return ``turns`` with a number at each repeated id of a call, and at that of its result.
+    """Return ``turns`` in which repeated ids of calls, and those of their results, get a number.
 
     What becomes of a turn depends on no later turn, so prompt caches stay valid.
     """

@@ -21,13 +21,15 @@ SCHEMA: JSON = {
 
 
 def has_grammar(tool: Tool) -> bool:
-    """Return whether the text that ``tool`` takes must follow a grammar, which a function cannot
-    say."""
+    """Return whether the text that ``tool`` takes must follow a grammar.
+
+    No function can demand that.
+    """
     return isinstance(tool.grammar, dict) and tool.grammar.get("type") not in (None, "text")
 
 
 def as_function(tool: Tool) -> Tool:
-    """Return ``tool`` as a function; its grammar is told in its description."""
+    """Return a custom tool as a function; its description explains its grammar."""
     return msgspec.structs.replace(
         tool, kind="function", schema=SCHEMA, description=_description(tool), grammar=None
     )
@@ -47,6 +49,6 @@ def _description(tool: Tool) -> str | None:
 
 
 def as_function_call(part: ToolCallPart) -> ToolCallPart:
-    """Return a call of such a tool as the call of that function."""
+    """Return the call of a custom tool as the call of the function that stands in for it."""
     args = {"input": part.raw_args or ""}
     return msgspec.structs.replace(part, kind="function", args=args, raw_args=None)

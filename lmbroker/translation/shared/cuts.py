@@ -1,5 +1,7 @@
-"""Spans of a client's body that are cut out, or replaced, while every other byte stays where it
-was: for requests that are passed through (``base.CutRules``)."""
+"""Cutting or replacing spans of a client's body while every other byte stays where it was.
+
+Requests that are passed through are changed in this way only (``base.CutRules``).
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +21,10 @@ Find = Callable[[bytes], Iterable[tuple[Span, bytes]]]
 
 
 def cut(body: bytes, find: Find) -> bytes:
-    """Return ``body`` with what ``find`` found replaced; as it is where it cannot be read."""
+    """Return ``body`` with the spans that ``find`` yields replaced.
+
+    Unchanged where it cannot be read.
+    """
     try:
         found = list(find(body))
     except envelope.JSON_ERRORS:
@@ -38,16 +43,16 @@ def cut(body: bytes, find: Find) -> bytes:
 
 
 def span_of(body: bytes, place: Span, key: str) -> Span | None:
-    """Return where the value of ``key`` stands in the object at ``place``.
+    """Return the span of the value of ``key`` in the object at ``place``.
 
-    It is None where it does not stand there once.
+    It is None where the object does not have the key exactly once.
     """
     found = envelope.place_of(body[slice(*place)], key)
     return None if found is None else (place[0] + found[0], place[0] + found[1])
 
 
 def items_of(body: bytes, key: str) -> list[Span]:
-    """Return where the items of the top-level array ``key`` stand; none where it is no array."""
+    """Return the spans of the items of the top-level array ``key``; none where it is no array."""
     place = span_of(body, (0, len(body)), key)
     if place is None or body[place[0] : place[0] + 1] != b"[":
         return []
@@ -55,7 +60,7 @@ def items_of(body: bytes, key: str) -> list[Span]:
 
 
 def elements(body: bytes, place: Span) -> Iterator[Span]:
-    """Return where the elements of the array at ``place`` stand."""
+    """Yield the spans of the elements of the array at ``place``."""
     at = place[0] + 1
     for raw in _LIST.decode(body[slice(*place)]):
         between = _BETWEEN.match(body, at)
@@ -65,8 +70,11 @@ def elements(body: bytes, place: Span) -> Iterator[Span]:
 
 
 def with_commas(spans: list[Span], gone: list[bool]) -> list[Span]:
-    """Return the spans to cut so that the elements that are ``gone`` leave an array behind: each
-    with what separates it from the next element that stays, or from the one before."""
+    """Return the spans to cut so that what is left of an array is an array.
+
+    ``gone`` says of each element whether it is cut. Each span includes the comma between it and the
+    next element that stays, or the one before it.
+    """
     cuts: list[Span] = []
     kept_before = False
     for number, (start, end) in enumerate(spans):

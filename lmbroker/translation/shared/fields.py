@@ -16,11 +16,11 @@ _INDEX = re.compile(r"\[\d+\]")
 
 
 class Fields:
-    """One JSON object at ``path`` of a body ("" is the body itself), whose keys are taken one by
-    one.
+    """One JSON object of a body, whose keys are taken one by one.
 
-    ``left`` holds the keys that were not taken yet. Raises Refused for a value that is no object,
-    and on taking a key of the wrong type.
+    ``path`` is where the object stands; "" is the body itself. ``left`` holds the keys that were
+    not taken yet. Raises Refused for a value that is no object, and on taking a key of the wrong
+    type.
     """
 
     __slots__ = ("left", "origin", "path")
@@ -35,7 +35,7 @@ class Fields:
         self.origin = origin
 
     def at(self, name: str) -> str:
-        """Return the path of key ``name``, with real indices."""
+        """Return the path of the key ``name``, with real indices."""
         return f"{self.path}.{name}" if self.path else name
 
     def any(self, name: str) -> Any:
@@ -119,7 +119,7 @@ class Fields:
         return held
 
     def extra(self, name: str, value: Any, loss: LossClass, prefix: str = "") -> Extra:
-        """Return the extra for ``value``, which the Unified Model has no field for.
+        """Return the extra for ``value``, for which the Unified Model has no field.
 
         ``prefix`` is the key inside the object that gets the extra (``function.``).
         """
@@ -132,7 +132,7 @@ class Fields:
         )
 
     def rest(self, prefix: str = "", loss: LossClass = "drop") -> tuple[Extra, ...]:
-        """Return the keys that were not taken, as extras; none are left afterwards."""
+        """Return the keys that were not taken, as extras, and count them as taken."""
         if not self.left:
             return ()
         left, self.left = self.left, {}

@@ -22,7 +22,7 @@ def follow_schema(schema: Any) -> str:
 
 
 def must_call(name: str | None) -> str:
-    """Return the instruction to call the tool ``name``; None: any of the tools."""
+    """Return the instruction to call the tool ``name``; where that is None, any of the tools."""
     if name is None:
         return "You must call at least one of the available tools in your next answer."
     return f"You must call the tool {name} in your next answer."

@@ -96,8 +96,10 @@ class ObjectScanner:
                 at += 1
 
     def _feed_long(self, text: str) -> bool:
-        """Return whether a long piece needs no scan: it is a whole object, or made of more values
-        than anybody means."""
+        """Return whether a long piece needs no scan.
+
+        That is so where it is a whole object, or holds more values than any honest request.
+        """
         if not self.begun:
             with suppress(ValueError, RecursionError):
                 _WHOLE(text)
@@ -150,7 +152,7 @@ class ObjectScanner:
         return digits.end()
 
     def _continue_atom(self, text: str, at: int) -> int:
-        """Return a number or a word, which end only where something else begins."""
+        """Continue a number or a word, which ends only where something else begins."""
         if self._atom[-1].isdigit() and self._atom[-2:-1].isdigit():
             # More digits change nothing any more.
             digits = _DIGITS.match(text, at)

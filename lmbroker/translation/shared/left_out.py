@@ -26,7 +26,9 @@ _LONGEST_NAME = 200
 
 
 def left_out(what: str, reason: str, name: str | None = None) -> str:
-    """Return the text that says that ``what``, maybe a file called ``name``, was left out and
-    why."""
+    """Return the text that says what was left out, and why.
+
+    ``what`` is its kind, ``name`` the name of its file where there is one.
+    """
     named = "" if not name else f' "{name[:_LONGEST_NAME]}"'
     return f"[{what}{named} left out: {reason}]"

@@ -32,17 +32,23 @@ _SHORT_ID = 9
 
 
 def wire_name(name: str) -> str:
-    """Return ``name`` if both dialects take it, else its first 51 characters (those not allowed
-    become ``_``), ``_`` and 12 hex digits of its SHA-256: at most 64 characters."""
+    """Return the name of a tool as both dialects take it: ``name`` itself, or a substitute.
+
+    The substitute has at most 64 characters: the first 51 of ``name`` (those not allowed become
+    ``_``), ``_`` and 12 hex digits of its SHA-256.
+    """
     if _NAME.fullmatch(name):
         return name
     return f"{_NOT_ALLOWED.sub('_', name[:51])}_{_digest(name).hex()[:12]}"
 
 
 def carried_id(id: str, pattern: str) -> str:
-    """Return the id by which a client knows the call that a backend named ``id``: that itself where
-    every vendor takes it and it matches ``pattern``, which is what the backend's model is known to
-    take. An id that is too long to be carried is replaced."""
+    """Return the id by which a client knows the call that a backend named ``id``.
+
+    It is ``id`` itself where every vendor takes it and it matches ``pattern``, the regular
+    expression of the ids that the backend's model takes. Otherwise the new id carries ``id``; one
+    that is too long to be carried is replaced.
+    """
     if _SAFE_ID.fullmatch(id) and re.search(pattern, id) and not id.startswith(CARRIED):
         return id
     raw = id.encode("utf-8", "surrogatepass")
@@ -52,7 +58,10 @@ def carried_id(id: str, pattern: str) -> str:
 
 
 def _brought_back(id: str) -> tuple[bytes, str] | None:
-    """Return what stands for the pattern, and the backend's own id; None for any other id."""
+    """Return the mark of the pattern and the backend's own id that ``id`` carries.
+
+    It is None for an id that carries none.
+    """
     text = id[len(CARRIED) :]
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -62,8 +71,7 @@ def _brought_back(id: str) -> tuple[bytes, str] | None:
 
 
 def wire_id(id: str, pattern: str) -> str:
-    """Return ``id`` as a backend gets it whose model takes ids that match the regular expression
-    ``pattern``.
+    """Return ``id`` as a backend gets it whose model takes ids that match ``pattern``.
 
     An id that was carried becomes what its backend wrote, whatever the pattern, where that was a
     backend of the same kind. Any other id that does not match becomes ``call_`` and 24 hex digits
@@ -85,15 +93,16 @@ def wire_id(id: str, pattern: str) -> str:
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """Return the way back for names that ``wire_name`` changed: name as sent -> the client's
-    name."""
+    """Return the names that ``wire_name`` changed: the name as sent -> the client's name."""
     sent = ((wire_name(name), name) for name in names)
     return {wire: name for wire, name in sent if wire != name}
 
 
 def base62(digest: bytes, length: int) -> str:
-    """Return the last ``length`` base62 digits of ``digest`` read as one number, lowest digit
-    first."""
+    """Return the last ``length`` base62 digits of ``digest``, read as one number.
+
+    The lowest digit comes first.
+    """
     number = int.from_bytes(digest, "big")
     digits = []
     for _ in range(length):

@@ -1,4 +1,4 @@
-"""Namespaces of tools, for dialects that have none: the tools' names hold theirs already."""
+"""Namespaces of tools, for dialects without them: the names of tools include theirs already."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from lmbroker.translation.unified.request import Tool
 
 
 def introduced(tools: Sequence[Tool]) -> list[Tool]:
-    """Return ``tools``, where the description of each namespace stands before that of its first
-    tool."""
+    """Return ``tools`` with the description of each namespace before that of its first tool."""
     if all(tool.namespace is None for tool in tools):
         return list(tools)
     seen = set()

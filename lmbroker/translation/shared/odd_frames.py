@@ -53,7 +53,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def _mended(data: bytes, losses: AnswerLosses) -> bytes | None:
-    """Return ``data`` as JSON, or as the end of a stream; None where neither can be read."""
+    """Return ``data`` as JSON or as the end of a stream; None where it can be read as neither."""
     if data == b"[DONE]" or _is_json(data):
         return data
     try:

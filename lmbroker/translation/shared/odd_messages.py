@@ -47,7 +47,7 @@ class Mended(Fields):
 
 
 class Mending:
-    """One message under repair; ``held`` is its state so far."""
+    """A message that is being repaired; ``held`` is its state so far."""
 
     def __init__(self, item: Any, path: str, origin: str) -> None:
         self.came = Fields(item if isinstance(item, dict) else {}, path, origin)
@@ -79,7 +79,7 @@ class Mending:
             self.reports.append(self.came.extra(name, value, loss))
 
     def text(self, name: str) -> None:
-        """Make a field a text: a number becomes one, any other value is removed."""
+        """Make a field a text: a number is written as one, any other value is removed."""
         value = self.held.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             self.change(name, str(value))
@@ -87,7 +87,7 @@ class Mending:
             self.drop(name)
 
     def kind(self, name: str, type: type) -> None:
-        """Remove a field that is not of this type."""
+        """Remove a field whose value is not of type ``type``."""
         value = self.held.get(name)
         if value is not None and not isinstance(value, type):
             self.drop(name)
@@ -95,7 +95,7 @@ class Mending:
     def role(self, known: tuple[str, ...]) -> str:
         """Set the role to its usual name and return it.
 
-        An unknown role becomes ``user``, and the text says whose words it holds.
+        An unknown role becomes ``user``, and the text says who said it.
         """
         said = self.held.get("role")
         if isinstance(said, str) and said in known:
@@ -186,25 +186,25 @@ class Mending:
 
 
 def usual_role(said: Any) -> str:
-    """Return the usual name of a role, "" for a value that is no role."""
+    """Return the usual name of the role ``said``, "" where that is no role."""
     lower = said.lower() if isinstance(said, str) and len(said) < 64 else ""
     return _ROLES.get(lower, lower)
 
 
 def called_else(said: Any, known: tuple[str, ...]) -> bool:
-    """Return whether ``said`` is another name of a ``known`` role."""
+    """Return whether ``said`` is another name for one of the ``known`` roles."""
     return said not in known and usual_role(said) in known
 
 
 def written(value: Any) -> str:
-    """Return a value as a text: a string as it is, "" for None, anything else as JSON."""
+    """Return a value as text: a string unchanged, "" for None, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else encode(value).decode()
 
 
 def _uncached(part: JSON) -> JSON:
-    """Return a text without a cache mark that is none, and whatever else may make it unreadable."""
+    """Return a text without an invalid cache mark and without fields that make it unreadable."""
     mark, cited = part.get("cache_control"), part.get("citations")
     kept = {k: v for k, v in part.items() if k not in ("cache_control", "citations")}
     if isinstance(mark, dict):

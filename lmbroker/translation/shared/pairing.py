@@ -1,9 +1,9 @@
-"""Puts each result directly behind its call (translation.md 2.3).
+"""Puts each result directly after its call (translation.md 2.3).
 
 Each call gets exactly one result, and nothing else is a result. A client that shortened its
-conversation, or whose user interrupted a call, has results without calls and calls without
-results; no later turn may fail for that. The messages are read from left to right, so that the next
-request of a conversation begins with what this one begins with.
+conversation, or whose user interrupted a call, has results without calls and calls without results;
+no later turn may fail for that. The messages are read from left to right, so that the next request
+of a conversation begins with what this one begins with.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lmbroker.json_text import JSON
 
 
 class Said(NamedTuple):
-    """Whether a message or an item is the model's, which calls it holds, and which it answers."""
+    """What pairing must know of a message or an item."""
 
     by_model: bool = False
     calls: Sequence[str] = ()
@@ -34,12 +34,11 @@ class Wire(NamedTuple):
 
 
 def paired(wire: Wire, messages: Sequence[JSON]) -> list[JSON]:
-    """Return ``messages`` with one result directly behind each call.
+    """Return ``messages`` with exactly one result directly after each call.
 
-    What stood between them follows.
-
-    A result that answers no call becomes a message of the user. A call that nobody answered gets a
-    result that says so, unless the conversation ends with that call: its result may still come.
+    What stood between a call and its result follows the result. A result that answers no call
+    becomes a message of the user. A call that nobody answered gets a result that says so, unless
+    the conversation ends with that call: its result may still come.
     """
     return _Pairs(wire).all(messages)
 
@@ -86,7 +85,10 @@ class _Pairs:
             self._waiting = []
 
     def _give_up(self) -> None:
-        """Give the open calls results that say that there are none, and what waited after them."""
+        """Give each open call a result that says that there is none.
+
+        Then add what waited behind them.
+        """
         self._wire.change("messages[]")
         for id, held in self._open.items():
             self._out += [self._wire.unanswered(message, id) for message in held]

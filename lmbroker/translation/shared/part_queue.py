@@ -1,9 +1,8 @@
-"""The parts of a streamed answer in sequence, where the pieces of several parts come in any order
-(translation.md 4.4).
+"""Puts the parts of a streamed answer in sequence, in whatever order their pieces arrive.
 
-Events carry one part after the other. So pieces are put into a queue of parts. The first part of
-the queue is live: its events are emitted as its pieces arrive. It is closed when it is complete and
-other parts wait behind it, or when the backend has said that it is over.
+Events carry one part after the other (translation.md 4.4), so pieces are put into a queue of parts.
+The first part of the queue is live: its events are emitted as its pieces arrive. It is closed when
+it is complete and other parts wait behind it, or when the backend has said that it is over.
 """
 
 from collections import deque
@@ -17,7 +16,7 @@ P = TypeVar("P", bound=WaitingPart)
 
 
 class PartQueue(Generic[P]):
-    """The parts of one answer that wait or are sent."""
+    """The parts of one answer that wait or are being sent."""
 
     __slots__ = ("_ids", "called", "index", "opened", "parts")
 
@@ -32,13 +31,16 @@ class PartQueue(Generic[P]):
         """The ids of those calls."""
 
     def add(self, part: P) -> P:
-        """Return ``part``, now the last one."""
+        """Append ``part`` to the queue and return it."""
         self.parts.append(part)
         return part
 
     @property
     def alone(self) -> P | None:
-        """The part that is open where no other one waits: its next piece needs no queue."""
+        """The open part where no other one waits, so that its next piece needs no queue.
+
+        Else None.
+        """
         return self.parts[0] if self.opened and len(self.parts) == 1 else None
 
     def drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
@@ -61,7 +63,7 @@ class PartQueue(Generic[P]):
             parts.popleft()
 
     def _open(self, part: P, events: list[StreamEvent]) -> bool:
-        """Open ``part``; returns False for one of which too little is known."""
+        """Open ``part``; return False where too little is known of it."""
         skeleton = part.skeleton()
         if skeleton is None:
             return False
@@ -78,7 +80,7 @@ class PartQueue(Generic[P]):
         return True
 
     def _emit(self, part: P, events: list[StreamEvent], *, last: bool = False) -> None:
-        """Emit the text that has arrived since the last time, and the sources of it.
+        """Emit the text that has arrived since the last time, and its sources.
 
         Blank arguments count as none. ``last``: the part is over, so an empty object that was held
         back is emitted as well.
@@ -105,8 +107,10 @@ class PartQueue(Generic[P]):
             self._emit_beside(part, self.called - 1, events)
 
     def _emit_beside(self, call: P, number: int, events: list[StreamEvent]) -> None:
-        """Emit what the backend wants back with a call as a part of its own: before the call if it
-        has arrived by then, else after it."""
+        """Emit what the backend wants back with a call, as a part of its own.
+
+        The part comes before the call if it has arrived by then, else after it.
+        """
         signature: Signature | None = call.beside(number)
         if signature is None:
             return

@@ -1,9 +1,12 @@
-"""How much text a stream has carried that nobody has read."""
+"""An estimate of how much text a stream has carried whose events were not read."""
 
 
 def estimated_text(passed: int, last: bytes, envelope: int) -> int:
-    """Return about how many bytes of text there are in ``passed`` bytes of events like those of
-    ``last``, each of which has ``envelope`` bytes besides its text."""
+    """Return the estimated number of bytes of text in ``passed`` bytes of events.
+
+    The events are taken to be like those of ``last``, each of which has ``envelope`` bytes besides
+    its text.
+    """
     if not last:
         return 0
     texts = max(0, len(last) - last.count(b"data:") * envelope)

@@ -18,7 +18,7 @@ _HOLDERS = ("content", "source", "tool_references")
 
 
 def readable(part: OpaquePart) -> str:
-    """Return the text that stands in for ``part``; "" where nothing of it can be read."""
+    """Return the text that stands in for ``part``, "" where nothing of it is readable."""
     kind, raw = part.type, part.raw
     if kind == "search_result":
         body = "\n".join(_lines(raw.get("content"), 0))
@@ -32,7 +32,7 @@ def readable(part: OpaquePart) -> str:
 
 
 def summary(part: OpaquePart) -> str:
-    """Return the summary in a compaction block of the conversation before it."""
+    """Return the summary of the earlier conversation in a compaction block."""
     return "\n".join(_lines(part.raw.get("content"), 0))
 
 
@@ -61,7 +61,7 @@ def _lines(value: Any, depth: int) -> list[str]:
 
 
 def _available(reference: dict[str, Any]) -> str:
-    """Return a tool that was found by a search, under the name by which it is offered."""
+    """Return the line for a tool that a search found, under the name by which it is offered."""
     return f'Tool "{wire_name(_text(reference, "tool_name"))}" is available.'
 
 

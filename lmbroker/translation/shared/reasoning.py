@@ -1,5 +1,7 @@
-"""Reasoning effort: the order of its levels, and the budgets in tokens that they stand for
-(translation.md 2.7)."""
+"""Levels of reasoning effort: their order, and the token budgets that they stand for.
+
+See translation.md 2.7.
+"""
 
 from collections.abc import Sequence
 
@@ -31,8 +33,8 @@ _BUDGET_EFFORTS: tuple[tuple[int, Effort], ...] = (
 def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
     """Return the highest of ``levels`` that is not above ``effort``, else the lowest of them.
 
-    None where there are no levels. It never turns reasoning off that was asked for: ``none`` is
-    chosen for ``none`` only.
+    It is None where there are no levels. Reasoning that was asked for is never turned off: ``none``
+    is chosen for ``none`` only.
     """
     ranks = sorted(EFFORTS.index(level) for level in EFFORTS if level in levels)
     if effort != "none":
@@ -44,7 +46,7 @@ def clip(effort: Effort, levels: Sequence[str]) -> Effort | None:
 
 
 def effort_of(budget: int) -> Effort:
-    """Return the level of effort whose budget is nearest to ``budget``, in tokens of reasoning."""
+    """Return the level of effort whose token budget is nearest to ``budget``."""
     for limit, effort in _BUDGET_EFFORTS:
         if budget < limit:
             return effort
@@ -52,11 +54,11 @@ def effort_of(budget: int) -> Effort:
 
 
 def budget_of(effort: Effort, max_tokens: int) -> int | None:
-    """Return the budget for ``effort`` in tokens, within ``max_tokens``; None where none fits."""
+    """Return the token budget for ``effort`` within ``max_tokens``, None where none fits."""
     return fit_budget(BUDGETS.get(effort, MIN_BUDGET), max_tokens)
 
 
 def fit_budget(budget: int, max_tokens: int) -> int | None:
-    """Return ``budget`` limited to 1024..max_tokens-1024 tokens; None where that range is empty."""
+    """Return ``budget`` limited to 1024..max_tokens-1024 tokens, None where that range is empty."""
     fitted = min(max(budget, MIN_BUDGET), max_tokens - MIN_BUDGET)
     return fitted if fitted >= MIN_BUDGET else None

@@ -1,5 +1,8 @@
-"""The places of reasoning in a turn whose dialect has its texts and calls in fields of their own
-(``ReasoningPart.at``)."""
+"""Moves reasoning to the places where it stood among the texts and calls of its turn.
+
+Dialects that hold texts and calls in fields of their own lose that order (``ReasoningPart.at``
+keeps it).
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ from lmbroker.translation.unified.parts import Part, ReasoningPart, TextPart, To
 
 
 def in_place(parts: Sequence[Part]) -> Sequence[Part]:
-    """Return ``parts`` with each reasoning part that has a place moved there.
+    """Return ``parts`` with each reasoning part moved to the place that it names.
 
     A text is split where reasoning stood inside it: vendors refuse reasoning that was reordered.
     """

@@ -92,8 +92,10 @@ class _InexpressibleError(Exception):
 
 
 def object_schema(schema: JSON | None) -> tuple[JSON, bool]:
-    """Return ``schema`` as the object schema that Anthropic asks of every tool, and whether that
-    took an approximation (alternatives at the top merged into one object, another type replaced).
+    """Return ``schema`` as the object schema that Anthropic asks of every tool.
+
+    The second value says whether that took an approximation: alternatives at the top merged into
+    one object, or another type replaced.
     """
     if not schema:
         return {"type": "object", "properties": {}}, False
@@ -108,7 +110,7 @@ def object_schema(schema: JSON | None) -> tuple[JSON, bool]:
 
 
 def _merged(schema: JSON) -> JSON:
-    """Alternatives at the top as one open object: all their properties, none required."""
+    """Return the alternatives at the top as one open object: all properties, none required."""
     out = {k: v for k, v in schema.items() if k not in (*_COMBINERS, "required", "type", "$ref")}
     found = _Alternatives(schema)
     out.pop("additionalProperties", None)
@@ -135,7 +137,10 @@ class _Alternatives:
         self._collect()
 
     def properties(self) -> JSON:
-        """Return one schema per name; several that differ are alternatives."""
+        """Return the schema of each property by its name.
+
+        Several that differ become alternatives.
+        """
         return {
             name: options[0] if len(options) == 1 else {"anyOf": options}
             for name, options in self._options.items()
@@ -199,7 +204,7 @@ def _alternatives(value: Any) -> list[Any]:
 
 
 def _sorted_text(value: Any) -> bytes:
-    """JSON text that is the same for equal values."""
+    """Return JSON text that is the same for equal values."""
     try:
         return _SORTED.encode(value)
     except UnicodeEncodeError:
@@ -207,7 +212,7 @@ def _sorted_text(value: Any) -> bytes:
 
 
 def local(ref: Any, root: JSON) -> JSON | None:
-    """Return what a reference inside the same document points to."""
+    """Return what a reference inside the same document points to, None for any other reference."""
     if not isinstance(ref, str) or not ref.startswith("#/"):
         return None
     at: Any = root
@@ -217,7 +222,7 @@ def local(ref: Any, root: JSON) -> JSON | None:
 
 
 def anthropic_subset(schema: JSON) -> Subset:
-    """Return ``schema`` as Anthropic's structured outputs and strict tools take it."""
+    """Return ``schema`` in the subset that Anthropic's structured outputs and strict tools take."""
     walk = _Walk(schema)
     try:
         narrowed = walk.node(schema, 0)
@@ -234,7 +239,7 @@ def anthropic_subset(schema: JSON) -> Subset:
 
 
 class _Walk:
-    """One pass over one schema: counts what is limited, remembers what was moved."""
+    """One pass over one schema, which counts what is limited and notes what was moved."""
 
     def __init__(self, root: JSON) -> None:
         self.root = root
@@ -319,9 +324,9 @@ class _Walk:
             moved[key] = value
 
     def _close(self, schema: JSON, out: JSON) -> None:
-        """Objects are closed.
+        """Close an object.
 
-        One that holds nothing but free keys cannot be: closed, it would hold nothing at all.
+        One with free keys only cannot be closed: nothing could stand in it any more.
         """
         properties = out.get("properties") or {}
         free = schema.get("additionalProperties")
@@ -336,7 +341,10 @@ class _Walk:
         out["additionalProperties"] = False
 
     def check_references(self) -> None:
-        """Refuses a schema that contains itself: one walk, which looks at each reference once."""
+        """Raise _InexpressibleError for a schema that contains itself.
+
+        It is one walk, which looks at each reference once.
+        """
         done: set[str] = set()
         for start in list(self.references):
             path: dict[str, Iterator[str]] = {}
@@ -356,8 +364,11 @@ class _Walk:
 
 
 def meets_openai_strict(schema: JSON | None) -> bool:
-    """Return whether OpenAI's strict mode takes ``schema``: an object at the top, every object
-    closed and all of its properties required, no keyword that strict mode refuses."""
+    """Return whether OpenAI's strict mode takes ``schema``.
+
+    It takes an object at the top, every object closed and all of its properties required, and none
+    of the keywords that it refuses.
+    """
     if not schema or schema.get("type") != "object" or "anyOf" in schema:
         return False
     return _strict(schema, 0)
@@ -389,7 +400,7 @@ def _strict(schema: Any, depth: int) -> bool:
 
 
 def _names(required: Any) -> set[str]:
-    """Return the names in a ``required``."""
+    """Return the names in the value of ``required``."""
     return (
         {name for name in required if isinstance(name, str)}
         if isinstance(required, list)
@@ -405,7 +416,7 @@ def _is_object(schema: JSON) -> bool:
 
 
 def _kept(key: str, value: Any) -> bool:
-    """Keywords that Anthropic takes with some values."""
+    """Return whether Anthropic takes the keyword ``key`` with this value."""
     if key == "minItems":
         return value in (0, 1)
     if not isinstance(value, str):

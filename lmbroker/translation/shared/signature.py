@@ -59,13 +59,13 @@ FIELDS = (
 
 
 def seal(kind: dict[str, Any]) -> str:
-    """Return the token that carries ``kind``."""
+    """Return the token that carries the object ``kind``."""
     text = json.dumps(kind, ensure_ascii=True, separators=(",", ":"))
     return PREFIX + base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 def unseal(value: str) -> dict[str, Any] | None:
-    """Return the content of a token, None for a foreign signature or an invalid token."""
+    """Return the object that a token carries, None for a foreign signature or an invalid token."""
     if not value.startswith(PREFIX):
         return None
     text = value[len(PREFIX) :]
@@ -80,7 +80,7 @@ def unseal(value: str) -> dict[str, Any] | None:
 
 
 def to_wire(signature: Signature) -> str:
-    """Return the text of a signature field that carries ``signature``."""
+    """Return the value of a signature field that carries ``signature``."""
     if signature.origin == "signable":
         return signature.value
     held: Any = json.loads(signature.value) if signature.value else None
@@ -98,7 +98,7 @@ def to_wire(signature: Signature) -> str:
 
 
 def from_wire(value: str) -> Signature:
-    """Return the signature in the text of a signature field.
+    """Return the signature that the value of a signature field carries.
 
     A text that is no token of ours is Anthropic's signature; an invalid token counts as plain text
     reasoning without a signature.
@@ -132,5 +132,5 @@ def from_wire(value: str) -> Signature:
 
 
 def compact(value: Any) -> str:
-    """Compact JSON text; lone surrogates are kept as escapes."""
+    """Return compact JSON text in which lone surrogates are kept as escapes."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))

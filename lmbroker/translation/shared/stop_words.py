@@ -90,10 +90,9 @@ def word_of(said: object) -> str:
 
 
 def meaning(said: object) -> StopReason | None:
-    """Return the meaning of a stop reason: None for an answer that failed, ``other`` for an unknown
-    one.
+    """Return the meaning of a stop reason, None where it says that the answer failed.
 
-    No reason at all means ``end``.
+    An unknown reason means ``other``, no reason at all ``end``.
     """
     reason = _REASONS.get(said) if isinstance(said, str) else None
     if reason is not None:

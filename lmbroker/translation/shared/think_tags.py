@@ -1,10 +1,10 @@
-"""Reasoning that a model writes at the head of its text, between ``<think>`` and ``</think>``
-(MiniMax, older R1 servers, Qwen without a parser).
+"""Separates reasoning between ``<think>`` and ``</think>`` at the head of a text from that text.
 
-Only the head of an answer is looked at: what stands between such tags further on is text. Where the
-chat template has written the opening tag already (DeepSeek-R1, QwQ and Qwen's thinking models on
-servers without a reasoning parser), the answer begins inside its reasoning. The work is linear
-however the text is cut.
+Models write it there whose server has no parser for it (MiniMax, older R1 servers, Qwen). Only the
+head of an answer is looked at: what stands between such tags further on is text. Where the chat
+template has written the opening tag already (DeepSeek-R1, QwQ and Qwen's thinking models on servers
+without a reasoning parser), the answer begins inside its reasoning. The work is linear however the
+text is cut.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ class ThinkTags:
         """The head without the blanks before it."""
 
     def feed(self, text: str) -> list[Piece]:
-        """Return the pieces of reasoning and text that are known after ``text``."""
+        """Return the pieces of reasoning and of text that are certain after ``text``."""
         pieces: list[Piece] = []
         if self._where == "head":
             text = self._head(text)
@@ -48,7 +48,7 @@ class ThinkTags:
         return pieces
 
     def close(self) -> list[Piece]:
-        """Return the rest: reasoning where the answer ended inside it, else text."""
+        """Return what was held back: reasoning where the answer ended inside it, else text."""
         text, self._held = "".join(self._held), []
         inside = self._where == "inside"
         if self._where == "head" and self._opened:

@@ -64,9 +64,10 @@ _HOPS = 10
 def completed_tool(
     schema: JSON | None, omit: Collection[str] = (), *, filled: bool = True
 ) -> tuple[JSON, bool]:
-    """Return the schema of a tool's arguments: an object, complete, without the keywords ``omit``.
+    """Return the schema of a tool's arguments as a complete object, without the keywords ``omit``.
 
-    And whether that took an approximation. ``filled``: with properties and items everywhere.
+    The second value says whether that took an approximation. ``filled``: every object gets
+    properties and every array gets items.
     """
     whole, merged = object_schema(_looked_up(schema))
     if filled and any(key in whole for key in _NOT_AT_THE_TOP):
@@ -80,7 +81,7 @@ def completed_tool(
 
 
 def _looked_up(schema: JSON | None) -> JSON | None:
-    """Return ``schema`` with what its reference at the top points to in its place."""
+    """Return ``schema`` with the schema that its reference at the top points to in its place."""
     found = schema
     for _ in range(_HOPS):
         target = local(found.get("$ref"), schema) if found and schema else None
@@ -93,18 +94,20 @@ def _looked_up(schema: JSON | None) -> JSON | None:
 def completed(
     schema: JSON, omit: Collection[str] = (), *, filled: bool = True
 ) -> tuple[JSON, bool]:
-    """Return ``schema``, complete, without the keywords ``omit``.
+    """Return ``schema``, completed, without the keywords ``omit``.
 
-    And whether it allows something else now.
-
-    Parts that nest deeper than ``MAX_DEPTH`` stay as they are.
+    The second value says whether it now allows something else than before. Parts that nest deeper
+    than ``MAX_DEPTH`` stay as they are.
     """
     walk = _Walk(frozenset(omit), filled)
     return walk.node(schema, 0), walk.changed
 
 
 class _Walk:
-    """One pass over one schema, each part of it once; ``changed``: it allows something else now."""
+    """One pass over one schema, each part of it once.
+
+    ``changed``: the schema now allows something else than before.
+    """
 
     def __init__(self, omit: frozenset[str], filled: bool) -> None:
         self.changed = False
@@ -159,8 +162,11 @@ class _Walk:
         return self._schema(value, depth)
 
     def _schema(self, value: Any, depth: int) -> JSON | bool:
-        """Return a schema inside another one. true and false become objects, for servers that take
-        only those; a value that is no schema becomes one that allows anything."""
+        """Return a schema that stands inside another one.
+
+        True and false become objects, for servers that take only those; a value that is no schema
+        becomes one that allows anything.
+        """
         if isinstance(value, dict):
             return self.node(value, depth + 1)
         if isinstance(value, bool) and not self._filled:
@@ -184,8 +190,10 @@ def _in_newer_words(schema: JSON) -> None:
 
 
 def _plain(schema: JSON) -> bool:
-    """Return whether no keyword of ``schema`` may have to change, as in most schemas of single
-    values."""
+    """Return whether no keyword of ``schema`` may have to change.
+
+    That is so in most schemas of single values.
+    """
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in _TYPES or kind in ("object", "array"):
         return False
@@ -193,7 +201,7 @@ def _plain(schema: JSON) -> bool:
 
 
 def _fill(schema: JSON) -> None:
-    """The type that a schema's other keywords speak of, and what the type calls for."""
+    """Add the type that the other keywords of a schema imply, and what that type demands."""
     kind = schema.get("type")
     if kind is None and "$ref" not in schema:
         if "properties" in schema:

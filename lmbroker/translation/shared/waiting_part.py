@@ -20,12 +20,11 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class WaitingPart:
-    """One part of a streamed answer while it waits or is sent.
+    """One part of a streamed answer while it waits or is being sent.
 
-    Each dialect says what its parts are made of.
-
-    ``kind`` is the dialect's word for it; ``function`` and ``custom`` are calls in all of them.
-    ``delta`` is the kind of its deltas. ``scanner`` checks the arguments of a function.
+    Each dialect says what its parts are made of. ``kind`` is the dialect's word for it;
+    ``function`` and ``custom`` are calls in all of them. ``delta`` is the kind of its deltas.
+    ``scanner`` checks the arguments of a function.
     """
 
     __slots__ = (
@@ -48,14 +47,14 @@ class WaitingPart:
         self.delta: Any = delta
         self.pieces: list[str] = []
         self.cited: list[Citation] = []
-        """Sources of the text that were not told yet."""
+        """Sources of the text that were not emitted yet."""
         self.id = ""
         self.name = ""
         self.plain = True
-        """Each event since it was alone carried a piece of it and nothing else."""
+        """The part is the only open one, and each event since then carried a piece of it only."""
         self.emitted = False
         self.over = False
-        """The backend has said that nothing more comes of it."""
+        """The backend has ended the part."""
         self.closed = False
         self.scanner: ObjectScanner | None = ObjectScanner() if kind == "function" else None
         self.head = "" if kind == "function" else OVER
@@ -66,12 +65,17 @@ class WaitingPart:
         raise NotImplementedError
 
     def signature(self) -> Signature | None:
-        """Return what is told of it at its end, so that it can be brought back."""
+        """Return the signature with which the part can be brought back.
+
+        It is emitted at the end.
+        """
         return None
 
     def beside(self, number: int) -> Signature | None:
-        """Return what the backend wants back with this call, the ``number``th of its answer, where
-        that was not told yet."""
+        """Return what the backend wants back with this call, None where that was emitted already.
+
+        The call is the ``number``th of its answer.
+        """
         return None
 
     def take(self, text: str) -> None:
@@ -121,12 +125,14 @@ class WaitingPart:
 
     @property
     def half(self) -> bool:
-        """Whether it is a function call whose arguments have begun as an object and do not end as
-        one. Arguments that are no JSON at all are not half."""
+        """Whether it is a function call whose arguments began as an object and were not closed.
+
+        Arguments that are no JSON at all are not half.
+        """
         scanner = self.scanner
         return scanner is not None and scanner.begun and not (scanner.broken or scanner.complete)
 
     @property
     def complete(self) -> bool:
-        """Whether it may be closed if others wait."""
+        """Whether it may be closed where other parts wait."""
         return self.over

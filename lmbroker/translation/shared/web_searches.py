@@ -1,5 +1,7 @@
-"""What clients ask of a web search that the provider runs, in the words of several formats
-(translation.md 2.1, 2.5 and 8.1)."""
+"""What clients ask of a web search that the provider runs, in the words of several formats.
+
+See translation.md 2.1, 2.5 and 8.1.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +15,7 @@ _PLACE = ("city", "region", "country", "timezone")
 
 
 def asked_of(tool: Mapping[str, Any]) -> WebSearch:
-    """Return what a tool asks for: its domains stand in it, or in its ``filters``."""
+    """Return what a tool asks of the search: its domains stand in it, or in its ``filters``."""
     filters = tool.get("filters")
     held = filters if isinstance(filters, dict) else tool
     size, most = tool.get("search_context_size"), tool.get("max_uses")
@@ -27,7 +29,10 @@ def asked_of(tool: Mapping[str, Any]) -> WebSearch:
 
 
 def asked_by(options: Any) -> WebSearch:
-    """Return what the field ``OPTIONS`` asks for: its location stands in an object of its own."""
+    """Return what the field ``OPTIONS`` asks of the search.
+
+    Its location is an object of its own.
+    """
     held = options if isinstance(options, dict) else {}
     size, place = held.get("search_context_size"), held.get("user_location")
     near = place.get("approximate") if isinstance(place, dict) else None

@@ -36,8 +36,10 @@ class AnthropicMessages:
     tap = AnthropicTap
 
     def ping(self, started: bool) -> bytes:
-        """Return the bytes of a keep-alive ping: a ``ping`` event, before ``message_start`` a
-        comment."""
+        """Return the bytes of a keep-alive ping: a ``ping`` event.
+
+        Before ``message_start`` it is a comment.
+        """
         return stream_encode.PING if started else stream_encode.COMMENT
 
     def stream_error(self, error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:

@@ -24,10 +24,10 @@ _CITATION_KINDS: dict[str, Any] = {
 
 
 def decode_block(block: Any) -> Part | None:
-    """Return a whole block; None for what is no block at all.
+    """Return the part of a whole block, None for what is no block at all.
 
-    Types that are not listed here only Anthropic understands: they stay as they are, as does a call
-    of nothing.
+    Only Anthropic understands blocks of types that are not listed here: they stay as they are, as
+    does a call without a name.
     """
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         return None
@@ -63,7 +63,10 @@ def decode_block(block: Any) -> Part | None:
 
 
 def decode_citation(citation: JSON) -> Citation:
-    """Positions in a citation are positions in its source; they stay in ``raw``."""
+    """Return the Unified Model of a citation.
+
+    Its positions are positions in the source; they stay in ``raw``.
+    """
     url, title = citation.get("url"), citation.get("title")
     cited = citation.get("cited_text")
     return Citation(

@@ -64,7 +64,7 @@ _NOWHERE = Url(url="")
 def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
     """Return the parts of a string or a list of blocks that stands at ``path``.
 
-    ``place`` is one of those of ``_PLACES``. Raises Refused.
+    ``place`` is one of the places in ``_PLACES``. Raises Refused.
     """
     if isinstance(content, str):
         return (TextPart(text=content),)
@@ -79,7 +79,7 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
 
 
 def read_block(value: Any, path: str, place: str) -> Part:
-    """Return the part of a block that stands at ``path``, in ``place``. Raises Refused."""
+    """Return the part of the block at ``path``, which stands in ``place``. Raises Refused."""
     block = Fields(value, path, ORIGIN)
     kind = block.need_text("type")
     if kind == "image_url" and place in _PLACES["image"]:
@@ -184,7 +184,7 @@ def _document(block: Fields) -> DocumentPart:
 
 
 def _unknown(block: Fields, source: Fields, raw: Any) -> Extra:
-    """Return a source of a kind that nobody knows yet; its other keys are told with it."""
+    """Return the extra for a source of an unknown kind, its other keys included."""
     source.left.clear()
     path = source.extra("type", raw, "drop").path
     return msgspec.structs.replace(block.extra("source", raw, "drop"), path=path)

@@ -1,8 +1,8 @@
-"""Reasoning, output format, tier and the other controls of a Messages request (translation.md 2.2,
-2.6, 2.7).
+"""Reads reasoning, output format, tier and the other controls of a Messages request.
 
-Each function takes its fields out of the body, writes into ``paths`` what the client called them,
-and appends to ``extras`` what the model has no word for. All raise Refused.
+See translation.md 2.2, 2.6 and 2.7. Each function takes its fields out of the body, writes into
+``paths`` what the client called them, and appends to ``extras`` the fields for which the Unified
+Model has none. All raise Refused.
 """
 
 from typing import Any, get_args
@@ -36,8 +36,10 @@ RESEND = {"error_code": "thread_unsupported_request"}
 def decode_controls(
     body: Fields, paths: dict[str, str], extras: list[Extra]
 ) -> tuple[Reasoning | None, OutputFormat | None]:
-    """Return how much to reason, and what the answer must look like: ``thinking``,
-    ``output_config``."""
+    """Return the reasoning controls and the output format of a request.
+
+    They stand in ``thinking`` and ``output_config``.
+    """
     mode, budget, display = _thinking(body, extras)
     config = body.inside("output_config")
     effort = output = None
@@ -62,7 +64,7 @@ def decode_controls(
 
 
 def _thinking(body: Fields, extras: list[Extra]) -> tuple[Any, int | None, Any]:
-    """Mode, budget and display."""
+    """Return the mode, the budget and the display of ``thinking``."""
     thinking = body.inside("thinking")
     if thinking is None:
         return None, None, None
@@ -103,7 +105,7 @@ def _format(held: Fields, name: str, prefix: str, extras: list[Extra]) -> Output
 def _old_format(
     body: Fields, paths: dict[str, str], extras: list[Extra], output: OutputFormat | None
 ) -> OutputFormat | None:
-    """Return ``output_format``, the beta's field, counts where the new one is not there."""
+    """Return the format in the beta's ``output_format``, where the request has no newer one."""
     value = body.left.get("output_format")
     old = _format(body, "output_format", "", extras)
     if old is None or output is not None:
@@ -125,7 +127,7 @@ def decode_sampling(body: Fields) -> Sampling:
 
 
 def decode_stop(body: Fields, extras: list[Extra]) -> tuple[str, ...]:
-    """Return the stop sequences of a request, in its order. Raises Refused."""
+    """Return the stop sequences of a request in their order. Raises Refused."""
     value = body.items("stop_sequences") if "stop_sequences" in body.left else None
     if value is None:
         return ()
@@ -150,7 +152,7 @@ def decode_user_id(body: Fields, extras: list[Extra]) -> str | None:
 
 
 def decode_tier(body: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
-    """Return ``service_tier``, else ``speed``; at the default speed nothing was asked."""
+    """Return ``service_tier``, else ``speed``, None where that is the default speed."""
     tier, speed = body.text("service_tier"), body.text("speed")
     if tier is not None and tier not in _TIERS:
         extras.append(body.extra("service_tier", tier, "drop"))
@@ -176,8 +178,11 @@ def decode_cache(body: Fields) -> CachePolicy | None:
 
 
 def decode_thread(body: Fields, extras: list[Extra]) -> bool:
-    """Return whether the request continues a conversation that the vendor holds: its messages are
-    only the new ones, perhaps none. One that starts such a conversation is whole."""
+    """Return whether the request continues a conversation that the vendor stores.
+
+    Its messages are then only the new ones, perhaps none. A request that starts such a conversation
+    is whole.
+    """
     thread = body.inside("thread")
     if thread is None:
         return False

@@ -1,8 +1,8 @@
 """Instructions and messages of a Messages request -> parts and turns (translation.md 2.4).
 
-Every message is a turn of its own, its parts in the order in which they came: a user turn may
-hold tool results anywhere among its other parts. Content that came as a string stands on the
-turn a second time, as an extra of class ``none``, for a backend of this dialect.
+Every message is a turn of its own, its parts in the order in which they came: a user turn may hold
+tool results anywhere among its other parts. Content that came as a string is kept once more in an
+extra of the turn, of class ``none``, for a backend of this dialect.
 """
 
 from typing import Any
@@ -29,8 +29,10 @@ _ROLES = ("user", "assistant", "system")
 
 
 def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
-    """Return the top-level instructions (an empty text is none), and how they came where that is no
-    list of blocks. Raises Refused."""
+    """Return the top-level instructions, and extras where they came in another form than blocks.
+
+    An empty text is no instruction. Raises Refused.
+    """
     value = body.any("system")
     if value is None:
         return (), []
@@ -42,7 +44,7 @@ def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
 
 
 def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
-    """Return the turns. Raises Refused."""
+    """Return the turns of the conversation. Raises Refused."""
     turns: list[Turn] = []
     odd = 0
     for number, item in enumerate(items):
@@ -64,9 +66,9 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
 
 
 def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:
-    """Return the turn of a message that is not what the format says.
+    """Return the turn of a message that breaks the rules of its format. Raises Refused.
 
-    Of the ``last`` one no more is mended than the name of its role. Raises Refused.
+    Of the ``last`` message nothing is repaired but the name of its role.
     """
     message = Mending(item, path, ORIGIN)
     if last:
@@ -79,8 +81,10 @@ def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:
 
 
 def later_effort(turns: tuple[Turn, ...]) -> Effort | None:
-    """Return the effort that the last instruction inside the conversation asks for, None where none
-    does."""
+    """Return the effort that the last instruction inside the conversation demands.
+
+    It is None where none does.
+    """
     for turn in reversed(turns):
         for extra in turn.extras:
             if extra.name == "output_config" and isinstance(extra.value, dict):

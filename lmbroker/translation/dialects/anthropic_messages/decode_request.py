@@ -71,7 +71,7 @@ _PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
 
 
 def decode_request(body: JSON) -> Request:
-    """Return the model of a request body.
+    """Return the Unified Model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.
@@ -114,8 +114,7 @@ def decode_request(body: JSON) -> Request:
 
 
 def _with_rest(request: Request, fields: Fields) -> Request:
-    """Return ``request`` with the fields that few requests have, and all that is then left of
-    ``fields`` as extras."""
+    """Return ``request`` with its rarer fields, and the rest of ``fields`` as extras."""
     paths, extras = dict(PATHS), list[Extra]()
     tools = fields.items("tools")
     if tools is not None and not tools:

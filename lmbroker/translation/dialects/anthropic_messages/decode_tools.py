@@ -26,10 +26,10 @@ _MODES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
-    """Return the ``tools`` array.
+    """Return the tools of the ``tools`` array. Raises Refused.
 
-    Of a tool whose type is not ``custom`` only the vendor knows what it takes: it is kept whole and
-    goes nowhere but back. Raises Refused.
+    Of a tool whose type is not ``custom`` only the vendor knows the arguments: it is kept whole and
+    goes back to this dialect only.
     """
     return tuple(_tool(Fields(item, f"tools[{n}]", ORIGIN), item) for n, item in once(items))
 
@@ -69,7 +69,7 @@ def _tool(tool: Fields, raw: dict[str, Any]) -> Tool:
 
 
 def as_changed(tools: tuple[Tool, ...], turns: Sequence[Turn]) -> tuple[Tool, ...]:
-    """Return ``tools`` as the conversation has changed them: the last word on each counts."""
+    """Return ``tools`` as the conversation has changed them; the last change of each counts."""
     changes = [
         part
         for turn in turns
@@ -117,8 +117,11 @@ def _foreign(tool: Fields, function: Fields, prefix: str) -> Tool:
 
 
 def decode_tool_choice(body: Fields) -> tuple[ToolChoice | None, bool | None, list[Extra]]:
-    """Return the choice, whether tools may be called in parallel (None: nothing was said), and what
-    is left: a choice that is not known is an extra of class ``refuse``. Raises Refused."""
+    """Return the tool choice, whether parallel calls are allowed, and extras. Raises Refused.
+
+    The second value is None where the request does not say. A choice that is not known is an extra
+    of class ``refuse``.
+    """
     said = body.left.get("tool_choice")
     if isinstance(said, str) and said in _FOREIGN_CHOICES:
         body.any("tool_choice")

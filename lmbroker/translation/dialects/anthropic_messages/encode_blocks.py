@@ -74,8 +74,7 @@ class Blocks:
         self.losses.change(self.request.path(field))
 
     def left_out(self, field: str, what: str, reason: str, name: str | None = None) -> JSON:
-        """Return the text block that stands for something that the model cannot take, which is
-        reported."""
+        """Return the text block that stands in for what the model cannot take, and report that."""
         said = what if field == "part" else field
         self.losses.drop(self.request.path(field), reason, said=said)
         return {"type": "text", "text": left_out(what, reason, name)}
@@ -85,10 +84,7 @@ class Blocks:
         self.losses.refuse(self.request.path(field), reason)
 
     def turn(self, parts: Sequence[Part]) -> list[JSON]:
-        """Return the blocks of one turn.
-
-        Parts that this dialect would refuse as empty are left out.
-        """
+        """Return the blocks of one turn, without parts that this dialect would refuse as empty."""
         return list(filter(None, map(self.part, in_place(parts))))
 
     def part(self, part: Part) -> JSON | None:
@@ -124,7 +120,8 @@ class Blocks:
         return block
 
     def _stand_in(self, words: str) -> JSON | None:
-        """Return what stands in the place of a part of another dialect; None for nothing."""
+        """Return the text block that stands in for a part of another dialect, None for an empty
+        text."""
         if not words:
             self.drop("part")
             return None
@@ -132,7 +129,7 @@ class Blocks:
         return {"type": "text", "text": words}
 
     def text(self, part: TextPart) -> JSON | None:
-        """Return the text block of ``part``, None for blank text of another dialect's client."""
+        """Return the text block of ``part``, None for blank text from another dialect."""
         if part.refusal and not self.native:
             self.change("refusal")
         if not part.text.strip() and not self.native:
@@ -247,7 +244,7 @@ class Blocks:
         return block
 
     def _document_source(self, part: DocumentPart) -> JSON | str:
-        """Return the source of a document, or why it has to be left out."""
+        """Return the source of a document, or the reason why the document is left out."""
         source = part.source
         if isinstance(source, tuple):
             return {"type": "content", "content": self.turn(source)}
@@ -309,10 +306,7 @@ _UNMARKED = ("thinking", "redacted_thinking")
 
 
 def ephemeral(ttl: str | None) -> JSON:
-    """Return the ``cache_control`` object for a cache lifetime.
-
-    None is the default of five minutes.
-    """
+    """Return the ``cache_control`` object for the lifetime ``ttl``; None is five minutes."""
     return {"type": "ephemeral", "ttl": "1h"} if ttl in LONG_TTLS else {"type": "ephemeral"}
 
 

@@ -16,7 +16,7 @@ LEAST_TOP_P = 0.95
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of the reasoning controls; ``on``: the model will think."""
+    """The fields that control reasoning; ``on``: the model will think."""
 
     wire: JSON | None = None
     effort: str | None = None
@@ -26,7 +26,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True):
 def encode_thinking(
     blocks: Blocks, messages: list[JSON], max_tokens: int, forced: bool
 ) -> Thinking:
-    """Return the reasoning that was asked for, as far as the model has it."""
+    """Return the fields for the requested reasoning, as far as the model has it."""
     profile, asked = blocks.profile, blocks.request.reasoning
     by_default = profile.thinking_default != "off"
     if asked is None or (asked.mode, asked.effort, asked.budget) == (None, None, None):
@@ -72,7 +72,7 @@ def _off(blocks: Blocks) -> Thinking:
 
 
 def _gentle(blocks: Blocks, asked: Reasoning) -> str | None:
-    """Return the effort beside a mode that some models only take up to some effort."""
+    """Return the effort to send beside a mode that some models take only up to some effort."""
     effort, most = _effort(blocks, asked), blocks.profile.disabled_max_effort
     if effort is None or most is None:
         return effort
@@ -82,10 +82,7 @@ def _gentle(blocks: Blocks, asked: Reasoning) -> str | None:
 
 
 def _effort(blocks: Blocks, asked: Reasoning) -> str | None:
-    """Return the model's level for what was asked.
-
-    A budget becomes the level it comes nearest to.
-    """
+    """Return the model's level nearest to the requested effort or budget."""
     wanted = asked.effort
     if wanted is None and asked.budget is not None:
         wanted = effort_of(asked.budget)
@@ -107,8 +104,10 @@ def _budget(asked: Reasoning, max_tokens: int) -> int | None:
 
 
 def _unsigned_call(messages: list[JSON]) -> bool:
-    """Return the model's last turn called tools, they are being answered, and its reasoning is
-    lost: with manual thinking Anthropic refuses that."""
+    """Return whether the model's last turn has open calls and lacks its reasoning.
+
+    With manual thinking Anthropic refuses such a conversation.
+    """
     last = next((m for m in reversed(messages) if m["role"] == "assistant"), None)
     if last is None or not any(block["type"] == "tool_use" for block in last["content"]):
         return False
@@ -116,9 +115,9 @@ def _unsigned_call(messages: list[JSON]) -> bool:
 
 
 def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
-    """Return sampling parameters that the model takes.
+    """Return the sampling parameters that the model takes.
 
-    Leaving out one that says what is the default anyway is no loss.
+    To leave out a value that is the default anyway is no loss.
     """
     profile, request = blocks.profile, blocks.request
     sampling = request.sampling
@@ -152,9 +151,10 @@ def encode_sampling(blocks: Blocks, thinking: bool) -> JSON:
 
 
 def encode_stop(blocks: Blocks) -> list[str]:
-    """Stop sequences; Anthropic refuses those of nothing but white space.
+    """Return the stop sequences that the backend takes.
 
-    Of more than the backend takes, the first ones.
+    Anthropic refuses those of white space only. Of more than the backend takes, the first ones
+    count.
     """
     stop, profile = blocks.request.stop, blocks.profile
     kept = [text for text in stop if text.strip()] if profile.stop else []
@@ -167,7 +167,7 @@ def encode_stop(blocks: Blocks) -> list[str]:
 
 
 def encode_output(blocks: Blocks, prefilled: bool) -> tuple[JSON | None, str]:
-    """Return the output format, or the sentence that stands in for it."""
+    """Return the output format, or the instruction that stands in for it."""
     output = blocks.request.output
     if output is None:
         return None, ""

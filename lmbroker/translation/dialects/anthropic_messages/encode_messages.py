@@ -24,7 +24,7 @@ NOTHING = "."
 
 
 def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
-    """System blocks and messages of the request that ``blocks`` writes.
+    """Return the system blocks and the messages of the request that ``blocks`` writes.
 
     The prefill rules are applied later (``end_conversation``): they depend on thinking.
     """
@@ -69,8 +69,10 @@ def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:
 
 
 def _as_user(written: list[JSON]) -> list[JSON]:
-    """Return an instruction inside the conversation as a user's words that say that they are one:
-    at the start it would change what caches know of the conversation."""
+    """Return an instruction inside the conversation as a user's text that is labelled as one.
+
+    At the start it would change the prefix of the conversation that caches know.
+    """
     first, *rest = written
     if first["type"] != "text":
         return [{"type": "text", "text": "[system]"}, *written]
@@ -96,7 +98,10 @@ def _as_it_is(blocks: Blocks, turn: Turn) -> JSON:
 
 
 def _last_instruction(request: Request) -> tuple[tuple[TextPart, ...], tuple[TextPart, ...]]:
-    """Only instructions: the last message of them is what is asked."""
+    """Return the instructions of a request without turns, the last message of them apart.
+
+    That message is the question.
+    """
     start = len(request.system) - 1
     while start > 0 and not any(e.name == "message.role" for e in request.system[start].extras):
         start -= 1
@@ -106,7 +111,7 @@ def _last_instruction(request: Request) -> tuple[tuple[TextPart, ...], tuple[Tex
 
 
 def _followers(roles: Sequence[str]) -> list[str]:
-    """For each of ``roles`` the next one that is no instruction; the model's at the end."""
+    """Return for each of ``roles`` the next one that is no instruction, at the end the model's."""
     after, found = "assistant", list[str]()
     for role in reversed(roles):
         found.append(after)
@@ -116,7 +121,10 @@ def _followers(roles: Sequence[str]) -> list[str]:
 
 
 def _allowed_here(blocks: Blocks, messages: list[JSON], after: str) -> bool:
-    """Anthropic takes instructions after a user's message, before the model's or at the end."""
+    """Return whether Anthropic takes an instruction at this point.
+
+    It does after a user's message, before the model's or at the end.
+    """
     if not blocks.profile.mid_system or not messages or messages[-1]["role"] == "assistant":
         return False
     return after == "assistant"
@@ -129,8 +137,10 @@ def _append(messages: list[JSON], role: str, written: list[JSON]) -> None:
 
 
 def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> None:
-    """The answer at the end is continued where the model can (trailing white space is refused
-    there), else a user's word asks for a new one."""
+    """Make the model continue an answer at the end, or ask for a new one.
+
+    A model that can continue it refuses white space at its end. Others get a user's message.
+    """
     last = messages[-1]
     if not prefill:
         blocks.drop("prefill")
@@ -142,8 +152,11 @@ def end_conversation(blocks: Blocks, messages: list[JSON], prefill: bool) -> Non
 
 
 def add_instruction(blocks: Blocks, system: list[JSON], messages: list[JSON], line: str) -> None:
-    """A sentence of the broker's own: at the end where the model takes instructions there (the
-    cached prefix stays the same), else after the system blocks."""
+    """Add a sentence of the broker's own to the instructions.
+
+    It goes to the end where the model takes instructions there, so that the cached prefix stays the
+    same; else after the system blocks.
+    """
     block: JSON = {"type": "text", "text": line}
     if blocks.profile.mid_system and messages[-1]["role"] in ("user", "system"):
         _append(messages, "system", [block])
@@ -152,9 +165,9 @@ def add_instruction(blocks: Blocks, system: list[JSON], messages: list[JSON], li
 
 
 def limit_cache_marks(groups: list[list[JSON]], limit: int) -> None:
-    """At most ``limit`` marks stay, the last ones of ``groups`` (in the order of the prompt).
+    """Remove all cache marks but the last ``limit`` of ``groups``, which are in prompt order.
 
-    A longer life after a shorter one is refused, so it is cut.
+    A longer lifetime after a shorter one is refused, so it is shortened.
     """
     marked = [block for group in groups for block in group if "cache_control" in block]
     for block in marked[: max(0, len(marked) - limit)]:

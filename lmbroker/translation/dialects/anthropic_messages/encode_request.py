@@ -1,7 +1,7 @@
 """Unified Model -> Messages request (translation.md 2.1 to 2.8).
 
-A request that came in this dialect is written as it came; for any other one the profile says
-what the model can do, and ``losses`` hears of everything that it cannot.
+A request that came in this dialect is written as it came. For any other one the profile says what
+the model can do, and ``losses`` gets a report of everything that it cannot.
 """
 
 import re
@@ -49,7 +49,7 @@ _TIERS = {"auto": "auto", "standard": "standard_only"}
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """Return the body of ``POST /v1/messages``; the request's model is written as it is.
+    """Return the body of a ``POST /v1/messages`` request with the request's model as it is.
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
@@ -108,9 +108,9 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _cached(request: Request) -> bool:
-    """Return whether the prompt is to be cached wherever the vendor sees fit.
+    """Return whether the vendor is to choose what is cached of the prompt.
 
-    Who names a key for the cache wants one.
+    A client that names a cache key wants a cache.
     """
     if request.cache is None:
         return request.cache_key is not None
@@ -134,7 +134,7 @@ def _max_tokens(blocks: Blocks) -> int:
 
 
 def _extras(blocks: Blocks, tools: list[JSON]) -> list[Extra]:
-    """Return the fields that are left to be accounted for."""
+    """Return the extras that have not been accounted for."""
     left = []
     for extra in blocks.request.extras:
         if extra.name == OPTIONS and blocks.profile.server_tools:
@@ -166,9 +166,9 @@ def _put_tier(body: JSON, blocks: Blocks, tier: str) -> None:
 
 
 def _user_id(blocks: Blocks, user_id: str) -> str:
-    """Return the id of the end user.
+    """Return the id of the end user as Anthropic takes it.
 
-    Anthropic refuses one that tells who that is, and a long one.
+    It refuses ids that identify a person, and long ones.
     """
     if len(user_id) <= MAX_USER_ID and not _TELLS_WHO.search(user_id):
         return user_id
@@ -181,7 +181,7 @@ _TELLS_WHO = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]|^\s*\+?(?:[\s().-]*\d){7,15}\s*
 
 
 def _as_it_is(blocks: Blocks) -> JSON:
-    """Return a request of this dialect, as it was decoded: no rule applies."""
+    """Return the body of a request of this dialect as it was decoded, untouched by any rule."""
     request = blocks.request
     system, messages = encode_conversation(blocks)
     body: JSON = {"model": request.model}

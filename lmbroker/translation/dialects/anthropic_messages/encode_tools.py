@@ -19,7 +19,7 @@ WEB_SEARCH = "web_search_20250305"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tool choice.
+    """What the backend gets for the client's tool choice.
 
     ``instruction`` stands in for a choice that the model does not take; ``forced``: the model must
     call a tool.
@@ -31,7 +31,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_tools(blocks: Blocks) -> list[JSON]:
-    """Return the tools; where the choice allows only some, only those."""
+    """Return the objects of the tools; where the choice allows only some, only of those."""
     request, choice = blocks.request, blocks.request.tool_choice
     named = None if choice is None or blocks.native else choice.allowed
     allowed = None if named is None else frozenset(named)
@@ -49,15 +49,16 @@ def encode_tools(blocks: Blocks) -> list[JSON]:
 
 
 def _is_sent(blocks: Blocks, tool: Tool) -> bool:
-    """Return whether ``tool`` stands among the tools: in this dialect a message may define one."""
+    """Return whether ``tool`` stands in ``tools``: in this dialect a message may define one,
+    too."""
     return tool.standing == "offered" or (tool.standing == "inline") != blocks.native
 
 
 def _strict(blocks: Blocks, tools: list[Tool]) -> dict[int, Subset]:
-    """Schemas of the tools that stay strict, by the tool's identity.
+    """Return the schemas of the tools that stay strict, by the identity of the tool.
 
-    The limits hold for a request: beyond them none is strict, so that adding a tool does not pick
-    another one.
+    The limits hold for a whole request: beyond them no tool is strict, so that an added tool does
+    not make others strict or not.
     """
     wanted = [tool for tool in tools if tool.strict and tool.kind == "function"]
     if not wanted:
@@ -128,7 +129,7 @@ def _schema(blocks: Blocks, tool: Tool) -> tuple[JSON, bool]:
 
 
 def encode_choice(blocks: Blocks, tools: list[JSON]) -> Choice:
-    """Return how tools are chosen; nothing where there are none."""
+    """Return the choice among ``tools``, an empty one where there are none."""
     request, profile = blocks.request, blocks.profile
     choice = request.tool_choice
     if blocks.native:
@@ -170,7 +171,7 @@ def _thinks(blocks: Blocks) -> bool:
 
 
 def _left_alone(blocks: Blocks, choice: ToolChoice, tools: list[JSON]) -> bool:
-    """Return whether the tool that was chosen is one of those that were left out."""
+    """Return whether the chosen tool is one of those that were left out."""
     name = choice.name or ""
     if not any(tool.name == name for tool in blocks.request.tools):
         return False
@@ -193,7 +194,7 @@ def _native_choice(blocks: Blocks) -> Choice:
 
 
 def encode_web_search(blocks: Blocks, search: WebSearch, place: str) -> JSON:
-    """Return a web search of another vendor's, which was asked for at ``place``, as Anthropic's."""
+    """Return Anthropic's tool for a web search of another vendor, which stood at ``place``."""
     if search.context_size is not None:
         blocks.losses.drop(f"{place}.search_context_size")
     wire: JSON = {"type": WEB_SEARCH, "name": "web_search"}

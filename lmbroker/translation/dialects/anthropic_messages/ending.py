@@ -1,4 +1,4 @@
-"""How an answer ended and what it cost, both ways (translation.md 3.2 and 3.3)."""
+"""Stop reason and usage of an answer, both ways (translation.md 3.2 and 3.3)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,10 +29,10 @@ NO_USAGE: JSON = {
 
 
 def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Stop:
-    """Return ``reason`` None: the answer ended without a word.
+    """Return the stop of an answer; ``reason`` is None where it gave none.
 
-    Servers that only nearly speak the dialect say other words than Anthropic, and end their turn
-    beside a call.
+    Servers that only nearly speak the dialect have other stop reasons than Anthropic, and end their
+    turn although the answer holds a call.
     """
     means = stop_words.meaning(reason) or "other"
     if reason == "stop_sequence":
@@ -50,10 +50,10 @@ def decode_stop(reason: Any, sequence: Any, details: Any, *, calls: bool) -> Sto
 
 
 def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
-    """stop_reason, stop_sequence and, where there are any, stop_details.
+    """Return ``stop_reason``, ``stop_sequence`` and, where there are any, ``stop_details``.
 
-    A stop string that an OpenAI-compatible backend names counts only if it is one of those that
-    were ``asked`` for.
+    A stop string that an OpenAI-compatible backend names counts only if the client ``asked`` for
+    it.
     """
     reason, sequence = _STOP_REASONS[stop.reason], stop.sequence
     if reason == "stop_sequence" and stop.raw != reason and sequence not in asked:
@@ -67,9 +67,9 @@ def encode_stop(stop: Stop, asked: tuple[str, ...]) -> JSON:
 
 
 def decode_usage(usage: Any, *, billed: bool = False) -> Usage | None:
-    """None where no tokens were counted at all.
+    """Return the token counts of a ``usage`` object, None where it has none.
 
-    ``billed``: with those of steps that wrote no part of the message.
+    ``billed``: those of steps that wrote no part of the message are added.
     """
     if not isinstance(usage, dict):
         return None
@@ -96,7 +96,7 @@ def decode_usage(usage: Any, *, billed: bool = False) -> Usage | None:
 
 
 def encode_usage(usage: Usage, tier: str | None = None) -> JSON:
-    """Return all four counters, always; ``tier`` only for a client that asked for one."""
+    """Return all four token counters; ``tier`` only for a client that asked for one."""
     body: JSON = {
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write,
@@ -122,7 +122,7 @@ _BESIDES = ("compaction", "advisor_message")
 
 
 def _with(iterations: list[Any], counts: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """Return ``counts`` and those of the iterations that wrote no part of the message."""
+    """Return ``counts`` plus those of the iterations that wrote no part of the message."""
     for each in iterations:
         if isinstance(each, dict) and each.get("type") in _BESIDES:
             more = [count_of(each.get(name)) or 0 for name in NO_USAGE]
@@ -139,11 +139,11 @@ _CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 def merged(usage: JSON, update: Any) -> JSON:
-    """Return ``usage`` with the counters of a later event, which overwrite those told before.
+    """Return ``usage`` updated by the counters of a later event.
 
-    Null tells nothing, nor does a prompt of 0 tokens after a real one, and what is told with it,
-    unless all of the prompt turns out to have gone through the cache. ``usage`` is changed in
-    place, lest many events that each tell something new cost more and more.
+    Null changes nothing, nor does a prompt of 0 tokens after a real one, together with the counters
+    of the same event, unless the whole prompt turns out to have gone through the cache. ``usage``
+    is changed in place, so that many events that each report something new stay cheap.
     """
     if not isinstance(update, Mapping):
         return usage

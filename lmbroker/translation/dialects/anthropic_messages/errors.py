@@ -32,7 +32,7 @@ LIMIT_EXCEEDED = "input length and `max_tokens` exceed context limit: "
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-    """Return what an HTTP error of a backend means; ``headers`` have lower-case names."""
+    """Return the meaning of a backend's HTTP error; names of ``headers`` are in lower case."""
     said = error_bodies.read(status, body)
     kind = error_kinds.kind_of(status, said)
     reason = (said.details or {}).get("error_code")
@@ -47,15 +47,15 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorI
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """Return the HTTP status and body that tell ``error``."""
+    """Return the HTTP status and body of ``error``."""
     return KINDS[error.kind][0], body(error, request_id)
 
 
 def body(error: ErrorInfo, request_id: str) -> JSON:
-    """Return the error body, which is the same inside a stream.
+    """Return the error object, which is the same in a body and inside a stream.
 
-    Its ``request_id`` is the one that the header tells: the backend's where there is one, the
-    broker's own otherwise.
+    Its ``request_id`` is the one in the header: the backend's where there is one, else the
+    broker's.
     """
     inner: JSON = {"type": KINDS[error.kind][1], "message": message(error)}
     if error.details:
@@ -64,8 +64,10 @@ def body(error: ErrorInfo, request_id: str) -> JSON:
 
 
 def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-    """Return ``value``, a backend's own body for a context overflow, in the words that clients
-    know; None where it has them already."""
+    """Return ``value``, a backend's body for a context overflow, in the words that clients know.
+
+    It is None where the body has them already.
+    """
     held = value.get("error")
     if value.get("type") != "error" or not isinstance(held, dict):
         return body(error, request_id)
@@ -76,7 +78,10 @@ def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | 
 
 
 def message(error: ErrorInfo) -> str:
-    """Return the words; of a context overflow in the form that coding agents parse."""
+    """Return the message of ``error``.
+
+    For a context overflow in the form that coding agents parse.
+    """
     text = error_bodies.limited(error.message)
     if error.kind != "context_length":
         return text

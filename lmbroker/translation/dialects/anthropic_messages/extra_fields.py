@@ -1,9 +1,10 @@
-"""What a Messages request says and the Unified Model has no word for (translation.md 2.2 to 2.8).
+"""The fields of a Messages request for which the Unified Model has none (translation.md 2.2 to
+2.8).
 
 ``LOSSES`` is the whole list: kind of object -> key -> what becomes of it where it cannot be
 carried. Every other key of the API has a place in the model and is read by the decoder of its
-object. Blocks that only Anthropic understands and tools that the provider runs are kept whole,
-so their keys stand nowhere. A key that is neither read nor listed is unknown: class ``drop``.
+object. Blocks that only Anthropic understands and tools that the provider runs are kept whole, so
+their keys are not listed. A key that is neither read nor listed is unknown: class ``drop``.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +32,10 @@ def _clear_at(value: Any) -> LossClass:
 
 
 def _config(value: Any) -> LossClass:
-    """Return the effort that an instruction asks for from there on is obeyed."""
+    """Return the class of a configuration that an instruction sets from there on.
+
+    An effort is obeyed, so it is no loss.
+    """
     if not isinstance(value, dict):
         return "drop"
     known = value.keys() <= {"effort"} and value.get("effort") in (None, *EFFORTS)
@@ -83,7 +87,7 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
 
 
 def take_extras(fields: Fields, kind: str, prefix: str = "") -> list[Extra]:
-    """Return the listed keys of an object of this kind, taken out of ``fields``.
+    """Take the listed keys of an object of this kind out of ``fields`` and return them as extras.
 
     ``prefix`` is that of ``Fields.extra``.
     """
@@ -105,6 +109,6 @@ def take_cache(fields: Fields) -> Cache | None:
 
 
 def cache_of(mark: dict[str, Any]) -> Cache:
-    """Return what a ``cache_control`` object says; ``raw`` is what to write back."""
+    """Return the cache mark in a ``cache_control`` object; ``raw`` is what to write back."""
     ttl = mark.get("ttl")
     return Cache(ttl=ttl if ttl in ("5m", "1h") else None, raw={"cache_control": mark})

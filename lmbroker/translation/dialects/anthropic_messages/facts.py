@@ -15,12 +15,12 @@ answer that is not streamed (translation.md 4.3)."""
 
 
 def must_stream(body: JSON) -> bool:
-    """Return whether an answer may be too long to be asked for without a stream."""
+    """Return whether the answer may take so long that Anthropic demands a stream."""
     return bool(body["max_tokens"] > LONGEST_UNARY)
 
 
 def counted(tokens: int) -> JSON:
-    """Return the answer to a request to count tokens (translation.md 7.3)."""
+    """Return the answer to a request that counts tokens (translation.md 7.3)."""
     return {"input_tokens": tokens}
 
 

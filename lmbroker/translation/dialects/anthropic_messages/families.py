@@ -1,12 +1,11 @@
-"""Built-in knowledge of model families that speak the Messages format, as data (translation.md 0.3,
-state of November 2026).
+"""Built-in knowledge of model families that speak the Messages format, as data.
 
-Each row is a pattern on the normalised model name (``profile.normalised``: lower case, no vendor
-prefix, no ``.``) and what differs from the profile of an unknown model (``UNKNOWN``). The first row
-that matches counts. The comment above a row says where it comes from. Nothing here is a rule of the
-broker: the configuration can set every value, and those marked [?] are not verified. A row chooses
-between two ways of saying a thing; none says that a model takes no images, files, schemas, strict
-tools, stop sequences or reasoning.
+See translation.md 0.3; state of November 2026. Each row is a pattern on the normalised model name
+(``profile.normalised``: lower case, no vendor prefix, no ``.``) and what differs from the profile
+of an unknown model (``UNKNOWN``). The first row that matches counts. The comment above a row says
+where it comes from. Nothing here is a rule of the broker: the configuration can set every value,
+and those marked [?] are not verified. A row chooses between two ways of saying a thing; none says
+that a model takes no images, files, schemas, strict tools, stop sequences or reasoning.
 """
 
 from typing import Any

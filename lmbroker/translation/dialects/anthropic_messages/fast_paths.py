@@ -1,7 +1,7 @@
-"""Fast paths for what most messages and blocks of this dialect are.
+"""Fast paths for the most common messages and blocks of this dialect.
 
-Each function recognises one common form and returns exactly what the general code would make of
-it, or None for any other form; then the general code reads it.
+Each function recognises one common form and returns exactly what the general code would make of it,
+or None for any other form; then the general code reads it.
 
 Streams have theirs where it is used, since a call would cost what it saves: ``AnthropicDecoder``
 looks for text in the open block first, and ``AnthropicEncoder`` makes the bytes around the text of
@@ -17,15 +17,14 @@ _ROLES = ("user", "assistant", "system")
 
 
 def content_as_text(content: str) -> Extra:
-    """Return the extra that says that a message's content was a plain string, not a list of
-    blocks."""
+    """Return the extra for content that came as a plain string instead of a list of blocks."""
     return Extra(
         origin="anthropic", name="content", path="messages[].content", value=content, loss="none"
     )
 
 
 def plain_turn(item: Any) -> Turn | None:
-    """Return the turn of a message that is a role and a text; None for any other message."""
+    """Return the turn of a message that is a role and a text, None for any other message."""
     if isinstance(item, dict) and len(item) == 2:
         role, text = item.get("role"), item.get("content")
         if isinstance(text, str) and role in _ROLES:
@@ -34,7 +33,7 @@ def plain_turn(item: Any) -> Turn | None:
 
 
 def plain_text_block(block: Any) -> TextPart | None:
-    """Return the part of a text block without any other field; None for any other block."""
+    """Return the part of a text block without any other field, None for any other block."""
     if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
         text = block.get("text")
         if isinstance(text, str):

@@ -8,7 +8,7 @@ from lmbroker.translation.model_lists import ModelListFacts, ShownModel
 
 
 def entry(model: ShownModel) -> JSON:
-    """Return the fields of one model."""
+    """Return the object of one model in a list."""
     return {
         "id": model.name,
         "type": "model",

@@ -1,6 +1,6 @@
-"""Earlier messages of a Messages request that are not what the format says (translation.md 2.3).
+"""Repairs earlier messages of a Messages request that break its format (translation.md 2.3).
 
-``adapters.odd_messages`` says what becomes of them.
+``shared.odd_messages`` says what becomes of them.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ ROLES = ("user", "assistant", "system")
 
 
 def mended(message: Mending, read: Callable[[Any, str, str], Any]) -> Mended:
-    """Return ``message`` as the reader takes it.
+    """Return ``message`` repaired, so that it can be read.
 
     ``read`` reads a block (its path, the role of its message).
     """
@@ -33,7 +33,7 @@ def mended(message: Mending, read: Callable[[Any, str, str], Any]) -> Mended:
 
 
 def _block(block: JSON) -> list[JSON]:
-    """Return what a block may mean that cannot be read as it is."""
+    """Return the possible meanings of a block that cannot be read as it is."""
     kept = {key: value for key, value in block.items() if value is not None}
     if not isinstance(kept.get("cache_control", {}), dict):
         del kept["cache_control"]

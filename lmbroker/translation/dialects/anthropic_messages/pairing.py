@@ -1,8 +1,8 @@
-"""Calls and their results, as Anthropic wants them: each call is answered in the user's message
-after it, once, and nothing else is (translation.md 2.3).
+"""Pairs calls and results as Anthropic demands (translation.md 2.3).
 
-A client that shortened its conversation, or whose user broke in, has results without calls and
-calls without results; no later turn may fail for that.
+Each call is answered once, in the user's message after it, and nothing else is a result. A client
+that shortened its conversation, or whose user broke in, has results without calls and calls without
+results; no later turn may fail for that.
 """
 
 from lmbroker.json_text import JSON
@@ -11,8 +11,10 @@ from lmbroker.translation.shared.left_out import NO_CALL, NO_RESULT
 
 
 def pair(blocks: Blocks, messages: list[JSON]) -> list[JSON]:
-    """Return ``messages`` with an answer for each call (but those at the end, which are the
-    client's last word), and other results as texts."""
+    """Return ``messages`` in which each call has a result, and other results are texts.
+
+    Calls at the end are left open: the client's next message answers them.
+    """
     out: list[JSON] = []
     open_calls: dict[str, int] = {}
     for message in messages:
@@ -30,7 +32,7 @@ def pair(blocks: Blocks, messages: list[JSON]) -> list[JSON]:
 
 
 def _answers(blocks: Blocks, message: JSON, open_calls: dict[str, int]) -> None:
-    """Keep in a user's message what answers ``open_calls``, and add what is missing."""
+    """Keep the results for ``open_calls`` in a user's message, and add those that are missing."""
     kept: list[JSON] = []
     for block in message["content"]:
         if block["type"] != "tool_result":

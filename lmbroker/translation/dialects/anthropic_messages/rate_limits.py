@@ -1,5 +1,7 @@
-"""Rate limits in the headers of the Anthropic Messages dialect, such as
-``anthropic-ratelimit-requests-reset: 2026-11-23T10:00:00Z``, which is a moment."""
+"""Rate limits in the headers of the Anthropic Messages dialect.
+
+Resets are moments: ``anthropic-ratelimit-requests-reset: 2026-11-23T10:00:00Z``.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +13,10 @@ _PREFIX = "anthropic-ratelimit-"
 
 
 def read(headers: Mapping[str, str], now: float) -> Iterator[RateLimit]:
-    """Yield the limits in the headers of an answer.
+    """Yield the rate limits in the headers of an answer.
 
-    Input and output tokens may be counted apart: then the input tokens, which bound a prompt, stand
-    for the tokens.
+    Where input and output tokens are counted separately, the input tokens count as the tokens,
+    since they bound a prompt.
     """
     together = any(name.startswith(f"{_PREFIX}tokens-") for name in headers)
     groups: tuple[tuple[Group, str], ...] = (
@@ -32,7 +34,7 @@ def read(headers: Mapping[str, str], now: float) -> Iterator[RateLimit]:
 
 
 def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
-    """Yield the headers that tell ``limits``; moments are rounded up to a second."""
+    """Yield the headers for ``limits``; moments are rounded up to a second."""
     for each in limits:
         if each.limit is not None:
             yield f"{_PREFIX}{each.of}-limit", each.limit
@@ -44,7 +46,7 @@ def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
 
 
 def _moment(text: str) -> float | None:
-    """Return the unix seconds of an RFC 3339 time with its zone."""
+    """Return the unix seconds of an RFC 3339 time with a zone, None for any other text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

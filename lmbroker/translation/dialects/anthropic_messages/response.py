@@ -33,7 +33,10 @@ from lmbroker.usage import Usage
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """Return a backend's answer. Raises Broken when it is an error or no message."""
+    """Return the Unified Model of a backend's answer.
+
+    Raises Broken where it is an error or no message.
+    """
     content = body.get("content")
     if isinstance(content, str) and content and not body.get("error"):
         content = [{"type": "text", "text": content}]
@@ -72,7 +75,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
-    """Return usage and stop reason of an answer that is passed through."""
+    """Return the usage and the stop reason of an answer that is passed through."""
     usage, reason = decode_usage(body.get("usage"), billed=True), body.get("stop_reason")
     if not reason:
         return usage, ""
@@ -82,7 +85,7 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """Return the answer as the client gets it."""
+    """Return the body of the answer for the client."""
     content: list[JSON] = []
     calls = 0
     for part in response.parts:
@@ -104,7 +107,7 @@ def encode_response(response: Response, reply: Reply) -> JSON:
 
 
 def _blocks(part: Part, reply: Reply) -> list[JSON]:
-    """None for what only another vendor understands."""
+    """Return the blocks of a part, none for a part that only another vendor understands."""
     if isinstance(part, TextPart):
         block: JSON = {"type": "text", "text": part.text}
         reply.losses.extras(part.extras)

@@ -1,10 +1,9 @@
-"""Searches of the web that the provider of another dialect has run, as blocks of this one
-(translation.md 8.3).
+"""Web searches that another dialect's provider ran, as blocks of this dialect (translation.md 8.3).
 
 Clients get what they know from Anthropic's own search: the query, the pages, and where the text
-cites them. Anthropic seals what it read; in the place of the seal stands a token of the broker's
-own, by which these blocks are known when they come back: Anthropic refuses such a seal, so they are
-taken out of what goes there (``taken_out``).
+cites them. Anthropic encrypts what it read; in its place stands a token of the broker's own, which
+marks these blocks when they come back: Anthropic refuses such a token, so they are cut out of what
+goes there (``taken_out``).
 """
 
 from hashlib import sha256
@@ -27,9 +26,11 @@ _NAME = "web_search"
 
 
 def blocks_of(part: OpaquePart, losses: AnswerLosses) -> list[JSON]:
-    """Return the blocks of a part that only its own dialect understands: itself where that is this
-    one, the call and the results of a search that says what it looked for and found; else none,
-    which is reported."""
+    """Return the blocks for a part that only its own dialect understands.
+
+    They are the part itself where it is of this dialect; the call and the results of a search that
+    says what it looked for and found; else none, which is reported.
+    """
     if part.origin == "anthropic":
         return [part.raw]
     found = _search(part.raw) if part.type == _SEARCH else None
@@ -43,9 +44,9 @@ def blocks_of(part: OpaquePart, losses: AnswerLosses) -> list[JSON]:
 
 
 def citation_of(citation: Citation, losses: AnswerLosses) -> JSON | None:
-    """Return the source of a text: Anthropic's own as it came, a page of the web.
+    """Return a citation in this dialect: Anthropic's own as it came, or a web page.
 
-    It is None for what else has no form here, which is reported.
+    It is None for any other one, which has no form here and is reported.
     """
     if citation.origin == "anthropic":
         raw: JSON = citation.raw
@@ -63,9 +64,9 @@ def citation_of(citation: Citation, losses: AnswerLosses) -> JSON | None:
 
 
 def _search(call: JSON) -> tuple[str, list[JSON]] | None:
-    """Return what was looked for, and the pages that were found.
+    """Return the query of a search and the pages that it found.
 
-    It is None where the call says neither.
+    It is None where the call has neither.
     """
     action = call.get("action")
     if not isinstance(action, dict) or action.get("type") != "search":
@@ -95,7 +96,7 @@ def _url(source: Any) -> str:
 
 
 def is_ours(block: JSON) -> bool:
-    """Return whether a block that a client sends back tells of a search that Anthropic did not
+    """Return whether a block that a client sends back is part of a search that Anthropic did not
     run."""
     id = block.get(_IDS.get(str(block.get("type")), ""))
     return isinstance(id, str) and id.startswith(OUR_IDS)

@@ -196,8 +196,10 @@ class AnthropicDecoder:
         ]
 
     def _content(self, blocks: Any) -> list[StreamEvent]:
-        """Return the events of content that stands in ``message_start`` already, as in an answer
-        that only runs tools."""
+        """Return the events of content that stands in ``message_start`` already.
+
+        An answer that only runs tools may come so.
+        """
         events: list[StreamEvent] = []
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and isinstance(block.get("type"), str):
@@ -221,7 +223,7 @@ class AnthropicDecoder:
         return events + self._opened(part, block)
 
     def _opened(self, part: Part, block: JSON) -> list[StreamEvent]:
-        """Return the start of ``part``, and the content that came with it."""
+        """Return the start of ``part``, and the events of the content that came with it."""
         index = self._index
         if isinstance(part, TextPart):
             events: list[StreamEvent] = [PartStart(index, TextPart(text=""))]
@@ -278,14 +280,16 @@ class AnthropicDecoder:
         return []
 
     def _unopened(self, index: Any, delta: JSON) -> list[StreamEvent]:
-        """Return the events of a delta whose block was not opened: some servers go from thinking to
-        text in one block, or begin with a delta."""
+        """Return the events of a delta whose block was not opened.
+
+        Some servers go from thinking to text in one block, or begin with a delta.
+        """
         block = {"type": _OPENING[delta["type"]]}
         events = self._block_start({"index": index, "content_block": block})
         return events + self._block_delta(index, delta)
 
     def _after_empty(self, text: str) -> str:
-        """More arguments, without the empty object that may stand before the real ones."""
+        """Return more arguments without the empty object that may stand before the real ones."""
         if self._empty is None:
             return text
         signs = self._empty + text.strip()
@@ -301,8 +305,10 @@ class AnthropicDecoder:
         return (head + text)[found.end() :] if found else head + text
 
     def _block_stop(self, event: JSON) -> list[StreamEvent]:
-        """Return the events of a stop, none where it is not that of the open block: llama.cpp opens
-        a block before it stops the one before."""
+        """Return the events of a stop, none where it is not that of the open block.
+
+        llama.cpp opens a block before it stops the one before.
+        """
         return self._close() if event.get("index") == self._block else []
 
     def _close(self) -> list[StreamEvent]:
@@ -330,7 +336,7 @@ class AnthropicDecoder:
         return [PartStop(self._index)]
 
     def _whole(self, block: JSON) -> JSON:
-        """Return the opaque block with what came in deltas."""
+        """Return the opaque block with the content that came in deltas."""
         for key, pieces in self._pieces.items():
             text = json_text.joined(pieces)
             if key != "partial_json":

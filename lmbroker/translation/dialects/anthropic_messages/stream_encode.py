@@ -189,7 +189,7 @@ class AnthropicEncoder:
         return _event("content_block_stop", {"index": self._index})
 
     def _block(self, part: Any) -> dict[str, Any]:
-        """Return the block of ``part`` at its start."""
+        """Return the block with which ``part`` opens."""
         if isinstance(part, TextPart):
             if part.extras:
                 self._reply.losses.extras(part.extras)
@@ -219,9 +219,9 @@ class AnthropicEncoder:
         self._write = AnthropicEncoder._text
 
     def _arguments(self, value: str) -> bytes:
-        """Return the bytes of the first arguments.
+        """Return the bytes of the first arguments, b"" where they are held back.
 
-        Blank ones are held back, since they may be all that comes, and so are broken ones.
+        Blank ones are, since nothing else may come, and so are broken ones.
         """
         self._scanner.feed(value)
         self._held.append(value)
@@ -233,7 +233,7 @@ class AnthropicEncoder:
         return self._text("".join(self._held))
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
-        """Return the bytes of a delta that has no prepared prefix.
+        """Return the bytes of a delta without a prepared prefix.
 
         Many are held until their block closes.
         """
@@ -271,7 +271,7 @@ class AnthropicEncoder:
         return last + self._end()
 
     def _whole(self, part: ToolCallPart) -> dict[str, Any]:
-        """Return the whole input of a call of which nothing was sent."""
+        """Return the whole input of a call none of whose arguments were sent."""
         text = json_text.joined(self._held)
         if part.kind == "custom":
             return {"input": text}
@@ -294,7 +294,7 @@ class AnthropicEncoder:
 
 
 def signature_of(signature: Signature | None, hidden: str) -> str:
-    """Return the signature field of a thinking block.
+    """Return the value of the signature field of a thinking block.
 
     Text that the client did not want to see is carried in our own token, so that it can be replayed
     (4.6); Anthropic's signature holds its own text.

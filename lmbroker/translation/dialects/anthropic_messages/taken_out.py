@@ -1,13 +1,14 @@
-"""What is taken out of a Messages request that is passed through: each span that goes is cut out,
-every other byte stays where it was.
+"""Cuts out of a passed-through Messages request what Anthropic would refuse or should not get.
+
+Every other byte stays where it was. Cut out are:
 
 - Thinking blocks with a signature of the broker's own (``lmb1.``), searches that Anthropic did not
   run, and what texts cite of these: nobody else can verify them, and Anthropic refuses such a
   request, and every later one of its conversation.
 - The attribution line of Claude Code, where a backend's configuration says so.
 
-A body in which neither can stand is found by one search. A block that a reader could take for
-another (a key that stands there twice) is left alone.
+One search finds out whether a body may hold either. A block that readers could take for different
+things (a key that stands there twice) is left alone.
 """
 
 from collections.abc import Iterator
@@ -38,22 +39,22 @@ PATHS = {
 
 
 def without_own(body: bytes, dropped: dict[str, None] | None = None) -> bytes:
-    """Return ``body`` without what of its answers the broker has made, and Anthropic has not.
+    """Return ``body`` without the parts of earlier answers that the broker made for Anthropic's.
 
-    A message of the model that would be empty goes with it: Anthropic refuses it, too. ``dropped``
-    gets the paths of what was taken out.
+    A message of the model that would be empty is cut out as well: Anthropic refuses it, too.
+    ``dropped`` gets the paths of what was cut out.
     """
     paths: dict[str, None] = {} if dropped is None else dropped
     return cuts.cut(body, partial(_own, dropped=paths)) if _marked(body) else body
 
 
 def without_attribution_line(body: bytes) -> bytes:
-    """Return ``body`` without the attribution line in its instructions, wherever they stand."""
+    """Return ``body`` without the attribution line, wherever its instructions stand."""
     return cuts.cut(body, _attribution) if _MARK in body else body
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return ``body`` without all of that, and the paths of what is to be reported as dropped.
+    """Return ``body`` without any of that, and the paths to report as dropped.
 
     ``attribution``: without the attribution line as well.
     """
@@ -63,7 +64,10 @@ def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
-    """Return whether anything may be taken out of ``body``; ``attribution``: that line as well."""
+    """Return whether there may be anything to cut out of ``body``.
+
+    ``attribution``: the attribution line counts as well.
+    """
     return _marked(body) or (attribution and _MARK in body)
 
 
@@ -110,8 +114,7 @@ def _is_own_thinking(block: JSON, kind: str) -> bool:
 
 
 def _own_citations(body: bytes, place: Span, block: JSON) -> list[Span]:
-    """Return what to cut out of the citations of a text: those of pages that Anthropic has not
-    read."""
+    """Return the spans of citations of pages that Anthropic has not read."""
     cited = block.get("citations")
     if block.get("type") != "text" or not isinstance(cited, list):
         return []
@@ -159,7 +162,7 @@ def _attribution_in(body: bytes, place: Span) -> Iterator[tuple[Span, bytes]]:
 
 
 def _content_of(body: bytes, message: Span, role: str) -> Span | None:
-    """Where the content of a message stands, None for one of another role."""
+    """Return the span of a message's content, None for a message of another role."""
     said = cuts.span_of(body, message, "role")
     if said is None or _ANY.decode(body[slice(*said)]) != role:
         return None

@@ -1,4 +1,4 @@
-"""What the broker learns from a passed-through Anthropic stream: usage, stop reason, end.
+"""Reads usage, stop reason and end of an Anthropic stream that is passed through.
 
 Only blocks that may hold usage, a stop reason, the end or an error are parsed.
 """
@@ -37,7 +37,7 @@ _LINES = 3
 class AnthropicTap:
     """Observes one passed-through stream of this dialect (``base.Tap``).
 
-    ``choices`` is always one in this dialect and is not looked at.
+    ``choices`` is always one in this dialect and is ignored.
     """
 
     __slots__ = (
@@ -73,11 +73,11 @@ class AnthropicTap:
 
     @property
     def text_bytes(self) -> int:
-        """About how many bytes of text the stream has carried."""
+        """The estimated number of bytes of text in the stream so far."""
         return estimated_text(self._bytes, self._last, _ENVELOPE)
 
     def see(self, block: bytes) -> int:
-        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
+        """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
         if size <= LARGE_EVENT and not _worth_a_look(block):
             self._pass(block)
@@ -101,7 +101,7 @@ class AnthropicTap:
         self._bytes += len(block)
 
     def _see_large(self, event: bytes) -> None:
-        """Look at a large event. But for the words of an error, nothing that counts is long."""
+        """Read a large event without its long strings, unless it reports an error."""
         if event.startswith(_OF_A_BLOCK):
             self._pass(event)
             return
@@ -121,8 +121,10 @@ class AnthropicTap:
         return block
 
     def close(self) -> ErrorInfo | bytes:
-        """Return what completes a stream whose body ended: the terminator after a stop reason, else
-        an error."""
+        """Return what completes a stream whose body ended.
+
+        It is the terminator after a stop reason, else an error.
+        """
         return TERMINATOR if self.stopped else TRUNCATED
 
     def _frame(self, name: str, data: bytes) -> None:

@@ -8,10 +8,11 @@ from lmbroker.translation.unified.parts import Citation
 
 
 def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """Return the url citations of the part that is ``content[start:end]``, counted in code points.
+    """Return the ``url_citation`` annotations of the text part that is ``content[start:end]``.
 
-    A citation that knows its own span within the part says so; others mean the whole part, which is
-    how Anthropic cuts its text. What cites no URL has no form here.
+    Offsets are counted in code points. A citation that knows its own span within the part says so;
+    others mean the whole part, which is how Anthropic cuts its text. A citation without a URL has
+    no form here.
     """
     found: dict[tuple[str, int, int], dict[str, Any]] = {}
     for citation in citations:
@@ -30,7 +31,7 @@ def url_citations(citations: Iterable[Citation], start: int, end: int) -> list[d
 
 
 def report_uncited(citations: Iterable[Citation], losses: AnswerLosses) -> None:
-    """Report the sources that have no form here."""
+    """Report the citations that have no form here as losses."""
     for citation in citations:
         if citation.kind != "url" or not citation.url:
             losses.drop(citation.place)

@@ -9,10 +9,10 @@ from lmbroker.translation.shared.fields import wrong_type
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    """``args`` is the object, None where the text is none.
+    """The arguments of one call: the object ``args``, the text ``raw``, or both.
 
-    ``raw`` the text, None where an object came; ``altered``: another backend may get something else
-    than the client wrote.
+    ``args`` is None where the text is no object, ``raw`` where an object came. ``altered``: another
+    backend may get something else than the client wrote.
     """
 
     args: dict[str, Any] | None
@@ -21,9 +21,9 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_arguments(value: Any, path: str) -> Arguments:
-    """Return the arguments ``value`` of a call, which stand at ``path``; None is no arguments.
+    """Return the arguments of a call from ``value``, which stands at ``path``.
 
-    Raises Refused.
+    None means no arguments. Raises Refused.
     """
     if value is None:
         return Arguments(args={}, raw=None)
@@ -38,7 +38,7 @@ def read_arguments(value: Any, path: str) -> Arguments:
 
 
 def parse_args(text: str) -> dict[str, Any] | None:
-    """Return arguments of a call: nothing is ``{}``, what is no JSON object is None."""
+    """Return the arguments in ``text``: ``{}`` for an empty text, None for no JSON object."""
     if not text.strip():
         return {}
     try:

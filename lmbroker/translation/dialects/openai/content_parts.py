@@ -1,7 +1,9 @@
-"""Content parts of the vendor's two formats for conversations: ``text``, ``image_url``, ``file``
-and ``input_audio`` of Chat Completions; ``input_text``, ``output_text``, ``input_image`` and
-``input_file`` of Responses. Some clients send one format's parts on the other's path, so each
-dialect reads both."""
+"""Content parts of OpenAI's two formats for conversations, read by both dialects.
+
+Chat Completions has ``text``, ``image_url``, ``file`` and ``input_audio``; Responses has
+``input_text``, ``output_text``, ``input_image`` and ``input_file``. Some clients send one format's
+parts on the other's path, so each dialect reads both.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,17 +33,17 @@ _CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
 def read_part(part: Fields, kind: str, role: str) -> Part | None:
     """Return the part of type ``kind`` in a message of ``role`` (``tool``: in a result).
 
-    It is None for a type of another vendor, or one that has no place there. Takes its keys out of
-    ``part``. Raises Refused.
+    It is None for a type of another vendor, and where the type is not allowed in such a message.
+    The keys are taken out of ``part``. Raises Refused.
     """
     roles, reader = _READERS.get(kind, _NONE)
     return reader(part) if role in roles else None
 
 
 def cache_mark(held: Fields) -> Cache | None:
-    """Take the cache mark of a part, in either spelling; ``raw`` is what to write back.
+    """Take the cache mark of a part, in either spelling, and return it.
 
-    Raises Refused.
+    ``raw`` is what to write back. Raises Refused.
     """
     raw: dict[str, Any] = {}
     ttl = None
@@ -56,7 +58,7 @@ def cache_mark(held: Fields) -> Cache | None:
 
 
 def without_place(held: Fields, cache: Cache | None) -> list[Extra]:
-    """Return the cache marks of something that has no place for them."""
+    """Return the extras for a cache mark on something that cannot carry one."""
     raw = cache.raw if cache is not None else {}
     return [held.extra(name, value, "none") for name, value in raw.items()]
 
@@ -67,7 +69,10 @@ def _text(part: Fields) -> TextPart:
 
 
 def _output_text(part: Fields) -> TextPart:
-    """Return a text of an answer; its sources and its likelihood say nothing to the model."""
+    """Return a text of an answer without its sources and log probabilities.
+
+    No model reads those.
+    """
     text, cache = part.need_text("text"), cache_mark(part)
     reported = [
         part.extra(name, part.any(name), "none")
@@ -125,7 +130,7 @@ def _input_file(part: Fields) -> DocumentPart:
 
 
 def _document(file: Fields, prefix: str, part: Fields | None) -> DocumentPart:
-    """Return the document that ``file`` is, which stands in ``part`` where that is given."""
+    """Return the document in ``file``, which stands inside ``part`` where that is given."""
     id, data, url = file.text("file_id"), file.text("file_data"), file.text("file_url")
     name, extras = file.text("filename"), list[Extra]()
     cache = cache_mark(file if part is None else part)
@@ -154,7 +159,7 @@ def _document(file: Fields, prefix: str, part: Fields | None) -> DocumentPart:
 
 
 def _unlabelled(data: str, name: str | None) -> Base64:
-    """Base64 without a label: a PDF, a text, or nobody knows what."""
+    """Return base64 data without a label as a PDF, as a text, or as data of an unknown type."""
     if is_pdf(data, filename=name):
         return Base64(media_type="application/pdf", data=data)
     known = "text/plain" if is_text("", name) else "application/octet-stream"

@@ -8,7 +8,7 @@ from lmbroker.translation.unified.parts import ToolCallPart
 
 
 def custom_input(part: ToolCallPart, text: str) -> str:
-    """Return the input of ``part``, whose arguments were told as ``text`` ("" for not at all)."""
+    """Return the input of ``part``, whose arguments came as ``text`` ("" where none came)."""
     if part.kind == "custom":
         return text
     args = json_text.arguments(text) if text else part.args

@@ -19,7 +19,7 @@ _ANY_TIER = ("auto", "standard")
 
 
 def encode_limit(parts: Parts) -> int | None:
-    """Return the limit of the answer's length; None where there is to be none."""
+    """Return the limit of the answer's length in tokens, None where there is to be none."""
     asked, most = parts.request.max_tokens, parts.profile.max_output
     if asked is None:
         return None
@@ -39,7 +39,7 @@ def encode_limit(parts: Parts) -> int | None:
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
     """Return ``temperature``, ``top_p`` and ``top_k``, as far as the model takes them.
 
-    Leaving out one that says what is the default anyway is no loss.
+    To leave out a value that is the default anyway is no loss.
     """
     profile, sampling = parts.profile, parts.request.sampling
     free = profile.sampling == "full" or (profile.sampling == "no_thinking" and not reasoning)
@@ -62,7 +62,7 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_stop(parts: Parts) -> list[str]:
-    """Stop sequences; of more than the backend takes, the first ones."""
+    """Return the stop sequences, the first ones where the backend takes fewer."""
     stop, profile = parts.request.stop, parts.profile
     if not stop:
         return []
@@ -76,7 +76,7 @@ def encode_stop(parts: Parts) -> list[str]:
 
 
 def encode_output(parts: Parts) -> tuple[JSON | None, str]:
-    """Return the output format as one flat object, and the sentence that says what it cannot."""
+    """Return the output format as one flat object, and an instruction for the rest of it."""
     output, profile = parts.request.output, parts.profile
     if output is None:
         return None, ""
@@ -102,7 +102,7 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
 
 
 def encode_rest(parts: Parts) -> JSON:
-    """Return what is the same in all dialects: stop sequences, who asks, and the service tier."""
+    """Return the fields that OpenAI's dialects share: stop sequences, end user, service tier."""
     request = parts.request
     stop = encode_stop(parts) if request.stop else []
     out: JSON = {"stop": stop} if stop else {}
@@ -114,7 +114,10 @@ def encode_rest(parts: Parts) -> JSON:
 
 
 def encode_user(parts: Parts) -> JSON:
-    """Return who asks. A backend that has no field for it loses nothing: it is for tracing only."""
+    """Return the field that identifies the end user to the backend.
+
+    A backend that has no such field loses nothing: it serves tracing only.
+    """
     user_id, field = parts.request.user_id, parts.profile.user_field
     if user_id is None or field == "none":
         return {}
@@ -124,7 +127,7 @@ def encode_user(parts: Parts) -> JSON:
 
 
 def encode_tier(parts: Parts) -> JSON:
-    """Return the service tier. Backends without tiers have the standard one."""
+    """Return the field for the service tier; backends without tiers serve the standard one."""
     tier, profile = parts.request.tier, parts.profile
     if tier is None or (tier in _ANY_TIER and not profile.service_tier):
         return {}

@@ -1,6 +1,6 @@
 """Parts of another dialect -> content parts of OpenAI's dialects (translation.md 2.4, 2.8, 8.1).
 
-What becomes of a part is the same in all of them; how a content part is written is not.
+All of these dialects decide alike what becomes of a part, but write content parts differently.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -41,10 +41,10 @@ from lmbroker.translation.unified.parts import (
 from lmbroker.translation.unified.request import Request, Tool
 
 _SILENT = ("compaction", "fallback", "mcp_tool_use", "server_tool_use")
-"""Blocks that say nothing where they stand: a summary goes elsewhere, a result follows its call."""
+"""Blocks that write nothing in their place: a summary goes elsewhere, a result follows its call."""
 
 _APPLIED = ("tool_addition", "tool_removal")
-"""Blocks that change which tools there are, as they then are."""
+"""Blocks that change the set of tools."""
 
 _TEXT = {"type", "text"}
 """Keys of a content part that is text and nothing more."""
@@ -88,13 +88,14 @@ class Parts:
         self.marked = False
 
     def runs(self, tool: Tool) -> bool:
-        """Return whether the backend runs ``tool``, which the client's provider would have to
-        run."""
+        """Return whether the backend itself runs ``tool``, a tool that a provider has to run."""
         return False
 
     def names_allowed(self) -> bool:
-        """Return whether the choice can name the tools that may be called, so that all are
-        offered."""
+        """Return whether the tool choice can list the allowed tools.
+
+        All tools are offered then.
+        """
         return False
 
     def drop(self, field: str) -> None:
@@ -114,15 +115,14 @@ class Parts:
     def left_out(
         self, field: str, what: str, reason: str, name: str | None = None, said: str = ""
     ) -> JSON:
-        """Return the text that stands for something that the backend cannot take, which is
-        reported."""
+        """Return the text that stands in for what the backend cannot take, and report that."""
         self.losses.drop(
             self.request.path(field), reason, said=said or (what if field == "part" else field)
         )
         return self.text(left_out(what, reason, name))
 
     def text(self, words: str) -> JSON:
-        """Return the content part of a text."""
+        """Return the content part of the text ``words``."""
         return {"type": self.TEXT, "text": words}
 
     def refuse(self, field: str, reason: str) -> None:
@@ -130,7 +130,7 @@ class Parts:
         self.losses.refuse(self.request.path(field), reason)
 
     def lost(self, extras: Iterable[Extra]) -> None:
-        """Report ``extras``, which only the client's dialect understands, as losses."""
+        """Report ``extras``, which have a meaning in the client's dialect only, as losses."""
         self.losses.extras(extras)
 
     def content(self, parts: Iterable[Part]) -> list[JSON]:
@@ -138,9 +138,11 @@ class Parts:
         return [written for part in parts for written in self.part(part)]
 
     def part(self, part: Part) -> list[JSON]:
-        """Return the content parts that say what ``part`` says: none where there is nothing to say,
-        several for a document with images. Calls, results and reasoning have their own places in a
-        message and are not written here."""
+        """Return the content parts for ``part``: none for an empty one, maybe several.
+
+        A document with images becomes several. Calls, results and reasoning have fields or items of
+        their own and are not written here.
+        """
         extras, cache = getattr(part, "extras", ()), getattr(part, "cache", None)
         if extras:
             self.lost(extras)
@@ -150,7 +152,10 @@ class Parts:
         return written
 
     def mark(self, written: JSON, cache: Cache) -> None:
-        """A cache mark after a content part; how many there may be is seen to at the end."""
+        """Put a cache mark on a content part.
+
+        ``limit_marks`` later removes those beyond the limit.
+        """
         if not self.profile.cache_breakpoints:
             return
         long = cache.ttl in LONG_TTLS
@@ -162,9 +167,9 @@ class Parts:
         self.marked = True
 
     def result(self, part: ToolResultPart, id: str, shown: list[JSON]) -> list[JSON]:
-        """Return the content parts of what a tool answered to the call ``id``.
+        """Return the content parts of the result of the call ``id``.
 
-        What a result of this backend cannot hold is added to ``shown``, for the user's message
+        What a result cannot hold at this backend is added to ``shown``, for the user's message
         after it.
         """
         self.lost(part.extras)
@@ -196,7 +201,7 @@ class Parts:
         return [{**first, "text": f"ERROR: {first['text']}"}, *content[1:]]
 
     def limit_marks(self, contents: Iterable[str | list[JSON] | None]) -> None:
-        """At most four cache marks stay in ``contents``, the last ones."""
+        """Remove all cache marks from ``contents`` but the last four."""
         mark = self.profile.cache_marks
         marked = [
             part
@@ -270,8 +275,7 @@ class Parts:
     def _document_text(
         self, part: DocumentPart, pieces: Iterable[TextPart | ImagePart]
     ) -> list[JSON]:
-        """Return the content parts of a document that is sent as text between tags, with its images
-        in their places."""
+        """Return the content parts of a document as text between tags, with its images."""
         self.change("document")
         title = part.title or part.filename
         named = "" if title is None else f' title="{title.replace(chr(34), "&quot;")}"'
@@ -291,9 +295,9 @@ class Parts:
         return [*out, self.text("\n".join([*lines, "</document>"]))]
 
     def _opaque(self, part: OpaquePart) -> list[JSON]:
-        """Return the text of a block that only its own vendor understands.
+        """Return the text that stands in for a block that only its own vendor understands.
 
-        Where nothing of it can be read, a text says that it was left out. The summary of a
+        Where nothing of the block is readable, the text says that it was left out. The summary of a
         conversation is not written here.
         """
         if part.type == "container_upload":

@@ -1,7 +1,7 @@
 """Tools and tool choice -> OpenAI's (translation.md 2.5).
 
-Which tools are offered and how they are chosen is the same in all of OpenAI's dialects, but the
-objects that say so are not.
+All of OpenAI's dialects decide alike which tools are offered and how they are chosen, but write the
+objects differently.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,17 @@ from lmbroker.translation.unified.parts import OpaquePart, ToolCallPart, ToolRes
 from lmbroker.translation.unified.request import Tool, ToolChoice
 
 TOOL_SEARCH = "tool_search_tool_"
-"""Type of the tools that find others; here all tools are there from the start."""
+"""Type of the tools that find other tools; here all tools are offered from the start."""
 
 EXAMPLES = "input_examples"
 EXAMPLES_LINE = "Examples of its input, one a line:"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tool choice: one that the backend gets, None for none.
+    """What the backend gets for the client's tool choice.
 
-    Or ``instruction``, which stands in for one that the model does not take.
+    ``choice`` is None where it gets none. ``instruction`` is then the sentence for the model that
+    stands in for a choice that the backend does not take.
     """
 
     choice: ToolChoice | None = None
@@ -41,9 +42,10 @@ NO_CHOICE = Choice()
 
 
 def offered(parts: Parts) -> list[Tool]:
-    """Return the tools that the backend gets; where the choice allows only some, only those.
+    """Return the tools that the backend gets.
 
-    Beyond what it takes, those that could wait are left out.
+    Where the choice allows only some, only those are sent. Deferred tools beyond the backend's
+    limit are left out.
     """
     choice = parts.request.tool_choice
     all_of_them = choice is None or choice.allowed is None or parts.names_allowed()
@@ -66,7 +68,7 @@ def offered(parts: Parts) -> list[Tool]:
 
 
 def _function(parts: Parts, tool: Tool) -> Tool:
-    """Return ``tool``, as a function where it is none."""
+    """Return ``tool`` as a function, whatever kind it is of."""
     if tool.kind != "custom":
         return tool
     if has_grammar(tool):
@@ -84,8 +86,11 @@ def _server(parts: Parts, tool: Tool, place: int) -> None:
 
 
 def _left_out(parts: Parts, tools: list[Tool]) -> set[int]:
-    """Return which of ``tools`` are too many: deferred ones, the last first, and those that the
-    conversation speaks of only after all others."""
+    """Return the indices of those of ``tools`` that are beyond the backend's limit.
+
+    Deferred tools are left out first, from the last one on; tools that the conversation mentions
+    are left out only after all others.
+    """
     excess = len(tools) - parts.profile.tool_max
     if excess <= 0:
         return set()
@@ -96,7 +101,7 @@ def _left_out(parts: Parts, tools: list[Tool]) -> set[int]:
 
 
 def _spoken_of(parts: Parts) -> set[str]:
-    """Names of the tools that were called, or found by a search."""
+    """Return the names of the tools that were called, or found by a search."""
     names = set()
     for turn in parts.request.turns:
         for part in turn.parts:
@@ -109,8 +114,7 @@ def _spoken_of(parts: Parts) -> set[str]:
 
 
 def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
-    """Return the schema of a function's arguments, and whether the backend is to hold to it
-    strictly."""
+    """Return the schema of a function's arguments, and whether the backend enforces it strictly."""
     schema, changed = completed_tool(tool.schema, parts.profile.omit_schema_keywords)
     if changed:
         parts.change("tool")
@@ -121,7 +125,7 @@ def encode_schema(parts: Parts, tool: Tool) -> tuple[JSON, bool]:
 
 
 def encode_description(parts: Parts, tool: Tool) -> str | None:
-    """Return the description, and examples that have no place of their own."""
+    """Return the description of a tool, with the examples for which the dialect has no field."""
     examples_of = next((extra for extra in tool.extras if extra.name == EXAMPLES), None)
     examples: Any = None if examples_of is None else examples_of.value
     if examples_of is None or not isinstance(examples, list) or not examples:
@@ -135,7 +139,7 @@ def encode_description(parts: Parts, tool: Tool) -> str | None:
 
 
 def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
-    """Return how ``tools``, those that the backend gets, are chosen."""
+    """Return the choice among ``tools``, the tools that the backend gets."""
     profile, choice = parts.profile, parts.request.tool_choice
     if not tools or choice is None:
         return NO_CHOICE
@@ -155,7 +159,7 @@ def encode_choice(parts: Parts, tools: Sequence[Tool]) -> Choice:
 
 
 def _left_alone(parts: Parts, choice: ToolChoice, tools: Sequence[Tool]) -> bool:
-    """Return whether the tool that was chosen is one of those that were left out."""
+    """Return whether the chosen tool is one of those that were left out."""
     name = choice.name or ""
     if not any(tool.name == name for tool in parts.request.tools):
         return False

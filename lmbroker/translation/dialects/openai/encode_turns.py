@@ -1,5 +1,7 @@
-"""Turns of another dialect -> what OpenAI's dialects have in their place (translation.md 2.4, 8.1):
-what instructions and the turns of users become in all of them."""
+"""Turns of another dialect -> messages or items of OpenAI's dialects (translation.md 2.4, 8.1).
+
+Instructions and the turns of users become the same in all of these dialects.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -40,20 +42,20 @@ _MEDIA: dict[type, str] = {ImagePart: "image", DocumentPart: "document", AudioPa
 class Turns:
     """Writes the turns of one request.
 
-    A dialect says how it writes a message, and what answers a call.
+    A dialect says how it writes a message and the result of a call.
     """
 
     message: Callable[[str, Content, str | None], JSON]
-    """A message: (role, content, name of the speaker) -> the message."""
+    """Makes a message: (role, content, name of the speaker) -> the message."""
     answer: Callable[[ToolResultPart, list[JSON]], JSON]
-    """What answers a call; what it cannot hold is added to the list, for the user's message after
+    """The result of a call; what it cannot hold is added to the list, for the user's message after
     it."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
 
     def allowed_later(self) -> bool:
-        """Return whether instructions may stand inside the conversation, as such."""
+        """Return whether the backend takes instructions inside the conversation as such."""
         profile = self.parts.profile
         strict = (
             profile.system_first_only or profile.alternate_roles or profile.after_tool != "user"
@@ -61,15 +63,14 @@ class Turns:
         return profile.mid_system and not strict and profile.system_role != "user"
 
     def later(self, turn: Turn) -> list[JSON]:
-        """Return an instruction inside the conversation; none where it says nothing."""
+        """Return the messages for an instruction inside the conversation, none for an empty one."""
         content = self.parts.content(unattributed(turn.parts))
         if content and not self.allowed_later():
             self.parts.change("mid_system")
         return [self.instruction(content, turn.name)] if content else []
 
     def instruction(self, content: list[JSON], name: str | None = None) -> JSON:
-        """Return an instruction inside the conversation, or a user's message that says it is
-        one."""
+        """Return an instruction inside the conversation, or a user's message labelled as one."""
         words = joined(content, "\n\n")
         if self.allowed_later():
             return self.message(self.parts.profile.system_role, words, name)
@@ -78,7 +79,7 @@ class Turns:
         return self.message("user", [self.parts.text("[system]"), *words], name)
 
     def user(self, turns: Sequence[Turn]) -> list[JSON]:
-        """Turns of a user that follow each other: what answers the calls comes before all else."""
+        """Return the messages for consecutive turns of a user, results of calls first."""
         results: list[JSON] = []
         rest: list[JSON] = []
         for turn in turns:
@@ -101,9 +102,9 @@ class Turns:
 
 
 class Words:
-    """Collects the texts of an answer of the model, which become one text.
+    """Collects the texts of a model's answer, which become one text.
 
-    What stands in for something else is a paragraph of its own.
+    What stands in for a part that is no text is a paragraph of its own.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -112,17 +113,17 @@ class Words:
         self._apart = False
 
     def say(self, words: str, *, apart: bool = False) -> None:
-        """Add a text; one that is ``apart`` is a paragraph."""
+        """Add a text; one that is ``apart`` becomes a paragraph of its own."""
         gap = "\n\n" if self._texts and (apart or self._apart) else ""
         if gap + words:
             self._texts.append(gap + words)
         self._apart = apart
 
     def stand_in(self, part: ImagePart | DocumentPart | AudioPart | OpaquePart) -> str:
-        """Add what stands in for a part that is no text: an answer of the model holds nothing else.
+        """Add the text that stands in for a part that is no text.
 
-        Returns the summary of a conversation that was compacted, which is no part of the answer; ""
-        for other parts.
+        An answer of the model can hold only text. Returns the summary of a conversation that was
+        compacted, which is no part of the answer; "" for other parts.
         """
         what = _MEDIA.get(type(part), "")
         for written in self._parts.part(part):
@@ -134,14 +135,14 @@ class Words:
         return ""
 
     def take(self) -> str:
-        """Return all that was said, which begins anew."""
+        """Return the collected text and begin a new one."""
         words = "".join(self._texts)
         self._texts, self._apart = [], False
         return words
 
 
 def unattributed(parts: Sequence[Part]) -> list[Part]:
-    """Instructions without the attribution line, which is for Anthropic only."""
+    """Return instructions without the attribution line, which is meant for Anthropic only."""
     kept: list[Part] = []
     for part in parts:
         if isinstance(part, TextPart) and part.text.startswith(BILLING):

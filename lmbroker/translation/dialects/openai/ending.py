@@ -51,12 +51,13 @@ def explanation(stop: Stop) -> str:
 
 
 def decode_usage(usage: Any) -> Usage | None:
-    """Return the token counts of a ``usage`` object, None where it counts no tokens at all.
+    """Return the token counts of a ``usage`` object, None where it has none.
 
-    OpenAI's prompt includes what was cached, ours does not. Some backends (xAI) leave reasoning out
-    of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total shows
-    both. Gemini's endpoint leaves its thinking out and names it nowhere: what the total has besides
-    is charged as output. The parts of the prompt never exceed it, whatever a backend counts twice.
+    OpenAI's prompt count includes cached tokens, ours does not. Some backends (xAI) leave reasoning
+    out of ``completion_tokens``, others (Mistral) leave audio out of ``prompt_tokens``; the total
+    shows both. Gemini's endpoint leaves its thinking out and has no field for it: what the total
+    has beyond the two counts is charged as output. The parts of the prompt never exceed it,
+    whatever a backend counts twice.
     """
     if not isinstance(usage, dict):
         return None
@@ -131,7 +132,7 @@ and Writer, which spells it without the plural."""
 
 
 def _details(usage: JSON, names: tuple[str, ...]) -> JSON:
-    """Return what the prompt or the completion is made of."""
+    """Return the object that splits the count of the prompt or of the completion."""
     for name in names:
         details = usage.get(name)
         if details:
@@ -140,7 +141,7 @@ def _details(usage: JSON, names: tuple[str, ...]) -> JSON:
 
 
 def _first_count(counts: JSON, names: tuple[str, ...]) -> int:
-    """Return the first of these counts that is there and not 0."""
+    """Return the first of the counts under ``names`` that is present and not 0, else 0."""
     for name in names:
         if name in counts:
             count = count_of(counts[name])
@@ -155,7 +156,7 @@ def decode_tier(tier: Any) -> str | None:
 
 
 def encode_tier(tier: str | None) -> str | None:
-    """Return the service tier in OpenAI's terms, None for None."""
+    """Return the service tier in OpenAI's terms, None where there is none."""
     return _SERVICE_TIERS.get(tier, tier) if tier else None
 
 

@@ -31,20 +31,22 @@ KINDS: dict[Kind, tuple[int, str, str | None]] = {
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-    """Return what an HTTP error of a backend means; ``headers`` have lower-case names."""
+    """Return the meaning of a backend's HTTP error; names of ``headers`` are in lower case."""
     said = error_bodies.read(status, body)
     kind = error_kinds.kind_of(status, said)
     return error_kinds.http_error(status, headers, said, kind, headers.get("x-request-id"))
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """Return the HTTP status and body that tell ``error``; the request's id goes into a header."""
+    """Return the HTTP status and body of ``error``; the request's id goes into a header."""
     return KINDS[error.kind][0], body(error)
 
 
 def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-    """Return ``value``, a backend's own body for a context overflow, with the code that clients
-    know; None where it has that already."""
+    """Return ``value``, a backend's body for a context overflow, with the code that clients know.
+
+    It is None where the body has that code already.
+    """
     held = value.get("error")
     if not isinstance(held, dict):
         return body(error)
@@ -54,13 +56,13 @@ def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | 
 
 
 def _reason(error: ErrorInfo) -> str | None:
-    """Return the word that Anthropic has for an error beside its type."""
+    """Return the more specific reason that Anthropic gives beside an error's type."""
     reason = (error.details or {}).get("error_code")
     return reason if isinstance(reason, str) and reason else None
 
 
 def body(error: ErrorInfo) -> JSON:
-    """Return the error object, which is the same inside a stream."""
+    """Return the error object, which is the same in a body and inside a stream."""
     _, kind, code = KINDS[error.kind]
     param = error.param
     if error.kind == "context_length":

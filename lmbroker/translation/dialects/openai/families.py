@@ -1,12 +1,11 @@
-"""Built-in knowledge of model families that speak Chat Completions, as data (translation.md 0.3,
-state of November 2026).
+"""Built-in knowledge of model families that speak Chat Completions, as data.
 
-Each row is a pattern on the normalised model name (``profile.normalised``: lower case, no vendor
-prefix, no ``.``) and what differs from the profile of an unknown model (``UNKNOWN``). The first row
-that matches counts. The comment above a row says where it comes from. Nothing here is a rule of the
-broker: the configuration can set every value, and those marked [?] are not verified. A row chooses
-between two ways of saying a thing; none says that a model takes no images, files, schemas, strict
-tools, stop sequences or reasoning.
+See translation.md 0.3; state of November 2026. Each row is a pattern on the normalised model name
+(``profile.normalised``: lower case, no vendor prefix, no ``.``) and what differs from the profile
+of an unknown model (``UNKNOWN``). The first row that matches counts. The comment above a row says
+where it comes from. Nothing here is a rule of the broker: the configuration can set every value,
+and those marked [?] are not verified. A row chooses between two ways of saying a thing; none says
+that a model takes no images, files, schemas, strict tools, stop sequences or reasoning.
 """
 
 from typing import Any
@@ -24,8 +23,8 @@ UNKNOWN = Profile(
     reasoning_replay="origin",
     counts_tokens=False,
 )
-"""An unknown model is told not to reason in the two ways that most servers obey: by effort (the
-format's own field), and by the template's switch (vLLM, SGLang and older llama.cpp)."""
+"""To turn reasoning off, an unknown model gets the fields that most servers obey: effort (the
+format's own field), and the switch of the chat template (vLLM, SGLang and older llama.cpp)."""
 
 _CACHE = ("prompt_cache_key", "prompt_cache_retention")
 _OPENAI: dict[str, Any] = {
@@ -175,7 +174,7 @@ FAMILIES: tuple[Family, ...] = (
             "ext": ("top_k", "min_p", "repetition_penalty"),
         },
     ),
-    # ai.google.dev/gemini-api/docs/openai: levels of effort; only 2.5 can be told not to reason.
+    # ai.google.dev/gemini-api/docs/openai: levels of effort; only 2.5 can turn reasoning off.
     (r"gemini-2-5-pro", _GEMINI),
     # ai.google.dev/gemini-api/docs/thought-signatures
     (r"gemini-([3-9]|pro-latest)", {**_GEMINI, "signed_calls": True}),

@@ -1,6 +1,8 @@
-"""Blocks of the Messages format that stand in a request of another one: some clients send one
-format's blocks on another's path. What they mean is in no doubt, so they are read for what they
-are."""
+"""Reads blocks of the Messages format in requests of OpenAI's formats.
+
+Some clients send one format's blocks on another's path. Their meaning is in no doubt, so they are
+read for what they are.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,10 +25,10 @@ from lmbroker.translation.unified.parts import (
 
 
 def read_block(part: Fields, kind: str, role: str) -> Part | None:
-    """Return the part that a block of type ``kind`` is, in a message of ``role``.
+    """Return the part for a block of type ``kind`` in a message of ``role``.
 
-    It is None for what is no such block, or stands where it means nothing. Takes its keys out of
-    ``part``. Raises Refused.
+    It is None for what is no such block, or has no meaning in such a message. The keys are taken
+    out of ``part``. Raises Refused.
     """
     reader = _READERS.get((kind, role))
     return None if reader is None else reader(part)
@@ -95,7 +97,7 @@ def _result(part: Fields) -> Part | None:
 
 
 def _inner_result(part: Fields) -> Part | None:
-    """Return a result inside the message that is one: its text."""
+    """Return the text of a result that stands inside the message for it."""
     content = part.left.get("content")
     pieces = content if isinstance(content, list) else [{"type": "text", "text": content}]
     texts = [piece.get("text") for piece in pieces if isinstance(piece, dict)]

@@ -7,7 +7,7 @@ from lmbroker.translation.unified.parts import ToolCallPart
 
 
 def function_call(id: str, name: str, text: str) -> ToolCallPart:
-    """Return the call of a whole answer, with the arguments that ``text`` means."""
+    """Return a call of a whole answer, with its arguments parsed from ``text``."""
     if not text or text.isspace():
         return ToolCallPart(id=id, name=name, args={})
     found = arguments(text)
@@ -17,7 +17,7 @@ def function_call(id: str, name: str, text: str) -> ToolCallPart:
 
 
 def text_of(value: Any) -> str:
-    """Return arguments as text, where a server may give an object; "" for none."""
+    """Return arguments as text, although a server may send an object; "" where there are none."""
     if isinstance(value, str):
         return value
     return "" if value is None else encode(value).decode()

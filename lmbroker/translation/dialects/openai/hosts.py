@@ -1,9 +1,9 @@
-"""Built-in knowledge of hosts that serve models in the OpenAI format, as data (translation.md 0.3,
-state of November 2026).
+"""Built-in knowledge of hosts that serve models in OpenAI's formats, as data.
 
-Each row is the end of a host's name, a pattern on the normalised model name, and what differs from
-what is known of the model's family. The first row that matches counts. The comment above a row says
-where it comes from. As with families, a row chooses between two ways of saying a thing.
+See translation.md 0.3; state of November 2026. Each row is the end of a host's name, a pattern on
+the normalised model name, and what differs from what is known of the model's family. The first row
+that matches counts. The comment above a row says where it comes from. As with families, a row
+chooses between two ways of saying a thing.
 """
 
 from typing import Any

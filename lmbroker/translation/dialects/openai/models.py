@@ -7,7 +7,7 @@ from lmbroker.translation.model_lists import ModelListFacts, ShownModel
 
 
 def entry(model: ShownModel) -> JSON:
-    """Return the fields of one model."""
+    """Return the object of one model in a list."""
     return {
         "id": model.name,
         "object": "model",
@@ -17,7 +17,7 @@ def entry(model: ShownModel) -> JSON:
 
 
 def page(models: Sequence[ShownModel], more: bool) -> JSON:
-    """Return the fields of a list besides its models; it has no pages."""
+    """Return the fields of a list besides its models; these lists have no pages."""
     return {"object": "list"}
 
 

@@ -1,5 +1,4 @@
-"""Fields that the Unified Model has no place for, written back into the object that they came
-from."""
+"""Writes fields unknown to the Unified Model back into the object from which they came."""
 
 from collections.abc import Iterable
 
@@ -8,7 +7,7 @@ from lmbroker.translation.unified.parts import Extra
 
 
 def put_extras(target: JSON, extras: Iterable[Extra]) -> None:
-    """Write ``extras`` into ``target``, over what was made of the model.
+    """Write ``extras`` into ``target``, over what was encoded from the Unified Model.
 
     A dotted name belongs into an object that is there already.
     """

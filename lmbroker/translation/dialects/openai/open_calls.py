@@ -1,4 +1,4 @@
-"""Which tool calls of a conversation nobody has answered yet: results of some kinds name no id."""
+"""Keeps track of the calls without a result, since results of some kinds name no id."""
 
 from collections import deque
 
@@ -14,19 +14,20 @@ class OpenCalls:
         self._answered: set[str] = set()
 
     def add(self, call: ToolCallPart) -> None:
-        """A call was made."""
+        """Note that a call was made."""
         self._waiting.setdefault(call.name, deque()).append(call.id)
         self._waiting[None].append(call.id)
         self._answered.discard(call.id)
 
     def answer(self, id: str) -> None:
-        """A result has named the call ``id``."""
+        """Note that a result has named the call ``id``."""
         self._answered.add(id)
 
     def first(self, name: str | None) -> str | None:
-        """Return the first one of the tool ``name`` (None: of any), which is open no longer.
+        """Return the id of the oldest open call of the tool ``name`` and close that call.
 
-        It is None where there is none.
+        Where ``name`` is None, the call may be of any tool. The id is None where no such call is
+        open.
         """
         waiting = self._waiting.get(name)
         while waiting:

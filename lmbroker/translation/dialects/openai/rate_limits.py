@@ -1,5 +1,7 @@
-"""Rate limits in the headers of OpenAI's dialects, such as ``x-ratelimit-reset-requests: 1h2m3s``,
-which is a duration from now."""
+"""Rate limits in the headers of OpenAI's dialects.
+
+Resets are durations from now: ``x-ratelimit-reset-requests: 1h2m3s``.
+"""
 
 import math
 import re
@@ -19,7 +21,7 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
 
 def read(headers: Mapping[str, str], now: float) -> Iterator[RateLimit]:
-    """Yield the limits in the headers of an answer."""
+    """Yield the rate limits in the headers of an answer."""
     for group in _GROUPS:
         yield RateLimit(
             of=group,
@@ -30,7 +32,7 @@ def read(headers: Mapping[str, str], now: float) -> Iterator[RateLimit]:
 
 
 def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
-    """Yield the headers that tell ``limits``."""
+    """Yield the headers for ``limits``."""
     for each in limits:
         if each.limit is not None:
             yield f"{_PREFIX}limit-{each.of}", each.limit
@@ -41,10 +43,10 @@ def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
 
 
 def duration(text: str) -> float | None:
-    """Return the seconds of a duration such as ``1h2m3s``, ``8.64s`` or ``250ms``.
+    """Return the seconds in a duration such as ``1h2m3s``, ``8.64s`` or ``250ms``.
 
-    It is None for another text. A bare number is none: some servers mean seconds by it, others the
-    time of day.
+    It is None for any other text, and for a bare number: some servers mean seconds by it, others
+    the time of day.
     """
     found = _DURATION.fullmatch(text) if text else None
     if found is None:
@@ -55,7 +57,7 @@ def duration(text: str) -> float | None:
 def duration_text(seconds: float) -> str:
     """Return ``seconds`` in OpenAI's form, rounded up to a millisecond.
 
-    ``0s`` for what has passed.
+    ``0s`` where they have passed.
     """
     total = max(0, math.ceil(round(seconds * 1000, 3)))
     if 0 < total < 1000:

@@ -1,6 +1,6 @@
-"""How much reasoning is asked for (translation.md 2.7).
+"""The fields that control how much the model reasons (translation.md 2.7).
 
-Servers of OpenAI's dialects are told in several ways (``Profile.reasoning_control``).
+Servers of OpenAI's dialects have several ways (``Profile.reasoning_control``).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,16 +24,16 @@ _NOTHING = Reasoning()
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that say how much to reason; ``on``: the model will reason."""
+    """The fields that control reasoning; ``on``: the model will reason."""
 
     wire: JSON
     on: bool
 
 
 def encode_control(parts: Parts, *, tools: bool) -> Control:
-    """Return the reasoning that was asked for, in the backend's own way.
+    """Return the fields for the requested reasoning, in the way of the backend.
 
-    ``tools``: some are offered.
+    ``tools``: tools are offered.
     """
     profile, asked = parts.profile, parts.request.reasoning
     if asked is None:
@@ -90,7 +90,7 @@ _SAYS: Mapping[str, Callable[[Profile, bool], JSON]] = {
 
 
 def _off(parts: Parts) -> JSON:
-    """Return the fields that turn reasoning off, in all words that may be obeyed."""
+    """Return the fields that turn reasoning off, in every way that the backend may obey."""
     profile = parts.profile
     wire: JSON = {}
     for way in profile.reasoning_off or (profile.reasoning_control,):
@@ -134,7 +134,7 @@ def _turned_on(parts: Parts, asked: Reasoning) -> Control:
 
 
 def _level(parts: Parts, asked: Reasoning, kind: str) -> Effort | None:
-    """Return the model's level for what was asked; another one than that is a loss."""
+    """Return the model's level nearest to the requested one; a different level is reported."""
     levels, wanted = parts.profile.effort, asked.effort
     if wanted is None and asked.budget is not None and kind == "effort":
         wanted = effort_of(asked.budget)

@@ -1,5 +1,4 @@
-"""Fields that requests of both of the vendor's formats have at their top level, and that mean the
-same in both."""
+"""Top-level fields of requests that mean the same in both of OpenAI's formats."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -31,14 +30,16 @@ _TIERS = {
 
 
 def sampling(fields: Fields) -> Sampling:
-    """Return how the model chooses its words. Raises Refused."""
+    """Return the sampling parameters of a request. Raises Refused."""
     given = {name: read(fields, name) for name, read in _SAMPLING.items() if name in fields.left}
     return Sampling(**given)
 
 
 def json_schema(held: Fields, form: Fields, prefix: str) -> OutputFormat:
-    """Return the format of an answer that ``held`` describes, which is ``form`` or stands in it
-    under ``prefix``. Raises Refused."""
+    """Return the JSON output format that ``held`` describes. Raises Refused.
+
+    ``held`` is ``form`` itself, or stands in it under ``prefix``.
+    """
     return OutputFormat(
         kind="json_schema",
         name=held.text("name"),
@@ -50,9 +51,9 @@ def json_schema(held: Fields, form: Fields, prefix: str) -> OutputFormat:
 
 
 def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str | None:
-    """Return who asks: the safety identifier, else the user, else what the metadata say.
+    """Return the end user's id: the safety identifier, else ``user``, else the one in the metadata.
 
-    ``paths`` gets the field in which it stood, ``extras`` what is left.
+    ``paths`` gets the field from which it came, ``extras`` the other fields.
     """
     metadata = fields.mapping("metadata")
     if metadata is not None:
@@ -71,7 +72,7 @@ def user_id(fields: Fields, paths: dict[str, str], extras: list[Extra]) -> str |
 
 
 def tier(fields: Fields, extras: list[Extra]) -> str | None:
-    """Return the service tier; one that is not known goes to ``extras``."""
+    """Return the service tier; an unknown one goes to ``extras``."""
     value = fields.text("service_tier")
     if value is not None and value not in _TIERS:
         extras.append(fields.extra("service_tier", value, "drop"))
@@ -79,7 +80,10 @@ def tier(fields: Fields, extras: list[Extra]) -> str | None:
 
 
 def cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
-    """Return how the prompt is cached; what other vendors have no word for goes to ``extras``."""
+    """Return the cache policy of the prompt.
+
+    What other vendors have no field for goes to ``extras``.
+    """
     options = fields.inside("prompt_cache_options")
     if options is None:
         return None
@@ -100,8 +104,11 @@ def cache_policy(fields: Fields, extras: list[Extra]) -> CachePolicy | None:
 
 
 def call_kept(held: Fields) -> list[Extra]:
-    """Return what a call or a tool says of who calls it and whether anybody waits, which other
-    vendors have no word for: no loss where it is what they do anyway."""
+    """Return the fields of a call or a tool that say who calls it and whether the caller waits.
+
+    They are extras, since other vendors have no fields for them; nothing is lost where the value is
+    what those do anyway.
+    """
     kept = []
     caller: Any = held.any("caller")
     if caller is not None:
@@ -118,9 +125,9 @@ def call_kept(held: Fields) -> list[Extra]:
 
 
 def named_apart(tools: tuple[Tool, ...], later: list[Tool]) -> tuple[Tool, ...]:
-    """Return ``tools``, and those of ``later`` whose name none of them has.
+    """Return ``tools`` and those of ``later`` whose names are new.
 
-    Of several with one name the last one, at the place of the first.
+    Of several with one name, the last one counts, at the place of the first.
     """
     known = {tool.name for tool in tools}
     new: dict[str, Tool] = {}

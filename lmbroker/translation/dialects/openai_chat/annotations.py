@@ -8,8 +8,10 @@ from lmbroker.translation.unified.parts import Citation
 
 
 def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """Return the citations of URLs of the part that is ``content[start:end]``, counted in code
-    points."""
+    """Return the ``annotations`` of the text part that is ``content[start:end]``.
+
+    Offsets are counted in code points.
+    """
     return [
         {"type": "url_citation", "url_citation": cited}
         for cited in url_citations(citations, start, end)

@@ -16,10 +16,10 @@ _INDICES = (int, str, type(None))
 
 
 def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
-    """Return the choices as one: that of index 0, or the first, with fields that it lacks from the
-    others.
+    """Return the choices as one.
 
-    Another text is another answer, which is dropped and reported.
+    It is the choice of index 0, or the first one, with the fields that it lacks from the others.
+    The text of a further choice is another answer, which is dropped and reported.
     """
     if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
         return choices[0]
@@ -53,7 +53,7 @@ def one_choice(choices: Any, losses: AnswerLosses) -> JSON:
 
 
 def first_choice(choices: Any) -> JSON:
-    """Return the choice of index 0, else the first one, else nothing."""
+    """Return the choice of index 0, else the first one, else an empty object."""
     found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
     at_0 = [choice for choice in found if not choice.get("index")]
     return next(iter(at_0 or found), {})
@@ -79,7 +79,7 @@ def choice_at(choices: Any, main: Any) -> JSON | None:
 
 
 def other_choices(choices: Any, first: JSON | None) -> Sequence[JSON]:
-    """Return the other choices of a chunk, whose index may be anything that a key may be."""
+    """Return the choices of a chunk besides ``first``; their index may be any JSON value."""
     if type(choices) is not list:
         return ()
     return [

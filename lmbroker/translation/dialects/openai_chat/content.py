@@ -1,5 +1,7 @@
-"""Readers for the content of a message or a delta, in all forms that backends use (translation.md
-4.4)."""
+"""Reads the content of a message or a delta, in all forms that backends use.
+
+See translation.md 4.4.
+"""
 
 from typing import Any, Literal
 
@@ -34,8 +36,7 @@ _KNOWN = _HEARD | _NO_MEANING
 
 
 def report_untranslated(said: JSON, where: str, losses: AnswerLosses) -> None:
-    """Report the fields of ``said``, the ``message`` or ``delta`` of a choice, that are not
-    translated."""
+    """Report the fields of a ``message`` or ``delta`` that are not translated, as losses."""
     if _KNOWN.issuperset(said):
         return
     for key, value in said.items():
@@ -44,8 +45,10 @@ def report_untranslated(said: JSON, where: str, losses: AnswerLosses) -> None:
 
 
 def whole_message(choice: JSON) -> Any:
-    """Return the content of a streamed choice without a delta: a message (older gateways), or the
-    text of a plain completion."""
+    """Return the content of a streamed choice that has no delta.
+
+    It is a message (older gateways), or the text of a plain completion.
+    """
     message, text = choice.get("message"), choice.get("text")
     if message is None and text and isinstance(text, str):
         return {"content": text}
@@ -55,7 +58,7 @@ def whole_message(choice: JSON) -> Any:
 def usage_in(chunk: JSON, choice: JSON | None = None) -> Any:
     """Return the usage object of a chunk, None where it has none.
 
-    Groq and Moonshot (in its ``choice``) have places of their own for it.
+    Groq and Moonshot put it elsewhere, Moonshot into its ``choice``.
     """
     usage = chunk.get("usage")
     if not usage and choice is not None and "usage" in choice:
@@ -67,9 +70,11 @@ def usage_in(chunk: JSON, choice: JSON | None = None) -> Any:
 
 
 def thought(said: JSON) -> list[str]:
-    """Return the reasoning text: that of one of ``TEXT_FIELDS``, else what ``reasoning_details`` or
-    ``thinking_blocks`` let read, else the pieces of a content list that are reasoning (Mistral,
-    Databricks)."""
+    """Return the pieces of reasoning text in a message or a delta.
+
+    They come from one of ``TEXT_FIELDS``, else from what is readable of ``reasoning_details`` or
+    ``thinking_blocks``, else from the reasoning pieces of a content list (Mistral, Databricks).
+    """
     for key in TEXT_FIELDS:
         text = said.get(key)
         if text and isinstance(text, dict):
@@ -96,8 +101,10 @@ def thought(said: JSON) -> list[str]:
 
 
 def _held_text(held: JSON) -> Any:
-    """Return the text of reasoning that is an object (gateways in front of Bedrock): its own, or
-    that of the object inside."""
+    """Return the text of reasoning that is an object, or of the object inside that.
+
+    Gateways in front of Bedrock send such objects.
+    """
     inner = held.get("reasoningText")
     if not isinstance(inner, dict):
         inner = held.get("reasoning_text")
@@ -106,7 +113,7 @@ def _held_text(held: JSON) -> Any:
 
 
 def spoken(said: JSON) -> list[str]:
-    """Return the answer's text: ``content`` as a string or as a list of pieces."""
+    """Return the pieces of the answer's text: ``content`` as a string or as a list of pieces."""
     return _texts(said.get("content"))
 
 
@@ -125,15 +132,17 @@ def called(call: JSON) -> tuple[JSON, Literal["function", "custom"]]:
 
 
 def signed_content(said: JSON) -> bool:
-    """Return whether a message or a delta holds a signature that belongs to its text (Gemini's)."""
+    """Return whether a message or a delta holds a signature of its text, as Gemini sends."""
     extra = said.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
     return isinstance(google, dict) and bool(google.get("thought_signature"))
 
 
 def extra_signature(extra: JSON, call: tuple[str, int] | None = None) -> Signature:
-    """Return ``extra_content`` of a message, or of the ``call`` with this id and number in its
-    turn, as a signature that brings it back."""
+    """Return ``extra_content`` as a signature that can bring it back.
+
+    It belongs to a message, or to the ``call`` with this id and number in its turn.
+    """
     held = {"m": extra} if call is None else {"c": [[*call, extra]]}
     return Signature(origin="extra", value=compact(held))
 
@@ -154,7 +163,7 @@ _SPOKEN = ("text", "output_text", "summary_text", None)
 def calls_of(said: JSON) -> list[Any]:
     """Return the tool calls of a message or a delta.
 
-    A single one may stand there without a list.
+    A single call may come without a list around it.
     """
     calls = said.get("tool_calls")
     return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []

@@ -1,6 +1,6 @@
 """Messages of a chat completion request -> turns (translation.md 2.3).
 
-What another encoder must know:
+What the encoder of another dialect must know:
 
 - A run of ``tool`` and ``function`` messages is one user turn, one ToolResultPart each; what
   else those messages say stands in the part's extras. Every other message is a turn of its own.
@@ -60,7 +60,7 @@ _LEADING = {
 
 
 def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...]]:
-    """Leading instructions, and the turns after them. Raises Refused."""
+    """Return the leading instructions and the turns after them. Raises Refused."""
     system: list[TextPart] = []
     turns: list[Turn] = []
     results: list[ToolResultPart] = []
@@ -93,8 +93,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
 
 
 def _plain_enough(item: dict[str, Any]) -> bool:
-    """Return whether the last message, which cannot be read, needs no more than the usual name of
-    its role, or the id of a call that it answers."""
+    """Return whether the last message lacks only a valid role name or the id of its call."""
     role = item.get("role")
     return called_else(role, ROLES) or (role == "tool" and item.get("tool_call_id") is None)
 
@@ -136,10 +135,10 @@ class _Reader:
             raise bad_value(message.at("role"), "there is no such role")
 
     def take_odd(self, item: Any, path: str, number: int, *, last: bool) -> None:
-        """Read a message that is not what the format says.
+        """Read a message that breaks the rules of its format. Raises Refused.
 
-        Of the ``last`` one no more is mended than the name of its role and the id of the call that
-        it answers. Raises Refused.
+        Of the ``last`` one nothing is repaired but the name of its role and the id of the call that
+        it answers.
         """
         message = Mending(item, path, ORIGIN)
         if last:
@@ -288,7 +287,8 @@ def _result(message: Fields, role: str, number: int, calls: OpenCalls) -> ToolRe
 
 
 def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
-    """Return the texts of an instruction, and its content where they do not tell how it came."""
+    """Return the texts of an instruction, and an extra with its content where they do not show
+    it."""
     content = message.any("content")
     if content is None:
         raise missing(message.at("content"))
@@ -318,8 +318,10 @@ def _content(content: Any, path: str, role: str) -> list[Any]:
 
 
 def _spelled(message: Fields, content: Any, parts: list[Any]) -> list[Extra]:
-    """Return the content as it came, where its parts do not tell: a list of one plain text, or
-    nothing."""
+    """Return the content as an extra where its parts do not show its form.
+
+    That is so for a list of one plain text, and for empty content.
+    """
     if parts:
         plain = isinstance(parts[0], TextPart) and parts == [TextPart(text=parts[0].text)]
         if isinstance(content, str) or not plain:
@@ -345,7 +347,7 @@ def _part(value: Any, path: str, role: str) -> Part:
 
 
 def _message_cache(message: Fields, parts: list[Any]) -> tuple[list[Any], list[Extra]]:
-    """Return a mark on a message stands for one on its last part."""
+    """Move a cache mark on a message to its last part."""
     cache = cache_mark(message)
     if cache is None:
         return parts, []

@@ -20,7 +20,7 @@ _AT = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 
 def decode_reasoning(message: Fields) -> tuple[list[ReasoningPart], list[Extra]]:
-    """Return the reasoning of one message, before its text, and the fields as they came."""
+    """Return the reasoning before the text of a message, and the fields as they came."""
     if _FIELDS.isdisjoint(message.left):
         return [], []
     extras: list[Extra] = []
@@ -46,7 +46,7 @@ def decode_reasoning(message: Fields) -> tuple[list[ReasoningPart], list[Extra]]
 
 
 def from_details(details: list[Any], path: str = "reasoning_details") -> list[ReasoningPart]:
-    """Return reasoning parts of a ``reasoning_details`` list.
+    """Return the reasoning parts of a ``reasoning_details`` list.
 
     Pieces of one entry that a client kept as they streamed (same ``index``) are put together again.
     Entries that other vendors made are kept whole in a signature of origin ``details``.
@@ -101,7 +101,7 @@ def _joined(details: list[Any], path: str) -> list[dict[str, Any]]:
 
 
 def _join(entry: dict[str, Any] | None, pieces: dict[str, list[str]]) -> None:
-    """Put what followed ``entry`` at the end of its texts."""
+    """Append the pieces that followed ``entry`` to its texts."""
     if entry is not None:
         for key, texts in pieces.items():
             before = entry.get(key)
@@ -134,7 +134,7 @@ def _from_blocks(blocks: list[Any], path: str) -> list[ReasoningPart]:
 
 
 def reasoning_chunk(chunk: Fields, raw: Any) -> ReasoningPart:
-    """Return reasoning that stands in a message's content, as Mistral writes it."""
+    """Return the reasoning in a piece of a message's content, as Mistral writes it."""
     held = chunk.any("thinking")
     pieces = held if isinstance(held, list) else [{"text": held}]
     texts = [piece.get("text") for piece in pieces if isinstance(piece, dict)]

@@ -82,7 +82,7 @@ _THINKING = {
 
 
 def decode_request(body: JSON) -> Request:
-    """Return the model of a request body.
+    """Return the Unified Model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.
@@ -124,8 +124,7 @@ def decode_request(body: JSON) -> Request:
 
 
 def _with_rest(request: Request, body: JSON, fields: Fields, paths: dict[str, str]) -> Request:
-    """Return ``request`` with the fields that few requests have, and all that is then left of
-    ``fields`` as extras."""
+    """Return ``request`` with its rarer fields, and the rest of ``fields`` as extras."""
     extras: list[Extra] = []
     tools, legacy = _tools(fields, paths, extras)
     if body.get("tool_choice") is None and body.get("function_call") is not None:
@@ -222,12 +221,11 @@ def _stream(fields: Fields, extras: list[Extra]) -> tuple[bool, bool]:
 def _reasoning(
     fields: Fields, paths: dict[str, str], extras: list[Extra]
 ) -> tuple[Reasoning | None, OutputFormat | None]:
-    """Return reasoning controls, and the output format where ``output_config`` holds one.
-
-    Every field is kept as it was spelled.
+    """Return the reasoning controls, and the output format where ``output_config`` holds one.
 
     The vendor's own field is ``reasoning_effort``; ``reasoning`` (OpenRouter's) refines it, and
-    ``thinking``/``output_config`` (Anthropic's) win over both.
+    ``thinking``/``output_config`` (Anthropic's) win over both. Every field is kept as it was
+    spelled.
     """
     if _REASONING.isdisjoint(fields.left):
         return None, None

@@ -55,7 +55,7 @@ def check_request(body: JSON) -> AskedEmbeddings:
 
 
 def mend_answer(answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False) -> JSON | None:
-    """Return the answer as it was asked for; None where it is so already.
+    """Return ``answer`` in the form that was asked for, None where it has that already.
 
     ``matryoshka``: the model's vectors may be cut to a shorter length. Raises Broken for an answer
     that holds no embeddings, or others than those that were asked for.
@@ -85,7 +85,7 @@ def counted(answer: JSON) -> bool:
 
 
 def _input(value: Any) -> tuple[int, int]:
-    """Return how many inputs there are, and their tokens."""
+    """Return the number of inputs and the number of their tokens."""
     if value is None:
         raise missing("input")
     if isinstance(value, str):
@@ -111,7 +111,7 @@ def _input(value: Any) -> tuple[int, int]:
 
 
 def _tokens(value: Any, path: str) -> int:
-    """Return how many tokens an array of them holds."""
+    """Return the number of tokens in an array of token ids."""
     if not isinstance(value, list):
         raise wrong_type(path, "an array of tokens", value)
     if not value:
@@ -127,7 +127,10 @@ def _is_count(value: Any) -> bool:
 
 
 def _ordered(entries: list[JSON]) -> list[JSON]:
-    """By index. Where the indices are not 0, 1, 2 ..., the order is all that there is to go by."""
+    """Return the entries in the order of their indices.
+
+    Where these are not 0, 1, 2 ..., the order in which the entries came counts.
+    """
     places = [entry.get("index") for entry in entries]
     if all(map(_is_count, places)) and set(places) == set(range(len(entries))):
         return sorted(entries, key=lambda entry: int(entry["index"]))
@@ -165,7 +168,7 @@ def _vector(given: Any) -> Sequence[float]:
 
 
 def _shortened(vector: Sequence[float], size: int) -> list[float]:
-    """Return the first ``size`` numbers, of length one again."""
+    """Return the first ``size`` numbers, scaled to length one."""
     short = vector[:size]
     length = math.sqrt(math.fsum(number * number for number in short))
     return [number / length for number in short] if length else list(short)
@@ -179,7 +182,7 @@ def _packed(vector: Sequence[float]) -> str:
 
 
 def _believed(vector: Sequence[float]) -> Sequence[float]:
-    """Return ``vector``, if these are numbers of an embedding (NaN is none)."""
+    """Return ``vector`` where its numbers can be those of an embedding. Raises Broken."""
     try:
         if all(abs(number) < LARGEST for number in vector):
             return vector
@@ -189,7 +192,7 @@ def _believed(vector: Sequence[float]) -> Sequence[float]:
 
 
 def _usage(usage: Any, asked: AskedEmbeddings) -> JSON:
-    """Embeddings have no output: what was read is the total."""
+    """Return the usage object; embeddings have no output, so the total is the input."""
     counts: JSON = usage if isinstance(usage, dict) else {}
     prompt, total = counts.get("prompt_tokens"), counts.get("total_tokens")
     if not _is_count(prompt):

@@ -1,5 +1,7 @@
-"""Sampling, limits and output format -> fields of a chat completion request (translation.md 2.2 and
-2.6)."""
+"""Sampling, limits and output format -> fields of a chat completion request.
+
+See translation.md 2.2 and 2.6.
+"""
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.openai import encode_controls
@@ -7,13 +9,13 @@ from lmbroker.translation.dialects.openai.encode_parts import Parts
 
 
 def encode_limit(parts: Parts) -> JSON:
-    """Return the limit of the answer's length, in the field that the backend wants."""
+    """Return the field that limits the answer's length, under the name that the backend wants."""
     limit = encode_controls.encode_limit(parts)
     return {} if limit is None else {parts.profile.max_tokens_field: limit}
 
 
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
-    """Return sampling parameters that the model takes."""
+    """Return the sampling parameters that the model takes."""
     out = encode_controls.encode_sampling(parts, reasoning)
     sampling = parts.request.sampling
     if sampling.frequency_penalty is not None:
@@ -28,7 +30,7 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_output(parts: Parts) -> tuple[JSON | None, str]:
-    """Return the output format, and the sentence that says what it cannot."""
+    """Return the output format, and an instruction for what it cannot express."""
     form, line = encode_controls.encode_output(parts)
     if form is None or form["type"] != "json_schema":
         return form, line
@@ -37,8 +39,10 @@ def encode_output(parts: Parts) -> tuple[JSON | None, str]:
 
 
 def encode_wishes(parts: Parts) -> JSON:
-    """Return the key of the prompt cache and how long it holds, which only hint at speed, and how
-    long the answer is to be: where the backend has these fields."""
+    """Return the fields for the prompt cache and for verbosity that the backend has.
+
+    Key and lifetime of the cache only hint at speed.
+    """
     request, known = parts.request, parts.profile.ext
     if request.cache_key is None and request.cache_retention is None and request.verbosity is None:
         return {}

@@ -60,7 +60,7 @@ def encode_messages(parts: Parts) -> list[JSON]:
 
 
 def _as_text(message: JSON) -> JSON:
-    """Return the message with one text in the place of several."""
+    """Return the message with its content as one text where it is several."""
     content = message["content"]
     if not isinstance(content, list) or any(part.get("type") != "text" for part in content):
         return message
@@ -91,7 +91,7 @@ def _instructions(wire: _Turns) -> list[JSON]:
 
 
 def _assistant(wire: _Turns, turns: Sequence[Turn]) -> list[JSON]:
-    """Turns of the model that follow each other are one message.
+    """Return consecutive turns of the model as one message.
 
     The summary of a conversation that was compacted becomes an instruction before it.
     """
@@ -108,7 +108,10 @@ def _assistant(wire: _Turns, turns: Sequence[Turn]) -> list[JSON]:
 
 
 class _Said:
-    """Collects what the model said: its order of text and calls is lost."""
+    """Collects what the model said in one message.
+
+    The order of text and calls is lost in it.
+    """
 
     def __init__(self, wire: _Turns) -> None:
         self.before: list[JSON] = []
@@ -142,7 +145,7 @@ class _Said:
                 self._words.say(written["text"])
 
     def message(self, name: str | None) -> JSON | None:
-        """Return the message; None where nothing was said but in thought, which backends refuse."""
+        """Return the message, None where it holds reasoning only: backends refuse such messages."""
         words, refusal = self._words.take(), "".join(self._refusals)
         if not (words or self._calls or refusal):
             for part in self._thoughts:
@@ -176,8 +179,10 @@ def _call(parts: Parts, part: ToolCallPart) -> JSON:
 
 
 def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
-    """Return an answer at the end is to be continued, by the backend's own trick, or by a user's
-    word where it has none; the fields that this takes."""
+    """Make the model continue an answer at the end, and return the fields that this takes.
+
+    The backend's own trick serves for that, or where it has none a user's message.
+    """
     kind = parts.profile.prefill
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or "tool_calls" in last or kind == "native":
@@ -193,8 +198,11 @@ def end_conversation(parts: Parts, messages: list[JSON]) -> JSON:
 
 
 def add_instruction(parts: Parts, messages: list[JSON], line: str) -> None:
-    """A sentence of the broker's own: at the end where the model takes instructions there (the
-    cached prefix stays the same), else after those at the start."""
+    """Add a sentence of the broker's own to the instructions.
+
+    It goes to the end where the model takes instructions there, so that the cached prefix stays the
+    same; else after the instructions at the start.
+    """
     role, wire = parts.profile.system_role, _Turns(parts)
     if wire.allowed_later() and messages and messages[-1]["role"] != "assistant":
         messages.append(wire.message(role, line))

@@ -1,7 +1,7 @@
-"""A chat completion request, written back as it was decoded: no rule applies.
+"""Writes a chat completion request back as it was decoded, untouched by any rule.
 
-Extras are written last, over what was made of the model: some of them repeat a field as it was
-spelled. A dotted name belongs into an object that is there already.
+Extras are written last, over what was encoded from the Unified Model: some of them repeat a field
+as it was spelled. A dotted name belongs into an object that is there already.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,11 @@ _USER_FIELDS = ("safety_identifier", "user")
 
 
 def encode_native(request: Request) -> JSON:
-    """Return the body of which ``decode_request`` made ``request``, but for the model: JSON-equal,
-    where ``null`` is the same as absent and a tool or a call without a type is a function."""
+    """Return the body from which ``decode_request`` made ``request``, but for the model's name.
+
+    It is equal as JSON, where ``null`` is the same as absent, and a tool or a call without a type
+    is a function.
+    """
     body: JSON = {"model": request.model, "messages": _instructions(request.system)}
     for turn in request.turns:
         body["messages"] += _turn(turn)
@@ -89,7 +92,7 @@ def encode_native(request: Request) -> JSON:
 
 
 def _of_message(part: Part) -> list[Extra]:
-    """Return what belongs to the part's message and not to the part."""
+    """Return the extras of a part that belong to its message."""
     return [
         Extra(origin=e.origin, name=e.name.removeprefix(_MESSAGE), path=e.path, value=e.value)
         for e in getattr(part, "extras", ())
@@ -102,7 +105,7 @@ def _own(part: Part) -> list[Extra]:
 
 
 def _instructions(system: Sequence[TextPart]) -> list[JSON]:
-    """Leading instructions: a part that has extras of its message begins one."""
+    """Return the leading instructions; a part with extras of its message begins a message."""
     numbers, number = [], 0
     for part in system:
         number += bool(_of_message(part))
@@ -118,7 +121,7 @@ def _instructions(system: Sequence[TextPart]) -> list[JSON]:
 
 
 def _turn(turn: Turn) -> list[JSON]:
-    """Return the messages of a turn: several where it holds the results of tools."""
+    """Return the messages of a turn, one for each result of a tool where it holds those."""
     if any(isinstance(part, ToolResultPart) for part in turn.parts):
         return [_result(part) for part in turn.parts if isinstance(part, ToolResultPart)]
     message: JSON = {"role": turn.role}
@@ -162,7 +165,7 @@ def _put_content(message: JSON, parts: Sequence[Part]) -> None:
 
 
 def _part(part: Part) -> list[JSON]:
-    """Return a content part; nothing for reasoning that stands in fields of its message."""
+    """Return a content part; none for reasoning that stands in fields of its message."""
     if isinstance(part, OpaquePart):
         return [part.raw]
     if isinstance(part, ReasoningPart):

@@ -24,7 +24,7 @@ class Parts(encode_parts.Parts):
     MEDIA: ClassVar = {"image_url": "image", "file": "document"}
 
     def picture(self, part: ImagePart, source: Source) -> JSON | None:
-        """Return the content part of an image; None for one that only has an id."""
+        """Return the content part of an image, None for one that has an id only."""
         if isinstance(source, FileRef):
             return None
         image: JSON = {"url": source.url if isinstance(source, Url) else data_url(source)}
@@ -33,9 +33,9 @@ class Parts(encode_parts.Parts):
         return {"type": "image_url", "image_url": image}
 
     def paper(self, part: DocumentPart, source: Source) -> JSON | None:
-        """Return the content part of a file.
+        """Return the content part of a file, None for one that has an address only.
 
-        It is None for one that only has an address, or is no PDF.
+        It is None for a file that is no PDF, too.
         """
         if isinstance(source, FileRef):
             return {"type": "file", "file": {"file_id": source.id}}

@@ -1,4 +1,4 @@
-"""Past reasoning that goes back (translation.md 4.6).
+"""Past reasoning -> fields of a message of the model (translation.md 4.6).
 
 Backends of this dialect want it in one of three fields, or not at all
 (``Profile.reasoning_replay``).
@@ -21,8 +21,11 @@ FILLER = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 
 def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -> None:
-    """Put past reasoning into a whole ``message`` of the model, in the field that the profile
-    names: ``origin`` is the one in which it came. What stays out is reported."""
+    """Put past reasoning into a whole ``message`` of the model.
+
+    It goes into the field that the profile names; ``origin`` is the one in which it came. What is
+    left out is reported.
+    """
     profile, asked = parts.profile, parts.request.reasoning
     calls: list[JSON] = message.get("tool_calls") or []
     origin = profile.reasoning_replay == "origin"
@@ -63,7 +66,7 @@ text for none."""
 
 
 def path_of(part: ReasoningPart) -> str:
-    """By which name the client knows the field that holds a part."""
+    """Return the name by which the client knows the field that holds a part."""
     return "reasoning_part" if part.redacted is None else "redacted"
 
 
@@ -72,14 +75,14 @@ _OURS = ("text", "details", "blocks", "extra")
 
 
 class _Replay:
-    """Collects what goes into the fields of one message."""
+    """Collects the reasoning fields of one message."""
 
     def __init__(self, parts: Parts, message: JSON) -> None:
         self._parts = parts
         self._message = message
         self._texts: dict[str, list[str]] = {}
         self._calls: dict[str, JSON] | None = None
-        """By id, once somebody looks for one."""
+        """The calls by id, made when the first one is looked up."""
         self._lists: dict[str, list[JSON]] = {}
 
     def as_it_came(self, part: ReasoningPart, signature: Signature) -> None:
@@ -127,7 +130,7 @@ class _Replay:
         self._lists.setdefault(field, []).extend(kept)
 
     def _extra(self, held: JSON) -> None:
-        """``extra_content`` goes back to its calls, and to the message."""
+        """Put ``extra_content`` back into its calls and its message."""
         whole = held.get("m")
         if isinstance(whole, dict):
             self._message["extra_content"] = whole
@@ -140,7 +143,7 @@ class _Replay:
                 call["extra_content"] = entry[2]
 
     def _call(self, calls: list[JSON], entry: Any) -> JSON | None:
-        """Return the call that an entry is about: by its id, else by its number."""
+        """Return the call to which an entry belongs, by its id or else by its number."""
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], dict):
             return None
         id, number, _ = entry
@@ -170,7 +173,7 @@ class _Replay:
         message.update(self._lists)
 
     def _tags(self, words: str) -> None:
-        """Reasoning goes back to the head of the text, between its tags."""
+        """Put reasoning between its tags at the head of the text."""
         head, content = f"{OPEN}{words}{CLOSE}\n\n", self._message.get("content")
         if isinstance(content, list):
             self._message["content"] = [text(head), *content]

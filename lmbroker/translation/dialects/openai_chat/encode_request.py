@@ -1,7 +1,7 @@
 """Unified Model -> chat completion request (translation.md 2.2 to 2.8, 4.6).
 
-A request that came in this dialect is written as it came; for any other one the profile says
-what the model can do, and ``losses`` hears of everything that it cannot.
+A request that came in this dialect is written as it came. For any other one the profile says what
+the model can do, and ``losses`` gets a report of everything that it cannot.
 """
 
 from lmbroker.json_text import JSON
@@ -29,9 +29,10 @@ from lmbroker.translation.unified.request import Request
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """Return the body of ``POST /v1/chat/completions``; the request's model is written as it is.
+    """Return the body of a ``POST /v1/chat/completions`` request.
 
-    Raises Refused for what cannot be carried and must not be dropped.
+    The request's model is written as it is. Raises Refused for what cannot be carried and must not
+    be dropped.
     """
     if request.dialect == ORIGIN:
         return encode_native(request)
@@ -74,8 +75,10 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _extensions(parts: Parts) -> JSON:
-    """Return the fields that have no place in the model: some backends take some of them, all else
-    is a loss."""
+    """Return the fields for which the Unified Model has no field and which the backend takes.
+
+    All others are reported as losses.
+    """
     profile = parts.profile
     taken: JSON = {}
     for extra in parts.request.extras:

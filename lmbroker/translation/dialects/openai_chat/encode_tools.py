@@ -16,7 +16,7 @@ from lmbroker.translation.unified.request import Tool
 
 
 def encode_tool(parts: Parts, tool: Tool) -> JSON:
-    """Return one tool."""
+    """Return the object of one tool."""
     held: JSON = {"name": wire_name(tool.name)}
     description = encode_description(parts, tool)
     if description is not None:
@@ -32,8 +32,7 @@ def encode_tool(parts: Parts, tool: Tool) -> JSON:
 
 
 def encode_tool_choice(parts: Parts, tools: Sequence[Tool]) -> tuple[JSON, Choice]:
-    """Return the fields that say how ``tools`` are chosen, and what became of the client's
-    choice."""
+    """Return the fields for the choice among ``tools``, and the ``Choice`` behind them."""
     if not tools:
         return {}, NO_CHOICE
     chosen = encode_choice(parts, tools)

@@ -1,5 +1,7 @@
-"""How an answer of this dialect ended and what it cost, as clients get it (translation.md 3.2 and
-3.3)."""
+"""Stop reason and usage of an answer, as clients of this dialect get them.
+
+See translation.md 3.2 and 3.3.
+"""
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.unified.response import Stop, StopReason
@@ -28,7 +30,7 @@ def encode_stop(stop: Stop, *, legacy: bool) -> str:
 
 
 def encode_usage(usage: Usage) -> JSON:
-    """Return the ``usage`` object of an answer: OpenAI's prompt count includes cached tokens."""
+    """Return the ``usage`` object of an answer, whose prompt count includes cached tokens."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     body: JSON = {
         "prompt_tokens": prompt,

@@ -1,7 +1,7 @@
-"""Fast paths for what most chunks, messages and answers of this dialect are.
+"""Fast paths for the most common chunks, messages and answers of this dialect.
 
-Each function recognises one common form and returns exactly what the general code would make of
-it, or says that the input is of another form; then the general code reads it.
+Each function recognises one common form and returns exactly what the general code would make of it,
+or says that the input is of another form; then the general code reads it.
 
 A plain chunk carries one more piece of the part that is open already, and nothing else that the
 broker reads. msgspec finds that piece without decoding what stands beside it, and without checking
@@ -129,9 +129,9 @@ def only_text(delta: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def plain_turn(item: JSON) -> Turn | None:
-    """Return the turn of a request's message that is a role and a text; None for any other message.
+    """Return the turn of a message that is a role and a text, None for any other message.
 
-    Instructions are none: their place in the conversation counts.
+    Instructions count as other messages: their place in the conversation matters.
     """
     text, role = item.get("content"), item.get("role")
     if len(item) == 2 and isinstance(text, str) and text and role in ("user", "assistant"):
@@ -140,7 +140,7 @@ def plain_turn(item: JSON) -> Turn | None:
 
 
 def plain_instruction(item: JSON) -> str:
-    """Return the text of a system or developer message that has nothing else; "" for any other."""
+    """Return the text of a system or developer message, "" where it has other fields."""
     text = item.get("content")
     if len(item) == 2 and isinstance(text, str) and item.get("role") in ("system", "developer"):
         return text
@@ -148,7 +148,7 @@ def plain_instruction(item: JSON) -> str:
 
 
 def plain_answer(response: Response, explanation: str) -> JSON | None:
-    """Return the message of an answer that is one text; None for any other answer.
+    """Return the message of an answer that is one text, None for any other answer.
 
     ``explanation`` says why the answer was refused, "" where it was not.
     """
@@ -159,8 +159,10 @@ def plain_answer(response: Response, explanation: str) -> JSON | None:
 
 
 def plain_message(message: JSON, besides: tuple[str, ...]) -> list[TextPart] | None:
-    """Return the parts of a backend's message that is one text and holds none of the fields
-    ``besides``; None for any other message."""
+    """Return the parts of a backend's message that is one text, None for any other message.
+
+    The message must have none of the fields ``besides``.
+    """
     content = message.get("content")
     if isinstance(content, str) and not any(map(message.get, besides)):
         return [TextPart(text=content)] if content else []

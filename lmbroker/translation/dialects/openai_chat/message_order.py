@@ -23,7 +23,7 @@ _LISTED = ("tool_calls", "reasoning_details", "thinking_blocks")
 def in_order(parts: Parts, messages: list[JSON]) -> list[JSON]:
     """Return ``messages`` in an order that the backend accepts.
 
-    Messages that are joined are changed.
+    To join messages is reported as a change.
     """
     profile = parts.profile
     for message in messages:
@@ -121,7 +121,7 @@ def _only_text(message: JSON) -> bool:
 
 
 def _one(group: list[JSON]) -> JSON:
-    """Return the messages of a group as one, with the role and the further fields of the first."""
+    """Return a group of messages as one, with the role and the further fields of the first."""
     first, *rest = group
     if not rest:
         return first
@@ -140,8 +140,7 @@ def _one(group: list[JSON]) -> JSON:
 
 
 def _one_content(contents: Sequence[str | list[JSON]]) -> str | list[JSON]:
-    """Return the contents as one: a text of paragraphs, or content parts where one of them is a
-    list."""
+    """Return the contents as one text of paragraphs, or as content parts where one is a list."""
     words = list(takewhile(lambda content: isinstance(content, str), contents))
     start: list[Any] = ["\n\n".join(words)] if words else []  # type: ignore[arg-type]
     if len(words) == len(contents):

@@ -1,5 +1,7 @@
-"""Earlier messages of a chat completion request that are not what the format says (translation.md
-2.3). ``adapters.odd_messages`` says what becomes of them."""
+"""Repairs earlier messages of a chat completion request that break its format.
+
+See translation.md 2.3; ``shared.odd_messages`` says what becomes of them.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,7 @@ def mended(
     read: Callable[[Any, str, str], Any],
     first_open: Callable[[str | None], str | None],
 ) -> Mended:
-    """Return ``message`` as the reader takes it.
+    """Return ``message`` repaired, so that it can be read.
 
     ``read`` reads a content part (its path, the role of its message), and ``first_open`` gives the
     id of the oldest call (of a tool, if it is named) that nobody has answered.
@@ -38,8 +40,10 @@ def mended(
 
 
 def _part(part: JSON) -> list[JSON]:
-    """Return what a part may mean that cannot be read as it is: without a mark that is none, or, as
-    a call, with an input that is an object."""
+    """Return the possible meanings of a part that cannot be read as it is.
+
+    It may do without an invalid cache mark, or be a call whose input is an object.
+    """
     kept = {k: v for k, v in part.items() if k not in ("cache_control", "prompt_cache_breakpoint")}
     given = kept.get("input")
     if kept.get("type") == "tool_use" and not isinstance(given, dict | None):
@@ -49,9 +53,9 @@ def _part(part: JSON) -> list[JSON]:
 
 
 def _result(message: Mending, role: str, first_open: Callable[[str | None], str | None]) -> str:
-    """Return a result that names no call answers the oldest one.
+    """Assign a result that names no call to the oldest open one, and return its role.
 
-    Where there is none it is a user's word.
+    Where no call is open, the result becomes a message of the user.
     """
     id, name = message.held.get("tool_call_id"), message.held.get("name")
     if role == "function" and isinstance(name, str):
@@ -69,8 +73,11 @@ def _result(message: Mending, role: str, first_open: Callable[[str | None], str 
 
 
 def answer_oldest(message: Mending, first_open: Callable[[str | None], str | None]) -> None:
-    """Give a result that names no call the id of the oldest one (of its tool, if it is named) that
-    is open; none where there is none."""
+    """Give a result that names no call the id of the oldest open call.
+
+    The call must be one of the result's tool, where that is named. Without such a call nothing
+    changes.
+    """
     if message.held.get("tool_call_id") is not None:
         return
     name = message.held.get("name")
@@ -101,8 +108,10 @@ def _calls(message: Mending, number: int) -> None:
 
 
 def _call(call: JSON, made: str) -> JSON:
-    """Return a call of any kind as one of a function or of a custom tool: so its result keeps
-    it."""
+    """Return a call of any kind as a call of a function or of a custom tool.
+
+    So its result keeps its call.
+    """
     id, kind = call.get("id"), call.get("type")
     named = kind if isinstance(kind, str) and kind else "function"
     held = call.get(named)

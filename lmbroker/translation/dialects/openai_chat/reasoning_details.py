@@ -22,7 +22,7 @@ class _Fragments(list[str]):
 
 
 class Collected:
-    """How one reasoning part came: its field, and what the backend wants back with it.
+    """Collects what a backend sends of one reasoning part: its field, and what is to be sent back.
 
     Fragments are joined. Everything else is kept verbatim, to be sent back as it came.
     """
@@ -38,7 +38,7 @@ class Collected:
         self._field = ""
 
     def take(self, said: JSON) -> bool:
-        """Add what one message or delta says of reasoning.
+        """Add the reasoning in one message or delta.
 
         Returns False where its text has come before, in a field of its own: entries that come at
         the end repeat it.
@@ -57,7 +57,7 @@ class Collected:
         return new
 
     def _block(self, block: JSON) -> None:
-        """Join the fragments of one block, which its signature ends."""
+        """Join the fragments of one block, which end with its signature."""
         last = self._blocks[-1] if self._blocks else None
         if (
             last is None
@@ -70,7 +70,7 @@ class Collected:
         _grow(last, block)
 
     def add(self, entries: list[JSON]) -> None:
-        """Add what one message or delta says."""
+        """Add the entries of one message or delta."""
         for position, entry in enumerate(entries):
             self._add(position, entry)
 
@@ -95,8 +95,7 @@ class Collected:
                 known[name] = value
 
     def signature(self) -> Signature:
-        """Return the proof that goes with the part: the entries, or that there was but plain
-        text."""
+        """Return the signature of the part: its entries, or that it was plain text only."""
         if self._entries:
             value = compact(list(map(_whole, self._entries)))
             return Signature(origin="details", value=value, field=self._field)
@@ -110,7 +109,7 @@ class Collected:
 
 
 def _grow(known: JSON, more: JSON) -> None:
-    """Add a fragment of an object: its texts go on, and so do those of the objects in it."""
+    """Append a fragment of an object: its texts grow, and so do those of the objects in it."""
     for name, value in more.items():
         before = known.get(name)
         if name != "type" and isinstance(value, str):
@@ -179,17 +178,17 @@ def _text(entry: JSON) -> str:
 
 
 def format_of(part: ReasoningPart) -> str:
-    """Return who must be able to read the part's signature.
+    """Return the format of an entry, which says who can read the signature of the part.
 
-    In a stream it is not there yet when the part opens; no signature so far means Anthropic's,
-    others say so at once.
+    In a stream the signature is not there yet when the part opens; no signature so far means
+    Anthropic's, since the others come with the opening of the part.
     """
     foreign = part.signature is not None and part.signature.origin != "signable"
     return FOREIGN_FORMAT if foreign else ANTHROPIC_FORMAT
 
 
 def entry(index: int, part: ReasoningPart, at: str | None, *, hidden: bool) -> JSON | None:
-    """Return one whole part as an entry, None where nothing of it may or can be told."""
+    """Return one whole part as an entry, None where nothing of it may be shown."""
     place = {"lmb_at": at} if at else {}
     head = {"index": index, "type": "reasoning.text", "format": format_of(part), **place}
     if part.redacted is not None:

@@ -61,7 +61,7 @@ its content."""
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """Return a backend's answer; its choices count as one.
+    """Return the Unified Model of a backend's answer; its choices count as one.
 
     Raises Broken when it is an error, or has no choice with a message.
     """
@@ -113,7 +113,7 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """Return the answer as the client gets it."""
+    """Return the body of the answer for the client."""
     body: JSON = {
         "id": answer_id(COMPLETION, response.id, reply.request_id),
         "object": "chat.completion",
@@ -147,7 +147,7 @@ def _message_of(response: Response, reply: Reply) -> JSON:
 
 
 class _Message:
-    """Collects the parts of one answer; knows how much text and how many calls came before."""
+    """Collects the parts of one answer, and counts the text and the calls so far."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -160,7 +160,7 @@ class _Message:
         self._annotations: list[JSON] = []
 
     def add(self, part: Part) -> None:
-        """Take the next part; what only another vendor understands is left out."""
+        """Add the next part; one that only another vendor understands is left out."""
         if isinstance(part, TextPart):
             if part.extras:
                 self._reply.losses.extras(part.extras)
@@ -181,7 +181,7 @@ class _Message:
             self._reply.losses.drop(part.path)
 
     def message(self, explanation: str) -> JSON:
-        """Return ``explanation``: why the answer was refused, where no part of it says so."""
+        """Return the message; ``explanation`` says why it was refused where no part does."""
         text = "".join(self._texts)
         message: JSON = {
             "role": "assistant",
@@ -267,7 +267,7 @@ def _parts(message: JSON, *, think_tags: bool | Literal["open"]) -> list[Part]:
 
 
 def _decode_call(call: Any) -> ToolCallPart | None:
-    """None for a call without a name: nobody could run it."""
+    """Return the part of a call, None for one without a name, which nobody could run."""
     if not isinstance(call, dict):
         return None
     function, kind = called(call)

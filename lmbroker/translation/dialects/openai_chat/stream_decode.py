@@ -223,7 +223,7 @@ class OpenAIDecoder:
         )
 
     def _collect(self, delta: JSON, choice: Any = 0) -> None:
-        """Put the pieces of ``delta`` at the end of the queue.
+        """Append the pieces of ``delta`` to the queue.
 
         The calls of all choices belong to one message (see ``choices``); the text of another choice
         is another answer, which is dropped.
@@ -272,7 +272,7 @@ class OpenAIDecoder:
         return self._queue.add(WaitingPart(kind))
 
     def _call(self, fragment: JSON) -> None:
-        """Queue a piece of a call. Its first id and its first name count."""
+        """Queue a piece of a call, whose first id and first name count."""
         id, index = fragment.get("id"), fragment.get("index")
         id = str(id) if isinstance(id, str | int) else ""
         if not isinstance(index, int | str | tuple):
@@ -338,8 +338,7 @@ class OpenAIDecoder:
                 self._plain_other = live.kind == "reasoning" or live.running
 
     def _plain_piece(self, data: bytes) -> str:
-        """Return the next piece of the live reasoning or arguments in a plain chunk, "" for any
-        other chunk."""
+        """Return the next piece of live reasoning or arguments, "" where the chunk is not plain."""
         live = self._queue.parts[0]
         if live.scanner is None:
             return plain_reasoning(data)

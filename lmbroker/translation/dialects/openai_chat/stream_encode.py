@@ -108,7 +108,7 @@ class OpenAIEncoder:
         self._reasoned = False
         self._refused = False
         self._sent = False
-        """Text of the open reasoning or call was sent."""
+        """Whether text of the open reasoning or call was sent."""
         self._pieces: list[str] = []
         self._citations: list[Citation] = []
         self._annotations: list[dict[str, Any]] = []
@@ -266,7 +266,7 @@ class OpenAIEncoder:
         return b""
 
     def _reasoning(self, value: str) -> bytes:
-        """Return the first text of a part; the rest of it has a template."""
+        """Return the bytes of the first text of a part; the rest of it has a template."""
         self._sent = True
         if self._reply.hide_reasoning:
             return b""
@@ -279,7 +279,7 @@ class OpenAIEncoder:
         return self._chunk({"reasoning_content": shown, "reasoning_details": [entry]})
 
     def _once(self) -> dict[str, Any]:
-        """Return the head of an entry; format and place are sent the first time only."""
+        """Return the head of an entry, with its format and place the first time only."""
         head = self._entry
         if "format" in head:
             self._reasonings += 1

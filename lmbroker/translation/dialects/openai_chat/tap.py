@@ -1,4 +1,4 @@
-"""What the broker learns from a passed-through OpenAI stream: usage, stop reason, end.
+"""Reads usage, stop reason and end of an OpenAI stream that is passed through.
 
 Only some blocks are parsed: the first ones, and those in which a search finds a finish reason,
 usage, an error or the terminator. A chunk that differs from an earlier one in its text alone is not
@@ -27,17 +27,17 @@ TERMINATOR = b"data: [DONE]\n\n"
 _FINISHED = re.compile(rb'finish_reason"\s*:\s*[^\sn]')
 _COUNTED = re.compile(rb'"usage"\s*:\s*[^\sn]')
 _WORTHY = re.compile(rb"error"), _FINISHED, _COUNTED, re.compile(rb"\[DONE\]")
-"""What a large event is searched for, where these are faster than literal searches."""
+"""Finds what counts in a large event, faster there than literal searches."""
 
 _PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments)": ?"(?!")')
 """Where the text of a chunk begins."""
 _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.)*+')
 """The inside of a JSON string, up to its end."""
 _SHAPES = 16
-"""So many shapes of chunks are looked into in one stream."""
+"""Most shapes of chunks that are noted in one stream."""
 
 _LONG = 64 * 1024
-"""Bytes of an event whose shape is not looked at: there are few such."""
+"""Bytes from which on the shape of an event is not noted: such events are rare."""
 
 _SHORT = 40
 """Bytes of an event that is no chunk, but for the longest terminator."""
@@ -46,7 +46,7 @@ _SHORT = 40
 class OpenAITap:
     """Observes one passed-through stream of this dialect (``base.Tap``).
 
-    ``choices``: how many the client asked for; each has its finish.
+    ``choices``: how many the client asked for; each has its finish reason.
     """
 
     __slots__ = (
@@ -91,11 +91,11 @@ class OpenAITap:
 
     @property
     def text_bytes(self) -> int:
-        """About how many bytes of text the stream has carried."""
+        """The estimated number of bytes of text in the stream so far."""
         return estimated_text(self._bytes, self._last, self._envelope)
 
     def see(self, block: bytes) -> int:
-        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
+        """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
         if self.started and size <= LARGE_EVENT and self._is_plain(block, size):
             self._last = block
@@ -128,7 +128,7 @@ class OpenAITap:
         ) or not self._worth_a_look(block, size)
 
     def _see_large(self, event: bytes, size: int) -> None:
-        """Look at a large event. But for the words of an error, nothing that counts is long."""
+        """Read a large event without its long strings, unless it reports an error."""
         short = without_texts(event, quick=True)
         if self.started and not any(each.search(short) for each in _WORTHY):
             self._last = event
@@ -150,7 +150,7 @@ class OpenAITap:
                 self._frame(frame.event, frame.data, size)
 
     def _worth_a_look(self, block: bytes, size: int) -> bool:
-        """Return whether a finish reason, usage, an error or the terminator may stand in ``block``.
+        """Return whether ``block`` may hold a finish reason, usage, an error or the terminator.
 
         Literal searches cost a tenth of an alternation, and the fewer the better.
         """
@@ -185,13 +185,14 @@ class OpenAITap:
         return b"".join(event for event in split(block) if not _only_counts(event))
 
     def close(self) -> ErrorInfo | bytes:
-        """Return what completes a stream whose body ended: the terminator after a stop reason, else
-        an error."""
+        """Return what completes a stream whose body ended.
+
+        It is the terminator after a stop reason, else an error.
+        """
         return TERMINATOR if self.stopped else self._last_error() or TRUNCATED
 
     def _last_error(self) -> ErrorInfo | None:
-        """Return the error in the last event, of a form that no search finds, None where there is
-        none."""
+        """Return an error in the last event that no search finds, None where there is none."""
         frames = [frame for frame in Reader(len(self._last)).feed(self._last) if frame.data]
         return stream_errors.error_in(frames[-1]) if frames else None
 
@@ -243,8 +244,10 @@ class OpenAITap:
 
 
 def _ends_in_call(block: bytes) -> bool:
-    """Return whether the last event of ``block`` is a piece of a call after which more must come:
-    no arguments end without a brace."""
+    """Return whether the last event of ``block`` is a piece of a call that is not complete.
+
+    Complete arguments end with a brace.
+    """
     last = block.rpartition(b"data:")[2]
     if b'"tool_calls"' not in last:
         return False

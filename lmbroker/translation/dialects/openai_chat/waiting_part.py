@@ -38,7 +38,7 @@ class WaitingPart(waiting_part.WaitingPart):
         self.details = reasoning_details.Collected() if reasons else None
 
     def skeleton(self) -> waiting_part.Skeleton | None:
-        """None for a call whose name is not known yet."""
+        """Return the part as it opens, None for a call whose name is not known yet."""
         if self.details is not None:
             return ReasoningPart(signature=Signature(origin="text"))
         if self.kind in ("text", "refusal"):
@@ -49,7 +49,7 @@ class WaitingPart(waiting_part.WaitingPart):
         return ToolCallPart(id=self.id, name=self.name, kind=kind) if self.name else None
 
     def signature(self) -> Signature | None:
-        """That of reasoning, and of what is brought back with a text."""
+        """Return the signature of reasoning, or of what is sent back with a text."""
         if self.kind == "tags":
             return Signature(origin="text", field=THINK_TAGS)
         if self.details is not None:
@@ -57,7 +57,7 @@ class WaitingPart(waiting_part.WaitingPart):
         return extra_signature(self.extra) if self.kind == "extra" else None
 
     def beside(self, number: int) -> Signature | None:
-        """Return ``extra_content`` of the call."""
+        """Return the ``extra_content`` of the call, None where it has none."""
         if not self.extra:
             return None
         extra, self.extra = self.extra, {}
@@ -65,8 +65,9 @@ class WaitingPart(waiting_part.WaitingPart):
 
     @property
     def complete(self) -> bool:
-        """The input of a custom tool is free text, which ends only with the stream.
+        """Whether it may be closed where other parts wait.
 
-        A function is complete with its arguments, all else as soon as something else comes.
+        A function is complete with its arguments. The input of a custom tool is free text, which
+        ends only with the stream. All else is complete as soon as something else comes.
         """
         return not self.is_call or self.whole
