@@ -1,5 +1,7 @@
 """Parses the responses that come over one connection, with llhttp.
 
+A short response of the plainest kind, which comes in one read, is read without llhttp.
+
 llhttp is strict by default: it refuses folded headers, bare line ends and control characters,
 lengths that contradict each other or the transfer coding, and malformed chunk sizes. What it
 accepts although we do not is refused here: other protocols and versions, ``101``, transfer codings
@@ -14,11 +16,20 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from lmbroker.backends.client.response import Received, Response
 from lmbroker.backends.connections import HEADER_LIMIT, TooLong
+from lmbroker.backends.header_lines import FIELDS, LINES
 
 HEADERS = 500
 """The maximum of headers of a response."""
 
 _NO_BODY = (204, 304)
+
+_PLAIN_HEAD = re.compile(rb"HTTP/1\.1 (200|[45][0-9][0-9]) [\t -~\x80-\xff]*+" + LINES)
+"""Status and header lines of a response that may be read without llhttp."""
+
+_FRAMING = frozenset({"connection", "transfer-encoding", "upgrade"})
+"""Headers that change how a response ends or what comes after it."""
+
+_LENGTH = re.compile(r"[0-9]{1,9}").fullmatch
 
 _came: list[bytes] = []
 """The pieces of a body that llhttp finds in one read, until ``feed`` takes them. All connections
@@ -96,7 +107,11 @@ class ResponseParser:
         self._llhttp = None
 
     def feed(self, data: bytes) -> bytes:
-        """Parse what came; returns the piece of the body in it."""
+        """Parse what came, and return the piece of the body in it."""
+        if self._begins and self.response is None:
+            short = self._short_response(data)
+            if short is not None:
+                return short
         chunk = _only_chunk(data) if self.chunked else b""
         if chunk and self._aligned:
             # llhttp would find the same content, and be in the same state as now.
@@ -121,6 +136,53 @@ class ResponseParser:
         # Within a chunk the content would have begun with the very first byte.
         self._aligned = body == chunk and chunk[0] != data[0]
         return body
+
+    def _short_response(self, data: bytes) -> bytes | None:
+        """Take a whole response of the plainest kind, and return its body.
+
+        None where ``data`` is anything else: then nothing was done.
+        """
+        found = _PLAIN_HEAD.match(data)
+        if found is None:
+            return None
+        code, lines = found.groups()
+        fields = FIELDS.findall(lines.decode("latin-1"))
+        headers: dict[str, str] = {}
+        for name, value in fields:
+            headers[name.lower()] = value
+        end = found.end()
+        length = headers.get("content-length", "")
+        if (
+            len(headers) != len(fields)
+            or len(fields) > HEADERS
+            or end > HEADER_LIMIT
+            or not _LENGTH(length)
+            or int(length) != len(data) - end
+            or not _FRAMING.isdisjoint(headers)
+        ):
+            return None
+        headers.pop("set-cookie", None)
+        self.keeps = self.whole = True
+        self._begins = False
+        self._respond(int(code), (b"HTTP", 1, 1), headers, {}, int(length))
+        return data[end:]
+
+    def _respond(
+        self,
+        code: int,
+        version: tuple[bytes, int, int],
+        headers: dict[str, str],
+        repeated: dict[str, list[bytes]],
+        length: Any,
+    ) -> None:
+        """Fill the response that is expected."""
+        response = self._coming
+        response.version = version
+        response.code = code
+        response.fields = headers
+        response.headers = Received(headers, repeated)
+        response.length = length
+        self.response, self._coming = response, None
 
     def _feed_heads(self, data: bytes) -> None:
         """Parse heads up to that of the response, and what follows that.
@@ -222,13 +284,7 @@ class ResponseParser:
         # No client gets a cookie of a backend, and treq would look for them.
         headers.pop("set-cookie", None)
         self.keeps = self._llhttp.should_keep_alive()
-        response = self._coming
-        response.version = (b"HTTP", 1, int(version[2]))
-        response.code = code
-        response.fields = headers
-        response.headers = Received(headers, repeated)
-        response.length = length
-        self.response, self._coming = response, None
+        self._respond(code, (b"HTTP", 1, int(version[2])), headers, repeated, length)
 
     on_body = _came.append
 

@@ -11,21 +11,13 @@ accepted here; ``tests/test_site_smuggling.py`` compares both engines.
 import re
 from typing import Any
 
+from lmbroker.backends.header_lines import FIELDS, LINES, TOKEN
 from lmbroker.server.http import framing
 from lmbroker.server.http.channel import NEVER, Channel
 from lmbroker.server.http.lean_request import LeanRequest
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-
-_HEAD = re.compile(
-    rb"(TOKEN) (/[!-~]*+) HTTP/1\.1((?:\r\nTOKEN:[\t -~\x80-\xff]*+)+)\r\n\r\n".replace(
-        b"TOKEN", _TOKEN
-    )
-)
-"""Method, target and header lines, of which each begins with its CR LF."""
-
-_FIELD = re.compile(r"\r\n([^:]+):[\t ]*((?:[^\r]*[^\r\t ])?)")
-"""Name and value of each header line that ``_HEAD`` has matched."""
+_HEAD = re.compile(rb"(" + TOKEN + rb") (/[!-~]*+) HTTP/1\.1" + LINES)
+"""Method, target and header lines."""
 
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
 """Headers that need work of Twisted's."""
@@ -63,7 +55,7 @@ class LeanChannel(Channel):
         if found is None:
             return False
         method, target, lines = found.groups()
-        fields = _FIELD.findall(lines.decode("latin-1"))
+        fields = FIELDS.findall(lines.decode("latin-1"))
         received: dict[str, str] = {}
         for name, value in fields:
             received[name.lower()] = value
