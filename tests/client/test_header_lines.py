@@ -51,7 +51,7 @@ def one_by_one(data):
     return [data[at : at + 1] for at in range(len(data))]
 
 
-@pytest.mark.parametrize("data", (*PLAIN, *OTHERS))
+@pytest.mark.parametrize("data", [*PLAIN, *OTHERS])
 def test_one_read_gives_what_many_reads_give(data):
     assert read([data])[1] == read(one_by_one(data))[1]
 
