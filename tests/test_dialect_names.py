@@ -24,6 +24,15 @@ ELSEWHERE = {
         "anthropic-claude-v1": "a word of OpenRouter's, in Chat Completions",
         "responses": "a form of reasoning, whoever writes it (Signature.origin)",
     },
+    "commands/importing/litellm.py": {
+        "openai-organization": "a header in configurations that commands write",
+    },
+    "commands/importing/providers.py": {
+        "openai": "a provider, and the type in configurations that commands write",
+        "openai_like": "a word of LiteLLM's",
+        "anthropic": "a provider, and the type in configurations that commands write",
+        "responses": "a key in configurations that commands write",
+    },
     "translation/dialects/openai/content_parts.py": {
         "openai": "the vendor with whom files lie, whichever of its dialects names them",
     },

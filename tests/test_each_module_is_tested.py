@@ -21,6 +21,7 @@ ELSEWHERE = {
         "broker.health_checks": "test_checks",
         "broker.model_listing": "test_listing test_loopback_listing",
         "broker.target_attempt": "test_loopback test_loopback_repairs test_own_key",
+        "commands.importing": "test_import_litellm test_import_ccr",
         "config.client_certificate": "test_config_proxies_and_mtls",
         "config.cipher_suites": "test_config test_loopback_tls",
         "daemon.service": "test_daemon test_operations",

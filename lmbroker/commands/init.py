@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import toml
 
+from lmbroker.commands.importing.providers import CHAT, MESSAGES, PROVIDERS
 from lmbroker.commands.output import report
 from lmbroker.config.endpoints import parse_url
 
@@ -131,19 +132,15 @@ def _sections(wishes: Wishes) -> Iterator[tuple[str, dict[str, Any]]]:
         {"server": {"host": "127.0.0.1", "port": 8080}},
     )
     if wishes.openai:
-        openai = {
-            "url": "https://api.openai.com",
-            "model": "*",
-            "api_key": "env:OPENAI_API_KEY",
-            "responses": "auto",
-        }
+        openai = PROVIDERS[CHAT]
+        target = {"url": openai.url, "model": "*", "api_key": f"env:{openai.key}", **openai.more}
         yield (
             "OpenAI's models by their own names: a * at the end of an alias stands for the rest "
             "of any name, and in model for the name that the client asked for. The key comes from "
             "the environment.",
             {
                 "models": [
-                    {"alias": alias, "type": "openai", "target": openai}
+                    {"alias": alias, "type": CHAT, "target": target}
                     for alias in ("gpt-*", "text-embedding-*")
                 ]
             },
@@ -167,7 +164,7 @@ def _sections(wishes: Wishes) -> Iterator[tuple[str, dict[str, Any]]]:
                 "models": [
                     {
                         "alias": "*",
-                        "type": "openai",
+                        "type": CHAT,
                         "target": {"url": wishes.ollama, "model": "*"},
                     }
                 ]
@@ -178,8 +175,8 @@ def _sections(wishes: Wishes) -> Iterator[tuple[str, dict[str, Any]]]:
 def _claude(key: str) -> dict[str, Any]:
     return {
         "alias": "claude-*",
-        "type": "anthropic",
-        "target": {"url": "https://api.anthropic.com", "model": "*", "api_key": key},
+        "type": MESSAGES,
+        "target": {"url": PROVIDERS[MESSAGES].url, "model": "*", "api_key": key},
     }
 
 

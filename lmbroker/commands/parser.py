@@ -13,6 +13,7 @@ from lmbroker.commands import (
     completion,
     explain,
     genkey,
+    importing,
     init,
     manual,
     serve,
@@ -69,6 +70,7 @@ def parser() -> CommandParser:
     for add in (
         _serve,
         _init,
+        _import,
         _check,
         _explain,
         _bench,
@@ -162,6 +164,32 @@ def _init(commands: Commands) -> None:
         "LMBroker: " + ", ".join(init.SHIPPED),
     )
     beginning.set_defaults(run=init.run, usage_error=beginning.error)
+
+
+def _import(commands: Commands) -> None:
+    importing_from = commands.add_parser(
+        "import",
+        help="make a configuration of another program's",
+        description="Make a configuration of one of LiteLLM's proxy (config.yaml) or of "
+        "claude-code-router (config.json). Each key that could not be carried is named on stderr.",
+        examples=(
+            ("look at it first", "lmbroker import litellm config.yaml"),
+            (
+                "write it",
+                "lmbroker import ccr ~/.claude-code-router/config.json --output config.toml",
+            ),
+        ),
+    )
+    importing_from.add_argument(
+        "program", choices=tuple(importing.PROGRAMS), help="whose configuration it is"
+    )
+    importing_from.add_argument("file", metavar="FILE", help="the configuration to read")
+    importing_from.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the file to write, never over an existing one; else stdout",
+    )
+    importing_from.set_defaults(run=importing.run)
 
 
 def _check(commands: Commands) -> None:
