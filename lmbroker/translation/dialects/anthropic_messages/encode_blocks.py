@@ -120,8 +120,7 @@ class Blocks:
         return block
 
     def _stand_in(self, words: str) -> JSON | None:
-        """Return the text block that stands in for a part of another dialect, None for an empty
-        text."""
+        """Return the text block that stands in for a foreign part, None where there is no text."""
         if not words:
             self.drop("part")
             return None

@@ -49,8 +49,7 @@ def encode_tools(blocks: Blocks) -> list[JSON]:
 
 
 def _is_sent(blocks: Blocks, tool: Tool) -> bool:
-    """Return whether ``tool`` stands in ``tools``: in this dialect a message may define one,
-    too."""
+    """Return whether ``tool`` goes into ``tools``, and not into the message that defines it."""
     return tool.standing == "offered" or (tool.standing == "inline") != blocks.native
 
 

@@ -1,10 +1,10 @@
-"""The fields of a Messages request for which the Unified Model has none (translation.md 2.2 to
-2.8).
+"""The fields of a Messages request for which the Unified Model has none.
 
-``LOSSES`` is the whole list: kind of object -> key -> what becomes of it where it cannot be
-carried. Every other key of the API has a place in the model and is read by the decoder of its
-object. Blocks that only Anthropic understands and tools that the provider runs are kept whole, so
-their keys are not listed. A key that is neither read nor listed is unknown: class ``drop``.
+See translation.md 2.2 to 2.8. ``LOSSES`` is the whole list: kind of object -> key -> what becomes
+of it where it cannot be carried. Every other key of the API has a place in the model and is read by
+the decoder of its object. Blocks that only Anthropic understands and tools that the provider runs
+are kept whole, so their keys are not listed. A key that is neither read nor listed is unknown:
+class ``drop``.
 """
 
 from collections.abc import Callable, Mapping

@@ -96,7 +96,6 @@ def _url(source: Any) -> str:
 
 
 def is_ours(block: JSON) -> bool:
-    """Return whether a block that a client sends back is part of a search that Anthropic did not
-    run."""
+    """Return whether a block from a client belongs to a search that Anthropic did not run."""
     id = block.get(_IDS.get(str(block.get("type")), ""))
     return isinstance(id, str) and id.startswith(OUR_IDS)

@@ -287,8 +287,10 @@ def _result(message: Fields, role: str, number: int, calls: OpenCalls) -> ToolRe
 
 
 def _texts(message: Fields) -> tuple[list[TextPart], list[Extra]]:
-    """Return the texts of an instruction, and an extra with its content where they do not show
-    it."""
+    """Return the texts of an instruction, and extras for what they do not show.
+
+    An extra holds the content as it came, where the texts do not show its form.
+    """
     content = message.any("content")
     if content is None:
         raise missing(message.at("content"))

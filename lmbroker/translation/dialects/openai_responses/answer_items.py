@@ -54,7 +54,7 @@ _CITATIONS: dict[str, Any] = {
 def decode_item(item: JSON, losses: AnswerLosses) -> list[Part]:
     """Return the parts of a whole item.
 
-    None for an empty one, and for what is said by others than the model.
+    There are none for an empty item, and for a message of anyone but the model.
     """
     kind = type_of(item)
     report_untranslated(item, losses)
@@ -76,12 +76,12 @@ def type_of(item: JSON) -> str:
 
 
 def said_by_the_model(message: JSON) -> bool:
-    """Return whether it is a message of the model: a compaction repeats those of others."""
+    """Return whether a message is the model's: a compaction repeats those of others."""
     return message.get("role") in (None, "assistant")
 
 
 def opaque(item: JSON) -> OpaquePart:
-    """Return an item that only this dialect knows, whole."""
+    """Return the part that holds an item whole, since only this dialect understands it."""
     return OpaquePart(origin=ORIGIN, type=type_of(item), raw=item, place=OUTPUT)
 
 
@@ -113,7 +113,7 @@ def said_in(piece: JSON) -> str:
 
 
 def citations_of(piece: JSON) -> list[Citation]:
-    """Return the sources of a piece of text."""
+    """Return the citations of a piece of text."""
     found = piece.get("annotations")
     if not found or not isinstance(found, list):
         return []
@@ -121,7 +121,7 @@ def citations_of(piece: JSON) -> list[Citation]:
 
 
 def citation(annotation: JSON) -> Citation:
-    """Return an annotation as the source of a text; its offsets are code points of that text."""
+    """Return the citation in an annotation; its offsets are code points of the text."""
     start, end = annotation.get("start_index"), annotation.get("end_index")
     return Citation(
         kind=_CITATIONS.get(str(annotation.get("type")), "other"),
@@ -136,10 +136,10 @@ def citation(annotation: JSON) -> Citation:
 
 
 def extras_of_message(message: JSON) -> tuple[Extra, ...]:
-    """Return what a message is besides its content: for its first text.
+    """Return the extras for the fields of a message besides its content.
 
-    That it is the final answer says no more than that it is an answer, which is what clients of
-    other dialects take it for.
+    They go to its first text. That it is the final answer says no more than that it is an answer,
+    which is what clients of other dialects take it for.
     """
     held = {key: message[key] for key in ("id", "phase") if isinstance(message.get(key), str)}
     if not held:
@@ -149,8 +149,11 @@ def extras_of_message(message: JSON) -> tuple[Extra, ...]:
 
 
 def extras_of_call(call: JSON) -> tuple[Extra, ...]:
-    """Return what a call is besides its name and arguments: who makes it, if not the model itself,
-    and whether the model goes on without its result."""
+    """Return the extras for the fields of a call besides its name and arguments.
+
+    They say who makes the call, if not the model itself, and whether the model goes on without its
+    result.
+    """
     caller, later = call.get("caller"), call.get("async")
     extras = []
     if caller and isinstance(caller, dict) and caller.get("type") != "direct":
@@ -165,30 +168,30 @@ def _extra(name: str, key: str, value: Any, loss: Literal["drop", "none"]) -> Ex
 
 
 def name_of(call: JSON) -> str:
-    """Return the name by which dialects without namespaces call the tool."""
+    """Return the name by which dialects without namespaces call the tool of a call."""
     name = text_at(call, "name")
     return joined_name(namespace_of(call), name) if name else ""
 
 
 def namespace_of(call: JSON) -> str | None:
-    """Return the namespace of the tool that is called."""
+    """Return the namespace of the tool that is called, None where it has none."""
     return text_at(call, "namespace") or None
 
 
 def id_of(call: JSON) -> str:
-    """Return the id that the result of a call names."""
+    """Return the id by which a result refers to the call."""
     return text_at(call, "call_id", "id")
 
 
 def given_to(call: JSON, kind: str) -> str:
-    """Return what a call of ``kind`` gives its tool, as text."""
+    """Return the arguments or the input of a call of ``kind``, as text."""
     return text_of(call.get(_GIVEN[kind]))
 
 
 def report_untranslated(item: JSON, losses: AnswerLosses) -> None:
-    """Report the fields of an item that are not translated.
+    """Report the fields of an item that are not translated, as losses.
 
-    What nobody but this dialect knows is kept whole.
+    Items that only this dialect understands are kept whole, so nothing of them is reported.
     """
     known = _KNOWN.get(type_of(item))
     if known is None:
@@ -199,7 +202,7 @@ def report_untranslated(item: JSON, losses: AnswerLosses) -> None:
 
 
 def report_untranslated_text(piece: JSON, losses: AnswerLosses) -> None:
-    """Report the fields of a piece of text that are not translated."""
+    """Report the fields of a piece of text that are not translated, as losses."""
     for key, value in piece.items():
         if value and key not in _OF_TEXT:
             losses.drop(f"{OUTPUT}.content[].{key}")
@@ -222,7 +225,7 @@ def _message(item: JSON, losses: AnswerLosses) -> list[Part]:
 
 
 def _reasoning(item: JSON, losses: AnswerLosses) -> ReasoningPart | None:
-    """None for an item that nobody could make use of: it has no text, and nothing to bring back."""
+    """Return the part of a reasoning item, None for an empty one that need not be sent back."""
     texts, content = summary_of(item), content_of(item)
     if texts and content:
         losses.drop(f"{OUTPUT}.content")
@@ -234,7 +237,7 @@ def _reasoning(item: JSON, losses: AnswerLosses) -> ReasoningPart | None:
 
 
 def _call(item: JSON, kind: Literal["function", "custom"]) -> ToolCallPart | None:
-    """None for a call without a name: nobody could run it."""
+    """Return the part of a call, None for one without a name, which nobody could run."""
     name = name_of(item)
     if not name:
         return None

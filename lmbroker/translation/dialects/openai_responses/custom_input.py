@@ -1,7 +1,7 @@
-"""The input of a custom call, read while its arguments arrive (translation.md 8.2).
+"""Reads the input of a custom call while its arguments arrive (translation.md 8.2).
 
-A backend that knows no custom tools is offered a function with the one argument ``input``, so the
-free text that the client wants is a string inside of JSON: ``{"input":"..."}``.
+A backend without custom tools is offered a function with the one argument ``input``, so the free
+text that the client wants is a string inside of JSON: ``{"input":"..."}``.
 """
 
 import json
@@ -38,16 +38,16 @@ class InputReader:
 
     @property
     def found(self) -> bool:
-        """The input has begun."""
+        """Whether the input has begun."""
         return self._inside
 
     @property
     def more(self) -> bool:
-        """The arguments held something besides the input, or no end of it."""
+        """Whether the arguments held something besides the input, or no end of it."""
         return self._rest is None or self._rest.strip() != "}"
 
     def feed(self, piece: str) -> str:
-        """Return the text that ``piece`` adds to the input."""
+        """Return the text of the input that ``piece`` adds."""
         if self.odd:
             return ""
         if self._rest is not None:
@@ -65,12 +65,12 @@ class InputReader:
         return ""
 
     def close(self) -> str:
-        """Return the text that was held back, where no more comes."""
+        """Return the text that was held back; no more arguments follow."""
         held, self._held = self._held, ""
         return "" if held.startswith("\\") else held
 
     def _string(self, piece: str) -> str:
-        """Return the text of ``piece``, which goes on inside the string."""
+        """Return the text in ``piece``, which continues the string."""
         half = "" if self._held.startswith("\\") else self._held
         raw = piece if half else self._held + piece
         self._held = ""

@@ -36,7 +36,7 @@ _NOTHING_FOUND = "No tools were found."
 
 
 def decode_call(item: Fields, kind: str) -> ToolCallPart:
-    """Return a call of a function, or of a custom tool. Raises Refused."""
+    """Return the call of a function or of a custom tool. Raises Refused."""
     id, namespace, own = item.need_text("call_id"), item.text("namespace"), item.need_text("name")
     name = joined_name(namespace, own)
     extras = (*_silent(item), *call_kept(item))
@@ -67,10 +67,9 @@ def decode_call(item: Fields, kind: str) -> ToolCallPart:
 def decode_result(
     item: Fields, kind: str, number: int, calls: OpenCalls, raw: dict[str, Any]
 ) -> ToolResultPart:
-    """Return the result of such a call.
+    """Return the result of a call of a function or of a custom tool. Raises Refused.
 
-    One that names no call answers the oldest one that is open, of its tool where it names that.
-    Raises Refused.
+    One that names no call answers the oldest open one, of its tool where it names that.
     """
     output = item.any("output")
     parts = None if output is None else read_content(output, item.at("output"), "tool")
@@ -95,7 +94,7 @@ def decode_result(
 
 
 def decode_vendor_call(item: Fields, kind: str, number: int, raw: dict[str, Any]) -> ToolCallPart:
-    """Return a call of a tool that the vendor defines and the client runs. Raises Refused."""
+    """Return the call of a tool that the vendor defines and the client runs. Raises Refused."""
     name, key = VENDOR_CALLS[kind]
     id = item.text("call_id") or item.text("id") or f"call_{number}"
     value = item.left.get(key)
@@ -110,9 +109,9 @@ def decode_vendor_call(item: Fields, kind: str, number: int, raw: dict[str, Any]
 def decode_vendor_result(
     item: Fields, kind: str, number: int, calls: OpenCalls, raw: dict[str, Any]
 ) -> ToolResultPart:
-    """Return the result of such a call; one that names none answers the oldest one that is open.
+    """Return the result of such a call. Raises Refused.
 
-    Raises Refused.
+    One that names no call answers the oldest open one.
     """
     reader, loss = VENDOR_RESULTS[kind]
     parts = reader(item)
@@ -130,7 +129,7 @@ def decode_vendor_result(
 
 
 def found_tools(tools: Any) -> str:
-    """Return what a search has found, in words: one line for each tool."""
+    """Return the tools that a search has found as text, one line for each."""
     lines = []
     for tool in tools if isinstance(tools, list) else ():
         held = tool if isinstance(tool, dict) else {}
@@ -160,7 +159,7 @@ def _found(item: Fields) -> tuple[TextPart]:
 
 
 def _shell(item: Fields) -> tuple[TextPart]:
-    """Return what the commands have written, and how they ended."""
+    """Return the output of shell commands, and how they ended, as text."""
     output = item.left.get("output")
     if not isinstance(output, list):
         return _words(item)

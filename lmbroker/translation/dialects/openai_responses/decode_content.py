@@ -1,6 +1,6 @@
 """The content of messages and results -> parts (translation.md 8.1).
 
-A part that the native encoder would write in another way has itself, as it came, as the extra
+A part that the native encoder would write differently keeps its original form in the extra
 ``part``.
 """
 
@@ -34,8 +34,10 @@ _USUAL = frozenset(
 
 
 def read_content(content: Any, path: str, role: str) -> list[Any]:
-    """Return the parts of ``content``, which stands at ``path`` in a message of ``role`` (``tool``:
-    in a result). Raises Refused."""
+    """Return the parts of the content at ``path`` in a message of ``role``. Raises Refused.
+
+    The role ``tool`` stands for a result.
+    """
     if isinstance(content, str):
         return [TextPart(text=content)] if content else []
     if not isinstance(content, list):
@@ -44,9 +46,9 @@ def read_content(content: Any, path: str, role: str) -> list[Any]:
 
 
 def content_part(value: Any, path: str, role: str) -> Part:
-    """Return the part ``value``.
+    """Return the part of one piece of content. Raises Refused.
 
-    Of one whose type is not known only the vendor knows what it means. Raises Refused.
+    A piece of an unknown type has a meaning for the vendor only.
     """
     plain = plain_part(value, role)
     if plain is not None:
@@ -68,9 +70,9 @@ def content_part(value: Any, path: str, role: str) -> Part:
 
 
 def instructions(content: Any, path: str) -> list[TextPart]:
-    """Return the texts of an instruction; for anything else in it a text says that it was left out.
+    """Return the texts of an instruction. Raises Refused.
 
-    Raises Refused.
+    A text says what was left out where it holds anything else.
     """
     if isinstance(content, str):
         return [TextPart(text=content)]
@@ -91,13 +93,15 @@ def instructions(content: Any, path: str) -> list[TextPart]:
 
 
 def spelled(item: Fields, content: Any, parts: list[Any]) -> list[Extra]:
-    """Return the content of a message as it came, where its parts do not tell that it was a text,
-    or that there was none."""
+    """Return an extra with the content as it came, where the parts do not show its form.
+
+    That is so where it was a text, or absent.
+    """
     if isinstance(content, str) or not parts:
         return [item.extra("content", content, "none")]
     return []
 
 
 def with_extras(part: Any, extras: tuple[Extra, ...]) -> Any:
-    """Return ``part`` with further ``extras``, which come before its own."""
+    """Return ``part`` with further ``extras`` before its own."""
     return msgspec.structs.replace(part, extras=(*extras, *part.extras)) if extras else part

@@ -1,4 +1,4 @@
-"""What a Responses request says besides its conversation and its tools (translation.md 8.1)."""
+"""The fields of a Responses request besides its conversation and its tools (translation.md 8.1)."""
 
 from typing import Any, get_args
 
@@ -32,7 +32,7 @@ _STANDARD = ("standard", None)
 
 
 def decode_reasoning_control(fields: Fields, extras: list[Extra]) -> Reasoning | None:
-    """Return how much the model is to reason. Raises Refused."""
+    """Return the reasoning controls of a request. Raises Refused."""
     held = fields.inside("reasoning")
     if held is None:
         return None
@@ -65,7 +65,7 @@ def decode_reasoning_control(fields: Fields, extras: list[Extra]) -> Reasoning |
 
 
 def decode_text(fields: Fields, extras: list[Extra]) -> tuple[OutputFormat | None, str | None]:
-    """Return the format of the answer, and how long it is to be. Raises Refused."""
+    """Return the output format and the verbosity of a request. Raises Refused."""
     held = fields.inside("text")
     if held is None:
         return None, None
@@ -78,7 +78,7 @@ def decode_text(fields: Fields, extras: list[Extra]) -> tuple[OutputFormat | Non
 
 
 def decode_format(form: Fields, extras: list[Extra]) -> OutputFormat | None:
-    """Return the format that ``form`` asks for, None for plain text. Raises Refused."""
+    """Return the output format in ``form``, None for plain text. Raises Refused."""
     raw = dict(form.left)
     kind = form.need_text("type")
     if kind == "text":
@@ -97,9 +97,9 @@ def decode_format(form: Fields, extras: list[Extra]) -> OutputFormat | None:
 
 
 def classed(fields: Fields) -> list[Extra]:
-    """Known fields that the Unified Model has no word for; their class depends on what they say.
+    """Return extras for known fields for which the Unified Model has none. Raises Refused.
 
-    Raises Refused.
+    Their class depends on their values.
     """
     found: list[Extra] = []
     if not fields.left:

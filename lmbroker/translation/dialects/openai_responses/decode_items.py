@@ -1,18 +1,18 @@
 """The items of a Responses request's input -> turns (translation.md 8.1).
 
-What an encoder of this dialect must know; all extras named here are of class ``none`` unless
-another one is said:
+What the encoder of this dialect must know; extras named here are of class ``none`` unless another
+class is named:
 
 - Everything between two items of the client is one assistant turn, a run of results is one user
   turn, and every other message is a turn of its own.
 - ``message`` is a message's item without its content, and ``content`` its content where that was a
   text, or empty. Both stand in the extras of the turn, but for assistant messages and leading
   instructions in those of the part with which the message begins.
-- ``before`` holds items that say nothing to a model (they offer tools, or change how answers are
+- ``before`` holds items that a model does not read (they offer tools, or change how answers are
   made), in the extras of the turn or part that follows them; after the last one they are the
   request's extra ``input_after``.
-- ``item`` and ``part`` are an item or a part of content as it came, where the model of it does not
-  tell all.
+- ``item`` and ``part`` are an item or a part of content as it came, where the Unified Model does
+  not hold all of it.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ _COMPACTION = "compaction is the vendor's own; a backend of its own format takes
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """What the input of a request says.
+    """The decoded input of a request.
 
     ``tools`` are offered by its items; ``effort`` and ``output`` are what the last items that
     change them ask for (``formatted``: there is one).
@@ -92,7 +92,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_items(items: list[Any], first: list[TextPart]) -> Input:
-    """Return the conversation of ``items``; ``first`` are instructions before it.
+    """Return the conversation of ``items``, with the instructions ``first`` before it.
 
     Raises Refused.
     """
@@ -115,7 +115,7 @@ def decode_items(items: list[Any], first: list[TextPart]) -> Input:
 
 
 class _Silent(NamedTuple):
-    """An item that is no part of the conversation, and what its loss would be."""
+    """An item that is no part of the conversation, and the class of its loss."""
 
     raw: JSON
     loss: LossClass = "none"
@@ -124,7 +124,7 @@ class _Silent(NamedTuple):
 
 
 class _Reader:
-    """Reads items one by one."""
+    """Reads the items of a request one by one."""
 
     def __init__(self, first: list[TextPart]) -> None:
         self._system = list(first)
@@ -141,7 +141,7 @@ class _Reader:
         self._formatted = False
 
     def whole(self) -> Input:
-        """Return all that was read."""
+        """Return the input that was read."""
         self._close()
         turns = tuple(self._turns)
         if not turns and not self._system:
@@ -157,7 +157,7 @@ class _Reader:
         )
 
     def ask(self, text: str) -> None:
-        """Add a message of the user that is this text and nothing else."""
+        """Add a message of the user that consists of one text."""
         self._close()
         spelled_as = Extra(
             origin=ORIGIN, name="content", path="input[].content", value=text, loss="none"
@@ -166,7 +166,7 @@ class _Reader:
         self._turns.append(Turn(role="user", parts=(TextPart(text=text),), extras=extras))
 
     def take(self, raw: Any, path: str, number: int, *, last: bool = False) -> None:
-        """Read one item. Raises Refused, and has then read nothing of it."""
+        """Read one item. Raises Refused, and then has read nothing of it."""
         item = Fields(raw, path, ORIGIN)
         kind = item.text("type")
         if kind is None:
@@ -182,9 +182,9 @@ class _Reader:
             raise bad_value(item.at("type"), "there is no such type of item")
 
     def take_odd(self, raw: Any, path: str, number: int, *, last: bool) -> bool:
-        """Read an item that is not what the format says.
+        """Read an item that breaks the rules of its format.
 
-        False for a ``last`` one that needs more than the usual name of its role.
+        Returns False for a ``last`` one that needs more than the usual name of its role.
         """
         read = False
         try:
@@ -290,7 +290,7 @@ class _Reader:
         self._before.append(_Silent(raw, "drop" if lost else "none", "input[].tools"))
 
     def _offer(self, item: Fields) -> bool:
-        """Offer the tools of an item; True where some of them cannot be read."""
+        """Offer the tools of an item; return True where some of them cannot be read."""
         lost = False
         tools = item.left.get("tools")
         for number, tool in enumerate(tools if isinstance(tools, list) else ()):
@@ -301,7 +301,7 @@ class _Reader:
         return lost
 
     def _update(self, item: Fields, kind: str, raw: Any, number: int) -> None:
-        """A change of how answers are made, which holds from here on."""
+        """Apply a change of how answers are made from here on."""
         lost: list[Extra] = []
         reasoning, text = item.mapping("reasoning"), item.inside("text")
         effort = (reasoning or {}).get("effort")
@@ -348,7 +348,7 @@ class _Reader:
         self._results.append(with_extras(part, self._waiting()))
 
     def _close(self) -> None:
-        """End the turn that is read."""
+        """End the current turn."""
         if self._said:
             parts = tuple(self._said)
             self._turns.append(Turn(role="assistant", parts=parts, phase=self._phase))
@@ -358,7 +358,7 @@ class _Reader:
             self._results = []
 
     def _waiting(self, name: str = "before") -> tuple[Extra, ...]:
-        """Return the items that say nothing and stand before what comes next."""
+        """Return an extra with the items before the next one that a model does not read."""
         waiting = self._before
         if not waiting:
             return ()
@@ -377,7 +377,7 @@ class _Reader:
 
 
 def _kind(item: Fields) -> str:
-    """Return the type of an item that says none."""
+    """Return the type of an item without a ``type``."""
     left = item.left
     if "role" in left:
         return "message"
@@ -387,9 +387,9 @@ def _kind(item: Fields) -> str:
 
 
 def _own(item: Fields, role: str, *, always: bool) -> list[Extra]:
-    """Return what a message says besides its content.
+    """Return extras for the fields of a message besides its content.
 
-    Nothing where that is its role only, unless ``always``.
+    The role alone is none, unless ``always``.
     """
     held = {"type": "message", "role": role}
     held.update((name, item.any(name)) for name in _OF_MESSAGE if name in item.left)

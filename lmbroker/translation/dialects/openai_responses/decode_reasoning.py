@@ -10,10 +10,10 @@ from lmbroker.translation.unified.parts import ReasoningPart
 
 
 def decode_reasoning(item: Fields, raw: dict[str, Any]) -> ReasoningPart:
-    """Return the part that a reasoning item is.
+    """Return the part of a reasoning item. Raises Refused.
 
-    One that came from another vendor has a token of ours in the place of the encrypted content, and
-    becomes what it was. Raises Refused.
+    An item of another vendor has a token of ours in the place of the encrypted content, and becomes
+    what it was at that vendor.
     """
     sealed = item.text("encrypted_content")
     id, status = item.text("id"), item.any("status")
@@ -58,5 +58,5 @@ def _texts(pieces: list[Any] | None, path: str) -> list[str]:
 
 
 def _are_only(pieces: list[Any] | None, kind: str) -> bool:
-    """Return whether ``pieces`` are texts of the type ``kind`` and nothing else."""
+    """Return whether ``pieces`` are texts of the type ``kind`` only."""
     return all(piece.keys() == {"type", "text"} and piece["type"] == kind for piece in pieces or ())

@@ -60,7 +60,7 @@ _INSTEAD = ("previous_response_id", "conversation", "prompt")
 
 
 def decode_request(body: JSON) -> Request:
-    """Return the model of a request body.
+    """Return the Unified Model of a request body.
 
     Raises Refused (``invalid_request``) with ``param`` = path and ``code`` = ``invalid_type``,
     ``missing_required_parameter`` or ``invalid_value``.
@@ -115,9 +115,9 @@ def decode_request(body: JSON) -> Request:
 
 
 def _cache(fields: Fields, extras: list[Extra], *, worth: bool) -> CachePolicy | None:
-    """Return how the prompt is cached.
+    """Return the cache policy of the prompt.
 
-    Clients of this dialect expect that it is, unasked; where others pay for what is written, a
+    Clients of this dialect expect caching unasked. At vendors that charge for writing a cache, a
     prompt that nobody will send again is not ``worth`` it.
     """
     asked = "prompt_cache_options" in fields.left

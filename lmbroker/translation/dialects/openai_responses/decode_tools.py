@@ -19,10 +19,10 @@ _SEARCH = "web_search"
 
 
 def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
-    """Return the ``tools`` array; the tools of a namespace follow each other.
+    """Return the tools of the ``tools`` array, those of a namespace one after the other.
 
-    A type that is not known is a tool that the provider runs: it goes nowhere but back. Raises
-    Refused.
+    A tool of an unknown type is one that the provider runs: it goes back to this dialect only.
+    Raises Refused.
     """
     return tuple(
         tool for number, item in once(items) for tool in decode_tool(item, f"tools[{number}]")
@@ -30,7 +30,7 @@ def decode_tools(items: list[Any]) -> tuple[Tool, ...]:
 
 
 def decode_tool(item: Any, path: str, standing: Standing = "offered") -> list[Tool]:
-    """Return the tool at ``path``, or those of the namespace that stands there. Raises Refused."""
+    """Return the tool at ``path``, or the tools of the namespace at ``path``. Raises Refused."""
     tool = Fields(item, path, ORIGIN)
     if tool.left.get("type") == "namespace" and isinstance(tool.left.get("tools"), list):
         return _namespace(tool, item, standing)
@@ -98,7 +98,7 @@ def _function(
     schema: dict[str, Any] | None,
     extras: tuple[Extra, ...],
 ) -> Tool:
-    """Return a function that ``held`` describes, which is ``tool`` or stands in it."""
+    """Return the function that ``held`` describes, which is ``tool`` itself or stands in it."""
     deferred, kept = _deferred(tool)
     output = tool.any("output_schema")
     if output is not None:
@@ -132,7 +132,7 @@ def _custom(held: Fields, tool: Fields, standing: Standing, extras: tuple[Extra,
 
 
 def _grammar(said: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the format of a custom tool's input, its grammar in an object of its own."""
+    """Return the format of a custom tool's input, with its grammar in an object of its own."""
     if said is None or said.get("type") != "grammar" or "grammar" in said:
         return said
     held = {key: value for key, value in said.items() if key != "type"}
@@ -149,7 +149,7 @@ def _deferred(tool: Fields) -> tuple[bool, list[Extra]]:
 def decode_tool_choice(
     fields: Fields, tools: tuple[Tool, ...]
 ) -> tuple[ToolChoice | None, list[Extra]]:
-    """Return ``tool_choice``; one that is not known comes back as an extra. Raises Refused."""
+    """Return the tool choice and extras, among them one for an unknown choice. Raises Refused."""
     value = fields.any("tool_choice")
     if value is None:
         return None, []
@@ -189,7 +189,7 @@ def decode_tool_choice(
 
 
 class _Names:
-    """Finds the tools of a request by what a choice says of them."""
+    """Finds the tools of a request to which a choice refers."""
 
     def __init__(self, tools: tuple[Tool, ...]) -> None:
         self._names = {tool.name for tool in tools}
@@ -207,15 +207,17 @@ class _Names:
                 self._groups.setdefault(space, []).append(tool.name)
 
     def known(self, name: str, namespace: str | None) -> str:
-        """Return the name of the tool that is called ``name`` in ``namespace``, or in whichever one
-        has a tool of that name."""
+        """Return the full name of the tool ``name`` in ``namespace``.
+
+        Where ``namespace`` is None, it may be in any that has a tool of that name.
+        """
         if namespace is not None:
             return joined_name(namespace, name)
         found = self._own.get(name, [])
         return found[0] if name not in self._names and len(found) == 1 else name
 
     def of(self, said: Fields, kind: str | None = None) -> list[str]:
-        """Return the names of the tools that ``said``, a reference of type ``kind``, means."""
+        """Return the names of the tools to which ``said``, a reference of type ``kind``, refers."""
         kind = kind or said.text("type") or "function"
         name, inner = said.left.get("name"), said.left.get(kind)
         if isinstance(inner, dict) and isinstance(inner.get("name"), str):
@@ -233,14 +235,15 @@ class _Names:
 
 
 def _kind_of(type: str) -> str:
-    """Return the type of a tool that the provider runs, without its date and its variants."""
+    """Return the type of a tool that the provider runs, without date and variant."""
     return next((kind for kind in (_SEARCH, "computer") if type.startswith(kind)), type)
 
 
 def as_chosen(tools: tuple[Tool, ...], choice: ToolChoice | None) -> tuple[Tool, ...]:
-    """Return ``tools``, where those that the provider runs are optional if nothing makes the model
-    call them: clients declare a web search in each request, and the choice may rule any of them
-    out."""
+    """Return ``tools``, where those that the provider runs are optional unless they must be called.
+
+    Clients declare a web search in each request, and the choice may rule it out.
+    """
     if all(tool.kind != "server" for tool in tools):
         return tools
     named = choice.name if choice is not None and choice.mode == "named" else None

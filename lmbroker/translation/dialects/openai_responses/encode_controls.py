@@ -1,5 +1,7 @@
-"""Reasoning, output format, sampling and cache -> fields of a Responses request (translation.md
-8.1)."""
+"""Reasoning, output format, sampling and cache -> fields of a Responses request.
+
+See translation.md 8.1.
+"""
 
 from typing import Any
 
@@ -20,9 +22,9 @@ _LIFETIMES = ("30m", "12h")
 
 
 def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
-    """Return sampling parameters that the model takes.
+    """Return the sampling parameters that the model takes.
 
-    Others where the backend takes them all the same.
+    Those for which the dialect has no field are sent where the backend takes them nevertheless.
     """
     out = encode_controls.encode_sampling(parts, reasoning)
     sampling, ext = parts.request.sampling, parts.profile.ext
@@ -42,7 +44,7 @@ def encode_sampling(parts: Parts, reasoning: bool) -> JSON:
 
 
 def encode_reasoning(parts: Parts, control: Control) -> JSON:
-    """Return the fields that say how much to reason, and that the client gets to see a summary."""
+    """Return the fields for the reasoning, with a summary for the client."""
     wire = dict(control.wire)
     effort, held = wire.pop(EFFORT, None), wire.pop("reasoning", {})
     if effort is not None:
@@ -53,8 +55,10 @@ def encode_reasoning(parts: Parts, control: Control) -> JSON:
 
 
 def _shown(parts: Parts) -> bool:
-    """Return whether the client gets the text of reasoning: where it asked for reasoning, or where
-    the configuration says so."""
+    """Return whether the client gets the text of reasoning.
+
+    It does where it asked for reasoning, or where the configuration says so.
+    """
     asked = parts.request.reasoning or Reasoning()
     effort = parts.request.later_effort or asked.effort
     off = asked.mode in ("off", "between_tools") or (asked.mode is None and effort == "none")
@@ -65,8 +69,7 @@ def _shown(parts: Parts) -> bool:
 
 
 def encode_text(parts: Parts) -> tuple[JSON, str]:
-    """Return the form and the length of the answer's text, and the sentence that says of them what
-    the fields cannot."""
+    """Return the field for format and verbosity, and the instruction for what it cannot express."""
     held: JSON = {}
     form, line = None, ""
     if parts.request.output is not None:
@@ -79,7 +82,7 @@ def encode_text(parts: Parts) -> tuple[JSON, str]:
 
 
 def encode_cache(parts: Parts) -> JSON:
-    """Return which prompts share a cache, and for how long."""
+    """Return the fields that say which prompts share a cache, and for how long."""
     request = parts.request
     out: JSON = {}
     if request.cache_key is not None:

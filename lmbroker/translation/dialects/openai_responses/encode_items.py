@@ -83,7 +83,7 @@ class Conversation(Turns):
             self.instructions = ""
 
     def _instructions(self) -> list[JSON]:
-        """Return the items of the leading instructions: none where they fit the field for them."""
+        """Return the items of the leading instructions, none where the field for them serves."""
         parts, profile = self.parts, self.parts.profile
         kept = unattributed(parts.request.system)
         content = plain_words(kept) or joined(parts.content(kept), "\n\n")
@@ -104,11 +104,11 @@ class Conversation(Turns):
         return [self.message(profile.system_role, content)]
 
     def message(self, role: str, content: Content, name: str | None = None) -> JSON:
-        """Return a message; this dialect has no names of speakers."""
+        """Return a message item; this dialect has no names of speakers."""
         return {"type": "message", "role": role, "content": content}
 
     def answer(self, part: ToolResultPart, shown: list[JSON]) -> JSON:
-        """Return the item that answers a call."""
+        """Return the item of a call's result."""
         id = wire_id(part.call_id, self.parts.profile.tool_id)
         output = joined(self.parts.result(part, id, shown), "\n")
         custom = id in self._custom
@@ -131,7 +131,8 @@ class Conversation(Turns):
     def thought(self, part: ReasoningPart) -> JSON | None:
         """Return the item of past reasoning.
 
-        It is None for what this dialect did not make, or has already.
+        It is None for reasoning that another dialect made, and for an item that was written
+        already.
         """
         self.parts.lost(part.extras)
         profile = self.parts.profile
@@ -155,16 +156,18 @@ class Conversation(Turns):
         return self.message("user", f"{NO_CALL}\n{output}" if output else NO_CALL)
 
     def end(self) -> None:
-        """A user's word after an answer at the end: this dialect continues none."""
+        """Add a user's message after an answer at the end, since this dialect continues none."""
         last = self.items[-1] if self.items else {}
         if last.get("role") == "assistant" and self.parts.profile.prefill != "native":
             self.parts.change("prefill")
             self.items.append(self.message("user", CONTINUE))
 
     def add(self, line: str, *, among_items: bool = False) -> None:
-        """A sentence of the broker's own: at the end where the model takes instructions there (the
-        cached prefix stays the same), else after those at the start, unless it must stand
-        ``among_items``."""
+        """Add a sentence of the broker's own to the instructions.
+
+        It goes to the end where the model takes instructions there, so that the cached prefix stays
+        the same; else after the instructions at the start, unless it must stand ``among_items``.
+        """
         last = self.items[-1] if self.items else {}
         if self.allowed_later() and last.get("role") != "assistant":
             self.items.append(self.message(self.parts.profile.system_role, line))
@@ -192,7 +195,7 @@ def _unanswered(call: JSON, id: str) -> JSON:
 
 
 class _Said:
-    """The items of what the model said in turns that follow each other, in their order.
+    """Collects the items of consecutive turns of the model.
 
     Reasoning stands directly before what it preceded: where nothing follows it, it is left out.
     """
@@ -244,7 +247,7 @@ class _Said:
         return message
 
     def _put(self, item: JSON) -> None:
-        """Add an item, and the reasoning that preceded it."""
+        """Add an item after the reasoning that preceded it."""
         for part in self._thoughts:
             thought = self._wire.thought(part)
             if thought is None:
@@ -258,7 +261,7 @@ class _Said:
         self.items.append(item)
 
     def _forget(self) -> None:
-        """Leave out reasoning that nothing follows."""
+        """Drop reasoning that nothing follows."""
         for part in self._thoughts:
             self._parts.lost(part.extras)
             self._parts.drop("reasoning_part" if part.redacted is None else "redacted")

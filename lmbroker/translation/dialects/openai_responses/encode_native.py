@@ -1,7 +1,7 @@
-"""A Responses request, written back as it was decoded: no rule applies.
+"""Writes a Responses request back as it was decoded, untouched by any rule.
 
-Extras are written last, over what was made of the model: some of them repeat a field as it was
-spelled. ``decode_items`` says which ones stand for more than a field.
+Extras are written last, over what was encoded from the Unified Model: some of them repeat a field
+as it was spelled. ``decode_items`` says which ones stand for more than a field.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ from lmbroker.translation.unified.request import Request, Tool, Turn
 _STRUCTURE = frozenset(
     ("before", "content", "input_after", "instructions", "item", "message", "part")
 )
-"""Names of extras that are no fields of the object that has them."""
+"""Names of extras that are not fields of their object."""
 
 _SAMPLING = (
     "temperature",
@@ -50,8 +50,10 @@ _TEXTS = {"user": "input_text", "system": "input_text", "assistant": "output_tex
 
 
 def encode_native(request: Request) -> JSON:
-    """Return the body of which ``decode_request`` made ``request``, but for the model: JSON-equal,
-    where ``null`` is the same as absent, and a type that goes without saying as that which is said.
+    """Return the body from which ``decode_request`` made ``request``, but for the model's name.
+
+    It is equal as JSON, where ``null`` is the same as absent, and a type that may be omitted the
+    same as that type.
     """
     items = _Items()
     body: JSON = {"model": request.model, "input": items.written}
@@ -87,12 +89,12 @@ def encode_native(request: Request) -> JSON:
 
 
 def _named(extras: Iterable[Extra]) -> dict[str, Any]:
-    """Extras by name; a report that an item was mended is none of them."""
+    """Return the extras by their names, without reports of repairs."""
     return {extra.name: extra.value for extra in extras if extra.origin}
 
 
 def _put(target: JSON, extras: Iterable[Extra]) -> None:
-    """Write the extras that are fields of ``target``."""
+    """Write the extras that are fields of ``target`` into it."""
     put_extras(target, [e for e in extras if e.origin and e.name not in _STRUCTURE])
 
 
@@ -129,7 +131,7 @@ class _Items:
         self._finish(message, turn.extras)
 
     def say(self, role: str, part: Part) -> None:
-        """Write a part of instructions, or of what the model said.
+        """Write a part of instructions or of the model's answer.
 
         A text that has no message of its own belongs to the one before.
         """
@@ -152,7 +154,7 @@ class _Items:
             self._item(part)
 
     def _finish(self, message: JSON, extras: Iterable[Extra], own: Any = None) -> None:
-        """Add a message, with its content as it was spelled."""
+        """Add a message with its content as it was spelled."""
         extras = tuple(extras)
         named = _named(extras)
         if "content" in named:
@@ -187,7 +189,7 @@ class _Items:
 
 
 def _is_item(parts: Sequence[Part]) -> bool:
-    """Return whether ``parts`` of a user's turn are an item that is no message."""
+    """Return whether the parts of a user's turn are one item that is no message."""
     only = parts[0] if len(parts) == 1 else None
     return isinstance(only, OpaquePart) and not only.type.startswith("input_")
 
@@ -261,7 +263,7 @@ def _url(source: Base64 | Url) -> str:
 
 
 def _tools(tools: Iterable[Tool]) -> list[JSON]:
-    """Return the tools that the request itself offers, those of a namespace in it."""
+    """Return the tools that the request itself offers, those of a namespace inside it."""
     written: list[JSON] = []
     inside: list[JSON] = []
     for tool in tools:

@@ -30,11 +30,14 @@ class Parts(encode_parts.Parts):
     MEDIA: ClassVar = {"input_image": "image", "input_file": "document"}
 
     def runs(self, tool: Tool) -> bool:
-        """Return whether the backend runs ``tool``: a web search, where that is configured."""
+        """Return whether the backend itself runs ``tool``.
+
+        It can run a web search, where that is configured.
+        """
         return tool.search is not None and self.profile.server_tools
 
     def names_allowed(self) -> bool:
-        """Return whether the choice can name the tools that may be called."""
+        """Return whether the tool choice can list the allowed tools."""
         return self.profile.allowed_tools
 
     def picture(self, part: ImagePart, source: Source) -> JSON:
@@ -47,9 +50,9 @@ class Parts(encode_parts.Parts):
         return written
 
     def paper(self, part: DocumentPart, source: Source) -> JSON | None:
-        """Return the content part of a file: by its id, its address, or with its bytes and a name.
+        """Return the content part of a file, None where the model takes none of its kind.
 
-        It is None where the model takes none of that kind.
+        It refers to the file by its id or its address, or holds its bytes and a name.
         """
         kept = isinstance(source, Base64) and source.media_type != PDF
         if not (self.profile.files if kept else self.profile.pdf):
@@ -63,5 +66,5 @@ class Parts(encode_parts.Parts):
         return {"type": "input_file", "filename": name, "file_data": data_url(source)}
 
     def sound(self, part: AudioPart) -> JSON:
-        """Return the text that stands for audio, which messages of this dialect cannot hold."""
+        """Return the text that stands in for audio, which messages of this dialect cannot hold."""
         return self.left_out("audio", "audio", NO_AUDIO)

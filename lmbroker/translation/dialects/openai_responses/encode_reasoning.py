@@ -11,7 +11,7 @@ from lmbroker.translation.unified.parts import ReasoningPart
 
 
 def reasoning_item(part: ReasoningPart) -> JSON | None:
-    """Return the item that ``part`` came in, as its backend wrote it.
+    """Return the reasoning item from which ``part`` was decoded.
 
     It is None for reasoning of another form, and for an item that holds nothing.
     """
@@ -23,7 +23,7 @@ def reasoning_item(part: ReasoningPart) -> JSON | None:
 
 
 def whole_item(part: ReasoningPart) -> JSON:
-    """Return the item that ``part`` came in, whatever it holds."""
+    """Return the reasoning item from which ``part`` was decoded, even an empty one."""
     held = own_item(part.signature)
     item: JSON = {"type": "reasoning"}
     if isinstance(held.get("id"), str):

@@ -1,8 +1,8 @@
 """Unified Model -> Responses request (translation.md 2.2 to 2.8, 4.6, 8.1).
 
-A request that came in this dialect is written as it came; for any other one the profile says
-what the model can do, and ``losses`` hears of everything that it cannot. Nothing of a conversation
-is kept at the backend: each request is whole, and brings the reasoning that the model encrypted.
+A request that came in this dialect is written as it came. For any other one the profile says what
+the model can do, and ``losses`` gets a report of everything that it cannot. The backend stores
+nothing of a conversation: each request is whole, and brings the reasoning that the model encrypted.
 """
 
 import msgspec
@@ -41,7 +41,7 @@ SOURCES = "web_search_call.action.sources"
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
-    """Return the body of ``POST /v1/responses``; the request's model is written as it is.
+    """Return the body of a ``POST /v1/responses`` request with the request's model as it is.
 
     Raises Refused for what cannot be carried and must not be dropped.
     """
@@ -92,9 +92,11 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
 
 
 def _extensions(parts: Parts, tools: list[JSON]) -> JSON:
-    """Return the fields that have no place in the model: ``metadata`` is the same in all of
-    OpenAI's dialects, a web search becomes one of ``tools``, some backends take other fields, all
-    else is a loss."""
+    """Return the fields for which the Unified Model has no field and which the backend takes.
+
+    ``metadata`` is the same in all of OpenAI's dialects, a web search becomes one of ``tools``,
+    some backends take other fields. All else is reported as a loss.
+    """
     profile = parts.profile
     taken: JSON = {}
     for extra in parts.request.extras:

@@ -18,9 +18,9 @@ WEB_SEARCH = "web_search"
 
 
 def encode_tool(parts: Parts, tool: Tool) -> JSON:
-    """Return one tool.
+    """Return the object of one tool.
 
-    A function says whether its schema is followed strictly: the default is that it is.
+    A function says whether its schema is enforced strictly, since the default is that it is.
     """
     if tool.search is not None:
         return web_search(parts, tool.search)
@@ -37,14 +37,16 @@ def encode_tool(parts: Parts, tool: Tool) -> JSON:
 
 
 def _grammar(form: Any) -> Any:
-    """Return the form of a custom tool's input: a grammar stands in an object of its own
-    elsewhere."""
+    """Return the format of a custom tool's input.
+
+    Other formats hold a grammar in an object of its own.
+    """
     held = form.get("grammar") if isinstance(form, dict) else None
     return {"type": "grammar", **held} if isinstance(held, dict) else form
 
 
 def web_search(parts: Parts, asked: WebSearch) -> JSON:
-    """Return a web search that the backend runs."""
+    """Return the tool for a web search that the backend runs."""
     written: JSON = {"type": WEB_SEARCH}
     if asked.allowed_domains:
         written["filters"] = {"allowed_domains": list(asked.allowed_domains)}
@@ -60,8 +62,7 @@ def web_search(parts: Parts, asked: WebSearch) -> JSON:
 
 
 def encode_tool_choice(parts: Parts, tools: Sequence[Tool]) -> tuple[JSON, Choice]:
-    """Return the fields that say how ``tools`` are chosen, and what became of the client's
-    choice."""
+    """Return the field for the choice among ``tools``, and the ``Choice`` behind it."""
     if not tools:
         return {}, Choice()
     chosen = encode_choice(parts, tools)

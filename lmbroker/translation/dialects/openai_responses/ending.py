@@ -25,9 +25,9 @@ _GOES_ON = ("queued", "in_progress")
 
 
 def word_of(response: JSON, status: str = "") -> str:
-    """Return why an answer ended, in one word: its status, or why it is incomplete.
+    """Return the reason why an answer ended: its status, or why it is incomplete.
 
-    ``status`` is what the event says in which it came.
+    ``status`` is the status of the event that carried the answer.
     """
     status = status or _text(response.get("status"))
     if status != "incomplete":
@@ -38,8 +38,7 @@ def word_of(response: JSON, status: str = "") -> str:
 
 
 def usage_of(response: JSON) -> Usage | None:
-    """Return the token counts of an answer, and how often its provider has searched the web for
-    it."""
+    """Return the token counts of an answer, and the number of its provider's web searches."""
     usage = ending.decode_usage(response.get("usage"))
     tools = response.get("tool_usage")
     searched = tools.get("web_search") if isinstance(tools, dict) else None
@@ -51,7 +50,7 @@ def usage_of(response: JSON) -> Usage | None:
 
 
 def decode_stop(word: str, *, calls: bool, refusal: str = "") -> Stop:
-    """Return the stop of an answer that ended with ``word``.
+    """Return the stop of an answer that ended for the reason ``word``.
 
     ``refusal`` is what the model said instead of an answer, ``calls``: it calls the client's tools.
     """
@@ -59,12 +58,12 @@ def decode_stop(word: str, *, calls: bool, refusal: str = "") -> Stop:
 
 
 def is_unknown(word: str) -> bool:
-    """Return whether nobody knows why an answer ended so."""
+    """Return whether ``word`` is an unknown reason for an answer's end."""
     return stop_words.meaning(word) == "other"
 
 
 def failure(response: JSON, word: str) -> ErrorInfo | None:
-    """Return the error that an answer tells, None where it did not fail."""
+    """Return the error that an answer reports, None where it did not fail."""
     error = response.get("error")
     if error:
         return error_kinds.stream_error({"error": error})
@@ -77,7 +76,10 @@ def is_pending(response: JSON) -> bool:
 
 
 def created_of(response: JSON) -> int | None:
-    """When the answer began, in unix seconds; some servers give fractions."""
+    """Return when the answer began, in unix seconds, None where it does not say.
+
+    Some servers give fractions of a second.
+    """
     created = response.get("created_at")
     if isinstance(created, bool) or not isinstance(created, int | float):
         return None
@@ -85,7 +87,7 @@ def created_of(response: JSON) -> int | None:
 
 
 def tier_of(response: JSON) -> str | None:
-    """Return the service tier that serves the answer; ``auto`` is only what was asked for."""
+    """Return the service tier of the answer, None for ``auto``, which only repeats the request."""
     tier = response.get("service_tier")
     return None if tier == "auto" else ending.decode_tier(tier)
 

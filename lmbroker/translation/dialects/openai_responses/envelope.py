@@ -93,7 +93,7 @@ def head(id: str, reply: Reply, status: str, **ends: Any) -> JSON:
 
 
 def incomplete(stop: Stop, *, refused: bool) -> str | None:
-    """Return why an answer that stopped so is incomplete, None where it is complete.
+    """Return the reason why an answer with this stop is incomplete, None where it is complete.
 
     ``refused``: it holds a refusal in the model's own words.
     """
@@ -103,7 +103,7 @@ def incomplete(stop: Stop, *, refused: bool) -> str | None:
 
 
 def encode_usage(usage: Usage) -> JSON:
-    """Return the ``usage`` object of an answer, with all counters that its type demands."""
+    """Return the ``usage`` object of an answer with all counters that its type demands."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     inside: JSON = {
         "cached_tokens": usage.cache_read,
@@ -124,7 +124,7 @@ def encode_usage(usage: Usage) -> JSON:
 
 
 def last_fields(usage: Usage, tier: str | None) -> JSON:
-    """Return the fields that are known when the answer ends.
+    """Return the fields that are known only when the answer ends.
 
     ``tier`` in OpenAI's terms, None where the client did not ask for one.
     """
@@ -138,7 +138,7 @@ def last_fields(usage: Usage, tier: str | None) -> JSON:
 
 
 def item_suffix(id: str, prefix: str) -> str:
-    """Return what the ids of the items of answer ``id`` have in common."""
+    """Return the end that the ids of all items of the answer ``id`` share."""
     suffix = id.removeprefix(prefix)
     if _SUFFIX.fullmatch(suffix):
         return suffix

@@ -1,4 +1,4 @@
-"""Errors as clients of Responses get them (translation.md 5.1 and 5.2)."""
+"""Errors for clients of Responses (translation.md 5.1 and 5.2)."""
 
 import re
 
@@ -15,7 +15,7 @@ _CODES: dict[Kind, str] = {
         "invalid_prompt",
     ),
 }
-"""Kind -> code of a failed response. What has none is ``server_error``, and asked for again."""
+"""Kind -> code of a failed response. Others get ``server_error``, at which clients try again."""
 
 REQUEST_CODES = frozenset(
     (
@@ -50,7 +50,7 @@ _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
-    """Return the HTTP status and body that tell ``error``; the request's id goes into a header."""
+    """Return the HTTP status and body of ``error``; the request's id goes into a header."""
     status, body = errors.encode_error(error, request_id)
     if body["error"]["code"] in GIVEN_UP:
         body["error"]["code"] = UNAVAILABLE
@@ -60,7 +60,7 @@ def encode_error(error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
 
 
 def failure(error: ErrorInfo) -> JSON:
-    """Return the ``error`` of a response that failed: clients act on its code."""
+    """Return the ``error`` object of a failed response; clients act on its code."""
     encoded = encode_error(error, "")[1]["error"]
     code = _CODES.get(error.kind, "server_error")
     if code == "invalid_prompt" and error.code in REQUEST_CODES:

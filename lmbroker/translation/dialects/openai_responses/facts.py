@@ -36,8 +36,10 @@ _MEMORY = ("previous_response_id", "conversation", "prompt", "background")
 
 
 def needs_memory(fields: Mapping[str, Any]) -> str:
-    """Return the field of a request that builds on what its backend remembers, "" where none does:
-    a response, a conversation or a prompt that is kept there, or an answer that is fetched later.
+    """Return the name of a field that refers to something stored at a backend, "" where none does.
+
+    That may be a response, a conversation or a prompt that is kept there, or an answer that is
+    fetched later.
     """
     for name in _MEMORY:
         if name in fields and value_of(fields, name) not in (None, False, ""):
@@ -46,7 +48,7 @@ def needs_memory(fields: Mapping[str, Any]) -> str:
 
 
 def counted(tokens: int) -> JSON:
-    """Return the answer to a request to count tokens (translation.md 7.3)."""
+    """Return the answer to a request that counts tokens (translation.md 7.3)."""
     return {"object": "response.input_tokens", "input_tokens": tokens}
 
 

@@ -1,9 +1,8 @@
-"""Built-in knowledge of model families that are served over Responses, as data (translation.md 0.3,
-state of November 2026).
+"""Built-in knowledge of model families that are served over Responses, as data.
 
-What is known of a model is known whatever the format: the rows are those of OpenAI's dialects, but
-for what speaks of the other format's fields, and with what this one has of its own. Nothing here is
-a rule of the broker, as there.
+See translation.md 0.3; state of November 2026. A model has the same abilities whatever the format:
+the rows are those of OpenAI's dialects without the facts on fields of Chat Completions, and with
+what this format has of its own. Nothing here is a rule of the broker, as there.
 """
 
 from typing import Any
@@ -29,13 +28,13 @@ LEAST_OUTPUT = ("max_output_tokens", 16, 1_000_000_000)
 """The range of the limit that OpenAI takes (its own words, in recordings)."""
 
 _OTHER_FIELDS = frozenset(("max_tokens_field", "prefill", "stream_options", "think_tags"))
-"""What speaks of fields of Chat Completions, or of servers that put reasoning into its text."""
+"""Facts on fields of Chat Completions, or on servers that put reasoning into its text."""
 
 _OWN: dict[str, Any] = {"ranges": (LEAST_OUTPUT,)}
 
 
 def _here(pattern: str, fields: dict[str, Any]) -> Family:
-    """Return a row of OpenAI's dialects, as this one has it."""
+    """Return a row of OpenAI's dialects as it applies to this one."""
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
     if not fields.get("service_tier"):
         kept["instructions"] = "message"

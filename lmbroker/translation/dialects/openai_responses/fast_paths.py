@@ -1,7 +1,7 @@
-"""Fast paths for what most items, parts and events of this dialect are.
+"""Fast paths for the most common items, parts and events of this dialect.
 
-Each function recognises one common form and returns exactly what the general code would make of
-it, or says that the input is of another form; then the general code reads it.
+Each function recognises one common form and returns exactly what the general code would make of it,
+or says that the input is of another form; then the general code reads it.
 
 A plain event (translation.md 8.3) carries one more piece of the part that is open already, and
 nothing else that the broker reads. msgspec finds that piece without decoding what stands beside it,
@@ -20,7 +20,7 @@ from lmbroker.translation.unified.parts import Extra, TextPart
 
 _TEXT = {"user": "input_text", "tool": "input_text", "assistant": "output_text"}
 _ONLY = 2
-"""Keys of a part that is a text and nothing else."""
+"""Keys of a part that is a text without other fields."""
 _NO_SOURCES = (
     Extra(
         origin="responses",
@@ -33,7 +33,7 @@ _NO_SOURCES = (
 
 
 class Piece(msgspec.Struct, gc=False):
-    """A plain event. Servers that do not say to which item it belongs are not many."""
+    """A plain event; few servers leave out to which item it belongs."""
 
     type: Literal[
         "response.output_text.delta",
@@ -62,8 +62,7 @@ def plain_piece(data: bytes) -> Piece | None:
 
 
 def plain_question(item: JSON) -> str:
-    """Return the text of an item that is a user's message and has nothing else; "" for any other
-    item."""
+    """Return the text of a user's message that has nothing else, "" for any other item."""
     text = item.get("content")
     if len(item) == 2 and type(text) is str and item.get("role") == "user":
         return text
@@ -71,7 +70,7 @@ def plain_question(item: JSON) -> str:
 
 
 def plain_part(value: Any, role: str) -> TextPart | None:
-    """Return the part that is a text of ``role`` and nothing else; None for any other part."""
+    """Return the part of a text of ``role`` without other fields, None for any other part."""
     if type(value) is not dict:
         return None
     text, size = value.get("text"), len(value)

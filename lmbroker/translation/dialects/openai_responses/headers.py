@@ -1,5 +1,7 @@
-"""The headers of the Responses dialect: those of OpenAI's dialects, and what Codex says of its
-session (translation.md section 6)."""
+"""The headers of the Responses dialect: OpenAI's, and those by which Codex names its session.
+
+See translation.md section 6.
+"""
 
 import msgspec
 

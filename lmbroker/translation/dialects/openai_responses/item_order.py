@@ -1,5 +1,4 @@
-"""The order of items that servers insist on which make a chat template's messages of them
-(translation.md 2.4, 8.1).
+"""Puts items into the order that servers with chat templates demand (translation.md 2.4, 8.1).
 
 All of it goes from left to right and looks back only: so the next request of a conversation begins
 with the items of this one.
@@ -11,7 +10,10 @@ from lmbroker.translation.dialects.openai_responses.encode_parts import Parts
 
 
 def in_order(parts: Parts, items: list[JSON]) -> list[JSON]:
-    """Return ``items`` in an order that the backend takes; those that are joined are changed."""
+    """Return ``items`` in an order that the backend takes.
+
+    To join items is reported as a change.
+    """
     profile = parts.profile
     if profile.system_first_only or profile.alternate_roles or profile.after_tool != "user":
         order = _Order(parts)
@@ -22,7 +24,7 @@ def in_order(parts: Parts, items: list[JSON]) -> list[JSON]:
 
 
 class _Order:
-    """Collects items.
+    """Collects items in the order that the backend takes.
 
     ``_speaker`` is who spoke last, calls and their results aside; ``_more`` are contents that are
     to be joined to an item, by its place.
@@ -37,7 +39,7 @@ class _Order:
         self._speaker = ""
 
     def whole(self) -> list[JSON]:
-        """Return all items in their order."""
+        """Return all items in their new order."""
         for place, more in self._more.items():
             item = self._items[place]
             key = "output" if "output" in item else "content"
@@ -88,7 +90,7 @@ class _Order:
 
 
 def _joined(parts: Parts, contents: list[Content]) -> Content:
-    """Several contents as one: texts as paragraphs, lists one after the other."""
+    """Return several contents as one: texts as paragraphs, lists one after the other."""
     texts = [content for content in contents if isinstance(content, str)]
     if len(texts) == len(contents):
         return "\n\n".join(text for text in texts if text)
@@ -101,7 +103,7 @@ def _joined(parts: Parts, contents: list[Content]) -> Content:
 
 
 def _as_text(parts: Parts, item: JSON) -> JSON:
-    """Return an item with one text in the place of several."""
+    """Return an item whose content is one text where it was several."""
     for key in ("content", "output"):
         content = item.get(key)
         if isinstance(content, list) and all("text" in part for part in content):

@@ -1,4 +1,4 @@
-"""Which item of a streamed answer an event tells of (translation.md 8.3)."""
+"""Finds the item of a streamed answer to which an event belongs (translation.md 8.3)."""
 
 from collections import deque
 from typing import Any
@@ -21,23 +21,23 @@ class Item:
         self.given: JSON = {}
         """The item as it was announced."""
         self.mode = ""
-        """Reasoning: ``summary`` or ``content``, whichever was told first."""
+        """Reasoning: ``summary`` or ``content``, whichever came first."""
         self.place: Any = None
-        """Reasoning: the number of the summary that is being told."""
+        """Reasoning: the number of the current summary."""
         self.again = False
         """The next piece begins another text of the item."""
         self.done = False
 
     @property
     def last(self) -> WaitingPart | None:
-        """The part that goes on."""
+        """The part that goes on, None where there is none."""
         return self.parts[-1] if self.parts else None
 
 
 class Items:
     """The items of one answer so far.
 
-    Servers name them by their place in the output, by their id, by both or by neither; ids may
+    Servers refer to them by their place in the output, by their id, by both or by neither; ids may
     differ from event to event.
     """
 
@@ -53,7 +53,7 @@ class Items:
         self._ids: dict[str, Item] = {}
 
     def announced(self, event: JSON, given: JSON) -> Item:
-        """Return the item of an event that holds it: a new one, or one that was told before."""
+        """Return the item that an event announces: a new one, or one that was announced before."""
         kind = type_of(given)
         index, id = _index(event), text_at(given, "id")
         named = (self._places.get(-1 if index is None else index), self._ids.get(id))
@@ -68,8 +68,11 @@ class Items:
         return known
 
     def found(self, event: JSON, kind: str) -> Item:
-        """Return the item of ``kind`` of which an event tells a piece: that at its place, else that
-        of its id, else the last one, else a new one."""
+        """Return the item of ``kind`` to which a piece belongs.
+
+        It is the one at the event's place, else the one of its id, else the last one, else a new
+        one.
+        """
         index, id = _index(event), text_at(event, "item_id")
         for item in (self._places.get(-1 if index is None else index), self._ids.get(id)):
             if item is not None and item.kind == kind and not (item.done and kind not in CALLS):
@@ -80,9 +83,9 @@ class Items:
         return self.new(kind, index, id)
 
     def repeated(self, event: JSON, kind: str) -> Item | None:
-        """Return the item of which an event tells a piece once more.
+        """Return the item of which an event repeats a piece, None where that item is done.
 
-        Nothing is to be told again of one that is done.
+        A new item is made where none is known.
         """
         index = _index(event)
         item = self._places.get(index) if index is not None else None
@@ -92,7 +95,7 @@ class Items:
         return self.found(event, kind)
 
     def new(self, kind: str, index: int | None, id: str) -> Item:
-        """Return a new item, the last one of its type."""
+        """Return a new item, now the last one of its type."""
         item = Item(kind, index, id)
         self.kinds.setdefault(kind, []).append(item)
         self._undone.setdefault(kind, deque()).append(item)

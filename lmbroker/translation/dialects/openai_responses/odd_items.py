@@ -1,9 +1,7 @@
-"""Items of a Responses request that are not what the format says (translation.md 8.1 and 2.3).
+"""Repairs items of a Responses request that break its format (translation.md 8.1 and 2.3).
 
-``translation.shared.odd_messages`` says what becomes of them.
-
-Messages of Chat Completions, which some clients put among the items, are read for what they are,
-wherever they stand.
+``shared.odd_messages`` says what becomes of them. Messages of Chat Completions, which some clients
+put among the items, are read for what they are, wherever they stand.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -57,11 +55,10 @@ FirstOpen = Callable[[str | None], str | None]
 def meanings(
     raw: Any, path: str, number: int, first_open: FirstOpen, *, last: bool
 ) -> Iterator[Fields]:
-    """Return the items that ``raw`` means, as the reader takes them.
+    """Yield the items that ``raw`` stands for, in a form that can be read.
 
-    Of the ``last`` item there are none where it needs more than the usual name of its role.
-    ``first_open`` gives the id of the oldest call (of a tool, if it is named) that nobody has
-    answered.
+    Of the ``last`` item nothing is repaired but the name of its role. ``first_open`` gives the id
+    of the oldest call (of a tool, if it is named) that nobody has answered.
     """
     if isinstance(raw, dict) and of_chat(raw):
         yield from _chat(raw, path, number, first_open)
@@ -87,7 +84,7 @@ def meanings(
 
 
 def _renamed(raw: JSON, path: str) -> Iterator[Fields]:
-    """Return the message, where it is in order but for the name of its role."""
+    """Yield the message where only the name of its role was wrong."""
     if called_else(raw.get("role"), _MESSAGES):
         mending = Mending(raw, path, ORIGIN)
         mending.role(_MESSAGES)
@@ -95,8 +92,7 @@ def _renamed(raw: JSON, path: str) -> Iterator[Fields]:
 
 
 def of_chat(raw: JSON) -> bool:
-    """Return whether ``raw`` is a message of Chat Completions that no message of this format could
-    be."""
+    """Return whether ``raw`` can only be a message of Chat Completions."""
     return (
         raw.get("role") in ("tool", "function")
         or isinstance(raw.get("tool_calls"), list)
@@ -105,8 +101,7 @@ def of_chat(raw: JSON) -> bool:
 
 
 def _chat(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Iterator[Fields]:
-    """Return the items that a message of Chat Completions means: a result, or an answer and its
-    calls."""
+    """Yield the items for a message of Chat Completions: a result, or an answer and its calls."""
     if raw.get("role") in ("tool", "function"):
         id, name = raw.get("tool_call_id"), raw.get("name")
         said = {"call_id": id, "name": name, "output": raw.get("content")}
@@ -128,8 +123,10 @@ def _chat(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Iterator[
 
 
 def _call(raw: JSON, path: str, number: Any) -> Fields:
-    """Return a call of any kind as one of a function or of a custom tool: so its result keeps
-    it."""
+    """Return a call of any kind as a call of a function or of a custom tool.
+
+    So its result keeps its call.
+    """
     item = Mending(raw, path, ORIGIN)
     held = item.held
     kind = _meant(held, _CALLS) or "function_call"
@@ -149,7 +146,7 @@ def _call(raw: JSON, path: str, number: Any) -> Fields:
 
 
 def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
-    """Return a result; one that names no call answers the oldest one that is open."""
+    """Return a result; one that names no call answers the oldest open one."""
     item = Mending(raw, path, ORIGIN)
     held = item.held
     kind = _meant(held, _RESULTS) or "function_call_output"
@@ -167,13 +164,13 @@ def _result(raw: JSON, path: str, number: int, first_open: FirstOpen) -> Fields:
 
 
 def _meant(held: JSON, names: Mapping[str, str]) -> str | None:
-    """Return the usual name of the type of an item; None where it says none that is known."""
+    """Return the usual name for the type of an item, None where its type is unknown."""
     kind = held.get("type")
     return names.get(kind) if isinstance(kind, str) else None
 
 
 def _part(part: Any, path: str, role: str) -> JSON:
-    """Return a part of content as it is where it can be read, else as a text."""
+    """Return a part of content unchanged where it can be read, else as a text."""
     if isinstance(part, dict):
         try:
             content_part(part, path, role)
@@ -186,7 +183,7 @@ def _part(part: Any, path: str, role: str) -> JSON:
 
 
 def _reasoning(raw: JSON, path: str) -> Fields:
-    """Return the reasoning as far as it can be read: its texts, and what its vendor encrypted."""
+    """Return the readable texts of reasoning, and what its vendor encrypted."""
     item = Mending(raw, path, ORIGIN)
     sealed, id = item.held.get("encrypted_content"), item.held.get("id")
     out: JSON = {"type": "reasoning"}
@@ -205,7 +202,7 @@ def _reasoning(raw: JSON, path: str) -> Fields:
 
 
 def _message(raw: Any, path: str) -> Fields:
-    """Return a message whose role or content is mended."""
+    """Return a message whose role or content was repaired."""
     message = Mending(raw, path, ORIGIN)
     role = message.role(_MESSAGES)
     message.text("name")
@@ -214,7 +211,7 @@ def _message(raw: Any, path: str) -> Fields:
 
 
 def _with_raw(item: Mending, out: JSON, raw: JSON, path: str) -> Fields:
-    """Return ``out``, in which the reader reports that it stands in the place of ``raw``."""
+    """Return ``out``, with a report that it stands in the place of ``raw``."""
     item.held = out
     for name in ("type", "output", "summary"):
         if path.endswith(name):

@@ -1,5 +1,7 @@
-"""Items that only the vendor understands: what it ran itself, what it keeps, what it has encrypted
-(translation.md 8.1)."""
+"""Items that only the vendor understands: it ran, stores or encrypted what they are about.
+
+See translation.md 8.1.
+"""
 
 from typing import Any
 
@@ -39,12 +41,15 @@ OPAQUE = frozenset(
 
 
 def opaque(kind: str, raw: dict[str, Any]) -> OpaquePart:
-    """Return the part that an item of type ``kind`` is."""
+    """Return the opaque part of an item of type ``kind``."""
     return OpaquePart(origin=ORIGIN, type=kind, raw=raw, text=_text(kind, raw))
 
 
 def _text(kind: str, raw: dict[str, Any]) -> str | None:
-    """Return what the item says to another vendor's model: "" nothing, None: nobody knows."""
+    """Return the text that another vendor's model gets for the item.
+
+    "" means that it needs none, None that nothing of the item is readable.
+    """
     if kind in _NOTHING:
         return ""
     if kind == "item_reference":

@@ -1,5 +1,4 @@
-"""The items of an answer's ``output`` (translation.md 8.2): each is built here, whether the answer
-is whole or streamed."""
+"""Builds the items of an answer's ``output``, whole or streamed (translation.md 8.2)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -32,17 +31,20 @@ SEARCHED = "web_search_tool_result"
 
 
 def output_text(text: str, annotations: Sequence[JSON] = ()) -> JSON:
-    """Return a part of a message that holds text."""
+    """Return the content part of a text."""
     return {"type": "output_text", "annotations": list(annotations), "logprobs": [], "text": text}
 
 
 def refusal(text: str) -> JSON:
-    """Return a part of a message in which the model refuses."""
+    """Return the content part of a refusal."""
     return {"type": "refusal", "refusal": text}
 
 
 def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
-    """Return a message of the model; ``own`` is what an R backend said of it (``own_fields``)."""
+    """Return a message of the model.
+
+    ``own`` are the fields that an R backend gave it (``own_fields``).
+    """
     item: JSON = {"id": own.get("id") or id, "type": "message", "status": status}
     item["role"] = "assistant"
     if own.get("phase"):
@@ -51,7 +53,7 @@ def message(id: str, status: str, content: Sequence[JSON], own: JSON) -> JSON:
 
 
 def reasoning(id: str, texts: Sequence[str], token: str | None, *, content: bool) -> JSON:
-    """Return reasoning, with the ``token`` by which its backend knows it again.
+    """Return a reasoning item with the ``token`` by which its backend knows it again.
 
     ``content``: the texts are no summary.
     """
@@ -64,17 +66,17 @@ def reasoning(id: str, texts: Sequence[str], token: str | None, *, content: bool
 
 
 def summary_text(text: str) -> JSON:
-    """Return one text of a summary of reasoning."""
+    """Return the object of one text of a summary of reasoning."""
     return {"type": "summary_text", "text": text}
 
 
 def reasoning_text(text: str) -> JSON:
-    """Return one text of reasoning itself."""
+    """Return the object of one text of the reasoning itself."""
     return {"type": "reasoning_text", "text": text}
 
 
 def reasoning_id(signature: Signature | None, made: str) -> str:
-    """Return the id of a reasoning item: that which an R backend gave it, else ``made``."""
+    """Return the id of a reasoning item: the one that an R backend gave it, else ``made``."""
     held = own_item(signature).get("id")
     return held if isinstance(held, str) and held else made
 
@@ -92,8 +94,10 @@ PREFIXES: dict[CallKind, str] = {
 
 
 def call_kind(part: ToolCallPart, reply: Reply) -> CallKind:
-    """Return the kind of tool that the client knows by the name of ``part``: a function, one that
-    takes text, or its own search for tools."""
+    """Return the kind of the tool that the client knows by the name of ``part``.
+
+    It is a function, a custom tool, or the client's own search for tools.
+    """
     if part.kind == "custom" or part.name in reply.custom_tools:
         return "custom_tool_call"
     if part.name == "tool_search" and any(
@@ -107,7 +111,7 @@ def call_kind(part: ToolCallPart, reply: Reply) -> CallKind:
 
 
 def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
-    """Return the item of the answer's call ``number`` before its arguments, which are empty.
+    """Return the item of the answer's call ``number``, still without arguments.
 
     Its id ends with ``suffix``.
     """
@@ -127,15 +131,17 @@ def call(suffix: str, part: ToolCallPart, number: int, reply: Reply) -> JSON:
 
 
 def missing_arguments(part: ToolCallPart, sent: str) -> str:
-    """Return what must follow arguments that were sent as ``sent``, so that they are an object: all
-    of it where that is blank."""
+    """Return what completes the arguments ``sent`` to an object.
+
+    It is the whole object where they are blank.
+    """
     if sent and not sent.isspace():
         return ""
     return json_text.encode(part.args or {}).decode()
 
 
 def object_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> JSON:
-    """Return the arguments that were sent as ``sent``, as an object."""
+    """Return the arguments ``sent`` as an object; those that are none are wrapped and reported."""
     found = json_text.arguments(sent) if sent else part.args or {}
     if found is None:
         losses.change(ARGUMENTS)
@@ -144,7 +150,7 @@ def object_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> JSON:
 
 
 def input_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> str:
-    """Return the input of a custom call whose arguments were sent as ``sent``."""
+    """Return the input of a custom call with the arguments ``sent``."""
     if part.kind == "custom":
         return sent
     reader = InputReader()
@@ -155,7 +161,7 @@ def input_of(part: ToolCallPart, sent: str, losses: AnswerLosses) -> str:
 def rest_of_input(
     part: ToolCallPart, sent: str, text: str, reader: InputReader, losses: AnswerLosses
 ) -> str:
-    """Return ``text``, which ``reader`` found in ``sent``; all of that where it found nothing."""
+    """Return ``text``, which ``reader`` found in ``sent``; where it found nothing, ``sent``."""
     if reader.found:
         if reader.more:
             losses.change(ARGUMENTS)
@@ -164,7 +170,7 @@ def rest_of_input(
 
 
 def uncited(citations: Sequence[Citation], losses: AnswerLosses) -> None:
-    """Report sources of a text that is not there."""
+    """Report the citations of a text that is not sent, as losses."""
     for citation in citations:
         losses.drop(citation.place)
 
@@ -176,8 +182,10 @@ def cited(citations: Sequence[Citation], start: int, end: int, losses: AnswerLos
 
 
 def own_fields(part: TextPart | ToolCallPart) -> JSON:
-    """Return what an R backend said of a message that begins with ``part``, or of a call, besides
-    what the Unified Model has fields for."""
+    """Return the fields of an R backend's message or call for which the Unified Model has none.
+
+    A message is known by the ``part`` with which it begins.
+    """
     if not part.extras:
         return {}
     fields: JSON = {}
@@ -188,7 +196,7 @@ def own_fields(part: TextPart | ToolCallPart) -> JSON:
 
 
 def report_extras(part: TextPart | ToolCallPart, losses: AnswerLosses) -> None:
-    """Report what only another dialect understands of ``part``."""
+    """Report the extras of ``part`` that only another dialect understands, as losses."""
     if part.extras:
         losses.extras(extra for extra in part.extras if extra.origin != ORIGIN)
 
@@ -199,7 +207,7 @@ def searches(part: OpaquePart) -> bool:
 
 
 def search(id: str, status: str, use: JSON) -> JSON:
-    """Return a search of the web that the provider runs.
+    """Return the item of a web search that the provider runs.
 
     ``use`` is Anthropic's block for the call.
     """
@@ -211,7 +219,7 @@ def search(id: str, status: str, use: JSON) -> JSON:
 
 
 def searched(item: JSON, result: JSON) -> JSON:
-    """Return the item of a search with what it brought: pages, or an error in their place."""
+    """Return the item of a search with its result: pages, or an error in their place."""
     status = "completed" if isinstance(result.get("content"), list) else "failed"
     sources = [{"type": "url", "url": url} for url in _addresses(result)]
     return {**item, "status": status, "action": {**item["action"], "sources": sources}}
@@ -220,7 +228,7 @@ def searched(item: JSON, result: JSON) -> JSON:
 def use_of(result: OpaquePart) -> str | None:
     """Return the id of the call that a search's result answers, "" where it names none.
 
-    It is None for any other part.
+    It is None for a part that is no such result.
     """
     return _id_at(result, "tool_use_id") if result.type == SEARCHED else None
 

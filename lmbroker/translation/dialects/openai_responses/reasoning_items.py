@@ -14,7 +14,7 @@ ORIGIN = "responses"
 
 
 def summary_of(item: JSON) -> list[str]:
-    """Return the texts of the summary that say something."""
+    """Return the texts of the summary that are not empty."""
     return _texts(item.get("summary"))
 
 
@@ -24,7 +24,10 @@ def content_of(item: JSON) -> list[str]:
 
 
 def signature_of(item: JSON, *, content: bool) -> Signature:
-    """Return what brings an item back that a backend sent. ``content``: its text is no summary."""
+    """Return the signature that brings a backend's item back.
+
+    ``content``: its text is no summary.
+    """
     texts = content_of(item) if content else summary_of(item)
     id, encrypted = item.get("id"), item.get("encrypted_content")
     return signed(
@@ -36,9 +39,11 @@ def signature_of(item: JSON, *, content: bool) -> Signature:
 
 
 def signed(id: str | None, encrypted: str | None, texts: list[str], *, content: bool) -> Signature:
-    """Return what brings an item back: its id, what its backend encrypted, and how its text was
-    made: the lengths in code points of several ``texts``, and whether they were ``content`` or a
-    summary."""
+    """Return the signature that brings an item back.
+
+    It holds the item's id, what its backend encrypted, the lengths in code points of several
+    ``texts``, and whether they were ``content`` or a summary.
+    """
     held: JSON = {}
     if id is not None:
         held["id"] = id
@@ -52,8 +57,10 @@ def signed(id: str | None, encrypted: str | None, texts: list[str], *, content: 
 
 
 def own_item(signature: Signature | None) -> dict[str, Any]:
-    """Return what is known of the item that an R backend sent: ``id``, ``enc``, ``n`` (lengths of
-    its summaries) and ``c`` (its text is content); nothing for reasoning of other backends."""
+    """Return what a signature holds of an R backend's item, {} for reasoning of other backends.
+
+    That is ``id``, ``enc``, ``n`` (lengths of its summaries) and ``c`` (its text is content).
+    """
     if signature is None or signature.origin != ORIGIN or not signature.value:
         return {}
     held = json.loads(signature.value)
@@ -66,10 +73,7 @@ def is_content(signature: Signature | None) -> bool:
 
 
 def lengths(signature: Signature | None) -> list[int]:
-    """Return how long each text is, in code points, of an R backend that gave several.
-
-    Else none.
-    """
+    """Return the lengths of an R backend's texts in code points, none where it gave one text."""
     held = own_item(signature).get("n")
     if not isinstance(held, list) or not all(type(each) is int and each > 0 for each in held):
         return []
@@ -79,7 +83,7 @@ def lengths(signature: Signature | None) -> list[int]:
 def texts_of(text: str, signature: Signature | None) -> list[str]:
     """Return the texts that were joined to ``text`` with an empty line between them.
 
-    ``text`` alone where it was one.
+    It is ``text`` alone where there was one only.
     """
     if not text:
         return []

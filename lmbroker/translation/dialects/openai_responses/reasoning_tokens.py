@@ -1,7 +1,7 @@
 """``encrypted_content`` of reasoning items (translation.md 4.6 and 8.2).
 
-Clients of this dialect send it back unread. So it carries, for a backend of another dialect, what
-that one needs to know its own reasoning again.
+Clients of this dialect send it back unread. So it carries what a backend of another dialect needs
+to know its own reasoning again.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from lmbroker.translation.unified.parts import Signature
 
 
 def encrypted_content(signature: Signature | None, redacted: str | None, hidden: str) -> str | None:
-    """Return the text of the field, None where the backend gave nothing to keep.
+    """Return the value of the field, None where the backend gave nothing to keep.
 
-    ``hidden`` is the text of the reasoning where the client is not told it.
+    ``hidden`` is the text of reasoning that the client does not get to see.
     """
     if redacted is not None:
         return seal({"k": "ar", "d": redacted})

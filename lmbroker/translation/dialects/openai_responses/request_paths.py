@@ -1,4 +1,4 @@
-"""Under which names a client of Responses knows what its request may lose (translation.md 0.2).
+"""The names by which a client of Responses knows what its request may lose (translation.md 0.2).
 
 A path that the client did not send is never reported. So where one thing may stand in several
 places, its path is that of the first one which is there.
@@ -103,7 +103,7 @@ def _part(part: object, within: str, paths: dict[str, str], seen: set[str]) -> N
 
 
 def _held_in(part: ReasoningPart) -> str:
-    """Return the key of the item of ``part`` that held most of it."""
+    """Return the key under which the item of ``part`` held most of it."""
     signature = part.signature
     if signature == CHAT_REASONING:
         return "reasoning_content"

@@ -18,7 +18,10 @@ from lmbroker.usage import Usage
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:
-    """Return a backend's answer. Raises Broken when it is an error, or has no output."""
+    """Return the Unified Model of a backend's answer.
+
+    Raises Broken when it is an error, or has no output.
+    """
     losses = (reading or Reading()).losses
     word = ending.word_of(body)
     failed = ending.failure(body, word)
@@ -53,7 +56,7 @@ def decode_response(body: JSON, reading: Reading | None = None) -> Response:
 
 
 def gist(body: JSON) -> tuple[Usage | None, str]:
-    """Return usage and stop reason of an answer that is passed through."""
+    """Return the usage and the stop reason of an answer that is passed through."""
     usage = ending.usage_of(body)
     word = ending.word_of(body)
     output = body.get("output")

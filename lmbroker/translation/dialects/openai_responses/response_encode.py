@@ -24,7 +24,7 @@ from lmbroker.usage import Usage
 
 
 def encode_response(response: Response, reply: Reply) -> JSON:
-    """Return the answer as the client gets it."""
+    """Return the body of the answer for the client."""
     id = answer_id(RESPONSE, response.id, reply.request_id)
     output = _Output(reply, envelope.item_suffix(id, RESPONSE))
     for part in response.parts:
@@ -65,7 +65,7 @@ class _Output:
         """The places of searches that have no result yet, by the id of the call."""
 
     def add(self, part: Part) -> None:
-        """Take the next part; what only another vendor understands is left out."""
+        """Add the next part; one that only another vendor understands is left out."""
         if isinstance(part, TextPart):
             output_items.report_extras(part, self._reply.losses)
             self._open = self._open and bool(self._text)
@@ -97,7 +97,7 @@ class _Output:
         return f"{prefix}{self._suffix}_{len(self.items)}"
 
     def _say(self, *, cut: bool = False) -> None:
-        """Make one message of the texts that came."""
+        """Make one message of the collected texts."""
         parts, self._text = self._text, []
         if not parts:
             return
@@ -113,7 +113,7 @@ class _Output:
         self._append(output_items.message(id, "completed", content, own))
 
     def _content(self, parts: list[TextPart]) -> JSON:
-        """Return one part of a message, of texts that follow each other."""
+        """Return the content part for consecutive texts."""
         text = json_text.joined(part.text for part in parts)
         if parts[0].refusal:
             return output_items.refusal(text)

@@ -59,7 +59,7 @@ class ResponsesDecoder:
         self._reading = reading or Reading()
         self._output = StreamedOutput(self._reading.losses)
         self._head: JSON = {}
-        """What was told of the answer as a whole."""
+        """The fields of the answer as a whole so far."""
         self._started = False
         self._ended = False
         self.stopped = False
@@ -135,7 +135,7 @@ class ResponsesDecoder:
         return [Ping()] if self._started and lives else []
 
     def _note_head(self, response: JSON) -> None:
-        """Remember what is told of the answer as a whole."""
+        """Note the fields of the answer as a whole."""
         for key in ("id", "model", "created_at", "service_tier"):
             if response.get(key):
                 self._head[key] = response[key]
@@ -149,7 +149,7 @@ class ResponsesDecoder:
         return [Start(text_at(head, "id"), text_at(head, "model"), None, created, tier)]
 
     def _drain(self, events: list[StreamEvent], *, all: bool = False) -> None:
-        """Emit what can be emitted, and see whether the live part is alone by then."""
+        """Emit what can be emitted, and note whether the live part is alone then."""
         output = self._output
         output.queue.drain(events, all=all)
         self._plain = self._tried = ""

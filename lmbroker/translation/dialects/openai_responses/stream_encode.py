@@ -230,7 +230,7 @@ class ResponsesEncoder:
         return f"{prefix}{self._suffix}_{self._index}"
 
     def _add(self, item: Any) -> bytes:
-        """Return the event that opens ``item``, which is the next of the output."""
+        """Return the event that opens ``item`` as the next one of the output."""
         self._item = item
         fields = {"output_index": self._index, "item": item.first()}
         self._index += 1
@@ -244,7 +244,7 @@ class ResponsesEncoder:
         return last + self._end(item.place["output_index"], whole)  # type: ignore[attr-defined]
 
     def _end(self, index: int, whole: JSON) -> bytes:
-        """Return the event that tells the whole of the item at ``index``."""
+        """Return the event with the whole item at ``index``."""
         self._done[index] = encode(whole)
         fields = b',"output_index":%d,"item":%b}' % (index, self._done[index])
         return self._events.raw("response.output_item.done", fields)
@@ -280,15 +280,14 @@ class ResponsesEncoder:
         return out + self._end(index, output_items.searched(item, part.raw))
 
     def _unanswered(self, use: str | None) -> bytes:
-        """Return the end of a search that has no result, b"" where there is none by the id
-        ``use``."""
+        """Return the end of the search ``use`` without a result, b"" where none is open."""
         if use not in self._searches:
             return b""
         index, item = self._searches.pop(use)
         return self._end(index, {**item, "status": "incomplete"})
 
     def _foreign(self, part: OpaquePart) -> bytes:
-        """Return an item of an R backend, as it came."""
+        """Return the events of an R backend's item as it came."""
         index = self._index
         self._index += 1
         fields = {"output_index": index, "item": part.raw}
@@ -309,7 +308,7 @@ class ResponsesEncoder:
         )
 
     def _whole(self, kind: str, head: JSON, last: bytes) -> bytes:
-        """Return an event that holds the whole answer as far as it is known."""
+        """Return an event with the whole answer so far."""
         output = b",".join([self._done[index] for index in sorted(self._done)])
         fields = (
             *(b',"response":', encode(head)[:-1], b',"output":[', output, b"],"),
@@ -353,7 +352,7 @@ class ResponsesEncoder:
 
 
 def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> bytes:
-    """Return the events that end a broken stream of which only is known what ``tap`` has seen."""
+    """Return the events that end a broken stream, as far as ``tap`` has seen it."""
     events, failure = Events(), errors.failure(error)
     id, sent = "", False
     if isinstance(tap, ResponsesTap):
@@ -366,7 +365,9 @@ def stream_error(error: ErrorInfo, request_id: str, tap: Tap | None = None) -> b
 
 
 def _error(failure: JSON) -> JSON:
-    """Return the fields of the event ``error``: in the form that OpenAI sends, and in the one that
-    its SDK's types have."""
+    """Return the fields of the event ``error``.
+
+    They have both the form that OpenAI sends and the one in its SDK's types.
+    """
     flat = {key: failure[key] for key in ("code", "message", "param")}
     return {"error": {"type": failure["type"], **flat}, **flat}

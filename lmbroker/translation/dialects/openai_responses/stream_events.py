@@ -6,7 +6,7 @@ from lmbroker.json_text import JSON, encode
 
 
 class Template(NamedTuple):
-    """The bytes of an event before its number, between that and its text, and behind that."""
+    """The bytes of an event before its number, between number and text, and after the text."""
 
     before: bytes
     between: bytes
@@ -14,7 +14,7 @@ class Template(NamedTuple):
 
 
 class Events:
-    """Writes the events of one stream; ``number`` is that of the next."""
+    """Writes the events of one stream; ``number`` is that of the next one."""
 
     __slots__ = ("number",)
 
@@ -22,13 +22,13 @@ class Events:
         self.number = 0
 
     def write(self, kind: str, fields: JSON) -> bytes:
-        """Return the event ``kind``."""
+        """Return the bytes of an event of type ``kind``."""
         return self.raw(kind, b"," + encode(fields)[1:])
 
     def raw(self, kind: str, fields: bytes) -> bytes:
-        """Return the event ``kind``.
+        """Return the bytes of an event of type ``kind`` with encoded fields.
 
-        ``fields`` are JSON after its number: a comma, keys and values, and the closing brace.
+        ``fields`` are the JSON after its number: a comma, keys and values, and the closing brace.
         """
         number = self.number
         self.number = number + 1
@@ -36,7 +36,7 @@ class Events:
         return b"".join((_before(name), encode(number), fields, b"\n\n"))
 
     def filled(self, template: Template, text: bytes) -> bytes:
-        """Return the event of ``template`` with ``text``, which is JSON."""
+        """Return the bytes of the event of ``template`` with ``text``, which is JSON."""
         number = self.number
         self.number = number + 1
         before, between, after = template
@@ -44,8 +44,10 @@ class Events:
 
 
 def template(kind: str, fields: JSON, *, logprobs: bool = False) -> Template:
-    """Return the template of the deltas ``kind`` of one item, whose ``fields`` say where they
-    belong."""
+    """Return the template for deltas of type ``kind`` of one item.
+
+    ``fields`` say to which item and part they belong.
+    """
     after = b',"logprobs":[]}\n\n' if logprobs else b"}\n\n"
     return Template(_before(kind.encode()), b"," + encode(fields)[1:-1] + b',"delta":', after)
 

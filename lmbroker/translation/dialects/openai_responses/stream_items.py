@@ -1,8 +1,8 @@
 """The items of a stream while they are open (translation.md 4.2 and 8.2).
 
-An item is sent by its ``added`` event, by what it holds, and by its ``done`` event, which has it
-whole. It closes when the next one opens, or when the answer ends: before that nobody knows whether
-it is complete.
+An item is sent as its ``added`` event, the events of its content, and its ``done`` event, which
+repeats it whole. It closes when the next one opens, or when the answer ends: before that nobody
+knows whether it is complete.
 """
 
 from typing import Protocol
@@ -36,16 +36,16 @@ class Item(Protocol):
     """An open item of the output."""
 
     template: Template | None
-    """That of the deltas which may be sent without asking the item; None where it must be asked."""
+    """The template of deltas that bypass ``say``; None where each delta must go through it."""
     pieces: list[str]
     """The texts of these deltas."""
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """Return the events of a text, which is ``encoded`` as JSON."""
+        """Return the events of more text, which is ``encoded`` as JSON."""
         ...
 
     def sign(self, signature: Signature) -> None:
-        """Keep a signature."""
+        """Keep the signature of the item."""
         ...
 
     def cite(self, citation: Citation) -> None:
@@ -57,7 +57,7 @@ class Item(Protocol):
         ...
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """Return the last events before ``done``, and the item as it is whole.
+        """Return the last events before ``done``, and the whole item.
 
         ``cut``: the answer broke off in it.
         """
@@ -65,7 +65,7 @@ class Item(Protocol):
 
 
 class _Base:
-    """What items have in common."""
+    """What all items share."""
 
     def __init__(self, events: Events, id: str, index: int) -> None:
         self.events = events
@@ -91,9 +91,9 @@ class _Base:
 
 
 class Message(_Base):
-    """Text of the model, of one part or of several on end.
+    """A message of the model, of one text part or of several in a row.
 
-    Parts of it that follow each other are one text, but for refusals.
+    Consecutive parts are one text, but for refusals.
     """
 
     def __init__(self, events: Events, id: str, index: int, reply: Reply, own: JSON) -> None:
@@ -159,7 +159,7 @@ class Message(_Base):
         return b"".join(out)
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """Return the events of the end of its last part, and the message."""
+        """Return the events of the end of its last part, and the whole message."""
         last = self._close_content()
         status = "incomplete" if cut else "completed"
         return last, output_items.message(self.id, status, self._content, self._own)
@@ -185,7 +185,7 @@ class Message(_Base):
 
 
 class Reasoning(_Base):
-    """Reasoning: a summary, or for a backend that gave it as content, content."""
+    """Reasoning, as a summary or, for a backend that gave it so, as content."""
 
     def __init__(
         self, events: Events, id: str, index: int, part: ReasoningPart, *, hide: bool
@@ -195,7 +195,7 @@ class Reasoning(_Base):
         self._hide = hide
         self._content = is_content(part.signature)
         self._lengths = lengths(part.signature)[::-1]
-        """How long each text is, where the backend gave several; the next one stands last."""
+        """The lengths of the texts where the backend gave several, the next one last."""
         self._texts: list[str] = []
         self._open = False
         self._skip = 0
@@ -216,8 +216,7 @@ class Reasoning(_Base):
         return out + self.events.filled(self._deltas, encoded)
 
     def _several(self, text: str) -> bytes:
-        """Return the events of a text of which one or another piece may be the end of one of
-        several."""
+        """Return the events of a text in which one or several of a backend's texts may end."""
         out = []
         at = 0
         while at < len(text):
@@ -242,7 +241,7 @@ class Reasoning(_Base):
         return b"".join(out)
 
     def sign(self, signature: Signature) -> None:
-        """Keep the signature for the item that is done."""
+        """Keep the signature for the ``done`` event."""
         self._signature = signature
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
@@ -288,9 +287,9 @@ class Reasoning(_Base):
 
 
 class Call(_Base):
-    """A call of a tool: of a function, or of a custom tool, whose input is text.
+    """A call of a function, or of a custom tool, whose input is text.
 
-    A backend that knows no custom tools sends the input within JSON: it is read out of that.
+    A backend without custom tools sends the input within JSON: it is read out of that.
     """
 
     def __init__(self, events: Events, item: JSON, index: int, part: ToolCallPart, reply: Reply):
@@ -311,7 +310,7 @@ class Call(_Base):
         return self._item
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """Return the event of more arguments; of a custom call what they add to its input."""
+        """Return the event of more arguments, or of what they add to a custom tool's input."""
         if self._reader is None:
             return super().say(text, encoded)
         self.pieces.append(text)
@@ -324,7 +323,7 @@ class Call(_Base):
         return self.events.filled(self._deltas, encode(text))
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """Return the events of what is left of the arguments, and the call."""
+        """Return the events of the remaining arguments, and the whole call."""
         sent = json_text.joined(self.pieces)
         if self._reader is not None:
             out = self._more(self._reader.close())
@@ -346,7 +345,10 @@ class Call(_Base):
 
 
 class ToolSearch(_Base):
-    """A call of the client's own search for tools: it has no events of its own, and comes whole."""
+    """A call of the client's own search for tools.
+
+    It has no events of its own and comes whole.
+    """
 
     def __init__(self, events: Events, item: JSON, index: int, part: ToolCallPart, reply: Reply):
         super().__init__(events, item["id"], index)
@@ -359,12 +361,12 @@ class ToolSearch(_Base):
         return self._item
 
     def say(self, text: str, encoded: bytes) -> bytes:
-        """No event: the arguments are kept."""
+        """Keep the arguments; return no event."""
         self.pieces.append(text)
         return b""
 
     def close(self, *, cut: bool) -> tuple[bytes, JSON]:
-        """No events, and the call with its arguments as an object."""
+        """Return no events, and the call with its arguments as an object."""
         sent = json_text.joined(self.pieces)
         given = output_items.object_of(self._part, sent, self._losses)
         status = "incomplete" if cut else "completed"

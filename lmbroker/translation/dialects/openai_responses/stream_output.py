@@ -1,7 +1,7 @@
-"""The output of a streamed answer: from events to the parts that they tell (translation.md 8.3).
+"""The output of a streamed answer: from events to parts (translation.md 8.3).
 
-An answer is a list of items. They may overlap, so their parts go through a queue. Whatever is not
-told by deltas is taken from the events that tell a piece, an item or the whole answer once more.
+An answer is a list of items. They may overlap, so their parts go through a queue. What no delta
+carried is taken from the later events that repeat a piece, an item or the whole answer.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class StreamedOutput:
         self.refusal: list[str] = []
 
     def take(self, kind: str, event: JSON) -> None:
-        """Take an event of type ``kind``."""
+        """Process an event of type ``kind``."""
         handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, event)
@@ -48,8 +48,10 @@ class StreamedOutput:
             self._reason(event, "summary" if "summary" in kind else "content")
 
     def rest(self, output: Any) -> None:
-        """Take the items of a whole answer of which no event told: they are known by their type,
-        and by their place among those of that type."""
+        """Process the items of a whole answer that are not done yet.
+
+        An item is matched by its type, and by its place among the items of that type.
+        """
         counts: dict[str, int] = {}
         for whole in output if isinstance(output, list) else ():
             kind = type_of(whole) if isinstance(whole, dict) else ""
@@ -76,9 +78,9 @@ class StreamedOutput:
         return item
 
     def _part(self, item: Item, kind: str, deltas: str) -> WaitingPart:
-        """Return a new part of ``item``, at the end of the queue.
+        """Append a new part of ``item`` to the queue and return it.
 
-        ``deltas``: the type of the events that tell it.
+        ``deltas``: the type of the events that carry its pieces.
         """
         last = item.last
         if last is not None:
@@ -92,7 +94,7 @@ class StreamedOutput:
         return part
 
     def _call(self, item: Item, given: JSON) -> WaitingPart:
-        """Return the call that ``item`` is, with what is known of it by now.
+        """Return the part of the call ``item``, with what is known of it now.
 
         Its first id and its first name count.
         """
@@ -116,7 +118,7 @@ class StreamedOutput:
                 self._whole(announced, item)
 
     def _whole(self, item: Item, whole: JSON) -> None:
-        """Emit what of ``item``, which is ``whole``, was not emitted yet."""
+        """Add what is new in ``whole``, the repetition of ``item``."""
         item.done = True
         item.given = item.given or whole
         losses = self._losses
@@ -172,7 +174,7 @@ class StreamedOutput:
     # Pieces of items.
 
     def _text_part(self, item: Item, *, refusal: bool) -> WaitingPart:
-        """Return the part of ``item`` that goes on with a text, or with a refusal."""
+        """Return the part of ``item`` to which more text, or more of a refusal, belongs."""
         kind = "refusal" if refusal else "text"
         last = item.last
         if last is not None and last.kind == kind and not (item.again or last.closed):
@@ -223,7 +225,7 @@ class StreamedOutput:
         self._said_again(event, text_at(event, "refusal"), refusal=True)
 
     def _said_again(self, event: JSON, text: str, *, refusal: bool) -> None:
-        """Take the whole of a text of which no delta came."""
+        """Add the whole of a text for which no delta came."""
         item = self.items.repeated(event, "message")
         if text and item is not None and not item.done:
             part = self._text_part(item, refusal=refusal)
@@ -231,7 +233,7 @@ class StreamedOutput:
                 self._say(part, text)
 
     def _piece_added(self, event: JSON) -> None:
-        """Another text of an item begins."""
+        """Begin another text of an item."""
         piece = event.get("part")
         kind = type_of(piece) if isinstance(piece, dict) else ""
         item = self.items.repeated(event, _OF_PIECES.get(kind, "reasoning"))
@@ -239,7 +241,7 @@ class StreamedOutput:
             item.again = True
 
     def _piece_done(self, event: JSON) -> None:
-        """Take a piece of content of which nothing else told."""
+        """Add a piece of content that no other event carried."""
         piece = event.get("part")
         if not isinstance(piece, dict):
             return
@@ -269,10 +271,10 @@ class StreamedOutput:
         self._reason(event, "summary")
 
     def _reason(self, event: JSON, mode: str) -> None:
-        """Tell a piece of reasoning; of summary and content only what comes first.
+        """Add a piece of reasoning; of summary and content only the kind that comes first counts.
 
-        A server may give each piece of the content a number of its own, so that tells no texts
-        apart.
+        A server may give each piece of the content a number of its own, so numbers do not separate
+        texts.
         """
         text = text_at(event, "delta")
         item = self.items.found(event, "reasoning") if text else None
@@ -354,5 +356,5 @@ _HANDLERS = {
 
 
 def takes(kind: str) -> bool:
-    """Return whether events of type ``kind`` tell a piece of the answer."""
+    """Return whether events of type ``kind`` carry a piece of the answer."""
     return kind in _HANDLERS or (kind.startswith("response.reasoning") and kind.endswith(".delta"))

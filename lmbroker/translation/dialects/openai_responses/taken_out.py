@@ -1,6 +1,9 @@
-"""What is taken out of a Responses request that is passed through: reasoning items whose encrypted
-content is the broker's own (``lmb1.``). No vendor can decrypt that, and OpenAI refuses such a
-request, and every later one of its conversation. Every other byte stays where it was."""
+"""Cuts reasoning items of the broker's own out of a passed-through Responses request.
+
+Their encrypted content is a token of the broker (``lmb1.``). No vendor can decrypt that, and OpenAI
+refuses such a request, and every later one of its conversation. Every other byte stays where it
+was.
+"""
 
 from collections.abc import Iterator
 
@@ -18,7 +21,7 @@ REASONING = "input[].reasoning"
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:
-    """Return whether anything may be taken out of ``body``.
+    """Return whether there may be anything to cut out of ``body``.
 
     No client of this dialect writes the line of ``attribution``.
     """
@@ -26,7 +29,7 @@ def may_concern(body: bytes, attribution: bool) -> bool:
 
 
 def cut(body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return ``body`` without that, and the paths that are reported as dropped."""
+    """Return ``body`` without such items, and the paths to report as dropped."""
     kept = cuts.cut(body, _own_reasoning) if _OURS in body else body
     return kept, () if kept == body else (REASONING,)
 

@@ -1,8 +1,8 @@
-"""What the broker learns from a passed-through Responses stream: usage, stop reason, end.
+"""Reads usage, stop reason and end of a Responses stream that is passed through.
 
 Only events that may hold usage, the end or an error are parsed, and those before the first item.
-OpenAI tells an error twice, as an event ``error`` and as the end of the answer. Some clients hear
-the one, some the other, and the second may never come: so the first waits for it.
+OpenAI reports an error twice, as an event ``error`` and as the end of the answer. Some clients
+react to the one, some to the other, and the second may never come: so the first is held until then.
 """
 
 import re
@@ -37,7 +37,7 @@ none."""
 class ResponsesTap:
     """Observes one passed-through stream of this dialect (``base.Tap``).
 
-    ``choices`` is always one in this dialect and is not looked at.
+    ``choices`` is always one in this dialect and is ignored.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class ResponsesTap:
         self.sent_error_event = False
         """The backend has sent the event ``error``, which is half of what clients need."""
         self._unrecognised: ErrorInfo | None = None
-        """The error that waits."""
+        """The error that is held until the end of the answer."""
         self.stop = ""
         self.usage: Usage | None = None
         self._bytes = 0
@@ -87,11 +87,11 @@ class ResponsesTap:
 
     @property
     def text_bytes(self) -> int:
-        """About how many bytes of text the stream has carried."""
+        """The estimated number of bytes of text in the stream so far."""
         return estimated_text(self._bytes, self._last, self._envelope)
 
     def see(self, block: bytes) -> int:
-        """Look at whole events; returns how many bytes of ``block`` belong to the stream."""
+        """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
         self.waits = False
         if (
@@ -99,7 +99,7 @@ class ResponsesTap:
             and size <= LARGE_EVENT
             and 0 < block.count(_DELTA) * _LINES == block.count(b"\n")
         ):
-            # Nearly every token comes so.
+            # Nearly all events are such deltas.
             self._last = self._deltas = block
             self._bytes += size
             return size
@@ -159,14 +159,14 @@ class ResponsesTap:
         return int(numbers[-1]) + 1 if numbers else 0
 
     def _last_numbered(self) -> bytes:
-        """Return the last events of which one has a number, b"" where none was seen."""
+        """Return the last events among which one has a number, b"" where none was seen."""
         if _NUMBER.search(self._deltas):
             self._numbered = self._deltas
         self._deltas = b""
         return self._numbered
 
     def _parse(self, looked: bytes, event: bytes) -> None:
-        """Read ``looked``, which is ``event`` or what is left of it without its long texts."""
+        """Read ``looked``, which is ``event`` with or without its long texts."""
         self.error = None
         for frame in Reader(len(looked)).feed(looked):
             if frame.data:

@@ -45,12 +45,12 @@ class WaitingPart(waiting_part.WaitingPart):
         self.deltas = deltas
         """The type of the events that carry its pieces."""
         self.said = False
-        """A piece of it has come."""
+        """Whether a piece of it has come."""
         self.passed = False
         """An item of another kind has begun: servers that tell all ends at the end (llama.cpp) will
         say no more of this one."""
         self.citations = 0
-        """The number of sources that came with it."""
+        """The number of citations that came with it."""
         self.extras: tuple[Extra, ...] = ()
         self.namespace: str | None = None
         self.sealed = False
@@ -59,7 +59,7 @@ class WaitingPart(waiting_part.WaitingPart):
         self.item: JSON = {}
 
     def say(self, text: str) -> None:
-        """Add a piece of it."""
+        """Add a piece of text."""
         if text:
             self.said = True
             if self.is_call:
@@ -68,7 +68,7 @@ class WaitingPart(waiting_part.WaitingPart):
                 self.pieces.append(text)
 
     def skeleton(self) -> waiting_part.Skeleton | None:
-        """None for a call whose name is not known yet."""
+        """Return the part as it opens, None for a call whose name is not known yet."""
         if self.kind == "reasoning":
             return ReasoningPart(signature=self.signed or Signature(origin=ORIGIN))
         if self.kind == "opaque":
@@ -87,10 +87,13 @@ class WaitingPart(waiting_part.WaitingPart):
         )
 
     def signature(self) -> Signature | None:
-        """That of reasoning."""
+        """Return the signature of reasoning, None for any other part."""
         return self.signed
 
     @property
     def complete(self) -> bool:
-        """The input of a custom tool is free text, which ends only when the backend says so."""
+        """Whether it may be closed where other parts wait.
+
+        The input of a custom tool is free text, which ends only when the backend says so.
+        """
         return self.over or self.passed or self.whole
