@@ -141,3 +141,14 @@ def test_a_long_text_is_one_value() -> None:
     pieces = text[:7], text[7:500_000], text[500_000:]
     assert scanned(*pieces).complete
     assert not scanned(*pieces[:2]).broken
+
+
+@given(texts | st.text(), st.lists(st.integers(0, 40), max_size=8))
+def test_the_cuts_between_pieces_change_nothing(text: str, cuts: list[int]) -> None:
+    def state(*pieces: str) -> tuple[bool, bool, bool]:
+        scanner = scanned(*pieces)
+        return scanner.complete, scanner.broken, scanner.inside
+
+    places = sorted(min(cut, len(text)) for cut in cuts)
+    pieces = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
+    assert state(*pieces) == state(*text)

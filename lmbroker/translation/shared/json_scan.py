@@ -55,11 +55,14 @@ class ObjectScanner:
         "_stack",
         "broken",
         "complete",
+        "inside",
     )
 
     def __init__(self) -> None:
         self.complete = False
         self.broken = False
+        self.inside = False
+        """The text so far ends inside of a string, and not in an escape there."""
         self._stack: list[str] = []
         self._expect = "object"
         """What may come next: object value first_value key first_key colon after nothing"""
@@ -75,6 +78,12 @@ class ObjectScanner:
 
     def feed(self, text: str) -> None:
         """Scan the next piece of the text; does nothing once ``broken``."""
+        if self.inside and text.isprintable() and '"' not in text and "\\" not in text:
+            return  # it goes on inside of the string, as most pieces of long arguments do
+        self._scan(text)
+        self.inside = self._in_string and not (self._escape or self.broken)
+
+    def _scan(self, text: str) -> None:
         if self.broken or (len(text) >= LONG_PIECE and self._feed_long(text)):
             return
         at = 0

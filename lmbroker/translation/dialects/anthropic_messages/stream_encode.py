@@ -86,7 +86,6 @@ class AnthropicEncoder:
         "_signature",
         "_started",
         "_tier",
-        "_write",
     )
 
     def __init__(self, reply: Reply) -> None:
@@ -99,12 +98,11 @@ class AnthropicEncoder:
         self._live = ""
         """Kind of the deltas for which ``_prefix`` is ready."""
         self._prefix = b""
-        self._write = AnthropicEncoder._text
-        """The function that encodes such a delta; not a bound method, which would make a cycle."""
         self._part: Any = None
         self._sent = False
         """Arguments of the open call were sent."""
-        self._scanner = ObjectScanner()
+        self._scanner: ObjectScanner | None = None
+        """Set while arguments of a function are told."""
         self._signature: Signature | None = None
         self._held: list[str] = []
         self._half = False
@@ -117,9 +115,20 @@ class AnthropicEncoder:
         sent.
         """
         if type(event) is PartDelta:
+            value: Any = event.value
             if event.kind != self._live:
-                return self._delta(event.value)
-            return self._write(self, event.value) if event.value else b""
+                return self._delta(value)
+            if not value:
+                return b""
+            scanner = self._scanner
+            # As ``feed`` begins, without a call.
+            if scanner is not None and not (
+                scanner.inside and value.isprintable() and '"' not in value and "\\" not in value
+            ):
+                scanner.feed(value)
+                if scanner.broken:
+                    raise Broken(BAD_ARGUMENTS, phase="streaming")
+            return self._text(value)
         if isinstance(event, PartStart):
             return self._open(event.part)
         if isinstance(event, PartStop):
@@ -145,12 +154,6 @@ class AnthropicEncoder:
                 self._reply.losses.change(_PLACES.get(self._live, ARGUMENTS))
             text = encode(value)
         return b"".join((self._prefix, text, b"}}\n\n"))
-
-    def _more_arguments(self, value: Any) -> bytes:
-        self._scanner.feed(value)
-        if self._scanner.broken:
-            raise Broken(BAD_ARGUMENTS, phase="streaming")
-        return self._text(value)
 
     def _start(self, start: Start) -> bytes:
         reply = self._reply
@@ -204,7 +207,8 @@ class AnthropicEncoder:
         reply = self._reply
         reply.losses.extras(part.extras)
         self._calls += 1
-        self._scanner = ObjectScanner()
+        if part.kind == "function":
+            self._scanner = ObjectScanner()
         return {
             "type": "tool_use",
             "id": call_id(part.id, reply.request_id, self._calls - 1, reply.tool_id),
@@ -216,20 +220,18 @@ class AnthropicEncoder:
         """Prepare for deltas of ``kind`` in the block that opens next."""
         self._live = kind
         self._prefix = _DELTA % (self._index + 1) + _KEYS[kind]
-        self._write = AnthropicEncoder._text
 
-    def _arguments(self, value: str) -> bytes:
+    def _arguments(self, scanner: ObjectScanner, value: str) -> bytes:
         """Return the bytes of the first arguments, b"" where they are held back.
 
         Blank ones are, since nothing else may come, and so are broken ones.
         """
-        self._scanner.feed(value)
+        scanner.feed(value)
         self._held.append(value)
-        if self._scanner.broken or value.isspace():
+        if scanner.broken or value.isspace():
             return b""
         self._sent = True
         self._live, self._prefix = "args", _DELTA % self._index + _KEYS["args"]
-        self._write = AnthropicEncoder._more_arguments
         return self._text("".join(self._held))
 
     def _delta(self, value: str | Signature | Citation) -> bytes:
@@ -243,8 +245,8 @@ class AnthropicEncoder:
             cited = citation_of(value, self._reply.losses)
             if cited is not None and isinstance(self._part, TextPart):
                 return self._detail({"type": "citations_delta", "citation": cited})
-        elif isinstance(self._part, ToolCallPart) and self._part.kind == "function":
-            return self._arguments(value) if value else b""
+        elif self._scanner is not None:
+            return self._arguments(self._scanner, value) if value else b""
         elif self._part is not None:
             self._held.append(value)
         return b""
@@ -268,12 +270,13 @@ class AnthropicEncoder:
         elif isinstance(part, ToolCallPart) and not self._sent:
             partial = encode(self._whole(part)).decode()
             last = self._detail({"type": "input_json_delta", "partial_json": partial})
+        self._scanner = None
         return last + self._end()
 
     def _whole(self, part: ToolCallPart) -> dict[str, Any]:
         """Return the whole input of a call none of whose arguments were sent."""
         text = json_text.joined(self._held)
-        if part.kind == "custom":
+        if self._scanner is None:
             return {"input": text}
         if not self._scanner.broken:
             return part.args or {}

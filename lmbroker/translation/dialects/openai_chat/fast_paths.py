@@ -22,7 +22,7 @@ from lmbroker.translation.unified.request import Turn
 from lmbroker.translation.unified.response import Response
 
 
-class _TextDelta(msgspec.Struct, forbid_unknown_fields=True):
+class _TextDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: str
     role: Any = None
     refusal: None = None
@@ -32,7 +32,7 @@ class _TextDelta(msgspec.Struct, forbid_unknown_fields=True):
     reasoning_content: None = None
 
 
-class _ReasoningDelta(msgspec.Struct, forbid_unknown_fields=True):
+class _ReasoningDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     content: Literal[""] | None = None
@@ -42,19 +42,19 @@ class _ReasoningDelta(msgspec.Struct, forbid_unknown_fields=True):
     function_call: None = None
 
 
-class _Function(msgspec.Struct, forbid_unknown_fields=True):
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     arguments: str
     name: Literal[""] | None = None
 
 
-class _Call(msgspec.Struct, forbid_unknown_fields=True):
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     function: _Function
     index: int | None = None
     id: str | None = None
     type: Any = None
 
 
-class _CallDelta(msgspec.Struct, forbid_unknown_fields=True):
+class _CallDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tool_calls: tuple[_Call]
     content: Literal[""] | None = None
     role: Any = None
@@ -69,6 +69,7 @@ def _reader(delta: type[msgspec.Struct]) -> Callable[[bytes], Any]:
     choice = msgspec.defstruct(
         "_Choice",
         [("delta", delta), ("index", Literal[0] | None, 0), ("finish_reason", None, None)],
+        gc=False,
     )
     chunk = msgspec.defstruct(
         "_Chunk",
@@ -78,6 +79,7 @@ def _reader(delta: type[msgspec.Struct]) -> Callable[[bytes], Any]:
             ("usage", None, None),
             ("x_groq", None, None),
         ],
+        gc=False,
     )
     return msgspec.json.Decoder(chunk).decode
 

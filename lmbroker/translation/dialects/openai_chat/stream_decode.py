@@ -69,9 +69,11 @@ class OpenAIDecoder:
         "_finish_besides",
         "_index",
         "_last_call",
+        "_last_index",
         "_late",
         "_main",
         "_matched",
+        "_plain_call",
         "_plain_other",
         "_plain_text",
         "_queue",
@@ -99,6 +101,8 @@ class OpenAIDecoder:
         """The live part is text, and all chunks of it so far were plain (``fast_paths``)."""
         self._plain_other = False
         """The same for reasoning, or for the arguments of a call."""
+        self._plain_call: WaitingPart | None = None
+        """That call, where the last fragment of a call was its, too."""
         self._main: Any = 0
         """The index of the choice that is read: 0, or that of the first choice of the stream."""
         self._started = False
@@ -106,6 +110,8 @@ class OpenAIDecoder:
         self._calls: dict[Any, WaitingPart] = {}
         """The calls by index, where they have one, and by id."""
         self._last_call: WaitingPart | None = None
+        self._last_index: Any = None
+        """The call of the last fragment, and the index that it had there."""
         tags = self._reading.think_tags
         self._tags = ThinkTags(opened=tags == "open") if tags else None
         """Set until the head of the text is over."""
@@ -132,7 +138,18 @@ class OpenAIDecoder:
                 return [PartDelta(self._index, "text", text)]
             self._plain_text = self._queue.parts[0].plain = False
         elif self._plain_other:
-            text = self._plain_piece(data)
+            call = self._plain_call
+            piece = None if call is None else plain_call(data)
+            if piece is not None and piece.index == self._last_index and not piece.id:
+                text = piece.function.arguments
+                scanner: Any = call.scanner  # type: ignore[union-attr]
+                # As ``feed`` begins, without a call.
+                if not (
+                    scanner.inside and text.isprintable() and '"' not in text and "\\" not in text
+                ):
+                    scanner.feed(text)
+            else:
+                text = self._plain_piece(data)
             if text:
                 return [PartDelta(self._index, self._delta, text)]
             self._plain_other = self._queue.parts[0].plain = False
@@ -290,7 +307,7 @@ class OpenAIDecoder:
             self._calls[index] = call
         if id:
             self._calls["id", id] = call
-        self._last_call = call
+        self._last_call, self._last_index = call, index
         call.id = call.id or id
         call.name = call.name or name
         if "extra_content" in fragment and isinstance(fragment["extra_content"], dict):
@@ -336,6 +353,8 @@ class OpenAIDecoder:
             if live.plain:
                 self._plain_text = live.kind == "text"
                 self._plain_other = live.kind == "reasoning" or live.running
+                same = live.running and live is self._last_call
+                self._plain_call = live if same else None
 
     def _plain_piece(self, data: bytes) -> str:
         """Return the next piece of live reasoning or arguments, "" where the chunk is not plain."""
