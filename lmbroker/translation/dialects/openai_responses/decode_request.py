@@ -32,26 +32,28 @@ from lmbroker.translation.shared.fields import Fields, missing, wrong_type
 from lmbroker.translation.unified.parts import Extra, TextPart
 from lmbroker.translation.unified.request import CachePolicy, Request, Turn
 
-ECHOED = (
-    "background",
-    "instructions",
-    "max_output_tokens",
-    "max_tool_calls",
-    "metadata",
-    "parallel_tool_calls",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "reasoning",
-    "safety_identifier",
-    "service_tier",
-    "temperature",
-    "text",
-    "tool_choice",
-    "tools",
-    "top_logprobs",
-    "top_p",
-    "truncation",
-    "user",
+ECHOED = frozenset(
+    {
+        "background",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
 )
 """Fields of a request that its answer repeats."""
 
@@ -108,7 +110,7 @@ def decode_request(body: JSON) -> Request:
         cache_key=fields.text("prompt_cache_key"),
         cache_retention=fields.text("prompt_cache_retention"),
         verbosity=verbosity,
-        echo={name: body[name] for name in ECHOED if body.get(name) is not None},
+        echo={key: value for key, value in body.items() if key in ECHOED and value is not None},
         extras=(*extras, *classed(fields), *fields.rest()),
         paths=paths,
     )

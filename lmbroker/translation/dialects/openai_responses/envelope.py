@@ -19,10 +19,10 @@ _ECHOED: dict[str, Any] = {
     "parallel_tool_calls": True,
     "prompt_cache_key": None,
     "prompt_cache_retention": None,
-    "reasoning": {},
+    "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "temperature": None,
-    "text": {},
+    "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
     "tools": [],
     "top_logprobs": 0,
@@ -31,9 +31,9 @@ _ECHOED: dict[str, Any] = {
     "user": None,
 }
 """What an answer repeats of its request, and what it says where the request did not."""
+_PARTLY_ECHOED: dict[str, JSON] = {name: _ECHOED[name] for name in ("reasoning", "text")}
+"""Objects of which the answer repeats the fields that the request has."""
 _ECHOED_IF_SENT = ("prompt", "prompt_cache_options")
-_NO_REASONING = {"effort": None, "summary": None}
-_PLAIN_TEXT = {"format": {"type": "text"}}
 
 _REASONS: dict[StopReason, str] = {
     "max_tokens": "max_output_tokens",
@@ -60,15 +60,15 @@ _MADE_UP_DIGITS = 24
 
 def echoed(echo: Mapping[str, Any]) -> JSON:
     """Return the fields of an answer that repeat its request."""
-    body: JSON = {}
-    for key, usual in _ECHOED.items():
-        given = echo.get(key)
-        body[key] = usual if given is None else given
-    for key, usual in (("reasoning", _NO_REASONING), ("text", _PLAIN_TEXT)):
-        body[key] = {**usual, **body[key]} if isinstance(body[key], Mapping) else usual
-    for key in _ECHOED_IF_SENT:
-        if echo.get(key) is not None:
-            body[key] = echo[key]
+    body: JSON = dict(_ECHOED)
+    for key, given in echo.items():
+        usual = _PARTLY_ECHOED.get(key)
+        if given is None:
+            continue
+        if usual is not None:
+            body[key] = {**usual, **given} if isinstance(given, Mapping) else usual
+        elif key in _ECHOED or key in _ECHOED_IF_SENT:
+            body[key] = given
     return body
 
 

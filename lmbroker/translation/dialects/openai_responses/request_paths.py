@@ -73,7 +73,7 @@ def paths_of(turns: Iterable[Turn], tools: Sequence[Tool]) -> dict[str, str]:
     for turn in turns:
         for part in turn.parts:
             _part(part, "content", paths, seen)
-    for field, (name, said) in _SAID.items():
+    for field, (name, said) in _SAID.items() if tools else ():
         first = next((tool for tool in tools if said(tool)), None)
         if first is not None:
             paths[field] = f"{_place(first)}.{name}"
