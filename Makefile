@@ -25,7 +25,14 @@ SEED ?= 1
 
 .PHONY: serve quick test test-real test-claude-code test-clients fuzz slow-clients soak memory check docs bench bench-peers lock sbom audit wheel clean
 
+# An environment that was half made, or whose Python is gone, is made anew.
+$(shell test ! -e $(VENV) || $(BIN)/python -c 'import pip' 2> /dev/null || rm -rf $(VENV))
+
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "LMBroker needs Python 3.11 or newer: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "Python's module venv is missing: sudo apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

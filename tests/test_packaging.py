@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from lmbroker.commands.init import SHIPPED
+
 ROOT = Path(__file__).resolve().parents[1]
 RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -58,7 +60,9 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_no_more(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     outside = {name for name in names if not name.startswith("lmbroker")}
     assert outside == {"twisted/plugins/lmbroker_plugin.py"}
-    assert "lmbroker/py.typed" in names
+    shipped = {"lmbroker/py.typed", *(f"lmbroker/etc/{name}" for name in SHIPPED)}
+    held = {name for name in names if ".dist-info/" not in name and not name.endswith(".py")}
+    assert held == shipped
     assert not [name for name in names if name.endswith(("dropin.cache", ".pyc"))]
 
 
