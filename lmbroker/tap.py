@@ -100,8 +100,9 @@ class Options(usage.Options):
             # Before anything is imported that brings the stock reactor with it.
             install()
         from lmbroker.daemon.listening import endpoint_problems
+        from lmbroker.observers.spans import span_problems
 
-        problems = endpoint_problems(config)
+        problems = (*endpoint_problems(config), *span_problems(config))
         if problems:
             raise ConfigError(tuple(f"{self._shown()}: {problem}" for problem in problems))
         return config, source

@@ -137,7 +137,7 @@ class Sender(Protocol):
         ...
 
     async def get(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
-        """Send a GET that is no call, and takes no slot. Raises AttemptFailed."""
+        """Send a request that is no call, and takes no slot. Raises AttemptFailed."""
         ...
 
 
@@ -183,7 +183,7 @@ class Backends:
     def get(
         self, backend: Backend, outbound: Outbound, timeouts: Timeouts
     ) -> Coroutine[Any, Any, BackendAnswer]:
-        """Send a GET that is no call, and takes no slot. Raises as ``send``."""
+        """Send a request that is no call, and takes no slot. Raises as ``send``."""
         return self._keyed(backend, outbound, timeouts)
 
     async def _within_limit(
@@ -274,9 +274,9 @@ class Backends:
                 raise
             failure = classified(error, late=late, reused=exchange.reused)
             if isinstance(error, ProxyFailed):
-                self._log_no_connection(backend.name, THROUGH_PROXY, error.reason, outbound.method)
+                self._log_no_connection(backend.name, THROUGH_PROXY, error.reason, outbound)
             elif isinstance(failure, Unreachable) and failure.phase == "tls":
-                self._log_no_connection(backend.name, SECURE, reason_of(error), outbound.method)
+                self._log_no_connection(backend.name, SECURE, reason_of(error), outbound)
             if isinstance(failure, OutOfResources):
                 self._short()
             if fresh or not isinstance(failure, StaleConnection):
@@ -300,9 +300,10 @@ class Backends:
             self._shortage_logged_at = now
             self.log.error("No descriptors are left for connections to backends: calls are refused")
 
-    def _log_no_connection(self, backend: str, kind: str, reason: str, method: str) -> None:
+    def _log_no_connection(self, backend: str, kind: str, reason: str, outbound: Outbound) -> None:
         """Log a connection that failed: for each call, and for other requests only a new reason."""
-        if method == "POST" or self._last_reasons.get(backend) != reason:
+        is_call = outbound.is_call and outbound.method == "POST"
+        if is_call or self._last_reasons.get(backend) != reason:
             self.log.warn(
                 "No {kind} to backend {backend}: {reason}",
                 kind=kind,

@@ -92,6 +92,8 @@ class Broker:
         self._price_of = price_of
         self.clock = clock
         self.wall = wall
+        self.trace_ratio: float | None = None
+        """The share of new traces whose spans are recorded; None where nobody records spans."""
         self._learned = LearnedRejections()
         self._ratios = TokenRatios()
         self.listed = ListedLimits()

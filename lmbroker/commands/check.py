@@ -40,6 +40,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_plugins(name: str, config: Config) -> None:
     """Have Twisted read the endpoints whose kinds are not its usual ones. Raises ConfigError."""
+    if config.tracing is not None:
+        from lmbroker.observers.spans import span_problems
+
+        missing = span_problems(config)
+        if missing:
+            raise ConfigError(tuple(f"{name}: {problem}" for problem in missing))
     endpoints = (*config.server.listen, *config.server.metrics_listen)
     if all(parse_endpoint(each)[0].get("kind") in ENDPOINTS for each in endpoints):
         return

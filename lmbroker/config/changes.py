@@ -103,6 +103,7 @@ def _listeners(config: Config) -> Mapping[str, str]:
 def _settings(config: Config) -> Mapping[str, Any]:
     """Every other key of the file and its value."""
     found: dict[str, Any] = {name: getattr(config, name) for name in _TOP}
+    found["tracing"] = config.tracing
     found |= {f"server.{name}": getattr(config.server, name) for name in _SERVER}
     for section in _SECTIONS:
         fields = msgspec.structs.asdict(getattr(config, section))

@@ -38,6 +38,7 @@ from lmbroker.config.settings import (
     UsageTable,
 )
 from lmbroker.config.table import NotTOML, Table, describe, read_toml
+from lmbroker.config.tracing import TracingRules, read_tracing
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact
 from lmbroker.routing.aliases import Aliases, Route
@@ -126,6 +127,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retries: Retries = Retries()
     breaker: BreakerRules = BreakerRules()
     usage: UsageRules = UsageRules()
+    tracing: TracingRules | None = None
+    """Where spans of calls go; None for nowhere."""
     warnings: tuple[str, ...] = ()
     holds_a_key: bool = False
     index: Any = None
@@ -173,6 +176,7 @@ def parse(
     retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
     breaker = read_struct(root.table("breaker"), BreakerRules)
     usage = _usage(root.table("usage"))
+    tracing = read_tracing(root.table("tracing"), secrets)
     backends = Backends(secrets)
     backends.read(root)
     request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
@@ -198,6 +202,7 @@ def parse(
         retries=retries,
         breaker=breaker,
         usage=usage,
+        tracing=tracing,
         default=default,
         warnings=tuple(
             f"{name}: {_shown(_with_name(warning, raw))}" for warning in secrets.warnings

@@ -179,6 +179,21 @@ class UsageTable(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the latest calls the file keeps, one row each."""
 
 
+class TracingTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[tracing]``: spans of calls, for OpenTelemetry."""
+
+    endpoint: Text | None = None
+    """Where spans go, as OTLP over HTTP: `"http://127.0.0.1:4318"`, below which `/v1/traces` is.
+    Without it there are none. Needs the extra `lmbroker[otel]`; see [tracing.md](tracing.md)."""
+    headers: ClassVar = dict
+    """Headers that go with the spans: `{ authorization = "env:OTLP_KEY" }`."""
+    ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """The share of traces with spans, of those that begin here. A client that sends a `traceparent`
+    says itself whether its trace is recorded."""
+    service_name: Text = "lmbroker"
+    """The `service.name` of the spans."""
+
+
 class BackendTable(Access, frozen=True, kw_only=True):
     """``[[backends]]``: a backend with a name."""
 
@@ -275,5 +290,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     retries: ClassVar = Retries
     breaker: ClassVar = BreakerRules
     usage: ClassVar = UsageTable
+    tracing: ClassVar = TracingTable
     backends: ClassVar = tuple[BackendTable, ...]
     models: ClassVar = tuple[ModelTable, ...]

@@ -7,6 +7,7 @@ second one ends at once.
 """
 
 import gc
+import random
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -25,12 +26,14 @@ from twisted.logger import Logger
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.resolver import ThreadedResolver
 from lmbroker.backends.sending import Backends
+from lmbroker.backends.span_receiver import SpanReceiver
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.health_checks import Checks
 from lmbroker.call import Backend, Target
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import PRACTICE
+from lmbroker.config.tracing import TracingRules
 from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen, problem_of
 from lmbroker.daemon.listening_service import ListeningService
 from lmbroker.daemon.reloads import away
@@ -40,6 +43,7 @@ from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.observers.prices import Prices
+from lmbroker.observers.span_export import SpanExport
 from lmbroker.observers.usage_journal import UsageJournal
 from lmbroker.observers.usage_report import report
 from lmbroker.routing.aliases import Route
@@ -125,7 +129,9 @@ class BrokerService(ListeningService):
             observer.count_dropped(metrics.log_lines_dropped.inc)
         self._journal = UsageJournal(config.usage, reactor, time.time)
         self._prices = Prices(datetime.now(UTC))
-        self._batching = BatchingObserver((metrics, access_log, self._journal))
+        self._observers = (metrics, access_log, self._journal)
+        self._batching = BatchingObserver(self._observers)
+        self._spans: SpanExport | None = None
         self.broker = Broker(
             config,
             self.backends,
@@ -201,6 +207,7 @@ class BrokerService(ListeningService):
         self._batching.start(self._reactor)
         self._prices.load(_targets(self._config))
         self._journal.start()
+        self._trace(self._config.tracing)
         if self._around.shown is not None:
             # Another worker may be the one that is asked.
             self._levels.start(LEVELS_SECONDS, now=False)
@@ -215,6 +222,32 @@ class BrokerService(ListeningService):
             return
         self._log_warnings(self._config)
         self._log_serving()
+
+    def _trace(self, rules: TracingRules | None) -> None:
+        """Record spans of calls by ``rules`` from now on, none without them."""
+        before = self._spans
+        if rules is None:
+            self._spans, self.broker.trace_ratio = None, None
+            self._batching.observers = self._observers
+            if before is not None:
+                self._batching.flush()
+                before.stop()
+            return
+        post = SpanReceiver(self.backends, rules.receiver).post
+        if before is not None:
+            before.take(rules.service_name, post)
+        else:
+            self._spans = SpanExport(
+                rules.service_name,
+                post,
+                self._reactor,
+                time.time,
+                random.random,
+                self._metrics.spans_dropped.inc,
+                self._metrics.spans_exported.inc,
+            )
+            self._batching.observers = (*self._observers, self._spans)
+        self.broker.trace_ratio = rules.ratio
 
     def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
         """Return what a caller has used, for ``Front``."""
@@ -254,6 +287,7 @@ class BrokerService(ListeningService):
         self._config = config
         self.broker.config = self._practiced(config)
         self._journal.take(config.usage)
+        self._trace(config.tracing)
         self._checks.start()
         self._site.limits = self._aside_site.limits = config.limits
         self._show(config)
@@ -292,6 +326,9 @@ class BrokerService(ListeningService):
                 self._site.abort()
         self._aside_site.abort()
         self.broker.offload.close()
+        if self._spans is not None:
+            self._batching.flush()
+            await self._spans.stop()
         try:
             await self.backends.close()
             if self._practice is not None:

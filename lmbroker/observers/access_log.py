@@ -178,7 +178,7 @@ def access_line(record: Record) -> AccessLine:
     if record.asked and record.asked != record.alias:
         line.asked = shown(record.asked)
     if record.user_agent:
-        line.user_agent = _product(record.user_agent)
+        line.user_agent = product(record.user_agent)
     if record.backend_id:
         line.backend_request_id = record.backend_id[:SHOWN]
     usage = record.usage
@@ -204,7 +204,7 @@ def access_line(record: Record) -> AccessLine:
 
 
 @lru_cache(maxsize=1024)
-def _product(user_agent: str) -> str:
+def product(user_agent: str) -> str:
     """Return the first product of a ``user-agent`` header with its version (RFC 9110, 10.1.5).
 
     What comes behind it says something of the client's machine.

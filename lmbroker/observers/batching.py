@@ -31,7 +31,8 @@ class BatchingObserver:
     log = Logger()
 
     def __init__(self, observers: Sequence[BatchObserver]) -> None:
-        self._observers = observers
+        self.observers = observers
+        """They may be replaced at any time."""
         self._reactor: IReactorTime | None = None
         self._due = False
         self._attempts: list[Attempt] = []
@@ -48,7 +49,7 @@ class BatchingObserver:
 
     def opened(self, record: Record) -> None:
         """Report a new call to all observers at once."""
-        for each in self._observers:
+        for each in self.observers:
             each.opened(record)
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
@@ -74,7 +75,7 @@ class BatchingObserver:
         """Report now what waits."""
         attempts, records = self._attempts, self._records
         self._attempts, self._records, self._due = [], [], False
-        for each in self._observers:
+        for each in self.observers:
             try:
                 each.ended(attempts, records)
             except Exception:

@@ -166,6 +166,16 @@ class Metrics:
             "Connections of clients that were refused since there were too few descriptors.",
             registry=registry,
         )
+        self.spans_exported = Counter(
+            "lmbroker_spans_exported_total",
+            "Spans that their receiver has taken.",
+            registry=registry,
+        )
+        self.spans_dropped = Counter(
+            "lmbroker_spans_dropped_total",
+            "Spans that were dropped since their receiver did not take them.",
+            registry=registry,
+        )
         self.log_lines_dropped = Counter(
             "lmbroker_log_lines_dropped_total",
             "Lines of the log that were dropped since nothing took them.",

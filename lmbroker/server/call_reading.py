@@ -26,13 +26,16 @@ LARGE_CODED = 16 * 1024
 megabytes at most, which takes a few milliseconds."""
 
 
-def note_request(incoming: Incoming, record: Record) -> ReceivedHeaders:
-    """Note in ``record`` who sent a request and to which trace it belongs; return its headers."""
+def note_request(incoming: Incoming, record: Record, ratio: float | None) -> ReceivedHeaders:
+    """Note in ``record`` who sent a request and to which trace it belongs; return its headers.
+
+    ``ratio`` is ``Broker.trace_ratio``.
+    """
     headers, repeated = received = incoming.received_headers()
     record.client = incoming.client_host
     record.path = incoming.route_path
     record.user_agent = headers.get("user-agent", "")
-    record.trace = trace_of(headers, repeated, None)
+    record.trace = trace_of(headers, repeated, ratio)
     given = headers.get("x-request-id")
     if given is not None:
         record.client_request_id = parsed_request_id(given)

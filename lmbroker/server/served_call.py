@@ -113,7 +113,7 @@ class ServedCall:
         """Read the call, have it answered and write the answer; how that ended."""
         incoming = self._incoming
         config = self._broker.config
-        received = note_request(incoming, record)
+        received = note_request(incoming, record, self._broker.trace_ratio)
         if len(self._calls) > config.limits.calls:
             raise refused(_TOO_MANY_CALLS)
         call = await read_call(incoming, received, record, config, self._broker.offload)

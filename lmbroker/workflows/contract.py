@@ -26,6 +26,8 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     query: bytes = b""
     headers: Pairs
     body: bytes = b""
+    is_call: bool = True
+    """A client waits for the answer. What fails is logged each time then, else once."""
 
     def with_headers(self, more: Pairs) -> "Outbound":
         """Return the same with ``more`` headers."""
@@ -35,6 +37,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
             query=self.query,
             headers=self.headers + more,
             body=self.body,
+            is_call=self.is_call,
         )
 
     def __repr__(self) -> str:
