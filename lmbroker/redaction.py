@@ -7,8 +7,9 @@ one that a proxy in between adds) are known by their shape.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -42,6 +43,11 @@ _SHAPES = re.compile(
 )
 """Repetitions are bounded where a failed match could look far ahead: the text may be long."""
 
+CIPHER = 100
+"""Characters of base64 behind which no key begins: no program writes one there."""
+
+_CIPHER = re.compile(rb"[A-Za-z0-9_+/=-]*+")
+
 _PLAIN = re.compile(r"[0-9][0-9A-Za-z]*+|req_[0-9a-z][0-9A-Za-z]*+|[0-9a-f-]++")
 """Usual ids and numbers. What has the shape of a key has other signs in it, or begins otherwise."""
 
@@ -57,6 +63,55 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
             if word:
                 text = _spellings(word).sub(MASK, text)
     return _SHAPES.sub(MASK, text)
+
+
+def redact_pieces(pieces: Sequence[bytes], secrets: Iterable[Secret | None] = ()) -> list[bytes]:
+    """``redact`` for a text that came in pieces, which stay as many.
+
+    What is masked stands where its last byte was: a credential may begin in one piece and end in
+    another. In the middle of a long text of base64, what looks like a key is none.
+    """
+    text, cuts = b"".join(pieces), list(accumulate(map(len, pieces)))
+    for secret in secrets:
+        for word in secret.words if secret is not None else ():
+            if word:
+                text, cuts = _masked(_spellings(word), text, cuts)
+    text, cuts = _masked(_SHAPES, text, cuts)
+    return [text[start:end] for start, end in zip((0, *cuts), cuts, strict=False)]
+
+
+def _masked(pattern: re.Pattern[bytes], text: bytes, cuts: list[int]) -> tuple[bytes, list[int]]:
+    """``text`` with what ``pattern`` finds masked, and where its ``cuts`` are then."""
+    found = [
+        match.span()
+        for match in pattern.finditer(text)
+        if pattern is not _SHAPES or not _is_cipher(text, match.start())
+    ]
+    if not found:
+        return text, cuts
+    out: list[bytes] = []
+    moved: list[int] = []
+    copied = shift = 0
+    waiting = iter((*cuts, len(text) + 1))
+    cut = next(waiting)
+    for start, end in found:
+        while cut <= start:
+            moved.append(cut + shift)
+            cut = next(waiting)
+        while cut < end:
+            # In the middle of it: all of it belongs to the piece in which it ends.
+            moved.append(start + shift)
+            cut = next(waiting)
+        out += (text[copied:start], MASK)
+        copied, shift = end, shift + len(MASK) - (end - start)
+    out.append(text[copied:])
+    moved += [each + shift for each in (cut, *waiting) if each <= len(text)]
+    return b"".join(out), moved
+
+
+def _is_cipher(text: bytes, at: int) -> bool:
+    """Whether what stands before a place is so much base64 that no key begins there."""
+    return at >= CIPHER and _CIPHER.fullmatch(text, at - CIPHER, at) is not None
 
 
 def redact_header(value: str, secrets: Iterable[Secret | None] = ()) -> str:
@@ -87,13 +142,13 @@ def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> Erro
     changes = {}
     for name in _WORDS:
         value = getattr(info, name)
-        masked = _masked(value, secrets)
+        masked = redact_value(value, secrets)
         if masked != value:
             changes[name] = masked
     return msgspec.structs.replace(info, **changes) if changes else info
 
 
-def _masked(value: Any, secrets: Iterable[Secret | None], depth: int = 0) -> Any:
+def redact_value(value: Any, secrets: Iterable[Secret | None] = (), depth: int = 0) -> Any:
     """Return ``value``, of which JSON can be made, with its texts redacted, keys included."""
     if isinstance(value, str):
         return redact(value.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
@@ -103,8 +158,10 @@ def _masked(value: Any, secrets: Iterable[Secret | None], depth: int = 0) -> Any
         return MASK.decode()
     below = depth + 1
     if isinstance(value, list):
-        return [_masked(each, secrets, below) for each in value]
-    return {_masked(k, secrets): _masked(held, secrets, below) for k, held in value.items()}
+        return [redact_value(each, secrets, below) for each in value]
+    return {
+        redact_value(k, secrets): redact_value(held, secrets, below) for k, held in value.items()
+    }
 
 
 @lru_cache(maxsize=256)

@@ -25,6 +25,7 @@ LAYERS = (
     "routing",
     "config",
     "workflows",
+    "capture",
     "testing",
     "observers",
     "tls",
@@ -37,10 +38,10 @@ LAYERS = (
 )
 """The layers from the lowest to the highest; each imports from the layers before it only."""
 
-WITHOUT_TWISTED = (GROUND, "translation", "routing", "config", "workflows")
+WITHOUT_TWISTED = (GROUND, "translation", "routing", "config", "workflows", "capture")
 """Layers that never import Twisted."""
 
-PURE = (GROUND, "translation", "routing", "workflows")
+PURE = (GROUND, "translation", "routing", "workflows", "capture")
 """Layers that read no clock, no environment and nothing random: they are given such things."""
 
 GIVEN_TIMES = {

@@ -28,7 +28,13 @@ from test_layers import PACKAGE, WITHOUT_TWISTED, dotted, of_layers
 from work import Action, growth, lines
 
 from lmbroker import bounds, envelope, headers, json_text, sse
-from lmbroker.call import Backend, Call, Dialect, Mode, Target
+from lmbroker.call import Backend, Call, Dialect, Mode, Record, Target
+from lmbroker.capture import events as events_of
+from lmbroker.capture.captured import captured
+from lmbroker.capture.masking import credentials_in, masked_lines
+from lmbroker.capture.replaying import replay
+from lmbroker.capture.tape import Tape
+from lmbroker.capture.wanted import Wanted
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.limits import Limits
 from lmbroker.redaction import redact, redact_error, redact_headers
@@ -399,6 +405,66 @@ def signed(n: int) -> Action:
     return action
 
 
+def captured_call(stream: bool, n: int) -> Action:
+    """A call that is kept, masked, read again and replayed; full of what is masked."""
+    word = "key-" + "k" * 20 + "1"
+    said = [{"role": "user", "content": f"{word} {SECRETS[0].reveal()} \\u0061"}] * n
+    body = text_of({"model": "m", "messages": said, "stream": stream})
+    pieces = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % word.encode()] * n
+    given = {f"x-{each}-key": word for each in range(n)} | {"authorization": f"Bearer {word}"}
+    told = {"content-type": "text/event-stream" if stream else "application/json", **given}
+    asked = Wanted(alias="m")
+    now = itertools.count().__next__
+
+    def action() -> None:
+        tape = Tape(lambda: float(now()), lambda size: True)
+        note = tape.note
+        note(
+            events_of.Began,
+            format=events_of.FORMAT,
+            version="1",
+            time="",
+            id="r",
+            operation="chat",
+            dialect="openai",
+            asked="m",
+            alias="m",
+            caller="c",
+            stream=stream,
+            headers=given,
+            query="a=b&api_key=k&" * n,
+            data=body,
+        )
+        for status in (500, 200):
+            note(
+                events_of.Tried,
+                backend="b",
+                url="http://b/v1",
+                model="real",
+                dialect="openai",
+                workflow="passthrough",
+                asked="m",
+            )
+            note(events_of.Sent, method="POST", url="http://b/v1/x?a=b", headers=given, data=body)
+            note(events_of.Answered, status=status, headers=told, now=1, longest=1 << 20)
+            for piece in pieces:
+                note(events_of.Chunk, data=piece[:9])
+                note(events_of.Chunk, data=piece[9:])
+            note(events_of.BodyEnded, whole=True)
+            note(events_of.Closed)
+        note(events_of.Head, status=200, headers=tuple(given.items()))
+        for piece in pieces:
+            note(events_of.Out, data=piece)
+        words = (*credentials_in(given), SECRETS[0].reveal())
+        found = captured(masked_lines(events_of.packed(tape.events), words))
+        _ = found.attempts[0].body
+        replay(found)
+        ended = Record(id="r", operation="chat", dialect="openai", opened_at=0.0)
+        _ = asked.may_be(call_of("openai", body), "m"), asked.is_wanted(ended), asked.by_end
+
+    return action
+
+
 def complete(n: int) -> Action:
     body = text_of({"model": "m", "prompt": ["a"] * n, "n": 2})
     answered = text_of({"choices": [{"index": each, "text": "t"} for each in range(n)]})
@@ -563,6 +629,8 @@ def cases() -> dict[str, Make]:
     found["lists and headers"] = listed
     found["attribution lines"] = signed
     found["completions"] = complete
+    found["captured stream"] = functools.partial(captured_call, True)
+    found["captured answer"] = functools.partial(captured_call, False)
     found["conversations and keys"] = kept_together
     for dialect in DIALECTS:
         for name in ("texts", "arguments"):

@@ -96,6 +96,10 @@ class BackendAnswer:
         if release is not None:
             release()
 
+    def watch(self, watched: Callable[[BackendResponse], BackendResponse]) -> None:
+        """Take the body from ``watched`` of the response; before anything of it was taken."""
+        self._response = watched(self._response)
+
     def deliver(self, protocol: TwistedProtocol) -> None:
         """Give the body to ``protocol``, in pieces as they come."""
         self._response.deliverBody(protocol)
@@ -406,3 +410,18 @@ def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value
     fields.update(credential_headers(backend, ADAPTERS[backend.dialect].facts.headers))
     return fields
+
+
+def sent_headers(backend: Backend, outbound: Outbound) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The headers with which a request is sent, credentials included, and the names of those that
+    the configuration brings."""
+    own = {name.lower() for name, _ in backend.headers}
+    own.update(dict(credential_headers(backend, ADAPTERS[backend.dialect].facts.headers)))
+    return _fields(backend, outbound), tuple(sorted(own))
+
+
+def url_of(backend: Backend, outbound: Outbound) -> str:
+    """The URL that a request is sent to."""
+    return _url(
+        backend.url, outbound.path, outbound.query, backend.exact_root, backend.query
+    ).to_text()

@@ -8,7 +8,7 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -32,6 +32,7 @@ from lmbroker.call import (
     Target,
     spoken_in,
 )
+from lmbroker.capture.tape import Tape
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.offload import LARGE_ENVELOPE, Offload, takes_long
@@ -58,6 +59,15 @@ _OWN_KEY_REFUSED = ErrorInfo(
     status=401,
     code="invalid_api_key",
 )
+
+
+class Captures(Protocol):
+    """The captures that are on."""
+
+    def of_call(self, call: Call, record: Record) -> tuple[Tape, Callable[[Record], None]] | None:
+        """A tape for a call that begins, and what is called when it has ended; None for a call
+        that nobody wants."""
+        ...
 
 
 LIMITED = ("chat", "completions")
@@ -100,6 +110,8 @@ class Broker:
         self.listing = Listing(config.index, backends, clock, self.listed)
         self.offload = Offload(clock, lambda: self._config.limits)
         self._receiver = Receiver(config.limits, clock, wall, self.offload, self._charge)
+        self.captures: Captures | None = None
+        """The captures that are on; None for none."""
 
     @property
     def config(self) -> Config:

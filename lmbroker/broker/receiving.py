@@ -1,6 +1,7 @@
 """Receives what a backend answers, and makes of it what goes to the client."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Literal
 
 from twisted.internet.interfaces import IReactorTime
@@ -51,6 +52,12 @@ class Receiver:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         self.memory.limit = limits.answers
+
+    def timed_by(self, wall: Callable[[], float]) -> "Receiver":
+        """The same receiver by another clock."""
+        other = copy(self)
+        other._wall = wall
+        return other
 
     async def receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
         """Return the client's answer, made of the backend's.

@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"listens on {endpoint}")
     for endpoint in config.server.metrics_listen:
         print(f"shows metrics on {endpoint}")
+    if config.server.control:
+        print(f"is controlled by {config.server.control}")
     for line in _several_workers(config):
         print(line)
     return 0

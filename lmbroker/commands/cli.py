@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from lmbroker.commands.captured_files import Unreadable
 from lmbroker.commands.output import report, report_error
 from lmbroker.commands.parser import parser
 from lmbroker.config.config import ConfigError
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report(problem)
     except BrokerError as error:
         report_error(error.info, "refused" if isinstance(error, Refused) else "error")
+    except Unreadable as problem:
+        report(str(problem))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -10,6 +10,7 @@ import msgspec
 
 from lmbroker import envelope, headers
 from lmbroker.call import Backend, Call, Operation, Target, in_second_dialect, spoken_in
+from lmbroker.commands.captured_files import read_file
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import operation_url
 from lmbroker.config.file import find_config, load
@@ -38,12 +39,18 @@ _WHY = {
 def run(options: argparse.Namespace) -> int:
     """Print the explanation, with a request from stdin where there is one; returns the exit code.
 
-    Raises ConfigError or Refused.
+    Raises ConfigError, Refused or Unreadable.
     """
-    body = None if sys.stdin.isatty() or options.no_request else sys.stdin.buffer.read()
-    for line in explain(
-        load(find_config(options.config)), options.alias, options.client, body or None
-    ):
+    body: bytes | None = None
+    alias, client = options.alias, options.client
+    if options.captured is not None:
+        began = read_file(options.captured).began
+        body, client, alias = began.data, began.dialect, alias or began.asked
+    elif not (options.no_request or sys.stdin.isatty()):
+        body = sys.stdin.buffer.read()
+    if alias is None:
+        options.usage_error("--alias or --captured is needed")
+    for line in explain(load(find_config(options.config)), alias, client, body or None):
         print(line)
     return 0
 

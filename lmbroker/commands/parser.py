@@ -7,8 +7,10 @@ import argparse
 from typing import Any, TypeAlias
 
 from lmbroker import __version__
+from lmbroker.capture.wanted import WISHES
 from lmbroker.commands import (
     bench,
+    capture,
     check,
     completion,
     explain,
@@ -16,6 +18,7 @@ from lmbroker.commands import (
     importing,
     init,
     manual,
+    replay,
     serve,
     translate,
     usage,
@@ -75,6 +78,8 @@ def parser() -> CommandParser:
         _explain,
         _bench,
         _usage,
+        _capture,
+        _replay,
         _genkey,
         _translate,
         _completion,
@@ -214,11 +219,17 @@ def _explain(commands: Commands) -> None:
         examples=(
             ("the targets of an alias", "lmbroker explain --alias fast --no-request"),
             ("what a request becomes", "lmbroker explain --alias fast < request.json"),
+            ("and a captured one", "lmbroker explain --captured captured/0001-req_1.jsonl"),
         ),
     )
     _config(explaining)
     explaining.add_argument(
-        "--alias", metavar="NAME", required=True, help="the model's name that a client asks for"
+        "--alias", metavar="NAME", help="the model's name that a client asks for"
+    )
+    explaining.add_argument(
+        "--captured",
+        metavar="FILE",
+        help="a captured call, in the place of stdin, --alias and --from",
     )
     explaining.add_argument(
         "--from",
@@ -230,7 +241,7 @@ def _explain(commands: Commands) -> None:
     explaining.add_argument(
         "--no-request", action="store_true", help="do not read a request from stdin"
     )
-    explaining.set_defaults(run=explain.run)
+    explaining.set_defaults(run=explain.run, usage_error=explaining.error)
 
 
 def _bench(commands: Commands) -> None:
@@ -291,6 +302,64 @@ def _usage(commands: Commands) -> None:
     counting.set_defaults(run=usage.run, format="table", usage_error=counting.error)
 
 
+def _capture(commands: Commands) -> None:
+    capturing = commands.add_parser(
+        "capture",
+        help="keep the next calls of a running daemon, with their contents",
+        description="Keep the next calls of an alias in files: the requests as they were received "
+        "and sent, the answers as they came and went out. Credentials are taken out. The daemon "
+        "needs server.control in its configuration.",
+        examples=(
+            ("the next five calls", "lmbroker capture --alias fast --out captured"),
+            (
+                "a call that fails, within an hour",
+                "lmbroker capture --alias fast --outcome failed --calls 1 --for 1h --out captured",
+            ),
+        ),
+    )
+    _config(capturing)
+    capturing.add_argument("--control", metavar="SOCKET", help="in the place of --config")
+    capturing.add_argument(
+        "--alias", metavar="NAME", required=True, help="calls for this alias, or for this name"
+    )
+    capturing.add_argument("--caller", metavar="NAME", help="calls with this key only")
+    capturing.add_argument(
+        "--outcome",
+        choices=WISHES,
+        default="any",
+        help="calls that end so; failed: any end but complete; retried: after several attempts "
+        "(default: any)",
+    )
+    capturing.add_argument(
+        "--calls", type=int, default=5, metavar="N", help="so many calls (default: 5)"
+    )
+    capturing.add_argument(
+        "--for", dest="span", default="60s", metavar="SPAN", help="60s, 5m, 1h (default: 60s)"
+    )
+    capturing.add_argument(
+        "--megabytes", type=int, default=64, metavar="N", help="of all bodies (default: 64)"
+    )
+    capturing.add_argument(
+        "--out", metavar="DIR", required=True, help="a folder that others cannot look into"
+    )
+    capturing.set_defaults(run=capture.run, usage_error=capturing.error)
+
+
+def _replay(commands: Commands) -> None:
+    replaying = commands.add_parser(
+        "replay",
+        help="run captured calls through the code of today",
+        description="Make the requests and answers of captured calls anew, offline, and show what "
+        "differs. The exit code is 0 where nothing does, 1 where something does, and 2 for what is "
+        "no captured call.",
+        examples=(("before an upgrade, with the new version", "lmbroker replay captured"),),
+    )
+    replaying.add_argument(
+        "place", metavar="PLACE", nargs="+", help="a file of a captured call, or a folder of these"
+    )
+    replaying.set_defaults(run=replay.run)
+
+
 def _genkey(commands: Commands) -> None:
     making = commands.add_parser(
         "genkey",
@@ -312,13 +381,29 @@ def _translate(commands: Commands) -> None:
                 "what an OpenAI backend would get of a client of Anthropic's API",
                 "lmbroker translate --from anthropic --to openai < request.json",
             ),
+            (
+                "what the client of a captured call got of the answer",
+                "lmbroker translate --captured captured/0001-req_1.jsonl --stream",
+            ),
         ),
     )
     translating.add_argument(
-        "--from", dest="source", choices=tuple(ADAPTERS), required=True, help="the format of stdin"
+        "--from", dest="source", choices=tuple(ADAPTERS), help="the format of stdin"
     )
     translating.add_argument(
-        "--to", dest="goal", choices=tuple(ADAPTERS), required=True, help="the format of stdout"
+        "--to", dest="goal", choices=tuple(ADAPTERS), help="the format of stdout"
+    )
+    translating.add_argument(
+        "--captured",
+        metavar="FILE",
+        help="a captured call, in the place of stdin, --from and --model; --to only for another "
+        "format than the backend's",
+    )
+    translating.add_argument(
+        "--attempt",
+        type=int,
+        metavar="N",
+        help="with --captured: which attempt (default: the last)",
     )
     what = translating.add_mutually_exclusive_group()
     for name, meaning in (
@@ -333,7 +418,9 @@ def _translate(commands: Commands) -> None:
         "--alias", metavar="NAME", help="the alias whose model to translate for"
     )
     translating.add_argument("--mode", choices=MODES, help="what may be lost")
-    translating.set_defaults(run=translate.run, what="request", usage_error=translating.error)
+    translating.set_defaults(
+        run=translate.run, what="request", route=None, usage_error=translating.error
+    )
 
 
 def _completion(commands: Commands) -> None:

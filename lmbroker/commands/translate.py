@@ -11,6 +11,9 @@ import msgspec
 
 from lmbroker import envelope, json_text
 from lmbroker.call import Backend, Call, Target, spoken_in
+from lmbroker.capture.events import Chunk
+from lmbroker.capture.replaying import target_of
+from lmbroker.commands.captured_files import attempt_of, read_file
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
 from lmbroker.config.file import load
@@ -32,8 +35,14 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 def run(options: argparse.Namespace) -> int:
     """Translate what stands on stdin; returns the exit code.
 
-    Raises ConfigError, or a BrokerError for what cannot be translated.
+    Raises ConfigError, Unreadable, or a BrokerError for what cannot be translated.
     """
+    stdin: Any = sys.stdin.buffer
+    chunks: Iterator[bytes] = iter(lambda: stdin.read1(CHUNK), b"")
+    if options.captured is not None:
+        chunks = _take_captured(options)
+    elif options.source is None or options.goal is None:
+        options.usage_error("--from and --to are needed, or --captured")
     if options.source == options.goal:
         report(f"{options.goal} to {options.goal} is passed through: only 'model' is rewritten")
         return 0
@@ -42,15 +51,37 @@ def run(options: argparse.Namespace) -> int:
         client, backend = backend, client
     alias = _alias(options, backend)
     if options.what == "request":
-        return _request(options, sys.stdin.buffer.read(), client, alias)
-    stdin: Any = sys.stdin.buffer
-    return _answer(options, iter(lambda: stdin.read1(CHUNK), b""), client, alias)
+        return _request(options, b"".join(chunks), client, alias)
+    return _answer(options, chunks, client, alias)
+
+
+def _take_captured(options: argparse.Namespace) -> Iterator[bytes]:
+    """What a captured call holds, with the options that follow from it. Raises Unreadable."""
+    name = options.captured
+    call = read_file(name)
+    attempt = attempt_of(call, options.attempt, name)
+    options.model = options.model or attempt.tried.model
+    options.mode = options.mode or attempt.tried.mode
+    options.route = Route(
+        name="", targets=(target_of(attempt),), profile=dict(attempt.tried.overrides)
+    )
+    client, backend = call.began.dialect, attempt.tried.dialect
+    if options.what == "request":
+        options.source, options.goal = client, options.goal or backend
+        return iter((call.began.data,))
+    # What comes out is for the client, which asked for the model by another name.
+    options.source, options.goal, options.model = backend, options.goal or client, call.began.asked
+    return iter([step.data for step in attempt.steps if isinstance(step, Chunk)])
 
 
 def _alias(options: argparse.Namespace, dialect: Any) -> Route:
     """Return the alias that was named; one of which nothing is known where none was."""
     if (options.alias is None) != (options.config is None):
         options.usage_error("--config and --alias need each other")
+    if options.alias is None and options.route is not None:
+        route: Route = options.route
+        if route.targets[0].backend.dialect == dialect:
+            return route
     if options.alias is None:
         backend = Backend(name=dialect, url="http://localhost/v1", dialect=dialect)
         return Route(name="", targets=(Target(backend=backend, model=""),))

@@ -16,8 +16,8 @@ SHOWN = 20
 """Most names of one kind in a line."""
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
-_SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers")
-_AT_START = ("server.engine", "server.workers", "log_format", "log_files")
+_SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers", "control")
+_AT_START = ("server.engine", "server.workers", "server.control", "log_format", "log_files")
 """Settings that a running broker keeps."""
 
 _TOP = ("log_level", "log_format", "log_files", "default")

@@ -51,6 +51,9 @@ from lmbroker.translation.dialects.catalog import client_paths
 MOST_TAGS = 3
 """The maximum of headers by which usage is split: their values multiply."""
 
+SOCKET_PATH = 107
+"""Most bytes of the path of a Unix socket (unix(7))."""
+
 TIB = 1 << 40
 """Bytes."""
 
@@ -82,7 +85,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     that answers in flight may take after the daemon was asked to stop; ``drain_delay``: for so long
     before that it serves on as before, but says that it is not ready. ``engine``: which HTTP layers
     carry the bytes. ``workers``: how many processes serve. ``cors_origins``: whose web pages may
-    call us.
+    call us. ``control``: the path of the control socket, "" for none.
     """
 
     listen: tuple[str, ...]
@@ -93,6 +96,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine = "lean"
     workers: int = 1
     cors_origins: tuple[str, ...] = ()
+    control: str = ""
 
 
 class UsageRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,6 +367,10 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
             f"{table.path('cors_origins')}: every web page that a browser opens here may "
             "use the broker, and no client needs a key"
         )
+    control = settings.control or ""
+    if control and (not control.startswith("/") or len(control.encode()) > SOCKET_PATH):
+        expected = f"an absolute path of at most {SOCKET_PATH} bytes"
+        table.report("control", f"found {describe(control)}, expected {expected}")
     for name, reach in public.items() if not keyed else ():
         problem = f"{reach}, and no client needs a key"
         if settings.open:
@@ -379,6 +387,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
         engine=settings.engine,
         workers=settings.workers,
         cors_origins=origins,
+        control=control,
     )
 
 

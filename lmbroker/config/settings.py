@@ -69,6 +69,11 @@ class ServerTable(msgspec.Struct, frozen=True, kw_only=True):
     """`lean` is our own HTTP server and reactor, `stock` is Twisted's: several times slower, for
     those who want to rule ours out. The client that calls backends is the same in both. Taken at
     the start, not by a reload."""
+    control: Text | None = None
+    """The control socket: a Unix socket that only the daemon's own user may open, for
+    [`lmbroker capture`](capture.md). Its absolute path, such as `"/run/lmbroker/control.sock"`, in
+    a folder that nobody else may write to. Without it there is none. Taken at the start, not by a
+    reload."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] = 1
     """How many processes serve; `twistd lmbroker --workers` goes before it. With 1 there is one
     process, with more a parent besides ([scaling.md](scaling.md)). Taken at the start, not by a

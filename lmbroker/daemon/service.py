@@ -34,6 +34,9 @@ from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import PRACTICE
 from lmbroker.config.tracing import TracingRules
+from lmbroker.daemon.capture_command import capture_command
+from lmbroker.daemon.captures import Captures
+from lmbroker.daemon.control import Control
 from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen, problem_of
 from lmbroker.daemon.listening_service import ListeningService
 from lmbroker.daemon.reloads import away
@@ -141,6 +144,7 @@ class BrokerService(ListeningService):
             price_of=self._prices.of,
         )
         self.broker.offload.ended = metrics.offloaded
+        self.captures = Captures(self.broker)
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
         self._front = Front(self.broker, settle=self._settle)
@@ -157,6 +161,9 @@ class BrokerService(ListeningService):
         self._site.descriptors = self._aside_site.descriptors = descriptors.for_clients()
         self._show(config)
         self._listeners = Listeners(self, self._listener, config)
+        if config.server.control and not around.led:
+            commands = {"capture": capture_command(self.captures)}
+            Control(config.server.control, reactor, commands).setServiceParent(self)
 
     def _show(self, config: Config) -> None:
         """Show the metrics to clients where they have no listener of their own."""
@@ -303,6 +310,7 @@ class BrokerService(ListeningService):
     async def _stop(self) -> None:
         self.not_ready()
         self._checks.stop()
+        self.captures.end("the broker stops")
         for number in (signal.SIGTERM, signal.SIGINT) if not self._around.led else ():
             self._on_signal(number, self.hurry)
         delay = self._config.server.drain_delay

@@ -33,6 +33,7 @@ Step = Literal[
     "fold",
     "unfold",
     "failure",
+    "masked",
 ]
 
 
@@ -41,7 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``call`` comes without its body and its fields; the body of the job is the request's, but for
     ``unary``, ``fold`` and ``unfold`` the answer's. ``secrets`` are masked in what a backend says
-    of an error.
+    of an error, and in a captured call.
     """
 
     step: Step

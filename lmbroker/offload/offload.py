@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.call import Call, Mode, Target
+from lmbroker.capture.masking import masked_lines
 from lmbroker.envelope import Envelope, is_slow
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.limits import Limits
@@ -173,6 +174,13 @@ class Offload:
         except BackendRefused as error:
             return error
         raise AssertionError("a failure is none")
+
+    async def masked(self, packed: bytes, words: Sequence[str]) -> list[bytes]:
+        """As ``masking.masked_lines``. Raises Refused."""
+        if len(packed) < LARGE_ERROR:
+            return masked_lines(packed, words)
+        _, lines = await self._do(Job(step="masked", secrets=tuple(words)), packed)
+        return lines.split(b"\n")
 
     # The helpers.
 

@@ -6,6 +6,7 @@ import msgspec
 
 from lmbroker import bounds, envelope
 from lmbroker.call import Backend, Call, Target
+from lmbroker.capture.masking import masked_lines
 from lmbroker.errors import BackendRefused, Broken, BrokerError, ErrorInfo, Refused
 from lmbroker.offload.jobs import Done, Job, Problem
 from lmbroker.secret import Secret
@@ -63,6 +64,8 @@ def _step(job: Job, body: bytes) -> tuple[Done, bytes]:
         )
         fields = dict(islice(short, FIELDS))
         return Done(model=head.model, stream=head.stream, fields=fields), b""
+    if job.step == "masked":
+        return Done(), b"\n".join(masked_lines(body, job.secrets))
     assert job.call is not None
     if job.step in ("unary", "fold", "unfold"):
         assert job.asked is not None

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from lmbroker.broker.answers import STREAM_HEADERS, Answer
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.new_ids import new_request_id
+from lmbroker.broker.recorded import RecordedBroker
 from lmbroker.call import Call, Dialect, End, Operation, Outcome, Record, in_second_dialect
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
@@ -17,6 +18,7 @@ from lmbroker.server.call_reading import note_request, read_call, refused
 from lmbroker.server.error_answers import REASONS, call_error_answer
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.keep_alive_pings import NO_PINGS, KeepAlivePings, Pings, late_headers
+from lmbroker.server.recorded_incoming import RecordedIncoming
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 Operate = Callable[[Call, Record], Coroutine[Any, Any, Answer]]
@@ -117,6 +119,9 @@ class ServedCall:
         if len(self._calls) > config.limits.calls:
             raise refused(_TOO_MANY_CALLS)
         call = await read_call(incoming, received, record, config, self._broker.offload)
+        if self._broker.captures is not None:
+            operate = self._recorded(call, record, operate)
+            incoming = self._incoming
         if call.stream:
             self._pings = self._pings_for(call, record)
         try:
@@ -133,6 +138,18 @@ class ServedCall:
         else:
             self._set_head(answer.status, answer.headers)
         return await answer.deliver(incoming.consumer)
+
+    def _recorded(self, call: Call, record: Record, operate: Any) -> Operate:
+        """``operate`` for a call that goes onto a tape where a capture wants it."""
+        captures = self._broker.captures
+        wanted = None if captures is None else captures.of_call(call, record)
+        if wanted is None:
+            return operate  # type: ignore[no-any-return]
+        tape, ended = wanted
+        recorded = RecordedBroker(self._broker, tape, ended)
+        self._incoming = RecordedIncoming(self._incoming, recorded, tape)
+        self._broker = recorded
+        return getattr(recorded, operate.__name__)  # type: ignore[no-any-return]
 
     def _pings_for(self, call: Call, record: Record) -> Pings:
         """Pings for the client of a stream, timed by the first target of its alias."""

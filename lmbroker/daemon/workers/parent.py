@@ -21,17 +21,21 @@ from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.file import Source
+from lmbroker.daemon.capture_command import capture_command
+from lmbroker.daemon.control import Control
 from lmbroker.daemon.listening import CannotListen, CannotStart, Endpoint, Listeners, problem_of
 from lmbroker.daemon.listening_service import ListeningService
 from lmbroker.daemon.reloads import away
 from lmbroker.daemon.workers.accepting import Accepting
 from lmbroker.daemon.workers.beginning import Beginning
+from lmbroker.daemon.workers.captures import WorkerCaptures
 from lmbroker.daemon.workers.handover import Handover
 from lmbroker.daemon.workers.log import Log, SharedFile
 from lmbroker.daemon.workers.tally import Tally
 from lmbroker.daemon.workers.worker_handle import ENDED, WorkerHandle
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
+from lmbroker.offload.channel import Message
 from lmbroker.server import descriptors
 
 LATE_SECONDS = 10.0
@@ -81,6 +85,10 @@ class ParentService(ListeningService):
         self._turn = 0
         self._shortage = descriptors.Shortage(reactor)
         self._listeners = Listeners(self, self._listener, self._config)
+        self._captures = WorkerCaptures(self._serving, reactor)
+        if self._config.server.control:
+            commands = {"capture": capture_command(self._captures)}
+            Control(self._config.server.control, reactor, commands).setServiceParent(self)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
         self._served = False
@@ -183,8 +191,10 @@ class ParentService(ListeningService):
 
     def serves(self) -> None:
         """One more worker serves."""
-        for listener in self:
-            listener.go_on()
+        for each in self:
+            if isinstance(each, Accepting):
+                each.go_on()
+        self._captures.began()
         if self._served or not all(worker.takes for worker in self._workers):
             return
         self._served = True
@@ -211,6 +221,7 @@ class ParentService(ListeningService):
     def ended(self, worker: WorkerHandle, how: str, problem: str) -> None:
         """A worker's process has ended."""
         self.began()
+        self._captures.gone(worker)
         if self._handover is not None:
             self._handover.gone(worker)
         if self._emptied is not None:
@@ -238,6 +249,13 @@ class ParentService(ListeningService):
         # called first.
         atexit.register(os._exit, 1)
         self._reactor.stop()
+
+    def captured(self, worker: WorkerHandle, message: Message, file: int | None) -> None:
+        """A worker has kept a call, or has ended a capture."""
+        self._captures.heard(worker, message, file)
+
+    def _serving(self) -> list[WorkerHandle]:
+        return [worker for worker in self._workers if worker.takes]
 
     def _living(self) -> list[WorkerHandle]:
         return [worker for worker in self._workers if worker.pid]
@@ -298,6 +316,7 @@ class ParentService(ListeningService):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._on_signal(number, self._hurry)
         self._emptied = Deferred()
+        self._captures.end("the broker stops")
         await self._delay(self._config.server.drain_delay)
         await super().stopService()
         for worker in self._workers:

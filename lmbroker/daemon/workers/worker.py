@@ -24,6 +24,7 @@ from lmbroker.daemon.reloads import away
 from lmbroker.daemon.service import BrokerService, Surroundings
 from lmbroker.daemon.workers import tally
 from lmbroker.daemon.workers.beginning import Beginning, read
+from lmbroker.daemon.workers.captures import CapturesOfWorker
 from lmbroker.daemon.workers.log import Lines
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
@@ -63,6 +64,7 @@ class Worker:
         self._config = config
         self._observer = observer if isinstance(observer, JSONLog) else None
         self._broker: BrokerService | None = None
+        self._captures: CapturesOfWorker | None = None
 
     def run(self) -> None:
         """Run the reactor until the worker has drained."""
@@ -92,6 +94,7 @@ class Worker:
             self._end()
             return
         self._broker = broker
+        self._captures = CapturesOfWorker(broker.captures, self._line)
         self._reactor.addSystemEventTrigger("before", "shutdown", broker.stopService)
         self._line.send("serving")
 
@@ -169,6 +172,14 @@ class Worker:
         # Where the system had no descriptor for the new file, the old one goes on.
         if self._lines is not None and self._writer is not None and file >= 0:
             self._writer.do(partial(self._lines.move, file))
+
+    def _on_capture(self, message: Message, file: int) -> None:
+        if self._captures is not None and file >= 0:
+            self._captures.capture(file)
+
+    def _on_uncapture(self, message: Message, file: int) -> None:
+        if self._captures is not None and file >= 0:
+            self._captures.uncapture(file)
 
     def _on_drain(self, message: Message, file: int) -> None:
         self._end()

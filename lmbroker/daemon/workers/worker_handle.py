@@ -53,6 +53,9 @@ class Parent(Protocol):
     def answered(self, worker: "WorkerHandle", problem: str) -> None:
         """Note that a worker has prepared a configuration, or why it cannot."""
 
+    def captured(self, worker: "WorkerHandle", message: Message, file: int | None) -> None:
+        """Take what a worker says of a capture."""
+
     def ended(self, worker: "WorkerHandle", how: str, problem: str) -> None:
         """Note that a worker's process has ended, how, and by which problem of its own."""
 
@@ -161,6 +164,8 @@ class WorkerHandle(ProcessProtocol):
             self._parent.serves()
         elif message.kind in ("prepared", "refused"):
             self._parent.answered(self, message.text)
+        elif message.kind in ("captured", "uncaptured"):
+            self._parent.captured(self, message, file)
         elif message.kind == "leaving":
             self.takes = False
             self._left = True
