@@ -12,7 +12,6 @@ import msgspec
 
 from lmbroker.constraints import Positive
 from lmbroker.secret import FileSecret, Secret
-from lmbroker.trace_context import TraceContext
 from lmbroker.usage import Price, Usage
 
 Operation = Literal["chat", "completions", "embeddings", "count_tokens", "compact", "models"]
@@ -225,6 +224,34 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Nothing that the client sent."""
         return f"Call({self.id!r}, {self.operation!r}, {self.dialect!r}, {len(self.body)} bytes)"
+
+
+SAMPLED = "01"
+"""The flags of a trace whose spans are recorded."""
+
+_SAMPLED_FLAGS = (SAMPLED, "03")
+
+
+class TraceContext(msgspec.Struct, frozen=True):
+    """The trace of a call. Ids are lower-case hexadecimal digits: 32 of a trace, 16 of a span."""
+
+    trace_id: str
+    span_id: str
+    """The span of the call. Where spans are not recorded it is the client's own, or one that nobody
+    records."""
+    flags: str = "00"
+    """Two hexadecimal digits."""
+    state: str = ""
+    """The ``tracestate`` that goes with the trace; "" for none."""
+    parent_id: str = ""
+    """The client's span, of which the call's is a part; "" where the client named none."""
+    recorded: bool = False
+    """The broker records spans of this call."""
+
+    @property
+    def sampled(self) -> bool:
+        """Return whether somebody who has handed the trace on records its spans."""
+        return self.flags in _SAMPLED_FLAGS
 
 
 class Attempt(msgspec.Struct, kw_only=True):

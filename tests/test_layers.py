@@ -51,7 +51,7 @@ GIVEN_TIMES = {
 """Pure modules that read and write times that they are given, for which ``time`` and ``datetime``
 are fine."""
 
-GROUND_MODULES = 13
+GROUND_MODULES = 12
 """The ground stays small enough to be known by heart."""
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

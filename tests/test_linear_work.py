@@ -28,6 +28,7 @@ from test_layers import PACKAGE, WITHOUT_TWISTED, dotted, of_layers
 from work import Action, growth, lines
 
 from lmbroker import bounds, envelope, headers, json_text, sse
+from lmbroker.broker.trace_context import handed_on, parsed_parent, parsed_request_id, parsed_state
 from lmbroker.call import Backend, Call, Dialect, Mode, Record, Target
 from lmbroker.capture import events as events_of
 from lmbroker.capture.captured import captured
@@ -45,7 +46,6 @@ from lmbroker.secret import Secret
 from lmbroker.server import content_coding, cors, request_paths
 from lmbroker.testing import grammar
 from lmbroker.testing.grammar_responses import responses_checker
-from lmbroker.trace_context import handed_on, parsed_parent, parsed_request_id, parsed_state
 from lmbroker.translation import rate_limit_headers
 from lmbroker.translation.dialects.anthropic_messages import taken_out
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -756,7 +756,7 @@ SMALL = frozenset(
         "headers.first_values",
         "headers.to_list",
         "json_text.unknown",
-        "trace_context.sampled",
+        "call.sampled",
         "routing.keys.caller_of",
         "routing.keys.digest_of",
         "routing.keys.may_use",

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lmbroker.broker.new_ids import new_request_id, new_span_id, trace_of
-from lmbroker.trace_context import parsed_parent
+from lmbroker.broker.trace_context import parsed_parent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "a=1"}

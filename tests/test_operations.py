@@ -31,7 +31,16 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from lmbroker.call import Attempt, Backend, End, Outcome, Record, Target, Timeouts
+from lmbroker.call import (
+    Attempt,
+    Backend,
+    End,
+    Outcome,
+    Record,
+    Target,
+    Timeouts,
+    TraceContext,
+)
 from lmbroker.config.config import Config, parse
 from lmbroker.config.settings import DRAIN, Severity
 from lmbroker.daemon.service import LAST_WORDS_SECONDS
@@ -46,7 +55,6 @@ from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
 from lmbroker.server.routes import Front
 from lmbroker.tap import BAD_CONFIGURATION
-from lmbroker.trace_context import TraceContext
 from lmbroker.translation.dialects.anthropic_messages.ending import decode_usage as anthropic_usage
 from lmbroker.translation.dialects.openai.ending import decode_usage as openai_usage
 from lmbroker.usage import Usage

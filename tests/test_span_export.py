@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from lmbroker.call import TraceContext
 from lmbroker.observers.span_export import (
     BATCH_BYTES,
     LAST_SECONDS,
@@ -15,7 +16,6 @@ from lmbroker.observers.span_export import (
     NotTaken,
     SpanExport,
 )
-from lmbroker.trace_context import TraceContext
 
 TEN_MINUTES = 600
 

@@ -7,9 +7,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from lmbroker.call import Attempt, Backend, End, Record, Target
+from lmbroker.call import Attempt, Backend, End, Record, Target, TraceContext
 from lmbroker.observers.spans import FIRST_CHUNK, SpanEncoder, rejected_of
-from lmbroker.trace_context import TraceContext
 from lmbroker.usage import Usage
 
 TRACE, PARENT, CALL, FIRST, SECOND = "ab" * 16, "01" * 8, "02" * 8, "03" * 8, "04" * 8

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmbroker.trace_context import (
+from lmbroker.broker.trace_context import (
     MOST_STATES,
     REQUEST_ID_TEXT,
     STATE_TEXT,
-    TraceContext,
     handed_on,
     parsed_parent,
     parsed_request_id,
     parsed_state,
 )
+from lmbroker.call import TraceContext
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"

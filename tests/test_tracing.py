@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lmbroker.broker.trace_context import REQUEST_ID_TEXT, STATE_TEXT
 from lmbroker.config.changes import changes
 from lmbroker.config.config import ConfigError, parse
 from lmbroker.observers import span_export, spans
 from lmbroker.observers.spans import span_problems
 from lmbroker.secret import Secret
-from lmbroker.trace_context import REQUEST_ID_TEXT, STATE_TEXT
 
 MODEL = """
 [[models]]

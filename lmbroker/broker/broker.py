@@ -23,6 +23,7 @@ from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.new_ids import new_span_id
 from lmbroker.broker.receiving import Receiver
 from lmbroker.broker.target_attempt import TargetAttempt, needs_second_dialect, with_own_key
+from lmbroker.broker.trace_context import handed_on
 from lmbroker.call import (
     Attempt,
     Call,
@@ -43,7 +44,6 @@ from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
 from lmbroker.routing.target_health import Health, TargetStatus
-from lmbroker.trace_context import handed_on
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_kinds import NOT_LET_IN

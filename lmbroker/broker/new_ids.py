@@ -4,7 +4,8 @@ import os
 from collections.abc import Container, Mapping
 from random import Random
 
-from lmbroker.trace_context import SAMPLED, TraceContext, parsed_parent, parsed_state
+from lmbroker.broker.trace_context import parsed_parent, parsed_state
+from lmbroker.call import SAMPLED, TraceContext
 
 _random = Random()
 os.register_at_fork(after_in_child=_random.seed)

@@ -6,6 +6,7 @@ from twisted.internet.threads import deferToThread
 
 from lmbroker import bounds
 from lmbroker.broker.new_ids import trace_of
+from lmbroker.broker.trace_context import parsed_request_id
 from lmbroker.call import Call, Record
 from lmbroker.config.config import Config
 from lmbroker.config.models import MODES
@@ -18,7 +19,6 @@ from lmbroker.routing.keys import caller_of
 from lmbroker.server import content_coding
 from lmbroker.server.http.refusals import BUSY
 from lmbroker.server.incoming import Incoming
-from lmbroker.trace_context import parsed_request_id
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 LARGE_CODED = 16 * 1024

@@ -6,15 +6,10 @@ What does not follow its grammar counts as not sent, and so does a ``tracestate`
 
 import re
 
-import msgspec
-
-SAMPLED = "01"
-"""The flags of a trace whose spans are recorded."""
+from lmbroker.call import TraceContext
 
 _KNOWN_FLAGS = 3
 """``sampled`` and ``random``: all others must be 0 where they are handed on."""
-
-_SAMPLED_FLAGS = ("01", "03")
 
 _USUAL = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]").fullmatch
 """A valid header of this version whose flags are all known: nearly all are such."""
@@ -36,28 +31,6 @@ REQUEST_ID_TEXT = 128
 """Most characters of a client's request id."""
 
 _REQUEST_ID = re.compile(rf"[!-~]{{1,{REQUEST_ID_TEXT}}}")
-
-
-class TraceContext(msgspec.Struct, frozen=True):
-    """The trace of a call. Ids are lower-case hexadecimal digits: 32 of a trace, 16 of a span."""
-
-    trace_id: str
-    span_id: str
-    """The span of the call. Where spans are not recorded it is the client's own, or one that nobody
-    records."""
-    flags: str = "00"
-    """Two hexadecimal digits."""
-    state: str = ""
-    """The ``tracestate`` that goes with the trace; "" for none."""
-    parent_id: str = ""
-    """The client's span, of which the call's is a part; "" where the client named none."""
-    recorded: bool = False
-    """The broker records spans of this call."""
-
-    @property
-    def sampled(self) -> bool:
-        """Return whether somebody who has handed the trace on records its spans."""
-        return self.flags in _SAMPLED_FLAGS
 
 
 def parsed_parent(text: str) -> TraceContext | None:
