@@ -63,7 +63,7 @@ def rows(struct: type, path: str) -> Iterator[str]:
     hints = get_type_hints(struct, include_extras=True)
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     for name, meaning in docstrings(struct).items():
-        key = f"{path}{name}"
+        key = f"{path}{name.removesuffix('_')}"
         if name in NOT_KEYS.get(struct, ()):
             continue
         if get_origin(hints[name]) is ClassVar or hints[name] is ClassVar:

@@ -343,6 +343,14 @@ class Record(msgspec.Struct, kw_only=True):
     """How often the request was repaired."""
     bytes_in: int = 0
     """Bytes of the client's request body, as it came."""
+    reservation: Any = None
+    """What the call has reserved by the limit rules (``limiting.limiter.Reservation``); None where
+    no rule met it."""
+    limits: tuple[tuple[str, str], ...] = ()
+    """The limit rules that met the call, each with what it said: ``allowed``, ``exceeded`` (a soft
+    one), ``refused``, or ``then`` (it sent the call on)."""
+    limit_headers: tuple[tuple[str, str], ...] = ()
+    """The headers that tell the client what is left by the limit rules."""
     client_left: bool = False
     """The client closed the connection before the end."""
 

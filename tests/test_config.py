@@ -821,6 +821,8 @@ def test_mistakes_of_timeouts(table, problem):
 
 
 EVERY_KIND = """
+[[limits.rules]]
+parallel = 1
 [[keys]]
 name = "n"
 key = "env:KEY"
@@ -850,6 +852,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     monkeypatch.setattr(Table, "any", any)
     read(EVERY_KIND + MODEL)
     tables = {"server", "keys", "backends", "models", "models[].target", "models[].targets"}
+    tables |= {"limits.rules", "limits.rules[].for"}
     tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits", "usage"}
     tables |= {"models[].target.price", "models[].targets[].price", "models[].price.tiers"}
     tables |= {"models[].target.price.tiers", "models[].targets[].price.tiers"}

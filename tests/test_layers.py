@@ -31,6 +31,7 @@ LAYERS = (
     "tls",
     "backends",
     "offload",
+    "limiting",
     "broker",
     "server",
     "daemon",
@@ -45,6 +46,7 @@ PURE = (GROUND, "translation", "routing", "workflows", "capture")
 """Layers that read no clock, no environment and nothing random: they are given such things."""
 
 GIVEN_TIMES = {
+    "lmbroker.routing.limit_windows",
     "lmbroker.translation.dialects.anthropic_messages.models",
     "lmbroker.translation.dialects.anthropic_messages.rate_limits",
 }

@@ -103,6 +103,8 @@ class StreamAnswer:
             note_losses(record, transform)
             record.usage = transform.usage
             record.stop = transform.stop
+            if record.usage is None and record.reservation is not None:
+                record.reservation.text_bytes = transform.text_bytes
         if transform.phase == "complete":
             return End(outcome="complete", status=self.status, bytes_out=relay.bytes_out)
         return End(

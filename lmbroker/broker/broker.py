@@ -36,6 +36,8 @@ from lmbroker.call import (
 from lmbroker.capture.tape import Tape
 from lmbroker.config.config import Config
 from lmbroker.errors import AttemptFailed, BackendRefused, BrokerError, ErrorInfo, Refused
+from lmbroker.limiting.limiter import Limiter
+from lmbroker.limiting.store import LocalStore, Store
 from lmbroker.offload import LARGE_ENVELOPE, Offload, takes_long
 from lmbroker.redaction import redact_error, shown
 from lmbroker.routing import aliases, retries, suitability
@@ -43,6 +45,7 @@ from lmbroker.routing.aliases import Route
 from lmbroker.routing.conversations import conversation_of, hashed
 from lmbroker.routing.failover import Failovers
 from lmbroker.routing.keys import may_use
+from lmbroker.routing.limit_ledger import Ledger
 from lmbroker.routing.target_health import Health, TargetStatus
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
@@ -81,6 +84,7 @@ class Broker:
     models.
 
     ``clock`` is the reactor, for its time and its helper processes; ``wall`` gives unix seconds.
+    ``limits`` is where the limit rules count, by default this process.
     """
 
     log = Logger()
@@ -94,6 +98,7 @@ class Broker:
         wall: Callable[[], float],
         chance: Callable[[], float] = random.random,
         price_of: Callable[[Target], Price | None] = attrgetter("price"),
+        limits: Store | None = None,
     ) -> None:
         self._failovers = Failovers(Health(config.breaker), chance)
         self._config = config
@@ -106,6 +111,9 @@ class Broker:
         """The share of new traces whose spans are recorded; None where nobody records spans."""
         self._learned = LearnedRejections()
         self._ratios = TokenRatios()
+        self.limits: Store = limits or LocalStore(Ledger(), clock, wall)
+        self.limiter: Limiter | None = None
+        self._limit_by(config)
         self.listed = ListedLimits()
         self.listing = Listing(config.index, backends, clock, self.listed)
         self.offload = Offload(clock, lambda: self._config.limits)
@@ -124,7 +132,16 @@ class Broker:
         self._failovers.health.rules = config.breaker
         self._receiver.limits = config.limits
         self._failovers.keep(config.aliases.values())
+        self._limit_by(config)
         self.listing = Listing(config.index, self._backends, self.clock, self.listed)
+
+    def _limit_by(self, config: Config) -> None:
+        """Go by the limit rules of ``config``; without rules, nobody asks for any."""
+        self.limiter = (
+            Limiter(self.limits, config.limit_rules, self._price_of, self.wall)
+            if config.limit_rules
+            else None
+        )
 
     # The memory of a call.
 
@@ -147,6 +164,8 @@ class Broker:
         record.end = end
         self._failovers.closed(record)
         self._charge(record)
+        if record.reservation is not None:
+            record.reservation.settle(record)
         usage = record.usage
         if record.estimated and usage is not None and not usage.estimated:
             counted = usage.input + usage.cache_read + usage.cache_write
@@ -173,6 +192,8 @@ class Broker:
         """
         call = aliases.asked_plainly(call, self._config.index)
         route = self._route(call, record)
+        if self.limiter is not None:
+            call, route = await self.limiter.admit(call, record, route, self._config.index)
         if call.operation != "chat":
             served = aliases.serving(route, call.operation)
             if served.targets:
@@ -248,6 +269,8 @@ class Broker:
         """
         call = aliases.asked_plainly(call, self._config.index)
         route = self._route(call, record)
+        if self.limiter is not None:
+            call, route = await self.limiter.admit(call, record, route, self._config.index)
         while (counting := self._counting(route, call)).targets:
             try:
                 return await self._answer(call, record, counting)

@@ -111,6 +111,8 @@ class Receiver:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
         note_losses(record, whole)
+        if record.usage is None and record.reservation is not None:
+            record.reservation.text_bytes = len(whole.body)
         self._charge(record)
         record.first_event_at = self._clock.seconds()
         head = (

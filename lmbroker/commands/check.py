@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from lmbroker.call import Backend
+from lmbroker.commands.limit_rules import rule_lines, unpriced
 from lmbroker.commands.output import report
 from lmbroker.config.config import Config, ConfigError
 from lmbroker.config.endpoints import ENDPOINTS, PRACTICE, operation_url, parse_endpoint
@@ -37,6 +38,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"is controlled by {config.server.control}")
     for line in _several_workers(config):
         print(line)
+    for line in rule_lines(config):
+        print(line)
+    names = unpriced(config)
+    if names:
+        report(f"warning: a limit counts money, and no price is known for {names}")
     return 0
 
 

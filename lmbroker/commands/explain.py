@@ -11,6 +11,7 @@ import msgspec
 from lmbroker import envelope, headers
 from lmbroker.call import Backend, Call, Operation, Target, in_second_dialect, spoken_in
 from lmbroker.commands.captured_files import read_file
+from lmbroker.commands.limit_rules import limits_of
 from lmbroker.config.config import Config
 from lmbroker.config.endpoints import operation_url
 from lmbroker.config.file import find_config, load
@@ -50,16 +51,20 @@ def run(options: argparse.Namespace) -> int:
         body = sys.stdin.buffer.read()
     if alias is None:
         options.usage_error("--alias or --captured is needed")
-    for line in explain(load(find_config(options.config)), alias, client, body or None):
+    config = load(find_config(options.config))
+    for line in explain(config, alias, client, body or None, options.caller):
         print(line)
     return 0
 
 
-def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iterator[str]:
+def explain(
+    config: Config, name: str, dialect: Any, body: bytes | None, caller: str = ""
+) -> Iterator[str]:
     """Return the lines that say where a call goes, for people.
 
-    ``name`` is what a client asks for; ``body`` its request, None for no request at all. Raises
-    Refused for what the broker would refuse itself.
+    ``name`` is what a client asks for; ``body`` its request, None for no request at all;
+    ``caller`` the name of its key, "" for any. Raises Refused for what the broker would refuse
+    itself.
     """
     route = config.alias(name)
     if route is None:
@@ -80,6 +85,7 @@ def explain(config: Config, name: str, dialect: Any, body: bytes | None) -> Iter
     if route.request_limits is not None:
         limits = msgspec.structs.asdict(route.request_limits).items()
         yield "at most " + ", ".join(f"{name} {cap}" for name, cap in limits if cap is not None)
+    yield from limits_of(config, caller, route.name, name)
     for at, target in enumerate(route.targets):
         yield f"profile at {at + 1}.:"
         yield from (f"  {line}" for line in _profile(route, aliases.named(target, name)))

@@ -239,6 +239,12 @@ def _explain(commands: Commands) -> None:
         help=f"the client's format (default: {dialects[0]})",
     )
     explaining.add_argument(
+        "--caller",
+        metavar="KEY",
+        default="",
+        help="the name of the client's key, for the limits that it meets (default: every key)",
+    )
+    explaining.add_argument(
         "--no-request", action="store_true", help="do not read a request from stdin"
     )
     explaining.set_defaults(run=explain.run, usage_error=explaining.error)

@@ -10,6 +10,7 @@ from lmbroker.call import Backend
 from lmbroker.config.config import Config
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.keys import Key
+from lmbroker.routing.limit_rules import LimitRule
 from lmbroker.secret import Secret
 
 SHOWN = 20
@@ -33,6 +34,7 @@ def changes(before: Config, after: Config) -> str:
     for word, kind, old, new in (
         ("alias", "aliases", _aliases(before), _aliases(after)),
         ("backend", "backends", _backends(before), _backends(after)),
+        ("limit rule", "limit rules", _limit_rules(before), _limit_rules(after)),
         ("key", "keys", _keys(before), _keys(after)),
         ("listener", "listeners", _listeners(before), _listeners(after)),
         ("setting", "settings", _settings(before), _settings(after)),
@@ -93,6 +95,10 @@ def _backends(config: Config) -> Mapping[str, tuple[Backend, ...]]:
 
 def _keys(config: Config) -> Mapping[str, Key]:
     return {key.name: key for key in config.keys}
+
+
+def _limit_rules(config: Config) -> Mapping[str, LimitRule]:
+    return {rule.name: rule for rule in config.limit_rules}
 
 
 def _listeners(config: Config) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ from lmbroker.config.endpoints import (
     parse_endpoint,
 )
 from lmbroker.config.fields import read_settings, read_struct
+from lmbroker.config.limit_rules import LimitRules, forgotten
 from lmbroker.config.models import NOT_IN_RETRIES, Models
 from lmbroker.config.settings import (
     DRAIN,
@@ -44,6 +45,7 @@ from lmbroker.redaction import redact
 from lmbroker.routing.aliases import Aliases, Route
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.keys import HASH, Key, digest_of
+from lmbroker.routing.limit_rules import LimitRule
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import client_paths
@@ -128,6 +130,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[Key, ...] = ()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    limit_rules: tuple[LimitRule, ...] = ()
+    """How much callers may take, in the order of the file."""
     retries: Retries = Retries()
     breaker: BreakerRules = BreakerRules()
     usage: UsageRules = UsageRules()
@@ -176,18 +180,29 @@ def parse(
     keys = _keys(root, secrets)
     server = _server(root.table("server"), secrets, bool(keys))
     timeouts = read_struct(root.table("timeouts"), Timeouts)
-    limits = _limits(root.table("limits"))
+    limits_table = root.table("limits")
     retries = read_struct(root.table("retries"), Retries, NOT_IN_RETRIES)
     breaker = read_struct(root.table("breaker"), BreakerRules)
     usage = _usage(root.table("usage"))
     tracing = read_tracing(root.table("tracing"), secrets)
     backends = Backends(secrets)
     backends.read(root)
+    limits_table.any("rules")
+    limits = _limits(limits_table)
     request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
     aliases = Models(backends, timeouts, retries, request_limits).read(root)
     default = settings.default or ""
     if default and default not in aliases:
         root.report("default", f"found {describe(default)}, which no model has as its alias")
+    find = Aliases(aliases.values(), default if default in aliases else "").find
+    reader = LimitRules(aliases, keys, find)
+    limit_rules = reader.read(limits_table)
+    secrets.warnings += reader.warnings
+    if forgotten(limit_rules) and not usage.file:
+        secrets.warnings.append(
+            "limits.rules: without usage.file a restart forgets what was used "
+            f"({forgotten(limit_rules)})"
+        )
     root.done()
     if problems:
         raise ConfigError(
@@ -203,6 +218,7 @@ def parse(
         keys=keys,
         timeouts=timeouts,
         limits=limits,
+        limit_rules=limit_rules,
         retries=retries,
         breaker=breaker,
         usage=usage,

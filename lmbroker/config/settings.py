@@ -15,6 +15,7 @@ from lmbroker.constraints import Text, without
 from lmbroker.limits import Limits
 from lmbroker.routing.balancing import Strategy
 from lmbroker.routing.breaker import BreakerRules
+from lmbroker.routing.limit_rules import OnFailure
 from lmbroker.routing.request_limits import RequestLimits
 from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -199,6 +200,57 @@ class TracingTable(msgspec.Struct, frozen=True, kw_only=True):
     """The `service.name` of the spans."""
 
 
+_AMOUNTS = msgspec.Meta(extra={"check": "string or array of strings"})
+
+
+class LimitForTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``for`` of a limit rule: whom it is for."""
+
+    caller: Annotated[Text, _AMOUNTS, without("all")] | None = None
+    """Globs of the names of `keys[]`, or one: `"student-*"`."""
+    alias: Annotated[Text, _AMOUNTS, without("all")] | None = None
+    """Globs of aliases, or one: `["claude-*", "fast"]`. Where an alias ends with `*`, a name that
+    it fits may stand here as well."""
+
+
+class LimitRuleTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[limits.rules]]``: how much callers may take; see [limits.md](limits.md)."""
+
+    name: Annotated[Text, without("`for`")] | None = None
+    """Its name in errors, metrics and reports. What was used is kept under it."""
+    for_: ClassVar = LimitForTable
+    per: Annotated[Text, _AMOUNTS, without("together")] | None = None
+    """What has the amounts each for itself: `"caller"`, `"alias"`, or both. Without it all that the
+    rule is for have them together."""
+    requests: Annotated[Text, _AMOUNTS] | None = None
+    """Calls: `"60/min"`, also for `hour`, `day`, `month` and `never`, or several of them:
+    `["60/min", "1k/day"]`. The units are `k`, `M` and `G`."""
+    tokens: Annotated[Text, _AMOUNTS] | None = None
+    """Tokens of prompts and answers together: `"1M/day"`."""
+    cost: Annotated[Text, _AMOUNTS] | None = None
+    """US dollars: `"20 USD/month"`; `"5 USD/never"` is prepaid."""
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=MANY)] | None = None
+    """Calls at once."""
+    reserve: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """The part of the tokens that a call may put out which is kept for it until it ends."""
+    wait: Seconds = 0.0
+    """Seconds that a call waits for its turn before it is refused."""
+    then: Text | None = None
+    """The model name that a call goes on to instead of being refused."""
+    soft: bool = False
+    """Calls beyond the amounts are told of, by a header, a log line and a metric, and let
+    through."""
+    on_failure: OnFailure = "local"
+    """What holds while a store on other machines is away: calls go on (`allow`), are refused
+    (`deny`), or are counted in the process (`local`)."""
+
+
+class LimitsTable(Limits, frozen=True, kw_only=True):
+    """``[limits]``: what clients may send, and how much callers may take."""
+
+    rules: ClassVar = tuple[LimitRuleTable, ...]
+
+
 class BackendTable(Access, frozen=True, kw_only=True):
     """``[[backends]]``: a backend with a name."""
 
@@ -290,7 +342,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """The alias of names that lead nowhere else."""
     server: ClassVar = ServerTable
     keys: ClassVar = tuple[KeyTable, ...]
-    limits: ClassVar = Limits
+    limits: ClassVar = LimitsTable
     timeouts: ClassVar = Timeouts
     retries: ClassVar = Retries
     breaker: ClassVar = BreakerRules

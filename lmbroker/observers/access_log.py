@@ -129,6 +129,7 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     tokens_estimated: bool | None = None
     cost: str | None = None
     tags: list[str] | None = None
+    limits: str | None = None
     stop: str | None = None
     dropped: str | None = None
     changed: str | None = None
@@ -193,6 +194,9 @@ def access_line(record: Record) -> AccessLine:
         line.cost = dollars(record.cost)
     if record.tags:
         line.tags = list(record.tags)
+    if record.limits:
+        said = [f"{rule}: {word}" for rule, word in record.limits if word != "allowed"]
+        line.limits = ", ".join(said) or None
     if record.dropped:
         # Names that clients made up: as many, and as long, as in the header that names them.
         line.dropped = listed(record.dropped)[:HEADER_TEXT]

@@ -101,6 +101,18 @@ class Metrics:
             ("backend", "parameter"),
             registry=registry,
         )
+        self._limits = Counter(
+            "lmbroker_limit_calls_total",
+            "Calls that a limit rule met, by what it said.",
+            ("rule", "result"),
+            registry=registry,
+        )
+        self._limit_taken = Counter(
+            "lmbroker_limit_taken_total",
+            "What calls took of a limit rule: requests, tokens, US dollars (cost).",
+            ("rule", "measure"),
+            registry=registry,
+        )
         self._requests = cache(requests.labels)
         self._duration = cache(duration.labels)
         self._first = cache(first.labels)
@@ -257,12 +269,29 @@ class Metrics:
             for parameter in record.learned:
                 backend = record.attempts[-1].target.backend.name
                 counts[self._learned(backend, parameter)] += 1
+            if record.limits:
+                self._limited(record)
             if record.dropped:
                 counts[self._dropped(alias, record.dialect)] += 1
             if record.changed:
                 counts[self._changed(alias, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
+
+    def _limited(self, record: Record) -> None:
+        """Count what the limit rules said of a call, and what it took of them."""
+        for rule, said in record.limits:
+            self._limits.labels(rule, said).inc()
+        if record.reservation is None:
+            return
+        taken: dict[tuple[str, str], int] = {}
+        for rule, measure, amount in record.reservation.shares():
+            # A rule may have one measure for several periods.
+            taken[rule, measure] = amount
+        for (rule, measure), amount in taken.items():
+            self._limit_taken.labels(rule, measure).inc(
+                amount / PICO if measure == "cost" else amount
+            )
 
 
 class _Levels:

@@ -4,7 +4,8 @@
 own site, anybody else may put it anywhere in theirs.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from klein import Klein
@@ -18,13 +19,15 @@ from werkzeug.exceptions import HTTPException
 
 from lmbroker import redaction
 from lmbroker.broker.broker import Broker
-from lmbroker.call import Caller, Operation
+from lmbroker.broker.new_ids import new_request_id
+from lmbroker.call import Caller, Operation, Record
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.observers.metrics import exposition
 from lmbroker.observers.usage_report import check_by, seconds_of, shown_usage
 from lmbroker.routing.aliases import unknown_model
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import request_paths
+from lmbroker.server.error_answers import family
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.resource import (
     RoutesResource,
@@ -103,7 +106,8 @@ class Front:
         }
         path = _list_path(request)
         try:
-            aliases = await self._broker.listing.all(self._caller(request))
+            async with self._admitted(request) as caller:
+                aliases = await self._broker.listing.all(caller)
             return json_body(request, 200, model_list.page(aliases, self._created, query, path))
         except Refused as error:
             return self._refuse(request, error)
@@ -111,7 +115,8 @@ class Front:
     async def show_model(self, request: IRequest, model: str) -> bytes:
         """Return one model that the caller may use."""
         try:
-            alias = await self._broker.listing.one(self._caller(request), model)
+            async with self._admitted(request) as caller:
+                alias = await self._broker.listing.one(caller, model)
         except Refused as error:
             return self._refuse(request, error)
         if alias is None:
@@ -204,6 +209,32 @@ class Front:
     def _caller(self, request: IRequest) -> Caller:
         """Return who sent the request. Raises Refused where it has no valid key."""
         return caller_of(self._broker.config.keys, *incoming_of(request).received_headers())
+
+    @asynccontextmanager
+    async def _admitted(self, request: IRequest) -> AsyncIterator[Caller]:
+        """Give who sent a request for models, which counts by the limit rules while it is served.
+
+        Raises Refused where it has no valid key, and by the rules.
+        """
+        caller = self._caller(request)
+        limiter, incoming = self._broker.limiter, incoming_of(request)
+        if limiter is None:
+            yield caller
+            return
+        record = Record(
+            id=new_request_id(),
+            operation="models",
+            dialect=family(incoming.route_path, incoming.received_headers()[0]),
+            opened_at=self._broker.clock.seconds(),
+        )
+        try:
+            await limiter.admit_listing(caller, record)
+            yield caller
+        finally:
+            for name, value in record.limit_headers:
+                request.setHeader(name, value)
+            if record.reservation is not None:
+                record.reservation.settle(record)
 
     def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
         call = ServedCall(self._broker, self._calls, incoming)

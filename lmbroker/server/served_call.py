@@ -136,7 +136,7 @@ class ServedCall:
         if self._pings.begun:
             self._pings.send(late_headers(answer.headers))
         else:
-            self._set_head(answer.status, answer.headers)
+            self._set_head(record, answer.status, answer.headers)
         return await answer.deliver(incoming.consumer)
 
     def _recorded(self, call: Call, record: Record, operate: Any) -> Operate:
@@ -160,7 +160,7 @@ class ServedCall:
         def set_head() -> None:
             # This function lives as long as the answer, so it holds nothing of the call.
             facts = ADAPTERS[record.dialect].facts.headers
-            self._set_head(200, (*STREAM_HEADERS, *identity(facts, record.id)))
+            self._set_head(record, 200, (*STREAM_HEADERS, *identity(facts, record.id)))
 
         return KeepAlivePings(
             self._broker.clock,
@@ -216,7 +216,7 @@ class ServedCall:
             more = (*more, *failed_at(target.backend.name, target.model, tries, second))
         log_refused_key(self.log, self._incoming, error)
         answer = call_error_answer(record.dialect, info, record.id, native=native, more=more)
-        self._set_head(answer.status, answer.headers)
+        self._set_head(record, answer.status, answer.headers)
         self._incoming.consumer.write(answer.body)
         return End(
             outcome="refused" if isinstance(error, Refused) else "backend_error",
@@ -225,8 +225,10 @@ class ServedCall:
             bytes_out=len(answer.body),
         )
 
-    def _set_head(self, status: int, headers: Pairs) -> None:
+    def _set_head(self, record: Record, status: int, headers: Pairs) -> None:
         self._status = status
+        if record.limit_headers:
+            headers = (*headers, *record.limit_headers)
         incoming = self._incoming
         headers = (*headers, *incoming.cors) if incoming.cors else headers
         incoming.set_head(status, REASONS.get(status, b"Unknown Status"), headers)

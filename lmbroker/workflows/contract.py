@@ -100,6 +100,11 @@ class Transform(Protocol):
         ...
 
     @property
+    def text_bytes(self) -> int:
+        """About how many bytes of text the answer has so far."""
+        ...
+
+    @property
     def stop(self) -> str:
         """Why the answer stopped, in the backend's word; "" while unknown."""
         ...

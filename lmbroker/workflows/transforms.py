@@ -103,6 +103,11 @@ class TranslatedStream:
         return so_far(self._usage, self._estimate_input, self._text_bytes)
 
     @property
+    def text_bytes(self) -> int:
+        """Return about how many bytes of text the answer has so far."""
+        return self._text_bytes
+
+    @property
     def dropped(self) -> tuple[str, ...]:
         """Paths of what the answer has lost so far."""
         return self._losses.dropped
@@ -285,6 +290,11 @@ class PassedStream:
         if self.phase == "complete" or not tap.started:
             return tap.usage
         return so_far(tap.usage, lambda: self._estimated_input, tap.text_bytes)
+
+    @property
+    def text_bytes(self) -> int:
+        """Return about how many bytes of text the answer has so far."""
+        return self._tap.text_bytes
 
     @property
     def stop(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from lmbroker.call import Operation
-from lmbroker.errors import ErrorInfo
+from lmbroker.errors import ErrorInfo, Kind
 from lmbroker.headers import HeaderFacts
 from lmbroker.json_text import JSON
 from lmbroker.sse import Frame
@@ -100,6 +100,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How it tells rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
+    spent_kind: Kind = "billing"
+    """The kind of error, told with status 429, by which clients learn that their money is used
+    up."""
     messages_field: str = "messages"
     """The field of a request that holds the messages of its conversation, or what else that is made
     of."""

@@ -40,6 +40,7 @@ FACTS = Facts(
     headers=HEADERS,
     models=MODELS,
     rate_limits=RATE_LIMITS,
+    spent_kind="rate_limit",
     profiles=ProfileTable(unknown=UNKNOWN, families=FAMILIES, whole_versions=True),
     must_stream=must_stream,
     counted=counted,

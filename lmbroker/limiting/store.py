@@ -1,0 +1,212 @@
+"""Where limits are counted: what the broker needs of that, and the store in this process.
+
+docs/design/limits.md has the contract of stores.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from lmbroker.routing.limit_ledger import NEVER, Decision, Ledger
+from lmbroker.routing.limit_rules import Bound
+
+SHORTEST_WAIT = 0.01
+"""Seconds after which a call that waits is looked at again, at the earliest."""
+
+Bounds = tuple[Bound, ...]
+Amounts = tuple[int, ...]
+
+
+class Store(Protocol):
+    """Counts what calls take of bounds, in one step for all bounds of a call."""
+
+    def reserve(
+        self, lease: str, bounds: Bounds, needs: Amounts
+    ) -> "Decision | Deferred[Decision]":
+        """Reserve ``needs`` of ``bounds`` under the name ``lease``, all of them or nothing.
+
+        A Deferred never fails. Where it is cancelled, no lease stays.
+        """
+        ...
+
+    def settle(self, lease: str, bounds: Bounds, used: Amounts) -> None:
+        """Give a lease back, and count what its call has used."""
+        ...
+
+    def read(self, bounds: Bounds) -> "Decision | Deferred[Decision]":
+        """How ``bounds`` are now."""
+        ...
+
+
+class _Waiting:
+    """A call that waits for its turn."""
+
+    __slots__ = ("blocked", "bounds", "decided", "decision", "holder", "lease", "needs", "until")
+
+    def __init__(
+        self, lease: str, bounds: Bounds, needs: Amounts, holder: str, decided: "Deferred[Decision]"
+    ) -> None:
+        self.lease = lease
+        self.bounds = bounds
+        self.needs = needs
+        self.holder = holder
+        self.decided = decided
+        self.decision: Decision
+        """Why it waits."""
+        self.until = 0.0
+        self.blocked: frozenset[str] = frozenset()
+        """The counters for which it waits."""
+
+    def wants(self, counters: Iterable[str]) -> frozenset[str]:
+        """Those of ``counters`` of which the call needs something, and would wait for it."""
+        mine = {
+            bound.counter
+            for bound, need in zip(self.bounds, self.needs, strict=True)
+            if need and bound.wait and not bound.soft
+        }
+        return frozenset(mine.intersection(counters))
+
+
+class LocalStore:
+    """A ledger in this process. Calls wait in the order in which they came.
+
+    ``wall`` gives unix seconds, ``clock`` sets timers. Each call may be of a holder, whose leases
+    are given back when it is gone (``drop``).
+    """
+
+    def __init__(self, ledger: Ledger, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        self.ledger = ledger
+        self._clock = clock
+        self._wall = wall
+        self._queue: list[_Waiting] = []
+        self._timer: Any = None
+
+    def reserve(
+        self, lease: str, bounds: Bounds, needs: Amounts, holder: str = ""
+    ) -> "Decision | Deferred[Decision]":
+        """Reserve ``needs`` of ``bounds``; a Deferred where the call waits for its turn."""
+        now = self._wall()
+        if self._queue:
+            # Whose time has come by now goes first.
+            self._look()
+            call = _Waiting(lease, bounds, needs, holder, Deferred(self._cancelled))
+            call.blocked = call.wants(self._blocked())
+            if call.blocked:
+                # Of its own bounds nothing was asked yet: it may be let through when it is first.
+                call.decision = self.ledger.read(bounds, now)
+                return self._wait(call, now)
+        decision = self.ledger.reserve(lease, bounds, needs, now, holder)
+        if decision.granted or not _may_wait(bounds, decision):
+            return decision
+        call = _Waiting(lease, bounds, needs, holder, Deferred(self._cancelled))
+        call.decision = decision
+        call.blocked = frozenset(bounds[at].counter for at in decision.refusing)
+        return self._wait(call, now)
+
+    def settle(self, lease: str, bounds: Bounds, used: Amounts, holder: str = "") -> None:
+        """Give a lease back, count what its call has used, and let through who waited for that."""
+        self.ledger.settle(lease, bounds, used, self._wall(), holder)
+        if self._queue:
+            self._look()
+
+    def read(self, bounds: Bounds) -> Decision:
+        """How ``bounds`` are now."""
+        return self.ledger.read(bounds, self._wall())
+
+    def drop(self, holder: str) -> None:
+        """Give back all leases of a holder that is gone; its calls wait no longer."""
+        self._queue = [call for call in self._queue if call.holder != holder]
+        self.ledger.drop(holder)
+        self._look()
+
+    def stop(self) -> None:
+        """Let nobody wait any longer; who does is refused."""
+        queue, self._queue = self._queue, []
+        self._set_timer(self._wall())
+        for call in queue:
+            call.decided.callback(_refused(call))
+
+    # Waiting.
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return len(self._queue)
+
+    def _wait(self, call: _Waiting, now: float) -> "Deferred[Decision]":
+        waits = [bound.wait for bound in call.bounds if bound.counter in call.blocked]
+        call.until = now + min(waits)
+        self._queue.append(call)
+        self._set_timer(now)
+        return call.decided
+
+    def _blocked(self) -> set[str]:
+        """The counters for which calls wait."""
+        return {counter for call in self._queue for counter in call.blocked}
+
+    def _look(self) -> None:
+        """Let through whose turn it is, in order, and refuse who has waited long enough."""
+        now = self._wall()
+        done: list[tuple[_Waiting, Decision]] = []
+        staying: list[_Waiting] = []
+        ahead: set[str] = set()
+        for call in self._queue:
+            behind = call.wants(ahead)
+            if not behind:
+                decision = self.ledger.reserve(
+                    call.lease, call.bounds, call.needs, now, call.holder
+                )
+                if decision.granted or not _may_wait(call.bounds, decision):
+                    done.append((call, decision))
+                    continue
+                call.decision = decision
+                behind = frozenset(call.bounds[at].counter for at in decision.refusing)
+            call.blocked = behind
+            if now >= call.until:
+                done.append((call, _refused(call)))
+                continue
+            ahead |= behind
+            staying.append(call)
+        self._queue = staying
+        self._set_timer(now)
+        for call, decision in done:
+            if not call.decided.called:
+                call.decided.callback(decision)
+            elif decision.granted:
+                # What was let through before it in this turn has cancelled it.
+                self.ledger.settle(
+                    call.lease, call.bounds, (0,) * len(call.bounds), now, call.holder
+                )
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._queue:
+            moments = [call.until for call in self._queue]
+            asked = [call.decision for call in self._queue if call.decision.refusing]
+            moments += [now + decision.retry_after for decision in asked]
+            pause = max(SHORTEST_WAIT, min(moments) - now)
+            self._timer = self._clock.callLater(pause, self._look)
+
+    def _cancelled(self, decided: "Deferred[Decision]") -> None:
+        self._queue = [call for call in self._queue if call.decided is not decided]
+        # Who came behind it may go ahead now.
+        self._clock.callLater(0, self._look)
+
+
+def _may_wait(bounds: Bounds, decision: Decision) -> bool:
+    """Whether a call that was refused waits for its turn."""
+    if decision.retry_after == NEVER:
+        return False
+    return all(decision.retry_after <= bounds[at].wait for at in decision.refusing)
+
+
+def _refused(call: _Waiting) -> Decision:
+    """The refusal of a call that waited in vain."""
+    blocked = tuple(at for at, bound in enumerate(call.bounds) if bound.counter in call.blocked)
+    before = call.decision
+    retry_after = before.retry_after if before.refusing else 1.0
+    return Decision(False, blocked, retry_after, before.over, before.remaining, before.resets)
