@@ -853,7 +853,7 @@ def test_the_documentation_names_every_key_and_no_other(monkeypatch):
     read(EVERY_KIND + MODEL)
     tables = {"server", "keys", "backends", "models", "models[].target", "models[].targets"}
     tables |= {"limits.rules", "limits.rules[].for"}
-    tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits", "usage"}
+    tables |= {"timeouts", "limits", "retries", "breaker", "models[].limits", "usage", "tracing"}
     tables |= {"models[].target.price", "models[].targets[].price", "models[].price.tiers"}
     tables |= {"models[].target.price.tiers", "models[].targets[].price.tiers"}
     of_keys = re.findall(r"(?m)^\| key \| type .*\n\|---.*\n((?:\|.*\n)+)", DOCS)

@@ -89,7 +89,7 @@ def test_mistakes(table, problem):
 def test_the_example_is_right():
     text = (Path(__file__).parents[1] / "etc" / "tracing.toml").read_text()
     config = parse(
-        text + MODEL,
+        text,
         name="etc/tracing.toml",
         environ={"OTLP_AUTHORIZATION": "Bearer k"},
         read_file=lambda path: "",
