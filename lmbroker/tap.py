@@ -164,12 +164,19 @@ def makeService(options: Options) -> service.IService:
     """Return the service that twistd runs."""
     from twisted.internet import reactor as installed
 
-    from lmbroker.daemon.listening import CannotListen
+    from lmbroker.daemon.listening import CannotListen, check_free
     from lmbroker.server.descriptors import raise_limit
 
     reactor = cast("IReactor", installed)
     time_by_monotonic_clock(reactor)
     raise_limit(options.loaded)
+    twistd: Any = options.parent or {}
+    if not twistd.get("nodaemon", True):
+        try:
+            check_free(options.loaded)
+        except CannotListen as failure:
+            failure.print_problem()
+            raise
     several = options.count > 1
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         # It is for log files, and would end a process that has none.

@@ -616,8 +616,8 @@ def unit(path):
 
 
 HARDENED = {
-    "Type": "simple",
-    "ExecReload": "/bin/kill -HUP $MAINPID",
+    "Type": "notify",
+    "RestartPreventExitStatus": "78",
     "SuccessExitStatus": "143",
     "Restart": "on-failure",
     "DynamicUser": "yes",
@@ -649,6 +649,11 @@ def test_the_unit_is_hardened_and_has_room():
     assert int(told["TimeoutStopSec"][0]) > DRAIN + LAST_WORDS_SECONDS
     size, unit_of = re.fullmatch(r"(\d+)(G)", told["MemoryMax"][0]).groups()
     assert int(size) << 30 >= 4 * limits.bodies and unit_of == "G"
+    [check, reload] = told["ExecReload"]
+    arguments = told["ExecStart"][0].partition(" lmbroker ")[2]
+    assert check == f"/opt/lmbroker/bin/lmbroker check {arguments}"
+    assert reload == "/bin/kill -HUP $MAINPID"
+    assert told["RestartPreventExitStatus"] == [str(BAD_CONFIGURATION)]
     # These two break what they should protect: TLS, and the metrics of the process.
     assert not {"MemoryDenyWriteExecute", "ProcSubset"} & set(told)
 
@@ -674,11 +679,16 @@ def test_systemd_takes_the_units(tmp_path):
     twistd.chmod(0o755)
     for path in (UNIT, SOCKET):
         text = path.read_text().replace("/opt/lmbroker/bin/twistd", str(twistd))
+        text = text.replace("/opt/lmbroker/bin/lmbroker", str(twistd))
         (tmp_path / path.name).write_text(text)
     if analyze is not None:
         files = [str(tmp_path / path.name) for path in (UNIT, SOCKET)]
         done = subprocess.run([analyze, "verify", *files], capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        # In tenths: what systemd calls OK ends at 4.9.
+        rating = [analyze, "security", "--offline=true", "--threshold=20", files[0]]
+        done = subprocess.run(rating, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-300:]
 
 
 # The image.

@@ -202,9 +202,17 @@ def test_a_port_in_use(twistd, write, taken, tmp_path):
 def test_a_port_in_use_ends_a_daemon_too(twistd, write, taken, tmp_path):
     write(GOOD.replace("ENDPOINT", taken))
     done = twistd("--pidfile=pid", "--logfile=log", "lmbroker", "--config", "c.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"lmbroker: cannot listen on {taken}: Address already in use\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.toml"], "nothing forked"
+
+
+def test_what_only_the_daemon_itself_finds_ends_it_too(twistd, write, tmp_path):
+    write(GOOD.replace("ENDPOINT", "unix:/nowhere/x.sock"))
+    done = twistd("--pidfile=pid", "--logfile=log", "lmbroker", "--config", "c.toml")
     assert done.returncode == 1
-    assert f"cannot listen on {taken}" in done.stderr
-    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if taken in line]
+    assert "cannot listen on unix:/nowhere/x.sock" in done.stderr
+    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if "x.sock" in line]
     assert '"level":"critical"' in line
     deadline = time.monotonic() + 10
     while (tmp_path / "pid").exists():

@@ -1,5 +1,6 @@
 """Listening: the endpoints of a configuration as services, at the start and at each reload."""
 
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +78,28 @@ class CannotListen(CannotStart):
         if endpoint.startswith("systemd:"):
             reason = "systemd passed no such socket"
         super().__init__(f"cannot listen on {endpoint}: {reason}")
+
+
+def check_free(config: Config) -> None:
+    """Raise CannotListen where a TCP port of ``config`` is taken, before anything forks.
+
+    Another may take it yet: the start itself has the last word.
+    """
+    for endpoint, _ in _listened(config):
+        found, _ = parse_endpoint(endpoint)
+        if found.get("kind") not in ("tcp", "tcp6", "ssl") or found["port"] == "0":
+            continue
+        host = found.get("interface", "")
+        sixth = ":" in host or found["kind"] == "tcp6"
+        family = socket.AF_INET6 if sixth else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sixth:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                trial.bind((host, int(found["port"])))
+            except OSError as error:
+                raise CannotListen(endpoint, error) from None
 
 
 def listen(endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage) -> IService:

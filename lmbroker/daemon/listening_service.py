@@ -3,6 +3,7 @@
 Both listen, take signals, and reload the configuration.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from typing import ClassVar
@@ -16,6 +17,7 @@ from lmbroker.backends.interfaces import IReactor
 from lmbroker.config.config import Config
 from lmbroker.daemon.listening import CannotListen, Listeners
 from lmbroker.daemon.reloads import Reloads
+from lmbroker.daemon.service_manager import ServiceManager
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.server import descriptors
 
@@ -34,7 +36,21 @@ class ListeningService(service.MultiService):
         self._config = config
         self._reactor = reactor
         self._observer = observer
-        self._reloads = Reloads(self._reload, lambda: bool(self.running))
+        self._manager = ServiceManager(reactor, os.environ)
+        self._reloads = Reloads(self._reload_and_tell, lambda: bool(self.running))
+
+    async def _reload_and_tell(self) -> None:
+        self._manager.reloading()
+        try:
+            await self._reload()
+        finally:
+            if self.running:
+                self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        """Tell the service manager that clients are served."""
+        count = len(self._config.aliases)
+        self._manager.ready(f"Serves {count} models on {', '.join(self._config.server.listen)}")
 
     async def _reload(self) -> None:
         """Take over the configuration as it is now; on any mistake the old one stays."""
@@ -73,7 +89,8 @@ class ListeningService(service.MultiService):
             self.log.warn("{warning}", warning=warning)
 
     def _log_serving(self, how: str = "") -> None:
-        """Say in one line what serves where; ``how`` is the end of it."""
+        """Tell log and service manager what serves where, in a line that ends with ``how``."""
+        self._tell_ready()
         server, count = self._config.server, len(self._config.aliases)
         aside = server.metrics_listen
         self.log.info(

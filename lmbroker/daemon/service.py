@@ -309,6 +309,8 @@ class BrokerService(ListeningService):
 
     async def _stop(self) -> None:
         self.not_ready()
+        if not self._around.led:
+            self._manager.stopping()
         self._checks.stop()
         self.captures.end("the broker stops")
         for number in (signal.SIGTERM, signal.SIGINT) if not self._around.led else ():
@@ -342,6 +344,7 @@ class BrokerService(ListeningService):
             if self._practice is not None:
                 await self._practice.stop()
         finally:
+            self._manager.stopped()
             if self._levels.running:
                 self._levels.stop()
             self._batching.stop()

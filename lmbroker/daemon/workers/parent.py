@@ -315,6 +315,7 @@ class ParentService(ListeningService):
     async def _stop(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._on_signal(number, self._hurry)
+        self._manager.stopping()
         self._emptied = Deferred()
         self._captures.end("the broker stops")
         await self._delay(self._config.server.drain_delay)
@@ -326,6 +327,7 @@ class ParentService(ListeningService):
             await self._emptied
         if self._looking is not None and self._looking.running:
             self._looking.stop()
+        self._manager.stopped()
         self.tally.remove()
 
     async def _delay(self, seconds: float) -> None:
