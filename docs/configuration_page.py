@@ -38,8 +38,10 @@ MIB = 1 << 20
 
 
 def docstrings(struct: type) -> dict[str, str]:
-    """The first paragraph below each field of ``struct``, in the order of the source; those of
-    ``Access`` are left out."""
+    """Return the first paragraph below each field of ``struct``, in the order of the source.
+
+    Those of ``Access`` are left out.
+    """
     above = [each for each in struct.__mro__[1:] if issubclass(each, msgspec.Struct)]
     if above and above[0] not in (msgspec.Struct, Access):
         return {**docstrings(above[0]), **_docstrings(struct)}
@@ -59,7 +61,7 @@ def _docstrings(struct: type) -> dict[str, str]:
 
 
 def rows(struct: type, path: str) -> Iterator[str]:
-    """Yields the rows of one table, and of those below it that have no heading of their own."""
+    """Yield the rows of one table, and of those below it that have no heading of their own."""
     hints = get_type_hints(struct, include_extras=True)
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     for name, meaning in docstrings(struct).items():
@@ -84,7 +86,7 @@ def rows(struct: type, path: str) -> Iterator[str]:
 
 
 def rows_below(table: Any, key: str, meaning: str) -> Iterator[str]:
-    """Yields the rows for a table inside another."""
+    """Yield the rows for a table inside another."""
     if table is dict:
         yield row(key, "table", "none", meaning)
         return
@@ -100,13 +102,13 @@ def rows_below(table: Any, key: str, meaning: str) -> Iterator[str]:
 
 
 def row(key: str, kind: str, default: str, meaning: str) -> str:
-    """One row of a table."""
+    """Return one row of a table."""
     assert meaning, f"{key} has no docstring"
     return f"| `{key}` | {kind} | {default} | {meaning} |"
 
 
 def type_of(annotation: Any) -> str:
-    """What a key may be, its bounds and its words included."""
+    """Return what a key may be, its bounds and its words included."""
     info, extra = plain_type(annotation)
     words = [word for word in extra.get("words") or words_of(annotation) if word is not False]
     if isinstance(info, types.BoolType):
@@ -126,7 +128,7 @@ def type_of(annotation: Any) -> str:
 
 
 def bounds(info: Any) -> str:
-    """The bounds of a number, in words."""
+    """Return the bounds of a number, in words."""
     if info.le is not None:
         return f", {info.ge:g} or more" if info.le == MANY else f", {info.ge:g} to {info.le:g}"
     if info.gt is not None:
@@ -135,12 +137,12 @@ def bounds(info: Any) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """The words that a string may be."""
+    """Return the words that a string may be."""
     return ", ".join(f'`"{word}"`' for word in words)
 
 
 def default_of(struct: type, field: Any) -> str:
-    """What holds where a key is missing."""
+    """Return what holds where a key is missing."""
     _, extra = plain_type(field.type)
     if "without" in extra:
         return str(extra["without"])
@@ -163,7 +165,7 @@ def default_of(struct: type, field: Any) -> str:
 
 
 def value(default: Any) -> str:
-    """A default as it would be written in the file."""
+    """Return a default as it would be written in the file."""
     if default is None or default == ():
         return "none" if default is None else "`[]`"
     if isinstance(default, tuple):
@@ -178,7 +180,7 @@ def value(default: Any) -> str:
 
 
 def sections() -> dict[Any, str]:
-    """The structs of the tables at the top of the file and of profiles, with their paths."""
+    """Return the structs of the tables at the top of the file and of profiles, with their paths."""
     found: dict[Any, str] = {}
     for name in docstrings(File):
         table = getattr(File, name, None)
@@ -193,7 +195,7 @@ SECTIONS = sections()
 
 
 def table(title: str) -> str:
-    """The table of keys between the comments that say ``title``."""
+    """Return the table of keys between the comments that say ``title``."""
     if title == "the file":
         struct, path = File, ""
     else:
@@ -203,7 +205,7 @@ def table(title: str) -> str:
 
 
 def page(text: str) -> str:
-    """The page ``text`` with its tables written anew."""
+    """Return the page ``text`` with its tables written anew."""
     return TABLE.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
 
 

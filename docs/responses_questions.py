@@ -1,5 +1,7 @@
-"""What clients of OpenAI's Responses may ask, by headings: for docs/translation.md, which
-``translation_page.py`` writes."""
+"""What clients of OpenAI's Responses may ask, by headings, for docs/translation.md.
+
+``translation_page.py`` writes that page.
+"""
 
 from typing import Any
 
@@ -21,12 +23,12 @@ PDF = "data:application/pdf;base64,JVBERi0xLjQK"
 
 
 def says(*parts: JSON) -> JSON:
-    """A conversation that ends with a user's message of these parts."""
+    """Return a conversation that ends with a user's message of these parts."""
     return {"input": [{"role": "user", "content": list(parts)}]}
 
 
 def after(*items: JSON) -> JSON:
-    """A conversation that goes on with these items."""
+    """Return a conversation that goes on with these items."""
     return {"input": [USER, *items]}
 
 

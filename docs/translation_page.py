@@ -42,12 +42,12 @@ SCHEMA = {
 
 
 def says(*parts: JSON) -> JSON:
-    """A conversation that ends with a user's message of these parts."""
+    """Return a conversation that ends with a user's message of these parts."""
     return {"messages": [{"role": "user", "content": list(parts)}]}
 
 
 def after(*messages: JSON) -> JSON:
-    """A conversation that goes on with these messages."""
+    """Return a conversation that goes on with these messages."""
     return {"messages": [USER, *messages]}
 
 
@@ -437,8 +437,10 @@ Lost = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def translated(client: str, other: str, body: JSON, mode: Mode) -> tuple[JSON, Lost]:
-    """What a backend of the dialect ``other`` gets, and what was changed and dropped. Raises
-    Refused."""
+    """Return what a backend of the dialect ``other`` gets, and what was changed and dropped.
+
+    Raises Refused.
+    """
     backend = Backend(name="b", url="http://b", dialect=other)
     call = Call(
         id="req",
@@ -454,7 +456,7 @@ def translated(client: str, other: str, body: JSON, mode: Mode) -> tuple[JSON, L
 
 
 def row(client: str, other: str, question: Question) -> str:
-    """One line of a table."""
+    """Return one line of a table."""
     name, patch = question
     base, body = BASES[client], {**BASES[client], **patch}
     try:
@@ -496,7 +498,7 @@ def _example(became: JSON) -> str:
 
 
 def tables(client: str, other: str, headings: tuple[tuple[str, tuple[Question, ...]], ...]) -> str:
-    """The tables of what becomes of the fields that this client sends to that backend."""
+    """Return the tables of what becomes of the fields that this client sends to that backend."""
     out = []
     for heading, questions in headings:
         out.append(f"### {heading}\n")
@@ -507,7 +509,7 @@ def tables(client: str, other: str, headings: tuple[tuple[str, tuple[Question, .
 
 
 def errors() -> str:
-    """The table of what clients get for each kind of error."""
+    """Return the table of what clients get for each kind of error."""
     rows = [
         "| what happened | an Anthropic client gets | a client of OpenAI's formats gets |",
         "|---|---|---|",
@@ -523,7 +525,7 @@ def errors() -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return TEMPLATE.format(
         openai=tables("openai", "anthropic", OPENAI),
         anthropic=tables("anthropic", "openai", ANTHROPIC),

@@ -52,7 +52,7 @@ _BACKSLASH = ord("\\")
 def check_body(
     body: bytes, fields: Mapping[str, Any], limits: Limits, messages: str = "messages"
 ) -> None:
-    """Raises Refused for a body with more of something than ``limits`` allow.
+    """Raise Refused for a body with more of something than ``limits`` allow.
 
     ``fields`` are those of its envelope, and ``messages`` is the name of the one that holds its
     conversation.
@@ -83,8 +83,10 @@ def _items(raw: Any, most: int) -> int:
 
 
 def has_more_values(body: bytes, most: int) -> bool:
-    """Return whether ``body``, which is JSON and has ``BYTES_EACH`` bytes for each, holds more than
-    ``most`` keys and values."""
+    """Return whether ``body`` holds more than ``most`` keys and values.
+
+    ``body`` is JSON, and has ``BYTES_EACH`` bytes for each of them.
+    """
     if len(body) <= BYTES_EACH * most or _separators(body) <= most:
         return False
     # Many of them may stand inside of texts. What is left of the body without escapes are texts
@@ -98,8 +100,11 @@ def has_more_values(body: bytes, most: int) -> bool:
 
 
 def _separators(text: bytes) -> int:
-    """Return one for each key and value: the first of an object or a list stands behind a bracket,
-    others behind a comma, and a value of an object behind a colon."""
+    """Return the number of keys and values in ``text``, counted by what stands before each.
+
+    The first of an object or a list stands behind a bracket, others behind a comma, and a value of
+    an object behind a colon.
+    """
     return sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
@@ -160,8 +165,7 @@ def is_dense(event: bytes | bytearray) -> bool:
 
 
 def without_texts(event: bytes, *, quick: bool = False) -> bytes:
-    """Return ``event`` with nothing in its long strings, so that it is read quickly, but for its
-    texts.
+    """Return ``event`` with its long strings emptied, so that it is parsed quickly.
 
     The result is JSON where ``event`` is. Where many quotes are escaped, other strings lose their
     escaped quotes and backslashes, and it takes a few milliseconds: with ``quick`` such an event is

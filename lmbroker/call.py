@@ -222,7 +222,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The suffix ``[1m]`` of the model's name asked for the long context window."""
 
     def __repr__(self) -> str:
-        """Nothing that the client sent."""
+        """Show nothing that the client sent."""
         return f"Call({self.id!r}, {self.operation!r}, {self.dialect!r}, {len(self.body)} bytes)"
 
 
@@ -359,13 +359,13 @@ class Observer(Protocol):
     """Observes calls, as metrics and logs do. An observer never raises and changes nothing."""
 
     def opened(self, record: Record) -> None:
-        """A call began; ``record`` is filled while it goes on."""
+        """Note that a call began; ``record`` is filled while it goes on."""
         ...
 
     def attempted(self, record: Record, attempt: Attempt) -> None:
-        """An attempt of a call ended."""
+        """Note that an attempt of a call ended."""
         ...
 
     def closed(self, record: Record) -> None:
-        """A call ended; ``record`` does not change any more."""
+        """Note that a call ended; ``record`` does not change any more."""
         ...

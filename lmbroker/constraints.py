@@ -24,5 +24,5 @@ RegularExpression = Annotated[str, msgspec.Meta(extra={"check": "regular express
 
 
 def without(words: str) -> msgspec.Meta:
-    """Marks a field with what holds where it is missing, for docs/configuration.md."""
+    """Return the mark of a field that says what applies without it, for docs/configuration.md."""
     return msgspec.Meta(extra={"without": words})

@@ -70,7 +70,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, msgspec.Raw]
 
     def __repr__(self) -> str:
-        """Nothing that the client sent."""
+        """Show nothing that the client sent."""
         return f"Envelope({len(self.fields)} fields)"
 
     def value(self, key: str) -> object:
@@ -119,8 +119,7 @@ def _read(decoder: Any, body: bytes) -> Any:
 
 
 def nests_too_deeply() -> Refused:
-    """Return the answer to a body that is JSON, and nests deeper than the interpreter follows
-    it."""
+    """Return the error for a JSON body that nests deeper than the interpreter can follow."""
     return Refused("invalid_request", "the request body nests too deeply", code="invalid_json")
 
 
@@ -295,10 +294,7 @@ def _only_model(body: bytes, fields: Mapping[str, Any]) -> tuple[int, int] | Non
 
 
 def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
-    """As ``_place``, for a client's body whose keys may have to be mended before they are read.
-
-    Half a surrogate pair may stand in it; the mended body has the same spans.
-    """
+    """Do what ``_place`` does, for a client's body whose keys may have to be mended first."""
     try:
         return _place(body, fields, key)
     except JSON_ERRORS:

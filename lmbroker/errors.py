@@ -159,10 +159,7 @@ class BackendRefused(AttemptFailed):
         phase: str = "",
         native: tuple[int, bytes] | None = None,
     ) -> None:
-        """``native`` is (status, JSON body) where the client may see the backend's own words.
-
-        ``headers`` are the backend's that the client may see.
-        """
+        """Keep ``native`` where the client may see the backend's own words: (status, JSON body)."""
         super().__init__(info, phase=phase)
         self.native = native
         self.headers: tuple[tuple[str, str], ...] = ()

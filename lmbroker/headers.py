@@ -88,11 +88,11 @@ def cost(picos: int | None) -> Pairs:
 def to_backend(
     call: Call, facts: HeaderFacts, *, native: bool, stream: bool, model: str = ""
 ) -> Pairs:
-    """Return the request headers for a backend of the dialect with ``facts``, without its
-    credential.
+    """Return the request headers for a backend of the dialect with ``facts``.
 
-    ``model`` is the model's name at the backend. ``native`` is true where client and backend speak
-    the same dialect: only then do vendor headers of the client mean anything to the backend.
+    The credential is not among them. ``model`` is the model's name at the backend. ``native`` is
+    true where client and backend speak the same dialect: only then do vendor headers of the client
+    mean anything to the backend.
     """
     every = _EVERY[stream]
     given = _end_to_end(call.headers) if native else _NOTHING
@@ -119,8 +119,10 @@ def to_backend(
 def _with_long_context(
     vendors: list[tuple[str, str]], asking: LongContext, model: str
 ) -> list[tuple[str, str]]:
-    """Return ``vendors`` with the value that asks for the long context window, where ``model`` has
-    one."""
+    """Return ``vendors`` with the value that asks for the long context window.
+
+    Where ``model`` has no such window they are unchanged.
+    """
     values = ",".join(value for name, value in vendors if name == asking.header)
     if asking.models not in model.lower() or asking.value in values:
         return vendors
@@ -171,8 +173,7 @@ def credential_headers(backend: Backend, facts: HeaderFacts) -> Pairs:
 
 
 def first_values(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> ReceivedHeaders:
-    """Return the headers of a request from the values of each header, in the order in which they
-    came."""
+    """Return the headers of a request, from the values that each had in order of arrival."""
     found = [(name.decode("latin-1").lower(), values) for name, values in raw]
     repeated = {name for name, values in found if len(values) > 1}
     first = {name: values[0].decode("latin-1") for name, values in found}

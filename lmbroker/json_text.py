@@ -115,8 +115,7 @@ def mended(body: bytes) -> bytes | None:
 
 
 def halves(text: str, *, after: bool) -> tuple[bool, bool]:
-    """Return whether a piece of a text ends with half a surrogate pair, and whether one stands
-    alone.
+    """Return whether a piece of text ends with half a surrogate pair, and whether one is alone.
 
     The other half of the former may be in the next piece. ``after``: the piece before ended so.
     """

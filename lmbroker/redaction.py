@@ -56,8 +56,7 @@ _WORDS = tuple(name for name in ErrorInfo.__struct_fields__ if name not in ("kin
 
 
 def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
-    """Return ``text`` with the given secrets masked, and whatever has the shape of a kind of
-    key."""
+    """Return ``text`` with the given secrets masked, and all else that looks like a key."""
     for secret in secrets:
         for word in secret.words if secret is not None else ():
             if word:
@@ -136,8 +135,7 @@ def redact_headers(
 
 
 def redact_error(info: ErrorInfo, secrets: Iterable[Secret | None] = ()) -> ErrorInfo:
-    """Return ``info`` with all of its texts redacted: for errors that a backend sends inside a
-    stream."""
+    """Return ``info`` with all of its texts redacted, for errors inside a stream."""
     secrets = tuple(secrets)
     changes = {}
     for name in _WORDS:
@@ -166,7 +164,7 @@ def redact_value(value: Any, secrets: Iterable[Secret | None] = (), depth: int =
 
 @lru_cache(maxsize=256)
 def _spellings(credential: str) -> re.Pattern[bytes]:
-    """Finds ``credential`` as it is, in URLs, and in JSON at any depth."""
+    """Return a pattern that finds ``credential`` as it is, in URLs, and in JSON at any depth."""
     pattern = "".join(map(_spelled, credential))
     if len(credential) < SHORT:
         pattern = rf"(?<![A-Za-z0-9_-]){pattern}(?![A-Za-z0-9_-])"

@@ -60,7 +60,7 @@ class FileSecret(Secret):
         self.problem = ""
 
     def turn(self, value: str) -> None:
-        """The credential is ``value`` from now on; the former ones stay among ``words``."""
+        """Make ``value`` the credential from now on; the former ones stay among ``words``."""
         self._value = value
         self.words = tuple(dict.fromkeys((*_words(value), *self.words)))[: 2 * (1 + FORMER)]
 

@@ -214,7 +214,7 @@ class Reader:
         return count.too_many
 
     def _parse(self, block: bytes, frames: list[Frame]) -> None:
-        """One event, line by line."""
+        """Parse one event, line by line."""
         event = ""
         data: list[bytes] = []
         bare: list[bytes] = []
@@ -317,7 +317,10 @@ class Boundary:
         return whole
 
     def _end(self, searched: int) -> int:
-        """Where the last whole event in ``_held`` ends, 0 if none does. Any line ends."""
+        """Return where the last whole event in ``_held`` ends, 0 if none does.
+
+        Its line ends may be of any kind.
+        """
         self._has_cr = True
         held = self._held
         until = len(held) - (held[-1:] == b"\r")
@@ -327,8 +330,7 @@ class Boundary:
         return end
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
-        """Return whether ``held``, which has only grown since the last look, has too many
-        values."""
+        """Return whether ``held`` has too many values; it has only grown since the last look."""
         count = self._count = self._count or EventCount()
         count.see(held)
         return count.too_many
@@ -366,11 +368,7 @@ def split(block: bytes) -> Iterator[bytes]:
 
 
 def _blank_line(block: bytes, start: int) -> int:
-    """Where the next blank line ends, 0 if there is none.
-
-    A search for one byte is many times faster than one for two, and the lines of large events are
-    long.
-    """
+    """Return where the next blank line ends, 0 if there is none."""
     at = block.find(b"\n", start)
     while at >= 0 and block[at + 1 : at + 2] != b"\n":
         at = block.find(b"\n", at + 1)
@@ -378,7 +376,10 @@ def _blank_line(block: bytes, start: int) -> int:
 
 
 def _blocks(whole: bytes) -> Iterator[bytes]:
-    """What ``whole.split(b"\\n\\n")`` has, found faster where lines are long."""
+    """Yield the parts of ``whole`` between empty lines.
+
+    It gives what ``whole.split(b"\\n\\n")`` does, and is faster where lines are long.
+    """
     start = 0
     while (end := _blank_line(whole, start)) > 0:
         yield whole[start : end - 2]

@@ -59,8 +59,7 @@ class Options(usage.Options):
         self["listen"] = ()
 
     def opt_listen(self, where: str) -> None:
-        """Where to listen instead of where the configuration says: PORT, HOST:PORT or a Twisted
-        endpoint string. May stand several times."""
+        """Listen at PORT, HOST:PORT or a Twisted endpoint, not as configured; may be repeated."""
         self["listen"] = (*self["listen"], endpoint_of(where))
 
     def postOptions(self) -> None:
@@ -130,8 +129,10 @@ class Options(usage.Options):
         return count
 
     def _shown(self) -> str:
-        """Return the config's path as people write it: relative to where they stand, if it is
-        below."""
+        """Return the path of the configuration for messages.
+
+        It is relative to the working directory where it lies below that.
+        """
         path: str = self["config"]
         relative = os.path.relpath(path)
         return path if relative.startswith("..") else relative

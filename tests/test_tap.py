@@ -74,7 +74,7 @@ def test_help_names_the_options(twistd):
     assert (done.returncode, done.stderr) == (0, "")
     told = " ".join(done.stdout.split())
     assert "-c, --config= The configuration file (TOML). [default: the first of ./config" in told
-    assert "--listen= Where to listen instead of where the configuration says: PORT" in told
+    assert "--listen= Listen at PORT, HOST:PORT or a Twisted endpoint" in told
     assert "-w, --workers= How many processes serve. [default: server.workers]" in told
 
 

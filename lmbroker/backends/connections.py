@@ -93,13 +93,13 @@ class Body:
         return defer.succeed(None)
 
     def pauseProducing(self) -> None:
-        """Nothing: the body was written at once."""
+        """Do nothing: the body was written at once."""
 
     def resumeProducing(self) -> None:
-        """Nothing: the body was written at once."""
+        """Do nothing: the body was written at once."""
 
     def stopProducing(self) -> None:
-        """Nothing: the body was written at once."""
+        """Do nothing: the body was written at once."""
 
 
 def unsent(transport: Any) -> bool:
@@ -211,8 +211,11 @@ class Endpoints:
         return _Guarded(endpoint)
 
     def _context(self, backend: Backend) -> ssl.SSLContext:
-        """Return the TLS context of a backend, which is kept: loading the trust store blocks the
-        reactor for milliseconds, and sessions can be resumed within one context only."""
+        """Return the TLS context of a backend, the same one each time.
+
+        Loading the trust store blocks the reactor for milliseconds, and sessions can be resumed
+        within one context only.
+        """
         key = (backend.ca, backend.client_cert)
         context = self._contexts.get(key)
         if context is None:
@@ -236,13 +239,15 @@ class _NoHeaders(Headers):
     def addRawHeader(self, name: Any, value: Any) -> None: ...
 
     def hasHeader(self, name: Any) -> bool:
-        """True: so treq adds no cookie."""
+        """Return True, so that treq adds no cookie."""
         return True
 
 
 class _NoCookies(treq.cookies.IndexableCookieJar):
-    """A cookie jar that keeps and sends nothing: treq would send the cookies of one client's call
-    with another's."""
+    """A cookie jar that keeps and sends nothing.
+
+    treq would send the cookies of one client's call with another's.
+    """
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())

@@ -91,8 +91,7 @@ class Tunnel:
 
 
 def _not_reached(reason: Failure) -> Failure:
-    """Return the failure of a connection to the proxy, as ProxyFailed where the proxy is the
-    cause."""
+    """Return the failure of a connection to the proxy, as ProxyFailed if the proxy is the cause."""
     error: Any = reason.value
     if isinstance(error, TimeoutError):
         return Failure(ProxyFailed("timeout_connect", "connecting to it took too long"))

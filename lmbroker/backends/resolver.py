@@ -116,8 +116,10 @@ class Names:
 
 
 def _shortage() -> ConnectBindError | None:
-    """Return the error where no descriptors are left, for which resolvers report an unknown
-    name."""
+    """Return the error where no descriptors are left, None otherwise.
+
+    Resolvers report an unknown name in that case.
+    """
     try:
         socket.socket().close()
     except OSError as error:
@@ -183,8 +185,10 @@ class _Receiver:
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 class _Known:
-    """A reactor that resolves every name to given addresses: Twisted's endpoint races the addresses
-    of names only, so it is given a name."""
+    """A reactor that resolves every name to given addresses.
+
+    Twisted's endpoint races the addresses of names only, so it is given a name.
+    """
 
     def __init__(self, reactor: IReactor, addresses: list[Address]) -> None:
         self._reactor = reactor

@@ -205,8 +205,7 @@ class Backends:
         return answer
 
     def loads(self) -> dict[str, BackendLoad]:
-        """Return how busy each backend is that has a concurrency limit and was called, by its
-        name."""
+        """Return the load of each backend with a concurrency limit that was called, by its name."""
         found: dict[str, BackendLoad] = {}
         for (name, *_), limit in self._limits.items():
             # A reload may have left an older limit, which some calls still hold.
@@ -403,8 +402,7 @@ def _url(base: str, path: str, query: bytes, exact: bool, own_query: str) -> "_R
 
 
 def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
-    """Return the headers of a request: configured ones replace the call's, credentials replace
-    both."""
+    """Return the headers of a request: configured ones replace the call's, credentials both."""
     fields = dict(outbound.headers)
     for name, value in backend.headers:
         fields[name.lower()] = value.reveal() if isinstance(value, Secret) else value

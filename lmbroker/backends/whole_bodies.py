@@ -16,8 +16,7 @@ from lmbroker.errors import AttemptFailed, BrokerError, Refused, TimedOut
 
 
 class AnswerMemory:
-    """The memory that all collected answers may take together: ``limit`` bytes, of which ``used``
-    are taken."""
+    """The memory for all collected answers: ``limit`` bytes, of which ``used`` are taken."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

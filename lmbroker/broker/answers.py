@@ -51,7 +51,10 @@ class WholeAnswer:
         body: bytes,
         memory: MemoryShare | None = None,
     ) -> None:
-        """``memory`` is what the body takes, for as long as this is kept."""
+        """Keep the whole body.
+
+        ``memory`` is what it takes, held for as long as this answer is kept.
+        """
         self.status = status
         self.headers = (*headers, ("content-length", str(len(body))))
         self._body = body
@@ -68,7 +71,7 @@ class WholeAnswer:
         return End(outcome="complete", status=self.status, bytes_out=self.bytes_out)
 
     def fail(self, error: ErrorInfo) -> None:
-        """It is whole already."""
+        """Do nothing: the answer is whole already."""
 
 
 class StreamAnswer:

@@ -243,8 +243,7 @@ class Broker:
     embeddings = chat
 
     async def _lacking(self, call: Call, route: Route, now: float) -> Sequence[str]:
-        """Return what each target of ``route`` cannot take of ``call``, "" for those that suit
-        it."""
+        """Return what each target of ``route`` cannot take of ``call``, "" for nothing."""
         needs = suitability.Needs(call)
         targets = []
         for each in route.targets:
@@ -336,7 +335,7 @@ class Broker:
         raise aliases.unknown_model(call.asked)
 
     def checked(self, backend: str, began: float, failure: AttemptFailed | None = None) -> None:
-        """A backend was checked (``checks``): it answered, or it failed."""
+        """Note that a check (``checks``) of a backend was answered, or failed."""
         targets = [
             target
             for route in self.config.aliases.values()
@@ -348,7 +347,7 @@ class Broker:
         self._log_changes()
 
     def targets(self) -> tuple[TargetStatus, ...]:
-        """Every target that was called or checked, and each of its keys, as they are now."""
+        """Return the state of every target that was called or checked, and of each of its keys."""
         return self._failovers.health.snapshot(self.clock.seconds())
 
     def _log_changes(self) -> None:

@@ -111,7 +111,10 @@ class Checks:
         return True
 
     async def _ask(self, target: Target) -> BackendAnswer:
-        """Its status is all that is wanted: the list may be long, or be cut by who tires of it."""
+        """Ask for the list and look at its status only.
+
+        The list may be long, or be cut by whoever tires of it.
+        """
         outbound = model_list.request(target.backend.dialect)
         answer = await self._backends.get(target.backend, outbound, target.timeouts)
         answer.abort()

@@ -63,7 +63,7 @@ class Listing:
         clock: IReactorTime,
         limits: ListedLimits | None = None,
     ) -> None:
-        """``limits`` hears what the lists say of the models."""
+        """Prepare to list models; ``limits`` learns what the lists say of them."""
         self._limits = ListedLimits() if limits is None else limits
         self._aliases = aliases
         self._backends = backends
@@ -76,7 +76,7 @@ class Listing:
         }
 
     async def all(self, caller: Caller) -> Mapping[str, Route]:
-        """Every name that is known and that ``caller`` may ask for, and where it leads."""
+        """Return every known name that ``caller`` may ask for, and where it leads."""
         waits = [self._fresh(known) for known in self._known.values()]
         for each in waits:
             if each is not None:
@@ -87,14 +87,17 @@ class Listing:
         return model_list.offered(self._aliases, lists, caller)
 
     async def one(self, caller: Caller, name: str) -> Route | None:
-        """Where ``name`` leads, None where ``all`` does not have it."""
+        """Return where ``name`` leads, None where ``all`` does not have it."""
         route = self._aliases.exact.get(name)
         if route is not None and not name.endswith(ANY):
             return route if may_use(caller, name) else None
         return (await self.all(caller)).get(name)
 
     def _fresh(self, known: _Known) -> "Deferred[None] | None":
-        """Fires when the backend has said, or failed to say, what it has; None: no need to."""
+        """Return a Deferred that fires when the backend's list is known, None where it is.
+
+        It also fires where the backend failed to give one.
+        """
         if known.fresh_until is not None and self._clock.seconds() < known.fresh_until:
             return None
         waiter: Deferred[None] = Deferred()
@@ -135,7 +138,10 @@ class Listing:
         known.silent = bool(silent)
 
     async def _list(self, target: Target) -> tuple[str, ...]:
-        """Raises AttemptFailed; ValueError for an answer that is no list."""
+        """Return the models that a target's backend lists. Raises AttemptFailed or ValueError.
+
+        ValueError is for an answer that is no list.
+        """
         dialect = target.backend.dialect
         found: dict[str, None] = {}
         after = ""

@@ -95,8 +95,7 @@ def _paths(backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _connections_to_backends(config: Config) -> Iterator[str]:
-    """Return the proxies on the way to backends, and the certificates that the broker shows
-    there."""
+    """Yield lines on the proxies on the way to backends, and the certificates shown there."""
     backends = {
         target.backend.name: target.backend
         for alias in config.aliases.values()

@@ -102,7 +102,7 @@ class _Way(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
 
     def workflow(self) -> Workflow:
-        """Passthrough: what comes is measured, not translated."""
+        """Return a passthrough: what comes is measured, not translated."""
         call = Call(
             id="bench",
             operation="chat",
@@ -181,10 +181,7 @@ class _Asker:
 
 
 async def measure(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
-    """Measure, and print it in lines for people; returns the exit code.
-
-    Raises Refused for an alias that leads nowhere, CannotListen where no port of loopback is free.
-    """
+    """Measure, print the result in lines for people, and return the exit code."""
     route = config.alias(plan.alias)
     if route is None:
         raise aliases.unknown_model(plan.alias)
@@ -257,8 +254,7 @@ async def _broker(
 
 
 def _narrowed(config: Config, route: Route, plan: Plan, port: int, key: str) -> Config:
-    """Return ``config`` with the alias's first target alone, tried once, and one client who has a
-    key."""
+    """Return ``config`` with the alias's first target alone, tried once, and one client's key."""
     only = Route(
         name=plan.alias,
         targets=(aliases.named(route.targets[0], plan.alias),),
@@ -308,7 +304,7 @@ def _through(route: Route, plan: Plan, port: int, key: str) -> _Way:
 
 
 def _patient(target: Target) -> Target:
-    """Waits for the first event itself, however long that takes within its other timeouts."""
+    """Return ``target`` with a wait for the first event that only its other timeouts limit."""
     timeouts = msgspec.structs.replace(target.timeouts, commit=target.timeouts.total)
     return msgspec.structs.replace(target, timeouts=timeouts)
 

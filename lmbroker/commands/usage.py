@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(rows: Sequence[dict[str, Any]], by: Sequence[str]) -> None:
-    """A table for people."""
+    """Print the rows as a table."""
     names = [*by, *COUNTS]
     lines = [[HEADINGS.get(name, name) for name in names]]
     lines += [[_text(row[name]) for name in names] for row in rows]

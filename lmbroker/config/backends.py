@@ -63,8 +63,7 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 
 
 def is_plain_header(name: str) -> bool:
-    """Return whether ``name`` is a header's whose values may be shown: no credential stands in
-    it."""
+    """Return whether the values of the header ``name`` may be shown: it holds no credential."""
     return (
         _HEADER.fullmatch(name) is not None
         and name.lower() not in _KEY_HEADERS
@@ -198,7 +197,7 @@ class Backends:
         self.named: dict[str, Placed] = {}
 
     def read(self, root: Table) -> None:
-        """The ``[[backends]]`` tables."""
+        """Read the ``[[backends]]`` tables."""
         for table in root.tables("backends") if root.has("backends") else ():
             settings = read_settings(table, BackendTable, PLACE)
             name = settings.name
@@ -280,7 +279,7 @@ class Backends:
         return placed
 
     def _references(self, table: Table, settings: Access) -> list[tuple[str, str]]:
-        """(key of the table, reference) of every credential."""
+        """Yield (key of the table, reference) of every credential."""
         one = as_reference(settings.api_key or "")
         several = [as_reference(each) for each in settings.api_keys or ()]
         if one and several:
@@ -362,7 +361,7 @@ class Backends:
 
 
 def _second_dialect(table: Table, settings: Access, dialect: str) -> dict[str, Any]:
-    """In which other dialect of the same API a backend is called as well, and for whom."""
+    """Return the other dialect of the same API in which a backend is called, and for whom."""
     found: dict[str, Any] = {}
     for key in {facts.second_key for facts in (each.facts for each in ADAPTERS.values())} - {""}:
         mode = getattr(settings, key, None)
@@ -398,7 +397,7 @@ def _key_header(table: Table, written: str | None) -> str:
 
 
 def _numbered_literals(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
-    """Keys that stand in the file itself have no name of their own: they are numbered."""
+    """Return the backends with numbers for keys that stand in the file itself and have no name."""
     return tuple(
         msgspec.structs.replace(backend, credential_ref=f"literal {number}")
         if backend.credential_ref == "literal"

@@ -56,10 +56,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _aliases(config: Config) -> Mapping[str, Any]:
-    """Each alias without what is compared elsewhere.
-
-    Backends are their names, and the rules of all are left out.
-    """
+    """Return each alias without what is compared elsewhere."""
     return {name: dict(_of_alias(route, config)) for name, route in config.aliases.items()}
 
 
@@ -107,7 +104,7 @@ def _listeners(config: Config) -> Mapping[str, str]:
 
 
 def _settings(config: Config) -> Mapping[str, Any]:
-    """Every other key of the file and its value."""
+    """Return every other key of the file with its value."""
     found: dict[str, Any] = {name: getattr(config, name) for name in _TOP}
     found["tracing"] = config.tracing
     found |= {f"server.{name}": getattr(config.server, name) for name in _SERVER}

@@ -147,7 +147,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "index", index)
 
     def alias(self, name: str) -> Route | None:
-        """Where the model name of a client leads, None for one that nobody configured."""
+        """Return the route of a client's model name, None for one that nobody configured."""
         found: Route | None = self.index.find(name)
         return found
 
@@ -408,7 +408,10 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
 
 
 def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dict[str, str]:
-    """Checks endpoints, each by its key: those that other machines reach, and the words for it."""
+    """Return the endpoints that other machines reach, by their keys, each with the words for it.
+
+    Checks all endpoints.
+    """
     found = {}
     for key, endpoint in endpoints.items():
         arguments, problem = parse_endpoint(endpoint)

@@ -148,7 +148,10 @@ def parse_endpoint(endpoint: str) -> tuple[dict[str, str], str]:
 
 
 def _endpoint_parts(endpoint: str) -> list[tuple[str, str]]:
-    """(name or "", value) between the colons; a backslash takes the next letter literally."""
+    """Return (name or "", value) of each part between colons.
+
+    A backslash takes the next letter literally.
+    """
     parts = [[""]]
     escaped = False
     for letter in endpoint:

@@ -100,8 +100,7 @@ def plain_type(annotation: Any) -> tuple[inspect.Type, Mapping[str, Any]]:
 
 
 def _problem(value: Any, annotation: Any) -> str:
-    """Return what is wrong with a value for a field of the type ``annotation``, "" where nothing
-    is."""
+    """Return what is wrong with a value for a field of type ``annotation``, "" for nothing."""
     info = _type(annotation)
     try:
         msgspec.convert(value, annotation)

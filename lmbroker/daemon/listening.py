@@ -27,8 +27,7 @@ Listener = Callable[[str, bool], IService]
 
 
 def endpoint_problems(config: Config) -> tuple[str, ...]:
-    """Return the mistakes in the endpoints of ``config`` that plugins of Twisted's bring, one line
-    each.
+    """Return the mistakes in endpoints of Twisted's plugins in ``config``, one line each.
 
     Twisted's own parser finds them; nothing listens yet.
     """
@@ -209,7 +208,7 @@ class Listeners:
 
 
 def _listened(config: Config) -> list[Endpoint]:
-    """Every endpoint, and whether it is one for metrics."""
+    """Yield every endpoint, and whether it is one for metrics."""
     server = config.server
     return [
         *((endpoint, False) for endpoint in server.listen),
@@ -218,6 +217,5 @@ def _listened(config: Config) -> list[Endpoint]:
 
 
 def problem_of(failure: Any) -> str:
-    """Return why a configuration was not taken over: the words of a ConfigError or a
-    CannotListen."""
+    """Return why a configuration was not taken over, from a ConfigError or a CannotListen."""
     return "; ".join(getattr(failure, "problems", ())) or str(failure)

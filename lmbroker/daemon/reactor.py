@@ -113,7 +113,7 @@ class TurnReactor(EPollReactor):
             log.err()
 
     def _read(self, connection: Any) -> None:
-        """What ``doRead`` does of these, which takes two calls more for it."""
+        """Do what ``doRead`` of these connections does, with two calls less."""
         why: Any = main.CONNECTION_DONE
         try:
             data = connection.socket.recv(connection.bufferSize)
@@ -204,7 +204,7 @@ def _sent(connection: Any) -> bool:
 
 
 def _open(connection: Any) -> bool:
-    """It is made, and nobody has aborted it."""
+    """Return whether the connection is made, and nobody has aborted it."""
     return connection.connected and not connection._aborting
 
 

@@ -170,7 +170,7 @@ class BrokerService(ListeningService):
         self._front.registry = None if config.server.metrics_listen else self._registry
 
     def _settle(self) -> None:
-        """Bring the metrics up to date, for somebody who reads them."""
+        """Bring the metrics up to date before they are read."""
         self._batching.flush()
         self._show_levels()
 
@@ -285,7 +285,7 @@ class BrokerService(ListeningService):
         return self._listeners.more(config)
 
     def leave(self, added: dict[Endpoint, IService]) -> None:
-        """In the place of ``take``: let go of what ``listen_more`` listens on."""
+        """Give up a configuration instead of taking it: close what ``listen_more`` listens on."""
         self._listeners.drop(added)
 
     def take(self, config: Config, added: dict[Endpoint, IService]) -> None:

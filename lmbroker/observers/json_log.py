@@ -140,7 +140,7 @@ class JSONLog:
             self._stream.dropped = count
 
     def settle(self) -> None:
-        """The process ends: wait for a bounded time until all is written."""
+        """Wait for a bounded time until all is written: the process ends."""
         if isinstance(self._stream, LogWriter):
             self._stream.settle()
 
@@ -189,8 +189,10 @@ def _message(event: Any) -> str:
 
 
 def _where(failure: Any) -> str:
-    """Return the innermost place of a failure as ``file:line in function``: no values, no
-    message."""
+    """Return the innermost place of a failure as ``file:line in function``.
+
+    It holds no values and no message.
+    """
     frames = traceback.extract_tb(failure.getTracebackObject())
     if not frames:
         return ""

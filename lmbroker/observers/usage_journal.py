@@ -230,10 +230,9 @@ class UsageJournal:
     # Reading.
 
     def read(self, report: Callable[..., Any], *args: Any) -> "Deferred[Any]":
-        """Return what ``report`` returns for a cursor in the file and ``args``, after all was
-        written.
+        """Return what ``report`` returns for a cursor in the file and ``args``.
 
-        None where there is no file. Fails with sqlite3.Error.
+        It is called after all was written. None where there is no file. Fails with sqlite3.Error.
         """
         if self._pool is None:
             return succeed(None)

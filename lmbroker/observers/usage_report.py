@@ -48,7 +48,7 @@ def seconds_of(span: str) -> int:
 
 
 def check_by(by: Sequence[str]) -> None:
-    """Raises ValueError for a word that is none of ``BY``, or that stands twice."""
+    """Raise ValueError for a word that is none of ``BY``, or that stands twice."""
     unknown = [name for name in by if name not in _BY or by.count(name) > 1]
     if unknown:
         raise ValueError(

@@ -155,7 +155,7 @@ class Line:
         self._reactor.removeWriter(self)
 
     def connectionLost(self, reason: Any) -> None:
-        """The reactor found the socket broken, or ends itself."""
+        """Close the line: the socket broke, or the reactor ends."""
         if not self._closed:
             self.close()
             if self._reactor.running:

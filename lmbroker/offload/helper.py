@@ -112,7 +112,7 @@ class Helper(ProcessProtocol):
             os.close(nowhere)
 
     def give(self, task: Task) -> None:
-        """Work at ``task``."""
+        """Give ``task`` to the process."""
         self.task = task
         if self.ready:
             self._rest()
@@ -145,7 +145,7 @@ class Helper(ProcessProtocol):
         self._wait(self._seconds, self._too_late)
 
     def leave(self) -> None:
-        """Nobody waits for the job any more."""
+        """Note that nobody waits for the job any more."""
         task = self.task
         self._reactor.callLater(LEFT_SECONDS, lambda: self._end_of(task))
 
@@ -154,7 +154,7 @@ class Helper(ProcessProtocol):
             self.kill()
 
     def wait(self) -> None:
-        """There is nothing to do now."""
+        """Note that there is nothing to do now."""
         # Not close: one that stands still would not see it.
         self._wait(IDLE_SECONDS, self.kill)
 

@@ -1,5 +1,8 @@
-"""What a helper process is asked, and what it answers: plain structs as JSON, each with at most one
-body beside it, in files that have no name and lie in memory."""
+"""The jobs and answers that pass between the service and a helper process.
+
+They are plain structs as JSON, each with at most one body beside it, in files that have no name and
+lie in memory.
+"""
 
 import os
 from collections.abc import Iterator
@@ -68,7 +71,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     now: int = 0
 
     def __repr__(self) -> str:
-        """Nothing that anybody sent."""
+        """Show nothing that anybody sent."""
         return f"Job({self.step!r})"
 
 
@@ -104,7 +107,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repair: Repair | None = None
 
     def __repr__(self) -> str:
-        """Nothing that anybody sent."""
+        """Show nothing that anybody sent."""
         return "Done()"
 
 

@@ -105,34 +105,34 @@ class Offload:
     async def envelope(
         self, body: bytes, limits: Limits | None = None, messages: str = "messages"
     ) -> Envelope:
-        """As ``envelope.read``, with the short fields only, and ``bounds.check_body`` by
-        ``limits`` and ``messages``. Raises Refused."""
+        """Return the envelope of ``body`` with its short fields only. Raises Refused.
+
+        It does what ``envelope.read`` does, and ``bounds.check_body`` by ``limits`` and
+        ``messages``.
+        """
         job = Job(step="envelope", limits=limits, messages_field=messages)
         done, _ = await self._do(job, body)
         fields = {name: msgspec.Raw(value) for name, value in done.fields.items()}
         return Envelope(model=done.model, stream=done.stream, fields=fields)
 
     async def check(self, request_limits: RequestLimits, call: Call) -> None:
-        """As ``request_limits.check``. Raises Refused."""
+        """Do ``request_limits.check``, maybe in a helper. Raises Refused."""
         await self._do(
             Job(step="request_limits", call=_light(call), request_limits=request_limits), call.body
         )
 
     async def estimate(self, call: Call) -> int:
-        """As ``workflows.estimate``. Raises Refused."""
+        """Do ``workflows.estimate``, maybe in a helper. Raises Refused."""
         done, _ = await self._do(Job(step="estimate", call=_light(call)), call.body)
         return done.tokens
 
     async def need(self, terms: Terms) -> str:
-        """As ``second_dialect.need``."""
+        """Do ``second_dialect.need``, maybe in a helper."""
         done, _ = await self._do(_job("need", terms), terms.call.body)
         return done.need
 
     async def outbound(self, terms: Terms, workflow: Workflow) -> Outbound:
-        """As ``workflow.outbound``.
-
-        From then on ``workflow`` needs nothing of the request but for a repair. Raises Refused.
-        """
+        """Do ``workflow.outbound``, maybe in a helper."""
         body = terms.call.body
         if _top_only(terms, workflow, body):
             return workflow.outbound()
@@ -142,7 +142,7 @@ class Offload:
         return msgspec.structs.replace(done.outbound, body=out)
 
     async def repair(self, terms: Terms, workflow: Workflow, error: ErrorInfo) -> Repair | None:
-        """As ``workflow.repair``."""
+        """Do ``workflow.repair``, maybe in a helper."""
         if _passes(terms, workflow) and not terms.target.backend.also_translated:
             return workflow.repair(error)
         done, _ = await self._do(_job("repair", terms, error=error), terms.call.body)
@@ -156,7 +156,7 @@ class Offload:
         body: bytes,
         now: int,
     ) -> Unary:
-        """As that step of ``workflow``. Raises Broken or BackendRefused."""
+        """Do that step of ``workflow``, maybe in a helper. Raises Broken or BackendRefused."""
         job = _job(step, terms, asked=workflow.asked(), now=now)
         done, out = await self._do(job, body)
         assert done.unary is not None
@@ -165,7 +165,7 @@ class Offload:
     async def failure(
         self, terms: Terms, workflow: Workflow, status: int, headers: Mapping[str, str], body: bytes
     ) -> BackendRefused:
-        """As ``workflow.failure``. Raises Broken."""
+        """Do ``workflow.failure``, maybe in a helper. Raises Broken."""
         if len(body) < LARGE_ERROR:
             return workflow.failure(status, headers, body)
         job = _job("failure", terms, status=status, headers=dict(headers))
@@ -281,13 +281,13 @@ class Offload:
                 helper.leave()
 
     def free(self, helper: Helper) -> None:
-        """It may have another job."""
+        """Note that ``helper`` may get another job."""
         self._next()
         if helper.task is None and helper in self._helpers:
             helper.wait()
 
     def gone(self, helper: Helper, task: Task | None) -> None:
-        """It has ended, with ``task`` where it was at one."""
+        """Note that ``helper`` has ended, during ``task`` where it had one."""
         self._helpers.remove(helper)
         if helper.ready:
             self._failed_starts = 0
@@ -316,8 +316,10 @@ class Offload:
 
 
 def takes_long(body: bytes) -> bool:
-    """Return whether reading all of ``body`` is for a helper: it is long, or made of so many small
-    values that it takes as long."""
+    """Return whether reading all of ``body`` is work for a helper.
+
+    It is where the body is long, or has so many small values that it takes as long.
+    """
     if len(body) < DENSE:
         return False
     if len(body) >= LARGE:
@@ -326,11 +328,7 @@ def takes_long(body: bytes) -> bool:
 
 
 def _holds(body: bytes, byte: bytes, most: int) -> bool:
-    """Whether ``byte`` stands in ``body`` more than ``most`` times.
-
-    ``bytes.count`` looks at each byte, ``replace`` goes from one place to the next: that takes an
-    eighth to two thirds of the time for bodies as they are sent.
-    """
+    """Return whether ``body`` has ``byte`` more than ``most`` times."""
     return len(body) - len(body.replace(byte, b"", most + 1)) > most
 
 

@@ -59,8 +59,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What a call may ask for at most."""
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """Return the configured fields of the profile of ``target``, its own before those of the
-        alias. What they say that the first dialect lacks says nothing of the second one."""
+        """Return the configured profile fields of ``target``, its own before those of the alias.
+
+        What they say that the first dialect lacks says nothing of the second one.
+        """
         fields = {**self.profile, **target.profile} if target.profile else self.profile
         if fields and in_second_dialect(target.backend):
             return {name: value for name, value in fields.items() if name not in LACKING}
@@ -170,8 +172,10 @@ def asked_for(target: Target, model: str) -> str | None:
 
 
 def for_client(route: Route, dialect: Dialect) -> Route:
-    """Return ``route`` for a client of ``dialect``: backends that are also called in it are called
-    so."""
+    """Return ``route`` for a client of ``dialect``.
+
+    Backends that can also be called in that dialect are called in it.
+    """
     if not any(target.backend.also == dialect for target in route.targets):
         return route
 
@@ -189,8 +193,7 @@ def for_client(route: Route, dialect: Dialect) -> Route:
 
 
 def serving(route: Route, operation: Operation) -> Route:
-    """Return ``route`` with those of its targets only whose dialect has ``operation``, maybe
-    none."""
+    """Return ``route`` with only those targets whose dialect has ``operation``, maybe none."""
     if operation == "chat":
         return route  # they all have it
     return only(route, lambda target: has(target, operation))

@@ -145,7 +145,7 @@ class Breaker:
         self._probe: Begun | None = None
 
     def free_at(self) -> float:
-        """From when on an attempt may be made."""
+        """Return from when on an attempt may be made."""
         return max(self._open_until, self._rest_until)
 
     def free(self, now: float) -> bool:
@@ -158,13 +158,13 @@ class Breaker:
         return self._rest_reason if resting else self.reason
 
     def began(self, attempt: Begun, now: float) -> None:
-        """An attempt is made, allowed or not."""
+        """Note that an attempt is made, allowed or not."""
         if self.state == "open" and now >= self._open_until:
             self._probe = attempt
             self._change("half_open", now, self.reason)
 
     def answered(self, attempt: Begun, now: float) -> None:
-        """The backend answered an attempt as a healthy one does."""
+        """Note that the backend answered an attempt as a healthy one does."""
         if self._probe is not attempt and attempt.began < self.since:
             return
         if self.state != "closed":
@@ -173,12 +173,12 @@ class Breaker:
             self.in_a_row = self._checks_in_row = 0
 
     def completed(self, attempt: Begun, now: float, rules: BreakerRules) -> None:
-        """An answer came to its proper end."""
+        """Note that an answer came to its proper end."""
         if self.state == "closed" and attempt.began >= self.since:
             self.window.add(now, rules.window, failed=False)
 
     def failed(self, attempt: Begun, now: float, reason: str, rules: BreakerRules) -> None:
-        """An attempt failed."""
+        """Note that an attempt failed."""
         if self._probe is attempt:
             self._open(now, f"the probe failed: {reason}", rules.open)
         elif self.state == "closed" and attempt.began >= self.since:
@@ -199,7 +199,10 @@ class Breaker:
     def check_failed(
         self, began: float, now: float, reason: str, rules: BreakerRules, *, lasting: bool
     ) -> None:
-        """A check that began then failed; ``lasting``: until somebody changes something."""
+        """Note that a check failed which began at ``began``.
+
+        ``lasting``: it will fail until somebody changes something.
+        """
         if began < self.since:
             return
         if lasting:
@@ -212,7 +215,7 @@ class Breaker:
                 self._open(now, f"{self.in_a_row} failures in a row, last {reason}", rules.open)
 
     def check_answered(self, began: float, rules: BreakerRules) -> None:
-        """A check was answered.
+        """Note that a check was answered.
 
         An open breaker is then free ``open`` seconds after it opened, even where its failure should
         have lasted: no call goes there more often than without checks.
@@ -228,7 +231,7 @@ class Breaker:
     def failed_lastingly(
         self, attempt: Begun, now: float, reason: str, rules: BreakerRules
     ) -> None:
-        """An attempt failed for something that stays until somebody changes it."""
+        """Note that an attempt failed for a reason that stays until somebody changes something."""
         if self._probe is attempt or attempt.began >= self.since:
             self._open(now, reason, rules.open_lasting)
 
@@ -239,7 +242,7 @@ class Breaker:
             self._rest_until, self._rest_reason = until, reason
 
     def given_up(self, attempt: Begun, now: float) -> None:
-        """An attempt ended that says nothing; if it was the probe, the next one is."""
+        """Note that an attempt ended without a verdict; if it was the probe, the next one is."""
         if self._probe is attempt:
             self._probe = None
             self._change("open", now, self.reason)

@@ -138,7 +138,7 @@ class ConversationTargets:
             self._leave(self._targets.popitem(last=False)[1])
 
     def full(self, alias: str, names: Sequence[str], weights: Sequence[float]) -> list[bool]:
-        """For each of an alias's targets: whether it has its share of conversations already."""
+        """Return for each of an alias's targets whether it has its share of conversations."""
         counts = [self._counts[alias, name] for name in names]
         total = sum(weights) or 1.0
         whole = SPARE * (sum(counts) + 1)

@@ -155,7 +155,7 @@ class Failover:
         return pause
 
     def answered(self, now: float) -> None:
-        """The first event of the answer came."""
+        """Note that the first event of the answer came."""
         if self._conversations is not None and self._unknown:
             name = "\0".join(self._here.state.name)
             self._conversations.remember(self._conversation, self._route.name, name)
@@ -163,7 +163,7 @@ class Failover:
             self._health.attempted(self._attempt, now)
 
     def closed(self, now: float) -> None:
-        """The call ended."""
+        """Note that the call ended."""
         if self._attempt is not None:
             end = self._record.end
             self._health.closed(self._attempt, now, end.outcome, end.code)
@@ -369,7 +369,7 @@ class Failovers:
         self._budgets = {name: each for name, each in self._budgets.items() if name in names}
 
     def closed(self, record: Record) -> None:
-        """The call ended; one that never had a failover may end, too."""
+        """Note that a call ended, with or without a failover."""
         failover = self._open.pop(record.id, None)
         if failover is not None and record.closed_at is not None:
             failover.closed(record.closed_at)

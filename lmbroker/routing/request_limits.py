@@ -35,10 +35,10 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Most answers that a call of this model may ask for at once."""
 
     def check(self, call: Call) -> None:
-        """Raises Refused where ``call`` asks for more, or for no number, or twice.
+        """Raise Refused where ``call`` asks for more, or for no number, or twice.
 
-        Names that differ in case only count as well, the long s among them: some backends take
-        them for the same.
+        Names that differ in case only count as well, the long s among them: some backends take them
+        for the same.
         """
         fields = call.fields
         if fields is None:

@@ -166,10 +166,7 @@ def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
 
 
 def retry_after(info: ErrorInfo, wall: float) -> float | None:
-    """In how many seconds the backend wants to be asked again, None where it does not say so.
-
-    ``wall`` is now in unix seconds: the header may hold a date.
-    """
+    """Return in how many seconds the backend wants to be asked again, None if it does not say."""
     milliseconds = _number(info.retry_after_ms)
     if milliseconds is not None:
         return milliseconds / 1000

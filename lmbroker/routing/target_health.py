@@ -136,12 +136,14 @@ class TargetState:
         return False
 
     def free_at(self, refs: Sequence[str]) -> float:
-        """From when on an attempt may be made with one of these keys."""
+        """Return from when on an attempt may be made with one of these keys."""
         return max(self.breaker.free_at(), min(self.key(ref).free_at() for ref in refs))
 
     def first_event(self, now: float) -> float | None:
-        """Return seconds to the first event: the peak of late, sinking to the mean as answers
-        come."""
+        """Return the expected seconds to the first event, None where nothing was measured.
+
+        It is the peak of late, sinking to the mean as answers come.
+        """
         if self._measured_at is None or now - self._measured_at > STALE:
             return None
         return self._pace
@@ -156,7 +158,7 @@ class TargetState:
         return _UNKNOWN_COST * self.waiting if pace is None else pace * (self.in_flight + 1)
 
     def measure(self, seconds: float, now: float) -> None:
-        """An answer's first event came after ``seconds``."""
+        """Note that an answer's first event came after ``seconds``."""
         last, pace = self._measured_at, self._pace
         if last is None or now - last > STALE or seconds > pace:
             self._pace = seconds
@@ -213,7 +215,7 @@ class Health:
         failure: AttemptFailed | None = None,
         after: float | None = None,
     ) -> None:
-        """The attempt's answer began, or it failed.
+        """Note that the attempt's answer began, or that it failed.
 
         ``after`` is in how many seconds the backend wants to be asked again.
         """
@@ -261,7 +263,7 @@ class Health:
     def closed(
         self, attempt: OpenAttempt, now: float, outcome: Outcome | None = None, reason: str = ""
     ) -> None:
-        """The call of the attempt ended. Whatever became of it, nothing of it is left here."""
+        """Note that the call of the attempt ended, and forget the attempt."""
         if attempt.over:
             return
         state = attempt.target
@@ -284,7 +286,7 @@ class Health:
         failure: AttemptFailed | None = None,
         after: float | None = None,
     ) -> None:
-        """The backend of these targets was checked: it answered, or it failed.
+        """Note that a check of the backend of these targets was answered, or failed.
 
         Its keys are not judged by that: one that may not list models may do all else.
         """
@@ -299,7 +301,7 @@ class Health:
             breaker.rest(now, reason, after or 0.0)
 
     def snapshot(self, now: float) -> tuple[TargetStatus, ...]:
-        """Every target and, below it, each of its keys that has a name or is not in order."""
+        """Return the state of every target, and of its keys with a name or a problem."""
         return tuple(status for state in self._states.values() for status in self._of(state, now))
 
     def _of(self, state: TargetState, now: float) -> Iterator[TargetStatus]:

@@ -38,8 +38,7 @@ _ALIASES = {"x-gzip": "gzip"}
 
 
 def codings(header: str) -> tuple[str, ...]:
-    """Return the codings that a ``content-encoding`` header lists, in the order of their
-    application.
+    """Return the codings in a ``content-encoding`` header, in the order of their application.
 
     Raises Refused (415) for one that the broker does not know.
     """

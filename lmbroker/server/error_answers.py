@@ -20,8 +20,7 @@ REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Ov
 
 
 def family(path: str, headers: Container[str] = ()) -> str:
-    """Return the dialect in which an error on a path is reported, also on a path that does not
-    exist.
+    """Return the dialect in which errors on a path are reported, even where it does not exist.
 
     ``headers`` holds the lower-case names of the request's headers: where the path is no dialect's
     own, a header may show which one the client speaks.

@@ -115,11 +115,11 @@ class TwistedRequest:
         return body
 
     def grow_body(self, size: int) -> bool:
-        """True: nobody but our own site counts bodies."""
+        """Return True: only our own site counts bodies."""
         return True
 
     def release_body(self) -> None:
-        """Nothing: nobody but our own site counts bodies."""
+        """Do nothing: only our own site counts bodies."""
 
     def when_left(self, left: Callable[[], None]) -> None:
         """Call ``left`` where the client leaves before its answer has ended."""

@@ -56,11 +56,7 @@ class RoutesResource(KleinResource):
         origins: Callable[[], Sequence[str]],
         only: Container[bytes] | None = None,
     ) -> None:
-        """``serve`` serves the calls.
-
-        ``origins`` returns those whose pages may call; ``only`` has the paths that are served, None
-        for all.
-        """
+        """Make the resource; ``serve`` serves the calls."""
         super().__init__(app)
         self._serve = serve
         self._calls = {path.encode(): call for path, call in client_paths().items()}
@@ -182,8 +178,7 @@ def _preflight(request: IRequest, headers: Pairs) -> bytes:
 
 
 def json_body(request: IRequest, status: int, value: Any) -> bytes:
-    """Return the body of the answer with ``value``, whose status and headers are set on
-    ``request``."""
+    """Set status and headers of an answer on ``request`` and return its body with ``value``."""
     body = msgspec.json.encode(value)
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")

@@ -148,19 +148,19 @@ class Front:
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
-        """200 while the process runs."""
+        """Answer 200 while the process runs."""
         return json_body(request, 200, {"status": "ok"})
 
     @app.route("/ready", methods=["GET"])
     def ready(self, request: IRequest) -> bytes:
-        """200 while calls are welcome, 503 once the broker is about to stop."""
+        """Answer 200 while calls are welcome, 503 once the broker is about to stop."""
         if self.draining:
             return json_body(request, 503, {"status": "draining"})
         return json_body(request, 200, {"status": "ready"})
 
     @app.route("/api/hello", methods=["GET"])
     def hello(self, request: IRequest) -> bytes:
-        """200: some clients of Anthropic ask this before their first call."""
+        """Answer 200: some clients of Anthropic ask this before their first call."""
         return json_body(request, 200, {"message": "hello"})
 
     @app.route("/metrics", methods=["GET"])
@@ -248,7 +248,6 @@ def _argument(request: IRequest, name: str, default: str) -> str:
 
 
 def _list_path(request: IRequest) -> str:
-    """Return the path of the list of models that a request is for, or for one of whose models it
-    is."""
+    """Return the path of the list of models to which a request belongs."""
     path = incoming_of(request).route_path
     return next(each for each in model_list.list_paths() if path.startswith(each))

@@ -152,7 +152,7 @@ class ServedCall:
         return getattr(recorded, operate.__name__)  # type: ignore[no-any-return]
 
     def _pings_for(self, call: Call, record: Record) -> Pings:
-        """Pings for the client of a stream, timed by the first target of its alias."""
+        """Return the pings for the client of a stream, timed by the first target of its alias."""
         route = self._broker.config.alias(call.asked)
         if route is None or not route.targets:
             return NO_PINGS
@@ -171,8 +171,10 @@ class ServedCall:
         )
 
     def _failed(self, record: Record, error: BrokerError | None) -> End:
-        """Return how a call without an answer ended: with ``error``, where the client is still
-        there."""
+        """Return the end of a call that has no answer.
+
+        It is ``error`` where the client is still there.
+        """
         if record.client_left or error is None:
             return self._cut_off("client_left")
         return self._send_error(record, error)

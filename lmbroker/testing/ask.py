@@ -188,8 +188,7 @@ def read_anthropic(body: JSON, *, counting: bool = False) -> Ask:
 
 
 def _check_signatures(messages: list[JSON]) -> None:
-    """Raises Refused for thinking that the practice backend has not signed, and for results of
-    searches that it has not sealed."""
+    """Raise Refused for thinking and results of searches that this backend did not sign."""
     for place, message in enumerate(messages):
         content = message["content"]
         for number, block in enumerate(content if isinstance(content, list) else ()):
@@ -264,7 +263,7 @@ def last_text_of(content: Any) -> str:
 
 
 def words_in(value: Any) -> int:
-    """Words in all texts within ``value``, names of fields not counted."""
+    """Return the words in all texts within ``value``, names of fields not counted."""
     if isinstance(value, str):
         return len(value.split())
     if isinstance(value, dict):

@@ -22,8 +22,7 @@ class Kept:
 
 
 class Memory:
-    """What the backend remembers of the answers that it stored, and which of their items came from
-    which reasoning."""
+    """The stored answers, and which of their items came from which reasoning."""
 
     def __init__(self) -> None:
         self.responses: dict[str, Kept] = {}
@@ -177,7 +176,7 @@ def _is_said(item: JSON) -> bool:
 
 
 def _results(items: list[JSON]) -> tuple[str, ...]:
-    """Texts of the tool outputs that the model has not answered yet."""
+    """Return the texts of the tool outputs that the model has not answered yet."""
     start = len(items)
     while start and not _is_said(items[start - 1]):
         start -= 1

@@ -62,8 +62,7 @@ def _value(given: Any, root: Any, depth: int) -> Any:
 
 
 def _flat(schema: Any, root: Any, depth: int) -> JSON:
-    """Return ``schema`` with its references followed, its parts merged and its first choice
-    taken."""
+    """Return ``schema`` with references followed, parts merged and the first choice taken."""
     if not isinstance(schema, dict):
         return {}
     rest = {

@@ -1,5 +1,7 @@
-"""How an answer comes over the wire: as it should, or with the fault that the model's name asks
-for. The package's docstring lists the faults."""
+"""Delivers answers as they should be, or with the fault that the model's name asks for.
+
+The package's docstring lists the faults.
+"""
 
 import json
 import re

@@ -93,7 +93,7 @@ class GrammarError(Exception):
 
 
 def require(holds: bool, rule: str) -> None:
-    """Raises GrammarError with ``rule`` where that does not hold."""
+    """Raise GrammarError with ``rule`` where that does not hold."""
     if not holds:
         raise GrammarError(rule)
 
@@ -118,8 +118,11 @@ def json_object(data: bytes) -> JSON:
 
 
 class Checker(Generic[Item]):
-    """The checker of one stream of frames or events: walks a table, and knows what may stand
-    anywhere. ``state`` is the row of the table in which the stream is."""
+    """The checker of one stream of frames or events.
+
+    It walks a table, and knows what may stand anywhere. ``state`` is the row of the table in which
+    the stream is.
+    """
 
     table: ClassVar[Table]
     between: ClassVar[tuple[str, ...]] = ()
@@ -133,11 +136,11 @@ class Checker(Generic[Item]):
         return self.state not in self.table
 
     def feed(self, item: Item, /) -> None:
-        """Raises GrammarError for an item that may not stand here."""
+        """Check the next item. Raises GrammarError where it may not stand here."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Raises GrammarError when the stream may not end here (fact 6)."""
+        """Check the end of the stream. Raises GrammarError where it may not end here (fact 6)."""
         require(self.terminal, f"the stream does not end in state {self.state!r}")
 
     def _next(self, symbol: str) -> str:
@@ -404,14 +407,10 @@ class EventChecker(Checker[StreamEvent]):
 
 
 def anthropic_checker() -> Checker[Frame]:
-    """For one stream that an Anthropic client gets."""
+    """Return the checker for one stream that an Anthropic client gets."""
     return AnthropicChecker()
 
 
 def openai_checker(include_usage: bool | None = None) -> Checker[Frame]:
-    """For one stream that an OpenAI client gets.
-
-    ``include_usage`` is what it asked for, None if that is not known: True demands the usage chunk,
-    and the key in every other chunk; False forbids the numbers.
-    """
+    """Return the checker for one stream that an OpenAI client gets."""
     return OpenAIChecker(include_usage)

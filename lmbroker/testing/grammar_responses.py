@@ -139,7 +139,7 @@ class ResponsesChecker(Checker[Frame]):
             self._on_item_event(kind, body)
 
     def close(self) -> None:
-        """Raises GrammarError when the stream may not end here."""
+        """Check the end of the stream. Raises GrammarError where it may not end here."""
         ends = self.terminal or self.state == "warned"
         require(ends, f"the stream does not end in state {self.state!r}")
 
@@ -239,5 +239,5 @@ class ResponsesChecker(Checker[Frame]):
 
 
 def responses_checker() -> Checker[Frame]:
-    """For one stream that a Responses client gets."""
+    """Return the checker for one stream that a Responses client gets."""
     return ResponsesChecker()

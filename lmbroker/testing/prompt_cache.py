@@ -28,8 +28,10 @@ class PromptCache:
         self._known: set[int] = set()
 
     def read(self, model: str, words: Iterable[str], *, whole: bool) -> tuple[int, int, int]:
-        """Words in the prompt, of these the ones that the cache had, and those that it has besides
-        from now on: all of them where ``whole``, else those up to the last ``BREAK``."""
+        """Return the numbers of words in the prompt, read from the cache, and written to it.
+
+        All further words are written where ``whole``, else those up to the last ``BREAK``.
+        """
         if len(self._known) > MOST:
             self._known.clear()
         beginning, count, had, within = hash(model), 0, 0, True

@@ -129,8 +129,7 @@ def _calls(ask: Ask) -> tuple[tuple[Offered, Any], ...]:
 
 
 def _plan(text: str) -> list[list[tuple[str, str]]]:
-    """Return the calls that the user's text asks for, turn by turn: names, and arguments in
-    JSON."""
+    """Return the calls that the user's text asks for, turn by turn: names and JSON arguments."""
     turns: list[list[tuple[str, str]]] = []
     with_the_one_before = ""
     for step, joined in _STEP.findall(text):
@@ -162,14 +161,18 @@ def _planned(ask: Ask, plan: list[list[tuple[str, str]]]) -> tuple[tuple[Offered
 
 
 def _fitting(tool: Offered, given: Any) -> Any:
-    """Return what a tool is called with: a custom tool that was made a function takes its text in
-    ``input``."""
+    """Return the arguments for a tool.
+
+    A custom tool that was made a function takes its text in ``input``.
+    """
     return {"input": given} if isinstance(given, str) and not tool.custom else given
 
 
 def _shortened(ask: Ask, text: str) -> tuple[str, str, str | None]:
-    """Return the text up to the first stop sequence or word limit, why it stops, and at which
-    sequence."""
+    """Return the text up to the first stop sequence or word limit, and why it stops.
+
+    The last value is the stop sequence, None for none.
+    """
     why, sequence = "end", None
     found = [(text.index(stop), stop) for stop in ask.stop if stop and stop in text]
     if found:
@@ -197,5 +200,5 @@ def fragments(text: str) -> tuple[str, ...]:
 
 
 def _words(text: str) -> list[str]:
-    """Words with the space before them; space at the end goes with the last one."""
+    """Return the words with the space before them; space at the end goes with the last one."""
     return re.findall(r"\s*\S+(?:\s+$)?|\s+", text)

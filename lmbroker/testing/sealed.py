@@ -1,5 +1,7 @@
-"""What the practice backend gives a client to keep, unreadable and sealed: the encrypted content of
-reasoning and of compactions. It knows its own again."""
+"""Seals what the practice backend gives a client to keep, and recognises it again.
+
+That is the encrypted content of reasoning and of compactions, which nobody else can read.
+"""
 
 import base64
 import hashlib

@@ -206,7 +206,7 @@ class _Site(Site):
         self._dropped: Deferred[None] | None = None
 
     def log(self, request: Any) -> None:
-        """Nothing."""
+        """Write nothing."""
 
     def drop(self) -> "Deferred[None]":
         """Abort all connections; fires when the last one is gone."""

@@ -39,7 +39,7 @@ SHAPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 
 def check_request(body: JSON, fields: frozenset[str]) -> None:
-    """Raises Refused where a field of the top level, of a tool or of the format is wrong."""
+    """Raise Refused where a field of the top level, of a tool or of the format is wrong."""
     _known(body, fields, "")
     if "model" not in body:
         raise Refused("Missing required parameter: 'model'.", "model", "missing_required_parameter")
@@ -74,7 +74,7 @@ def check_request(body: JSON, fields: frozenset[str]) -> None:
 def check_items(
     items: list[JSON], needs: Mapping[str, str], kept: Container[str], *, stores: bool
 ) -> None:
-    """Raises Refused where an item of the input is wrong, or stands without what belongs to it.
+    """Raise Refused where an item of the input is wrong, or lacks an item that belongs to it.
 
     ``needs``: id of a stored item -> id of the reasoning that led to it. ``kept``: ids of reasoning
     that the backend has stored. ``stores``: the answer is to be stored, and ids mean something.
@@ -232,9 +232,9 @@ def check_sealed(item: JSON) -> str:
 
 
 def _check_follower(item: JSON, following: JSON, stores: bool) -> None:
-    """What the model said after thinking follows its reasoning.
+    """Check that what the model said after thinking follows its reasoning.
 
-    Where answers are stored, with its id.
+    Where answers are stored, its id must be there, too.
     """
     kind = following.get("type") or ("message" if "role" in following else "")
     said = kind == "reasoning" or kind.endswith("_call")

@@ -127,7 +127,7 @@ class Anthropic:
         }
 
     def _blocks(self, ask: Ask, said: Said) -> Iterator[tuple[JSON, Iterator[JSON]]]:
-        """Each block as it starts, and its deltas."""
+        """Yield each block as it starts, and its deltas."""
         if ask.reasoning:
             yield {"type": "thinking", "thinking": "", "signature": ""}, _thoughts(ask, said)
         if said.query:

@@ -176,9 +176,9 @@ class OpenAI:
 
 
 def embeddings(body: JSON) -> JSON:
-    """Vectors of three numbers (or ``dimensions``), the first made from the input's length.
+    """Return vectors of three numbers (or ``dimensions``).
 
-    Raises KeyError or TypeError where the request is malformed.
+    The first number is made from the input's length.
     """
     given = body["input"]
     single = isinstance(given, str) or (given and isinstance(given[0], int))

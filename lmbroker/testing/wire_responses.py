@@ -155,7 +155,7 @@ class Responses:
         return response
 
     def _items(self, ask: Ask, said: Said) -> Iterator[tuple[JSON, JSON, Fill]]:
-        """Each item as it is in the end, what differs at its beginning, and the events between."""
+        """Yield each item as it is in the end, what differs at its start, and its events."""
         if said.compacts:
             yield self._compacted(ask), {"encrypted_content": ""}, _compacting()
             return

@@ -92,7 +92,7 @@ class SecureConnection:
             self._end(end)
 
     def readConnectionLost(self) -> None:
-        """TCP's peer has closed its side: close ours."""
+        """Close our side: TCP's peer has closed its own."""
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -124,8 +124,7 @@ class SecureConnection:
         self.write(b"".join(data))
 
     def sealed(self, data: bytes) -> bytes:
-        """Return the records that hold ``data``: they must be the next bytes that the TCP transport
-        gets.
+        """Return the TLS records of ``data``, which must be the next bytes on the TCP transport.
 
         Only after the handshake.
         """

@@ -58,8 +58,10 @@ def server_context(certificate: Any, key: Any, chain: Iterable[Any] = ()) -> ssl
 
 
 def identity(host: str) -> Verify:
-    """Returns what raises ``service_identity.VerificationError`` for a certificate that is not
-    ``host``'s; ``host`` is a name or an IP address (RFC 9525)."""
+    """Return the check that a certificate is ``host``'s, a name or an IP address (RFC 9525).
+
+    The check raises ``service_identity.VerificationError``.
+    """
     try:
         ip_address(host)
     except ValueError:
@@ -95,8 +97,10 @@ def _show(context: ssl.SSLContext, certificate: Any, key: Any, chain: Iterable[A
 
 @contextmanager
 def _as_file(content: bytes) -> Any:
-    """Return a path at which ``content`` can be read, and which is on no disk where the system can
-    do so: ``ssl`` reads certificates from files only."""
+    """Return a path at which ``content`` can be read.
+
+    It is on no disk where the system can do so: ``ssl`` reads certificates from files only.
+    """
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("certificate")
         try:

@@ -27,17 +27,19 @@ _MOST = 64
 
 
 def listed(paths: Sequence[str]) -> str:
-    """Return ``paths`` as the value of a header: the first ``HEADER_NAMES``, and how many more
-    there are."""
+    """Return ``paths`` as the value of a header.
+
+    It has the first ``HEADER_NAMES`` of them, and how many more there are.
+    """
     text = ",".join(paths[:HEADER_NAMES])
     return text + f",+{len(paths) - HEADER_NAMES}" if len(paths) > HEADER_NAMES else text
 
 
 def located(refusal: Refused, refused: tuple[str, str], body: Any) -> Refused:
-    """Return ``refusal`` with real indices in its path: those of the first matching place in
-    ``body``.
+    """Return ``refusal`` with the real indices in its path.
 
-    ``refused`` is a path with ``[]`` and the text that stands there, "" for any.
+    They are those of the first place in ``body`` that matches ``refused``: a path with ``[]``, and
+    the text that stands there, "" for any.
     """
     path, said = refused
     found = _first(body, _STEP.findall(path), "", said)
@@ -125,10 +127,9 @@ class Losses:
         said: str = "",
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Class B: report ``path`` (client's naming, indices as ``[]``); strict refuses.
+        """Report that the backend does not get what stands at ``path`` (class B).
 
-        ``said`` is the client's word there, where that is known. Raises Refused (with ``details``)
-        in mode strict.
+        The path is in the client's naming, with indices as ``[]``. Raises Refused in mode strict.
         """
         if self.mode == "strict":
             self.refused = (path, said)
@@ -143,10 +144,10 @@ class Losses:
         *,
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Class B, approximated: report that the backend gets something else in the place of
-        ``path`` (client's naming, indices as ``[]``); strict refuses.
+        """Report that the backend gets something else in the place of ``path`` (class B).
 
-        Raises Refused (with ``details``) in mode strict.
+        The path is in the client's naming, with indices as ``[]``. Raises Refused (with
+        ``details``) in mode strict.
         """
         if self.mode == "strict":
             raise self.refusal(path, reason, details)
@@ -161,10 +162,7 @@ class Losses:
         soft: bool = False,
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Class C (C° with ``soft``): raises Refused with ``path`` as param (indices as they are).
-
-        In mode lenient a soft one is reported.
-        """
+        """Raise Refused with ``path`` as param, with its indices (class C; C° with ``soft``)."""
         if soft and self.mode == "lenient":
             self.drop(_INDEX.sub("[]", path))
             return

@@ -1,8 +1,7 @@
-"""How the models of a broker are listed to clients, and how backends list theirs (translation.md
-7.1).
+"""How the broker lists models to clients, and how it reads the lists of backends.
 
-Dialects whose clients ask for models on one path share one answer there, which has the fields of
-all of them: ``/v1/models`` is read by the official SDKs of several vendors.
+See translation.md 7.1. Dialects whose clients ask for models on one path share one answer there,
+which has the fields of all of them: ``/v1/models`` is read by the official SDKs of several vendors.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,9 +61,11 @@ _PAGE = msgspec.json.Decoder(_Page | list[_Model])
 
 
 def read_list(body: bytes) -> tuple[Sequence[str], str]:
-    """Return the models in a list of the usual form, ``{"data": [{"id": ...}]}`` or the array
-    alone, and the last of them where a further page follows. Raises ValueError for a body that is
-    no list."""
+    """Return the models in a list, and the last of them where a further page follows.
+
+    The list has the usual form, ``{"data": [{"id": ...}]}`` or the array alone. Raises ValueError
+    for a body that is no list.
+    """
     try:
         page = _PAGE.decode(body)
     except JSON_ERRORS:

@@ -1,7 +1,6 @@
-"""How much of its rate limits a backend has left, in the headers of the client's dialect
-(translation.md 6).
+"""A backend's remaining rate limits in the headers of the client's dialect (translation.md 6).
 
-A backend's limits concern those who pay for it. A client sees them only where its alias says so.
+They concern whoever pays for the backend. A client sees them only where its alias says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping

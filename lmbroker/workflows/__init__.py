@@ -1,5 +1,4 @@
-"""How a call goes to a target: passed through where the dialects are the same, translated where
-they differ."""
+"""How a call goes to a target: passed through in its own dialect, translated into any other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -63,8 +62,7 @@ def workflow_for(
 
 
 def _lacking(call: Call) -> Refused:
-    """Return the error where the dialect of a backend does not have the operation (translation.md
-    5.4)."""
+    """Return the error for an operation that the backend's dialect lacks (translation.md 5.4)."""
     if call.operation == "compact":
         return Refused(
             "unsupported",

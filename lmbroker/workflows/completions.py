@@ -15,8 +15,10 @@ class Completions(Passthrough):
 
     @conversion.of_an_answer
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        """Raise Broken, or BackendRefused for an error in the body: a whole answer is not made into
-        a stream."""
+        """Raise Broken, or BackendRefused for an error in the body.
+
+        A whole answer is not made into a stream.
+        """
         conversion.object_of(body)
         raise conversion.bad_answer("the backend answered without a stream")
 

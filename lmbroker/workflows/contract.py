@@ -41,7 +41,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __repr__(self) -> str:
-        """Nothing that the client sent."""
+        """Show nothing that the client sent."""
         return f"Outbound({self.path!r}, {len(self.body)} bytes)"
 
 
@@ -76,7 +76,7 @@ class Unary(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Nothing that the backend sent."""
+        """Show nothing that the backend sent."""
         return f"Unary({len(self.body)} bytes)"
 
 
@@ -167,13 +167,17 @@ class Workflow(Protocol):
         ...
 
     def recall(self, asked: Asked) -> None:
-        """In the place of ``outbound``, which somebody else has called: but for ``repair``, nothing
-        looks at the request from now on."""
+        """Take over what another call of ``outbound`` has returned.
+
+        From then on only ``repair`` looks at the request.
+        """
         ...
 
     def opaque(self, content_type: str) -> bool:
-        """Return whether an answer of this type, which is not JSON, is what was asked for: it goes
-        to the client as it is."""
+        """Return whether an answer of this type is passed to the client unread.
+
+        It is no JSON, but what was asked for.
+        """
         ...
 
     def unary(self, body: bytes, *, now: int) -> Unary:

@@ -44,8 +44,10 @@ def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
 
 
 def of_an_answer(step: Callable[P, Unary]) -> Callable[P, Unary]:
-    """Return ``step``, which raises Broken where a backend's answer nests deeper than the
-    interpreter follows it: readers and writers reach different depths."""
+    """Return ``step`` so wrapped that it raises Broken for an answer that nests too deeply.
+
+    Readers and writers reach different depths before the interpreter gives up.
+    """
 
     @wraps(step)
     def stepped(*args: P.args, **more: P.kwargs) -> Unary:
@@ -80,8 +82,10 @@ def object_of(
 
 
 def refused(body: bytes) -> None:
-    """Raises BackendRefused where a body that is no JSON object reports an overload or a rate
-    limit."""
+    """Raise BackendRefused where a body reports an overload or a rate limit.
+
+    It is a body that is no JSON object.
+    """
     error = stream_errors.error_instead_of_json(body)
     if error is not None:
         raise BackendRefused(error, phase="answer")

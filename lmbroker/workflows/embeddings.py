@@ -42,8 +42,11 @@ class Embeddings(Passthrough):
         return self._losses.dropped
 
     def outbound(self) -> Outbound:
-        """Raises Refused for a request that asks for no embeddings, too, and in mode strict for a
-        field that the backend does not take."""
+        """Return the request for the backend. Raises Refused.
+
+        That also happens where it asks for no embeddings, and in mode strict for a field that the
+        backend does not take.
+        """
         self._wanted = self._checked()
         outbound = super().outbound()
         if not self._profile.omit:
@@ -103,7 +106,7 @@ class Embeddings(Passthrough):
         raise conversion.bad_answer("the backend answered with an event stream")
 
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        """No embeddings are streamed."""
+        """Raise Broken: no embeddings are streamed."""
         return self.unary(body, now=now)
 
     def _checked(self) -> AskedEmbeddings:

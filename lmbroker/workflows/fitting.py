@@ -1,5 +1,7 @@
-"""What a profile says of any field of a translated request: which are left out, and between which
-numbers others must lie."""
+"""Fits a translated request to what its profile says of any field.
+
+It says which fields are left out, and between which numbers others must lie.
+"""
 
 from typing import Any
 
@@ -59,8 +61,10 @@ def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses
 
 
 def _asked(request: Request, field: str) -> bool:
-    """Return whether the client said anything of ``field`` of the model: nothing is lost of what
-    the broker placed itself."""
+    """Return whether the client said anything of ``field`` of the Unified Model.
+
+    What the broker put there itself is no loss.
+    """
     if field in ("reasoning", "effort"):
         return request.reasoning is not None or request.later_effort is not None
     if field in _PLACED:
@@ -72,9 +76,11 @@ def _asked(request: Request, field: str) -> bool:
 
 
 def left_out(body: dict[str, Any], path: str) -> bool:
-    """Take the field at ``path`` out of ``body``: ``[]`` stands for each place of a list
-    (``messages[].name``). Gives whether something was there. An object that is empty without it
-    goes, too."""
+    """Take the field at ``path`` out of ``body``; return whether something was there.
+
+    ``[]`` stands for each place of a list (``messages[].name``). An object that is empty without
+    the field goes, too.
+    """
     first, _, rest = path.partition(".")
     name = first.removesuffix("[]")
     if name not in body:

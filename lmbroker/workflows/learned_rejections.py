@@ -1,7 +1,7 @@
-"""What a backend taught by refusing: a change of its model's profile, remembered for an hour
-(translation.md 0.4). Pure: the time is an argument.
+"""Keeps what refusals of backends showed: changes of a model's profile, for an hour.
 
-``request_repairs`` says what a refusal teaches; here it is kept, per backend and model.
+See translation.md 0.4. ``repairs`` finds the change that a refusal calls for; here it is kept, per
+backend and model. Pure: the time is an argument.
 """
 
 from collections.abc import Iterable, Mapping
@@ -75,8 +75,11 @@ _NOT_THERE = frozenset({404, 405, 501})
 
 
 def counts_nothing(error: AttemptFailed) -> bool:
-    """Return whether a backend that was asked to count tokens says that it cannot, or answered with
-    something else; not where it says that it has no such model."""
+    """Return whether ``error`` shows that a backend cannot count tokens.
+
+    That is so where it says so, or answered with something else, but not where it says that it has
+    no such model.
+    """
     if isinstance(error, Broken):
         return error.phase == "answer"
     if not isinstance(error, BackendRefused) or error.info.status not in _NOT_THERE:
@@ -102,9 +105,11 @@ class LearnedRejections:
         del known[:-PER_MODEL]
 
     def counts_nothing(self, target: Target, now: float) -> bool:
-        """Return whether the backend of ``target`` said that it does not count tokens for requests
-        of the dialect that ``target`` names: that holds even where the configuration says that it
-        does."""
+        """Return whether the backend of ``target`` said that it does not count tokens.
+
+        It is about requests of the dialect that ``target`` names, and holds even where the
+        configuration says that the backend counts.
+        """
         return self.overrides(target, now).get("counts_tokens") is False
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
@@ -143,9 +148,12 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
 
 
 class Repairs:
-    """The repairs of one call at one target: which profile holds for its next try, and what of them
-    turned out to be right and is to be remembered. ``configured`` is the user's own, ``listed``
-    what the backend's list of models says."""
+    """The repairs of one call at one target.
+
+    It knows which profile applies to the next try, and which repairs turned out to be right and are
+    to be remembered. ``configured`` is the user's own profile, ``listed`` what the backend's list
+    of models says.
+    """
 
     __slots__ = ("_changes", "_configured", "_kinds", "_learned", "_open", "_target", "_words")
 
@@ -184,9 +192,11 @@ class Repairs:
         return merged
 
     def add(self, repair: Repair | None, words: str, now: float) -> Repair | None:
-        """Return a refusal came, in these words, and ``repair`` is what it teaches: gives what is
-        to be tried, None for no other try. A refusal in other words than the one before says that
-        the repair before was right."""
+        """Note that a refusal came, and return the repair to try next, None for no other try.
+
+        ``words`` are those of the refusal, and ``repair`` is what it calls for. A refusal in other
+        words than the one before says that the repair before was right.
+        """
         if self._open and words != self._words:
             self.succeeded(now)
         own = [name for name in self._configured if name not in _GATHERED]
@@ -204,14 +214,17 @@ class Repairs:
         return any(name in repair.overrides for repair in self._open)
 
     def would_help(self, repair: Repair | None, words: str, now: float) -> bool:
-        """Return whether the next call would get further than this one, which may not be repaired
-        again: what was learned holds, since the refusal came in other words than the one before,
-        and ``repair`` is one that was not tried."""
+        """Return whether the next call would get further than this one.
+
+        This one is not repaired again. The next would get further where the refusal came in other
+        words than the one before, so that what was learned holds, and where ``repair`` is one that
+        was not tried.
+        """
         further = bool(self._open) and words != self._words
         return self.add(repair, words, now) is not None and further
 
     def succeeded(self, now: float) -> None:
-        """The try after the last repair got further: what it teaches is remembered."""
+        """Remember the last repair: the try after it got further."""
         for repair in self._open:
             self._learned.learn(self._target, repair, now)
         self._open.clear()

@@ -1,7 +1,7 @@
-"""What backends say of their models in their own lists: windows, output limits, and whether they
-count tokens (translation.md 0.3, "discovered"). Pure.
+"""What backends' own lists say of their models: windows, output limits, token counting.
 
-The list is read where the broker has it anyway; nobody is asked for it.
+See translation.md 0.3, "discovered". The list is read where the broker has it anyway; no backend is
+asked for it. Pure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ class ListedLimits:
         self._known: dict[str, dict[str, dict[str, Any]]] = {}
 
     def learn(self, backend: str, body: bytes, *, more: bool = False) -> None:
-        """A backend's list came, or with ``more`` a further page of it."""
+        """Take over a backend's list, or with ``more`` a further page of it."""
         found = dict(limits(body))
         if more:
             found = {**self._known.get(backend, {}), **found}
@@ -81,8 +81,10 @@ class ListedLimits:
 
 
 def limits(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the models in a list that say something of themselves, each with changes of its
-    profile; a body that is no list has none."""
+    """Yield the models in a list that say something of themselves, each with its profile changes.
+
+    A body that is no list has none.
+    """
     try:
         value = _LIST.decode(body)
     except envelope.JSON_ERRORS:

@@ -139,8 +139,10 @@ def decode(body: bytes, dialect: Dialect) -> tuple[tuple[str, ...], str]:
 
 
 def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:
-    """Return the aliases that stand for other names than their own, each with those of its targets
-    that keep these names; none where no target does."""
+    """Yield the aliases that stand for other names than their own, each with its targets.
+
+    Of these only the ones that keep such names count, maybe none.
+    """
     for name, route in aliases.exact.items():
         if name.endswith(ANY) or route is aliases.default:
             targets = tuple(target for target in route.targets if keeps_names(target))
@@ -151,9 +153,10 @@ def patterns(aliases: Aliases) -> Iterator[tuple[Route, tuple[Target, ...]]]:
 def offered(
     aliases: Aliases, lists: Mapping[str, Sequence[str]], caller: Caller
 ) -> dict[str, Route]:
-    """Return the names that ``caller`` may ask for, as far as they are known, each with where it
-    leads: the aliases, and in the place of a pattern the models behind it. ``lists`` has the models
-    of each backend that told them.
+    """Return the names that ``caller`` may ask for, as far as they are known, each with its route.
+
+    They are the aliases, and in the place of a pattern the models behind it. ``lists`` has the
+    models of each backend that listed them.
 
     Of several targets any may get a call: what one of them lacks is left out, unless
     ``fallback_on`` says that it is then asked of the next.

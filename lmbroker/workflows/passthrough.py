@@ -43,7 +43,7 @@ class Passthrough:
         *,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        """``overrides`` are the configured profile.
+        """Take the call for ``target``; ``overrides`` are the configured profile.
 
         Where they say ``ask_usage``, the backend of a stream counts tokens although the client does
         not want to know; its count is taken out of the stream again.
@@ -89,7 +89,7 @@ class Passthrough:
         self._hide_usage = asked.hide_usage
 
     def opaque(self, content_type: str) -> bool:
-        """False: the answer is JSON or a stream."""
+        """Return False: the answer is JSON or a stream."""
         return False
 
     @conversion.of_an_answer

@@ -1,8 +1,8 @@
-"""When a call goes to a backend in its second dialect: where the first one cannot carry it
-(translation.md 8.4). Pure.
+"""Decides when a call goes to a backend in its second dialect (translation.md 8.4).
 
-Only backends ask whose configuration says that calls may be translated so. A client of the second
-dialect itself is always served in it (``routing.aliases.for_client``).
+It does where the first dialect cannot carry it, and only at backends whose configuration says that
+calls may be translated so. A client of the second dialect itself is always served in it
+(``routing.aliases.for_client``). Pure.
 """
 
 import re
@@ -33,16 +33,20 @@ _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 
 
 def may_go(call: Call, target: Target) -> bool:
-    """Return whether ``call`` may go to ``target`` in the second dialect, if it needs that: it is
-    the kind of call that is translated, and it does not go so anyway."""
+    """Return whether ``call`` may go to ``target`` in the second dialect, if it needs that.
+
+    It must be of a kind that is translated, and not go so anyway.
+    """
     backend = target.backend
     translated = backend.also_translated and not in_second_dialect(backend)
     return translated and call.operation == "chat"
 
 
 def may_need(call: Call, target: Target, overrides: Mapping[str, Any]) -> bool:
-    """Return whether ``call`` may need the second dialect of ``target``: a quick look that only
-    errs in saying so."""
+    """Return whether ``call`` may need the second dialect of ``target``.
+
+    It is a quick look that may say yes by mistake, but not no.
+    """
     known = _known(target, overrides)
     body = call.body
     if not known.tools_with_reasoning and _TOOLS.search(body):
@@ -53,9 +57,11 @@ def may_need(call: Call, target: Target, overrides: Mapping[str, Any]) -> bool:
 
 
 def need(call: Call, target: Target, overrides: Mapping[str, Any]) -> str:
-    """Return what of ``call`` the first dialect of ``target`` cannot carry, "" for nothing and for
-    a request that cannot be read: its error is told elsewhere. ``overrides`` are what was learned
-    and configured of the model."""
+    """Return what of ``call`` the first dialect of ``target`` cannot carry, "" for nothing.
+
+    A request that cannot be read counts as nothing: its error is reported elsewhere. ``overrides``
+    are what was learned and configured of the model.
+    """
     known = _known(target, overrides)
     try:
         request = ADAPTERS[call.dialect].decode_request(envelope.decode(call.body))

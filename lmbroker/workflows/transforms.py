@@ -348,8 +348,7 @@ class PassedStream:
         return self._client.ping(self._tap.started) if self.phase in ("open", "stopped") else b""
 
     def _pass(self, block: bytes) -> bytes:
-        """Return ``block`` as far as the stream goes: what stands behind its end is no part of
-        it."""
+        """Return the part of ``block`` that belongs to the stream: nothing behind its end does."""
         tap = self._tap
         if self._held:
             block, self._held = self._held + block, b""

@@ -134,7 +134,7 @@ class Translation:
         self._tokens = asked.tokens
 
     def opaque(self, content_type: str) -> bool:
-        """False: the answer is JSON or a stream."""
+        """Return False: the answer is JSON or a stream."""
         return False
 
     @conversion.of_an_answer
@@ -209,8 +209,11 @@ class Translation:
         return self._request
 
     def _leave_room(self, body: JSON, request: Request, window: int) -> None:
-        """A limit of the answer that leaves the prompt its place in a window which the backend or
-        the user named. Where nothing worth having is left the backend says so itself."""
+        """Limit the answer so that the prompt has its place in a window of known size.
+
+        The size was named by the backend or by the user. Where nothing worth having is left the
+        backend says so itself.
+        """
         field = next((name for name in LIMIT_FIELDS if name in body), "")
         asked = body.get(field, 0)
         if asked + len(self._call.body) // 2 <= window:

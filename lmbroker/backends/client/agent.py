@@ -168,8 +168,10 @@ class _Opening(Factory):
 def _target(
     uri: bytes, backend: str, ca: str, client_cert: str, proxy: str
 ) -> tuple[URI, bytes, Key]:
-    """Return the target of a URI, the first lines of a request to it without the method, and the
-    key under which the pool keeps its connections."""
+    """Return what a request to ``uri`` needs: the target, the first lines, and the key of the pool.
+
+    The first lines lack the method; under the key the pool keeps the connections.
+    """
     target = URI.fromBytes(uri)
     host = b"[%b]" % target.host if b":" in target.host else target.host
     if (target.scheme, target.port) not in _DEFAULT_PORTS:

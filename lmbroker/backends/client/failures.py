@@ -100,8 +100,10 @@ def _of_the_proxy(error: ProxyFailed) -> Exception:
 
 
 def _of_the_network(cause: Any, reused: bool) -> bool:
-    """Return whether the connection broke: TLS of a connection that was used before fails in no
-    other way."""
+    """Return whether the connection broke.
+
+    TLS of a connection that was used before fails in no other way.
+    """
     return reused or type(cause).__module__.startswith("twisted.internet")
 
 

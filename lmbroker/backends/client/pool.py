@@ -58,9 +58,11 @@ class Pool:
         return idle.pop() if key in self._proven else self._take_rested(key, idle)
 
     def _take_rested(self, key: Key, idle: "list[Connection]") -> "Connection | None":
-        """Return the connection used last of those that have rested for ``rest`` seconds: what a
-        backend sends behind its answer has come by then. After ``PROOFS`` of them no more need to
-        rest."""
+        """Return the connection used last among those that have rested for ``rest`` seconds.
+
+        What a backend sends behind its answer has come by then. After ``PROOFS`` of them no more
+        need to rest.
+        """
         latest = self._reactor.seconds() - self.rest
         place = next((n for n in reversed(range(len(idle))) if idle[n].idle_since <= latest), None)
         if place is None:
@@ -187,6 +189,5 @@ def _cut(transport: Any) -> None:
 
 
 def _closes_idle(said: bytes) -> bool:
-    """Return whether a server says that it closes an idle connection, as some do, which is
-    harmless."""
+    """Return whether a server says that it closes an idle connection, which is harmless."""
     return said.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408"))

@@ -53,7 +53,7 @@ class TwistedResponse:
         }
 
     def whole(self) -> bytes | None:
-        """None: the body has to be delivered."""
+        """Return None: the body has to be delivered."""
         return None
 
     def deliverBody(self, protocol: IProtocol) -> None:

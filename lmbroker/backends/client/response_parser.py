@@ -44,8 +44,10 @@ _CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n")
 
 
 def _only_chunk(data: bytes) -> bytes:
-    """Return the content of a chunk where ``data`` is exactly one chunk in the plainest form, as
-    servers write each event of a stream; b"" for everything else."""
+    """Return the content where ``data`` is exactly one chunk in the plainest form, else b"".
+
+    So servers write each event of a stream.
+    """
     size = _CHUNK.match(data)
     if size is None or size.end() + int(size[1], 16) + 2 != len(data) or data[-2:] != b"\r\n":
         return b""

@@ -23,12 +23,12 @@ EACH = 8
 
 
 class Sessions:
-    """The sessions by the key of their connections, so that none is offered to another host, or
-    with other trusted authorities or another client certificate.
+    """TLS sessions by the key of their connections.
 
-    Each session is offered once, as RFC 8446 (C.4) recommends, so one that fails does so once. Its
-    successor is kept when the connection has carried an answer: with TLS 1.3 the server's tickets
-    come after the handshake.
+    So none is offered to another host, or with other trusted authorities or another client
+    certificate. Each session is offered once, as RFC 8446 (C.4) recommends, so one that fails does
+    so once. Its successor is kept when the connection has carried an answer: with TLS 1.3 the
+    server's tickets come after the handshake.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:

@@ -92,7 +92,10 @@ class Wire:
             tcp.write(data[count:])
 
     def _write_both(self, data: bytes, rest: bytes) -> None:
-        """As ``write`` for a long ``rest``: only what the kernel does not take is copied."""
+        """Write as ``write`` does, where ``rest`` is long.
+
+        Of it only what the kernel does not take is copied.
+        """
         tcp = self._tcp
         try:
             count = tcp.socket.sendmsg((data, rest))

@@ -42,14 +42,17 @@ class Handover:
         self._look()
 
     def answered(self, worker: WorkerHandle, problem: str) -> None:
-        """A worker is prepared, or it refuses."""
+        """Note that a worker is prepared, or that it refuses."""
         if worker in self._waiting:
             self._problem = self._problem or problem
             self._waiting.remove(worker)
             self._look()
 
     def gone(self, worker: WorkerHandle) -> None:
-        """A worker has ended; the one that replaces it knows the configuration that holds then."""
+        """Note that a worker has ended.
+
+        The one that replaces it gets the configuration that applies then.
+        """
         self._asked.discard(worker)
         self.answered(worker, "")
 

@@ -42,7 +42,7 @@ class Lines:
         return stat.S_ISREG(os.fstat(self.descriptor).st_mode)
 
     def share(self, lock: str) -> None:
-        """Others write from now on, too."""
+        """Prepare for other processes that write from now on, too."""
         if not self.regular:
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -120,7 +120,4 @@ class SharedFile(LogFile):
             self.rotate()
 
     def share(self, lock: str) -> None:
-        """As ``Lines``, but a file needs no lock.
-
-        All write at the place where the last stopped, since it was opened once for all of them.
-        """
+        """Do nothing: a file needs no lock."""

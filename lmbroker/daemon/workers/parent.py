@@ -144,7 +144,7 @@ class ParentService(ListeningService):
             self.log.error("The log file cannot be begun anew: {why}", why=error.strerror)
 
     def _begun(self, descriptor: int) -> None:
-        """From the thread that writes the log."""
+        """Pass the descriptor of a new log file on; called in the thread that writes the log."""
         self._reactor.callFromThread(self._hand_over_log, os.dup(descriptor))
 
     def _hand_over_log(self, descriptor: int) -> None:
@@ -182,7 +182,7 @@ class ParentService(ListeningService):
         )
 
     def began(self) -> None:
-        """There are other processes than before."""
+        """Note that there are other processes than before."""
         try:
             self.tally.living([os.getpid(), *(worker.pid for worker in self._living())])
         except OSError as error:
@@ -190,7 +190,7 @@ class ParentService(ListeningService):
             self.log.error("The tally cannot be written: {why}", why=error.strerror)
 
     def serves(self) -> None:
-        """One more worker serves."""
+        """Note that one more worker serves."""
         for each in self:
             if isinstance(each, Accepting):
                 each.go_on()
@@ -201,7 +201,7 @@ class ParentService(ListeningService):
         self._log_serving(f" with {len(self._workers)} workers")
 
     def answered(self, worker: WorkerHandle, problem: str) -> None:
-        """A worker has prepared for a configuration, or refuses it."""
+        """Note that a worker has prepared for a configuration, or refuses it."""
         if self._handover is not None:
             self._handover.answered(worker, problem)
         if worker.late:
@@ -219,7 +219,7 @@ class ParentService(ListeningService):
                 self.serves()
 
     def ended(self, worker: WorkerHandle, how: str, problem: str) -> None:
-        """A worker's process has ended."""
+        """Note that a worker's process has ended."""
         self.began()
         self._captures.gone(worker)
         if self._handover is not None:

@@ -65,7 +65,7 @@ def _file(message: tuple[Message, int | None]) -> int:
 
 
 def _install(reactor: str, engine: str) -> None:
-    """The reactor that the parent runs on."""
+    """Install the reactor on which the parent runs."""
     if reactor:
         from twisted.application.reactors import installReactor
 

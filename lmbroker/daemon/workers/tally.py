@@ -76,8 +76,7 @@ def count_at(folder: str, number: int) -> None:
 
 
 def merged(folder: str) -> CollectorRegistry:
-    """Return what all workers have counted, and what their processes take, the parent's
-    included."""
+    """Return the metrics of all workers, and of their processes and the parent's."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)
     PlatformCollector(registry)
@@ -124,7 +123,7 @@ class Processes(Collector):
 
 
 def _process(pid: int) -> list[Metric]:
-    """Nothing for a process that has just ended."""
+    """Return the metrics of a process, none for one that has just ended."""
     found = list(ProcessCollector(pid=lambda: pid, registry=None).collect())
     return sorted(found, key=lambda metric: metric.name) if len(found) == _ALL else []
 

@@ -134,7 +134,7 @@ class WorkerHandle(ProcessProtocol):
         return self._line.hand("serve", endpoint, descriptor)
 
     def caught_up(self) -> None:
-        """It has done what the others did before it."""
+        """Note that the worker has done what the others did before it."""
         self.late = False
         self.takes = not self._stopping and not self._left
 

@@ -90,7 +90,10 @@ class Channel(http.HTTPChannel):
     # The life of the connection.
 
     def connectionMade(self) -> None:
-        """Stock: an idle timer that each byte starts anew."""
+        """Begin a connection with limits and a deadline; the stock one has an idle timer.
+
+        Each byte starts that timer anew.
+        """
         limits: Limits = self.site.limits
         self.MAX_LENGTH = limits.line
         # A second bound, of Twisted's: ours come first and answer 431.
@@ -103,7 +106,7 @@ class Channel(http.HTTPChannel):
         self.deadline = self._in(patience)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Stock: counts no bodies and no connections."""
+        """Release the body and leave the site; the stock method counts neither."""
         self.phase = "closing"
         self.release()
         self.site.leave(self)
@@ -150,9 +153,10 @@ class Channel(http.HTTPChannel):
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Stock: waits for ever for a client that reads no more, or does not finish TLS.
+        """Close with a deadline, or abort a partial answer.
 
-        It also ends a partial answer as if it were whole.
+        The stock method waits for ever for a client that reads no more, or does not finish TLS, and
+        ends a partial answer as if it were whole.
         """
         if self.phase == "closing":
             return
@@ -177,7 +181,7 @@ class Channel(http.HTTPChannel):
     # What comes in.
 
     def dataReceived(self, data: bytes) -> None:
-        """Stock: parses bytes also on a connection that is being closed."""
+        """Discard bytes on a connection that is being closed; the stock method parses them."""
         if self.phase == "waiting" and not data.isspace():
             self._begin()
         if self.phase == "closing":
@@ -186,9 +190,12 @@ class Channel(http.HTTPChannel):
             super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> bool:
-        """Stock: takes folded headers and some bare LF, and answers 400 for what is too large.
+        """Check a line of the head.
 
-        Returns True where no more lines are to be read (``LineReceiver``).
+        Return True where no more lines are to be read (``LineReceiver``).
+
+        The stock method takes folded headers and some bare LF, and answers 400 for what is too
+        large.
         """
         if line:
             if self.phase == "waiting":
@@ -239,7 +246,10 @@ class Channel(http.HTTPChannel):
             self.refuse(*refusals.headers_too_large(limits.header_bytes))
 
     def lineLengthExceeded(self, line: bytes) -> bool:
-        """Stock: closes the connection without an answer."""
+        """Refuse a line that is too long.
+
+        The stock method closes the connection without an answer.
+        """
         limit: int = self.site.limits.line
         if self._request_line:
             self.refuse(*refusals.header_too_long(limit))
@@ -249,9 +259,9 @@ class Channel(http.HTTPChannel):
         return True
 
     def allHeadersReceived(self) -> None:
-        """Stock: takes any number of Host headers and any length of a body.
+        """Check the Host header and the length of the body before the client may send it.
 
-        It sends ``100 Continue`` before that is checked.
+        The stock method takes any number and any length, and sends ``100 Continue`` before.
         """
         limits: Limits = self.site.limits
         self._body_limit = limits.body_limit(self._target())
@@ -273,7 +283,7 @@ class Channel(http.HTTPChannel):
             super().allHeadersReceived()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Stock: misses ``close`` among several options of Connection."""
+        """Find ``close`` among several options of Connection; the stock method misses it."""
         options = b",".join(request.requestHeaders.getRawHeaders(b"connection") or ())
         closes = b"close" in [option.strip() for option in options.lower().split(b",")]
         if version == b"HTTP/1.1" and not closes and not self.site.draining:
@@ -282,9 +292,10 @@ class Channel(http.HTTPChannel):
         return False
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Stock: keeps what comes during an answer, and stops reading after 16 KiB of it.
+        """Bound the bytes of a body, and those that come during an answer.
 
-        So it does not notice when the client leaves.
+        The stock method keeps the latter and stops reading after 16 KiB of them, so it does not
+        notice when the client leaves.
         """
         if self.phase == "serving":
             self._early(data)
@@ -328,7 +339,10 @@ class Channel(http.HTTPChannel):
         self._body_bytes = 0
 
     def _finishRequestBody(self, data: bytes) -> None:
-        """End the body, after which ``data`` came. Stock: does not check trailer fields."""
+        """End the body, after which ``data`` came.
+
+        The stock method does not check trailer fields.
+        """
         decoder = self._transferDecoder
         for line in decoder._trailerHeaders if isinstance(decoder, Chunks) else ():
             problem = framing.trailer_problem(bytes(line))
@@ -340,7 +354,7 @@ class Channel(http.HTTPChannel):
         super()._finishRequestBody(b"")
 
     def allContentReceived(self) -> None:
-        """Stock: serves a request without a body also after it was refused."""
+        """Serve the request, unless it was refused; the stock method serves one without a body."""
         if self.phase != "closing":
             self.phase = "serving"
             self.deadline = NEVER
@@ -368,7 +382,7 @@ class Channel(http.HTTPChannel):
     # What goes out.
 
     def requestDone(self, request: Any) -> None:
-        """Stock: has no phases."""
+        """Release the body and wait for the next request; the stock method has no phases."""
         self.release()
         if self.phase != "closing":
             self.phase = "waiting"
@@ -377,14 +391,14 @@ class Channel(http.HTTPChannel):
         super().requestDone(request)
 
     def pauseProducing(self) -> None:
-        """Stock: has no deadline for a client that reads nothing."""
+        """Set the deadline for a client that reads nothing; the stock method has none."""
         if self.stall_deadline == NEVER:
             self._outstanding = outstanding(self.transport)
             self.stall_deadline = self._in(self.site.limits.stall_seconds)
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Stock: has no deadline for a client that reads nothing."""
+        """Clear the deadline for a client that reads nothing; the stock method has none."""
         self.stall_deadline = NEVER
         if self.phase == "waiting":
             self.deadline = self._in(self.site.limits.idle_seconds)
@@ -425,7 +439,7 @@ class Channel(http.HTTPChannel):
         self._discard(len(self.clearLineBuffer()))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Stock: answers 400 without a body."""
+        """Refuse malformed HTTP with a body; the stock answer has none."""
         self.refuse(*refusals.malformed("the request is not valid HTTP/1.1"))
 
     def _target(self) -> str:

@@ -78,8 +78,10 @@ def chunk_size_is_long(line: bytes | bytearray) -> bool:
 
 
 def trailer_problem(line: bytes) -> str | None:
-    """Return the problem of a field after the last chunk (RFC 9110 6.5.1), which is then
-    discarded."""
+    """Return the problem of a field after the last chunk, None where it is well formed.
+
+    Such fields are discarded (RFC 9110 6.5.1).
+    """
     if not _FIELD.fullmatch(line):
         return "a trailer field is malformed"
     if line.partition(b":")[0].lower() in (b"transfer-encoding", b"content-length"):

@@ -37,7 +37,7 @@ class LeanChannel(Channel):
         """The number of bytes of the body that are still to come."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Stock: splits everything into lines, one after the other."""
+        """Take usual requests whole; the stock method splits everything into lines."""
         phase = self.phase
         if phase == "serving":
             self._early(data)
@@ -120,9 +120,10 @@ class LeanChannel(Channel):
         request.process()
 
     def requestDone(self, request: Any) -> None:
-        """Stock: resumes reading, and parses what it held back.
+        """Wait for the next request at once.
 
-        This never stopped reading, and holds nothing back.
+        The stock method resumes reading, and parses what it held back. This one never stopped
+        reading, and holds nothing back.
         """
         if not self._usual or self.phase != "serving" or not self.persistent:
             super().requestDone(request)

@@ -69,7 +69,7 @@ class LeanRequest(Request):
     """The headers of a request that ``LeanChannel`` has read: name in lower case -> value."""
 
     def __init__(self, channel: Any, queued: object = None) -> None:
-        """Stock: makes all of the attributes above."""
+        """Make the attributes that usual requests need; the stock method makes all of the above."""
         self.channel = channel
         self.transport = channel.transport
         self.notifications = []
@@ -152,7 +152,10 @@ class LeanRequest(Request):
         self.transport.abortConnection()
 
     def process(self) -> None:
-        """Stock: formats each date anew, names the server, and looks for encoders."""
+        """Find the resource and render it.
+
+        The stock method formats each date anew, names the server, and looks for encoders.
+        """
         if not self.path.startswith(b"/"):
             super().process()
             return
@@ -182,7 +185,11 @@ class LeanRequest(Request):
                 self.setHeader(name, value)
 
     def write(self, data: bytes) -> None:
-        """Stock: writes the head by itself, and each chunk in three pieces through five layers."""
+        """Write a chunk in one piece, the first one with the head.
+
+        The stock method writes the head by itself, and each chunk in three pieces through five
+        layers.
+        """
         wire = self._wire
         if wire is None:
             self._first(data)
@@ -253,9 +260,10 @@ class LeanRequest(Request):
             headers.setRawHeaders(b"set-cookie", self.cookies)
 
     def finish(self) -> None:
-        """Stock: has its site write an access line.
+        """End the answer.
 
-        It also looks for a producer that is still registered, and closes a file.
+        The stock method has its site write an access line, looks for a producer that is still
+        registered, and closes a file.
         """
         if self.finished or self._disconnected:
             super().finish()  # It raises, or logs the mistake.
@@ -274,7 +282,7 @@ class LeanRequest(Request):
         del self.channel
 
     def connectionLost(self, reason: Failure) -> None:
-        """Stock: checks at each write whether the connection was lost."""
+        """Stop writing; the stock class checks at each write whether the connection was lost."""
         self._wire = None
         super().connectionLost(reason)
         left, self._left = self._left, None

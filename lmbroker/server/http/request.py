@@ -37,11 +37,14 @@ class Request(server.Request):
     content: Any
 
     def gotLength(self, length: int | None) -> None:
-        """Stock: makes a temporary file for a chunked body, and for one of more than 100 kB."""
+        """Keep the body in memory.
+
+        The stock method makes a temporary file for a chunked body, and for one of more than 100 kB.
+        """
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Stock: takes a body of any length."""
+        """Take a piece of the body within its limit; the stock method takes any length."""
         if self.channel.hold(len(data)):
             self.content.write(data)
 
@@ -55,15 +58,16 @@ class Request(server.Request):
             self.channel.release()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Stock: copies the body when it is read."""
+        """Trim the buffer of the body, so that reading all of it makes no copy."""
         # Trims the buffer to its size; a read() of all of it is then no copy.
         self.content.getvalue()
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Stock: answers ``OPTIONS *`` with 200.
+        """Serve the request, or refuse a target that is no path.
 
-        It looks for a resource under a mangled path for ``CONNECT host:443`` or ``GET http://...``.
+        The stock method answers ``OPTIONS *`` with 200, and looks for a resource under a mangled
+        path for ``CONNECT host:443`` or ``GET http://...``.
         """
         if self.path.startswith(b"/"):
             super().process()
@@ -76,11 +80,18 @@ class Request(server.Request):
             self._send_error(NO_PATH)
 
     def getRequestHostname(self) -> bytes:
-        """Stock: takes it from the Host header, on which nothing here may depend."""
+        """Return a fixed name.
+
+        The stock method takes the Host header, on which nothing may depend.
+        """
         return b"localhost"
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Stock: writes an HTML page, also after a part of an answer, and ends it as if whole."""
+        """Answer 500, or cut an answer that has begun.
+
+        The stock method writes an HTML page, also after a part of an answer, and ends it as if
+        whole.
+        """
         self.log.failure("A resource failed", failure=reason)
         channel = getattr(self, "channel", None)
         if channel is None or self.finished:

@@ -146,19 +146,26 @@ class Site(server.Site):
     # Called by Twisted.
 
     def startFactory(self) -> None:
-        """Stock: opens an access log, and formats the time for it once a second."""
+        """Do nothing; the stock method opens an access log and formats its time once a second."""
 
     def log(self, request: http.Request) -> None:
-        """Stock: writes a line with the whole URI. An observer of calls writes our lines."""
+        """Do nothing: an observer writes our access lines. The stock line has the whole URI."""
 
     def getResourceFor(self, request: IRequest) -> IResource:
-        """Stock: sends Twisted's name and version to every client."""
+        """Return the resource without naming the server.
+
+        The stock method sends Twisted's version.
+        """
         request.responseHeaders.removeHeader(b"server")
         resource: IResource = super().getResourceFor(request)
         return resource
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Stock: offers HTTP/2 where the ``h2`` package is installed, to which no limit applies."""
+        """Return HTTP/1.1 only.
+
+        The stock method offers HTTP/2 where the ``h2`` package is installed, to which no limit
+        applies.
+        """
         return [b"http/1.1"]
 
 

@@ -51,7 +51,7 @@ class EmbeddingsRules(Protocol):
     def mend_answer(
         self, answer: JSON, asked: AskedEmbeddings, *, matryoshka: bool = False
     ) -> JSON | None:
-        """Return the answer as it was asked for; None where it is so already.
+        """Return ``answer`` in the form that was asked for, None where it has that already.
 
         Raises Broken for an answer that holds other vectors. ``matryoshka``: the model's vectors
         may be cut.
@@ -59,23 +59,22 @@ class EmbeddingsRules(Protocol):
         ...
 
     def counted(self, answer: JSON) -> bool:
-        """Return whether the backend said how many tokens it read."""
+        """Return whether the answer says how many tokens the backend read."""
         ...
 
 
 class CutRules(Protocol):
-    """Cuts out of a client's request what must not reach a backend, although it is passed through.
+    """Cuts out of a passed-through request what must not reach a backend.
 
     ``attribution``: the line in which a client names itself is cut out, too.
     """
 
     def may_concern(self, body: bytes, attribution: bool) -> bool:
-        """Return whether there may be anything to cut out of ``body``; one quick search."""
+        """Return whether there may be anything to cut out of ``body``, after one quick search."""
         ...
 
     def cut(self, body: bytes, attribution: bool) -> tuple[bytes, tuple[str, ...]]:
-        """Return ``body`` without what must not reach the backend, and the paths that count as
-        dropped."""
+        """Return ``body`` without such parts, and the paths to report as dropped."""
         ...
 
 
@@ -186,7 +185,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decoder(Protocol):
-    """Makes events of the frames of a backend's stream; one for each stream."""
+    """Turns the frames of one backend's stream into events."""
 
     stopped: bool
     """The answer has given its stop reason; only counts and the end may follow."""
@@ -200,13 +199,15 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> list[StreamEvent]:
-        """Return the events that are left when the body has ended, for whatever reason: the
-        terminal event among them if there was none yet."""
+        """Return the events that are left when the body has ended, for whatever reason.
+
+        The terminal event is among them if there was none yet.
+        """
         ...
 
 
 class Encoder(Protocol):
-    """Makes the bytes of a client's stream of events; one for each stream."""
+    """Turns events into the bytes of one client's stream."""
 
     def feed(self, event: StreamEvent) -> bytes:
         """Return the bytes of one event; those of ``Error`` and ``Finish`` end the stream.
@@ -218,24 +219,27 @@ class Encoder(Protocol):
 
 
 class Adapter(Protocol):
-    """One dialect: how its wire format is read and written."""
+    """One dialect: the code that reads and writes its wire format."""
 
     facts: Facts
 
     def decode_request(self, body: JSON) -> Request:
-        """Return a client's request. Raises ``errors.Refused`` for what is not of the dialect."""
+        """Return the Unified Model of a client's request. Raises ``errors.Refused``.
+
+        It is refused where it is not of the dialect.
+        """
         ...
 
     def encode_request(self, request: Request, profile: Profile, losses: Losses) -> JSON:
-        """Return the request for a backend whose model has ``profile``.
+        """Return the body of the request for a backend whose model has ``profile``.
 
-        ``losses`` gets what it cannot carry; raises ``errors.Refused`` for a loss that changes what
-        was asked for (class C).
+        ``losses`` gets what the dialect cannot carry; raises ``errors.Refused`` for a loss that
+        changes what was asked for (class C).
         """
         ...
 
     def decode_response(self, body: JSON, reading: Reading | None = None) -> Response:
-        """Return a backend's whole answer.
+        """Return the Unified Model of a backend's whole answer.
 
         Raises ``errors.Broken`` for what is not of the dialect.
         """
@@ -253,7 +257,7 @@ class Adapter(Protocol):
         ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ErrorInfo:
-        """Return what a backend's HTTP error means; ``headers`` have names in lower case."""
+        """Return the meaning of a backend's HTTP error; names of ``headers`` are in lower case."""
         ...
 
     def encode_error(self, error: ErrorInfo, request_id: str) -> tuple[int, JSON]:
@@ -261,8 +265,10 @@ class Adapter(Protocol):
         ...
 
     def reworded_overflow(self, value: JSON, error: ErrorInfo, request_id: str) -> JSON | None:
-        """Return a backend's body for a context overflow, reworded so that clients of this dialect
-        recognise it; None where they recognise it as it is."""
+        """Return a backend's body for a context overflow in words that clients recognise.
+
+        It is None where the clients of this dialect recognise it as it is.
+        """
         ...
 
     def decoder(self, reading: Reading | None = None) -> Decoder:
@@ -274,10 +280,7 @@ class Adapter(Protocol):
         ...
 
     def tap(self, choices: int = 1) -> "Tap":
-        """Return a tap for one stream that is passed through.
-
-        It has ``choices`` answers at once.
-        """
+        """Return a tap for one passed-through stream with ``choices`` answers at once."""
         ...
 
     def ping(self, started: bool) -> bytes:
@@ -296,8 +299,7 @@ class Adapter(Protocol):
 
 
 class Tap(Protocol):
-    """Reads a stream of its dialect that is passed through, in whole events, and changes nothing of
-    it."""
+    """Reads a passed-through stream of its dialect, in whole events, without changing it."""
 
     started: bool
     """A real event was seen: no comment, ping, empty chunk or error."""
@@ -316,7 +318,7 @@ class Tap(Protocol):
 
     @property
     def text_bytes(self) -> int:
-        """About how many bytes of text the answer has so far."""
+        """The estimated number of bytes of text in the answer so far."""
         ...
 
     @property
@@ -333,11 +335,15 @@ class Tap(Protocol):
         ...
 
     def without_usage(self, block: bytes) -> bytes:
-        """Return ``block`` without the events that only count tokens, for a client that did not
-        ask."""
+        """Return ``block`` without events that only count tokens.
+
+        It serves clients that did not ask for them.
+        """
         ...
 
     def close(self) -> ErrorInfo | bytes:
-        """Return what ends a body without a terminal event: the bytes that are missing of it where
-        the answer is complete all the same, the error otherwise."""
+        """Return the missing end of a body without a terminal event, or the error that it is.
+
+        Where the answer is complete all the same, it is the bytes that are missing.
+        """
         ...

@@ -19,8 +19,10 @@ where a client does not show which one it speaks."""
 
 
 def second_dialects(dialect: str) -> dict[str, str]:
-    """Return the dialects in which a backend of ``dialect`` may also be called, by the key of its
-    configuration that says so."""
+    """Return the further dialects in which a backend of ``dialect`` may be called.
+
+    Each stands under the key of the configuration that says so.
+    """
     api = ADAPTERS[dialect].facts.api
     return {
         adapter.facts.second_key: name

@@ -1,2 +1,1 @@
-"""What a backend's model can do: ``profile`` gives it, from the tables of ``families`` of models
-and of ``hosts``."""
+"""What a backend's model can do, by the tables of model families and of hosts."""

@@ -1,5 +1,8 @@
-"""The profile of a model at a backend: what is known of the model's family, then of the host that
-serves it, then what the configuration says. A later source wins."""
+"""Looks up the profile of a model at a backend.
+
+It consists of what is known of the model's family, then of the host that serves it, then what the
+configuration says. A later source wins.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -219,9 +219,12 @@ _TURNED = re.compile(r"claude-(4-\d|[5-9](?:-\d)?)-(opus|sonnet|haiku|fable|myth
 
 
 def normalised(model: str) -> str:
-    """Return ``model`` as the family patterns see it: lower case, without what stands before the
-    last ``/``, without a cloud's vendor prefix (``us.anthropic.``), ``.`` as ``-``, and Claude's
-    version after its name (``claude-4.5-sonnet`` is ``claude-sonnet-4-5``)."""
+    """Return ``model`` in the form that the patterns of families match.
+
+    That is in lower case, without what stands before the last ``/``, without a cloud's vendor
+    prefix (``us.anthropic.``), ``.`` as ``-``, and Claude's version after its name
+    (``claude-4.5-sonnet`` is ``claude-sonnet-4-5``).
+    """
     name = model.lower().rpartition("/")[2]
     found = _VENDOR.match(name)
     name = name[found.end() :] if found else name

@@ -157,8 +157,7 @@ _COUNT = re.compile(
 
 
 def _two(message: str) -> Overflow | None:
-    """Return the overflow in a message with exactly two numbers, of which the larger one is the
-    prompt."""
+    """Return the overflow in a message with exactly two numbers, the larger being the prompt."""
     counts = sorted(set(_counts(_COUNT.findall(message))))
     if len(counts) != 2 or counts[0] < _LEAST_WINDOW:
         return None

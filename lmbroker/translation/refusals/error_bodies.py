@@ -188,8 +188,10 @@ def _message(error: dict[str, Any], depth: int) -> Said:
 
 
 def _with_violations(text: str, details: Any) -> str:
-    """Return ``text`` with the violations that Google lists beside it and that it does not
-    mention."""
+    """Return ``text`` with those of the violations in ``details`` that it does not mention.
+
+    Google lists them beside the message.
+    """
     lines = [text] if text else []
     for detail in details[:ERRORS] if isinstance(details, list) else ():
         listed = detail.get("fieldViolations") if isinstance(detail, dict) else None
@@ -204,7 +206,7 @@ def _with_violations(text: str, details: Any) -> str:
 
 
 def _together(said: list[Said]) -> Said:
-    """Several errors as one: the first one, with the messages of all."""
+    """Return several errors as one: the first one, with the messages of all."""
     if not said:
         return Said()
     texts = dict.fromkeys(each.message for each in said if each.message)

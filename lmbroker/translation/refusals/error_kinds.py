@@ -1,4 +1,4 @@
-"""Says what a backend's error means: its kind, and what clients and logs are told of it.
+"""Says what a backend's error means: its kind, and what clients and logs get of it.
 
 The words and the codes come from ``error_bodies``, the status from HTTP where there is one
 (translation.md 5.1 and 5.2).
@@ -203,6 +203,8 @@ def _code_of(kind: Kind) -> str | None:
 
 
 def _should_retry(kind: Kind) -> str | None:
-    """Return the header that keeps clients from retrying an operation that a backend lacks: they
-    retry every 5xx."""
+    """Return the header that keeps clients from retrying an operation that a backend lacks.
+
+    They retry every 5xx.
+    """
     return "false" if kind == "unsupported" else None

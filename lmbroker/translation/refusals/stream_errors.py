@@ -74,8 +74,7 @@ def error_instead(body: Any) -> ErrorInfo | None:
 
 
 def error_instead_of_json(body: bytes) -> ErrorInfo | None:
-    """Return the error in a body that need not be JSON, None where it is an answer or nothing
-    known.
+    """Return the error in a body that need not be JSON, None where none is recognised.
 
     A body that is no JSON is an error only where its words are those of an overload or of a rate
     limit.
@@ -129,8 +128,7 @@ def _fails(value: Any) -> bool:
 
 
 def raw_error(name: str, data: bytes) -> ErrorInfo | None:
-    """Return the error in an event whose data is no JSON object, None where the event is no
-    error."""
+    """Return the error in an event whose data is no JSON object, None where it is no error."""
     if name != "error":
         return None
     return error_kinds.stream_error(data.decode("utf-8", "replace").strip())
@@ -149,8 +147,10 @@ def error_in(frame: Frame) -> ErrorInfo | None:
 
 
 def _says(value: Any) -> bool:
-    """Return whether a value under one of ``_SIGNS`` is an error: a message with a role belongs to
-    an answer."""
+    """Return whether a value under one of ``_SIGNS`` is an error.
+
+    A message with a role belongs to an answer.
+    """
     if isinstance(value, dict):
         return bool(value) and "role" not in value
     return bool(value) and isinstance(value, str | list)

@@ -10,8 +10,7 @@ import re
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """Return a pattern that matches where one of ``patterns`` does, whatever the case of the
-    letters."""
+    """Return a pattern that matches where one of ``patterns`` does, in either case of letters."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
 
 

@@ -104,8 +104,11 @@ _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
 
 def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) -> Usage:
-    """Return the token counts of an answer that was cut off: those that the backend sent, and at
-    least the estimate of ``sent`` bytes of text for the output."""
+    """Return the token counts of an answer that was cut off.
+
+    They are those that the backend sent, with at least the estimate of ``sent`` bytes of text for
+    the output.
+    """
     output = tokens_of_bytes(sent)
     if known is None:
         return Usage(input=estimate_input(), output=output, estimated=True)
@@ -120,7 +123,7 @@ def tokens_of_bytes(size: int) -> int:
 
 
 def estimate_body(body: bytes) -> int:
-    """Return the estimated input tokens of a request of which only the bytes are known.
+    """Return the estimated input tokens of a request that was not parsed.
 
     Long runs without a space are base64 of images and files, and count as one image each.
     """
@@ -257,15 +260,17 @@ class _Count:
 
 
 def claude_image(size: tuple[int, int], edge: int, most: int) -> int:
-    """Return tokens of an image at Anthropic: patches, once its longer edge has at most ``edge``
-    pixels; never more than ``most``."""
+    """Return the tokens of an image at Anthropic, at most ``most``.
+
+    They are its patches, once its longer edge has at most ``edge`` pixels.
+    """
     shrunk = min(1.0, edge / max(size))
     width, height = (max(1.0, side * shrunk) for side in size)
     return min(most, math.ceil(width / PATCH) * math.ceil(height / PATCH))
 
 
 def openai_image(size: tuple[int, int]) -> int:
-    """Return tokens of an image at OpenAI: its tiles."""
+    """Return the tokens of an image at OpenAI, which counts tiles."""
     shrunk = min(1.0, LONG_EDGE / max(size))
     width, height = (side * shrunk for side in size)
     shrunk = min(1.0, SHORT_EDGE / min(width, height))

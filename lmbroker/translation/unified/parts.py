@@ -14,8 +14,7 @@ NAMESPACE_END = "__"
 
 
 def joined_name(namespace: str | None, name: str) -> str:
-    """Return the name of a tool with that of its namespace before it, as dialects without
-    namespaces get it."""
+    """Return a tool's name with its namespace before it, for dialects without namespaces."""
     return f"{namespace}{NAMESPACE_END}{name}" if namespace else name
 
 

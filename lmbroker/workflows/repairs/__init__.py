@@ -85,7 +85,10 @@ def _changes(profile: Profile, name: str, value: Any) -> bool:
 
 
 def _added(profile: Profile, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Lists with what the profile has in them already, which an override replaces."""
+    """Return ``overrides`` whose lists include what the profile has in them already.
+
+    An override replaces the whole list.
+    """
     added: dict[str, Any] = {}
     for name in _LISTS:
         if name in overrides:

@@ -57,8 +57,10 @@ def forces(body: Mapping[str, Any]) -> bool:
 
 
 def conversation(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages of a request by their roles, in each dialect's form: a result that is an
-    item of its own is one of the role ``tool``."""
+    """Return the messages of a request by their roles, in each dialect's form.
+
+    A result that is an item of its own is one of the role ``tool``.
+    """
     found = []
     for message in body.get("messages") or body.get("input") or ():
         if not isinstance(message, dict):

@@ -79,7 +79,10 @@ _EFFORT_BEFORE = r"(?:effort|(?:thinking|reasoning)[ _]?(?:level|mode))(?: value
 
 
 def by_name(case: Case, fields: list[Named]) -> Iterator[Found]:
-    """Repairs for the fields that the words name, and for an effort that they name by its value."""
+    """Yield the repairs for fields that the words name.
+
+    An effort may be named by its value.
+    """
     conflicts = [each for each in fields if each.verdict == "conflict"]
     for each in _less_needed(conflicts, case):
         yield from _left_out(each, case)
@@ -237,7 +240,7 @@ def value_at(body: Mapping[str, Any], path: str) -> Any:
 
 
 def _thinking(each: Named, case: Case) -> Iterator[Found]:
-    """Thinking in another field, or not at all."""
+    """Yield the repairs that put thinking into another field, or leave it out."""
     path = each.path
     if "." in path and path.rpartition(".")[2] not in ("type", "enabled", "enable_thinking"):
         yield f"omit {path}", path, {"omit": (path,)}, {}

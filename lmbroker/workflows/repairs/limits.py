@@ -50,8 +50,7 @@ _FEWER = re.compile(
 
 
 def limits(case: Case, fields: list[Named]) -> Iterator[Found]:
-    """Return the limit of the answer's length, and numbers of the sampling, brought below what the
-    words name."""
+    """Yield the repairs that bring the answer's limit and sampling numbers below a named bound."""
     field = case.limit_field
     at_fault = any(each.key == field for each in fields) or LIMIT_WORDS.search(case.text)
     if field and at_fault:

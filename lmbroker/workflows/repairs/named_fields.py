@@ -184,8 +184,11 @@ def _snake(name: str) -> str:
 
 
 def plain(message: str) -> str:
-    """Return ``message`` as it is searched: JSON inside a text without its escapes, a path and what
-    is said of it in one line, a JSON pointer without its first slash, and no longer than needed."""
+    """Return ``message`` in the form in which it is searched.
+
+    JSON inside a text loses its escapes, a path and what is said of it come into one line, a JSON
+    pointer loses its first slash, and it is no longer than needed.
+    """
     text = _ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], message[:TEXT])
     return _UNDER_ITS_PATH.sub(r"\1: ", _POINTER.sub("", text))
 

@@ -48,8 +48,10 @@ _QUOTED = re.compile(r"[\"'`]([$\w]+)[\"'`]")
 
 
 def schemas(case: Case) -> Iterator[Found]:
-    """Keywords that are taken out of the tools' schemas: those that the words name, else all that a
-    schema can do without."""
+    """Yield the repairs that take keywords out of the tools' schemas.
+
+    These are the keywords that the words name, else all that a schema can do without.
+    """
     text = case.text
     if not SCHEMA_WORDS.search(text) or not SCHEMA_REFUSED.search(text):
         return

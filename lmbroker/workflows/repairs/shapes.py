@@ -1,5 +1,7 @@
-"""Repairs for what is wrong with the shape of a request, whatever field it is in: the order of the
-messages, what is attached to them, reasoning, the format of the answer."""
+"""Repairs the shape of a request, whatever field is at fault.
+
+They concern the order of the messages, attachments, reasoning, and the format of the answer.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +24,7 @@ _THINKING_TYPE = re.compile(r"[\"'`]?thinking\.type\.(\w+)[\"'`]? is not support
 
 
 def shapes(case: Case) -> Iterator[Found]:
-    """Repairs for the sentences that name no field."""
+    """Yield the repairs for sentences that name no field."""
     said = meanings(case.text)
     profile, body = case.profile, case.body
     if said & _OF_REASONING and reasoning_items(body):
@@ -120,7 +122,7 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
 
 
 def _call_ids(case: Case) -> Iterator[Found]:
-    """Ids of calls in the form that the backend takes."""
+    """Yield the repair that gives calls ids in the form that the backend takes."""
     found = re.search(r"maximum length (?:of )?(\d{1,3})\b", case.text)
     if found is not None and 8 <= int(found[1]) <= 64:
         yield "call_ids", "tool_calls[].id", {"tool_id": rf"^[A-Za-z0-9_-]{{1,{found[1]}}}$"}, {}
@@ -129,7 +131,7 @@ def _call_ids(case: Case) -> Iterator[Found]:
 
 
 def _media(case: Case, said: set[str]) -> Iterator[Found]:
-    """Images and documents that the model or its server does not take: text in their place."""
+    """Yield the repairs that put a text in the place of images or documents that are not taken."""
     if "strings_only" in said and _lists(case.body):
         yield "content", "messages[].content", {"content_lists": False}, {}
         said = said | {"attachments"}
@@ -201,8 +203,10 @@ def _lists(body: Mapping[str, Any]) -> bool:
 
 
 def _attachments(body: Mapping[str, Any]) -> Iterator[tuple[str, set[str]]]:
-    """Return what a request has attached, ``images`` or ``documents``, and in messages of which
-    roles."""
+    """Yield the kinds of attachments in a request, with the roles of their messages.
+
+    A kind is ``images`` or ``documents``.
+    """
     found: dict[str, set[str]] = {}
     kinds = {type: kind for kind, types in _PART_TYPES.items() for type in types}
     for message in conversation(body):
@@ -253,8 +257,7 @@ def _thinks(body: Mapping[str, Any]) -> bool:
 
 
 def weaker_format(case: Case, field: str) -> Found:
-    """Return the next weaker way to ask for an answer's format: a schema, an object, an
-    instruction."""
+    """Return the next weaker way to ask for a format: schema, object, instruction."""
     kind = answer_format(case.body)[1].get("type")
     if kind == "json_object" or _NO_FORMAT.search(case.text):
         return "no format", field, {"json_object": False, "structured_outputs": False}, {}

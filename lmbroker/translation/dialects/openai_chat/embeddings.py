@@ -1,10 +1,10 @@
-"""Embeddings in OpenAI's form: what a client may ask for, and whether it got that (translation.md
-7.4).
+"""Checks requests for embeddings in OpenAI's form, and the answers to them.
 
-An answer that fits is left alone. Many backends know neither ``encoding_format`` nor
-``dimensions``; OpenAI's Python SDK asks for base64 on its own and cannot read it when it asked for
-floats. So an answer that does not fit is mended where nothing is guessed, and refused where its
-vectors are not those that were asked for: a client that stores them would find out much later.
+See translation.md 7.4. An answer that fits is left alone. Many backends know neither
+``encoding_format`` nor ``dimensions``; OpenAI's Python SDK asks for base64 on its own and cannot
+read it when it asked for floats. So an answer that does not fit is mended where nothing is guessed,
+and refused where its vectors are not those that were asked for: a client that stores them would
+find out much later.
 
 base64 is of little-endian float32.
 """

@@ -1,0 +1,68 @@
+"""A docstring's first line stands alone, which no linter sees in full (see ``pyproject.toml``).
+
+Ruff holds that it is one line with a full stop, and that a function's is no noun phrase with an
+article. Here it says what the function does or returns: it does not begin with a word that leaves
+the verb out.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+pytestmark = pytest.mark.pure
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "lmbroker"
+NO_VERBS = set(
+    """
+    About After All Also And Any As At Because Before Besides Both But By Class Each Either Every
+    False For From How If In It Its Many More Most Neither Never No Nobody None Nothing Of On One
+    Only Or Others Out Several Some Such That Their There These They This Those True Under Until
+    Upon What When Where Whether Which While Who Whose Why With Within Without Yes You
+    """.split()
+)
+
+
+def functions(body: list[ast.stmt]):
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield from functions(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def is_property(node) -> bool:
+    """A property is named like an attribute, and its docstring says what it is."""
+    return any("property" in ast.unparse(each) for each in node.decorator_list)
+
+
+def begins_with_a_verb(docstring: str) -> bool:
+    word = docstring.split(maxsplit=1)[0].rstrip(",")
+    return word.isalpha() and word[0].isupper() and word not in NO_VERBS
+
+
+def test_a_functions_docstring_begins_with_what_it_does():
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}: {docstring.splitlines()[0]}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in functions(ast.parse(path.read_text()).body)
+        if not is_property(node)
+        and (docstring := ast.get_docstring(node))
+        and not begins_with_a_verb(docstring)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "stands"),
+    [
+        ("Return the body of a request.", True),
+        ("Raise Refused for a body that is too long.", True),
+        ("Who asks.", False),
+        ("``body`` without its last line.", False),
+        ("200 while the process runs.", False),
+        ("Whether the model reasons.", False),
+    ],
+)
+def test_what_begins_with_a_verb(docstring: str, stands: bool):
+    assert begins_with_a_verb(docstring) is stands
