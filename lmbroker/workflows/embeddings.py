@@ -106,7 +106,7 @@ class Embeddings(Passthrough):
         raise conversion.bad_answer("the backend answered with an event stream")
 
     def unfold(self, body: bytes, *, now: int) -> Unary:
-        """Raise Broken: no embeddings are streamed."""
+        """Return what ``unary`` does: no embeddings are streamed."""
         return self.unary(body, now=now)
 
     def _checked(self) -> AskedEmbeddings:
