@@ -65,7 +65,7 @@ def redact(text: bytes, secrets: Iterable[Secret | None] = ()) -> bytes:
 
 
 def redact_pieces(pieces: Sequence[bytes], secrets: Iterable[Secret | None] = ()) -> list[bytes]:
-    """``redact`` for a text that came in pieces, which stay as many.
+    """Return ``redact`` for a text that came in pieces, which stay as many.
 
     What is masked stands where its last byte was: a credential may begin in one piece and end in
     another. In the middle of a long text of base64, what looks like a key is none.
@@ -80,7 +80,7 @@ def redact_pieces(pieces: Sequence[bytes], secrets: Iterable[Secret | None] = ()
 
 
 def _masked(pattern: re.Pattern[bytes], text: bytes, cuts: list[int]) -> tuple[bytes, list[int]]:
-    """``text`` with what ``pattern`` finds masked, and where its ``cuts`` are then."""
+    """Return ``text`` with what ``pattern`` finds masked, and where its ``cuts`` are then."""
     found = [
         match.span()
         for match in pattern.finditer(text)
@@ -109,7 +109,7 @@ def _masked(pattern: re.Pattern[bytes], text: bytes, cuts: list[int]) -> tuple[b
 
 
 def _is_cipher(text: bytes, at: int) -> bool:
-    """Whether what stands before a place is so much base64 that no key begins there."""
+    """Return whether what stands before a place is so much base64 that no key begins there."""
     return at >= CIPHER and _CIPHER.fullmatch(text, at - CIPHER, at) is not None
 
 

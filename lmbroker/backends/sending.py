@@ -411,15 +411,14 @@ def _fields(backend: Backend, outbound: Outbound) -> Mapping[str, str]:
 
 
 def sent_headers(backend: Backend, outbound: Outbound) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The headers with which a request is sent, credentials included, and the names of those that
-    the configuration brings."""
+    """Return the headers of a request with credentials, and the names of the configured ones."""
     own = {name.lower() for name, _ in backend.headers}
     own.update(dict(credential_headers(backend, ADAPTERS[backend.dialect].facts.headers)))
     return _fields(backend, outbound), tuple(sorted(own))
 
 
 def url_of(backend: Backend, outbound: Outbound) -> str:
-    """The URL that a request is sent to."""
+    """Return the URL that a request is sent to."""
     return _url(
         backend.url, outbound.path, outbound.query, backend.exact_root, backend.query
     ).to_text()

@@ -68,8 +68,10 @@ class Captures(Protocol):
     """The captures that are on."""
 
     def of_call(self, call: Call, record: Record) -> tuple[Tape, Callable[[Record], None]] | None:
-        """A tape for a call that begins, and what is called when it has ended; None for a call
-        that nobody wants."""
+        """Return a tape for a call that begins, and what is called when it has ended.
+
+        It is None for a call that nobody wants.
+        """
         ...
 
 

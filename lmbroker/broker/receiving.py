@@ -54,7 +54,7 @@ class Receiver:
         self.memory.limit = limits.answers
 
     def timed_by(self, wall: Callable[[], float]) -> "Receiver":
-        """The same receiver by another clock."""
+        """Return the same receiver by another clock."""
         other = copy(self)
         other._wall = wall
         return other

@@ -59,19 +59,19 @@ class RecordedBroker(Broker):
         self._receiver = broker._receiver.timed_by(self._now)
 
     def _now(self) -> float:
-        """The time of day, the same one for all that is made of an answer."""
+        """Return the time of day, the same one for all that is made of an answer."""
         if self._moment is None:
             self._moment = self.wall()
         return self._moment
 
     async def chat(self, call: Call, record: Record) -> Answer:
-        """As ``Broker.chat``."""
+        """Do what ``Broker.chat`` does, and record it."""
         return await self._operate(Broker.chat, call, record)
 
     embeddings = chat
 
     async def count_tokens(self, call: Call, record: Record) -> Answer:
-        """As ``Broker.count_tokens``."""
+        """Do what ``Broker.count_tokens`` does, and record it."""
         return await self._operate(Broker.count_tokens, call, record)
 
     async def _operate(self, operation: Operation, call: Call, record: Record) -> Answer:
@@ -146,7 +146,7 @@ class RecordedBroker(Broker):
         answer.watch(lambda response: _RecordedResponse(response, tape))
 
     def close(self, record: Record, end: End) -> None:
-        """As ``Broker.close``; the tape ends as well."""
+        """Close the broker, and end the tape."""
         if record.closed_at is not None:
             return
         super().close(record, end)
@@ -170,7 +170,7 @@ class RecordedBroker(Broker):
 
 
 def _plain(error: ErrorInfo) -> ErrorInfo:
-    """``error`` without what it was read from, which the backend's answer shows."""
+    """Return ``error`` without what it was read from, which the backend's answer shows."""
     return ErrorInfo(
         **{name: getattr(error, name) for name in ErrorInfo.__struct_fields__ if name != "raw"}
     )

@@ -61,8 +61,10 @@ class CapturedCall:
 
 
 def captured(lines: Iterable[bytes]) -> CapturedCall:
-    """The call that ``lines`` hold; empty ones are none. Raises NotCaptured, with the number of
-    the line."""
+    """Return the call that ``lines`` hold; empty ones are none.
+
+    Raises NotCaptured, with the number of the line.
+    """
     call: CapturedCall | None = None
     out: list[bytes] = []
     early: list[bytes] = []

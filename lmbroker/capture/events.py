@@ -26,7 +26,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_d
     at: float
 
     def __repr__(self) -> str:
-        """Nothing that anybody sent."""
+        """Show nothing that anybody sent."""
         return f"{type(self).__name__}(at={self.at!r})"
 
 
@@ -91,8 +91,10 @@ class Sent(Event, frozen=True, kw_only=True, tag="sent"):
 
 
 class Answered(Event, frozen=True, kw_only=True, tag="answer"):
-    """The head of a backend's answer. ``now``: unix seconds, for what the client gets of it;
-    ``longest``: the most bytes of an event."""
+    """The head of a backend's answer.
+
+    ``now``: unix seconds, for what the client gets of it; ``longest``: the most bytes of an event.
+    """
 
     status: int
     headers: Headers
@@ -199,7 +201,7 @@ class NotCaptured(ValueError):
 
 
 def line(event: Event) -> bytes:
-    """``event`` as a line of JSON, without the line's end."""
+    """Return ``event`` as a line of JSON, without the line's end."""
     fields = msgspec.to_builtins(event, builtin_types=(bytes,))
     error = fields.get("error")
     if error is not None:
@@ -214,7 +216,7 @@ def line(event: Event) -> bytes:
 
 
 def event_of(line: bytes) -> AnyEvent:
-    """The event of a line. Raises NotCaptured."""
+    """Return the event of a line. Raises NotCaptured."""
     try:
         fields = _plain(line)
         text, coded = fields.pop("text", None), fields.pop("base64", None)
@@ -229,10 +231,10 @@ def event_of(line: bytes) -> AnyEvent:
 
 
 def packed(events: list[Event]) -> bytes:
-    """``events`` as bytes, for ``unpacked``."""
+    """Return ``events`` as bytes, for ``unpacked``."""
     return _binary(events)
 
 
 def unpacked(data: bytes) -> list[AnyEvent]:
-    """What ``packed`` was given."""
+    """Return what ``packed`` was given."""
     return _from_binary(data)

@@ -42,7 +42,7 @@ _MORE_HEADERS = re.compile(r"cookie|token|secret|session-key|signature")
 
 
 def credentials_in(headers: Mapping[str, str]) -> list[str]:
-    """The credentials that a client's headers hold, for ``masked_lines``."""
+    """Return the credentials that a client's headers hold, for ``masked_lines``."""
     found = []
     for name, value in headers.items():
         if not _is_plain(name) and value:
@@ -51,7 +51,10 @@ def credentials_in(headers: Mapping[str, str]) -> list[str]:
 
 
 def masked_lines(packed: bytes, words: Iterable[str]) -> list[bytes]:
-    """The events that ``events.packed`` gave as lines of JSON, masked; ``words`` are the keys."""
+    """Return the events that ``events.packed`` gave as lines of JSON, masked.
+
+    ``words`` are the keys.
+    """
     secrets = tuple(map(Secret, dict.fromkeys(words)))
     events: list[Event] = []
     pieces: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -101,7 +104,7 @@ def _header(name: str, value: str) -> str:
 
 
 def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """``headers`` with the values masked that have the name of a credential."""
+    """Return ``headers`` with the values masked that have the name of a credential."""
     return {name: _header(name, value) for name, value in headers.items()}
 
 
@@ -110,8 +113,10 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def masked_query(text: str) -> str:
-    """A query string, or a URL with one, without the values of parameters with a credential's
-    name."""
+    """Return a query string, or a URL with one, without the values of credentials.
+
+    A parameter is one by its name.
+    """
 
     def clean(found: re.Match[str]) -> str:
         if _CREDENTIAL_PARAMETER.search(unquote(found[2])) is None:

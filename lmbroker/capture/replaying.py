@@ -43,8 +43,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class _Told:
-    """What an attempt leads to: an answer, or ``error``; ``native``: a status with the body of a
-    backend that is passed on."""
+    """What an attempt leads to: an answer, or ``error``.
+
+    ``native``: a status with the body of a backend that is passed on.
+    """
 
     body: bytes = b""
     content_type: str = ""
@@ -55,7 +57,7 @@ class _Told:
 
 
 def call_of(captured: CapturedCall, attempt: CapturedAttempt | None = None) -> Call:
-    """The captured request, as ``attempt`` saw it; as it was received for None.
+    """Return the captured request, as ``attempt`` saw it; as it was received for None.
 
     Raises Refused for a body that is no longer read.
     """
@@ -81,7 +83,7 @@ def call_of(captured: CapturedCall, attempt: CapturedAttempt | None = None) -> C
 
 
 def target_of(attempt: CapturedAttempt) -> Target:
-    """Where an attempt was made, without credentials."""
+    """Return where an attempt was made, without credentials."""
     tried = attempt.tried
     backend = Backend(
         name=tried.backend,
@@ -98,7 +100,7 @@ def target_of(attempt: CapturedAttempt) -> Target:
 
 
 def workflow_of(captured: CapturedCall, attempt: CapturedAttempt) -> Workflow:
-    """The workflow of an attempt, on the terms that it had. Raises Refused."""
+    """Return the workflow of an attempt, on the terms that it had. Raises Refused."""
     tried = attempt.tried
     workflow = workflow_for(
         call_of(captured, attempt), target_of(attempt), mode=tried.mode, overrides=tried.overrides
@@ -108,7 +110,7 @@ def workflow_of(captured: CapturedCall, attempt: CapturedAttempt) -> Workflow:
 
 
 def replay(captured: CapturedCall) -> list[Difference]:
-    """What differs where the call is made again; never raises."""
+    """Return what differs where the call is made again; never raises."""
     found: list[Difference] = []
     told: list[_Told | None] = []
     for number, attempt in enumerate(captured.attempts, 1):
@@ -173,7 +175,7 @@ def _attempt(
 
 
 def _failed(attempt: CapturedAttempt, told: _Told, place: str, found: list[Difference]) -> _Told:
-    """``told``, which is compared with how the attempt ended."""
+    """Return ``told``, which is compared with how the attempt ended."""
     before = None if attempt.failed is None else attempt.failed.error
     now = None if told.error is None else redact_error(told.error)
     if before is not None and attempt.tried.clients_key and now is not None:
@@ -189,7 +191,7 @@ def _plain(error: ErrorInfo | None) -> Any:
 
 
 def _type(attempt: CapturedAttempt) -> str:
-    """The media type of the backend's answer."""
+    """Return the media type of the backend's answer."""
     assert attempt.answered is not None
     return attempt.answered.headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -219,7 +221,7 @@ def _requests(
 
 
 def _answer(captured: CapturedCall, attempt: CapturedAttempt, workflow: Workflow) -> _Told:
-    """What the client gets of the backend's answer: ``broker.receiving`` does the same live."""
+    """Return what the client gets of the backend's answer, as ``broker.receiving`` does live."""
     answered = attempt.answered
     assert answered is not None
     body, kind = attempt.body, _type(attempt)
@@ -238,7 +240,7 @@ def _answer(captured: CapturedCall, attempt: CapturedAttempt, workflow: Workflow
 
 
 def _whole(captured: CapturedCall, workflow: Workflow, body: bytes, kind: str, now: int) -> _Told:
-    """Raises Broken or BackendRefused."""
+    """Return what the client gets of a whole answer. Raises Broken or BackendRefused."""
     streamed = kind == "text/event-stream"
     if not streamed and "json" not in kind and kind:
         if kind == "text/plain":
@@ -305,7 +307,7 @@ def _compare_answer(captured: CapturedCall, told: _Told, found: list[Difference]
 
 
 def _of_answer(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``paths`` that the answer lost, which stand last."""
+    """Return those of ``paths`` that the answer lost, which stand last."""
     return tuple(path for path in paths if path.startswith("answer."))
 
 

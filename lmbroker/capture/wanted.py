@@ -37,11 +37,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bytes: Annotated[int, msgspec.Meta(ge=1, le=MOST_BYTES)] = 64 * MIB
 
     def may_be(self, call: Call, alias: str) -> bool:
-        """Whether a call that begins is one of them, as far as is known; it leads to ``alias``."""
+        """Return whether a call that begins is one of them, as far as is known.
+
+        It leads to ``alias``.
+        """
         return self.alias in (alias, call.asked) and self.caller in (None, call.caller.name)
 
     def is_wanted(self, record: Record) -> bool:
-        """Whether a call of those that has ended is wanted by its end."""
+        """Return whether a call of those that has ended is wanted by its end."""
         outcome = record.end.outcome
         if self.outcome == "any":
             return True

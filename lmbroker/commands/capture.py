@@ -47,8 +47,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def seconds_of(span: str) -> int:
-    """The seconds of a span of time such as ``90``, ``60s``, ``5m`` or ``1h``. Raises
-    ValueError."""
+    """Return the seconds of a span of time such as ``90``, ``60s``, ``5m`` or ``1h``.
+
+    Raises ValueError.
+    """
     found = _SPAN.fullmatch(span)
     if found is None:
         raise ValueError(f"found {span[:20]!r}, expected a span of time such as 60s, 5m or 1h")
@@ -74,7 +76,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
 
 
 def _folder(name: str) -> int:
-    """The descriptor of the folder, which is made where there is none.
+    """Return the descriptor of the folder, which is made where there is none.
 
     Raises CannotCapture for one that others may look into.
     """
@@ -135,7 +137,7 @@ def _write(folder: int, number: int, lines: list[Any]) -> str:
 
 
 def _summary(lines: list[Any]) -> str:
-    """What became of a call, in a few words."""
+    """Return what became of a call, in a few words."""
     attempts = sum(line.get("event") == "attempt" for line in lines)
     ends = [line.get("outcome") or "-" for line in lines if line.get("event") == "end"]
     operation = lines[0].get("operation", "?") if lines else "?"

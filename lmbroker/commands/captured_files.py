@@ -13,7 +13,7 @@ class Unreadable(Exception):
 
 
 def read_file(name: str) -> CapturedCall:
-    """The call in a file. Raises Unreadable."""
+    """Return the call in a file. Raises Unreadable."""
     try:
         with open(name, "rb") as file:
             return captured(file)
@@ -24,8 +24,10 @@ def read_file(name: str) -> CapturedCall:
 
 
 def names_in(places: Sequence[str]) -> Iterator[str]:
-    """The files among ``places``, and those of captured calls in the folders among them. Raises
-    Unreadable for a folder without any."""
+    """Return the files among ``places``, and those of captured calls in the folders among them.
+
+    Raises Unreadable for a folder without any.
+    """
     for place in places:
         if not os.path.isdir(place):
             yield place
@@ -37,7 +39,7 @@ def names_in(places: Sequence[str]) -> Iterator[str]:
 
 
 def attempt_of(call: CapturedCall, number: int | None, name: str) -> CapturedAttempt:
-    """An attempt by its number from 1, the last for None. Raises Unreadable."""
+    """Return an attempt by its number from 1, the last for None. Raises Unreadable."""
     count = len(call.attempts)
     if not count:
         raise Unreadable(f"{name}: no backend was asked")

@@ -60,7 +60,7 @@ def told(difference: Difference) -> Iterator[str]:
 
 
 def _lines(data: bytes) -> list[str]:
-    """``data`` as lines for people: JSON with a line for each value."""
+    """Return ``data`` as lines for people: JSON with a line for each value."""
     text = data.decode("utf-8", "backslashreplace")
     try:
         value: Any = json.loads(text)

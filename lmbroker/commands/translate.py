@@ -56,7 +56,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _take_captured(options: argparse.Namespace) -> Iterator[bytes]:
-    """What a captured call holds, with the options that follow from it. Raises Unreadable."""
+    """Return what a captured call holds, with the options that follow from it.
+
+    Raises Unreadable.
+    """
     name = options.captured
     call = read_file(name)
     attempt = attempt_of(call, options.attempt, name)

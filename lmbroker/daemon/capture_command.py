@@ -19,7 +19,7 @@ TAKEN_BACK = "nobody waits for it any more"
 
 
 def capture_command(capturing: Capturing) -> Command:
-    """The command, for captures that ``capturing`` begins."""
+    """Return the command, for captures that ``capturing`` begins."""
 
     def capture(asking: Asking) -> None:
         try:

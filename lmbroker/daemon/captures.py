@@ -82,7 +82,7 @@ class Captures:
             capture.end(why)
 
     def of_call(self, call: Call, record: Record) -> tuple[Tape, Callable[[Record], None]] | None:
-        """A tape for a call that begins; None for a call that nobody wants."""
+        """Return a tape for a call that begins; None for a call that nobody wants."""
         route = self._broker.config.alias(call.asked)
         alias = "" if route is None else route.name
         for capture in self._on:

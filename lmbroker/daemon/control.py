@@ -222,7 +222,7 @@ class Control(Service):
 
 
 def check_folder(folder: str) -> None:
-    """Raises Refusal where others could put something else in the place of the socket."""
+    """Raise Refusal where others could put something else in the place of the socket."""
     try:
         found = os.stat(folder)
     except OSError as error:
@@ -236,8 +236,10 @@ def check_folder(folder: str) -> None:
 
 
 def _make_way(path: str) -> None:
-    """Remove a socket that a daemon has left behind. Raises Refusal for one that is in use, and for
-    what is no socket."""
+    """Remove a socket that a daemon has left behind.
+
+    Raises Refusal for one that is in use, and for what is no socket.
+    """
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -257,5 +259,5 @@ def _make_way(path: str) -> None:
 
 
 def _version(asking: Asking) -> None:
-    """The command ``version``: which daemon this is."""
+    """Answer the command ``version``: which daemon this is."""
     asking.done(version=__version__, pid=os.getpid())

@@ -176,7 +176,7 @@ class Offload:
         raise AssertionError("a failure is none")
 
     async def masked(self, packed: bytes, words: Sequence[str]) -> list[bytes]:
-        """As ``masking.masked_lines``. Raises Refused."""
+        """Do ``masking.masked_lines``, maybe in a helper. Raises Refused."""
         if len(packed) < LARGE_ERROR:
             return masked_lines(packed, words)
         _, lines = await self._do(Job(step="masked", secrets=tuple(words)), packed)

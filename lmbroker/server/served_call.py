@@ -140,7 +140,7 @@ class ServedCall:
         return await answer.deliver(incoming.consumer)
 
     def _recorded(self, call: Call, record: Record, operate: Any) -> Operate:
-        """``operate`` for a call that goes onto a tape where a capture wants it."""
+        """Return ``operate`` for a call that goes onto a tape where a capture wants it."""
         captures = self._broker.captures
         wanted = None if captures is None else captures.of_call(call, record)
         if wanted is None:

@@ -196,7 +196,7 @@ class _Capture:
 
 
 def _over_already(why: str, lost: int) -> None:
-    """It is over."""
+    """Do nothing: the capture is over."""
 
 
 class CapturesOfWorker:

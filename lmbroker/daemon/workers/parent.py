@@ -251,7 +251,7 @@ class ParentService(ListeningService):
         self._reactor.stop()
 
     def captured(self, worker: WorkerHandle, message: Message, file: int | None) -> None:
-        """A worker has kept a call, or has ended a capture."""
+        """Note that a worker has kept a call, or has ended a capture."""
         self._captures.heard(worker, message, file)
 
     def _serving(self) -> list[WorkerHandle]:
