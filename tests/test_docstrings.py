@@ -35,7 +35,7 @@ def is_property(node) -> bool:
 
 
 def begins_with_a_verb(docstring: str) -> bool:
-    word = docstring.split(maxsplit=1)[0].rstrip(",")
+    word = docstring.split(maxsplit=1)[0].rstrip(".,:")
     return word.isalpha() and word[0].isupper() and word not in NO_VERBS
 
 

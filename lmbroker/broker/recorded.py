@@ -146,7 +146,7 @@ class RecordedBroker(Broker):
         answer.watch(lambda response: _RecordedResponse(response, tape))
 
     def close(self, record: Record, end: End) -> None:
-        """Close the broker, and end the tape."""
+        """End a call as ``Broker.close`` does, and its tape."""
         if record.closed_at is not None:
             return
         super().close(record, end)
