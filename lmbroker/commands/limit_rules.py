@@ -13,7 +13,7 @@ SHOWN = 20
 
 
 def callers_of(config: Config) -> list[str]:
-    """The names of all who may call."""
+    """Return the names of all who may call."""
     return [key.name for key in config.keys] or [ANONYMOUS]
 
 
@@ -48,7 +48,7 @@ def limits_of(config: Config, caller: str, alias: str, asked: str) -> Iterator[s
 
 
 def in_words(rule: LimitRule) -> str:
-    """What a rule says."""
+    """Return what a rule says."""
     amounts = ", ".join(amount.shown for amount in rule.amounts)
     whose = f"for each {' and '.join(rule.per)}" if rule.per else "for all together"
     more = []
@@ -62,7 +62,7 @@ def in_words(rule: LimitRule) -> str:
 
 
 def unpriced(config: Config) -> str:
-    """The aliases with a target whose price is not known although a rule counts money, "" for none.
+    """Return the aliases with a target of unknown price where a rule counts money, "" for none.
 
     What costs nothing is not bounded by such a rule.
     """
@@ -88,7 +88,7 @@ def _meets_caller(rule: LimitRule, caller: str) -> bool:
 
 
 def _meets_within(rule: LimitRule, alias: str) -> bool:
-    """Whether a rule is for some of the names that an alias with a ``*`` stands for."""
+    """Return whether a rule is for some of the names that an alias with a ``*`` stands for."""
     return any(glob.startswith(alias[:-1]) for glob in rule.aliases)
 
 

@@ -45,8 +45,11 @@ _WORDS = '"min", "hour", "day", "month" or "never"'
 
 
 class LimitRules:
-    """Reads the rules. ``aliases`` and ``keys`` are those of the file; ``find`` gives the alias
-    that a model name leads to."""
+    """Reads the rules.
+
+    ``aliases`` and ``keys`` are those of the file; ``find`` gives the alias that a model name leads
+    to.
+    """
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class LimitRules:
     def _name(
         self, table: Table, given: str | None, callers: Sequence[str], aliases: Sequence[str]
     ) -> str:
-        """The name of a rule; without one, whom it is for."""
+        """Return the name of a rule; without one, whom it is for."""
         name = given or ""
         if given and not _NAME.fullmatch(given):
             table.report(
@@ -128,7 +131,7 @@ class LimitRules:
 
 
 def forgotten(rules: Sequence[LimitRule]) -> str:
-    """The names of the rules that must not be forgotten at a restart, "" for none."""
+    """Return the names of the rules that must not be forgotten at a restart, "" for none."""
     kept = ("day", "month", "never")
     names = [
         rule.name
@@ -139,7 +142,7 @@ def forgotten(rules: Sequence[LimitRule]) -> str:
 
 
 def _globs(table: Table, key: str) -> tuple[str, ...]:
-    """A glob, or an array of them."""
+    """Return a glob, or an array of them."""
     if isinstance(table.any(key), str):
         return (table.text(key),)
     return tuple(table.texts(key) or ())
@@ -170,7 +173,7 @@ def _amounts(table: Table) -> Iterator[Amount]:
 
 
 def _of_periods(table: Table, measure: Any) -> Iterator[Amount]:
-    """The amounts of a key that holds one, or an array of them."""
+    """Return the amounts of a key that holds one, or an array of them."""
     value = table.any(measure)
     if value is None:
         return

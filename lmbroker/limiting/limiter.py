@@ -100,7 +100,7 @@ class Limiter:
         self._met = {}
 
     def met(self, caller: str, alias: str, asked: str = "") -> Met | None:
-        """The rules that meet a call; None where there are none."""
+        """Return the rules that meet a call; None where there are none."""
         key = (caller, alias, asked if alias.endswith(aliases.ANY) else "")
         found = self._met.get(key, _NOT_YET)
         if found is _NOT_YET:
@@ -175,7 +175,8 @@ class Limiter:
     def _elsewhere(
         self, found: Met, decision: Decision, index: Aliases, tried: set[str]
     ) -> tuple[LimitRule, str, Route] | None:
-        """The rule that sends a call on, the name that it is asked for by then, and its route."""
+        """Return the rule that sends a call on, the name that it is then asked for, and its
+        route."""
         for at in decision.refusing:
             rule = found.rules[at]
             route = index.find(rule.then) if rule.then else None
@@ -203,7 +204,7 @@ class Limiter:
                 self._exceeded.discard(bound.counter)
 
     def _told(self, found: Met, decision: Decision, dialect: Dialect) -> Pairs:
-        """The headers that tell what is left, in the form of the client's dialect.
+        """Return the headers that tell what is left, in the form of the client's dialect.
 
         Of several bounds of one kind it is the one with the least left.
         """
@@ -231,7 +232,7 @@ class Limiter:
 
 
 def refusal(found: Met, decision: Decision, needs: Amounts, dialect: Dialect) -> Refused:
-    """The error for a call that the rules refuse."""
+    """Return the error for a call that the rules refuse."""
     at = decision.refusing[0]
     bound, rule = found.bounds[at], found.rules[at]
     amount = next(

@@ -42,7 +42,7 @@ class Weight:
         self.prices = tuple(prices)
 
     def need(self, bound: Bound, reserve: float) -> int:
-        """What the call may take of a bound for tokens or money.
+        """Return what the call may take of a bound for tokens or money.
 
         ``reserve`` is the part of its output that counts. Estimates never need more than the limit:
         a call that alone would exceed a bound by them is let through where nothing else was used.
@@ -68,7 +68,7 @@ class Weight:
 
 
 def needs_of(met: Met, call: Call, weight: Weight | None) -> tuple[int, ...]:
-    """What ``call`` may take of each bound; ``weight`` is None where none weighs it."""
+    """Return what ``call`` may take of each bound; ``weight`` is None where none weighs it."""
     return tuple(
         1
         if bound.measure in ("requests", "parallel")
@@ -78,14 +78,14 @@ def needs_of(met: Met, call: Call, weight: Weight | None) -> tuple[int, ...]:
 
 
 def weighs(met: Met, operation: Operation) -> bool:
-    """Whether a call of ``operation`` takes tokens or money of any bound."""
+    """Return whether a call of ``operation`` takes tokens or money of any bound."""
     return met.weighs and operation not in _FREE
 
 
 def taken(
     bounds: Iterable[Bound], record: Record, weight: Weight | None, text_bytes: int
 ) -> tuple[int, ...]:
-    """What an ended call has taken of each bound, besides what was counted when it began.
+    """Return what an ended call has taken of each bound, besides what was counted when it began.
 
     Where the backend's counts never came although it got the request, that is estimated: the input,
     and the output by the ``text_bytes`` that came.
@@ -109,7 +109,7 @@ def taken(
 
 
 def _asked_output(call: Call) -> int | None:
-    """The most tokens that a request asks for in all its answers, None where it does not say."""
+    """Return the most tokens that a request asks for in all answers, None if it does not say."""
     fields = call.fields if call.fields is not None else envelope.read(call.body).fields
     found = [
         value

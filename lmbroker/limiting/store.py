@@ -36,7 +36,7 @@ class Store(Protocol):
         ...
 
     def read(self, bounds: Bounds) -> "Decision | Deferred[Decision]":
-        """How ``bounds`` are now."""
+        """Return how ``bounds`` are now."""
         ...
 
 
@@ -60,7 +60,7 @@ class _Waiting:
         """The counters for which it waits."""
 
     def wants(self, counters: Iterable[str]) -> frozenset[str]:
-        """Those of ``counters`` of which the call needs something, and would wait for it."""
+        """Return those of ``counters`` of which the call needs something, and would wait for it."""
         mine = {
             bound.counter
             for bound, need in zip(self.bounds, self.needs, strict=True)
@@ -112,7 +112,7 @@ class LocalStore:
             self._look()
 
     def read(self, bounds: Bounds) -> Decision:
-        """How ``bounds`` are now."""
+        """Return how ``bounds`` are now."""
         return self.ledger.read(bounds, self._wall())
 
     def drop(self, holder: str) -> None:
@@ -143,7 +143,7 @@ class LocalStore:
         return call.decided
 
     def _blocked(self) -> set[str]:
-        """The counters for which calls wait."""
+        """Return the counters for which calls wait."""
         return {counter for call in self._queue for counter in call.blocked}
 
     def _look(self) -> None:
@@ -198,14 +198,14 @@ class LocalStore:
 
 
 def _may_wait(bounds: Bounds, decision: Decision) -> bool:
-    """Whether a call that was refused waits for its turn."""
+    """Return whether a call that was refused waits for its turn."""
     if decision.retry_after == NEVER:
         return False
     return all(decision.retry_after <= bounds[at].wait for at in decision.refusing)
 
 
 def _refused(call: _Waiting) -> Decision:
-    """The refusal of a call that waited in vain."""
+    """Return the refusal of a call that waited in vain."""
     blocked = tuple(at for at, bound in enumerate(call.bounds) if bound.counter in call.blocked)
     before = call.decision
     retry_after = before.retry_after if before.refusing else 1.0

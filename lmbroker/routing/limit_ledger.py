@@ -138,7 +138,7 @@ class Ledger:
             self._give_back(held)
 
     def read(self, bounds: Sequence[Bound], now: float) -> Decision:
-        """How ``bounds`` are now."""
+        """Return how ``bounds`` are now."""
         counters = [self._counter(bound, now) for bound in bounds]
         return _decision(bounds, counters, now, True, (), 0.0, ())
 
@@ -148,7 +148,7 @@ class Ledger:
         return sum(map(len, self._leases.values()))
 
     def reserved(self) -> dict[str, int]:
-        """What is reserved of each counter of which anything is."""
+        """Return what is reserved of each counter of which anything is."""
         return {name: each.reserved for name, each in self._counters.items() if each.reserved}
 
     def kept(self, names: Iterable[str]) -> Iterator[Kept]:
@@ -158,7 +158,7 @@ class Ledger:
             yield name, counter.used, counter.at
 
     def _counter(self, bound: Bound, now: float) -> _Counter:
-        """The counter of a bound, with its window or bucket as it is ``now``."""
+        """Return the counter of a bound, with its window or bucket as it is ``now``."""
         counter = self._counters.get(bound.counter)
         if counter is None:
             used, at = self._kept.pop(bound.counter, (0.0, now if drain_seconds(bound) else 0.0))
@@ -192,7 +192,7 @@ def _longest(waiting: tuple[float, int]) -> tuple[bool, float]:
 
 
 def _wait(bound: Bound, counter: _Counter, need: int, now: float) -> float:
-    """Seconds until ``need`` may fit into a bound that is exceeded now."""
+    """Return seconds until ``need`` may fit into a bound that is exceeded now."""
     if need > bound.limit:
         return NEVER
     if counter.used + need <= bound.limit:

@@ -68,7 +68,7 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = "local"
 
     def meets(self, caller: str, alias: str, asked: str = "") -> bool:
-        """Whether the rule is for calls of ``caller`` that an alias serves.
+        """Return whether the rule is for calls of ``caller`` that an alias serves.
 
         ``asked`` is the name that was asked for: it counts where the alias is a pattern that it
         fits. A rule is not for the calls that it sends on itself.
@@ -85,7 +85,7 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def subject(self, caller: str, alias: str) -> str:
-        """For whom the rule counts a call of ``caller`` at ``alias``."""
+        """Return for whom the rule counts a call of ``caller`` at ``alias``."""
         each = {"caller": caller, "alias": alias}
         return ",".join(f"{word}={each[word]}" for word in self.per) or "all"
 
@@ -114,7 +114,7 @@ class Met(msgspec.Struct, frozen=True):
 
 
 def met(rules: Sequence[LimitRule], caller: str, alias: str, asked: str = "") -> Met | None:
-    """The bounds of all rules that meet a call, None where none does.
+    """Return the bounds of all rules that meet a call, None where none does.
 
     ``alias`` is "" for what concerns no alias: only rules without a narrower pattern meet that.
     """

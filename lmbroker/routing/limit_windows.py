@@ -11,19 +11,22 @@ _RATES = ("minute", "hour")
 
 
 def drain_seconds(bound: Bound) -> float:
-    """The seconds in which the bucket of a bound drains; 0.0 for a bound that has no bucket."""
+    """Return the seconds in which the bucket of a bound drains.
+
+    0.0 for a bound that has no bucket.
+    """
     if bound.measure in _DRAINING and bound.period in _RATES:
         return float(SECONDS[bound.period])
     return 0.0
 
 
 def has_window(bound: Bound) -> bool:
-    """Whether a bound counts in windows of the calendar."""
+    """Return whether a bound counts in windows of the calendar."""
     return bound.measure != "parallel" and bound.period != "never" and not drain_seconds(bound)
 
 
 def window_end(period: Period, now: float) -> float:
-    """The end of the window of ``period`` in which ``now`` lies, both in unix seconds.
+    """Return the end of the window of ``period`` in which ``now`` lies, both in unix seconds.
 
     The end itself belongs to the next window.
     """
