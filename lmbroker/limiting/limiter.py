@@ -175,8 +175,7 @@ class Limiter:
     def _elsewhere(
         self, found: Met, decision: Decision, index: Aliases, tried: set[str]
     ) -> tuple[LimitRule, str, Route] | None:
-        """Return the rule that sends a call on, the name that it is then asked for, and its
-        route."""
+        """Return the rule that sends a call on, the name it is then asked for, and its route."""
         for at in decision.refusing:
             rule = found.rules[at]
             route = index.find(rule.then) if rule.then else None
