@@ -264,7 +264,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     """The HTTP status of the backend; 0 where it did not answer."""
     ended: float | None = None
     span_id: str = ""
-    """The span that the backend was told of; "" for none."""
+    """The span that was named to the backend; "" for none."""
     error: str = ""
     """The label of the error that ended the attempt; "" where it succeeded."""
 
@@ -350,7 +350,7 @@ class Record(msgspec.Struct, kw_only=True):
     """The limit rules that met the call, each with what it said: ``allowed``, ``exceeded`` (a soft
     one), ``refused``, or ``then`` (it sent the call on)."""
     limit_headers: tuple[tuple[str, str], ...] = ()
-    """The headers that tell the client what is left by the limit rules."""
+    """The headers that report to the client what the limit rules leave."""
     client_left: bool = False
     """The client closed the connection before the end."""
 

@@ -32,7 +32,7 @@ ROTATE_BYTES = 10_000_000
 
 BAD_CONFIGURATION = 78
 """The exit code for a mistake in the configuration (``EX_CONFIG`` of sysexits.h): to start again
-would not help, and service managers can be told so."""
+would not help, and service managers can be configured not to."""
 
 
 class Options(usage.Options):

@@ -38,5 +38,5 @@ class Pieces:
             self.done.callback(None)
 
     def stopProducing(self) -> None:
-        """Let go of the body: the consumer is gone, of which whoever waits learns elsewhere."""
+        """Drop the body: the consumer is gone, and those who wait learn that elsewhere."""
         self._rest = memoryview(b"")

@@ -82,7 +82,7 @@ def _fish(whole: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _bare(action: argparse.Action) -> str:
-    """Return how fish is told whether an option without choices takes a value."""
+    """Return the words by which fish knows whether an option without choices takes a value."""
     return " -f" if action.nargs == 0 else " -x"
 
 

@@ -238,7 +238,7 @@ class LimitRuleTable(msgspec.Struct, frozen=True, kw_only=True):
     then: Text | None = None
     """The model name that a call goes on to instead of being refused."""
     soft: bool = False
-    """Calls beyond the amounts are told of, by a header, a log line and a metric, and let
+    """Calls beyond the amounts are reported, by a header, a log line and a metric, and let
     through."""
     on_failure: OnFailure = "local"
     """What holds while a store on other machines is away: calls go on (`allow`), are refused

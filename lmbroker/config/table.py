@@ -31,7 +31,7 @@ _TOKENS = re.compile(
     r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}\n]''',
     re.DOTALL,
 )
-"""Strings, comments, brackets and ends of lines: what tells where an inline table stands."""
+"""Strings, comments, brackets and ends of lines, which show where an inline table stands."""
 
 CALLED_ELSEWHERE = {
     "name": ("alias",),

@@ -28,7 +28,7 @@ _OURS = frozenset(
 class TracingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Where spans go (``settings.TracingTable``).
 
-    ``receiver`` is whoever takes them, at the URL before ``PATH``; ``ratio`` the share of new
+    ``receiver`` is the collector, at the URL before ``PATH``; ``ratio`` the share of new
     traces of which there are spans.
     """
 

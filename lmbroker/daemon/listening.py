@@ -104,7 +104,7 @@ def check_free(config: Config) -> None:
 def listen(endpoint: str, factory: Any, reactor: IReactor, shortage: Shortage) -> IService:
     """Return the service that listens on an endpoint for ``factory``.
 
-    ``shortage`` hears of connections for which there are no descriptors.
+    ``shortage`` notes connections for which there are no descriptors.
     """
     guarding: Any = _Guarding(reactor, shortage)
     service: IService = strports.service(with_backlog(endpoint), factory, reactor=guarding)

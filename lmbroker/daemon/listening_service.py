@@ -48,7 +48,7 @@ class ListeningService(service.MultiService):
                 self._tell_ready()
 
     def _tell_ready(self) -> None:
-        """Tell the service manager that clients are served."""
+        """Report to the service manager that clients are served."""
         count = len(self._config.aliases)
         self._manager.ready(f"Serves {count} models on {', '.join(self._config.server.listen)}")
 
@@ -89,7 +89,7 @@ class ListeningService(service.MultiService):
             self.log.warn("{warning}", warning=warning)
 
     def _log_serving(self, how: str = "") -> None:
-        """Tell log and service manager what serves where, in a line that ends with ``how``."""
+        """Log what serves where, in a line that ends with ``how``, and report that it does."""
         self._tell_ready()
         server, count = self._config.server, len(self._config.aliases)
         aside = server.metrics_listen

@@ -1,4 +1,4 @@
-"""What the daemon tells systemd, or whoever else started it with a socket to tell it to.
+"""Reports the daemon's state to systemd, or to another service manager with such a socket.
 
 The messages are those of sd_notify(3): ``READY=1``, ``RELOADING=1``, ``STOPPING=1``,
 ``WATCHDOG=1``, each a datagram.
@@ -19,8 +19,8 @@ MICRO = 1_000_000
 class ServiceManager:
     """Sends messages to the socket that ``NOTIFY_SOCKET`` names; none where there is none.
 
-    Where ``WATCHDOG_USEC`` asks for signs of life, they are sent by ``reactor`` twice in that time:
-    a reactor that stands still sends none.
+    Where ``WATCHDOG_USEC`` asks for watchdog messages, ``reactor`` sends two of them in that time:
+    a reactor that is blocked sends none.
     """
 
     def __init__(self, reactor: IReactor, environ: Mapping[str, str]) -> None:
@@ -31,24 +31,24 @@ class ServiceManager:
 
     @staticmethod
     def _watchdog_seconds(environ: Mapping[str, str]) -> float:
-        """Return the seconds within which a sign of life is due, 0 where none is asked of us."""
+        """Return the seconds within which a watchdog message is due, 0 where none is wanted."""
         microseconds = environ.get("WATCHDOG_USEC", "")
         meant = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return int(microseconds) / MICRO if meant and microseconds.isdecimal() else 0.0
 
     def ready(self, status: str) -> None:
-        """Tell that the daemon serves, or goes on to; ``status`` is a line for people."""
+        """Report that the daemon serves, or still does; ``status`` is a line for people."""
         self._send(f"READY=1\nSTATUS={status}")
         if self._every and self._address and not self._living.running:
             self._living.start(self._every)
 
     def reloading(self) -> None:
-        """Tell that a reload begins; ``ready`` tells its end."""
+        """Report that a reload begins; ``ready`` reports its end."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def stopping(self) -> None:
-        """Tell that the daemon begins to stop. Signs of life go on until ``stopped``."""
+        """Report that the daemon begins to stop; watchdog messages go on until ``stopped``."""
         self._send("STOPPING=1\nSTATUS=Draining")
 
     def stopped(self) -> None:

@@ -28,8 +28,8 @@ KEPT = 4096
 clients choose the names."""
 
 PATIENCE = 60.0
-"""Seconds that clients wait at most before they try again: where it takes longer, they are told not
-to."""
+"""Seconds that clients wait at most before they try again: where it takes longer, the answer says
+that they should not."""
 
 _GROUPS: tuple[Group, ...] = ("requests", "tokens")
 _NOT_YET = object()
@@ -70,7 +70,7 @@ class Reservation:
 class Limiter:
     """Lets calls through as far as ``rules`` allow, which may be replaced at any time.
 
-    ``price_of`` tells what a target charges; ``wall`` gives unix seconds.
+    ``price_of`` gives what a target charges; ``wall`` gives unix seconds.
     """
 
     log = Logger()
@@ -114,7 +114,7 @@ class Limiter:
     ) -> tuple[Call, Route]:
         """Let ``call`` through to ``route``, or to where a rule sends it; reserves what it needs.
 
-        The record gets the reservation, and the headers that tell the client. Raises Refused.
+        The record gets the reservation, and the headers for the client. Raises Refused.
         """
         sent_on: Pairs = ()
         tried = {route.name}
@@ -136,7 +136,7 @@ class Limiter:
                 record.reservation = Reservation(self.store, found, needs, weight)
                 self._note(record, found, decision)
                 if told and route.expose_limits:
-                    # Two kinds of limits under the same names would tell nothing.
+                    # Two kinds of limits under the same names would mean nothing.
                     route = msgspec.structs.replace(route, expose_limits=False)
                 return call, route
             then = self._elsewhere(found, decision, index, tried)
@@ -203,7 +203,7 @@ class Limiter:
                 self._exceeded.discard(bound.counter)
 
     def _told(self, found: Met, decision: Decision, dialect: Dialect) -> Pairs:
-        """Return the headers that tell what is left, in the form of the client's dialect.
+        """Return the headers that report what is left, in the form of the client's dialect.
 
         Of several bounds of one kind it is the one with the least left.
         """

@@ -1,4 +1,4 @@
-"""Brings the spans of recorded calls to whoever takes them, in batches, and never in their way.
+"""Sends the spans of recorded calls to a collector in batches, and never delays a call.
 
 What waits is bounded: while nobody takes spans, new ones are dropped and counted. One batch is on
 its way at a time, and one that may be taken later is sent again, less and less often.

@@ -137,7 +137,7 @@ class Failover:
             else:
                 self._health.closed(self._attempt, now)
         if self._failures and error.info.code == NO_OWN_KEY:
-            # The client hears what failed before: it has never asked for this target.
+            # The client gets the failure before this one: it has never asked for this target.
             raise self._last()
         entry.failure = error
         self._failures.append(Failure(entry.target.backend.name, error, after))

@@ -1,6 +1,6 @@
 """The ledger of limits: what was used of each bound, and what is reserved for calls in flight.
 
-Pure: each step is told what time it is, in unix seconds. docs/design/limits.md has the rules.
+Pure: the time is an argument of each step, in unix seconds. docs/design/limits.md has the rules.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -64,7 +64,7 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     then: str = ""
     """The model name that a call goes on to instead of being refused; "" for none."""
     soft: bool = False
-    """Calls beyond the amounts are told of and let through."""
+    """Calls beyond the amounts are reported and let through."""
     on_failure: OnFailure = "local"
 
     def meets(self, caller: str, alias: str, asked: str = "") -> bool:

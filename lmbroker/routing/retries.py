@@ -151,7 +151,7 @@ def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
         # What we are short of, we are short of for every target.
         return False
     if error.clients_key and error.info.kind in _OF_THE_KEY:
-        # The client hears itself what its key may not do; nobody else's tries are spent on it.
+        # The client gets this error, which is about its own key; no other target is tried for it.
         return False
     if not error.sent:
         return True

@@ -246,7 +246,7 @@ class AnthropicChecker(Checker[Frame]):
 
 
 class _Choice:
-    """What one choice of an OpenAI stream has told."""
+    """What one choice of an OpenAI stream has sent."""
 
     __slots__ = ("annotated", "calls", "finished", "function")
 
@@ -373,7 +373,7 @@ class OpenAIChecker(Checker[Frame]):
 
 
 class EventChecker(Checker[StreamEvent]):
-    """What a decoder may tell an encoder."""
+    """Checks the events between a decoder and an encoder."""
 
     table = EVENTS
     between = ("Ping", "UsageUpdate")

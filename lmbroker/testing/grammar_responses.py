@@ -6,7 +6,7 @@ The law::
     (response.completed | response.incomplete | [error] response.failed)
 
 * Each event has its ``event:`` line and the next ``sequence_number``: 0, 1, 2, ...
-* An item is told from ``response.output_item.added`` to ``response.output_item.done``; its
+* An item lasts from ``response.output_item.added`` to ``response.output_item.done``; its
   ``output_index`` is the next one. Items may overlap; what belongs to one names it by its index and
   its id.
 * What deltas sent, the done events repeat; the last event has all items as they were done.
@@ -43,7 +43,7 @@ STATUSES = {
 
 
 class _Text(NamedTuple):
-    """How one text of an item is told."""
+    """The events that carry one text of an item."""
 
     items: tuple[str, ...]
     """The types of items that have it."""
@@ -82,7 +82,7 @@ WHOLE_TEXT = {
 
 
 class _Item:
-    """What was told of one item."""
+    """What the events have carried of one item."""
 
     def __init__(self, item: JSON) -> None:
         self.id = take(item, "id", str, "an item")

@@ -71,7 +71,7 @@ class PracticeBackend:
         self.bytes_written = 0
         self._reactor = reactor
         self._clock = reactor if clock is None else clock
-        # A reactor that was told to count by the monotonic clock does not know the time of day.
+        # A reactor that runs on the monotonic clock does not know the time of day.
         self._wall: Callable[[], float] = time.time if clock is None else clock.seconds
         self._wanted_port = port
         self._pace = pace

@@ -1,6 +1,6 @@
 """A backend's remaining rate limits in the headers of the client's dialect (translation.md 6).
 
-They concern whoever pays for the backend. A client sees them only where its alias says so.
+They concern the account that pays for the backend. A client sees them only where its alias says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -43,7 +43,7 @@ _PLACED = frozenset({"include", "input[].id", "store", "stream_options", "tools[
 def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses) -> None:
     """Leave fields out of ``body`` and bring numbers into their ranges.
 
-    ``losses`` hears of it by the client's names in ``request``.
+    ``losses`` gets a report of each, by the client's names in ``request``.
     """
     for path in profile.omit:
         if left_out(body, path):

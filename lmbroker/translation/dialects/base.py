@@ -96,15 +96,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     models: ModelListFacts
     """How it lists models."""
     rate_limits: RateLimitFacts
-    """How it tells rate limits."""
+    """How its headers report rate limits."""
     profiles: ProfileTable
     """What is known of the models that its backends serve."""
     spent_kind: Kind = "billing"
-    """The kind of error, told with status 429, by which clients learn that their money is used
+    """The kind of error, sent with status 429, by which clients learn that their money is used
     up."""
     messages_field: str = "messages"
-    """The field of a request that holds the messages of its conversation, or what else that is made
-    of."""
+    """The field of a request that holds its conversation: messages, or whatever the dialect has in
+    their place."""
     api: str = ""
     """The name of the API to which the dialect belongs, if that has several; "" for none."""
     second_key: str = ""
@@ -117,7 +117,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Names the field of a request that builds on what its backend remembers, "" where none does:
     (top level of the body) -> name. None: no request does."""
     own_paths: tuple[str, ...] = ()
-    """The beginnings of further paths that are known to be this dialect's: errors on them are told
+    """The beginnings of further paths that are known to be this dialect's: errors on them are sent
     in its form."""
     unserved: Mapping[str, ErrorInfo] = {}
     """The beginnings of paths of this dialect that the broker does not serve on purpose, each with
@@ -128,10 +128,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a backend answers a request only as a stream, because the answer may take too long:
     (encoded request) -> bool. None: it answers all of them."""
     with_usage: Callable[[bytes], bytes | None] | None = None
-    """Gives a client's request for a stream with the demand to count tokens, None where that makes
+    """Adds the demand to count tokens to a client's request for a stream, None where that makes
     no difference: (body) -> body. None: streams of the dialect always count."""
     counted: Callable[[int], JSON] | None = None
-    """Gives the answer that tells how many input tokens a request has: (tokens) -> body. None where
+    """Makes the answer to a request that counts input tokens: (tokens) -> body. None where
     clients of the dialect cannot ask for that."""
     cuts: CutRules | None = None
     """What is cut out of requests that are passed through."""
@@ -312,7 +312,7 @@ class Tap(Protocol):
     recognised: bool
     """Clients of the dialect take that event for an error."""
     waits: bool
-    """What ``see`` left of the block must be shown again, together with what follows it."""
+    """The rest of the block must be passed to ``see`` again, together with what follows."""
     stop: str
     """The stop reason; "" before it was seen."""
 

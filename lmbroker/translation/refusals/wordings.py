@@ -1,7 +1,7 @@
 """The words with which backends refuse a request, as data (translation.md 0.4).
 
 ``REFUSING`` and the patterns beside it recognise a refusal, whatever it is about.
-``about_the_request`` tells from the words of a status 500 whether the request is at fault and not
+``about_the_request`` finds out by the words of a status 500 whether the request is at fault and not
 the server. Sentences that name no field are in ``sentences``. A new wording is one line here and
 one in the tests.
 """

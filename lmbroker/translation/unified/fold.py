@@ -9,7 +9,7 @@
   ``args == {}``;
 * where a part has a signature it stands once;
 * ``cache`` and ``at`` belong to requests; no stream carries them. The ``extras`` of a text or a
-  call, and the namespace of a call, are told when it opens.
+  call, and the namespace of a call, come when it opens.
 """
 
 from collections.abc import Iterable

@@ -233,7 +233,7 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
         verdict = "values"
     place = _LOC.search(sentence)
     if place is not None:
-        # A validator that tells the place apart from all else that it tells.
+        # A validator that names the place separately from its message.
         path = fields.find(".".join(re.findall(r"[\w$]+", place[1])))
         if path is not None:
             yield Named(path, verdict, sentence)

@@ -102,7 +102,7 @@ class AnthropicEncoder:
         self._sent = False
         """Arguments of the open call were sent."""
         self._scanner: ObjectScanner | None = None
-        """Set while arguments of a function are told."""
+        """Set while arguments of a function are sent."""
         self._signature: Signature | None = None
         self._held: list[str] = []
         self._half = False

@@ -61,7 +61,7 @@ class Items:
         if known is None and index is None and not id:
             known = self._first_undone(kind)
         if known is not None and known.done and id and known.id == id:
-            return known  # told twice
+            return known  # announced twice
         if known is None or known.done:
             known = self.new(kind, index, id)
         known.given = given

@@ -60,7 +60,7 @@ class _Output:
         self._text: list[TextPart] = []
         """The parts of the message that is being collected."""
         self._open = False
-        """The last item may go on, as far as the parts tell."""
+        """Whether the last item may go on, as far as the parts show."""
         self._searches: dict[str | None, int] = {}
         """The places of searches that have no result yet, by the id of the call."""
 

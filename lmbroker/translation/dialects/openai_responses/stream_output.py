@@ -352,7 +352,7 @@ _HANDLERS = {
     "response.custom_tool_call_input.delta": StreamedOutput._input,
     "response.custom_tool_call_input.done": StreamedOutput._input_done,
 }
-"""Type of an event that tells a piece of the answer -> what takes it."""
+"""Type of an event that carries a piece of the answer -> the method that processes it."""
 
 
 def takes(kind: str) -> bool:

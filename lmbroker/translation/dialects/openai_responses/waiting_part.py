@@ -47,7 +47,7 @@ class WaitingPart(waiting_part.WaitingPart):
         self.said = False
         """Whether a piece of it has come."""
         self.passed = False
-        """An item of another kind has begun: servers that tell all ends at the end (llama.cpp) will
+        """An item of another kind has begun: servers that send all ends at the end (llama.cpp) will
         say no more of this one."""
         self.citations = 0
         """The number of citations that came with it."""
