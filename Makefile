@@ -5,7 +5,7 @@
 # make check   lint and types
 # make bench   how fast it is, beside nginx; bench/README.md tells what BENCH= and BENCH_PYTHONS= take
 # make bench-peers   the same beside other gateways, which it installs in folders of their own
-# make docs    write docs/translation.md and the tables of docs/configuration.md anew
+# make docs    write docs/translation.md, docs/metrics.md and the tables of docs/configuration.md anew
 # make test-real   against llama.cpp's own server and a tiny model made on the spot
 # make test-claude-code   the real Claude Code, through the broker, at backends that refuse things
 # make test-clients   the real Codex CLI and the Agents SDK, through the broker, at all dialects
@@ -127,6 +127,7 @@ check: $(VENV)/.check
 docs: $(VENV)/.installed
 	$(BIN)/python docs/translation_page.py
 	$(BIN)/python docs/configuration_page.py
+	$(BIN)/python docs/metrics_page.py
 
 bench: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
 	$(BIN)/python -m bench $(foreach each,$(BENCH_PYTHONS),--python $(each)) $(BENCH)

@@ -33,6 +33,14 @@ ended with an in-band error), ``refused`` (by the broker), ``backend_error`` (no
 answer), ``client_left``, ``failed`` (a fault of the broker)."""
 
 
+CHUNK_BOUNDS = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
+    *(1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+)
+"""The bounds, in seconds, between which the gaps between chunks are counted: those of
+OpenTelemetry's conventions for generative AI."""
+
+
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP proxy on the way to a backend."""
 
@@ -164,6 +172,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of ``Profile`` that were configured for this target; they win over the alias's."""
     price: Price | None = None
     """What the backend charges, where that was configured."""
+    named_by_client: bool = False
+    """``model`` was made of the name that the client asked for."""
 
 
 def in_dialect(backend: Backend, dialect: Dialect) -> Backend:
@@ -254,12 +264,28 @@ class TraceContext(msgspec.Struct, frozen=True):
         return self.flags in _SAMPLED_FLAGS
 
 
+class Turn:
+    """A turn of the reactor; times are seconds of the broker's monotonic clock."""
+
+    __slots__ = ("ended", "since")
+
+    def __init__(self, since: float, ended: float | None = None) -> None:
+        self.since = since
+        """No byte that the turn has read had come before; some may have come later."""
+        self.ended = ended
+        """When all that the turn has written was sent; None while it goes on."""
+
+
 class Attempt(msgspec.Struct, kw_only=True):
     """One try at one target; times are seconds of the broker's monotonic clock."""
 
     target: Target
     workflow: WorkflowName
     started: float
+    queued: float = 0.0
+    """For how many seconds it waited for a slot of the backend."""
+    sent_at: float | None = None
+    """When the request was written to a connection; None where it was not, or that is not known."""
     status: int = 0
     """The HTTP status of the backend; 0 where it did not answer."""
     ended: float | None = None
@@ -294,6 +320,10 @@ class Record(msgspec.Struct, kw_only=True):
     dialect: Dialect
     """The client's dialect."""
     opened_at: float
+    arrived_at: float | None = None
+    """Since when the whole request may have been here (``Turn.since``)."""
+    read_at: float | None = None
+    """When the request was read: its key, its body, and what it asks for."""
     alias: str = ""
     """The alias that was found; "" where none was."""
     caller: str = "anonymous"
@@ -321,6 +351,18 @@ class Record(msgspec.Struct, kw_only=True):
     """The id that the backend gave the request that it answered; "" for none."""
     first_event_at: float | None = None
     """When the first event of a stream came, or a whole answer."""
+    came_at: float | None = None
+    """Since when what the answer begins with may have been here (``Turn.since``): the first event
+    of a stream, or a whole body."""
+    answered: Turn | None = None
+    """The turn in which the answer began to go to the client; None where none did."""
+    paused: float = 0.0
+    """For how many seconds the call waited between its attempts."""
+    chunk_gaps: tuple[int, ...] = ()
+    """How many chunks of a stream came within each of ``CHUNK_BOUNDS`` of the one before, and last
+    how many later; () for none."""
+    chunk_seconds: float = 0.0
+    """The time between the first and the last of them, without that in which they were not read."""
     closed_at: float | None = None
     usage: Usage | None = None
     """Tokens of the answer; None where they are not known."""

@@ -49,7 +49,7 @@ from lmbroker.limits import Limits
 from lmbroker.observers.access_log import AccessLog, access_fields
 from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.json_log import JSONLog
-from lmbroker.observers.metrics import Metrics, Refusals
+from lmbroker.observers.metrics import Metrics
 from lmbroker.routing.breaker import BreakerRules
 from lmbroker.routing.retries import Retries
 from lmbroker.routing.target_health import Health
@@ -101,25 +101,7 @@ def blocks(language):
     return [text for each, text in found if each == language]
 
 
-# The page: logs and metrics.
-
-
-def test_the_page_names_every_metric_and_label_and_no_other():
-    registry = CollectorRegistry()
-    Metrics(registry)
-    Refusals(registry)
-    kept = {
-        # A counter is told without its ending.
-        collector._name + ("_total" if collector._type == "counter" else ""): (
-            collector._type,
-            set(collector._labelnames),
-        )
-        for collector in registry._collector_to_names
-    }
-    told = {
-        quoted(name)[0]: (kind, set(quoted(labels))) for name, kind, labels, _ in rows("metric")
-    }
-    assert told == kept
+# The page: logs.
 
 
 RECORD = Record(
@@ -262,7 +244,8 @@ def test_what_is_shown_has_all_that_has_ended():
     front = Front(broker, registry, batching.flush)
     batching.opened(RECORD)
     batching.closed(RECORD)
-    request = SimpleNamespace(setHeader=lambda *pair: None)
+    incoming = SimpleNamespace(received_headers=lambda: ({}, ()))
+    request = SimpleNamespace(setHeader=lambda *pair: None, lmbroker_incoming=incoming)
     assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
 
 
@@ -276,7 +259,7 @@ def test_levels_of_targets_and_backends_are_shown_as_they_are_and_what_is_gone_i
 
     place = {"model": "m", "operation": "chat"}
     attempt = health.opened(health.target(target), "env:KEY", 1.0)
-    metrics.targets(health.snapshot(1.0))
+    metrics.levels.targets(health.snapshot(1.0))
     assert level("target_in_flight", **place) == 1
     assert level("breaker_open", key="", **place) == 0
     assert level("breaker_open", key="env:KEY", **place) == 0
@@ -284,13 +267,13 @@ def test_levels_of_targets_and_backends_are_shown_as_they_are_and_what_is_gone_i
     for _ in range(BreakerRules().failures):
         health.attempted(attempt, 2.0, failure)
         attempt = health.opened(health.target(target), "env:KEY", 2.0)
-    metrics.targets(health.snapshot(2.0))
+    metrics.levels.targets(health.snapshot(2.0))
     assert level("breaker_open", key="", **place) == 1
     assert level("breaker_open", key="env:KEY", **place) == 0
     health.keep(())
-    metrics.targets(health.snapshot(3.0))
+    metrics.levels.targets(health.snapshot(3.0))
     assert level("breaker_open", key="", **place) == level("target_in_flight", **place) == 0
-    metrics.backends({"b": (2, 1)})
+    metrics.levels.backends({"b": (2, 1)})
     assert (level("backend_slots_in_use"), level("backend_queued")) == (2, 1)
 
 

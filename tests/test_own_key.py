@@ -108,7 +108,7 @@ def test_the_configuration_has_one_of_them_alone():
 class Answer:
     """A backend's answer."""
 
-    held = None
+    held, queued, sent_at = None, 0.0, None
 
     def __init__(self, status, body, headers):
         self.status, self._body, self.headers = status, body, headers

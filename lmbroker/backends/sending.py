@@ -77,6 +77,10 @@ class BackendAnswer:
         self._release: Callable[[], None] | None = None
         self.memory: MemoryShare | None = None
         """The memory that the collected body takes, for as long as a reference to this is kept."""
+        self.queued = 0.0
+        """For how many seconds the request waited for a slot of the backend."""
+        self.sent_at = exchange.sent_at
+        """When the request was written to its connection; None where that is not known."""
 
     def keep_slot(self, release: Callable[[], None]) -> None:
         """Keep the call's slot at the backend, until ``release`` is called at its end."""
@@ -195,13 +199,19 @@ class Backends:
     ) -> BackendAnswer:
         """Send a call in one of the backend's ``limit`` slots, kept until the answer ends."""
         concurrency = self._limit_of(backend, limit)
-        release = concurrency.try_acquire() or await concurrency.acquire()
+        queued = 0.0
+        release = concurrency.try_acquire()
+        if release is None:
+            began = self._reactor.seconds()
+            release = await concurrency.acquire()
+            queued = self._reactor.seconds() - began
         try:
             answer = await self._keyed(backend, outbound, timeouts)
         except BaseException:
             release()
             raise
         answer.keep_slot(release)
+        answer.queued = queued
         return answer
 
     def loads(self) -> dict[str, BackendLoad]:

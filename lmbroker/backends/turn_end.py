@@ -1,15 +1,62 @@
-"""The interface of a reactor that says when a turn ends; only our own has it (``daemon.reactor``).
+"""What a reactor tells of its turns; only our own tells it (``daemon.reactor``).
 
-It has no imports of ours, so that the reactor can be installed before anything else is imported.
+The interface is what the reactor is installed with, before anything else is imported: besides the
+ground nothing of ours is imported here.
 """
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
-from zope.interface import Interface
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Attribute, Interface
+
+from lmbroker.call import Turn
 
 
 class ITurnEnd(Interface):
     """A reactor whose turns have an end that one can wait for."""
 
+    turn = Attribute("The ``Turn`` that is under way.")
+    since = Attribute("``turn.since``, without making a ``Turn``.")
+
     def at_end_of_turn(act: Callable[[], None]) -> None:
         """Call ``act`` once, after all events of this turn and before its writes are sent."""
+
+
+class Turns(Protocol):
+    """What is known of the turns of a reactor."""
+
+    @property
+    def turn(self) -> Turn:
+        """Return the turn that is under way."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """Return a moment before which no byte had come that this turn has read."""
+        ...
+
+
+class UnknownTurns:
+    """The turns of a reactor that does not tell of them: each moment counts as one."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._seconds = clock.seconds
+
+    @property
+    def turn(self) -> Turn:
+        """Return a turn that begins and ends now."""
+        now = self._seconds()
+        return Turn(now, now)
+
+    @property
+    def since(self) -> float:
+        """Return now."""
+        return self._seconds()
+
+
+def turns_of(reactor: IReactorTime) -> Turns:
+    """Return what is known of the turns of ``reactor``."""
+    known: Any = reactor if ITurnEnd.providedBy(reactor) else UnknownTurns(reactor)
+    found: Turns = known
+    return found

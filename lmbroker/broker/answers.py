@@ -104,6 +104,7 @@ class StreamAnswer:
         finally:
             record.first_event_at = record.first_event_at or relay.first_event_at
             note_losses(record, transform)
+            record.chunk_gaps, record.chunk_seconds = relay.chunk_gaps()
             record.usage = transform.usage
             record.stop = transform.stop
             if record.usage is None and record.reservation is not None:

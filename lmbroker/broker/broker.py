@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from lmbroker import headers, json_text
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.sending import Sender
+from lmbroker.backends.turn_end import turns_of
 from lmbroker.broker.answers import Answer, WholeAnswer
 from lmbroker.broker.model_listing import Listing
 from lmbroker.broker.new_ids import new_span_id
@@ -108,10 +109,11 @@ class Broker:
         self._observers = tuple(observers)
         self._price_of = price_of
         self.clock = clock
+        self.turns = turns_of(clock)
         self.wall = wall
         self.trace_ratio: float | None = None
         """The share of new traces whose spans are recorded; None where nobody records spans."""
-        self._learned = LearnedRejections()
+        self.learned = LearnedRejections()
         self._ratios = TokenRatios()
         self.limits: Store = limits or LocalStore(Ledger(), clock, wall)
         self.limiter: Limiter | None = None
@@ -149,9 +151,9 @@ class Broker:
 
     def open(self, call_id: str, operation: Any, dialect: Any) -> Record:
         """Begin a call's record and notify the observers."""
-        record = Record(
-            id=call_id, operation=operation, dialect=dialect, opened_at=self.clock.seconds()
-        )
+        now = self.clock.seconds()
+        record = Record(id=call_id, operation=operation, dialect=dialect, opened_at=now)
+        record.arrived_at = self.turns.since
         for observer in self._observers:
             observer.opened(record)
         return record
@@ -239,6 +241,7 @@ class Broker:
                     self._log_changes()
             call = headers.for_another_backend(call)
             if pause:
+                record.paused += pause
                 await deferLater(self.clock, pause)
             now = self.clock.seconds()
 
@@ -250,7 +253,7 @@ class Broker:
         targets = []
         for each in route.targets:
             target = aliases.named(each, call.asked)
-            learned = self._learned.overrides(target, now)
+            learned = self.learned.overrides(target, now)
             targets.append((target, {**learned, **route.overrides(target)}))
         if any(suitability.may_be_too_long(needs, *each) for each in targets):
             # A backend may read what we cannot; the length is unknown then.
@@ -280,7 +283,7 @@ class Broker:
                     raise
                 target = record.attempts[-1].target
                 counted = spoken_in(target, call.dialect)
-                self._learned.learn(counted, learned_rejections.NO_COUNT, self.clock.seconds())
+                self.learned.learn(counted, learned_rejections.NO_COUNT, self.clock.seconds())
         tokens = await self._estimate(call)
         tokens = self._ratios.scaled(tokens, aliases.named(route.targets[0], call.asked))
         facts = ADAPTERS[call.dialect].facts
@@ -305,13 +308,13 @@ class Broker:
             repairs = self._repairs(route, target, now)
             known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
             asked = spoken_in(target, call.dialect)
-            return known.counts_tokens and not self._learned.counts_nothing(asked, now)
+            return known.counts_tokens and not self.learned.counts_nothing(asked, now)
 
         return aliases.only(route, counts)
 
     def _repairs(self, route: Route, target: Target, now: float) -> Repairs:
         listed = self.listed.overrides(target)
-        return Repairs(self._learned, target, route.overrides(target), now, listed)
+        return Repairs(self.learned, target, route.overrides(target), now, listed)
 
     def _route(self, call: Call, record: Record) -> Route:
         """Return where the call's model name leads.
@@ -464,9 +467,15 @@ class Broker:
         try:
             answer = await self._backends.send(target.backend, outbound, target.timeouts)
             made.status = answer.status
+            made.queued, made.sent_at = answer.queued, answer.sent_at
             record.headers_at = self.clock.seconds()
             return await self._receiver.receive(attempt, answer)
         except AttemptFailed as error:
+            if error.phase == "queued":
+                made.queued = self.clock.seconds() - made.started
+            elif error.sent and made.sent_at is None:
+                # How long the way there took is not known: the failure counts as the backend's.
+                made.sent_at = made.started
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:
                 # Such an error may have come with status 200.

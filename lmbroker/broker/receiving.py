@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from lmbroker import headers
 from lmbroker.backends.sending import BackendAnswer
+from lmbroker.backends.turn_end import turns_of
 from lmbroker.backends.whole_bodies import AnswerMemory
 from lmbroker.broker.answers import STREAM_HEADERS, Answer, StreamAnswer, WholeAnswer, note_losses
 from lmbroker.broker.relay import Relay
@@ -42,6 +43,7 @@ class Receiver:
         self._wall = wall
         self._offload = offload
         self._charge = charge
+        self._turns = turns_of(clock)
 
     @property
     def limits(self) -> Limits:
@@ -76,6 +78,7 @@ class Receiver:
         streamed = answer.content_type == "text/event-stream"
         if streamed and call.stream:
             relay = await self._begin(workflow, answer, attempt.target.timeouts, now)
+            record.came_at = self._turns.since
             record.estimated = workflow.estimated
             head = (
                 *STREAM_HEADERS,
@@ -84,6 +87,7 @@ class Receiver:
             return StreamAnswer(200, head, relay, record)
         if answer.content_type and not streamed and workflow.opaque(answer.content_type):
             body = await answer.body()
+            record.came_at = self._turns.since
             head = (
                 ("content-type", answer.content_type),
                 *headers.about_bytes(answer.headers),
@@ -98,6 +102,7 @@ class Receiver:
                 "the backend answered with neither JSON nor an event stream", "wrong_content_type"
             )
         body = await answer.body(memory=self.memory)
+        record.came_at = self._turns.since
         whole: Unary
         if is_large(body, workflow):
             step: Literal["unary", "fold", "unfold"]

@@ -5,6 +5,7 @@ request. Chunk -> ``transform.feed`` -> one ``write``. It ends exactly once: ``e
 the transform has reached its end, whatever caused it.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 from weakref import ref
@@ -16,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmbroker.call import Timeouts
+from lmbroker.call import CHUNK_BOUNDS, Timeouts
 from lmbroker.errors import ErrorInfo
 from lmbroker.workflows.contract import GOING, Transform
 
@@ -25,6 +26,9 @@ LINGER_SECONDS = 1.0
 be used again; then it is aborted."""
 
 LINGER_BYTES = 64 * 1024
+
+SHORTEST_GAP = CHUNK_BOUNDS[0]
+"""Gaps between chunks that are no longer are only counted, since there may be many of them."""
 
 NO_EVENT = ErrorInfo(
     kind="timeout", message="the backend's answer did not begin in time", code="timeout_first_event"
@@ -57,13 +61,17 @@ class Relay(Protocol):
         "_began",
         "_begun",
         "_body_over",
+        "_chunks",
         "_clock",
         "_consumer",
         "_end_timer",
+        "_first_at",
         "_held",
         "_last_received",
         "_linger_timer",
         "_paused",
+        "_resting",
+        "_slow",
         "_spoke",
         "_surplus",
         "_timeouts",
@@ -99,6 +107,12 @@ class Relay(Protocol):
         self._body_over = False
         self._aborted = False
         self._surplus = 0
+        self._chunks = 0
+        """How many chunks came after the one with the first event."""
+        self._slow: list[int] | None = None
+        """How many of them came later than ``SHORTEST_GAP``, by ``CHUNK_BOUNDS``; None for none."""
+        self._first_at = self._resting = 0.0
+        """When the first event came; for how long nothing was read since, for the client's sake."""
         self._spoke = False
         """The backend has said something for the client."""
         self._began = self._last_received = self._wrote = clock.seconds()
@@ -114,6 +128,14 @@ class Relay(Protocol):
         """Nothing was written yet, nor waits to be written."""
         return not self._held and self.bytes_out == 0
 
+    def chunk_gaps(self) -> tuple[tuple[int, ...], float]:
+        """Return ``Record.chunk_gaps`` and ``Record.chunk_seconds``, as they are by now."""
+        if not self._chunks:
+            return (), 0.0
+        gaps = self._slow or [0] * (len(CHUNK_BOUNDS) + 1)
+        short = self._chunks - sum(gaps)
+        return (short, *gaps[1:]), self._last_received - self._first_at - self._resting
+
     # The backend's side.
 
     def dataReceived(self, data: bytes) -> None:
@@ -125,7 +147,12 @@ class Relay(Protocol):
                 return
             if b"data:" in data:  # Comments are no sign that more will come.
                 self._end_timer.reset(self._timeouts.after_stop)
-        self._last_received = self._clock.seconds()
+        now = self._clock.seconds()
+        if self._begun:
+            self._chunks += 1
+            if now - self._last_received > SHORTEST_GAP:
+                self._count_slow(now - self._last_received)
+        self._last_received = now
         try:
             out = transform.feed(data)
         except Exception:
@@ -165,7 +192,7 @@ class Relay(Protocol):
     def resumeProducing(self) -> None:
         """Read from the backend again; its silence counts from now on."""
         self._paused = False
-        self._last_received = self._clock.seconds()
+        self._rest_until(self._clock.seconds())
         transport = self.transport
         if transport is not None and not self._body_over:
             transport.resumeProducing()
@@ -204,6 +231,7 @@ class Relay(Protocol):
             return
         if not self._begun:
             self._begun = True
+            self._first_at = self._last_received
             self.first_event_at = self._clock.seconds()
             self.begun.callback(None)
         if phase == "stopped":
@@ -256,7 +284,7 @@ class Relay(Protocol):
         now = self._clock.seconds()
         limits, ping = self._timeouts, self._timeouts.ping
         if self._paused:
-            self._last_received = now
+            self._rest_until(now)
         due = [(self._last_received + limits.idle, IDLE), (self._began + limits.total, TOO_LONG)]
         if not self._spoke:
             due.append((self._began + limits.first_event, NO_EVENT))
@@ -275,6 +303,17 @@ class Relay(Protocol):
             self._wrote = now
         wait = min(moment, self._wrote + ping) - now
         self._watch_timer = self._clock.callLater(max(wait, 0.001), self._watch)
+
+    def _count_slow(self, gap: float) -> None:
+        if self._slow is None:
+            self._slow = [0] * (len(CHUNK_BOUNDS) + 1)
+        self._slow[bisect_left(CHUNK_BOUNDS, gap)] += 1
+
+    def _rest_until(self, now: float) -> None:
+        """Let the backend's silence count from now on: until now nothing was read."""
+        if self._begun:
+            self._resting += now - self._last_received
+        self._last_received = now
 
     def _swallow(self, size: int) -> None:
         self._surplus += size

@@ -5,6 +5,7 @@ Both listen, take signals, and reload the configuration.
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from lmbroker.config.config import Config
 from lmbroker.daemon.listening import CannotListen, Listeners
 from lmbroker.daemon.reloads import Reloads
 from lmbroker.daemon.service_manager import ServiceManager
+from lmbroker.observers.daemon_metrics import DaemonMetrics
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.server import descriptors
 
@@ -36,6 +38,8 @@ class ListeningService(service.MultiService):
         self._config = config
         self._reactor = reactor
         self._observer = observer
+        self._daemon_metrics: DaemonMetrics | None = None
+        """None in a worker, whose parent counts, and in a parent before it has started."""
         self._manager = ServiceManager(reactor, os.environ)
         self._reloads = Reloads(self._reload_and_tell, lambda: bool(self.running))
 
@@ -103,7 +107,10 @@ class ListeningService(service.MultiService):
             how=how,
         )
 
-    def _log_reload(self, config: Config, changed: str) -> None:
+    def _report_reload(self, config: Config, changed: str) -> None:
+        """Log and count a reload that succeeded."""
+        if self._daemon_metrics is not None:
+            self._daemon_metrics.reloaded(time.time())
         self._log_warnings(config)
         self.log.info(
             "The configuration was reloaded: {count} models on {listen}; {changes}",
@@ -112,5 +119,8 @@ class ListeningService(service.MultiService):
             changes=changed,
         )
 
-    def _log_no_reload(self, problem: str) -> None:
+    def _report_no_reload(self, problem: str) -> None:
+        """Log and count a reload that failed."""
+        if self._daemon_metrics is not None:
+            self._daemon_metrics.not_reloaded()
         self.log.error("The configuration was not reloaded: {problem}", problem=problem)

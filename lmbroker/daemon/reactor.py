@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from select import EPOLLIN
+from time import monotonic
 from typing import Any
 
 from twisted.internet import main
@@ -22,8 +23,13 @@ from twisted.python import log
 from zope.interface import implementer
 
 from lmbroker.backends.turn_end import ITurnEnd
+from lmbroker.call import Turn
 
 INSTALLED = "twisted.internet.reactor"
+
+AT_ONCE_SECONDS = 20e-6
+"""A poll that took no longer has not waited: what it found had come while the turn before went
+on."""
 
 _TCP = frozenset({Client, Server})
 """What is read as ``Connection`` does it; those that inherit from these read otherwise."""
@@ -39,7 +45,17 @@ class TurnReactor(EPollReactor):
     def __init__(self) -> None:
         self._unsent: dict[Any, None] = {}
         self._ending: list[Callable[[], None]] = []
+        self.since = self._polled_at = time.monotonic()
+        self._turn: Turn | None = None
         super().__init__()
+
+    @property
+    def turn(self) -> Turn:
+        """Return the turn that is under way."""
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = Turn(self.since)
+        return turn
 
     def at_end_of_turn(self, act: Callable[[], None]) -> None:
         """Do ``act`` once, at the end of this turn of the reactor.
@@ -89,12 +105,20 @@ class TurnReactor(EPollReactor):
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for events of sockets, and handle them."""
+        began = monotonic()
+        if self._turn is not None:
+            self._turn.ended = began
+            self._turn = None
         try:
             ready = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         except OSError as error:
             if error.errno == errno.EINTR:
-                return
-            raise
+                ready = []
+            else:
+                raise
+        now = monotonic()
+        self.since = now if now - began > AT_ONCE_SECONDS else self._polled_at
+        self._polled_at = now
         known, read, act = self._selectables.get, self._read, self._act
         for descriptor, event in ready:
             selectable: Any = known(descriptor)

@@ -39,10 +39,12 @@ from lmbroker.daemon.captures import Captures
 from lmbroker.daemon.control import Control
 from lmbroker.daemon.listening import CannotListen, Endpoint, Listeners, listen, problem_of
 from lmbroker.daemon.listening_service import ListeningService
+from lmbroker.daemon.reactor_lag import ReactorLag
 from lmbroker.daemon.reloads import away
 from lmbroker.errors import ErrorInfo
 from lmbroker.observers.access_log import AccessLog
 from lmbroker.observers.batching import BatchingObserver
+from lmbroker.observers.daemon_metrics import DaemonMetrics
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.observers.prices import Prices
@@ -123,6 +125,9 @@ class BrokerService(ListeningService):
                 collector(registry=registry)
         self._practice: PracticeBackend | None = None
         self._metrics = metrics = Metrics(registry)
+        if not around.led:
+            self._daemon_metrics = DaemonMetrics(registry, time.time())
+        self._lag = ReactorLag(reactor, metrics.lagged)
         self._levels = LoopingCall(self._show_levels)
         self._levels.clock = reactor
         self.backends = Backends(reactor, dropped=metrics.dropped)
@@ -172,11 +177,15 @@ class BrokerService(ListeningService):
     def _settle(self) -> None:
         """Bring the metrics up to date before they are read."""
         self._batching.flush()
+        self._metrics.settle()
         self._show_levels()
 
     def _show_levels(self) -> None:
-        self._metrics.targets(self.broker.targets())
-        self._metrics.backends(self.backends.loads())
+        levels = self._metrics.levels
+        levels.targets(self.broker.targets())
+        levels.backends(self.backends.loads())
+        levels.learned(self.broker.learned.backends(self._reactor.seconds()))
+        levels.connections(self._site.connections)
 
     def _listener(self, endpoint: str, aside: bool) -> service.IService:
         site = self._aside_site if aside else self._site
@@ -211,6 +220,9 @@ class BrokerService(ListeningService):
         if IReactorPluggableNameResolver.providedBy(self._reactor):
             self._reactor.installNameResolver(ThreadedResolver(self._reactor))
         super().startService()
+        self._metrics.expect(self.broker.config)
+        self._metrics.start(self._reactor)
+        self._lag.start()
         self._batching.start(self._reactor)
         self._prices.load(_targets(self._config))
         self._journal.start()
@@ -272,10 +284,10 @@ class BrokerService(ListeningService):
                 return
             added = self.listen_more(config)
         except (ConfigError, CannotListen) as error:
-            self._log_no_reload(problem_of(error))
+            self._report_no_reload(problem_of(error))
             return
         self.take(config, added)
-        self._log_reload(config, changed)
+        self._report_reload(config, changed)
 
     def listen_more(self, config: Config) -> dict[Endpoint, IService]:
         """Listen on what ``config`` has besides, for ``take``.
@@ -293,6 +305,7 @@ class BrokerService(ListeningService):
         self._listeners.keep(config, added)
         self._config = config
         self.broker.config = self._practiced(config)
+        self._metrics.expect(self.broker.config)
         self._journal.take(config.usage)
         self._trace(config.tracing)
         self._checks.start()
@@ -347,7 +360,9 @@ class BrokerService(ListeningService):
             self._manager.stopped()
             if self._levels.running:
                 self._levels.stop()
+            self._lag.stop()
             self._batching.stop()
+            self._metrics.stop()
             await self._journal.stop()
 
     async def _within(self, done: "Deferred[None]", seconds: float) -> bool:

@@ -1,25 +1,34 @@
 """An observer that counts, in Prometheus' terms. Labels come from configured names only.
 
 All is counted in ``Counter``, ``Histogram`` and ``Gauge`` (``livesum``), so that several processes
-can count as one (``workers.tally``); a collector that looks things up when it is asked cannot. What
-is not counted but looked at (``targets``, ``backends``) is shown anew before somebody reads it.
+can count as one (``workers.tally``); a collector that looks things up when it is asked cannot.
+
+What shows whether calls succeed is counted at the end of each turn; the finer pictures, of which
+there are more series, are counted of several calls at once (``call_groups``).
 """
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import pairwise
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from lmbroker.call import Attempt, Record
-from lmbroker.routing.target_health import TargetStatus
+from lmbroker.config.config import Config
+from lmbroker.observers.call_groups import UNKNOWN, Group, WaitingCalls, grouped, model_of
+from lmbroker.observers.field_names import field_of, parameter_of
+from lmbroker.observers.gen_ai_metrics import EMBEDDINGS, GenAIMetrics
+from lmbroker.observers.histograms import observe_all
+from lmbroker.observers.level_metrics import LevelMetrics
+from lmbroker.observers.overhead_metrics import OverheadMetrics
+from lmbroker.observers.usage_metrics import UsageMetrics
+from lmbroker.routing import aliases
 from lmbroker.usage import PICO
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-UNKNOWN = "other"
-"""The alias label of a call for a model that nobody configured."""
+
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
@@ -27,13 +36,21 @@ class Metrics:
 
     What a metric keeps for its labels is looked up here: prometheus-client's own look-up takes a
     lock and makes each label a string anew. The labels are few, since they are configured.
+    ``levels`` shows what is not counted but looked at.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.levels = LevelMetrics(registry)
+        self._gen_ai = GenAIMetrics(registry)
+        self._overhead = OverheadMetrics(registry)
+        self._usage = UsageMetrics(registry)
+        self._waiting = WaitingCalls(self._take)
+        self.start, self.stop = self._waiting.start, self._waiting.stop
+        self.settle = self._waiting.settle
         requests = Counter(
             "lmbroker_requests_total",
-            "Calls by how they ended.",
+            "Calls that ended, by how. `workflow` is `none` where no backend was asked.",
             ("alias", "operation", "workflow", "outcome", "status"),
             registry=registry,
         )
@@ -59,7 +76,7 @@ class Metrics:
         )
         tokens = Counter(
             "lmbroker_tokens_total",
-            "Tokens as the backends counted them, or as estimated.",
+            "Tokens, `in` and `out`, as the backends counted or the broker estimated them.",
             ("alias", "direction"),
             registry=registry,
         )
@@ -71,49 +88,77 @@ class Metrics:
         )
         attempts = Counter(
             "lmbroker_attempts_total",
-            "Attempts at backends by how they ended.",
+            "Attempts at backends; `result` is `ok`, `cancelled`, or the `code` of the failure.",
             ("backend", "result"),
             registry=registry,
         )
         dropped = Counter(
             "lmbroker_fields_dropped_total",
-            "Calls in which fields were dropped.",
+            "Calls in which a field was dropped in translation; `dialect` is the client's.",
             ("alias", "dialect"),
             registry=registry,
         )
         changed = Counter(
             "lmbroker_fields_changed_total",
-            "Calls in which fields were changed (approximated).",
+            "Calls in which a field was changed (approximated) in translation; `dialect` is the "
+            "client's.",
             ("alias", "dialect"),
             registry=registry,
         )
-
+        losses = Counter(
+            "lmbroker_losses_total",
+            "Calls in which a field of this name was `dropped` or `changed` in translation; "
+            "`dialect` is the client's. A name that no known API has is `other`.",
+            ("loss", "field", "dialect"),
+            registry=registry,
+        )
+        self._losses = cache(losses.labels)
+        queue = Histogram(
+            "lmbroker_backend_queue_seconds",
+            "How long calls waited for a slot of a backend with `max_in_flight`, in vain or not; "
+            "0 for those that found one free.",
+            ("backend",),
+            buckets=(0.001, 0.005, *_SECONDS[:12]),
+            registry=registry,
+        )
+        self._queue = cache(queue.labels)
+        self._lag = Histogram(
+            "lmbroker_reactor_lag_seconds",
+            "How much later than it was due the reactor came to a timer, ten times a second: so "
+            "late may all be that it does.",
+            buckets=_LAG,
+            registry=registry,
+        )
         failovers = Counter(
             "lmbroker_failovers_total",
-            "Attempts after which a call went on to another target, by what they failed with.",
+            "Attempts after which a call went on to another target; `reason` is the `code` of the "
+            "failure.",
             ("backend", "reason"),
             registry=registry,
         )
         self._failovers = cache(failovers.labels)
         learned = Counter(
             "lmbroker_learned_total",
-            "Calls repaired after a backend refused a parameter.",
+            "Calls that were repaired after a backend refused a parameter. One that no known API "
+            "has is `other`.",
             ("backend", "parameter"),
             registry=registry,
         )
         self._limits = Counter(
             "lmbroker_limit_calls_total",
-            "Calls that a limit rule met, by what it said.",
+            "Calls that a [limit rule](limits.md) met; `result` is `allowed`, `exceeded`, "
+            "`refused` or `then`.",
             ("rule", "result"),
             registry=registry,
         )
         self._limit_taken = Counter(
             "lmbroker_limit_taken_total",
-            "What calls took of a limit rule: requests, tokens, US dollars (cost).",
+            "What calls took of a limit rule: `requests`, `tokens`, or US dollars (`cost`).",
             ("rule", "measure"),
             registry=registry,
         )
         self._requests = cache(requests.labels)
+        self._series: dict[tuple[str, str, str, str | None, int], _Series] = {}
         self._duration = cache(duration.labels)
         self._first = cache(first.labels)
         self._tokens = cache(tokens.labels)
@@ -125,57 +170,38 @@ class Metrics:
 
         self._offloaded = Counter(
             "lmbroker_offloaded_total",
-            "Steps of calls with a large body, which went to a helper process.",
+            "Steps of calls with a large body, which went to a helper process: `ok`, or how they "
+            "failed.",
             ("result",),
             registry=registry,
         )
         self._checks = Counter(
             "lmbroker_checks_total",
-            "Checks of backends by how they ended.",
+            "Checks of backends; `result` is `ok`, `cannot` (the backend has no list of models), "
+            "or a word for the failure, such as `refused` or `status_503`.",
             ("backend", "result"),
             registry=registry,
         )
 
         self._connections = Counter(
             "lmbroker_connections_dropped_total",
-            "Connections to backends that were given up for what nobody had asked for.",
+            "Connections to backends that were not used again for what nobody had asked for: "
+            "`unasked` (something came while it was idle), `surplus` (something came behind a "
+            "whole answer).",
             ("backend", "reason"),
             registry=registry,
         )
-        self._breakers = _Levels(
-            "lmbroker_breaker_open",
-            "1 where the breaker of a target or of one of its keys is not closed.",
-            ("backend", "model", "operation", "key"),
-            registry,
-        )
-        self._target_in_flight = _Levels(
-            "lmbroker_target_in_flight",
-            "Attempts at a target whose answers have not ended.",
-            ("backend", "model", "operation"),
-            registry,
-        )
-        self._slots = _Levels(
-            "lmbroker_backend_slots_in_use",
-            "Calls that hold a slot of a backend with max_in_flight.",
-            ("backend",),
-            registry,
-        )
-        self._queued = _Levels(
-            "lmbroker_backend_queued",
-            "Calls that wait for a slot of a backend with max_in_flight.",
-            ("backend",),
-            registry,
-        )
         self._unknown_paths = Counter(
             "lmbroker_unknown_paths_total",
-            "Requests for paths that are not served, by the likely cause.",
+            "Requests for paths that are not served: `version_twice`, `version_missing`, "
+            "`operation_twice`, `unknown`.",
             ("cause",),
             registry=registry,
         )
 
         self.out_of_descriptors = Counter(
             "lmbroker_out_of_descriptors_total",
-            "Connections of clients that were refused since there were too few descriptors.",
+            "Connections of clients that were refused, since there were too few descriptors.",
             registry=registry,
         )
         self.spans_exported = Counter(
@@ -190,26 +216,35 @@ class Metrics:
         )
         self.log_lines_dropped = Counter(
             "lmbroker_log_lines_dropped_total",
-            "Lines of the log that were dropped since nothing took them.",
+            "Lines of the log that were dropped, since whoever reads it took nothing for too long.",
             registry=registry,
         )
 
-    def targets(self, found: Iterable[TargetStatus]) -> None:
-        """Show which breakers are open, and how busy targets are."""
-        opened: dict[tuple[str, ...], float] = {}
-        busy: dict[tuple[str, ...], float] = {}
-        for each in found:
-            place = each.backend, each.model, each.operation
-            opened[*place, each.key] = each.state != "closed"
-            if not each.key:
-                busy[place] = each.in_flight
-        self._breakers.show(opened)
-        self._target_in_flight.show(busy)
+    def expect(self, config: Config) -> None:
+        """Let the counters of a configuration exist from now on, at 0.
 
-    def backends(self, found: Mapping[str, tuple[int, int]]) -> None:
-        """Show how busy backends with a concurrency limit are: slots in use, calls that wait."""
-        self._slots.show({(name,): used for name, (used, _) in found.items()})
-        self._queued.show({(name,): queued for name, (_, queued) in found.items()})
+        So the first event is an increase, too.
+        """
+        self._gen_ai.forget()
+        for route in config.aliases.values():
+            for direction in ("in", "out"):
+                self._tokens(route.name, direction)
+            for target in route.targets:
+                backend = target.backend
+                self._attempts(backend.name, "ok")
+                if target.price is not None:
+                    self._cost(route.name, backend.name)
+                if backend.check_interval is not None:
+                    self._checks.labels(backend.name, "ok")
+                if backend.max_in_flight is not None:
+                    self._queue(backend.name)
+                operation = "chat" if aliases.has(target, "chat") else EMBEDDINGS
+                named = aliases.named(target, UNKNOWN)
+                self._gen_ai.known(operation, backend, model_of(named, route.name))
+
+    def lagged(self, seconds: float) -> None:
+        """Note how late the reactor came to a timer."""
+        self._lag.observe(seconds)
 
     def dropped(self, backend: str, reason: str) -> None:
         """Count a connection that was given up; see ``connections.Dropped``."""
@@ -241,42 +276,81 @@ class Metrics:
 
     def ended(self, attempts: Sequence[Attempt], records: Sequence[Record]) -> None:
         """Count ended attempts and ended calls."""
-        self._in_flight.dec(len(records))
+        if records:
+            self._in_flight.dec(len(records))
+            self._waiting.add(records)
         counts: dict[Counter, int] = collections.defaultdict(int)
         for attempt in attempts:
             counts[self._attempts(attempt.target.backend.name, attempt.error or "ok")] += 1
+        touched: dict[_Series, None] = {}
         for record in records:
-            for one, other in pairwise(record.attempts):
-                if one.error and _place(one) != _place(other):
-                    counts[self._failovers(one.target.backend.name, one.error)] += 1
-            alias = record.alias or UNKNOWN
-            workflow = record.attempts[-1].workflow if record.attempts else "none"
-            end = record.end
-            outcome = end.outcome or "failed"
-            requests = self._requests(alias, record.operation, workflow, outcome, end.status)
-            counts[requests] += 1
+            end, tried = record.end, record.attempts
+            workflow = tried[-1].workflow if tried else "none"
+            key = record.alias, record.operation, workflow, end.outcome, end.status
+            series = self._series.get(key) or self._make_series(*key)
+            touched[series] = None
+            series.calls += 1
             if record.closed_at is not None:
-                self._duration(alias, workflow).observe(record.closed_at - record.opened_at)
+                series.durations.append(record.closed_at - record.opened_at)
             if record.first_event_at is not None:
-                self._first(alias, workflow).observe(record.first_event_at - record.opened_at)
+                series.first.append(record.first_event_at - record.opened_at)
             usage = record.usage
             if usage is not None:
-                prompt = usage.input + usage.cache_read + usage.cache_write
-                counts[self._tokens(alias, "in")] += prompt
-                counts[self._tokens(alias, "out")] += usage.output
+                series.tokens_in += usage.input + usage.cache_read + usage.cache_write
+                series.tokens_out += usage.output
+                series.used = True
             if record.cost:
-                self._cost(alias, record.attempts[-1].target.backend.name).inc(record.cost / PICO)
+                cost = record.cost / PICO
+                self._cost(record.alias or UNKNOWN, tried[-1].target.backend.name).inc(cost)
+            if len(tried) > 1:
+                for one, other in pairwise(tried):
+                    if one.error and _place(one) != _place(other):
+                        counts[self._failovers(one.target.backend.name, one.error)] += 1
             for parameter in record.learned:
-                backend = record.attempts[-1].target.backend.name
-                counts[self._learned(backend, parameter)] += 1
+                backend = tried[-1].target.backend.name
+                counts[self._learned(backend, parameter_of(parameter))] += 1
             if record.limits:
                 self._limited(record)
             if record.dropped:
-                counts[self._dropped(alias, record.dialect)] += 1
+                counts[self._dropped(record.alias or UNKNOWN, record.dialect)] += 1
             if record.changed:
-                counts[self._changed(alias, record.dialect)] += 1
+                counts[self._changed(record.alias or UNKNOWN, record.dialect)] += 1
         for counter, count in counts.items():
             counter.inc(count)
+        for series in touched:
+            series.count()
+
+    def _make_series(
+        self, alias: str, operation: str, workflow: str, outcome: str | None, status: int
+    ) -> "_Series":
+        name = alias or UNKNOWN
+        made = _Series(
+            self._requests(name, operation, workflow, outcome or "failed", status),
+            self._duration(name, workflow),
+            self._first(name, workflow),
+            partial(self._tokens, name),
+        )
+        self._series[alias, operation, workflow, outcome, status] = made
+        return made
+
+    def _take(self, records: Sequence[Record]) -> None:
+        """Count what several calls are counted for together."""
+        for group, members in grouped(records):
+            self._usage.take(group, members)
+            self._gen_ai.take(group, members)
+            self._overhead.take(group, members)
+            self._take_queue(group, members)
+            for record in members:
+                for loss, paths in (("dropped", record.dropped), ("changed", record.changed)):
+                    for field in set(map(field_of, paths)):
+                        self._losses(loss, field, record.dialect).inc()
+
+    def _take_queue(self, group: Group, records: Sequence[Record]) -> None:
+        for record in records:
+            for attempt in record.attempts:
+                backend = attempt.target.backend
+                if backend.max_in_flight is not None:
+                    self._queue(backend.name).observe(attempt.queued)
 
     def _limited(self, record: Record) -> None:
         """Count what the limit rules said of a call, and what it took of them."""
@@ -294,23 +368,47 @@ class Metrics:
             )
 
 
-class _Levels:
-    """A gauge whose values are all shown anew each time; what is gone is shown as 0."""
+class _Series:
+    """What the calls of one turn with the same labels are counted into."""
+
+    __slots__ = (
+        "_all",
+        "_duration",
+        "_first",
+        "_tokens",
+        "calls",
+        "durations",
+        "first",
+        "tokens_in",
+        "tokens_out",
+        "used",
+    )
 
     def __init__(
-        self, name: str, meaning: str, labels: tuple[str, ...], registry: CollectorRegistry
+        self,
+        requests: Counter,
+        duration: Histogram,
+        first: Histogram,
+        tokens: Callable[[str], Counter],
     ) -> None:
-        gauge = Gauge(name, meaning, labels, registry=registry, multiprocess_mode="livesum")
-        self._level = cache(gauge.labels)
-        self._shown: Mapping[tuple[str, ...], float] = {}
+        self._all, self._duration, self._first, self._tokens = requests, duration, first, tokens
+        self._begin()
 
-    def show(self, levels: Mapping[tuple[str, ...], float]) -> None:
-        """Set the value of each combination of labels; a file of several workers forgets none."""
-        for labels in self._shown.keys() - levels.keys():
-            self._level(*labels).set(0)
-        for labels, level in levels.items():
-            self._level(*labels).set(level)
-        self._shown = levels
+    def _begin(self) -> None:
+        self.calls = self.tokens_in = self.tokens_out = 0
+        self.used = False
+        self.durations: list[float] = []
+        self.first: list[float] = []
+
+    def count(self) -> None:
+        """Count what was taken, and begin anew."""
+        self._all.inc(self.calls)
+        observe_all(self._duration, self.durations)
+        observe_all(self._first, self.first)
+        if self.used:
+            self._tokens("in").inc(self.tokens_in)
+            self._tokens("out").inc(self.tokens_out)
+        self._begin()
 
 
 def _place(attempt: Attempt) -> tuple[str, str]:
@@ -324,7 +422,8 @@ class Refusals(collections.Counter[int]):
         super().__init__()
         self._counted = Counter(
             "lmbroker_refused_total",
-            "Requests that were refused before they became a call.",
+            "Requests that were refused before they became a call: malformed, too large, too slow, "
+            "too many connections.",
             ("status",),
             registry=registry,
         )
@@ -332,8 +431,3 @@ class Refusals(collections.Counter[int]):
     def __setitem__(self, status: int, count: int) -> None:
         self._counted.labels(str(status)).inc(count - self[status])
         super().__setitem__(status, count)
-
-
-def exposition(registry: CollectorRegistry) -> tuple[bytes, str]:
-    """Return the body and content type of ``/metrics``."""
-    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -147,9 +147,10 @@ def named(target: Target, asked: str) -> Target:
     ``asked`` is the name that the client asked for.
     """
     if target.model == ANY:
-        return msgspec.structs.replace(target, model=asked)
+        return msgspec.structs.replace(target, model=asked, named_by_client=True)
     if MODEL in target.model:
-        return msgspec.structs.replace(target, model=target.model.replace(MODEL, asked))
+        model = target.model.replace(MODEL, asked)
+        return msgspec.structs.replace(target, model=model, named_by_client=True)
     return target
 
 

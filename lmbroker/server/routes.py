@@ -22,7 +22,7 @@ from lmbroker.broker.broker import Broker
 from lmbroker.broker.new_ids import new_request_id
 from lmbroker.call import Caller, Operation, Record
 from lmbroker.errors import BrokerError, ErrorInfo, Refused
-from lmbroker.observers.metrics import exposition
+from lmbroker.observers.exposition import exposition
 from lmbroker.observers.usage_report import check_by, seconds_of, shown_usage
 from lmbroker.routing.aliases import unknown_model
 from lmbroker.routing.keys import caller_of
@@ -165,11 +165,13 @@ class Front:
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: IRequest) -> bytes:
-        """Return the metrics in Prometheus' text format; 404 where they are hidden."""
+        """Return the metrics as Prometheus reads them; 404 where they are hidden."""
         if self.registry is None:
             return self._refuse(request, unknown_url(incoming_of(request).route_path))
         self._settle()
-        body, content_type = exposition(self.registry)
+        received = incoming_of(request).received_headers()[0]
+        body, content_type = exposition(self.registry, received.get("accept", ""))
+        request.setHeader("vary", "accept")
         request.setHeader("content-type", content_type)
         return body
 

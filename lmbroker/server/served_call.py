@@ -119,6 +119,7 @@ class ServedCall:
         if len(self._calls) > config.limits.calls:
             raise refused(_TOO_MANY_CALLS)
         call = await read_call(incoming, received, record, config, self._broker.offload)
+        record.read_at = self._broker.clock.seconds()
         if self._broker.captures is not None:
             operate = self._recorded(call, record, operate)
             incoming = self._incoming
@@ -137,6 +138,7 @@ class ServedCall:
             self._pings.send(late_headers(answer.headers))
         else:
             self._set_head(record, answer.status, answer.headers)
+        record.answered = self._broker.turns.turn
         return await answer.deliver(incoming.consumer)
 
     def _recorded(self, call: Call, record: Record, operate: Any) -> Operate:

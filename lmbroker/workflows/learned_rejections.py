@@ -104,6 +104,14 @@ class LearnedRejections:
         known.append((now + SECONDS, repair.overrides))
         del known[:-PER_MODEL]
 
+    def backends(self, now: float) -> dict[str, int]:
+        """Return of how many models of each backend something is known, by the backend's name."""
+        found: dict[str, int] = {}
+        for (backend, *_), known in self._known.items():
+            if known and known[-1][0] > now:
+                found[backend] = found.get(backend, 0) + 1
+        return found
+
     def counts_nothing(self, target: Target, now: float) -> bool:
         """Return whether the backend of ``target`` said that it does not count tokens.
 

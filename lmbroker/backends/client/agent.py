@@ -133,6 +133,12 @@ class Exchange:
         self.reused = True
         return connection.send(request, keep, self._response, rest)
 
+    @property
+    def sent_at(self) -> float | None:
+        """Return when the request was written; None before and after the response."""
+        connection = self._response.connection
+        return None if connection is None else connection.sent_at
+
     def abort(self) -> None:
         """Close the connection now, unless the response has ended."""
         self._response.stopProducing()

@@ -107,6 +107,7 @@ class Connection(Protocol):
         self._waiter = Deferred(self._unwanted)
         waiter = self._waiter
         if self._wire is None:
+            self.sent_at = self._pool.seconds()
             self.transport.write(request)
             if rest:
                 self._sending = Pieces(rest, self.transport)

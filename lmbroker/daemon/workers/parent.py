@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
@@ -31,8 +33,9 @@ from lmbroker.daemon.workers.beginning import Beginning
 from lmbroker.daemon.workers.captures import WorkerCaptures
 from lmbroker.daemon.workers.handover import Handover
 from lmbroker.daemon.workers.log import Log, SharedFile
-from lmbroker.daemon.workers.tally import Tally
+from lmbroker.daemon.workers.tally import PARENT, Tally, counted_at
 from lmbroker.daemon.workers.worker_handle import ENDED, WorkerHandle
+from lmbroker.observers.daemon_metrics import DaemonMetrics
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
 from lmbroker.offload.channel import Message
@@ -117,6 +120,8 @@ class ParentService(ListeningService):
             failure = CannotStart(f"no folder can be made for the counts: {error.strerror}")
             failure.print_problem()
             raise failure from None
+        with counted_at(self.tally.folder, PARENT):
+            self._daemon_metrics = DaemonMetrics(CollectorRegistry(), time.time())
         if self.stream is not None:
             self.stream.share(self._lock)
         if isinstance(self.stream, SharedFile) and self._writer is not None:
@@ -237,6 +242,8 @@ class ParentService(ListeningService):
                 how=f"could not start: {problem}" if problem else how,
                 seconds=worker.restart(),
             )
+            if self._daemon_metrics is not None:
+                self._daemon_metrics.restarted()
 
     def _give_up(self, problem: str) -> None:
         """End the start: what stops one worker stops all."""
@@ -270,14 +277,14 @@ class ParentService(ListeningService):
                 return
             added = self._listeners.more(config)
         except (ConfigError, CannotListen) as error:
-            self._log_no_reload(problem_of(error))
+            self._report_no_reload(problem_of(error))
             return
         prepared: Deferred[str] = Deferred()
         try:
             handover = Handover(source, self._living(), self._reactor, prepared.callback)
         except OSError as error:
             self._listeners.drop(added)
-            self._log_no_reload(_not_sent(error))
+            self._report_no_reload(_not_sent(error))
             return
         self._handover = handover
         problem = await prepared
@@ -290,7 +297,7 @@ class ParentService(ListeningService):
         if problem:
             handover.abort()
             self._listeners.drop(added)
-            self._log_no_reload(problem)
+            self._report_no_reload(problem)
         else:
             self._take(config, source, added, changed)
 
@@ -301,7 +308,7 @@ class ParentService(ListeningService):
         self._config, self._source = config, source
         if self._observer is not None:
             self._observer.level = config.log_level
-        self._log_reload(config, changed)
+        self._report_reload(config, changed)
 
     def _not_reloaded(self, problem: str) -> None:
         self.log.error("The configuration was not reloaded: {problem}", problem=problem)

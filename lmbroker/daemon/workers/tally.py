@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -25,6 +26,9 @@ KINDS = ("counter", "histogram", "gauge_livesum")
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where ``prometheus_client`` looks for the folder."""
+
+PARENT = 0
+"""The number at which the parent counts; workers are counted from 1."""
 
 _PIDS = "pids"
 _TIMES = slice(13, 15)
@@ -73,6 +77,21 @@ def count_at(folder: str, number: int) -> None:
     """Let all metrics that this process makes from now on count as the worker of this number."""
     os.environ[FOLDER] = folder
     prometheus_client.values.ValueClass = MultiProcessValue(lambda: number)
+
+
+@contextmanager
+def counted_at(folder: str, number: int) -> Iterator[None]:
+    """Let the series that are made meanwhile, and no others, count as the worker of this number."""
+    kind, place = prometheus_client.values.ValueClass, os.environ.get(FOLDER)
+    count_at(folder, number)
+    try:
+        yield
+    finally:
+        prometheus_client.values.ValueClass = kind
+        if place is None:
+            del os.environ[FOLDER]
+        else:
+            os.environ[FOLDER] = place
 
 
 def merged(folder: str) -> CollectorRegistry:
