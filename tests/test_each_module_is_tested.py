@@ -45,6 +45,8 @@ ELSEWHERE = {
         "observers.usage_metrics": "test_metrics",
         "daemon.reactor_lag": "test_overhead",
         "observers.json_log": "test_log_writer test_operations",
+        "commands.limits": "test_limits_kept",
+        "limiting.reports": "test_limits_kept",
         "limiting.limiter": "test_limiting",
         "limiting.needs": "test_limit_needs",
         "limiting.store": "test_limits_simulation test_limiting",

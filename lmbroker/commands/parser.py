@@ -17,6 +17,7 @@ from lmbroker.commands import (
     genkey,
     importing,
     init,
+    limits,
     manual,
     replay,
     serve,
@@ -78,6 +79,7 @@ def parser() -> CommandParser:
         _explain,
         _bench,
         _usage,
+        _limits,
         _capture,
         _replay,
         _genkey,
@@ -306,6 +308,26 @@ def _usage(commands: Commands) -> None:
             f"--{name}", dest="format", action="store_const", const=name, help=f"write {name}"
         )
     counting.set_defaults(run=usage.run, format="table", usage_error=counting.error)
+
+
+def _limits(commands: Commands) -> None:
+    showing = commands.add_parser(
+        "limits",
+        help="show what is left of the limits",
+        description="Show what is left of each amount of [[limits.rules]], from the usage journal "
+        "(usage.file in the configuration), as of the last second. What is in flight is known to "
+        "the running broker only.",
+        examples=(
+            ("what all have left", "lmbroker limits"),
+            ("what one key has left", "lmbroker limits --caller ann --json"),
+        ),
+    )
+    _config(showing)
+    showing.add_argument(
+        "--caller", metavar="KEY", default="", help="the name of one key (default: every key)"
+    )
+    showing.add_argument("--json", action="store_true", help="as JSON")
+    showing.set_defaults(run=limits.run)
 
 
 def _capture(commands: Commands) -> None:

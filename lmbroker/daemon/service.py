@@ -42,6 +42,7 @@ from lmbroker.daemon.listening_service import ListeningService
 from lmbroker.daemon.reactor_lag import ReactorLag
 from lmbroker.daemon.reloads import away
 from lmbroker.errors import ErrorInfo
+from lmbroker.limiting.store import LocalStore, Store
 from lmbroker.observers.access_log import AccessLog
 from lmbroker.observers.batching import BatchingObserver
 from lmbroker.observers.daemon_metrics import DaemonMetrics
@@ -49,7 +50,7 @@ from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.observers.prices import Prices
 from lmbroker.observers.span_export import SpanExport
-from lmbroker.observers.usage_journal import UsageJournal
+from lmbroker.observers.usage_journal import UsageJournal, ledger_of
 from lmbroker.observers.usage_report import report
 from lmbroker.routing.aliases import Route
 from lmbroker.server import descriptors
@@ -95,6 +96,8 @@ class Surroundings(NamedTuple):
     """What ``/metrics`` shows; None for what is counted here."""
     led: bool = False
     """Another process takes the signals, reads the configuration and logs both."""
+    limits: Store | None = None
+    """Where the limits are counted; None for this process."""
 
 
 class BrokerService(ListeningService):
@@ -135,7 +138,12 @@ class BrokerService(ListeningService):
         access_log = AccessLog(observer.write_lines if observer is not None else None)
         if observer is not None:
             observer.count_dropped(metrics.log_lines_dropped.inc)
-        self._journal = UsageJournal(config.usage, reactor, time.time)
+        ledger = None
+        self._limits = around.limits
+        if self._limits is None:
+            ledger = ledger_of(config.usage.file, self.log)
+            self._limits = LocalStore(ledger, reactor, time.time)
+        self._journal = UsageJournal(config.usage, reactor, time.time, ledger)
         self._prices = Prices(datetime.now(UTC))
         self._observers = (metrics, access_log, self._journal)
         self._batching = BatchingObserver(self._observers)
@@ -147,6 +155,7 @@ class BrokerService(ListeningService):
             reactor,
             time.time,
             price_of=self._prices.of,
+            limits=self._limits,
         )
         self.broker.offload.ended = metrics.offloaded
         self.captures = Captures(self.broker)

@@ -5,7 +5,8 @@ the broker settles when the call has ended, whatever ended it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 from twisted.logger import Logger
@@ -14,6 +15,7 @@ from lmbroker.call import Call, Caller, Dialect, Record, Target
 from lmbroker.errors import Refused
 from lmbroker.headers import Pairs
 from lmbroker.limiting.needs import Weight, needs_of, taken, weighs
+from lmbroker.limiting.reports import bounds_of, shown_limits
 from lmbroker.limiting.store import Amounts, Store
 from lmbroker.routing import aliases
 from lmbroker.routing.aliases import Aliases, Route
@@ -167,6 +169,14 @@ class Limiter:
             raise refusal(found, decision, needs, record.dialect)
         record.reservation = Reservation(self.store, found, needs, None)
         self._note(record, found, decision)
+
+    async def left(self, caller: str, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return what is left for a caller at the aliases ``names``, as JSON objects."""
+        found = bounds_of(self._rules, [caller], names)
+        decision = self.store.read(tuple(bound for _, bound in found))
+        if not isinstance(decision, Decision):
+            decision = await decision
+        return list(shown_limits(found, decision))
 
     def _prices(self, route: Route) -> list[Price]:
         prices = (self._price_of(target) for target in route.targets)

@@ -8,6 +8,7 @@ are given up when there are too many; calls never wait.
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.enterprise.adbapi import ConnectionPool
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from lmbroker.call import Attempt, Record
 from lmbroker.config.config import MOST_TAGS, UsageRules
 from lmbroker.observers.usage_report import COUNTS, NAMES
+from lmbroker.routing.limit_ledger import Kept, Ledger
 
 SECONDS = 1.0
 """How often the journal is written."""
@@ -42,7 +44,12 @@ _OF_A_CALL = (
     "cost",
 )
 
-VERSION = 1
+_KEEP = "INSERT OR REPLACE INTO limits (counter, used, at) VALUES (?, ?, ?)"
+
+SPENT_SECONDS = 86_400
+"""How long after its window what was used of a limit is deleted."""
+
+VERSION = 2
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS hours (
@@ -55,6 +62,11 @@ CREATE TABLE IF NOT EXISTS calls (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     {", ".join(_OF_A_CALL)}
 );
+CREATE TABLE IF NOT EXISTS limits (
+    counter TEXT PRIMARY KEY,
+    used REAL NOT NULL,
+    at REAL NOT NULL
+) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
 
@@ -73,13 +85,21 @@ Key = tuple[Any, ...]
 class UsageJournal:
     """Keeps the usage of all calls in the file of ``rules``, of none where that names no file.
 
-    See ``batching.BatchObserver``; ``wall`` gives unix seconds.
+    See ``batching.BatchObserver``; ``wall`` gives unix seconds. What was used of limits is kept as
+    well, where it is counted in this process: in ``ledger``.
     """
 
     log = Logger()
 
-    def __init__(self, rules: UsageRules, reactor: Any, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rules: UsageRules,
+        reactor: Any,
+        wall: Callable[[], float],
+        ledger: Ledger | None = None,
+    ) -> None:
         self._rules = rules
+        self._ledger = ledger
         self._reactor = reactor
         self._wall = wall
         self._sums: dict[Key, list[int]] = {}
@@ -165,7 +185,12 @@ class UsageJournal:
         """Go by other rules, with another file if they name one."""
         before, self._rules = self._rules, rules
         if before.file != rules.file:
-            self.stop().addCallback(lambda _: self.start())
+            self.stop().addCallback(self._begin_anew)
+
+    def _begin_anew(self, _: None) -> None:
+        if self._ledger is not None:
+            self._ledger.all_changed()
+        self.start()
 
     def stop(self) -> "Deferred[None]":
         """Write what waits and close the file; fires when that is done."""
@@ -196,13 +221,17 @@ class UsageJournal:
         """Write what waits; fires when that was tried."""
         sums, self._sums = self._sums, {}
         calls, self._calls = self._calls, []
-        if not sums and not calls:
+        used = self._ledger.take_changed() if self._ledger is not None else []
+        if not sums and not calls and not used:
             return succeed(None)
-        hour = int(self._wall()) // HOUR
+        now = self._wall()
+        hour = int(now) // HOUR
         prune = self._pruned_in != hour
         rules = self._rules
         oldest = (hour - 24 * rules.keep_days) * HOUR if prune else None
-        done: Deferred[Any] = pool.runInteraction(write, sums, calls, oldest, rules.keep_calls)
+        done: Deferred[Any] = pool.runInteraction(
+            write, sums, calls, oldest, rules.keep_calls, used, now
+        )
 
         def wrote(_: Any) -> None:
             self._pruned_in = hour
@@ -217,6 +246,8 @@ class UsageJournal:
         def failed(failure: Any) -> None:
             for key, counts in sums.items():
                 self._add(key, counts)
+            if self._ledger is not None:
+                self._ledger.changed.update(name for name, _, _ in used)
             self._calls = calls[: WAITING - len(self._calls)] + self._calls
             if not self._broken:
                 self._broken = True
@@ -243,6 +274,43 @@ class UsageJournal:
         waits.addCallback(lambda _: pool.runInteraction(report, *args))
         waits.addCallbacks(done.callback, done.errback)
         return done
+
+
+def used_of_limits(file: str) -> list[Kept]:
+    """Return what a journal has kept of limits, nothing where there is no such file yet.
+
+    Raises sqlite3.Error.
+    """
+    if not file or not Path(file).exists():
+        return []
+    # A URI, so that a reader never makes or changes the file.
+    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < 2:
+            return []
+        rows = connection.execute("SELECT counter, used, at FROM limits").fetchall()
+    finally:
+        connection.close()
+    return [(str(name), whole(used), float(at)) for name, used, at in rows]
+
+
+def whole(used: float) -> float:
+    """Return ``used`` as a whole number where it is one: money and what is prepaid are exact."""
+    return int(used) if used == int(used) else used
+
+
+def ledger_of(file: str, log: Logger) -> Ledger:
+    """Return a ledger that goes on where the one before it stopped, as far as can be read."""
+    try:
+        return Ledger(used_of_limits(file))
+    except (sqlite3.Error, OSError) as error:
+        log.error(
+            "What was used of limits cannot be read, and is counted anew: {problem}",
+            problem=f"{type(error).__name__}: {error}",
+        )
+        return Ledger()
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -274,11 +342,15 @@ def write(
     calls: Sequence[Key],
     oldest: int | None,
     keep_calls: int,
+    used: Sequence[Kept] = (),
+    now: float = 0.0,
 ) -> None:
     """Add sums and calls, and delete what is too old.
 
     Hours before ``oldest`` go, where that is given, and all calls but the latest ``keep_calls``.
+    ``used`` is what was used of limits by ``now``, in unix seconds.
     """
+    transaction.executemany(_KEEP, used)
     transaction.executemany(_ADD, [(*key, *counts) for key, counts in sums.items()])
     transaction.executemany(_NOTE, calls)
     if calls:
@@ -287,6 +359,8 @@ def write(
         )
     if oldest is not None:
         transaction.execute("DELETE FROM hours WHERE hour < ?", (oldest,))
+        # What is prepaid has no window, and stays.
+        transaction.execute("DELETE FROM limits WHERE at > 0 AND at < ?", (now - SPENT_SECONDS,))
 
 
 def _names(record: Record) -> tuple[str, ...]:

@@ -151,6 +151,15 @@ class Ledger:
         """Return what is reserved of each counter of which anything is."""
         return {name: each.reserved for name, each in self._counters.items() if each.reserved}
 
+    def take_changed(self) -> list[Kept]:
+        """Return what has changed since this was called last, to be kept."""
+        names, self.changed = self.changed, set()
+        return list(self.kept(names))
+
+    def all_changed(self) -> None:
+        """Take all counters for changed: they are to be kept elsewhere from now on."""
+        self.changed.update(name for name, each in self._counters.items() if each.used)
+
     def kept(self, names: Iterable[str]) -> Iterator[Kept]:
         """Yield what is to be kept of counters, for the next ledger."""
         for name in names:

@@ -142,9 +142,13 @@ class Front:
         except Refused as error:
             return self._refuse(request, error)
         found = await self.usage_of(caller.name, since, by) if self.usage_of else None
-        if found is None:
+        limiter = self._broker.limiter
+        if found is None and limiter is None:
             return self._refuse(request, unknown_url(incoming_of(request).route_path))
-        return json_body(request, 200, shown_usage(caller.name, since, found))
+        shown = shown_usage(caller.name, since, found or ())
+        if limiter is not None:
+            shown["limits"] = await limiter.left(caller.name, self._broker.config.aliases)
+        return json_body(request, 200, shown)
 
     @app.route("/health", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
