@@ -128,6 +128,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/translation_page.py
 	$(BIN)/python docs/configuration_page.py
 	$(BIN)/python docs/metrics_page.py
+	$(BIN)/python docs/logs_page.py
 
 bench: $(VENV)/.installed bench/build/mockllm bench/build/loadgen
 	$(BIN)/python -m bench $(foreach each,$(BENCH_PYTHONS),--python $(each)) $(BENCH)

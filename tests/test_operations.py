@@ -143,10 +143,6 @@ RECORD = Record(
 """A call of which everything is known."""
 
 
-def test_the_page_names_every_field_of_the_access_line_and_no_other():
-    assert [quoted(row[0])[0] for row in rows("field")] == list(access_fields(RECORD))
-
-
 def line_of(log_with, record=RECORD, level="info"):
     """The access line, by the way that ``log_with`` gives an AccessLog."""
     out = StringIO()

@@ -82,10 +82,15 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     backend: str
+    """The backend."""
     model: str
+    """The model's name there."""
     status: int = 0
+    """The HTTP status of the backend; left out where it did not answer."""
     code: str = ""
+    """The `code` of the failure; left out where it went well."""
     ms: float | None = None
+    """Milliseconds that it took; of a stream, those to its beginning."""
 
 
 class AccessLine(Line, kw_only=True, omit_defaults=True):
@@ -95,45 +100,91 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     """
 
     request_id: str
+    """The broker's id of the call; the client has it as `x-lmbroker-request-id`."""
     client_request_id: str | None = None
+    """The client's own id of the request, its `x-request-id`; the backend got the same."""
     trace_id: str | None = None
+    """The trace that the call belongs to ([W3C Trace
+    Context](https://www.w3.org/TR/trace-context/)): the client's, or one that the broker began."""
     span_id: str | None = None
+    """The span of the call in it; where the broker records no spans, the one that it handed on."""
     backend_request_id: str | None = None
+    """The id that the backend gave the request, by which its provider finds it."""
     operation: str
+    """`chat`, `completions`, `embeddings`, `count_tokens` or `compact`."""
     path: str | None = None
+    """The path that was asked for."""
     asked: str | None = None
+    """The model's name as the client wrote it, where that is not the alias."""
     alias: str | None = None
+    """The alias that the model's name led to."""
     caller: str
+    """The name of the client's key; `anonymous` where there are no `[[keys]]`."""
     client: str | None = None
+    """The address of the client, or of the proxy before the broker."""
     user_agent: str | None = None
+    """The first product of the client's `user-agent`: `claude-cli/2.1.3`."""
     backend: str | None = None
+    """The backend of the last attempt."""
     model: str | None = None
+    """The model's name there. Where an alias ends with `*`, it is what the client asked for."""
     dialects: str | None = None
+    """The client's format and the one in which the backend was called: `openai->anthropic`."""
     workflow: str | None = None
+    """`passthrough` or `translation`."""
     stream: bool
+    """Whether a stream was asked for."""
     status: int
+    """The HTTP status that the client got."""
     outcome: str | None = None
+    """How it ended; [operations.md](operations.md#the-access-line) tells what each word means."""
     code: str | None = None
+    """Why it did not succeed: a word of the broker's, such as `timeout_idle`; never a backend's."""
     attempts: int
+    """Attempts at backends."""
     tried: list[Tried] | None = None
+    """Where one of them failed, each attempt; see below."""
     ms_headers: float | None = None
+    """Milliseconds from the call's arrival to the backend's headers."""
     ms_first_event: float | None = None
+    """The same to the first event, or to the whole of an answer that is not streamed."""
     ms: float | None = None
+    """Milliseconds from the call's arrival to its end."""
     bytes_in: int
+    """Bytes of the request's body."""
     bytes_out: int
+    """Bytes of the answer's body."""
     tokens_in: int | None = None
+    """Tokens of the prompt, as the backend counted them."""
     tokens_cached: int | None = None
+    """Those of them that were read from a cache."""
     tokens_cache_write: int | None = None
+    """Those of them that were written to a cache."""
     tokens_out: int | None = None
+    """Tokens of the answer."""
     tokens_reasoning: int | None = None
+    """Those of them that were reasoning, where the backend says so."""
     tokens_estimated: bool | None = None
+    """`true` where the backend did not count and the broker estimated."""
     cost: str | None = None
+    """What the tokens cost, in US dollars, as text, exact; where the [price](operations.md#usage)
+    is known."""
     tags: list[str] | None = None
+    """The values of the headers in `usage.tags`, in their order."""
     limits: str | None = None
+    """The [limit rules](limits.md) that did more than allow the call, each with what it did: `NAME:
+    refused`, `exceeded` (a soft one) or `then` (it sent the call to another alias)."""
     stop: str | None = None
+    """Why the model stopped."""
     dropped: str | None = None
+    """Names of the fields that were left out in translation, as in `x-lmbroker-dropped`; those of
+    the answer begin with `answer.`."""
     changed: str | None = None
+    """Names of the fields of which the other side got something else, as in
+    `x-lmbroker-changed`."""
     learned: str | None = None
+    """What the backend refused in this call and the broker repaired in another try, by the
+    backend's names."""
 
 
 def access_line(record: Record) -> AccessLine:

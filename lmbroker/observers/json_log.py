@@ -32,12 +32,27 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What every line begins with; ``time`` is when it is written."""
+    """What every line begins with."""
 
     time: str = ""
+    """When it was written, in UTC (RFC 3339, with milliseconds)."""
     level: str
+    """`debug`, `info`, `warning`, `error` or `critical`."""
     logger: str
+    """What said it: a class or a module of the broker, or of a library."""
     message: str
+    """What happened, in words."""
+
+
+class More(msgspec.Struct):
+    """What any line may have besides."""
+
+    error: str
+    """Of a failure of the broker itself: the type of the exception."""
+    where: str
+    """The place of that failure: `FILE:LINE in FUNCTION`. Neither a traceback nor values follow."""
+    worker: int
+    """The number of the worker that says it, where there are several."""
 
 
 MISSING = "{count} lines of the log are missing here: nothing took them in time"
