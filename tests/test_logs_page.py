@@ -35,7 +35,7 @@ def test_every_field_has_its_row(struct):
 
 
 def test_types_are_those_of_json():
-    line = json.loads(line_of(lambda log: AccessLog(log.write_lines)))
+    [line] = line_of(lambda log: AccessLog(log.write_lines))
     kinds = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
     for name, value in line.items():
         assert f"| `{name}` | {kinds[type(value)]} | " in TEXT, name

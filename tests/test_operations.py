@@ -117,6 +117,7 @@ RECORD = Record(
     backend_id="b_1",
     trace=TraceContext("a" * 32, "b" * 16),
     client_request_id="c_1",
+    limits=(("daily", "exceeded"), ("other", "allowed")),
     stream=True,
     attempts=[
         Attempt(
