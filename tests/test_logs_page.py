@@ -5,6 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from test_operations import RECORD, line_of
@@ -39,6 +40,14 @@ def test_types_are_those_of_json():
     kinds = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
     for name, value in line.items():
         assert f"| `{name}` | {kinds[type(value)]} | " in TEXT, name
+
+
+def test_what_a_call_waited_for_is_told_beside_what_the_broker_added():
+    fields = access_fields(RECORD)
+    told = [fields[name] for name in ("ms_queue", "ms_connect", "ms_overhead")]
+    assert told == [500.0, 250.0, 1125.0]
+    unanswered = msgspec.structs.replace(RECORD, came_at=None)
+    assert not {"ms_queue", "ms_connect", "ms_overhead"} & set(access_fields(unanswered))
 
 
 def test_each_line_of_the_code_is_found():

@@ -40,6 +40,7 @@ from lmbroker.call import (
     Target,
     Timeouts,
     TraceContext,
+    Turn,
 )
 from lmbroker.config.config import Config, parse
 from lmbroker.config.settings import DRAIN, Severity
@@ -126,6 +127,8 @@ RECORD = Record(
             ),
             workflow="translation",
             started=1.0,
+            queued=0.5,
+            sent_at=1.75,
             error="timeout_idle",
         )
     ],
@@ -133,6 +136,10 @@ RECORD = Record(
     headers_at=2.0,
     first_event_at=3.0,
     closed_at=4.0,
+    arrived_at=0.875,
+    read_at=0.9375,
+    came_at=3.0,
+    answered=Turn(2.75, 3.25),
     usage=Usage(input=1, cache_write=1, output=2, reasoning=1, estimated=True),
     cost=1,
     tags=("t",),

@@ -13,6 +13,7 @@ from twisted.logger import Logger, LogLevel
 from lmbroker.call import Attempt, Outcome, Record
 from lmbroker.headers import HEADER_TEXT
 from lmbroker.observers.json_log import HEAD, Line
+from lmbroker.observers.overhead_metrics import phases_of
 from lmbroker.redaction import SHOWN, shown
 from lmbroker.translation.losses import listed
 from lmbroker.usage import dollars
@@ -150,6 +151,14 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     """The same to the first event, or to the whole of an answer that is not streamed."""
     ms: float | None = None
     """Milliseconds from the call's arrival to its end."""
+    ms_queue: float | None = None
+    """Milliseconds that the call waited for a slot of its backends (`max_in_flight`)."""
+    ms_connect: float | None = None
+    """Milliseconds until its connection to the backend was there, those of attempts that failed
+    included; near 0 where one was used again."""
+    ms_overhead: float | None = None
+    """Milliseconds that the broker added: from the last byte of the request to the first of the
+    answer, without the time that the backends took. `ms_queue` and `ms_connect` are part of it."""
     bytes_in: int
     """Bytes of the request's body."""
     bytes_out: int
@@ -214,6 +223,12 @@ def access_line(record: Record) -> AccessLine:
     )
     if record.client_request_id:
         line.client_request_id = record.client_request_id
+    phases = phases_of(record)
+    if phases is not None:
+        _, _, queue, connect, _, _ = phases
+        line.ms_queue = round(queue * 1000, 3) or None
+        line.ms_connect = round(connect * 1000, 3)
+        line.ms_overhead = round(sum(phases) * 1000, 3)
     trace = record.trace
     if trace is not None:
         line.trace_id = trace.trace_id
