@@ -245,7 +245,10 @@ class Reader:
         return text
 
     def _is_too_long(self, block: bytes | bytearray) -> bool:
-        """Return the LFs around an event may be halves of blank lines and are no part of it."""
+        """Return whether an event is too long, without the LFs around it.
+
+        These may be halves of blank lines and are no part of it.
+        """
         return len(block) > self._limit and len(block.strip(b"\n")) > self._limit
 
     def _too_long(self, frames: list[Frame]) -> None:

@@ -14,10 +14,11 @@ pytestmark = pytest.mark.pure
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lmbroker"
 NO_VERBS = """
-    About After All Also And Any As At Because Before Besides Both But By Class Each Either Every
-    False For From How If In It Its Many More Most Neither Never No Nobody None Nothing Of On One
-    Only Or Others Out Several Some Such That Their There These They This Those True Under Until
-    Upon What When Where Whether Which While Who Whose Why With Within Without Yes You
+    About After All Another Also And Any As At Because Before Besides Both But By Class Each
+    Either Every False For From How If In It Its Many More Most Neither Never No Nobody None
+    Nothing Of On One Only Or Others Our Out Past Several Some Somebody Such That Their There
+    These They This Those True Under Until Upon What When Where Whether Which While Who Whose Why
+    Words With Within Without Yes You
     """.split()  # noqa: SIM905
 
 

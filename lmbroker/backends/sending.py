@@ -41,14 +41,14 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.workflows.contract import Outbound
 
 UNARY_LIMIT = 64 * 1024 * 1024
-"""Largest unary answer, in bytes."""
+"""The maximum of bytes of a unary answer."""
 
 SHORTAGE_LOG_SECONDS = 60.0
-"""A shortage of descriptors is logged no more often than this."""
+"""The seconds between two log lines about a shortage of descriptors."""
 
 SECURE = "secure connection"
 THROUGH_PROXY = "way through the proxy"
-"""What could not be had, in log lines."""
+"""The name of this resource in log lines."""
 
 _KEY_REFUSED = frozenset({401, 403})
 

@@ -14,7 +14,7 @@ LATER = frozenset({408, 429, 502, 503, 504})
 """Statuses after which the same batch may be taken later (the specification of OTLP over HTTP)."""
 
 LONGEST_PAUSE = 300.0
-"""Most seconds that a receiver may ask us to wait."""
+"""The maximum of seconds that a receiver may ask us to wait."""
 
 ANSWER_BYTES = 64 * 1024
 

@@ -127,7 +127,7 @@ class Broker:
 
     @property
     def config(self) -> Config:
-        """What new calls go by."""
+        """The configuration for new calls."""
         return self._config
 
     @config.setter
@@ -140,7 +140,7 @@ class Broker:
         self.listing = Listing(config.index, self._backends, self.clock, self.listed)
 
     def _limit_by(self, config: Config) -> None:
-        """Go by the limit rules of ``config``; without rules, nobody asks for any."""
+        """Apply the limit rules of ``config``; where it has none, calls skip the limiter."""
         self.limiter = (
             Limiter(self.limits, config.limit_rules, self._price_of, self.wall)
             if config.limit_rules

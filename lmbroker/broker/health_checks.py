@@ -84,7 +84,7 @@ class Checks:
             wait = interval * (1 - JITTER + 2 * JITTER * self._chance())
 
     async def _check(self, target: Target) -> bool:
-        """Return one check. False where the backend cannot be checked."""
+        """Make one check; return False where the backend cannot be checked."""
         backend, clock = target.backend, self._broker.clock
         began = clock.seconds()
         asking = Deferred.fromCoroutine(self._ask(target))

@@ -1,4 +1,4 @@
-"""Receives what a backend answers, and makes of it what goes to the client."""
+"""Receives a backend's answer and turns it into the client's."""
 
 from collections.abc import Callable
 from copy import copy
@@ -47,7 +47,7 @@ class Receiver:
 
     @property
     def limits(self) -> Limits:
-        """What answers may take from now on."""
+        """The limits of answers from now on."""
         return self._limits
 
     @limits.setter
@@ -62,9 +62,9 @@ class Receiver:
         return other
 
     async def receive(self, attempt: TargetAttempt, answer: BackendAnswer) -> Answer:
-        """Return the client's answer, made of the backend's.
+        """Return the client's answer for a backend's. Raises AttemptFailed.
 
-        Raises AttemptFailed where the backend's is an error or no answer at all.
+        It does where the backend's answer is an error, or no answer at all.
         """
         call, record, workflow = attempt.call, attempt.record, attempt.workflow
         if not 200 <= answer.status <= 299:

@@ -137,7 +137,7 @@ class Secrets:
         return self._secret(written, value) if value and secret else value
 
     def _secret(self, reference: str, value: str) -> Secret:
-        """Return one for each file, however many backends name it."""
+        """Return the secret of a value: one object for each file, however many name it."""
         kind, _, path = reference.partition(":")
         if kind != "file":
             return Secret(value)
@@ -310,7 +310,10 @@ class Backends:
         }
 
     def _client_certificate(self, table: Table, settings: Access) -> dict[str, Any]:
-        """Our certificate for the backend and its key, as PEM. The key may stand with it."""
+        """Return our certificate for a backend and its key, as PEM.
+
+        The key may stand in the certificate's file.
+        """
         cert_file, key_file = settings.client_cert, settings.client_key
         if key_file and not cert_file:
             table.report("client_key", "needs client_cert, the certificate that it belongs to")

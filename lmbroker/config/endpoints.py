@@ -242,7 +242,7 @@ def parse_url(url: str, *, exact: bool = False) -> tuple[str, str]:
 
 
 def parse_proxy(address: str) -> tuple[str, int, str]:
-    """Host and port of an HTTP proxy, written as ``http://host:port``."""
+    """Return host and port of an HTTP proxy written as ``http://host:port``, and what is wrong."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port

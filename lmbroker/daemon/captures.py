@@ -39,11 +39,11 @@ Over = Callable[[str, int], None]
 
 
 class TooMany(Exception):
-    """As many captures are on as may be."""
+    """There are as many captures as are allowed."""
 
 
 class Capturing(Protocol):
-    """What begins captures: in this process, or in all workers."""
+    """Begins captures, in this process or in all workers."""
 
     def begin(self, wanted: Wanted, kept: Kept, over: Over) -> Callable[[str], None]:
         """Begin a capture; returns what ends it. Raises TooMany.

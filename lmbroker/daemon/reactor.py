@@ -188,7 +188,10 @@ class TurnReactor(EPollReactor):
             log.err()
 
     def _ask(self) -> None:
-        """Let epoll say when those can be written to of which the kernel did not take all."""
+        """Have epoll say when sockets can be written to again.
+
+        These are the ones of which the kernel did not take all.
+        """
         unsent, self._unsent = self._unsent, {}
         for writer in unsent:
             super().addWriter(writer)
@@ -249,7 +252,7 @@ def time_by_monotonic_clock(reactor: Any) -> None:
 
 
 def install() -> bool:
-    """Make this the process's reactor, unless it has one. Whether it is."""
+    """Make this the process's reactor, unless it has one; return whether it is."""
     if INSTALLED in sys.modules:
         return False
     main.installReactor(TurnReactor())

@@ -293,7 +293,7 @@ def _tried(attempt: Attempt) -> Tried:
 
 
 def access_fields(record: Record) -> dict[str, Any]:
-    """Return the same, as a dict, without what every line begins with."""
+    """Return the access line as a dict, without what every line begins with."""
     fields: dict[str, Any] = msgspec.to_builtins(access_line(record))
     return {name: value for name, value in fields.items() if name not in HEAD}
 

@@ -90,7 +90,10 @@ class LogWriter:
             self._wait(self._until)
 
     def _at_once(self, lines: bytes) -> bool:
-        """Write ``lines`` here and now, if the thread has nothing to do; whether that is done."""
+        """Write ``lines`` here and now, if the thread has nothing to do.
+
+        Return whether it was done.
+        """
         if self._thread is None or self._busy or self._waiting or self._held or self._jobs:
             return False
         if self._torn:
@@ -167,7 +170,7 @@ class LogWriter:
                 time.sleep(REST_SECONDS)
 
     def _batch(self) -> bool:
-        """Write what fits into one write. Whether there may be more."""
+        """Write what fits into one write; return whether there may be more."""
         pieces: list[bytes] = []
         lines: list[bytes] = []
         size = missing = 0

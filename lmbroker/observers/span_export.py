@@ -87,7 +87,7 @@ class SpanExport:
         self._stopping = False
 
     def take(self, service_name: str, post: Post) -> None:
-        """Name the service so, and send by ``post``, from now on."""
+        """Send by ``post`` from now on, under this name of the service."""
         self._encoder = SpanEncoder(service_name)
         self._post = post
 

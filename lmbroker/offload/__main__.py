@@ -15,18 +15,19 @@ from lmbroker.offload.jobs import LINE, Done, decode_job, encode, filled, read
 from lmbroker.offload.work import fault, out_of_memory, work
 
 GRACE_SECONDS = 5
-"""So much longer than its owner waits it works at most: an owner that is gone kills nobody."""
+"""Seconds that a helper works at most beyond its owner's own wait: an owner that is gone kills no
+helper."""
 
 
 def main(memory: int, seconds: int) -> None:
     """Work until the line is closed."""
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
-        # They are for the owner; a terminal and systemd send to all.
+        # These signals are meant for the owner; a terminal and systemd send them to all processes.
         signal.signal(number, signal.SIG_IGN)
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     end = socket.socket(fileno=LINE)
-    # What a body is made of forms no cycles, and to look for them takes longer than all else.
+    # Decoded bodies form no cycles, and to look for them takes longer than all else.
     gc.disable()
     gc.freeze()
     send(end, Message("ready"))
@@ -39,7 +40,7 @@ def main(memory: int, seconds: int) -> None:
         whole = answer(end, job, body)
         signal.alarm(0)
         if not whole:
-            # What is left of the memory is in pieces.
+            # What is left of the free memory is fragmented.
             return
         gc.collect()
 

@@ -19,10 +19,10 @@ from lmbroker.backends.interfaces import IReactor
 
 MESSAGE_BYTES = 65536
 TEXT = 4000
-"""Most characters of a message; what may be longer goes as a file."""
+"""The maximum of characters of a message; what may be longer goes as a file."""
 
 AT_ONCE = 64
-"""Messages that are received in one iteration of the reactor."""
+"""The maximum of messages that are received in one iteration of the reactor."""
 
 _FULL = (EAGAIN, ENOBUFS, ETOOMANYREFS)
 
@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Message).decode
 
 Received = Callable[[Message, int | None], None]
-"""Takes a message and the descriptor that came with it, which is the taker's to close."""
+"""Takes a message and the descriptor that came with it, which the taker must close."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -87,7 +87,7 @@ class Line:
         self._reactor.addWriter(self)
 
     def hand(self, kind: str, text: str, file: int) -> bool:
-        """Send a message now, or not at all. Whether it was sent."""
+        """Send a message now or not at all; return whether it was sent."""
         if self._closed or self._unsent:
             return False
         return self._sent(_encode(Message(kind, text)), file)
@@ -118,7 +118,7 @@ class Line:
             if file is not None:
                 os.close(file)
 
-    # The reactor's.
+    # What the reactor calls.
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, for the reactor."""

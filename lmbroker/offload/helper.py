@@ -27,13 +27,13 @@ from lmbroker.offload.jobs import (
 )
 
 START_SECONDS = 10.0
-"""A process that has not said by then that it is ready is none of ours."""
+"""Seconds within which a process must report that it is ready."""
 
 IDLE_SECONDS = 30.0
-"""A helper that has had nothing to do for so long is ended."""
+"""Seconds without a job after which a helper is ended."""
 
 LEFT_SECONDS = 1.0
-"""A helper whose client has left may go on with its job for so long; most end before, and a new
+"""Seconds that a helper whose client has left may go on with its job: most end before, and a new
 process takes a quarter of a second."""
 
 
@@ -76,7 +76,7 @@ class Helper(ProcessProtocol):
         self.task: Task | None = None
         self.ready = False
         self.late = False
-        """It was ended since a job took too long."""
+        """Whether it was ended because a job took too long."""
         self._reactor = reactor
         self._owner = owner
         self._memory = memory
@@ -98,7 +98,7 @@ class Helper(ProcessProtocol):
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:
             with theirs:
-                # What it might print could hold what it works at.
+                # What it prints could contain the data that it works at.
                 files = {0: nowhere, 1: nowhere, 2: nowhere, LINE: theirs.fileno()}
                 self._process = self._reactor.spawnProcess(
                     self, command[0], command, environ, childFDs=files
@@ -120,7 +120,7 @@ class Helper(ProcessProtocol):
         handing.addErrback(lambda _: self.kill())
 
     async def _hand(self, task: Task) -> None:
-        """Piece by piece, with an iteration of the reactor between."""
+        """Send the job and its body, piece by piece, one in each iteration of the reactor."""
         self._send(filled(encode(task.job)))
         file = new_file()
         try:
@@ -155,7 +155,7 @@ class Helper(ProcessProtocol):
 
     def wait(self) -> None:
         """Note that there is nothing to do now."""
-        # Not close: one that stands still would not see it.
+        # Not ``close``: a process that is blocked would not see that.
         self._wait(IDLE_SECONDS, self.kill)
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class Helper(ProcessProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    # From the process.
+    # What the process sends.
 
     def _received(self, message: Message, file: int | None) -> None:
         if message.kind == "ready":

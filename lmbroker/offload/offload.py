@@ -1,4 +1,4 @@
-"""Which work goes to a helper process, and what becomes of it there."""
+"""Decides which work goes to a helper process, and handles its result."""
 
 import os
 import sys
@@ -25,45 +25,49 @@ from lmbroker.workflows.contract import Outbound, Unary, Workflow
 from lmbroker.workflows.learned_rejections import Repair
 
 LARGE = 256 * 1024
-"""Bytes from which a body is translated, and an answer read, by a helper. One that is made to be
-slow takes 0.2 s for each MiB, an honest one up to 0.03 s; to hand it over takes 3 ms."""
+"""The least length of a body, in bytes, that a helper translates, and of an answer that it reads. A
+body made to be slow takes 0.2 s for each MiB, an honest one up to 0.03 s; to hand it over takes 3
+ms."""
 
 DENSE = 16 * 1024
-"""Bytes from which such a body goes to a helper for what it is made of."""
+"""The least length of a body, in bytes, that goes to a helper for its many small values."""
 
 MANY_OBJECTS = 3000
-"""Of these: each takes up to 6 µs."""
+"""The number of objects that makes it so: each takes up to 6 µs."""
 
 MANY_COMMAS = 10_000
-"""Values stand between these, each of which takes up to 4.4 µs."""
+"""The number of commas that makes it so: they separate values, each of which takes up to 4.4 µs."""
 
 LARGE_ENVELOPE = 4 * 1024 * 1024
-"""The same for what looks at the top level of a body only: that takes 2 ms for each MiB at most, an
-honest one as well where it is long; to hand it over takes half as long."""
+"""The same for work at the top level of a body only: that takes 2 ms for each MiB at most, also in
+an honest body that is long; to hand it over takes half as long."""
 
 LARGE_ERROR = 32 * 1024
 """The same for the body of an error: each byte takes up to 0.3 µs, since it is searched for
 credentials in all their spellings."""
 
 MANY_KEYS = 1000
-"""More keys at the top level of a large body go to a helper in any case: 3 µs each."""
+"""The number of keys at the top level beyond which a large body always goes to a helper: 3 µs
+each."""
 
 UNABLE_SECONDS = 60.0
-"""So long all is done here after no helper could be had: the reason may pass."""
+"""Seconds for which all work is done here after no helper could be started: the reason may pass."""
 
 STARTS = 3
-"""So many helpers in a row may end before they are ready, until that is the reason."""
+"""The number of helpers in a row that may end before they are ready, until none is started for a
+while."""
 
 LONG_JOB = 2 * 1024 * 1024
-"""Bytes of a body from which on a job may take long. One helper is kept free of such, where there
-are several."""
+"""The length of a body, in bytes, from which on a job may take long. Where there are several
+helpers, one is kept free of such jobs."""
 
 WAITING = 64
-"""Jobs that wait for a helper; their bodies count in the bounds of bodies and of answers."""
+"""The maximum of jobs that wait for a helper; their bodies count in the bounds of bodies and of
+answers."""
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which terms a call goes to a target: what ``workflow_for`` was given."""
+    """The arguments of ``workflow_for`` for one call at one target."""
 
     call: Call
     target: Target
@@ -90,9 +94,9 @@ class Offload:
         self._closed = False
         self._able: bool | None = None
         self._able_at = 0.0
-        """When that is looked at again."""
+        """When helpers may be started again."""
         self._failed_starts = 0
-        """In a row."""
+        """The number of helpers in a row that ended before they were ready."""
 
     def close(self) -> None:
         """End the helpers; what they work at fails."""
@@ -210,7 +214,7 @@ class Offload:
         raise raised(problem, out)
 
     def _can(self) -> bool:
-        """Return whether there are helpers to be had."""
+        """Return whether helper processes can be started."""
         if self._closed or not self._limits().helpers:
             return False
         if self._able is False and self._reactor.seconds() >= self._able_at:
@@ -227,7 +231,7 @@ class Offload:
         return bool(self._able)
 
     def _unable(self, reason: str) -> None:
-        """Do all here for a while."""
+        """Do all work in this process for a while."""
         self._able = False
         self._able_at = self._reactor.seconds() + UNABLE_SECONDS
         self.log.warn(
@@ -237,7 +241,7 @@ class Offload:
         )
 
     def _next(self) -> None:
-        """Give what waits to helpers that have nothing to do."""
+        """Give waiting jobs to helpers that have none."""
         limits = self._limits()
         while self._waiting and self._able and not self._closed:
             busy = [helper.task for helper in self._helpers if helper.task is not None]
@@ -266,7 +270,7 @@ class Offload:
             self._here()
 
     def _here(self) -> None:
-        """Do here what waits."""
+        """Do the waiting jobs in this process."""
         while self._waiting:
             task = self._waiting.popleft()
             task.end(work(task.job, task.body))
@@ -335,13 +339,13 @@ def _holds(body: bytes, byte: bytes, most: int) -> bool:
 def is_large(body: bytes, workflow: Workflow) -> bool:
     """Return whether the work of ``workflow`` at a request, or at an answer, is for a helper.
 
-    Where it is passed through, only its length counts.
+    Where a body is passed through, only its length counts.
     """
     return takes_long(body) if workflow.name == "translation" else len(body) >= LARGE
 
 
 def has_large_envelope(body: bytes) -> bool:
-    """Return whether the look at the top level of ``body`` is for a helper."""
+    """Return whether reading the top level of ``body`` is work for a helper."""
     return len(body) >= LARGE_ENVELOPE or (len(body) >= LARGE and is_slow(body))
 
 
@@ -352,12 +356,12 @@ def _python() -> bool:
 
 
 def _passes(terms: Terms, workflow: Workflow) -> bool:
-    """Return whether nothing looks deeper into the request than its top level."""
+    """Return whether only the top level of a request is read, since it is passed through."""
     return workflow.name == "passthrough" and terms.call.operation != "embeddings"
 
 
 def _top_only(terms: Terms, workflow: Workflow, body: bytes) -> bool:
-    """Return whether it is a short look at its top level that a request needs."""
+    """Return whether a request needs only a short look at its top level."""
     few = len(terms.call.fields or ()) <= MANY_KEYS
     short = len(body) < LARGE_ENVELOPE and not terms.call.short_fields
     return few and short and _passes(terms, workflow) and not _cut(terms, body)

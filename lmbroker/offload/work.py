@@ -14,11 +14,11 @@ from lmbroker.workflows import estimate, second_dialect, workflow_for
 from lmbroker.workflows.contract import Unary, Workflow
 
 SHORT_FIELD = 4096
-"""Bytes of the longest value of an envelope that is given back: routing and request limits look
-at shorter ones only."""
+"""The maximum of bytes of a value of an envelope that is given back: routing and request limits
+look at shorter ones only."""
 
 FIELDS = 256
-"""Most of these."""
+"""The maximum of such fields."""
 
 _FAULT = ErrorInfo(kind="server", message="the broker failed to serve this call")
 _MEMORY = ErrorInfo(kind="server", message="there was not enough memory")
@@ -43,12 +43,12 @@ def work(job: Job, body: bytes) -> tuple[Done, bytes]:
 
 
 def out_of_memory() -> tuple[Done, bytes]:
-    """Return the answer where a body takes more than there is."""
+    """Return the result for a body that takes more memory than there is."""
     return Done(problem=Problem(kind="memory", info=_MEMORY)), b""
 
 
 def fault() -> tuple[Done, bytes]:
-    """Return the answer where we failed."""
+    """Return the result for a mistake of ours."""
     return Done(problem=Problem(kind="fault", info=_FAULT)), b""
 
 

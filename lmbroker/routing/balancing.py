@@ -43,10 +43,8 @@ def order(
 ) -> list[int]:
     """Return the positions of all ``candidates``, best first.
 
-    ``key`` is the sticky key, "" for none.
-
-    A weight of 0 means: only when no other is left (but for ``ordered`` and ``fastest``, which know
-    no weights).
+    ``key`` is the sticky key, "" for none. A target of weight 0 comes only when no other is left
+    (but for ``ordered`` and ``fastest``, which have no weights).
     """
     free = [at for at, candidate in enumerate(candidates) if candidate.free]
     others = [at for at, candidate in enumerate(candidates) if not candidate.free]
@@ -80,7 +78,7 @@ def distance(key: str, name: str, weight: float = 1.0) -> float:
 
 
 def _rank(uniform: float, weight: float) -> float:
-    """Return the smallest of several ranks is that of each as often as its weight says."""
+    """Return a random rank, the smallest of several by each one's weight."""
     return -log(uniform) / weight if weight > 0 else inf
 
 

@@ -190,7 +190,7 @@ class Breaker:
                 self._open(now, f"{failed} of {made} attempts failed, last {reason}", rules.open)
 
     def _one_more(self, began: float, rules: BreakerRules) -> bool:
-        """Return a failure in the row; whether it is one too many."""
+        """Count one more failure in a row; return whether it is one too many."""
         if not self.in_a_row:
             self._row_began = began
         self.in_a_row += 1

@@ -100,7 +100,7 @@ class Failover:
         self._failures: list[Failure] = []
 
     def target(self, now: float) -> Target:
-        """Return where the next attempt goes; it must be made at once.
+        """Return the target of the next attempt, which must be made at once.
 
         Raises the last failure where the target that was chosen is not free any more. The first one
         is given whether it is free or not: when none is, the least bad is better than nothing.
@@ -122,12 +122,12 @@ class Failover:
         return named(target, self._asked)
 
     def failed(self, error: BrokerError, now: float, wall: float) -> float:
-        """Return the attempt failed, no event went to the client: when to ask for the next target.
+        """Note that the attempt failed without an event for the client.
 
-        It returns after how many seconds ``target`` is to be asked. ``wall`` is now in unix
-        seconds.
+        Return the pause before the next.
 
-        Raises the error for the client where there is no next one.
+        It is in seconds, after which ``target`` is to be asked. ``wall`` is now in unix seconds.
+        Raises the error for the client where there is no next target.
         """
         entry = self._here
         after = retries.retry_after(error.info, wall)
@@ -218,9 +218,9 @@ class Failover:
     def _another(
         self, now: float, *, elsewhere: bool, other_key: bool
     ) -> "tuple[_Entry, float] | None":
-        """Return the next target and the pause before it.
+        """Return the next target and the pause before it, None for no further attempt.
 
-        Another key, else another target, else one that was tried already.
+        It is the same target with another key, else another one, else one that was tried already.
         """
         rules = self._route.retries
         if len(self._failures) >= rules.attempts or now > self._began + rules.seconds:
@@ -249,7 +249,10 @@ class Failover:
         )
 
     def _pause(self, entry: "_Entry", now: float) -> float:
-        """Return the backoff, or until the target may be asked again: it may have said when."""
+        """Return the seconds of the backoff, or until the target may be asked again.
+
+        It may have said when.
+        """
         pause = retries.pause(entry.tries, self._route.retries, self._chance)
         return max(pause, entry.state.free_at(entry.refs) - now) + _LATER
 

@@ -21,7 +21,7 @@ _ROUNDING = 1e-8
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True):
-    """What a store says to a call, and how its bounds are after that."""
+    """A store's answer to a reservation, with the bounds as they are after it."""
 
     granted: bool
     refusing: tuple[int, ...] = ()

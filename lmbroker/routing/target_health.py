@@ -198,7 +198,7 @@ class Health:
         self._states = {key: each for key, each in self._states.items() if each.name in names}
 
     def opened(self, state: TargetState, ref: str, now: float) -> OpenAttempt:
-        """Return an attempt goes out, with the key of this reference."""
+        """Note that an attempt goes out with the key ``ref``, and return it."""
         key = state.key(ref)
         attempt = OpenAttempt(state, key, now)
         state.in_flight += 1

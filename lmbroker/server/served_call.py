@@ -112,7 +112,7 @@ class ServedCall:
             self._broker.close(record, end)
 
     async def _answered(self, record: Record, operate: Operate) -> End:
-        """Read the call, have it answered and write the answer; how that ended."""
+        """Read the call, have it answered and write the answer; return how that ended."""
         incoming = self._incoming
         config = self._broker.config
         received = note_request(incoming, record, self._broker.trace_ratio)
@@ -182,7 +182,7 @@ class ServedCall:
         return self._send_error(record, error)
 
     def _fault(self, record: Record) -> End:
-        """Return how a call ended in which the broker made a mistake."""
+        """Return the end of a call in which the broker made a mistake."""
         if record.client_left:
             return self._cut_off("failed", "internal_error")
         if self._incoming.started and self._answer is not None:

@@ -169,7 +169,7 @@ def _offered(tool: JSON) -> list[Offered]:
 
 
 def _is_said(item: JSON) -> bool:
-    """Return the item is of an assistant's turn."""
+    """Return whether the item is of an assistant's turn."""
     if "role" in item:
         return bool(item["role"] == "assistant")
     return item.get("type") == "reasoning" or str(item.get("type")).endswith("_call")

@@ -57,7 +57,7 @@ class PromptCache:
 
 
 def keeps_whole(body: JSON) -> bool:
-    """Return a Chat Completions or Responses request has all of its prompt in the cache."""
+    """Return whether a Chat Completions or Responses request has all of its prompt cached."""
     return (body.get("prompt_cache_options") or {}).get("mode") != "explicit"
 
 

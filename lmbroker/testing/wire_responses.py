@@ -295,7 +295,7 @@ def _status(said: Said) -> str:
 
 
 def _echoed(tool: JSON) -> JSON:
-    """Return a tool as answers repeat it: with what it says by leaving it out."""
+    """Return a tool as answers repeat it: with its defaults written out."""
     if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": True, **tool}
     return tool

@@ -63,7 +63,7 @@ class SecureConnection:
         self._producer: tuple[Any, bool] | None = None
         """The registered producer, and whether it pushes."""
         self._rests = False
-        """The producer was paused until the end of the handshake."""
+        """Whether the producer was paused until the end of the handshake."""
         self._reason: Failure | None = None
         """Why the connection ends, where that is known before TCP has ended."""
 
@@ -198,7 +198,7 @@ class SecureConnection:
         self.loseConnection()
 
     def getHost(self) -> Any:
-        """Our address."""
+        """Return our address."""
         return self.transport.getHost()
 
     def getPeer(self) -> Any:
@@ -229,7 +229,7 @@ class SecureConnection:
         """Have the kernel look after an idle peer, or not."""
         self.transport.setTcpKeepAlive(enabled)
 
-    # Sessions, and what is in the buffers.
+    # Sessions, and what the buffers hold.
 
     @property
     def session(self) -> Any:
@@ -254,7 +254,7 @@ class SecureConnection:
         """Whether a part of a record has come, and not the rest of it."""
         return self._incoming.pending > 0
 
-    # Inside.
+    # The engine.
 
     def _decrypted(self) -> tuple[bytes, Failure | None]:
         """Return all that can be decrypted of what came, and how the engine ended, if it did."""
@@ -289,7 +289,7 @@ class SecureConnection:
             self._end(Failure(error))
             return
         except Exception:
-            # The peer is not who it should be.
+            # The certificate is not the one of this host.
             self._reason = Failure()
             self.abortConnection()
             return

@@ -71,7 +71,7 @@ def identity(host: str) -> Verify:
 
     def verify(engine: ssl.SSLObject) -> None:
         if engine.session_reused:
-            # It was verified in the connection whose session this is.
+            # It was verified on the connection from which this session comes.
             return
         shown = engine.getpeercert(binary_form=True)
         compare(load_der_x509_certificate(shown or b""), host)

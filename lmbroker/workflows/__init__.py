@@ -18,7 +18,7 @@ from lmbroker.workflows.translation import Translation
 __all__ = ["estimate", "workflow_for"]
 
 _UNTRANSLATED = ("embeddings", "completions", "compact")
-"""Operations that only backends of the client's own dialect have."""
+"""Operations for which a backend must speak the client's own dialect."""
 
 
 def estimate(call: Call) -> int:

@@ -19,7 +19,7 @@ GOING: tuple[Phase, ...] = ("waiting", "open", "stopped")
 
 
 class Outbound(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes to a backend; the credential is not part of it."""
+    """A request for a backend, without its credential."""
 
     method: Literal["POST", "GET"] = "POST"
     path: str
@@ -27,7 +27,8 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     headers: Pairs
     body: bytes = b""
     is_call: bool = True
-    """A client waits for the answer. What fails is logged each time then, else once."""
+    """A client waits for the answer. A failure of such a request is logged each time, of others
+    once."""
 
     def with_headers(self, more: Pairs) -> "Outbound":
         """Return the same with ``more`` headers."""
@@ -101,7 +102,7 @@ class Transform(Protocol):
 
     @property
     def text_bytes(self) -> int:
-        """About how many bytes of text the answer has so far."""
+        """The estimated number of bytes of text in the answer so far."""
         ...
 
     @property
@@ -124,24 +125,27 @@ class Transform(Protocol):
         ...
 
     def close(self) -> bytes:
-        """Return the body ended, cleanly or not; says so itself if it ended too early."""
+        """Return the end of the client's stream: the backend's body ended, cleanly or not.
+
+        An answer that ended too early ends in an error.
+        """
         ...
 
     def fail(self, error: ErrorInfo) -> bytes:
-        """Return the in-band error of the client's dialect; nothing while still ``waiting``."""
+        """Return the in-band error of the client's dialect, b"" while still ``waiting``."""
         ...
 
     def ping(self) -> bytes:
-        """Return a keep-alive ping for the client; nothing while still ``waiting``."""
+        """Return a keep-alive ping for the client, b"" while still ``waiting``."""
         ...
 
 
 class Workflow(Protocol):
-    """How one call goes to one target. ``outbound`` raises Refused before anything is sent."""
+    """The way of one call to one target; ``outbound`` raises Refused before anything is sent."""
 
     name: WorkflowName
     ratio: float
-    """What the backend counts for each token that we estimate; set by the broker."""
+    """Tokens that the backend counts for each token that we estimate; set by the broker."""
 
     @property
     def estimated(self) -> int:
@@ -196,13 +200,16 @@ class Workflow(Protocol):
         ...
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
-        """Return ``longest``: most bytes of an event of the backend."""
+        """Return the transform of a stream.
+
+        ``longest`` is the maximum of bytes of a backend's event.
+        """
         ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        """Return what an HTTP error of the backend means, and what the client gets of it."""
+        """Return the meaning of a backend's HTTP error, and what the client gets of it."""
         ...
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """Return what to change of the model's profile so that the same call might succeed."""
+        """Return the change of the model's profile with which the same call might succeed."""
         ...

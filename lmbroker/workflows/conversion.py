@@ -35,11 +35,11 @@ TOO_DEEP = ErrorInfo(
 )
 P = ParamSpec("P")
 _BROKEN = ("truncated", "bad_upstream")
-"""Kinds of errors that the stream itself shows; the backend reported none."""
+"""Kinds of errors for streams in which the backend reported none."""
 
 
 def bad_answer(message: str, code: str = "bad_upstream_response") -> Broken:
-    """Return a backend's answer that nobody can use."""
+    """Return the error for a backend's answer that nobody can use."""
     return Broken(ErrorInfo(kind="bad_upstream", message=message, code=code), phase="answer")
 
 
@@ -64,8 +64,8 @@ def object_of(
 ) -> dict[str, Any]:
     """Return the JSON object of a backend's answer with status 200.
 
-    ``exact``: with its numbers as they were written. Raises Broken; BackendRefused where it is an
-    error instead of an answer: the one place where that is seen. ``secrets`` are masked in that.
+    ``exact``: with its numbers as they were written. Raises Broken, and BackendRefused for an error
+    in the place of an answer, in which ``secrets`` are masked: all such errors are found here.
     """
     try:
         text = body.lstrip()
@@ -179,7 +179,7 @@ def backend_error(
     *,
     clients_key: bool = False,
 ) -> ErrorInfo:
-    """Return what an HTTP error of a backend means to the client.
+    """Return the meaning of a backend's HTTP error for the client.
 
     401 and 403, and whatever else says that a key is wrong, are about the broker's own credential:
     502 in our words (translation.md 5.2), unless it was the client's own (``clients_key``). A

@@ -15,7 +15,7 @@ from lmbroker.workflows.passthrough import Passthrough
 from lmbroker.workflows.repairs import repair_of
 
 NEEDED = frozenset({"model", "input"})
-"""Without them it would be no request for embeddings."""
+"""The fields without which a request asks for no embeddings."""
 
 
 class Embeddings(Passthrough):
@@ -69,9 +69,9 @@ class Embeddings(Passthrough):
         self._losses.recall(asked.dropped, asked.changed)
 
     def repair(self, error: ErrorInfo) -> Repair | None:
-        """Return a field is left out.
+        """Return the repair that leaves a field out.
 
-        The length of the vectors is none: without it they would be others, unless they may be cut
+        The length of the vectors stays: without it they would be others, unless they may be cut
         here.
         """
         body = envelope.decode(self._call.body)

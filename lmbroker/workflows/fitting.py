@@ -32,12 +32,12 @@ _FIELDS = {
     "thinking": "reasoning",
     "user": "user_id",
 }
-"""Keys of a backend's request -> the fields of the Unified Model that they are made from; others
-are called alike."""
+"""Keys of a backend's request -> the fields of the Unified Model from which they are made. Other
+keys have the name of their field."""
 
 
 _PLACED = frozenset({"include", "input[].id", "store", "stream_options", "tools[].strict"})
-"""Fields of a backend's request that the broker places by itself."""
+"""Fields of a backend's request that the broker adds by itself."""
 
 
 def fit(body: dict[str, Any], request: Request, profile: Profile, losses: Losses) -> None:

@@ -13,23 +13,24 @@ from lmbroker.call import Target
 from lmbroker.errors import AttemptFailed, BackendRefused, Broken
 
 SECONDS = 3600.0
-"""How long a learned rejection holds."""
+"""How long a learned rejection holds, in seconds."""
 
 MODELS = 1000
-"""Models of which some are kept: where an alias ends with ``*``, clients make up their names."""
+"""The maximum of models with learned rejections: where an alias ends with ``*``, clients make up
+their names."""
 
 PER_MODEL = 50
-"""Most that are kept of one model; the oldest go first."""
+"""The maximum of learned rejections of one model; the oldest go first."""
 
 REPAIRS = 2
 """How often one call is repaired."""
 
 _GATHERED = frozenset({"omit", "omit_schema_keywords", "ranges"})
-"""Fields of a profile to which each rejection adds."""
+"""List fields of a profile to which a rejection adds, instead of replacing them."""
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
-    """What a refusal teaches.
+    """The change of a profile that a refusal calls for.
 
     ``parameters`` are the backend's names for what it refused, ``kinds`` what kinds of repair these
     are; ``overrides`` change the profile for the next hour, ``once`` for this call only.
@@ -41,18 +42,18 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
     once: Mapping[str, Any] = {}
 
     def only(self, name: str) -> "Repair | None":
-        """Return the repair with nothing but its lasting change of one field of the profile.
+        """Return the repair reduced to its lasting change of one field of the profile.
 
-        It is None where it does not change that.
+        It is None where it does not change that field.
         """
         if name not in self.overrides:
             return None
         return msgspec.structs.replace(self, overrides={name: self.overrides[name]}, once={})
 
     def without(self, names: Iterable[str]) -> "Repair | None":
-        """Return what is left where the profile's fields ``names`` are the user's own.
+        """Return the repair without the profile's fields ``names``, None where nothing is left.
 
-        None: nothing.
+        The user has set those fields.
         """
         names = frozenset(names)
         if names.isdisjoint(self.overrides) and names.isdisjoint(self.once):
@@ -121,7 +122,7 @@ class LearnedRejections:
         return self.overrides(target, now).get("counts_tokens") is False
 
     def overrides(self, target: Target, now: float) -> dict[str, Any]:
-        """Return what the profile of ``target`` should be changed by."""
+        """Return the changes of the profile of ``target``."""
         if not self._known:
             return {}
         key = _key(target)
@@ -142,7 +143,7 @@ def _key(target: Target) -> tuple[str, ...]:
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both changes of a profile.
+    """Return two changes of a profile as one.
 
     Where they differ the later one holds, and lists are joined.
     """

@@ -13,7 +13,7 @@ from lmbroker import envelope
 from lmbroker.call import Target
 
 MODELS = 2000
-"""Models of one list that are looked at."""
+"""The maximum of models of one list that are read."""
 
 _CONTEXT = (
     "max_model_len",
@@ -25,16 +25,16 @@ _CONTEXT = (
     "n_ctx",
     "max_input_tokens",
 )
-"""What vLLM and SGLang, LM Studio, OpenRouter and Together, Groq, Mistral and Cerebras, GitHub,
-llama.cpp and Anthropic call the window."""
+"""The names of the window's size at vLLM and SGLang, LM Studio, OpenRouter and Together, Groq,
+Mistral and Cerebras, GitHub, llama.cpp and Anthropic."""
 
 _OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_output", "max_tokens")
 
 _INSIDE = ("top_provider", "limits", "meta", "metadata", "capabilities")
-"""Objects of an entry in which some of it stands."""
+"""Objects inside an entry that may hold some of these fields."""
 
 _COUNTING = frozenset({b'"vllm"', b'"llamacpp"'})
-"""Who serves ``/v1/messages/count_tokens``, as ``owned_by`` says."""
+"""Servers that have ``/v1/messages/count_tokens``, by their ``owned_by``."""
 
 
 _Entry = msgspec.defstruct(
@@ -47,7 +47,8 @@ _Entry = msgspec.defstruct(
         ),
     ],
 )
-"""One model, or an object within it. What nobody looks for is skipped, whatever it is made of."""
+"""One model, or an object within it. Fields that are not listed here are skipped, whatever they
+hold."""
 
 
 class _Page(msgspec.Struct):
@@ -57,7 +58,7 @@ class _Page(msgspec.Struct):
 _ENTRY = msgspec.json.Decoder(_Entry)
 _LIST = msgspec.json.Decoder(_Page | list[_Entry])  # type: ignore[valid-type]
 _DIGITS = 18
-"""Of a number of tokens."""
+"""The maximum of digits in a number of tokens."""
 
 
 class ListedLimits:
@@ -75,7 +76,7 @@ class ListedLimits:
             self._known[backend] = dict(list(found.items())[:MODELS])
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
-        """Return what the profile of ``target`` should be changed by."""
+        """Return the changes of the profile of ``target``."""
         known = self._known.get(target.backend.name)
         return {} if known is None else known.get(target.model, {})
 
@@ -126,7 +127,7 @@ def _inner(value: msgspec.Raw) -> Any:
 def _first(places: list[Any], names: tuple[str, ...]) -> int | None:
     """Return the first of ``names`` that is a number of tokens somewhere.
 
-    The smallest where several objects have it.
+    It is the smallest where several objects have it.
     """
     for name in names:
         said = [bytes(getattr(place, name)) for place in places]

@@ -20,7 +20,7 @@ PATH = "/v1/models"
 """The path on which the clients of most dialects ask for models."""
 
 MAX_LIMIT = 1000
-"""Most models of one page."""
+"""The maximum of models on one page."""
 
 
 def list_paths() -> tuple[str, ...]:
@@ -29,13 +29,13 @@ def list_paths() -> tuple[str, ...]:
 
 
 def _shown_on(path: str) -> list[ModelListFacts]:
-    """Return how the dialects whose clients ask for models on ``path`` list them."""
+    """Return how models are listed by the dialects whose clients ask for them on ``path``."""
     every = (adapter.facts.models for adapter in ADAPTERS.values())
     return [facts for facts in every if facts.client_path == path]
 
 
 def entry(alias: Route, created: int, path: str = PATH) -> JSON:
-    """Return one model, in all dialects at once whose clients ask for models on ``path``.
+    """Return the object of one model, for all dialects whose clients ask for models on ``path``.
 
     ``created`` is in unix seconds; the limits are those that the profile of the alias's first
     target knows.
@@ -97,14 +97,14 @@ def page(
 # What backends list.
 
 MODELS_OF_A_BACKEND = 2000
-"""Most models of a backend that are known: the first ones of its list."""
+"""The maximum of models that are known of one backend: the first ones of its list."""
 
 OBJECTS = 50_000
-"""Most objects in one page of a backend's list: ten thousand take up to 2 ms. Models of OpenRouter
-have five each."""
+"""The maximum of objects in one page of a backend's list: ten thousand take up to 2 ms. Models of
+OpenRouter have five each."""
 
 _NOT_THERE = frozenset({"not_found", "model_not_found", "404"})
-"""Words in ``fallback_on`` with which a model that one target lacks is asked of the next."""
+"""Words in ``fallback_on`` that make a call for a missing model go on to the next target."""
 
 
 def request(dialect: Dialect, after: str = "") -> Outbound:
@@ -126,10 +126,10 @@ def request(dialect: Dialect, after: str = "") -> Outbound:
 
 
 def decode(body: bytes, dialect: Dialect) -> tuple[tuple[str, ...], str]:
-    """Return the models that a backend lists and that clients may ask for.
+    """Return the models that a backend lists, and the last one where a further page follows.
 
-    And, where a further page follows, the last model of this one. Raises ValueError for a body that
-    is no list, or one of more than ``OBJECTS`` objects.
+    Only models that clients may ask for count. Raises ValueError for a body that is no list, or one
+    of more than ``OBJECTS`` objects.
     """
     if body.count(b"{") > OBJECTS:
         raise ValueError("a list of too many objects")

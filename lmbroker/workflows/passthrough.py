@@ -62,7 +62,7 @@ class Passthrough:
         call = self._call
         # Also where the name stays the same: a body that names two models is refused here.
         body = envelope.with_model(call.body, self._target.model, call.fields)
-        # Backends of another dialect that count tokens do so for requests of this one.
+        # Backends that speak another dialect, too, and count tokens do so for requests of this one.
         facts = self._adapter.facts
         if facts.cuts is not None:
             body, self.dropped = facts.cuts.cut(body, self._target.backend.omit_attribution)
@@ -129,10 +129,10 @@ class Passthrough:
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:
-        """Return the backend's own body goes to the client where it is JSON.
+        """Return the error for the client: the backend's own body, where that is JSON.
 
-        What concerns our credential is put in our words, and that the context is too long in those
-        that the clients of this dialect act on.
+        An error about our credential is put in our words, and a context overflow in those on which
+        the clients of this dialect act.
         """
         clean = redact(body, self._target.backend.secrets)
         info = conversion.backend_error(
@@ -157,7 +157,8 @@ class Passthrough:
     def repair(self, error: ErrorInfo) -> Repair | None:
         """Return None: the client wrote the request itself, and gets the backend's own error.
 
-        But where the call may go to the same backend in its second dialect, what says that it must.
+        Where the call may go to the same backend in its second dialect, it is the repair that says
+        so.
         """
         target = self._target
         if not second_dialect.may_go(self._call, target):
@@ -168,7 +169,7 @@ class Passthrough:
         return None if repair is None else repair.only(second_dialect.REFUSED)
 
     def _choices(self) -> int:
-        """Return how many answers the client asked for at once; each has an end of its own."""
+        """Return how many answers the client asked for at once; each has its own end."""
         if self._asked is not None:
             return self._asked.choices
         fields = self._call.fields

@@ -9,16 +9,17 @@ from collections import OrderedDict
 from lmbroker.call import Target
 
 SHARE = 0.2
-"""What the newest answer counts for; the rest is what those before it said."""
+"""The weight of the newest answer; the rest is the weight of those before it."""
 
 LEAST, MOST = 0.5, 2.0
-"""Between these a factor is believed: beyond them something else was counted."""
+"""The range in which a factor is believed: beyond it something else was counted."""
 
 FEWEST = 20
-"""A prompt with fewer tokens says nothing: what a template adds is most of it."""
+"""The fewest tokens of a prompt that count: in a shorter one most of them come from the
+template."""
 
 MODELS = 1000
-"""Models of which a factor is kept; the one that was longest silent is forgotten first."""
+"""The maximum of models with a factor; the least recently used one is forgotten first."""
 
 
 class TokenRatios:
@@ -41,14 +42,11 @@ class TokenRatios:
             self._known.popitem(last=False)
 
     def of(self, target: Target) -> float:
-        """Return what an estimate for ``target`` is to be multiplied by.
-
-        1 where nothing is known.
-        """
+        """Return the factor that corrects an estimate for ``target``, 1 where none is known."""
         if not self._known:
             return 1.0
         return self._known.get((target.backend.name, target.model), 1.0)
 
     def scaled(self, tokens: int, target: Target) -> int:
-        """Return an estimate for ``target``, corrected."""
+        """Return an estimate for ``target``, corrected by that factor."""
         return round(tokens * self.of(target))

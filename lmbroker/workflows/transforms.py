@@ -33,12 +33,12 @@ TOO_DEEP = ErrorInfo(
     code="bad_upstream_response",
 )
 EARLY_BYTES = 64 * 1024
-"""What is held of a passed stream that has not begun, before the client gets it all the same:
-comments, mostly, by which a backend says that it is alive."""
+"""The maximum of bytes that are held of a passed stream that has not begun: comments, mostly, which
+say that the backend is alive. Beyond it the client gets them all the same."""
 
 PINGS_IN_A_ROW = 4
-"""So many keep-alive pings of a backend reach the client between two events of the answer: what is
-three bytes there is dozens here."""
+"""The maximum of a backend's keep-alive pings that reach the client between two events of the
+answer: three bytes there become dozens here."""
 
 
 Secrets = tuple[Secret | None, ...]
@@ -163,7 +163,7 @@ class TranslatedStream:
             try:
                 return self._encoder.feed(event)
             finally:
-                # A text keeps its bytes once it was encoded.
+                # A text keeps its encoded bytes, so they are not made twice.
                 value = event.value  # type: ignore[union-attr]
                 if type(value) is str:
                     self._text_bytes += len(
@@ -197,7 +197,7 @@ class TranslatedStream:
     def _too_many_pings(self) -> bool:
         """Return whether the backend has sent nothing but keep-alive pings for a while.
 
-        The relay gives its own where there is need.
+        The relay sends pings of its own where they are needed.
         """
         if self._text_bytes != self._bytes_at_ping:
             self._bytes_at_ping = self._text_bytes
@@ -220,7 +220,7 @@ class TranslatedStream:
 
 
 def _losses_comment(losses: AnswerLosses) -> bytes:
-    """Return a comment that names what the answer lost; the head of the stream is long gone."""
+    """Return a comment that names what the answer lost, since its headers were sent long ago."""
     lines = [
         f": x-lmbroker-{word}: {listed(in_answer(paths))}\n"
         for word, paths in (("dropped", losses.dropped), ("changed", losses.changed))
@@ -280,7 +280,7 @@ class PassedStream:
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._held = b""
-        """What the tap wants to see once more."""
+        """The rest of a block that the tap must see again."""
         self._estimated_input = estimated_input
 
     @property
@@ -309,7 +309,7 @@ class PassedStream:
             block = self._boundary.feed(chunk)
             return self._pass(block) if block else b""
         except SSEError:
-            # Of an event that is looked into, the tap knows more.
+            # The tap knows more of an event that it has parsed.
             return self.fail(TOO_LONG)
 
     def close(self) -> bytes:
@@ -383,7 +383,7 @@ class PassedStream:
         return block
 
     def _open(self) -> bytes:
-        """Leave ``waiting``; gives what was held until now."""
+        """Leave ``waiting``; return what was held until now."""
         self.phase = "open"
         early, self._early = b"".join(self._early), []
         return early

@@ -33,11 +33,11 @@ from lmbroker.workflows.repairs.limits import LEAST_ROOM
 from lmbroker.workflows.transforms import TranslatedStream
 
 SPARE = 64
-"""Tokens of a window that are left over, since a prompt's tokens are estimated."""
+"""Tokens of a window that stay free, since a prompt's tokens are only estimated."""
 
 KEPT = 16 * 1024
-"""Bytes of the largest request of which its parts are kept until its answer is here; they take
-many times as much. Those of others are made anew where they are asked for."""
+"""The largest request, in bytes, whose decoded parts are kept until its answer is here: they take
+many times as much memory. Those of others are decoded again when they are needed."""
 
 
 class Translation:
@@ -167,8 +167,8 @@ class Translation:
 
         ``longest`` is the most bytes of an event.
         """
-        # Counted now, though it is rarely needed: a stream may last for minutes, and must not hold
-        # the request for it.
+        # Counted now, though it is rarely needed: a stream may last for minutes, and must not keep
+        # the request in memory.
         estimated = self._estimate_input()
         reading = self._reading()
         return TranslatedStream(

@@ -48,7 +48,7 @@ class Pool:
         self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
 
     def take(self, key: Key) -> "Connection | None":
-        """Return a connection that leads there, and is nobody else's from now on.
+        """Return an idle connection with the key, which belongs to the caller from now on.
 
         It is None where there is none that may be used now.
         """

@@ -68,7 +68,7 @@ class Accepting(service.Service):
         return None
 
     def go_on(self) -> None:
-        """Somebody takes connections again."""
+        """Accept again: a worker takes connections."""
         if self._acceptor is not None:
             self._acceptor.go_on()
 

@@ -151,7 +151,7 @@ _ALL = len(list(ProcessCollector(registry=None).collect()))
 
 
 def _ended_seconds(pid: int) -> float:
-    """CPU seconds of the children of a process that have ended."""
+    """Return the CPU seconds of those children of a process that have ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             times = file.read().rpartition(b")")[2].split()[_TIMES]

@@ -197,7 +197,7 @@ class Worker:
         self._end()
 
     def _leave(self) -> None:
-        """Somebody wants this process to end: once the parent has sent what is on its way."""
+        """Ask the parent to let this process end, once it has sent what is on its way."""
         if not self._leaving:
             self._leaving = True
             self._line.send("leaving")

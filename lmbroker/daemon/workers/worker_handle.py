@@ -117,7 +117,7 @@ class WorkerHandle(ProcessProtocol):
         self._parent.began()
 
     def restart(self) -> float:
-        """Start another process; in how many seconds."""
+        """Start another process after a pause; return its seconds."""
         if self._left or self._reactor.seconds() - self._began > STEADY_SECONDS:
             self._failures = 0
         pause = 0.0

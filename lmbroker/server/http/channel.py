@@ -311,7 +311,10 @@ class Channel(http.HTTPChannel):
             self.refuse(*refusals.body_too_large(self._body_limit))
 
     def hold(self, size: int) -> bool:
-        """Count ``size`` more bytes of the body; False where it was refused, so do not keep it."""
+        """Count ``size`` more bytes of the body; return False where it was refused.
+
+        It must not be kept then.
+        """
         if self.phase == "closing":
             return False
         self._body_bytes += size

@@ -24,18 +24,16 @@ from lmbroker.workflows.repairs.shapes import shapes
 __all__ = ["repair_of"]
 
 _LISTS = ("omit", "omit_schema_keywords", "ranges")
-"""Fields of a profile to which each refusal adds."""
+"""List fields of a profile to which a refusal adds, instead of replacing them."""
 
 
 def repair_of(
     error: ErrorInfo, body: dict[str, Any], profile: Profile, prompt: Callable[[], int]
 ) -> Repair | None:
-    """Return how a request whose ``body`` was refused is repaired.
+    """Return the repair of a request whose ``body`` was refused.
 
-    It is None where it cannot be: the words blame nothing of it, or what only the client may
-    change.
-
-    ``prompt`` counts the input tokens of the request, by estimate.
+    It is None where none is possible: the words blame nothing of it, or what only the client may
+    change. ``prompt`` counts the input tokens of the request, by estimate.
     """
     if error.kind in NEVER_KINDS or (error.code or "").lower() in NEVER_CODES:
         return None
@@ -57,7 +55,7 @@ def repair_of(
 
 
 def _put_together(found: Iterable[Found], profile: Profile) -> Repair | None:
-    """Return all repairs as one; those that change nothing are none."""
+    """Return all repairs as one, without those that change nothing."""
     parameters: dict[str, None] = {}
     kinds: set[str] = set()
     lasting: dict[str, Any] = {}

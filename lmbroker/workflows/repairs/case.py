@@ -1,4 +1,4 @@
-"""One refusal to be repaired, and what a repair of it is."""
+"""One refusal that is to be repaired, and the form of a repair."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +22,8 @@ SAMPLING: Mapping[str, tuple[float, float]] = {
     "frequency_penalty": (-2.0, 2.0),
     "presence_penalty": (-2.0, 2.0),
 }
-"""Sampling fields and what the formats allow: a client that leaves that gets the refusal."""
+"""Sampling fields and the ranges that the formats allow. A client that exceeds them gets the
+refusal."""
 
 
 class Case(msgspec.Struct, kw_only=True):
@@ -45,7 +46,8 @@ class Case(msgspec.Struct, kw_only=True):
 
 
 Found = tuple[str, str, dict[str, Any], dict[str, Any]]
-"""Kind of the repair, the parameter's name, the lasting change, the change for this call."""
+"""A repair: its kind, the name of the parameter, the lasting change of the profile, and the change
+for this call only."""
 
 
 def forces(body: Mapping[str, Any]) -> bool:

@@ -20,17 +20,17 @@ from lmbroker.workflows.repairs.named_fields import Named, values_of
 from lmbroker.workflows.repairs.shapes import weaker_format
 
 _REPLAYED = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
-"""Fields of a message in which past reasoning goes back."""
+"""Fields of a message that carry past reasoning back."""
 
 _CACHE_FIELDS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
 KEPT = frozenset(
     {"model", "messages", "system", "instructions", "tools", "stream", "input", "prompt"}
 )
-"""Never left out: without them it would be another request."""
+"""Fields that are never left out: without them it would be another request."""
 
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-"""Names of the limit of an answer's length that stand for each other."""
+"""The names of the limit of an answer's length that can replace each other."""
 
 _NEEDED = frozenset(
     {
@@ -58,7 +58,7 @@ _NEEDED = frozenset(
         "url",
     }
 )
-"""Steps below messages and tools without which they would say something else."""
+"""Steps below messages and tools that cannot be left out without changing the meaning."""
 
 _ALONE = re.compile(r"with this model|for this model|model does not support|only the default", re.I)
 _NO_REASONING = re.compile(r"is not supported with this model\b", re.IGNORECASE)
@@ -73,7 +73,7 @@ _CHOICE = re.compile(
     r"tool_choice[`'\"]?(?: type| value)?\W{1,4}(?:required|any|object|dict|function|named)\b",
     re.IGNORECASE,
 )
-"""What names the forced choice itself as what is wrong."""
+"""Words that name the forced tool choice itself as the mistake."""
 
 _EFFORT_BEFORE = r"(?:effort|(?:thinking|reasoning)[ _]?(?:level|mode))(?: value)?\W{1,4}"
 
@@ -114,7 +114,7 @@ def _values_refused(each: Named, case: Case) -> bool:
 
 
 def _less_needed(conflicts: list[Named], case: Case) -> list[Named]:
-    """Return which of the fields that exclude each other goes."""
+    """Return which of the fields that exclude each other are left out."""
     order = (
         "top_p",
         "reasoning_effort",
@@ -136,7 +136,8 @@ def _field(each: Named, case: Case) -> Iterator[Found]:
     if key in _CACHE_FIELDS or ".cache_control." in f".{path}.":
         yield "cache", key, {"cache_breakpoints": False}, {}
     elif key == "strict" and top.startswith("tools"):
-        # Where a function stands flat, the field is always written: it stays out altogether.
+        # Where the fields of a function are not nested, this one is always written: so it is left
+        # out for good.
         flat = any("parameters" in tool for tool in body.get("tools") or () if tool)
         omit = {"omit": (path,)} if flat else {}
         yield "strict", "strict", {"strict_tools": False, **omit}, {}
@@ -194,7 +195,7 @@ def _left_out(each: Named, case: Case) -> Iterator[Found]:
     out: tuple[str, ...] = (path,)
     alone = path in ("temperature", "top_p") and each.verdict != "conflict"
     if alone and _ALONE.search(each.sentence):
-        # A model that reasons takes neither.
+        # A model that reasons takes neither of these.
         out = tuple(name for name in ("temperature", "top_p") if name in case.body)
     yield f"omit {path}", path, {"omit": out}, {}
 
@@ -215,7 +216,7 @@ def _effort_by_value(case: Case) -> Iterator[Found]:
 
 
 def _effort(each: Named, case: Case) -> Iterator[Found]:
-    """Another level where the words list some, else none at all."""
+    """Yield the repair that asks for another listed level of effort, or for none at all."""
     listed = values_of(case.text)
     wanted = value_at(case.body, each.path)
     levels = tuple(level for level in EFFORTS if level in listed and level != wanted)
@@ -224,7 +225,8 @@ def _effort(each: Named, case: Case) -> Iterator[Found]:
     elif each.path == "output_config.effort":
         yield "effort out", each.key, {"effort": ()}, {}
     elif each.path == "reasoning.effort" and _NO_REASONING.search(each.sentence):
-        # OpenAI says so of models that do not reason: they take none of it, one after the other.
+        # OpenAI refuses these one after the other for models that do not reason, which take none of
+        # them.
         yield "effort out", each.key, {"omit": ("reasoning", "include")}, {}
     else:
         yield "effort out", each.key, {"omit": (each.path,)}, {}

@@ -10,7 +10,8 @@ from lmbroker.workflows.repairs.case import SAMPLING, Case, Found
 from lmbroker.workflows.repairs.named_fields import Named
 
 LEAST_ROOM = 256
-"""Tokens of an answer that are worth another try: where less is left, the prompt is too long."""
+"""The fewest tokens of an answer that are worth another try: where less is left, the prompt is too
+long."""
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(
@@ -35,10 +36,10 @@ _BELOW = re.compile(
     re.IGNORECASE,
 )
 _SMALL = 256
-"""The largest number that is a least one for the length of an answer: a larger one is a limit."""
+"""The largest number that is read as the least length of an answer: a larger one is a limit."""
 
 MOST = 1_000_000_000
-"""The upper end of a range that has none."""
+"""The upper end of a range that names none."""
 
 _REQUESTED = re.compile(r"requested|you (?:asked|provided)", re.IGNORECASE)
 _STOPS = re.compile(r"\bstop(?:_sequences| sequences)?\b", re.IGNORECASE)
@@ -99,11 +100,11 @@ def _largest(text: str, asked: Any) -> int | None:
 
 
 _NOT_ITSELF = " (exclusive)"
-"""What follows a limit that is not taken itself."""
+"""The words after a limit that is not itself accepted."""
 
 
 def _is_window(text: str, most: int) -> bool:
-    """Return whether the number is what prompt and answer share."""
+    """Return whether the number is the size of the window that prompt and answer share."""
     number = re.escape(str(most))
     return (
         re.search(
@@ -123,7 +124,7 @@ def _in_window(case: Case, window: int) -> dict[str, Any]:
 
 
 def shared_window(case: Case) -> Iterator[Found]:
-    """Return a prompt that fits, beside a limit that does not leave it room.
+    """Yield the repair for a prompt that fits, beside a limit that is too large for the window.
 
     A prompt that is too long by itself is not to be repaired.
     """
@@ -136,7 +137,7 @@ def shared_window(case: Case) -> Iterator[Found]:
         return
     prompt = numbers.prompt
     if numbers.output is None and prompt == asked:
-        # The refusal names the window and what was asked for: of the prompt nothing.
+        # The refusal names the window and the requested output, but not the size of the prompt.
         yield "limit", field, {"context": numbers.limit}, _in_window(case, numbers.limit)
         return
     if numbers.output is None:
@@ -178,7 +179,7 @@ def _one_bound(sentence: str) -> tuple[float, float] | None:
 
 
 def stops(case: Case) -> Iterator[Found]:
-    """Stop sequences, of which the backend takes fewer."""
+    """Yield the repair that sends fewer stop sequences."""
     field = next((name for name in ("stop", "stop_sequences") if name in case.body), "")
     listed = case.body.get(field)
     found = _FEWER.search(case.text) if _STOPS.search(case.text) else None

@@ -15,26 +15,26 @@ import msgspec
 from lmbroker.translation.refusals.wordings import ADVICE, CONFLICT, MALFORMED, REFUSING, VALUES
 
 Verdict = Literal["unsupported", "values", "conflict", "named"]
-"""``unsupported``: the field is not taken; ``values``: other values of it are; ``conflict``: it
-cannot stand beside another one; ``named``: the sentence is about it, no more."""
+"""``unsupported``: the field is not accepted; ``values``: other values of it are; ``conflict``: it
+cannot stand beside another one; ``named``: the sentence only mentions it."""
 
 TEXT = 3072
-"""Characters of a refusal that are read."""
+"""The maximum of characters of a refusal that are read."""
 
 DEPTH = 12
-"""How deep a request has fields of a format."""
+"""The maximum depth of fields of a format in a request."""
 
 _OPAQUE = frozenset(
     {"parameters", "input_schema", "schema", "input", "arguments", "logit_bias", "text", "data"}
 )
-"""Fields whose inside is the client's own: a key in there is no name of a field."""
+"""Fields whose content is the client's own: a key in there is no name of a field."""
 
 _AT_THE_TOP = frozenset({"input", "text"})
-"""Of these, what are fields of the format at the top of a request: a conversation, and the form of
-an answer."""
+"""Those of them that are fields of the format at the top of a request: a conversation, and the form
+of an answer."""
 
 _EVERYWHERE = frozenset({"content", "id", "name", "role", "text", "type"})
-"""Keys that stand in too many places to be found without their path."""
+"""Keys that stand in too many places to be found without a path."""
 
 _ROLES = frozenset({"user", "assistant", "tool", "system", "developer", "message"})
 
@@ -49,8 +49,8 @@ _CALLED = {
     "response_format": "format",
     "think": "reasoning_effort",
 }
-"""What some call a field that the request has, where it has none of that name: servers that speak
-several dialects check requests in the words of one."""
+"""Other names for fields of a request, which count where the request has no field of that name:
+servers that speak several dialects check requests in the words of one."""
 
 _PREFIXES = ("body", "request", "params", "parameters", "parameter", "root", "input", "$", "json")
 
@@ -75,10 +75,10 @@ _AFTER = re.compile(
 _UNKNOWN = re.compile(
     rf"extra|additional|(?:unrecogni[sz]ed|unknown|unexpected) {_KIND}", re.IGNORECASE
 )
-"""What says that a field is not known, beside words for a body that does not parse."""
+"""Words that say that a field is not known, or that a body does not parse."""
 
 _JOINT = re.compile(r"(?:,| and| or|, and|, or|、)\s*")
-"""What stands between the names of a list."""
+"""The words between the names of a list."""
 
 _KIND_BEHIND = re.compile(rf" {_KIND}\b", re.IGNORECASE)
 _TOLD_AT_END = re.compile(rf"\b{_KIND}s?\b[^:]*: $", re.IGNORECASE)
@@ -130,7 +130,7 @@ class Fields:
         while len(steps) > 1 and steps[0].lower() in _PREFIXES and steps[0] not in self.body:
             del steps[0]
         while len(steps) > 1 and steps[0].isdigit():
-            # The place in a list of messages that was checked by itself.
+            # The place in a list of messages, each of which was checked by itself.
             del steps[0]
         if not steps:
             return None
@@ -166,7 +166,7 @@ class Fields:
             return path
         kind = here.get("type") if isinstance(here, dict) else here
         if path and isinstance(kind, str) and kind == steps[-1]:
-            # The value in the place of the field: ``toolChoice.any``.
+            # The path names a value instead of the field: ``toolChoice.any``.
             return path
         if path == "tool_choice" and steps[-1] in _CHOICES:
             return path
@@ -219,7 +219,7 @@ def named(message: str, param: str | None, code: str | None, fields: Fields) -> 
 def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
     if MALFORMED.search(sentence) and not _UNKNOWN.search(sentence):
         if "tool_choice" in sentence and isinstance(fields.body.get("tool_choice"), dict):
-            # A named tool in the place of a word: another way to choose may be taken.
+            # A named tool instead of a word: another kind of choice may be accepted.
             yield Named("tool_choice", "unsupported", sentence)
         return
     refusing = REFUSING.search(sentence) is not None
@@ -251,7 +251,7 @@ def _in_sentence(sentence: str, fields: Fields) -> Iterator[Named]:
 
 
 def _advice(sentence: str) -> int:
-    """Return where the sentence begins to say what would be right instead."""
+    """Return where the sentence begins to say what would be right, its length if it does not."""
     for found in ADVICE.finditer(sentence):
         if found.start() > 0:
             return found.start()
@@ -284,9 +284,9 @@ def _lists_values(sentence: str) -> bool:
 
 
 def values_of(text: str) -> list[str]:
-    """Return the values that a refusal says are taken, as they are written.
+    """Return the values that a refusal lists as accepted, as they are written.
 
-    None where it lists none.
+    None without a list.
     """
     best: list[str] = []
     for found in VALUES.finditer(text):

@@ -18,22 +18,23 @@ _GRAMMAR = re.compile(
     r"[\w ]{0,20} (?:grammar|samplers|json schema)",
     re.IGNORECASE,
 )
-"""The grammar of all tools is not taken, and nothing says for what: their limits make it large."""
+"""Words that say that the grammar of all tools is too large, without naming a keyword: limits in
+schemas make it large."""
 
 _ENGINE = re.compile(r"\bgrammar\b|unimplemented keys|\bjson schema conversion\b", re.IGNORECASE)
-"""Words of an engine that makes a grammar of schemas, the answer's among them."""
+"""Words of an engine that compiles schemas to a grammar, the answer's among them."""
 
 _ENGINE_FORMATS = ("response_format", "text.format")
-"""The formats of an answer that such an engine reads."""
+"""Formats of an answer that such an engine compiles."""
 
 _SAY_NOTHING = frozenset({"title", "default", "example", "examples"})
-"""Keywords of which no grammar takes notice."""
+"""Keywords that no grammar takes into account."""
 
 _BAD_SCHEMA = re.compile(r"invalid (?:json )?schema for (?:function|tool)", re.IGNORECASE)
 _PLAIN_WORDS = frozenset(
     {"not", "default", "format", "title", "if", "then", "else", "contains", "example", "examples"}
 )
-"""Keywords that are words of any sentence."""
+"""Keywords that are ordinary words in any sentence."""
 
 _FORMAT = re.compile(
     r"valid format|(?:unknown|unsupported) format|\.format\b|\bformat ['\"`(]"
@@ -42,7 +43,7 @@ _FORMAT = re.compile(
 )
 _AT = re.compile(r"invalid value at '([\w.]+(?:\[\d+\][\w.]*)*?)(?:\[\d+\])?'", re.IGNORECASE)
 _NAMED = SCHEMA_KEYWORDS | {"enum"}
-"""Keywords that go where a path leads to them."""
+"""Keywords that are taken out where a path leads to them."""
 
 _QUOTED = re.compile(r"[\"'`]([$\w]+)[\"'`]")
 

@@ -61,14 +61,14 @@ def shapes(case: Case) -> Iterator[Found]:
 
 
 _OF_IDS = frozenset({"item_not_found", "item_without_item", "item_twice"})
-"""What is wrong with ids of items of past reasoning."""
+"""Meanings of refusals about ids of items of past reasoning."""
 
 _OF_REASONING = _OF_IDS | {"signature", "no_reasoning_items", "no_sealed_items"}
-"""What is wrong with items of past reasoning."""
+"""Meanings of refusals about items of past reasoning."""
 
 
 def _reasoning_items(case: Case, said: set[str]) -> Iterator[Found]:
-    """Past reasoning without ids where these are what is wrong, else none of it."""
+    """Yield the repair that sends past reasoning without ids or signatures, or not at all."""
     if "no_reasoning_items" in said:
         yield "replay", "input[]", {"reasoning_replay": "none"}, {}
         return
@@ -173,7 +173,7 @@ _PART_TYPES = {
     "images": frozenset({"image", "image_url", "input_image"}),
     "documents": frozenset({"document", "file", "input_file"}),
 }
-"""What is attached -> the types of its parts."""
+"""Kind of attachment -> the types of its parts."""
 
 _TYPE_OF_PART = re.compile(
     r"(?:\bcontent\b|\btag\b|\bpart\b|^\W*type\b)[^\n]{0,160}?(?:allowed values|expected tags?"
@@ -184,7 +184,7 @@ _TYPE_OF_PART = re.compile(
 
 
 _BARE_TYPE = re.compile(r"\W*type\W{1,3}input should be 'text'\W*$", re.IGNORECASE)
-"""A type without a path: that of the answer's format before that of a part (Cerebras)."""
+"""A type without a path: that of the answer's format is tried before that of a part (Cerebras)."""
 
 
 def _part_types(text: str) -> set[str]:
@@ -267,7 +267,7 @@ def weaker_format(case: Case, field: str) -> Found:
 _NO_FORMAT = re.compile(
     r"json mode|json_object[^.\n]{0,40}(?:not|un)|not support stream|with stream", re.IGNORECASE
 )
-"""What refuses any format, not only that of a schema."""
+"""Words that refuse any format, not only one with a schema."""
 
 
 def _has_strict(body: Mapping[str, Any]) -> bool:
