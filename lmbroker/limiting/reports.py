@@ -13,10 +13,8 @@ Found = tuple[LimitRule, Bound]
 def bounds_of(
     rules: Sequence[LimitRule], callers: Iterable[str], aliases: Iterable[str]
 ) -> list[Found]:
-    """Every bound that meets one of ``callers`` at one of ``aliases``, each once, with its rule.
-
-    A rule for some of the names that an alias with a ``*`` stands for is among them.
-    """
+    """Yield every bound that meets one of ``callers`` at one of ``aliases``, each once, with its
+    rule."""
     names = [(name, "") for name in aliases]
     names += [
         (alias, glob.rstrip("*"))
