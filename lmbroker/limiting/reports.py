@@ -13,8 +13,10 @@ Found = tuple[LimitRule, Bound]
 def bounds_of(
     rules: Sequence[LimitRule], callers: Iterable[str], aliases: Iterable[str]
 ) -> list[Found]:
-    """Yield every bound that meets one of ``callers`` at one of ``aliases``, each once, with its
-    rule."""
+    """Return each bound that meets one of ``callers`` at one of ``aliases``, with its rule.
+
+    A rule for some of the names that an alias with a ``*`` stands for is among them.
+    """
     names = [(name, "") for name in aliases]
     names += [
         (alias, glob.rstrip("*"))
