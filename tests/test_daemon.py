@@ -166,6 +166,10 @@ def test_reload_with_a_mistake_keeps_the_old_configuration(daemon, wire, mistake
     line = wait_for(running, "The configuration was not reloaded")
     assert line["level"] == "error" and told in line["message"]
     assert wire.aliases(running.port) == before
+    metrics = wire.get(running.port, "/metrics")[1]
+    assert b'\nlmbroker_reloads_total{result="failed"} 1.0\n' in metrics
+    assert b"\nlmbroker_last_reload_successful 0.0\n" in metrics
+    assert b"\nlmbroker_client_connections " in metrics
 
 
 def test_reload_moves_the_listeners(daemon, wire, port):

@@ -248,9 +248,14 @@ def test_what_is_shown_has_all_that_has_ended():
     front = Front(broker, registry, batching.flush)
     batching.opened(RECORD)
     batching.closed(RECORD)
-    incoming = SimpleNamespace(received_headers=lambda: ({}, ()))
-    request = SimpleNamespace(setHeader=lambda *pair: None, lmbroker_incoming=incoming)
+    received, sent = {}, {}
+    incoming = SimpleNamespace(received_headers=lambda: (received, ()))
+    request = SimpleNamespace(setHeader=sent.__setitem__, lmbroker_incoming=incoming)
     assert b"\nlmbroker_in_flight 0.0\n" in front.metrics(request)
+    assert sent["content-type"].startswith("text/plain")
+    received["accept"] = "application/openmetrics-text; version=1.0.0"
+    assert front.metrics(request).endswith(b"# EOF\n")
+    assert sent["content-type"].startswith("application/openmetrics-text; version=1.0.0")
 
 
 def test_levels_of_targets_and_backends_are_shown_as_they_are_and_what_is_gone_is_0():

@@ -218,7 +218,12 @@ def test_what_is_counted_is_the_same_whoever_is_asked_and_survives_a_death(sever
     for _ in range(30):
         service.call()
     soon(lambda: service.metrics()[key] == 60)
+    # Who used what is counted of several calls at once, a second later at most.
+    soon(lambda: service.total("lmbroker_usage_calls_total") >= 60)
     metrics = service.metrics()
+    assert service.total("lmbroker_build_info") == metrics["lmbroker_worker_restarts_total",] == 1
+    assert metrics["lmbroker_last_reload_successful",] == 1
+    assert service.total("lmbroker_overhead_seconds_count") >= 60
     assert metrics["lmbroker_in_flight",] == 0
     assert metrics["process_cpu_seconds_total",] >= cpu
 
@@ -339,6 +344,7 @@ def test_a_reload_reaches_all_workers_and_breaks_no_stream(several):
         assert '"new"' in service.get("/v1/models")[1]
     for response in responses:
         assert response.read().endswith(b"data: [DONE]\n\n")
+    assert service.metrics()["lmbroker_reloads_total", ("result", "ok")] == 1
     # Who comes later reads what holds, not what the file says by now.
     service.running.config.write_text("= nonsense")
     os.kill(min(service.pids()), signal.SIGKILL)
