@@ -57,7 +57,7 @@ SECTIONS = (
     (
         "Calls",
         r"lmbroker_(requests|request_|first_event|in_flight|tokens|cost|limit|fields|losses|refused"
-        r"|unknown|offloaded)",
+        r"|unknown|offloaded|beginnings)",
         'Worth an alert: `outcome="failed"` (a fault of the broker: please report it), and a '
         "growing share of `backend_error` and `stream_error`.",
     ),

@@ -137,6 +137,14 @@ def decode(body: bytes) -> dict[str, object]:
     return value
 
 
+def value_exactly(raw: Any) -> Any:
+    """Return the value of a JSON text with its numbers as they were written.
+
+    Raises JSON_ERRORS.
+    """
+    return _EXACT.decode(raw)
+
+
 def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return the whole body as a dict with its numbers as they were written.
 
@@ -299,6 +307,16 @@ def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[
         return _place(body, fields, key)
     except JSON_ERRORS:
         return _place(mended(body) or body, fields, key)
+
+
+def text_of(body: bytes, fields: Mapping[str, Any], key: str) -> bytes:
+    """Return the text of the value of ``key`` in ``body``, whose envelope has ``fields``.
+
+    b"" where it does not stand there once, where any key repeats or has escapes, and where the
+    envelope was read of a mended body.
+    """
+    places = _places(body, fields.items(), key, plain=True)
+    return body[slice(*places[0])] if places and len(places) == 1 else b""
 
 
 def place_of(body: bytes, key: str) -> tuple[int, int] | None:

@@ -100,6 +100,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     An honest one of 32 MiB takes two."""
 
+    beginnings: CountOrNone = 64 * MIB
+    """Bytes of memory for beginnings of conversations that were translated before; see
+    [Long conversations](operations.md#long-conversations). 0: none is remembered.
+
+    The beginnings of a hundred conversations of 300 kB, which take twice that."""
+
     header_count: Count = 100
     """Header lines of a request.
 

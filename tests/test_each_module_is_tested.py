@@ -90,7 +90,7 @@ ELSEWHERE = {
         "workflows.model_list": "test_models",
         "workflows.passthrough": "test_transforms",
         "workflows.repairs": "test_repairs test_wordings",
-        "workflows.translation": "test_conversion test_replay",
+        "workflows.translation": "test_conversion test_replay test_continuation",
     },
     OUTSIDE: {
         "backends.proxy_tunnel": "test_loopback_proxies_and_mtls",

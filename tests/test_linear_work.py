@@ -67,6 +67,7 @@ from lmbroker.workflows import (
     second_dialect,
     workflow_for,
 )
+from lmbroker.workflows.beginnings import Beginnings
 from lmbroker.workflows.contract import Transform
 
 BOUND = 2.5
@@ -558,6 +559,46 @@ def kept_together(n: int) -> Action:
     return action
 
 
+def goes_on(dialect: Dialect, n: int) -> Action:
+    """An agent's requests, each of which begins with the one before."""
+    said: list[Any] = []
+    for number in range(n):
+        function = {"name": f"f{number}", "arguments": "{}"}
+        use = {"type": "tool_use", "id": f"i{number}", "name": f"f{number}", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": f"i{number}", "content": "a" * 800}
+        call = {"id": f"i{number}", "type": "function", "function": function}
+        said += [
+            {"role": "user", "content": "a" * 800},
+            {"role": "assistant", "content": [use]}
+            if dialect == "anthropic"
+            else {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "user", "content": [result]}
+            if dialect == "anthropic"
+            else {"role": "tool", "tool_call_id": f"i{number}", "content": "a" * 800},
+            {"role": "assistant", "content": "a"},
+        ]
+    asked = {"model": "m", "max_tokens": 9}
+    bodies = [
+        text_of({**asked, "messages": said[: len(said) * share // 4 or 1]})
+        for share in (3, 3, 3, 4)
+    ]
+    other: Dialect = "openai" if dialect == "anthropic" else "anthropic"
+
+    def action() -> None:
+        beginnings = Beginnings(lambda: 1 << 30)
+        for body in bodies:
+            for model in ("real", "other"):
+                place = msgspec.structs.replace(target(other), model=model)
+                workflow: Any = workflow_for(call_of(dialect, body), place)
+                workflow.beginnings = beginnings
+                workflow.unknown_part()
+                workflow.outbound()
+        for turn in (beginnings.age, beginnings.age, beginnings.age):
+            turn()
+
+    return action
+
+
 def compressed(name: str, n: int) -> Action:
     pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.compress}[name]
     whole, many = pack(b"a" * 1000 * n), pack(b"a") * n
@@ -632,6 +673,8 @@ def cases() -> dict[str, Make]:
     found["captured stream"] = functools.partial(captured_call, True)
     found["captured answer"] = functools.partial(captured_call, False)
     found["conversations and keys"] = kept_together
+    for dialect in ("openai", "anthropic"):
+        found[f"{dialect}: a conversation that goes on"] = functools.partial(goes_on, dialect)
     for dialect in DIALECTS:
         for name in ("texts", "arguments"):
             found[f"{dialect} grammar: {name}"] = functools.partial(checked, dialect, name)
@@ -801,6 +844,8 @@ SMALL = frozenset(
         "translation.unified.counting.claude_image",
         "translation.unified.parts.joined_name",
         "translation.unified.parts.own_name",
+        "workflows.beginnings.size",
+        "workflows.beginnings.vain",
         "workflows.contract.estimated",
         "workflows.contract.opaque",
         "workflows.conversion.estimated",

@@ -53,6 +53,7 @@ from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
 from lmbroker.usage import Price, cost_of
 from lmbroker.workflows import estimate, learned_rejections, second_dialect
+from lmbroker.workflows.beginnings import Beginnings
 from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
 from lmbroker.workflows.listed_limits import ListedLimits
 from lmbroker.workflows.token_ratios import TokenRatios
@@ -77,7 +78,7 @@ class Captures(Protocol):
 
 
 LIMITED = ("chat", "completions")
-"""The operations to which the request limits apply."""
+"""The operations that the request limits hold for."""
 
 
 class Broker:
@@ -120,6 +121,7 @@ class Broker:
         self._limit_by(config)
         self.listed = ListedLimits()
         self.listing = Listing(config.index, backends, clock, self.listed)
+        self.beginnings = Beginnings(lambda: self._config.limits.beginnings)
         self.offload = Offload(clock, lambda: self._config.limits)
         self._receiver = Receiver(config.limits, clock, wall, self.offload, self._charge)
         self.captures: Captures | None = None
@@ -392,7 +394,7 @@ class Broker:
                 other = spoken_in(target, target.backend.also)
                 repairs = self._repairs(route, other, now)
                 attempt = TargetAttempt(call, record, route, other, repairs)
-            attempt.prepare(self._ratios.of(target))
+            attempt.prepare(self._ratios.of(target), self.beginnings)
             try:
                 answer = await self._send(attempt)
             except Refused:
@@ -430,7 +432,7 @@ class Broker:
         words, moment = error.info.message, self.clock.seconds()
         if record.repairs == REPAIRS:
             if repairs.would_help(repair, words, moment) and attempt.mode != "strict":
-                # The next call of the client begins where this one ends: with its own retry.
+                # The next call begins where this one ends: the client's own retry.
                 error.info = msgspec.structs.replace(error.info, should_retry="true")
             raise error
         repair = repairs.add(repair, words, moment)
@@ -474,7 +476,7 @@ class Broker:
             if error.phase == "queued":
                 made.queued = self.clock.seconds() - made.started
             elif error.sent and made.sent_at is None:
-                # How long connecting took is not known: the failure counts as the backend's.
+                # How long the way there took is not known: the failure counts as the backend's.
                 made.sent_at = made.started
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:

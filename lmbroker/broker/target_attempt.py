@@ -11,8 +11,10 @@ from lmbroker.offload import LARGE, Offload, Terms, is_large
 from lmbroker.routing.aliases import Route
 from lmbroker.routing.keys import Key, own_key
 from lmbroker.workflows import second_dialect, workflow_for
+from lmbroker.workflows.beginnings import LEAST, Beginnings
 from lmbroker.workflows.contract import Workflow
 from lmbroker.workflows.learned_rejections import Repairs
+from lmbroker.workflows.translation import Translation
 
 
 class TargetAttempt:
@@ -36,21 +38,27 @@ class TargetAttempt:
         self.repairs = repairs
         self.mode: Mode = call.mode or route.mode
 
-    def prepare(self, ratio: float) -> None:
+    def prepare(self, ratio: float, beginnings: Beginnings | None = None) -> None:
         """Make the workflow of the next request, with what the repairs change so far.
 
-        ``ratio`` is how many tokens the target counts for each that we estimate. Raises Refused.
+        ``ratio`` is how many tokens the target counts for each that we estimate; ``beginnings``
+        are those of long conversations. Raises Refused.
         """
         workflow = workflow_for(
             self.call, self.target, mode=self.mode, overrides=self.repairs.overrides
         )
         workflow.ratio = ratio
+        if len(self.call.body) > LEAST and isinstance(workflow, Translation):
+            workflow.beginnings = beginnings
         self.workflow = workflow
 
     @property
     def is_large(self) -> bool:
         """Whether a helper process builds and repairs the request."""
-        return is_large(self.call.body, self.workflow)
+        body, workflow = self.call.body, self.workflow
+        if len(body) > LEAST and isinstance(workflow, Translation):
+            body = workflow.unknown_part()
+        return is_large(body, workflow)
 
     @property
     def terms(self) -> Terms:

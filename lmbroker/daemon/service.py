@@ -60,7 +60,7 @@ from lmbroker.server.routes import Front
 from lmbroker.testing import PracticeBackend
 
 ASIDE = (b"/metrics", b"/health", b"/ready")
-"""The paths that the listeners of ``server.metrics_listen`` serve."""
+"""What the listeners of ``server.metrics_listen`` show."""
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """Fewer and later collections than Python's (700, 10, 10): a call makes few cycles."""
@@ -69,8 +69,12 @@ LARGEST_BLOCK = 4 * 1024 * 1024
 """glibc gives free memory back to the kernel from twice the largest block that was ever freed, at
 first from 128 KiB: then each large body takes its pages anew, 2 µs for each."""
 
+AGEING_SECONDS = 1800.0
+"""A beginning of a conversation is forgotten when it was not used for so long, or for twice as
+long."""
+
 LAST_WORDS_SECONDS = 2.0
-"""Seconds that clients have to take the error that ends their answer, before they are cut off."""
+"""How long clients have to take the error that ends their answer, before they are cut off."""
 
 HURRIED_SECONDS = 0.2
 """The same after a second signal."""
@@ -84,17 +88,16 @@ SHUTTING_DOWN = ErrorInfo(
 
 
 LEVELS_SECONDS = 5.0
-"""Seconds between two updates of how busy its targets are, by a worker among others."""
+"""How often a worker among others shows how busy its targets are."""
 
 
 class Surroundings(NamedTuple):
     """Where a broker runs: in a process of its own, or as a worker among others."""
 
     listen: Callable[[str, Any, Any, Shortage], IService] = listen
-    """(endpoint, factory, reactor, shortage) -> the service that brings connections to the
-    factory."""
+    """(endpoint, factory, reactor, shortage) -> what brings connections to the factory."""
     shown: CollectorRegistry | None = None
-    """What ``/metrics`` shows; None for the metrics of this process."""
+    """What ``/metrics`` shows; None for what is counted here."""
     led: bool = False
     """Another process takes the signals, reads the configuration and logs both."""
     limits: Store | None = None
@@ -160,6 +163,10 @@ class BrokerService(ListeningService):
         )
         self.broker.offload.ended = metrics.offloaded
         self.captures = Captures(self.broker)
+        beginnings = self.broker.beginnings
+        self._ageing = LoopingCall(beginnings.age)
+        self._ageing.clock = reactor
+        beginnings.used = lambda how: metrics.beginning(how, beginnings.size)
         self._checks = Checks(self.broker, self.backends, metrics.checked)
         self._registry = around.shown or registry
         self._front = Front(self.broker, settle=self._settle)
@@ -237,6 +244,7 @@ class BrokerService(ListeningService):
         self._prices.load(_targets(self._config))
         self._journal.start()
         self._trace(self._config.tracing)
+        self._ageing.start(AGEING_SECONDS, now=False)
         if self._around.shown is not None:
             # Another worker may be the one that is asked.
             self._levels.start(LEVELS_SECONDS, now=False)
@@ -368,8 +376,9 @@ class BrokerService(ListeningService):
                 await self._practice.stop()
         finally:
             self._manager.stopped()
-            if self._levels.running:
-                self._levels.stop()
+            for each in (self._levels, self._ageing):
+                if each.running:
+                    each.stop()
             self._lag.stop()
             self._batching.stop()
             self._metrics.stop()

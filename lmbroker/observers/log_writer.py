@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""The maximum of bytes that are kept while nothing can be written."""
+"""What is kept while nothing can be written."""
 
 BATCH_BYTES = 64 * 1024
-"""The maximum of bytes of one write, but for a line that is longer."""
+"""Most bytes of one write, but for a line that is longer."""
 
 REST_SECONDS = 0.01
-"""Seconds of rest after a write: lines of that time are written together, so that many lines do not
-slow down what logs them."""
+"""How long it rests after a write: what comes meanwhile is written together, so that it does not
+stand in the way of what brings many lines."""
 
 FIRST_SECONDS = 0.2
-"""Seconds that the start waits for what was logged before it."""
+"""How long the start waits for what was logged before it."""
 
 LAST_SECONDS = 1.0
-"""Seconds that the end of the process waits for what is not written yet, in all."""
+"""How long the end of the process waits for what is not written yet, in all."""
 
 
 class Sink(Protocol):

@@ -175,6 +175,19 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self._beginnings = Counter(
+            "lmbroker_beginnings_total",
+            "Translated requests with a long conversation: its beginning was `found` or `unknown`; "
+            "`learned`: a longer one is remembered.",
+            ("result",),
+            registry=registry,
+        )
+        self._beginnings_bytes = Gauge(
+            "lmbroker_beginnings_bytes",
+            "Memory that the remembered beginnings of conversations take.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._checks = Counter(
             "lmbroker_checks_total",
             "Checks of backends; `result` is `ok`, `cannot` (the backend has no list of models), "
@@ -261,6 +274,11 @@ class Metrics:
     def offloaded(self, how: str) -> None:
         """Count one large body that went to a helper process, by how that ended."""
         self._offloaded.labels(how).inc()
+
+    def beginning(self, how: str, size: int) -> None:
+        """Count one request by what became of its beginning, all of which take ``size`` bytes."""
+        self._beginnings.labels(how).inc()
+        self._beginnings_bytes.set(size)
 
     def opened(self, record: Record) -> None:
         """Count one more call in flight."""

@@ -36,15 +36,15 @@ SESSION_HEADERS = (
 gateways' clients send."""
 
 REMEMBERED = 20_000
-"""The maximum of conversations that are remembered, of all aliases; the least recent one is
-forgotten first."""
+"""Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
+first."""
 
 SPARE = 1.05
-"""How many times its share of the remembered conversations a target takes at most, where hashing
-alone would give it more."""
+"""A target takes at most so many times its share of the conversations that are remembered, where
+hashing alone would give it more."""
 
 LONGEST_HEAD = 1024 * 1024
-"""The bytes of a request's messages in which its first turn is looked for."""
+"""Bytes of a request's messages in which its first turn is looked for."""
 
 _INSTRUCTIONS = ("system", "instructions")
 

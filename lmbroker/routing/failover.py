@@ -35,10 +35,10 @@ from lmbroker.routing.retries import Budget, Failure
 from lmbroker.routing.target_health import Health, OpenAttempt, TargetState
 
 _ASIDE = frozenset({"count_tokens"})
-"""Operations that do not show a target's health: it may count well and be too busy to answer."""
+"""What says nothing about how a target does: it may count well and be too busy to answer."""
 
 _LATER = 0.001
-"""Seconds that a pause exceeds the moment for which it waits: clocks round."""
+"""A pause ends so much after the moment that it waits for: clocks round."""
 
 
 class Failover:

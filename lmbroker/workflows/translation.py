@@ -23,7 +23,8 @@ from lmbroker.translation.shared.names import renamed, wire_name
 from lmbroker.translation.unified.counting import estimate_input
 from lmbroker.translation.unified.parts import ToolCallPart
 from lmbroker.translation.unified.request import Request
-from lmbroker.workflows import conversion
+from lmbroker.workflows import continuation, conversion
+from lmbroker.workflows.beginnings import LEAST, Beginning, Beginnings, Way
 from lmbroker.workflows.contract import Asked, Outbound, Transform, Unary
 from lmbroker.workflows.fitting import fit
 from lmbroker.workflows.learned_rejections import Repair
@@ -45,6 +46,8 @@ class Translation:
 
     name: WorkflowName = "translation"
     ratio = 1.0
+    beginnings: Beginnings | None = None
+    """Remembers beginnings of conversations; None: each request is translated as a whole."""
 
     def __init__(
         self,
@@ -65,7 +68,13 @@ class Translation:
         self._body: JSON | None = None
         self._asked_reply: Reply | None = None
         self._tokens: int | None = None
+        self._before: Beginning | None = None
+        """What stood before the turns of ``_request``."""
+        self._continued: continuation.Continued | None = None
+        self._messages = b""
+        """The text of the client's messages, where these may have a known beginning."""
         self._window: int | None = (overrides or {}).get("context")
+        self._overrides = overrides
         host = target.backend.host
         self._profile = profile(target.backend.dialect, target.model, overrides, host=host)
 
@@ -81,7 +90,28 @@ class Translation:
 
     def outbound(self) -> Outbound:
         """Return the request in the backend's dialect. Raises Refused."""
-        call = self._call
+        if self.beginnings is None:
+            outbound = self._whole()
+        else:
+            self._look_up()
+            continued = None if self._continued is None else self._behind(self._continued)
+            outbound = continued or self._whole()
+            if self._messages:
+                self._learn(self.beginnings, outbound)
+        if len(self._call.body) > KEPT:
+            self._asked_reply = self._reply(0, AnswerLosses())
+            if self._call.stream:
+                self._unscaled()
+            self._let_go()
+        return outbound
+
+    def _let_go(self) -> None:
+        """Keep nothing of the request; what must be known of it later is read anew."""
+        self._request = self._body = self._before = self._continued = self.beginnings = None
+        self._messages = b""
+
+    def _whole(self) -> Outbound:
+        """Return the request, all of it translated. Raises Refused."""
         request = self._asked()
         try:
             body = self._backend.encode_request(request, self._profile, self._losses)
@@ -89,34 +119,124 @@ class Translation:
             refused = self._losses.refused
             if refused is None:
                 raise
-            raise located(refusal, refused, envelope.decode(call.body)) from None
+            raise located(refusal, refused, envelope.decode(self._call.body)) from None
         except RecursionError:
             raise envelope.nests_too_deeply() from None
+        self._finish(body, request)
+        self._body = body
+        return self._made(json_text.encode(body), body)
+
+    def _finish(self, body: JSON, request: Request) -> None:
+        """Put into ``body`` what the profile and the window say of it."""
         body["model"] = self._target.model
         fit(body, request, self._profile, self._losses)
         if self._window is not None:
             self._leave_room(body, request, self._window)
-        stream = call.stream
         must_stream = self._backend.facts.must_stream
-        if not stream and must_stream is not None and must_stream(body):
-            stream = body["stream"] = True
-        outbound = Outbound(
+        if not self._call.stream and must_stream is not None and must_stream(body):
+            body["stream"] = True
+
+    def _made(self, text: bytes, body: JSON) -> Outbound:
+        call = self._call
+        return Outbound(
             path=self._backend.facts.paths[call.operation],
             headers=headers.to_backend(
                 call,
                 self._backend.facts.headers,
                 native=False,
-                stream=stream,
+                stream=call.stream or body.get("stream") is True,
                 model=self._target.model,
             ),
-            body=json_text.encode(body),
+            body=text,
         )
-        if len(call.body) <= KEPT:
-            self._body = body
+
+    # Requests with a known beginning.
+
+    def unknown_part(self) -> bytes:
+        """Return what of the body must be read: all but a known beginning of the conversation."""
+        self._look_up()
+        continued, fields = self._continued, self._call.fields
+        if continued is None or fields is None:
+            return self._call.body
+        others = [bytes(raw) for name, raw in fields.items() if name != continuation.MESSAGES]
+        return b"".join((self._messages[len(continued.beginning.came) :], *others))
+
+    def _look_up(self) -> None:
+        """Look for a known beginning of the conversation, once."""
+        beginnings, call = self.beginnings, self._call
+        if beginnings is None or call.fields is None or self._messages:
+            return
+        messages = b""
+        if self._losses.mode != "strict" and continuation.is_possible(
+            self._client, self._backend, self._profile
+        ):
+            messages = envelope.text_of(call.body, call.fields, continuation.MESSAGES)
+        if len(messages) < LEAST or not messages:
+            self.beginnings = None
+            return
+        self._messages = messages
+        found = beginnings.find(self._way(), self._messages)
+        if found is not None:
+            self._continued = continuation.after(found, self._messages, call, self._client)
+
+    def _way(self) -> Way:
+        return Way(
+            self._call.dialect,
+            self._target.backend.dialect,
+            self._target.model,
+            self._losses.mode,
+            self._profile,
+        )
+
+    def _behind(self, continued: continuation.Continued) -> Outbound | None:
+        """Return the request, of which only what stands behind a beginning is translated.
+
+        None where all of it must be.
+        """
+        before, losses = self._losses, Losses(self._losses.mode, model=self._call.asked)
+        self._request, self._before, self._losses = continued.request, continued.beginning, losses
+        body = continuation.encode(continued, self._backend, losses)
+        if body is not None:
+            try:
+                self._finish(body, continued.request)
+                return self._made(json_text.encode_text(body), body)
+            except (Refused, UnicodeEncodeError):
+                pass
+        self._request, self._before, self._losses, self._tokens = None, None, before, None
+        return None
+
+    def _learn(self, beginnings: Beginnings, outbound: Outbound) -> None:
+        """Remember a longer beginning by which the request becomes the same, byte for byte."""
+        messages, before, way = self._messages, self._before, self._way()
+        more = len(messages) - (0 if before is None else len(before.came))
+        if more < 2 * continuation.LEAST_MORE or not beginnings.wants(way, messages):
+            return
+        client, backend = self._client, self._backend
+        longer = continuation.learned(way, messages, before, client, backend)
+        if longer is not None and self._proves(longer, outbound):
+            beginnings.keep(longer, before)
         else:
-            self._asked_reply = self._reply(0, AnswerLosses())
-            self._request = None
-        return outbound
+            beginnings.vain(way, messages)
+
+    def _proves(self, beginning: Beginning, outbound: Outbound) -> bool:
+        """Return whether the request behind ``beginning`` becomes the same as without it."""
+        continued = continuation.after(beginning, self._messages, self._call, self._client)
+        if continued is None:
+            return False
+        other = Translation(
+            self._call,
+            self._target,
+            self._client,
+            self._backend,
+            mode=self._losses.mode,
+            overrides=self._overrides,
+        )
+        made = other._behind(continued)
+        losses = AnswerLosses()
+        return made == outbound and (
+            (other.dropped, other.changed, other._unscaled(), other._reply(0, losses))
+            == (self.dropped, self.changed, self._unscaled(), self._reply(0, losses))
+        )
 
     def asked(self) -> Asked:
         """Return what the answer needs of the request. Raises Refused."""
@@ -234,7 +354,8 @@ class Translation:
 
     def _unscaled(self) -> int:
         if self._tokens is None:
-            self._tokens = estimate_input(self._asked(), self._target.model)
+            before = (0, 0) if self._before is None else self._before.tokens
+            self._tokens = estimate_input(self._asked(), self._target.model, before)
         return self._tokens
 
     def _reading(self) -> Reading:

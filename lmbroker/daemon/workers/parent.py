@@ -42,13 +42,13 @@ from lmbroker.offload.channel import Message
 from lmbroker.server import descriptors
 
 LATE_SECONDS = 10.0
-"""Seconds beyond their time after which workers that have not ended are killed."""
+"""So much longer than they should, workers may take to end; then they are killed."""
 
 HURRIED_SECONDS = 5.0
 """The same after a second signal."""
 
 LOOK_SECONDS = 1.0
-"""Seconds between two checks of the log file's length."""
+"""How often the length of the log file is looked at."""
 
 Loaded = tuple[Config, Source]
 

@@ -17,7 +17,7 @@ SCHEMA: JSON = {
     "properties": {"input": {"type": "string"}},
     "required": ["input"],
 }
-"""The schema of such a function's arguments."""
+"""What such a function takes."""
 
 
 def has_grammar(tool: Tool) -> bool:

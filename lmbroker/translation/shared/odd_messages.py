@@ -16,8 +16,7 @@ from lmbroker.translation.shared.left_out import left_out
 from lmbroker.translation.unified.parts import Extra, LossClass
 
 MOST = 3000
-"""The maximum of messages of one request that are repaired, ten microseconds each; a request with
-more is refused."""
+"""Most messages of one request that are repaired, ten microseconds each; one more is refused."""
 
 MALFORMED = "it is not what the format says"
 

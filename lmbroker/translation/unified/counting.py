@@ -9,7 +9,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -28,13 +28,13 @@ from lmbroker.translation.unified.parts import (
     ToolCallPart,
     ToolResultPart,
 )
-from lmbroker.translation.unified.request import Request
+from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.usage import Usage
 
 BYTES_PER_TOKEN = 3.6
-"""Bytes of UTF-8 per token of an answer, which is mostly code and arguments."""
+"""Bytes of UTF-8 that a token of an answer stands for: code and arguments, mostly."""
 TEXT_BYTES = 4.2
-"""Bytes of UTF-8 per token of a request's text."""
+"""The same of a request's text."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,24 +81,24 @@ OTHERS = Rates(
     image=765,
     page=1000,
 )
-"""The rates of OpenAI's models; those of other vendors are nearest to these."""
+"""The rates of OpenAI's models, which those of other vendors are nearest to."""
 
 PATCH = 28
-"""Width and height in pixels of a token in Claude's images."""
+"""Pixels that a token of Claude's images is wide and high."""
 CLAUDE_IMAGE = (1568, 1568)
-"""The longest edge in pixels and the most tokens of an image, which is shrunk to fit."""
+"""The longest edge, in pixels, and the most tokens of an image, which is made smaller to fit."""
 NEW_CLAUDE_IMAGE = (2576, 4784)
 TILE, SHORT_EDGE, LONG_EDGE = 512, 768, 2048
-"""OpenAI shrinks an image to fit a square of ``LONG_EDGE``, then its shorter edge to
-``SHORT_EDGE``, and counts tiles."""
+"""OpenAI makes an image fit a square of ``LONG_EDGE``, then its shorter edge ``SHORT_EDGE``, and
+counts tiles."""
 TILE_TOKENS, IMAGE_TOKENS = 170, 85
-"""Tokens of each tile, and of each image; with low ``detail`` the latter only."""
+"""Of each tile, and of each image, which is all where ``detail`` is low."""
 PDF_BYTES_PER_TOKEN = 20
-"""For PDFs whose pages cannot be counted, and for other files."""
+"""For a PDF whose pages cannot be counted, and for other files."""
 
 _NEW_CLAUDE = re.compile(r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])")
 DATA_BYTES = 2048
-"""The least bytes of a run of base64 characters that is taken for data."""
+"""Base64 of at least so many bytes is no text."""
 _DATA = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
@@ -160,23 +160,35 @@ def _data_in(body: bytes) -> Iterator[int]:
         yield run
 
 
-def estimate_input(request: Request, model: str = "") -> int:
-    """Return the estimated input tokens of ``request`` when it is sent to ``model``."""
-    name = model.lower()
-    rates = CLAUDE if "claude" in name else OTHERS
-    count = _Count(rates, NEW_CLAUDE_IMAGE if _NEW_CLAUDE.search(name) else CLAUDE_IMAGE)
+def estimate_input(request: Request, model: str = "", before: tuple[int, int] = (0, 0)) -> int:
+    """Return the estimated input tokens of ``request`` when it is sent to ``model``.
+
+    ``before`` is what ``count_turns`` makes of turns that stand before those of ``request``.
+    """
+    count = _count(model)
+    count.tokens, count.size = before
     for part in request.system:
         count.text(part.text)
-    count.tokens += rates.message * len(request.turns)
-    for turn in request.turns:
-        for each in turn.parts:
-            count.part(each)
+    count.turns(request.turns)
     if request.tools:
         count.tools(request)
     if request.output is not None and request.output.schema is not None:
-        count.tokens += rates.schema
+        count.tokens += count.rates.schema
         count.tools_size += len(encode(request.output.schema))
     return count.total()
+
+
+def count_turns(turns: Sequence[Turn], model: str = "") -> tuple[int, int]:
+    """Return the estimated tokens of ``turns`` but for their texts, and the bytes of these."""
+    count = _count(model)
+    count.turns(turns)
+    return count.tokens, count.size
+
+
+def _count(model: str) -> "_Count":
+    name = model.lower()
+    rates = CLAUDE if "claude" in name else OTHERS
+    return _Count(rates, NEW_CLAUDE_IMAGE if _NEW_CLAUDE.search(name) else CLAUDE_IMAGE)
 
 
 class _Count:
@@ -198,6 +210,12 @@ class _Count:
 
     def text(self, text: str) -> None:
         self.size += _bytes_of(text)
+
+    def turns(self, turns: Sequence[Turn]) -> None:
+        self.tokens += self.rates.message * len(turns)
+        for turn in turns:
+            for each in turn.parts:
+                self.part(each)
 
     def tools(self, request: Request) -> None:
         self.tokens += self.rates.tools + self.rates.per_tool * len(request.tools)

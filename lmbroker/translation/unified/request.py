@@ -163,7 +163,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ``cache_retention`` is the longest that it keeps them, as the client wrote both; ``verbosity``
     is how long answers are to be (``low``, ``medium``, ``high``). ``legacy_functions``: tools came
     as ``functions``, so calls go back as ``function_call``. ``echo`` holds what an answer of the
-    client's dialect repeats of its request, as it came.
+    client's dialect repeats of its request, as it came. ``odd`` is how many messages were mended
+    before they could be read.
     """
 
     dialect: str
@@ -189,6 +190,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     verbosity: str | None = None
     legacy_functions: bool = False
     echo: Mapping[str, Any] = {}
+    odd: int = 0
     extras: tuple[Extra, ...] = ()
     paths: Mapping[str, str] = {}
 

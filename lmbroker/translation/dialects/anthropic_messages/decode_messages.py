@@ -43,8 +43,8 @@ def decode_system(body: Fields) -> tuple[tuple[TextPart, ...], list[Extra]]:
     return parts, [] if value else [body.extra("system", value, "none")]
 
 
-def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
-    """Return the turns of the conversation. Raises Refused."""
+def decode_messages(items: list[Any]) -> tuple[tuple[Turn, ...], int]:
+    """Return the turns, and how many messages were mended. Raises Refused."""
     turns: list[Turn] = []
     odd = 0
     for number, item in enumerate(items):
@@ -62,7 +62,7 @@ def decode_messages(items: list[Any]) -> tuple[Turn, ...]:
             if odd > MOST or (last and not renamed):
                 raise
             turns.append(_odd_turn(item, path, last=last))
-    return tuple(turns)
+    return tuple(turns), odd
 
 
 def _odd_turn(item: Any, path: str, *, last: bool) -> Turn:

@@ -64,10 +64,10 @@ PATHS = {
     "deferred": "tools[].defer_loading",
     "grammar": "tools[].input_schema",
 }
-"""Fields of the Unified Model -> their names in this dialect, where these differ."""
+"""Fields of the model by the names that clients of this dialect use; others are called alike."""
 
 _PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
-"""``PATHS`` as ``decode_controls`` changes them for such a request."""
+"""What ``decode_controls`` makes of ``PATHS`` for such a request."""
 
 
 def decode_request(body: JSON) -> Request:
@@ -90,7 +90,7 @@ def decode_request(body: JSON) -> Request:
         raise bad_value("messages", "at least one message is needed")
     system, sources = decode_system(fields)
     extras += sources
-    turns = decode_messages(messages)
+    turns, odd = decode_messages(messages)
     level = later_effort(turns)
     stream, stop = _stream(fields, extras), decode_stop(fields, extras)
     sampling = decode_sampling(fields)
@@ -99,6 +99,7 @@ def decode_request(body: JSON) -> Request:
         model=model,
         system=system,
         turns=turns,
+        odd=odd,
         tools=as_changed((), turns),
         max_tokens=max_tokens,
         stop=stop,
@@ -109,7 +110,7 @@ def decode_request(body: JSON) -> Request:
         extras=tuple(extras),
         paths=_PLAIN_PATHS,
     )
-    # Most requests have no other fields.
+    # Most requests say nothing else.
     return request if level is None and not fields.left else _with_rest(request, fields)
 
 

@@ -47,16 +47,16 @@ _APPLIED = ("tool_addition", "tool_removal")
 """Blocks that change the set of tools."""
 
 _TEXT = {"type", "text"}
-"""Keys of a content part that is text without other fields."""
+"""Keys of a content part that is text and nothing more."""
 
 MAX_CACHE_MARKS = 4
-"""The maximum of cache marks in one request (vendor documentation)."""
+"""Cache marks in one request (vendor documentation)."""
 
 LONG_TTLS = ("1h", "12h")
-"""Cache lifetimes that become the backend's longest one; all others become its default."""
+"""Cache lifetimes that become the longest that the backend has; all others are its default."""
 
 PDF_NAME = "document.pdf"
-"""The name for a file without one: OpenAI requires a name."""
+"""Name of a file that has none: OpenAI wants one."""
 
 
 Source = Base64 | Url | FileRef

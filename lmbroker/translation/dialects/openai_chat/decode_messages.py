@@ -56,11 +56,14 @@ _LEADING = {
     )
     for role in ("system", "developer")
 }
-"""The extras of a leading instruction that is a plain text without other fields."""
+"""The extras of a leading instruction that is a plain text and nothing else."""
 
 
-def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...]]:
-    """Return the leading instructions and the turns after them. Raises Refused."""
+def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...], int]:
+    """Return leading instructions, the turns after them, and how many messages were mended.
+
+    Raises Refused.
+    """
     system: list[TextPart] = []
     turns: list[Turn] = []
     results: list[ToolResultPart] = []
@@ -89,7 +92,7 @@ def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn,
             reader.take_odd(item, path, number, last=last)
     if results:
         _flush(results, turns)
-    return tuple(system), tuple(turns)
+    return tuple(system), tuple(turns), odd
 
 
 def _plain_enough(item: dict[str, Any]) -> bool:

@@ -68,7 +68,7 @@ PATHS = {
     "strict": "tools[].function.strict",
     "grammar": "tools[].custom.format",
 }
-"""Fields of the Unified Model -> their names in this dialect, where these differ."""
+"""Fields of the model by the names that clients of this dialect use; others are called alike."""
 
 _EFFORTS = get_args(Effort)
 _SOFT = ("moderation", "web_search_options")
@@ -96,7 +96,7 @@ def decode_request(body: JSON) -> Request:
         raise missing("messages")
     if not messages:
         raise bad_value("messages", "at least one message is needed")
-    system, turns = decode_messages(messages)
+    system, turns, odd = decode_messages(messages)
     reasoned = [e.path for turn in turns for e in turn.extras if e.name in REASONING_FIELDS]
     if reasoned:
         paths["reasoning_part"] = reasoned[0]
@@ -111,6 +111,7 @@ def decode_request(body: JSON) -> Request:
         model=model,
         system=system,
         turns=turns,
+        odd=odd,
         max_tokens=max_tokens,
         stop=stop,
         sampling=sampled,
@@ -119,7 +120,7 @@ def decode_request(body: JSON) -> Request:
         extras=tuple(extras),
         paths=paths,
     )
-    # Most requests have no other fields.
+    # Most requests say nothing else.
     return _with_rest(request, body, fields, paths) if fields.left else request
 
 

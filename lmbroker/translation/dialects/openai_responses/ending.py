@@ -19,9 +19,9 @@ EVENTS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
-"""Terminal events -> the status that each stands for."""
+"""Terminal events, and what they say of the status."""
 _GOES_ON = ("queued", "in_progress")
-"""Statuses of an answer that is still to come."""
+"""Statuses of an answer that is not there yet."""
 
 
 def word_of(response: JSON, status: str = "") -> str:

@@ -54,7 +54,7 @@ class WaitingPart(waiting_part.WaitingPart):
         self.extras: tuple[Extra, ...] = ()
         self.namespace: str | None = None
         self.sealed = False
-        """Whether it is reasoning whose end brings what must be sent back."""
+        """Reasoning whose end brings what must be brought back."""
         self.signed: Signature | None = None
         self.item: JSON = {}
 
