@@ -78,7 +78,7 @@ class Captures(Protocol):
 
 
 LIMITED = ("chat", "completions")
-"""The operations that the request limits hold for."""
+"""The operations to which the request limits apply."""
 
 
 class Broker:
@@ -432,7 +432,7 @@ class Broker:
         words, moment = error.info.message, self.clock.seconds()
         if record.repairs == REPAIRS:
             if repairs.would_help(repair, words, moment) and attempt.mode != "strict":
-                # The next call begins where this one ends: the client's own retry.
+                # The next call of the client begins where this one ends: with its own retry.
                 error.info = msgspec.structs.replace(error.info, should_retry="true")
             raise error
         repair = repairs.add(repair, words, moment)
@@ -476,7 +476,7 @@ class Broker:
             if error.phase == "queued":
                 made.queued = self.clock.seconds() - made.started
             elif error.sent and made.sent_at is None:
-                # How long the way there took is not known: the failure counts as the backend's.
+                # How long connecting took is not known: the failure counts as the backend's.
                 made.sent_at = made.started
             error.clients_key = target.backend.clients_key
             if error.clients_key and error.info.code == NOT_LET_IN.code:

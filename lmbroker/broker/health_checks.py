@@ -20,10 +20,10 @@ from lmbroker.routing.target_health import NO_CHECKS, check_failure
 from lmbroker.workflows import model_list
 
 SECONDS = 5.0
-"""How long a check may take."""
+"""The maximum of seconds that a check may take."""
 
 JITTER = 0.1
-"""An interval is longer or shorter by up to this part, so that many brokers do not ask at once."""
+"""The part by which an interval varies, so that many brokers do not ask at once."""
 
 
 class Checks:

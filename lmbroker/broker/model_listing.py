@@ -25,16 +25,16 @@ SECONDS = 2.5
 """How long a backend may take to list its models: some clients wait for ours no longer than 3."""
 
 FRESH_SECONDS = 300.0
-"""How long a list is used."""
+"""The seconds for which a list is used."""
 
 AGAIN_SECONDS = 30.0
-"""After so long a backend that did not list its models is asked again."""
+"""The seconds after which a backend that did not list its models is asked again."""
 
 LIST_BYTES = 4 * 1024 * 1024
-"""Largest list, in bytes of one page."""
+"""The maximum of bytes of one page of a list."""
 
 PAGES = 10
-"""Most pages of one list."""
+"""The maximum of pages of one list."""
 
 
 class _Known:
@@ -104,7 +104,7 @@ class Listing:
         known.waiting.append(waiter)
         if not known.asking:
             known.asking = True
-            # For nobody in particular: the client that asked first may leave.
+            # No client owns this request: the one that asked first may leave.
             asking = Deferred.fromCoroutine(self._ask(known))
             asking.addErrback(lambda failure: self.log.failure("A list failed", failure))
         return waiter

@@ -45,14 +45,14 @@ class RecordedBroker(Broker):
     """
 
     def __init__(self, broker: Broker, tape: Tape, ended: Callable[[Record], None]) -> None:
-        # All that calls have in common stays common: health, what was learned, counts.
+        # What calls share stays shared: health, learned rejections, counts.
         self.__dict__.update(broker.__dict__)
         self._tape = tape
         self._ended = ended
         self._received: frozenset[str] | None = None
         self._moment: float | None = None
         self.attempt: TargetAttempt | None = None
-        """The one that is under way."""
+        """The attempt that is under way."""
         self.delivers = False
         """Whether what is written to the client is its answer, or an error in the place of it."""
         self._backends = _Recorder(self, tape, broker._backends)

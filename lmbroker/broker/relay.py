@@ -22,13 +22,13 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.workflows.contract import GOING, Transform
 
 LINGER_SECONDS = 1.0
-"""After the terminal event the backend has so long to end its body, so that the connection can
-be used again; then it is aborted."""
+"""The seconds that the backend has after the terminal event to end its body, so that the connection
+can be used again; then it is aborted."""
 
 LINGER_BYTES = 64 * 1024
 
 SHORTEST_GAP = CHUNK_BOUNDS[0]
-"""Gaps between chunks that are no longer are only counted, since there may be many of them."""
+"""Gaps between chunks up to this length are only counted, since there may be many of them."""
 
 NO_EVENT = ErrorInfo(
     kind="timeout", message="the backend's answer did not begin in time", code="timeout_first_event"
@@ -114,7 +114,7 @@ class Relay(Protocol):
         self._first_at = self._resting = 0.0
         """When the first event came; for how long nothing was read since, for the client's sake."""
         self._spoke = False
-        """The backend has said something for the client."""
+        """Whether the backend has sent anything for the client."""
         self._began = self._last_received = self._wrote = clock.seconds()
         first = min(timeouts.first_event, timeouts.idle, timeouts.total, timeouts.ping)
         self._watch_timer = clock.callLater(first, self._watch)
@@ -136,7 +136,7 @@ class Relay(Protocol):
         short = self._chunks - sum(gaps)
         return (short, *gaps[1:]), self._last_received - self._first_at - self._resting
 
-    # The backend's side.
+    # What the backend's response calls.
 
     def dataReceived(self, data: bytes) -> None:
         """Transform a chunk of the backend's stream and pass it on."""
@@ -171,7 +171,7 @@ class Relay(Protocol):
         if self.transform.phase in GOING and not self._aborted:
             self._close_transform()
 
-    # The client's side.
+    # What the client's request calls.
 
     def deliver(self, consumer: IConsumer) -> "Deferred[None]":
         """Write what has come and all that will come to ``consumer``; fires at the end."""

@@ -12,15 +12,16 @@ _KNOWN_FLAGS = 3
 """``sampled`` and ``random``: all others must be 0 where they are handed on."""
 
 _USUAL = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]").fullmatch
-"""A valid header of this version whose flags are all known: nearly all are such."""
+"""Matches a valid header of this version with known flags only, as nearly all are."""
 _PARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 MOST_STATES = 32
-"""Most members of a ``tracestate``."""
+"""The maximum of members of a ``tracestate``."""
 
 STATE_TEXT = 512
-"""Most characters of a ``tracestate`` that is handed on: whole members go, the last ones first."""
+"""The maximum of characters of a ``tracestate`` that is handed on: whole members are left out, the
+last ones first."""
 
 _STATE = re.compile(
     r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
@@ -28,7 +29,7 @@ _STATE = re.compile(
 )
 
 REQUEST_ID_TEXT = 128
-"""Most characters of a client's request id."""
+"""The maximum of characters of a client's request id."""
 
 _REQUEST_ID = re.compile(rf"[!-~]{{1,{REQUEST_ID_TEXT}}}")
 

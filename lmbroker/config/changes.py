@@ -14,12 +14,12 @@ from lmbroker.routing.limit_rules import LimitRule
 from lmbroker.secret import Secret
 
 SHOWN = 20
-"""Most names of one kind in a line."""
+"""The maximum of names of one kind in a line."""
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
 _SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers", "control")
 _AT_START = ("server.engine", "server.workers", "server.control", "log_format", "log_files")
-"""Settings that a running broker keeps."""
+"""Settings that are read at the start only."""
 
 _TOP = ("log_level", "log_format", "log_files", "default")
 

@@ -54,13 +54,14 @@ MOST_TAGS = 3
 """The maximum of headers by which usage is split: their values multiply."""
 
 SOCKET_PATH = 107
-"""Most bytes of the path of a Unix socket (unix(7))."""
+"""The maximum of bytes of the path of a Unix socket (unix(7))."""
 
 TIB = 1 << 40
 """Bytes."""
 
 _NAMES = {"models": ("alias", "alias"), "backends": ("name", "backend"), "keys": ("name", "key")}
-"""Arrays of tables whose number in the file says little: the key of their name, and its word."""
+"""Arrays of tables whose number in the file says little -> the key of their name, and the word for
+it."""
 
 _NUMBERED = re.compile(rf"({'|'.join(_NAMES)})\[(\d+)\]([^:]*)")
 
@@ -68,7 +69,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._/:*@ -]{1,64}")
 """Names that may be shown in a line."""
 
 _PATH = re.compile(r"/[a-z0-9_/]{0,60}")
-"""Paths that may be shown: what stands where one belongs may be a key."""
+"""Paths that may be shown: a key may stand in the place of a path by mistake."""
 
 
 class ConfigError(Exception):

@@ -62,7 +62,7 @@ _OPERATIONS = {
     )
 }
 _OPERATION = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_OPERATIONS)))})$")
-"""An operation at the end of a URL. ``/models`` is none: there are base URLs that end so."""
+"""An operation at the end of a URL. ``/models`` is not among them: some base URLs end so."""
 
 
 BACKLOG = 4096

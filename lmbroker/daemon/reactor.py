@@ -28,11 +28,11 @@ from lmbroker.call import Turn
 INSTALLED = "twisted.internet.reactor"
 
 AT_ONCE_SECONDS = 20e-6
-"""A poll that took no longer has not waited: what it found had come while the turn before went
-on."""
+"""The seconds up to which a poll has not waited: what it found had come during the turn before."""
 
 _TCP = frozenset({Client, Server})
-"""What is read as ``Connection`` does it; those that inherit from these read otherwise."""
+"""Classes whose ``doRead`` is that of ``Connection``; those that inherit from them read
+differently."""
 
 
 @implementer(ITurnEnd)
@@ -40,7 +40,7 @@ class TurnReactor(EPollReactor):
     """Writes of TCP and UNIX connections; all other descriptors are Twisted's affair."""
 
     seconds = staticmethod(time.monotonic)
-    """Stock: the wall clock; see ``time_by_monotonic_clock``."""
+    """The stock reactor goes by the wall clock; see ``time_by_monotonic_clock``."""
 
     def __init__(self) -> None:
         self._unsent: dict[Any, None] = {}

@@ -60,7 +60,7 @@ from lmbroker.server.routes import Front
 from lmbroker.testing import PracticeBackend
 
 ASIDE = (b"/metrics", b"/health", b"/ready")
-"""What the listeners of ``server.metrics_listen`` show."""
+"""The paths that the listeners of ``server.metrics_listen`` serve."""
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """Fewer and later collections than Python's (700, 10, 10): a call makes few cycles."""
@@ -74,7 +74,7 @@ AGEING_SECONDS = 1800.0
 long."""
 
 LAST_WORDS_SECONDS = 2.0
-"""How long clients have to take the error that ends their answer, before they are cut off."""
+"""Seconds that clients have to take the error that ends their answer, before they are cut off."""
 
 HURRIED_SECONDS = 0.2
 """The same after a second signal."""
@@ -88,16 +88,17 @@ SHUTTING_DOWN = ErrorInfo(
 
 
 LEVELS_SECONDS = 5.0
-"""How often a worker among others shows how busy its targets are."""
+"""Seconds between two updates of how busy its targets are, by a worker among others."""
 
 
 class Surroundings(NamedTuple):
     """Where a broker runs: in a process of its own, or as a worker among others."""
 
     listen: Callable[[str, Any, Any, Shortage], IService] = listen
-    """(endpoint, factory, reactor, shortage) -> what brings connections to the factory."""
+    """(endpoint, factory, reactor, shortage) -> the service that brings connections to the
+    factory."""
     shown: CollectorRegistry | None = None
-    """What ``/metrics`` shows; None for what is counted here."""
+    """What ``/metrics`` shows; None for the metrics of this process."""
     led: bool = False
     """Another process takes the signals, reads the configuration and logs both."""
     limits: Store | None = None

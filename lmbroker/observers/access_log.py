@@ -28,7 +28,7 @@ LEVELS: Mapping[Outcome | None, str] = {
 _TWISTED = {"info": LogLevel.info, "warning": LogLevel.warn, "error": LogLevel.error}
 
 MOST_TRIED = 20
-"""Most attempts that one access line lists."""
+"""The maximum of attempts in one access line."""
 
 WriteLines = Callable[[Sequence[Line]], None]
 """Writes log lines together, as ``JSONLog.write_lines`` does."""
@@ -138,7 +138,7 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     status: int
     """The HTTP status that the client got."""
     outcome: str | None = None
-    """How it ended; [operations.md](operations.md#the-access-line) tells what each word means."""
+    """How it ended; [operations.md](operations.md#the-access-line) says what each word means."""
     code: str | None = None
     """Why it did not succeed: a word of the broker's, such as `timeout_idle`; never a backend's."""
     attempts: int

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""What is kept while nothing can be written."""
+"""The maximum of bytes that are kept while nothing can be written."""
 
 BATCH_BYTES = 64 * 1024
-"""Most bytes of one write, but for a line that is longer."""
+"""The maximum of bytes of one write, but for a line that is longer."""
 
 REST_SECONDS = 0.01
-"""How long it rests after a write: what comes meanwhile is written together, so that it does not
-stand in the way of what brings many lines."""
+"""Seconds of rest after a write: lines of that time are written together, so that many lines do not
+slow down what logs them."""
 
 FIRST_SECONDS = 0.2
-"""How long the start waits for what was logged before it."""
+"""Seconds that the start waits for what was logged before it."""
 
 LAST_SECONDS = 1.0
-"""How long the end of the process waits for what is not written yet, in all."""
+"""Seconds that the end of the process waits for what is not written yet, in all."""
 
 
 class Sink(Protocol):

@@ -21,8 +21,8 @@ COUNTS = (
     "unpriced",
     "cost",
 )
-"""What is summed: calls, those that failed, tokens by kind, calls whose tokens are estimated, calls
-with tokens and without a price, and the cost in 1 / ``usage.PICO`` US dollars."""
+"""The sums: calls, those that failed, tokens by kind, calls whose tokens are estimated, calls with
+tokens and without a price, and the cost in 1 / ``usage.PICO`` US dollars."""
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SPAN = re.compile(r"(\d{1,5})([hdw])")

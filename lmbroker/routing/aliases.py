@@ -23,14 +23,15 @@ from lmbroker.routing.retries import Retries
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 ANY = "*"
-"""At the end of an alias: any name that begins so. As a target's model: the name asked for."""
+"""At the end of an alias it stands for any rest of a name, in a target's model for the name asked
+for."""
 
 MODEL = "{model}"
-"""In a target's model: here stands the name asked for."""
+"""The place of the name asked for in a target's model."""
 
 
 LACKING = frozenset({"tools_with_reasoning", "tool_result_images"})
-"""Fields of a profile for the sake of which a call goes to a backend in its second dialect
+"""Fields of a profile that make a call go to a backend in its second dialect
 (``workflows.second_dialect``)."""
 
 
@@ -49,14 +50,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...] = ()
     """The weight of each target; none given: all alike."""
     keys: Mapping[str, tuple[Backend, ...]] = {}
-    """By its name, each backend that has several keys: once per key, each with its own
+    """Each backend that has several keys, by its name: once per key, each with its own
     ``credential_ref``."""
     sticky: tuple[str, ...] | None = None
     """The sources of the sticky key (``sticky_key``): calls with the same key go to the same
     target. None: the calls of a conversation do; (): none do."""
     retries: Retries = Retries()
     request_limits: RequestLimits | None = None
-    """What a call may ask for at most."""
+    """The maxima that a call may ask for."""
 
     def overrides(self, target: Target) -> Mapping[str, Any]:
         """Return the configured profile fields of ``target``, its own before those of the alias.
@@ -78,7 +79,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LONG_CONTEXT = "[1m]"
-"""Behind a model's name: with the long context window. Claude Code writes it so."""
+"""The suffix of a model's name that asks for the long context window, as Claude Code writes it."""
 
 
 class Aliases:

@@ -35,7 +35,7 @@ LEGAL: frozenset[tuple[State, State]] = frozenset(
         ("half_open", "open"),
     }
 )
-"""The changes that a breaker may make."""
+"""The changes of state that a breaker may make."""
 
 LONGEST_REST = 600.0
 """A backend that asks for more is asked again after this time, in seconds."""

@@ -36,15 +36,15 @@ SESSION_HEADERS = (
 gateways' clients send."""
 
 REMEMBERED = 20_000
-"""Conversations that are remembered, of all aliases; the one that was longest silent is forgotten
-first."""
+"""The maximum of conversations that are remembered, of all aliases; the least recent one is
+forgotten first."""
 
 SPARE = 1.05
-"""A target takes at most so many times its share of the conversations that are remembered, where
-hashing alone would give it more."""
+"""How many times its share of the remembered conversations a target takes at most, where hashing
+alone would give it more."""
 
 LONGEST_HEAD = 1024 * 1024
-"""Bytes of a request's messages in which its first turn is looked for."""
+"""The bytes of a request's messages in which its first turn is looked for."""
 
 _INSTRUCTIONS = ("system", "instructions")
 

@@ -35,10 +35,10 @@ from lmbroker.routing.retries import Budget, Failure
 from lmbroker.routing.target_health import Health, OpenAttempt, TargetState
 
 _ASIDE = frozenset({"count_tokens"})
-"""What says nothing about how a target does: it may count well and be too busy to answer."""
+"""Operations that do not show a target's health: it may count well and be too busy to answer."""
 
 _LATER = 0.001
-"""A pause ends so much after the moment that it waits for: clocks round."""
+"""Seconds that a pause exceeds the moment for which it waits: clocks round."""
 
 
 class Failover:

@@ -26,12 +26,13 @@ _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _KEY_HEADERS = ("x-api-key", "api-key")
 _BROKER_KEY = "x-lmbroker-key"
 _OWN_KEY = re.compile(r"[!-~]{1,8192}")
-"""What a client's own key may be for a backend: a token without spaces."""
+"""The form of a client's own key for a backend: a token without spaces."""
 _ANYBODY = Caller()
 
 
 NO_OWN_KEY = "own_key_needed"
-"""Code of the error for a client who sends no key of its own where a backend takes nothing else."""
+"""The code of the error for a client without a key of its own where a backend takes nothing
+else."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

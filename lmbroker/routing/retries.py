@@ -42,7 +42,8 @@ TRIED_AGAIN = frozenset({429, 502, 503, 529})
 """HTTP statuses with which a backend says that it did nothing."""
 
 _DID_NOTHING: frozenset[Kind] = frozenset({"rate_limit", "overloaded", "billing"})
-"""The same in words: with status 200, or with a status that says something else."""
+"""The kinds of errors that say the same, with status 200 or with a status that says something
+else."""
 
 _OF_THE_CALL: frozenset[Kind] = frozenset(
     {
@@ -56,12 +57,13 @@ _OF_THE_CALL: frozenset[Kind] = frozenset(
         "unsupported",
     }
 )
-"""What another backend would say as well, whatever the status: it is about the call itself."""
+"""Kinds of errors that another backend would report as well, whatever the status: they are about
+the call itself."""
 
 _OF_THE_KEY: frozenset[Kind] = frozenset({"auth", "permission", "billing", "rate_limit"})
 
 _TO_BE_MENDED = frozenset({"tls", "proxy_auth", "proxy_refused"})
-"""Codes of failures to reach a backend that do not pass by themselves."""
+"""Codes of failures to reach a backend that somebody has to mend."""
 
 Blame = Literal["target", "key", "call", "nobody"]
 
@@ -103,7 +105,7 @@ def blame(error: AttemptFailed) -> Blame:
     """
     info = error.info
     if info.code == "backend_auth" or info.kind in _OF_THE_KEY:
-        # What a client's own key may not do says nothing to anybody else.
+        # An error about a client's own key concerns no other client.
         return "nobody" if error.clients_key else "key"
     if isinstance(error, OutOfResources) or (info.code == "backend_busy" and not error.sent):
         return "nobody"
@@ -124,8 +126,8 @@ def elsewhere(error: BrokerError, rules: Retries) -> bool:
     """Return whether another target may be tried after ``error``."""
     info = error.info
     if isinstance(error, Refused | BackendRefused) and info.kind == "unsupported":
-        # Our own refusal for this target's sake, or a backend that has no such operation: nothing
-        # was worked on, and another may take it.
+        # A refusal of our own for this target, or a backend without such an operation: nothing was
+        # worked on, and another target may take the call.
         return True
     words = {info.kind, info.code or "", str(info.status)}
     if not rules.fallback_on.isdisjoint(words):
@@ -148,7 +150,7 @@ def again(error: BrokerError, rules: Retries) -> bool:
 
 def _nothing_was_done(error: BrokerError, rules: Retries) -> bool:
     if not isinstance(error, AttemptFailed) or isinstance(error, OutOfResources):
-        # What we are short of, we are short of for every target.
+        # A resource that we lack, we lack for every target.
         return False
     if error.clients_key and error.info.kind in _OF_THE_KEY:
         # The client gets this error, which is about its own key; no other target is tried for it.

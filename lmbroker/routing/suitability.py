@@ -15,12 +15,12 @@ from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.profiles.lookup import profile
 
 MARGIN = 1.15
-"""How much more than a target's window our estimate must be before the target is passed over:
+"""How much larger than a target's window our estimate must be before the target is passed over:
 estimates of honest requests are within 15 % (translation.md 7.3)."""
 
 BYTES_PER_TOKEN = 2
-"""No request has more tokens than its bytes divided by this, but for rare scripts; a shorter one
-needs no estimate."""
+"""The least bytes per token of a request, except in rare scripts; a shorter request needs no
+estimate."""
 
 _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 _PDF = re.compile(rb'"type"\s*:\s*"(?:document|file|input_file)"')

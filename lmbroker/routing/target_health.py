@@ -20,22 +20,22 @@ from lmbroker.routing.breaker import Breaker, BreakerRules, Change, State
 from lmbroker.routing.retries import blame, lasting
 
 RATE_LIMIT_REST = 5.0
-"""How long a key rests after a 429 that does not say how long."""
+"""The seconds that a key rests after a 429 that does not say how long."""
 
 SETTLE = 10.0
-"""In this time a new pace has replaced about two thirds of an old one."""
+"""The seconds in which a new pace has replaced about two thirds of an old one."""
 
 STALE = 60.0
-"""What was measured longer ago says nothing about now."""
+"""The seconds after which a measurement says nothing about now."""
 
 CHANGES = 256
-"""How many changes of state are kept for the log."""
+"""The maximum of changes of state that are kept for the log."""
 
 NO_CHECKS = frozenset({404, 405, 501})
 """Statuses with which a backend says that it cannot be checked."""
 
 APART = frozenset({"embeddings", "completions", "compact"})
-"""Operations that are judged by themselves; all others count as chat."""
+"""Operations that are judged separately; all others count as chat."""
 
 _UNKNOWN_COST = 1e6
 

@@ -16,7 +16,7 @@ from lmbroker.headers import Pairs, from_error
 from lmbroker.translation.dialects.catalog import ADAPTERS
 
 REASONS = {each.value: each.phrase.encode() for each in HTTPStatus} | {529: b"Overloaded"}
-"""The words behind each status. Twisted knows none that came after RFC 2616."""
+"""The reason phrase of each status. Twisted knows none that came after RFC 2616."""
 
 
 def family(path: str, headers: Container[str] = ()) -> str:

@@ -21,7 +21,8 @@ class Incoming(Protocol):
     """A client's request, of which the answer is written to ``consumer``."""
 
     route_path: str
-    """The path that the routes go by: below the resource, and with slips of base URLs mended."""
+    """The path by which it is routed: below the resource, with common mistakes of base URLs
+    corrected."""
     cors: Pairs
     """The headers that let a web page read the answer."""
     uri: bytes

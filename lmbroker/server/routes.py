@@ -96,7 +96,7 @@ class Front:
             self.app, self._serve, lambda: self._broker.config.server.cors_origins, only
         )
 
-    # The routes that no call is needed for; ``RoutesResource`` has those of calls.
+    # The routes without a call; ``RoutesResource`` has those of calls.
 
     async def list_models(self, request: IRequest) -> bytes:
         """Return the models that the caller may use, a page of them."""
@@ -179,7 +179,7 @@ class Front:
         request.setHeader("content-type", content_type)
         return body
 
-    # Errors that no call belongs to.
+    # Errors without a call.
 
     @app.handle_errors(HTTPException)
     def _no_route(self, request: IRequest, failure: Failure) -> bytes:

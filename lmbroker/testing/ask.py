@@ -11,11 +11,11 @@ from lmbroker.json_text import JSON
 from lmbroker.testing.sealed import unsealed
 
 RUN_BY_THE_PROVIDER = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor", "mcp")
-"""Beginnings of the types of Anthropic tools that a client is never asked to run."""
+"""Prefixes of the types of Anthropic's tools that no client has to run."""
 
 
 SIGNATURE = base64.b64encode(b"the practice backend signs its thoughts").decode()
-"""Of thinking in Anthropic's form."""
+"""The signature of thinking in Anthropic's form."""
 
 
 class Refused(Exception):
@@ -28,7 +28,7 @@ class Refused(Exception):
         self.status = status
         self.message = message
         self.details: JSON = {"param": param, "code": code} if param or code else {}
-        """Fields of the error besides, in OpenAI's form."""
+        """Further fields of the error in OpenAI's form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class Offered:
 
     name: str
     schema: JSON = field(default_factory=dict, repr=False)
-    """Of its arguments."""
+    """The schema of its arguments."""
     custom: bool = False
-    """Takes free text instead of arguments."""
+    """Whether it takes free text instead of arguments."""
     namespace: str | None = None
 
 
@@ -53,12 +53,13 @@ class Ask:
     results: tuple[str, ...] = field(default=(), repr=False)
     """Texts of the tool results that no assistant turn has answered yet."""
     plan: str = field(default="", repr=False)
-    """The last part of that turn that has any text: turns may have become one on the way."""
+    """The last part of that turn that has any text: several turns may have become one on the
+    way."""
     done: int = 0
-    """Tool results since that text."""
+    """The number of tool results since that text."""
     tools: tuple[Offered, ...] = ()
     searches: bool = False
-    """The provider's own web search is offered."""
+    """Whether the provider's own web search is offered."""
     choice: str = "auto"
     """``auto``, ``none``, ``required`` or ``named:NAME``."""
     parallel: bool = True
@@ -71,11 +72,11 @@ class Ask:
     stream: bool = False
     usage_in_stream: bool = True
     prompt: int = 0
-    """Words in the prompt: what is counted as input tokens."""
+    """The number of words in the prompt, which are counted as input tokens."""
     cached: int | None = None
-    """Of these, what a played prompt cache had; None where none is played."""
+    """The number of them that a simulated prompt cache had; None without one."""
     written: int = 0
-    """Of these, what it keeps besides from now on."""
+    """The number of them that it stores in addition."""
     body: JSON = field(default_factory=dict, repr=False)
     """The request as it came, for dialects whose answers repeat it."""
 

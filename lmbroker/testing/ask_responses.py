@@ -10,7 +10,7 @@ from lmbroker.testing.ask import Ask, Offered, Refused, last_text_of, text_of, w
 from lmbroker.testing.strict_responses import check_items, check_request, check_sealed
 
 KEPT = 1000
-"""Answers that are remembered."""
+"""The maximum of stored answers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import Any
 from lmbroker.json_text import JSON
 
 DEEP = 4
-"""From this depth on a schema that contains itself is left as early as it lets one."""
+"""The depth from which on a recursive schema is left as early as it allows."""
 
 DEEPEST = 12
-"""From this depth on references are not followed: a schema that never ends has no value."""
+"""The depth from which on references are not followed: a schema that never ends has no value."""
 
 FORMATS = {
     "date-time": "2026-01-01T00:00:00Z",

@@ -25,7 +25,8 @@ class Speaker(Protocol):
 
     request_id_header: str
     overflow: tuple[str, JSON]
-    """How the dialect says that a prompt is too long, and what its error has besides."""
+    """The message by which the dialect says that a prompt is too long, and the other fields of its
+    error."""
 
     def whole(self, ask: Ask, said: Said, /) -> JSON:
         """Return the answer as one JSON body."""
@@ -54,14 +55,14 @@ class Scene:
     """A response to be played."""
 
     parts: Iterable[bytes]
-    """Of the body, each to be written by itself."""
+    """The parts of the body, each of which is written by itself."""
     status: int = 200
     type: str = "application/json"
     length: int | None = None
-    """What ``content-length`` says; None for a chunked body."""
+    """The value of ``content-length``; None for a chunked body."""
     retry_after: bool = False
     end: str = "finish"
-    """``finish``, ``cut``, ``reset``, or ``silence``: neither an end nor anything more."""
+    """``finish``, ``cut``, ``reset``, or ``silence``: the body neither ends nor goes on."""
     wait: float | None = None
     """Seconds between two parts, and before a body of one part; None: the server's own pace."""
 

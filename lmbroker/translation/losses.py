@@ -17,13 +17,13 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The name of a type that a refusal may repeat: any other text may be confidential."""
 
 HEADER_NAMES = 20
-"""At most so many paths in the header, then ``+N``."""
+"""The maximum of paths in the header, before ``+N``."""
 
 _INDEX = re.compile(r"\[\d+\]")
 _PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,96}")
 """A path that may be reported: a backend chooses the names of its fields."""
 _MOST = 64
-"""Paths that are kept of one answer."""
+"""The maximum of paths that are kept of one answer."""
 
 
 def listed(paths: Sequence[str]) -> str:
@@ -96,7 +96,7 @@ class Losses:
         self._dropped: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self.refused: tuple[str, str] | None = None
-        """The path that was refused for being lost, and the client's word there."""
+        """The path that was refused as a loss, and the client's value there."""
 
     def recall(self, dropped: Iterable[str], changed: Iterable[str]) -> None:
         """Replace the losses with those that another process has found."""

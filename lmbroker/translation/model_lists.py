@@ -29,12 +29,12 @@ class ModelListFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How a dialect lists models."""
 
     entry: Callable[[ShownModel], JSON]
-    """Gives the fields of one model, for a client."""
+    """Makes the object of one model, for a client."""
     page: Callable[[Sequence[ShownModel], bool], JSON]
-    """Gives the fields of a page besides its models, for a client: (models, whether more follow)
-    -> fields."""
+    """Makes the fields of a page besides its models, for a client: (models, whether more follow) ->
+    fields."""
     key: str = "data"
-    """The field of a page in which its models stand."""
+    """The field of a page that holds its models."""
     client_path: str = "/v1/models"
     """The path on which clients ask for models; one model lives below it."""
     query: str = ""
@@ -43,7 +43,7 @@ class ModelListFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The parameter of that query which asks for the page after a model; "" where lists have no
     pages."""
     read: Callable[[bytes], tuple[Sequence[str], str]] | None = None
-    """Gives the models that a backend lists and, where a further page follows, the last of them.
+    """Reads the models that a backend lists and, where a further page follows, the last of them.
     Raises ValueError for a body that is no list. None for ``read_list``."""
 
 

@@ -18,11 +18,11 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     of: Group
     limit: str | None = None
-    """How many a period has."""
+    """The amount of a period."""
     remaining: str | None = None
-    """How many of them are left."""
+    """The amount that is left."""
     reset: float | None = None
-    """Seconds from now until the next period begins."""
+    """The seconds from now until the next period begins."""
 
 
 class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,12 +32,12 @@ class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     prefixes: tuple[str, ...]
-    """The beginnings of the names of all its headers about limits."""
+    """The prefixes of the names of all its headers about limits."""
     read: Callable[[Mapping[str, str], float], Iterable[RateLimit]]
-    """Gives the limits in the headers of an answer: (headers, now) -> limits. A time that cannot be
+    """Reads the limits in the headers of an answer: (headers, now) -> limits. A time that cannot be
     read is left out."""
     write: Callable[[Iterable[RateLimit], float], Iterable[tuple[str, str]]]
-    """Gives the headers that report limits: (limits, now) -> headers."""
+    """Makes the headers that report limits: (limits, now) -> headers."""
 
 
 def for_client(

@@ -15,10 +15,10 @@ from lmbroker.config.endpoints import with_backlog
 from lmbroker.server.descriptors import Shortage, is_shortage
 
 AT_ONCE = 64
-"""Connections that are accepted in one turn."""
+"""The maximum of connections that are accepted in one turn."""
 
 PAUSE_SECONDS = 0.1
-"""How long nothing is accepted after the system gave no more files."""
+"""Seconds without accepting after the system had no more descriptors."""
 
 Hand = Callable[[str, socket.socket], bool]
 """Takes an endpoint and a connection that came there; False where nobody takes it now."""

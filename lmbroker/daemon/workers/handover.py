@@ -9,7 +9,7 @@ from lmbroker.daemon.workers.beginning import write
 from lmbroker.daemon.workers.worker_handle import WorkerHandle
 
 PREPARE_SECONDS = 10.0
-"""How long those workers that are prepared wait for the others."""
+"""Seconds that prepared workers wait for the others."""
 
 
 class Handover:

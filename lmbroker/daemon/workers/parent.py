@@ -42,13 +42,13 @@ from lmbroker.offload.channel import Message
 from lmbroker.server import descriptors
 
 LATE_SECONDS = 10.0
-"""So much longer than they should, workers may take to end; then they are killed."""
+"""Seconds beyond their time after which workers that have not ended are killed."""
 
 HURRIED_SECONDS = 5.0
 """The same after a second signal."""
 
 LOOK_SECONDS = 1.0
-"""How often the length of the log file is looked at."""
+"""Seconds between two checks of the log file's length."""
 
 Loaded = tuple[Config, Source]
 

@@ -15,24 +15,24 @@ from lmbroker.daemon.workers.tally import Tally
 from lmbroker.offload.channel import Line, Message, pair
 
 STEADY_SECONDS = 10.0
-"""A worker that was there for so long did not die of its start."""
+"""Seconds after which a worker that dies did not die of its start."""
 
 LEAVE_SECONDS = 1.0
-"""A worker that wants to end gets no more connections; after so long it is let go."""
+"""Seconds without new connections after which a worker that wants to end may do so."""
 
 FIRST_PAUSE = 0.5
 """Seconds before the next worker is started where two in a row died of their start. After the first
 of them the next is started at once; with each further one the pause doubles."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds that this pause grows to."""
+"""The longest such pause, in seconds."""
 
 
 SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Environment variables that name sockets of systemd, which are the parent's (sd_listen_fds(3))."""
 
 ENDED = "has ended"
-"""How a process ends that wanted to."""
+"""The words for a process that ended of its own will."""
 
 
 class Parent(Protocol):

@@ -17,10 +17,10 @@ from lmbroker.server.http.channel import NEVER, Channel
 from lmbroker.server.http.lean_request import LeanRequest
 
 _HEAD = re.compile(rb"(" + TOKEN + rb") (/[!-~]*+) HTTP/1\.1" + LINES)
-"""Method, target and header lines."""
+"""Method, target and header lines of a usual request."""
 
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "cookie"})
-"""Headers that need work of Twisted's."""
+"""Headers that only Twisted's parser handles."""
 
 _KEPT = (None, "keep-alive", "Keep-Alive")
 """The values of Connection that change nothing."""
@@ -32,7 +32,7 @@ class LeanChannel(Channel):
     def __init__(self) -> None:
         super().__init__()
         self._usual = True
-        """Whether only usual requests have come yet."""
+        """Whether all requests so far were usual ones."""
         self._missing = 0
         """The number of bytes of the body that are still to come."""
 

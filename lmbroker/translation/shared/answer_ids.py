@@ -17,7 +17,7 @@ MESSAGE = "msg_"
 RESPONSE = "resp_"
 
 _MADE_UP_DIGITS = 24
-"""Base62 digits of an id that the broker makes up."""
+"""The number of base62 digits of an id that the broker makes up."""
 
 
 def answer_id(prefix: str, id: str, request_id: str) -> str:

@@ -17,7 +17,7 @@ SCHEMA: JSON = {
     "properties": {"input": {"type": "string"}},
     "required": ["input"],
 }
-"""What such a function takes."""
+"""The schema of such a function's arguments."""
 
 
 def has_grammar(tool: Tool) -> bool:

@@ -14,10 +14,10 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _BETWEEN = re.compile(rb"[\s,]*")
 
 Span = tuple[int, int]
-"""Where something stands in a body: (start, end), in bytes."""
+"""The place of something in a body: (start, end), in bytes."""
 
 Find = Callable[[bytes], Iterable[tuple[Span, bytes]]]
-"""Finds spans of a body, each with what is put in its place: (body) -> spans in their order."""
+"""Finds spans of a body in their order, each with its replacement: (body) -> (span, bytes)."""
 
 
 def cut(body: bytes, find: Find) -> bytes:
@@ -28,7 +28,7 @@ def cut(body: bytes, find: Find) -> bytes:
     try:
         found = list(find(body))
     except envelope.JSON_ERRORS:
-        # Half a character may stand in it, which the search cannot read.
+        # It may hold half a surrogate pair, which the search cannot read.
         other = json_text.mended(body)
         try:
             found = [] if other is None else list(find(other))

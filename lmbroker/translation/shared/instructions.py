@@ -9,7 +9,7 @@ from typing import Any
 from lmbroker.json_text import encode
 
 JSON_LINE = "Answer with one valid JSON object and nothing else."
-"""Asks for a JSON object, whatever its fields."""
+"""The instruction to answer with a JSON object, whatever its fields."""
 
 _SCHEMA_LINE = (
     "Answer with one valid JSON value that conforms to this JSON schema, and nothing else:"

@@ -26,16 +26,16 @@ _MORE_DIGITS = re.compile(r"(?<=[0-9]{2})[0-9]+")
 """Digits of a long number that its check does not need."""
 _DIGITS = re.compile(r"[0-9]+")
 _LONG_ATOM = 64
-"""Characters of a number or a word that are checked at once."""
+"""Characters of a number or a word that are checked at a time."""
 _WORDS = ("true", "false", "null")
 _WORD_CHARS = re.compile(r"[a-z]+")
 LONG_PIECE = 64 * 1024
-"""Characters from which a piece is first checked as a whole: to scan one token of it takes half a
-microsecond."""
+"""Characters from which on a piece is first checked as a whole: to scan one token of it takes half
+a microsecond."""
 MANY_VALUES = 40_000
-"""A long piece that is no whole object has fewer values, strings and brackets."""
+"""The maximum of values, strings and brackets in a long piece that is no whole object."""
 _WHOLE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""Checks an object without making its values, of which it may have any number."""
+"""Checks an object without making its values, however many it has."""
 _VALUE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{,]', re.DOTALL)
 _HEX4 = re.compile(r"[0-9a-fA-F]{1,4}")
 
@@ -62,7 +62,7 @@ class ObjectScanner:
         self.complete = False
         self.broken = False
         self.inside = False
-        """The text so far ends inside of a string, and not in an escape there."""
+        """Whether the text so far ends inside of a string, and not in an escape there."""
         self._stack: list[str] = []
         self._expect = "object"
         """What may come next: object value first_value key first_key colon after nothing"""
@@ -163,7 +163,7 @@ class ObjectScanner:
     def _continue_atom(self, text: str, at: int) -> int:
         """Continue a number or a word, which ends only where something else begins."""
         if self._atom[-1].isdigit() and self._atom[-2:-1].isdigit():
-            # More digits change nothing any more.
+            # Further digits change nothing.
             digits = _DIGITS.match(text, at)
             if digits is not None:
                 return digits.end()

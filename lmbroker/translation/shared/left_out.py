@@ -22,7 +22,7 @@ NO_CALL = "[result of a tool call that is not in this conversation]"
 """The text before a result that answers no call."""
 
 _LONGEST_NAME = 200
-"""Most characters of a file's name in a text."""
+"""The maximum of characters of a file's name in a text."""
 
 
 def left_out(what: str, reason: str, name: str | None = None) -> str:

@@ -15,20 +15,21 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 CARRIED = "lmb1_"
-"""Begins an id that carries another one."""
+"""The prefix of an id that carries another one."""
 
 LONGEST_ID = 16_384
-"""Bytes of the longest id that is carried; some gateways write a whole signature into an id."""
+"""The maximum of bytes of an id that is carried; some gateways write a whole signature into an
+id."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MARK = 3
-"""Bytes that stand for a pattern."""
+"""The length of a pattern's mark in bytes."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]")
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHORT_ID = 9
-"""Length of the ids that Mistral asks for, the shortest known."""
+"""The length of the ids that Mistral requires, the shortest known."""
 
 
 def wire_name(name: str) -> str:

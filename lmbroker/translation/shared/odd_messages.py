@@ -16,7 +16,8 @@ from lmbroker.translation.shared.left_out import left_out
 from lmbroker.translation.unified.parts import Extra, LossClass
 
 MOST = 3000
-"""Most messages of one request that are repaired, ten microseconds each; one more is refused."""
+"""The maximum of messages of one request that are repaired, ten microseconds each; a request with
+more is refused."""
 
 MALFORMED = "it is not what the format says"
 

@@ -10,7 +10,7 @@ from lmbroker.translation.shared.names import wire_name
 from lmbroker.translation.unified.parts import OpaquePart
 
 MAX_DEPTH = 20
-"""Levels of a nested result that are read."""
+"""The maximum depth to which a nested result is read."""
 
 _RESULT = "_tool_result"
 _TEXTS = ("text", "stdout", "stderr")

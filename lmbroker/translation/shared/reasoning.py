@@ -11,7 +11,7 @@ EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhig
 """The levels of effort, lowest to highest."""
 
 MIN_BUDGET = 1024
-"""Anthropic's least ``budget_tokens``; also what it keeps free of ``max_tokens`` here."""
+"""The minimum of Anthropic's ``budget_tokens``; also what stays free of ``max_tokens`` here."""
 
 BUDGETS: dict[Effort, int] = {
     "minimal": 1024,
@@ -21,7 +21,7 @@ BUDGETS: dict[Effort, int] = {
     "xhigh": 32000,
     "max": 63999,
 }
-"""Thinking tokens that an effort stands for, where a model takes a budget only."""
+"""The token budget of each level, for models that take a budget only."""
 
 _BUDGET_EFFORTS: tuple[tuple[int, Effort], ...] = (
     (4096, "low"),

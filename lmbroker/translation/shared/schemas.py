@@ -19,16 +19,17 @@ from lmbroker import json_text
 from lmbroker.json_text import JSON
 
 MAX_DEPTH = 100
-"""Levels of a schema; deeper ones count as not expressible, since the walk is recursive."""
+"""The maximum depth of a schema; a deeper one counts as not expressible, since the walk is
+recursive."""
 
 MERGED_TIMES = 4
-"""Alternatives that are merged into one object may make it so many times as long as they were."""
+"""How many times as long as the alternatives the object may be into which they are merged."""
 
 MAX_OPTIONAL = 24
-"""Optional parameters that Anthropic takes in a strict schema (vendor documentation)."""
+"""The maximum of optional parameters in a strict schema at Anthropic (vendor documentation)."""
 
 MAX_UNIONS = 16
-"""Union-typed parameters that Anthropic takes in a strict schema (vendor documentation)."""
+"""The maximum of union-typed parameters in a strict schema at Anthropic (vendor documentation)."""
 
 _FORMATS = frozenset(
     {
@@ -188,7 +189,7 @@ class _Alternatives:
             if text in known:
                 continue
             if len(options) == 1:
-                # What is nothing but alternatives gets one more, instead of standing beside it.
+                # A property that consists of alternatives only gets one more of them.
                 options[:] = _alternatives(options[0])
                 known.update(map(_sorted_text, options))
                 if text in known:

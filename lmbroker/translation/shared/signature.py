@@ -42,7 +42,7 @@ FOREIGN_FORMAT = "unknown"
 
 THINK_TAGS = "think"
 _USUAL = "reasoning_content"
-"""The field of plain text reasoning whose token names none."""
+"""The field of plain text reasoning whose token does not name one."""
 
 _OF_ITEMS = ("id", "enc", "n", "c")
 

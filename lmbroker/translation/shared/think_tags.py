@@ -28,9 +28,9 @@ class ThinkTags:
         self._opened = opened
         self._where: Literal["head", "inside", "behind", "text"] = "head"
         self._held: list[str] = []
-        """At the head: all so far. Inside: what may be the beginning of the closing tag."""
+        """At the head: the text so far. Inside: what may be the beginning of the closing tag."""
         self._start = ""
-        """The head without the blanks before it."""
+        """The head without the white space before it."""
 
     def feed(self, text: str) -> list[Piece]:
         """Return the pieces of reasoning and of text that are certain after ``text``."""

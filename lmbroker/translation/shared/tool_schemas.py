@@ -40,7 +40,7 @@ _NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperti
 """Keywords whose value has a schema for each name."""
 
 _BOOLEAN = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
-"""Keywords that may be true or false everywhere, also where other schemas may not."""
+"""Keywords that may be true or false even where other schemas may not."""
 
 _NULLABLE = frozenset({"const", "default", "example", "examples"})
 """Keywords that may be null."""
@@ -58,7 +58,7 @@ _NOT_AT_THE_TOP = ("enum", "not")
 merges."""
 
 _HOPS = 10
-"""References that are followed from the top of a schema, one after the other."""
+"""The maximum of references that are followed from the top of a schema."""
 
 
 def completed_tool(

@@ -32,9 +32,9 @@ from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.usage import Usage
 
 BYTES_PER_TOKEN = 3.6
-"""Bytes of UTF-8 that a token of an answer stands for: code and arguments, mostly."""
+"""Bytes of UTF-8 per token of an answer, which is mostly code and arguments."""
 TEXT_BYTES = 4.2
-"""The same of a request's text."""
+"""Bytes of UTF-8 per token of a request's text."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,24 +81,24 @@ OTHERS = Rates(
     image=765,
     page=1000,
 )
-"""The rates of OpenAI's models, which those of other vendors are nearest to."""
+"""The rates of OpenAI's models; those of other vendors are nearest to these."""
 
 PATCH = 28
-"""Pixels that a token of Claude's images is wide and high."""
+"""Width and height in pixels of a token in Claude's images."""
 CLAUDE_IMAGE = (1568, 1568)
-"""The longest edge, in pixels, and the most tokens of an image, which is made smaller to fit."""
+"""The longest edge in pixels and the most tokens of an image, which is shrunk to fit."""
 NEW_CLAUDE_IMAGE = (2576, 4784)
 TILE, SHORT_EDGE, LONG_EDGE = 512, 768, 2048
-"""OpenAI makes an image fit a square of ``LONG_EDGE``, then its shorter edge ``SHORT_EDGE``, and
-counts tiles."""
+"""OpenAI shrinks an image to fit a square of ``LONG_EDGE``, then its shorter edge to
+``SHORT_EDGE``, and counts tiles."""
 TILE_TOKENS, IMAGE_TOKENS = 170, 85
-"""Of each tile, and of each image, which is all where ``detail`` is low."""
+"""Tokens of each tile, and of each image; with low ``detail`` the latter only."""
 PDF_BYTES_PER_TOKEN = 20
-"""For a PDF whose pages cannot be counted, and for other files."""
+"""For PDFs whose pages cannot be counted, and for other files."""
 
 _NEW_CLAUDE = re.compile(r"claude-(?:opus-4[-.][7-9]|[a-z]+-[5-9])")
 DATA_BYTES = 2048
-"""Base64 of at least so many bytes is no text."""
+"""The least bytes of a run of base64 characters that is taken for data."""
 _DATA = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 

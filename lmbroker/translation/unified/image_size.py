@@ -4,14 +4,14 @@ import re
 import struct
 
 LOOKED_AT = 256 * 1024
-"""Bytes of an image that are enough to find its size behind any metadata."""
+"""The bytes of an image that are enough to find its size behind any metadata."""
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG markers of a frame header, which holds the size (ITU T.81, B.2.2)."""
 _BETWEEN = re.compile(rb"(?:\xff(?=\xff)|\xff[\x01\xd0-\xd8])*")
 """Fill bytes and markers without a segment."""
 _SEGMENTS = 2000
-"""Most segments before a JPEG's frame header: metadata that are cut into pieces make hundreds."""
+"""The maximum of segments before a JPEG's frame header: metadata in many pieces make hundreds."""
 _WEBP = re.compile(rb"RIFF....WEBP(VP8 |VP8L|VP8X)", re.DOTALL)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 NAMESPACE_END = "__"
-"""What stands between the name of a namespace and that of a tool in it."""
+"""The separator between the name of a namespace and that of a tool in it."""
 
 
 def joined_name(namespace: str | None, name: str) -> str:

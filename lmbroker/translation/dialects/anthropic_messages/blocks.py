@@ -49,7 +49,8 @@ def decode_block(block: Any) -> Part | None:
     if kind == "tool_use" and text_at(block, "name"):
         args, raw = block.get("input"), None
         if args is not None and not isinstance(args, dict):
-            # Servers that only nearly speak the dialect give a text, or what is no object.
+            # Servers that only nearly speak the dialect send a text, or something else than an
+            # object.
             raw = args if isinstance(args, str) else json_text.encode(args).decode()
             args = json_text.arguments(raw)
             raw = raw if args is None else None

@@ -53,8 +53,8 @@ _PLACES = {
     "tool_use": ("assistant",),
     "tool_result": ("user",),
 }
-"""Where a block may stand: in a turn of a role, in the top-level instructions, in a tool's
-result, in a document. Blocks of other types may stand wherever the model has room for them."""
+"""The places in which a block is allowed: a turn of a role, the top-level instructions, a tool's
+result, a document. Blocks of other types are allowed wherever the Unified Model can hold them."""
 
 _CLOSED = ("instructions", "document")
 
@@ -72,7 +72,7 @@ def decode_content(content: Any, path: str, place: str) -> tuple[Any, ...]:
         raise wrong_type(path, "a string or an array", content)
     parts: list[Part] = []
     for number, value in enumerate(content):
-        # A text block may stand anywhere.
+        # A text block is allowed anywhere.
         plain = plain_text_block(value)
         parts.append(plain or read_block(value, f"{path}[{number}]", place))
     return tuple(parts)

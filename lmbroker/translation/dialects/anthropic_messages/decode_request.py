@@ -64,10 +64,10 @@ PATHS = {
     "deferred": "tools[].defer_loading",
     "grammar": "tools[].input_schema",
 }
-"""Fields of the model by the names that clients of this dialect use; others are called alike."""
+"""Fields of the Unified Model -> their names in this dialect, where these differ."""
 
 _PLAIN_PATHS = {**PATHS, "reasoning": "output_config.effort"}
-"""What ``decode_controls`` makes of ``PATHS`` for such a request."""
+"""``PATHS`` as ``decode_controls`` changes them for such a request."""
 
 
 def decode_request(body: JSON) -> Request:
@@ -110,7 +110,7 @@ def decode_request(body: JSON) -> Request:
         extras=tuple(extras),
         paths=_PLAIN_PATHS,
     )
-    # Most requests say nothing else.
+    # Most requests have no other fields.
     return request if level is None and not fields.left else _with_rest(request, fields)
 
 

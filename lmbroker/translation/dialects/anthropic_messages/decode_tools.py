@@ -17,11 +17,11 @@ from lmbroker.translation.unified.parts import Extra, OpaquePart
 from lmbroker.translation.unified.request import Tool, ToolChoice, Turn
 
 _FOREIGN_CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
-"""Choices as the Chat Completions format has them."""
+"""The tool choices of the Chat Completions format."""
 _CHANGES = ("tool_addition", "tool_removal")
 """Blocks by which the conversation offers another tool, or takes one back."""
 _SEARCH = "web_search_"
-"""How the types of web searches begin."""
+"""The prefix of the types of web searches."""
 _MODES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
 

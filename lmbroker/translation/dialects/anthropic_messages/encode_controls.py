@@ -12,7 +12,7 @@ from lmbroker.translation.unified.parts import DocumentPart, ToolResultPart
 from lmbroker.translation.unified.request import Reasoning
 
 LEAST_TOP_P = 0.95
-"""Least ``top_p`` that models up to 4.6 take while they think (vendor documentation)."""
+"""The least ``top_p`` that models up to 4.6 take while they think (vendor documentation)."""
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,12 @@ from lmbroker.translation.unified.parts import TextPart, ToolCallPart, ToolResul
 from lmbroker.translation.unified.request import Request, Turn
 
 CONTINUE = "Continue."
-"""Asks for a new answer where a model cannot go on with its last one."""
+"""The user's message that asks for a new answer where a model cannot go on with its last one."""
 
 _CALLING = (ToolCallPart, ToolResultPart)
 
 NOTHING = "."
-"""Stands where Anthropic needs a user's word and the client gave none."""
+"""The text of a user's message that Anthropic requires and the client did not send."""
 
 
 def encode_conversation(blocks: Blocks) -> tuple[list[JSON], list[JSON]]:

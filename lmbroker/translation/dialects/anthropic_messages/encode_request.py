@@ -37,13 +37,13 @@ from lmbroker.translation.unified.parts import Extra
 from lmbroker.translation.unified.request import Reasoning, Request
 
 DEFAULT_MAX_TOKENS = 8192
-"""Anthropic wants a limit; this one holds where neither client nor profile has any."""
+"""The limit where neither client nor profile has one, since Anthropic requires a limit."""
 
 MAX_CACHE_MARKS = 4
-"""Cache marks in one request, an automatic one included (vendor documentation)."""
+"""The maximum of cache marks in one request, an automatic one included (vendor documentation)."""
 
 MAX_USER_ID = 256
-"""Characters of a user id (vendor documentation)."""
+"""The maximum of characters of a user id (vendor documentation)."""
 
 _TIERS = {"auto": "auto", "standard": "standard_only"}
 
@@ -127,7 +127,7 @@ def _max_tokens(blocks: Blocks) -> int:
         blocks.change("max_tokens")
         asked = most
     if window is not None and asked >= window:
-        # The prompt needs room, too.
+        # The prompt takes a part of the window.
         blocks.change("max_tokens")
         return max(1, window // 2)
     return asked

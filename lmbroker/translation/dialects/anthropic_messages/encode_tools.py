@@ -13,7 +13,7 @@ from lmbroker.translation.shared.tool_schemas import completed_tool
 from lmbroker.translation.unified.request import Tool, ToolChoice, WebSearch
 
 MAX_STRICT = 20
-"""Strict tools that Anthropic takes in one request (vendor documentation)."""
+"""The maximum of strict tools in one request (vendor documentation)."""
 
 WEB_SEARCH = "web_search_20250305"
 
@@ -114,7 +114,7 @@ def _tool(blocks: Blocks, tool: Tool, place: int, strict: dict[int, Subset]) -> 
     if tool.deferred and blocks.native:
         wire["defer_loading"] = True
     elif tool.deferred:
-        # Nothing would find it: the vendor's search is a tool of its own.
+        # No search would find it: the vendor's search is a tool of its own.
         blocks.change("deferred")
     if tool.cache is not None:
         blocks.mark(wire, tool.cache)

@@ -118,7 +118,7 @@ def encode_usage(usage: Usage, tier: str | None = None) -> JSON:
 
 
 _BESIDES = ("compaction", "advisor_message")
-"""Types of iterations that Anthropic bills, and leaves out of its sums."""
+"""Types of iterations that Anthropic bills but leaves out of its sums."""
 
 
 def _with(iterations: list[Any], counts: tuple[int | None, ...]) -> tuple[int | None, ...]:

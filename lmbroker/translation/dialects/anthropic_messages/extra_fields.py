@@ -63,8 +63,8 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
         "inference_geo": "refuse_soft",
         "mcp_servers": _servers,
         "safeguards": "drop",
-        # Headers elsewhere, which are never carried over: the first two stand in the body where
-        # a cloud sells the model, the others where a client passes its SDK's arguments on.
+        # These are headers elsewhere, which are never carried over: the first two stand in the body
+        # where a cloud sells the model, the others where a client passes its SDK's arguments on.
         "anthropic_beta": "none",
         "anthropic_version": "none",
         "betas": "none",
@@ -83,7 +83,7 @@ LOSSES: Mapping[str, Mapping[str, LossClass | Callable[[Any], LossClass]]] = {
         "input_examples": "drop",
     },
 }
-"""The class of a key, or how it follows from the value (which is of any type)."""
+"""The class of a key, or a function that derives it from the value (which is of any type)."""
 
 
 def take_extras(fields: Fields, kind: str, prefix: str = "") -> list[Extra]:

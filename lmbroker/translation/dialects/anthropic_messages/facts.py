@@ -10,8 +10,8 @@ from lmbroker.translation.dialects.base import Facts
 from lmbroker.translation.profiles.profile import ProfileTable
 
 LONGEST_UNARY = 21_333
-"""Above so many output tokens Anthropic may take longer than the ten minutes that it allows an
-answer that is not streamed (translation.md 4.3)."""
+"""Output tokens above which Anthropic may take longer than the ten minutes that it allows an answer
+without a stream (translation.md 4.3)."""
 
 
 def must_stream(body: JSON) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from lmbroker.translation.profiles.profile import Family, Profile
 
 UNKNOWN = Profile(reasoning_replay="origin")
-"""The profile of a model that no row knows."""
+"""The profile of a model that no row matches."""
 
 # Anthropic's pages on models, extended thinking, effort and structured outputs
 _SIGNED: dict[str, Any] = {"reasoning_replay": "none"}  # Claude answers 400 to any other

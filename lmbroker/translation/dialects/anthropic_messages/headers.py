@@ -4,7 +4,7 @@ from lmbroker.headers import AZURE, HeaderFacts, LongContext, Pairs, bearer
 
 _OWN_HOST = "api.anthropic.com"
 _OWN_KEY = "sk-ant-"
-"""What the keys of Anthropic's own API begin with."""
+"""The prefix of keys of Anthropic's own API."""
 
 
 def credential(key: str, host: str) -> Pairs:
@@ -25,7 +25,7 @@ HEADERS = HeaderFacts(
     version=("anthropic-version", "2023-06-01"),
     passed=frozenset({"idempotency-key"}),
     passed_prefix="anthropic-",
-    # The version goes by itself.
+    # The version is sent apart from these.
     kept_back=frozenset(
         {"anthropic-version", "anthropic-workspace-id", "anthropic-user-profile-id"}
     ),

@@ -15,9 +15,9 @@ from lmbroker.translation.shared.signature import seal
 from lmbroker.translation.unified.parts import Citation, OpaquePart
 
 SEAL = seal({"k": "ws"})
-"""In the place of what Anthropic encrypts of a page."""
+"""The token in the place of the content of a page, which Anthropic encrypts."""
 OUR_IDS = "srvtoolu_lmb1"
-"""Begins the id of a search that Anthropic did not run."""
+"""The prefix of the id of a search that Anthropic did not run."""
 
 _IDS = {"server_tool_use": "id", "web_search_tool_result": "tool_use_id"}
 """Type of a block -> the key of the search's id."""

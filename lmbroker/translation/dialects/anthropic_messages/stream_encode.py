@@ -100,13 +100,13 @@ class AnthropicEncoder:
         self._prefix = b""
         self._part: Any = None
         self._sent = False
-        """Arguments of the open call were sent."""
+        """Whether arguments of the open call were sent."""
         self._scanner: ObjectScanner | None = None
         """Set while arguments of a function are sent."""
         self._signature: Signature | None = None
         self._held: list[str] = []
         self._half = False
-        """The last delta ended inside a surrogate pair."""
+        """Whether the last delta ended inside a surrogate pair."""
 
     def feed(self, event: StreamEvent) -> bytes:
         """Return the bytes of ``event``, b"" where the client gets nothing for it.

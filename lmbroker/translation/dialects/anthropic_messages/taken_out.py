@@ -35,7 +35,7 @@ PATHS = {
     "web_search_tool_result": "messages[].content[].web_search_tool_result",
     "text": "messages[].content[].citations",
 }
-"""Type of a block -> the path of what ``without_own`` takes out of it, or with it."""
+"""Type of a block -> the path that is reported when ``without_own`` cuts it out."""
 
 
 def without_own(body: bytes, dropped: dict[str, None] | None = None) -> bytes:

@@ -28,7 +28,7 @@ _ENVELOPE = len(
 
 
 _OF_A_BLOCK = b"event: content_block_"
-"""How an event of a content block begins."""
+"""The beginning of an event of a content block."""
 
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""

@@ -1,4 +1,4 @@
 """What OpenAI's dialects share: errors, headers, lists of models, and built-in facts of models."""
 
 API = "OpenAI"
-"""The name of the API that these dialects are ways to speak to (``Facts.api``)."""
+"""The name of the API that these dialects speak (``Facts.api``)."""

@@ -24,7 +24,7 @@ from lmbroker.translation.unified.parts import (
 )
 
 FILES = "openai"
-"""``FileRef.origin`` of files that lie with the vendor, whichever format names them."""
+"""``FileRef.origin`` of files that are stored at the vendor, whichever format names them."""
 
 _TTLS = ("5m", "30m", "1h", "12h")
 _CACHE_MARKS = ("prompt_cache_breakpoint", "cache_control")
@@ -192,4 +192,4 @@ _READERS: dict[str, tuple[tuple[str, ...], Callable[[Fields], Part]]] = {
     "input_image": (_GIVEN, _input_image),
     "input_file": (_GIVEN, _input_file),
 }
-"""Type of a part -> the roles of the messages in which it has a place, and its reader."""
+"""Type of a part -> the roles of the messages in which it is allowed, and its reader."""

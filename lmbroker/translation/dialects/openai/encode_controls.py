@@ -9,10 +9,10 @@ from lmbroker.translation.shared.schemas import meets_openai_strict
 from lmbroker.translation.shared.tool_schemas import completed
 
 FORMAT_NAME = "output"
-"""Name of an output format that has none: OpenAI wants one."""
+"""The name for an output format without one: OpenAI requires a name."""
 
 MAX_IDENTIFIER = 128
-"""Characters of a safety identifier (vendor documentation)."""
+"""The maximum of characters of a safety identifier (vendor documentation)."""
 
 _TIERS = {"standard": "default"}
 _ANY_TIER = ("auto", "standard")
@@ -30,7 +30,8 @@ def encode_limit(parts: Parts) -> int | None:
         asked = most
     window = parts.profile.context
     if window is not None and asked >= window:
-        # The prompt needs room, too: what is left is the most that the backend can give.
+        # The prompt takes a part of the window: what is left of it is the most that the backend can
+        # give.
         parts.change("max_tokens")
         return None
     return asked

@@ -47,16 +47,16 @@ _APPLIED = ("tool_addition", "tool_removal")
 """Blocks that change the set of tools."""
 
 _TEXT = {"type", "text"}
-"""Keys of a content part that is text and nothing more."""
+"""Keys of a content part that is text without other fields."""
 
 MAX_CACHE_MARKS = 4
-"""Cache marks in one request (vendor documentation)."""
+"""The maximum of cache marks in one request (vendor documentation)."""
 
 LONG_TTLS = ("1h", "12h")
-"""Cache lifetimes that become the longest that the backend has; all others are its default."""
+"""Cache lifetimes that become the backend's longest one; all others become its default."""
 
 PDF_NAME = "document.pdf"
-"""Name of a file that has none: OpenAI wants one."""
+"""The name for a file without one: OpenAI requires a name."""
 
 
 Source = Base64 | Url | FileRef

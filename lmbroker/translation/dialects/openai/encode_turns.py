@@ -26,13 +26,13 @@ from lmbroker.translation.unified.parts import (
 from lmbroker.translation.unified.request import Turn
 
 CONTINUE = "Continue."
-"""Asks for a new answer where a model cannot go on with its last one."""
+"""The user's message that asks for a new answer where a model cannot go on with its last one."""
 
 FIRST = "."
-"""The user's word where a conversation begins with the model and must not."""
+"""The user's message with which a conversation begins that must not begin with the model."""
 
 BETWEEN = "Understood."
-"""The model's word that sets a user's message apart from what may not stand before it."""
+"""The model's message between a user's message and what must not stand directly before it."""
 
 Content = str | list[JSON]
 

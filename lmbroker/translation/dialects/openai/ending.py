@@ -8,7 +8,7 @@ from lmbroker.translation.unified.response import Stop, StopReason
 from lmbroker.usage import MOST, Usage, count_of
 
 _CUT = ("max_tokens", "context_full")
-"""Stop reasons that win over a refusal: it was cut off."""
+"""Stop reasons that take precedence over a refusal: the answer was cut off."""
 
 _TIERS = {"default": "standard"}
 _SERVICE_TIERS = {"standard": "default", "batch": "default"}
@@ -69,7 +69,8 @@ def decode_usage(usage: Any) -> Usage | None:
         if prompt is None and completion is None:
             return None
         if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
-            # Gateways in front of Claude that keep its names keep its counts apart, too.
+            # Gateways in front of Claude that keep Claude's names also count cached tokens
+            # separately.
             apart = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
             prompt = (prompt or 0) + sum(count_of(each) or 0 for each in apart)
     prompt, completion = prompt or 0, completion or 0
@@ -94,8 +95,8 @@ def decode_usage(usage: Any) -> Usage | None:
     if cached or written:
         written = min(written, prompt)
         if cached + written > prompt:
-            # Who writes a cache may count what was written as cached, too (OpenRouter's Gemini);
-            # Azure's Grok counts more as cached than the prompt has.
+            # Some backends that write a cache count what was written as cached, too (OpenRouter's
+            # Gemini); Azure's Grok counts more as cached than the prompt has.
             cached = min(max(0, cached - written), prompt - written)
     return Usage(
         input=prompt - cached - written,
@@ -112,14 +113,16 @@ _CACHED = (
     "num_cached_tokens",
     "cache_read_input_tokens",
 )
-"""Where DeepSeek, Moonshot, Mistral and gateways in front of Claude say what was cached."""
+"""The fields in which DeepSeek, Moonshot, Mistral and gateways in front of Claude count what was
+cached."""
 _WRITTEN = (
     "cache_write_tokens",
     "cache_creation_tokens",
     "created_cache_tokens",
     "cache_creation_input_tokens",
 )
-"""Where OpenAI, LiteLLM, vLLM and gateways in front of Claude say what was written."""
+"""The fields in which OpenAI, LiteLLM, vLLM and gateways in front of Claude count what was
+written."""
 
 
 _OF_CACHES = frozenset((*_CACHED, *_WRITTEN))
@@ -127,8 +130,8 @@ _OF_CACHES = frozenset((*_CACHED, *_WRITTEN))
 
 _INSIDE = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details")
 _OUTSIDE = ("completion_tokens_details", "output_tokens_details", "completion_token_details")
-"""Where an answer says what its prompt and its completion are made of: Chat Completions, Responses,
-and Writer, which spells it without the plural."""
+"""The fields that split the counts of a prompt and of a completion, in Chat Completions, in
+Responses, and at Writer, which spells them without the plural."""
 
 
 def _details(usage: JSON, names: tuple[str, ...]) -> JSON:

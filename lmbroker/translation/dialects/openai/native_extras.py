@@ -17,7 +17,7 @@ def put_extras(target: JSON, extras: Iterable[Extra]) -> None:
         held = target.get(step)
         if name and isinstance(held, dict):
             if step not in own:
-                # It may be the client's object, which others look at, too.
+                # It may be the client's own object, which other code reads, too.
                 own.add(step)
                 held = target[step] = held.copy()
             held[name] = extra.value

@@ -10,7 +10,7 @@ class OpenCalls:
 
     def __init__(self) -> None:
         self._waiting: dict[str | None, deque[str]] = {None: deque()}
-        """By the name of the tool, and all of them."""
+        """The ids of open calls by the name of their tool; those of all under None."""
         self._answered: set[str] = set()
 
     def add(self, call: ToolCallPart) -> None:

@@ -14,10 +14,10 @@ from lmbroker.translation.shared.reasoning import clip, effort_of
 from lmbroker.translation.unified.request import Effort, Reasoning
 
 EFFORT = "reasoning_effort"
-"""The field of the effort in Chat Completions; a dialect with another place for it moves it."""
+"""The field of the effort in Chat Completions; a dialect in which it stands elsewhere moves it."""
 
 _DEEPSEEK: dict[Effort, Effort] = {"minimal": "low", "medium": "high", "xhigh": "high"}
-"""DeepSeek has low, high and max; what lies between them rises (or falls) to high."""
+"""DeepSeek has low, high and max; the levels between become high."""
 
 
 _NOTHING = Reasoning()
@@ -86,7 +86,7 @@ _SAYS: Mapping[str, Callable[[Profile, bool], JSON]] = {
     "openrouter": lambda profile, on: {"reasoning": {"enabled": on}},
     "none": lambda profile, on: {},
 }
-"""Way of control -> the fields that say that the model shall reason, or shall not."""
+"""Way of control -> the fields that turn reasoning on, and those that turn it off."""
 
 
 def _off(parts: Parts) -> JSON:

@@ -17,7 +17,7 @@ _SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
     "seed": Fields.integer,
     "logit_bias": Fields.mapping,
 }
-"""Some belong to one of the formats only, but servers take them in both."""
+"""Some of these belong to one of the formats only, but servers take them in both."""
 
 _TIERS = {
     "auto": "auto",

@@ -56,7 +56,7 @@ _LEADING = {
     )
     for role in ("system", "developer")
 }
-"""The extras of a leading instruction that is a plain text and nothing else."""
+"""The extras of a leading instruction that is a plain text without other fields."""
 
 
 def decode_messages(items: list[Any]) -> tuple[tuple[TextPart, ...], tuple[Turn, ...], int]:

@@ -13,7 +13,7 @@ from lmbroker.translation.shared.signature import ANTHROPIC_FORMAT, PREFIX, comp
 from lmbroker.translation.unified.parts import Extra, ReasoningPart, Signature
 
 REASONING_FIELDS = ("reasoning_details", "thinking_blocks", "reasoning_content", "reasoning")
-"""Fields of a message that hold reasoning, the first that is there counts."""
+"""Fields of a message that hold reasoning; the first one that is present counts."""
 
 _FIELDS = frozenset(REASONING_FIELDS)
 _AT = re.compile(r"(\d{1,9}):(\d{1,9})")

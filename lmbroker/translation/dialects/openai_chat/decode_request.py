@@ -68,7 +68,7 @@ PATHS = {
     "strict": "tools[].function.strict",
     "grammar": "tools[].custom.format",
 }
-"""Fields of the model by the names that clients of this dialect use; others are called alike."""
+"""Fields of the Unified Model -> their names in this dialect, where these differ."""
 
 _EFFORTS = get_args(Effort)
 _SOFT = ("moderation", "web_search_options")
@@ -120,7 +120,7 @@ def decode_request(body: JSON) -> Request:
         extras=tuple(extras),
         paths=paths,
     )
-    # Most requests say nothing else.
+    # Most requests have no other fields.
     return _with_rest(request, body, fields, paths) if fields.left else request
 
 

@@ -24,14 +24,14 @@ from lmbroker.translation.shared.fields import Fields, bad_value, missing, wrong
 from lmbroker.translation.unified.counting import tokens_of_bytes
 
 INPUTS = 2048
-"""Most inputs of one request (OpenAI's own limit)."""
+"""The maximum of inputs of one request (OpenAI's own limit)."""
 
 LARGEST = 1e9
-"""A number of an embedding is nowhere near it. Some backends send base64 of something else, such
-as int8: read as float32, that is larger at once, and would be stored as a vector."""
+"""The numbers of an embedding are far smaller. Some backends send base64 of other types, such as
+int8: read as float32, its numbers are larger at once, and would be stored as a vector."""
 
 _OPAQUE = frozenset({"bytes", "bytes_only"})
-"""Encodings of vLLM that give the vectors as they lie in memory."""
+"""Encodings of vLLM that send the vectors as they lie in memory."""
 
 _FLOAT = 4
 """Bytes of a float32."""

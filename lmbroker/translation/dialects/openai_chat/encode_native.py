@@ -28,7 +28,7 @@ from lmbroker.translation.unified.parts import (
 from lmbroker.translation.unified.request import OutputFormat, Request, Tool, Turn
 
 _MESSAGE = "message."
-"""Begins the name of an extra of a part that belongs to the part's message."""
+"""The prefix of the names of a part's extras that belong to its message."""
 
 _TIERS = {"standard": "default"}
 _SAMPLING = (

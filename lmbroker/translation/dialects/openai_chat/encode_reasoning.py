@@ -17,7 +17,7 @@ from lmbroker.translation.shared.think_tags import CLOSE, OPEN
 from lmbroker.translation.unified.parts import ReasoningPart, Signature
 
 FILLER = {"google": {"thought_signature": "skip_thought_signature_validator"}}
-"""What Google's documentation says to send with a call that Gemini 3 did not sign."""
+"""The value that Google's documentation recommends for a call that Gemini 3 did not sign."""
 
 
 def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -> None:
@@ -61,8 +61,8 @@ def add_replay(parts: Parts, message: JSON, thoughts: Sequence[ReasoningPart]) -
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
 
 UNKNOWN = " "
-"""What stands for reasoning that a backend demands back and that nobody has: some take an empty
-text for none."""
+"""The text in the place of reasoning that a backend demands back and that nobody has: some take an
+empty text for none."""
 
 
 def path_of(part: ReasoningPart) -> str:

@@ -11,7 +11,7 @@ from lmbroker.translation.unified.parts import ReasoningPart, Signature
 
 TEXT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 """Fields in which backends send reasoning as text (the third is GitHub Copilot's, the last that of
-Ollama's own format); the first that says something counts."""
+Ollama's own format); the first one that is not empty counts."""
 
 _GROWING = ("reasoning.text", "reasoning.summary")
 """Types of entries that come in fragments; each of the others comes whole."""
@@ -32,7 +32,7 @@ class Collected:
     def __init__(self) -> None:
         self._entries: list[JSON] = []
         self._growing: dict[tuple[int, str], JSON] = {}
-        """Entries that may get more: index (position where there is none) and type -> entry."""
+        """Entries that may grow: index (position where there is none) and type -> entry."""
         self._blocks: list[JSON] = []
         self._held: JSON = {}
         self._field = ""
@@ -103,7 +103,7 @@ class Collected:
             value = compact(list(map(_whole, self._blocks)))
             return Signature(origin="blocks", value=value, field=self._field)
         held = compact(_whole(self._held)) if self._held else ""
-        # "" stands for it, as in tokens of earlier versions.
+        # "" stands for the usual field, as in tokens of earlier versions.
         field = "" if self._field == "reasoning_content" else self._field
         return Signature(origin="text", value=held, field=field)
 

@@ -56,8 +56,7 @@ _SIGNED = ("reasoning_details", "thinking_blocks", "extra_content")
 _MORE_THAN_TEXT = (*_BESIDES, *_SIGNED)
 _SAYS = frozenset(("content", *_BESIDES))
 _SILENT = ("refusal", "max_tokens", "context_full")
-"""Why an answer may have stopped that has nothing to say: Azure leaves the message out, Gemini
-its content."""
+"""Stop reasons of an answer that may be empty: Azure leaves the message out, Gemini its content."""
 
 
 def decode_response(body: JSON, reading: Reading | None = None) -> Response:

@@ -98,11 +98,11 @@ class OpenAIDecoder:
         """Keys of a delta that may hold the text of the live part, where that is open and alone: a
         chunk with nothing else needs no queue."""
         self._plain_text = False
-        """The live part is text, and all chunks of it so far were plain (``fast_paths``)."""
+        """Whether the live part is text, and all its chunks so far were plain (``fast_paths``)."""
         self._plain_other = False
         """The same for reasoning, or for the arguments of a call."""
         self._plain_call: WaitingPart | None = None
-        """That call, where the last fragment of a call was its, too."""
+        """The open call, where the last fragment of a call belonged to it."""
         self._main: Any = 0
         """The index of the choice that is read: 0, or that of the first choice of the stream."""
         self._started = False

@@ -40,7 +40,7 @@ _LONG = 64 * 1024
 """Bytes from which on the shape of an event is not noted: such events are rare."""
 
 _SHORT = 40
-"""Bytes of an event that is no chunk, but for the longest terminator."""
+"""Bytes that a terminator has at most, and a chunk at least."""
 
 
 class OpenAITap:

@@ -33,7 +33,7 @@ class WaitingPart(waiting_part.WaitingPart):
     def __init__(self, kind: str) -> None:
         super().__init__(kind, _DELTAS[kind])
         self.extra: JSON = {}
-        """What the backend wants back with its call (or with its text, kind ``extra``)."""
+        """What the backend wants back with the call (or with the text, kind ``extra``)."""
         reasons = self.delta == "reasoning"
         self.details = reasoning_details.Collected() if reasons else None
 

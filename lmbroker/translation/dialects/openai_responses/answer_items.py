@@ -31,7 +31,7 @@ CALLS: dict[str, Literal["function", "custom"]] = {
 }
 """Types of items that are calls of the client's tools."""
 _GIVEN = {"function": "arguments", "custom": "input"}
-"""Kind of a call -> the key of what it is called with."""
+"""Kind of a call -> the key of its arguments or its input."""
 
 _KNOWN: dict[str, frozenset[str]] = {
     "message": frozenset(("content", "role", "phase")),

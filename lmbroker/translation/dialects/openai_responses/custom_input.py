@@ -12,7 +12,7 @@ from lmbroker import json_text
 _HEAD = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _HEAD_LETTERS = '{"input":"'
 _LONGEST_HEAD = 256
-"""Characters in which the text must have begun; more would be white space or something else."""
+"""The maximum of characters before the text begins; more would be white space or something else."""
 _LONGEST_REST = 64
 _STRING = re.compile(r'(?:[^"\\]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
@@ -32,9 +32,9 @@ class InputReader:
         self._head = ""
         self._inside = False
         self._held = ""
-        """An escape, or as text the first half of a pair, whose rest has not come yet."""
+        """An escape that has come in part, or as text the first half of a surrogate pair."""
         self._rest: str | None = None
-        """What stands behind the string, None before its end."""
+        """The arguments after the string, None before its end."""
 
     @property
     def found(self) -> bool:

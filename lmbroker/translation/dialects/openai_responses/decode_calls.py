@@ -28,7 +28,7 @@ from lmbroker.translation.unified.parts import (
 )
 
 TOOL_SEARCH = "tool_search"
-"""The name of the function that a client offers by which the model finds further tools."""
+"""The name of a client's function by which the model finds further tools."""
 
 CUSTOM = "custom_tool_call"
 _SILENT = ("id", "status")
@@ -209,7 +209,7 @@ VENDOR_RESULTS: dict[
     "computer_call_output": (_screenshot, "change"),
     "tool_search_output": (_found, "none"),
 }
-"""Type of such a result -> its reader, and its loss elsewhere."""
+"""Type of such a result -> its reader, and the class of its loss elsewhere."""
 
 _CALL_OF = {
     kind: kind.removesuffix("_output") if kind != "tool_search_output" else "tool_search_call"

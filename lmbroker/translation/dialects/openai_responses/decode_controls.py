@@ -14,7 +14,7 @@ STATELESS = (
     "this broker keeps no responses; send the whole conversation as input (store: false, "
     'include: ["reasoning.encrypted_content"])'
 )
-"""Why nothing can refer to an earlier response (translation.md 8.5)."""
+"""The reason why a request cannot refer to an earlier response (translation.md 8.5)."""
 
 _REASONS = {
     "previous_response_id": STATELESS,

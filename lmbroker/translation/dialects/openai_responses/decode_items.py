@@ -130,7 +130,7 @@ class _Reader:
         self._system = list(first)
         self._turns: list[Turn] = []
         self._said: list[Part] = []
-        """The parts of the assistant turn that is read."""
+        """The parts of the current assistant turn."""
         self._phase: Any = None
         self._results: list[ToolResultPart] = []
         self._before: list[_Silent] = []

@@ -58,7 +58,7 @@ ECHOED = frozenset(
 """Fields of a request that its answer repeats."""
 
 _INSTEAD = ("previous_response_id", "conversation", "prompt")
-"""Fields that stand for an input."""
+"""Fields that may replace the input."""
 
 
 def decode_request(body: JSON) -> Request:

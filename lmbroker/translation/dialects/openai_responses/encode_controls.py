@@ -16,7 +16,7 @@ SUMMARY = "auto"
 """The most detailed summary that the model has."""
 
 _NOT_HERE = ("frequency_penalty", "presence_penalty", "seed")
-"""Sampling parameters that this dialect has no fields for."""
+"""Sampling parameters for which this dialect has no fields."""
 
 _LIFETIMES = ("30m", "12h")
 

@@ -57,7 +57,7 @@ class Conversation(Turns):
         self._custom: set[str] = set()
         """The ids of the calls of custom tools."""
         self._thought: set[str] = set()
-        """The ids of the reasoning that was written: OpenAI refuses one that comes twice."""
+        """The ids of the reasoning items that were written: OpenAI refuses a repeated one."""
         self._write()
 
     def _write(self) -> None:
@@ -99,8 +99,9 @@ class Conversation(Turns):
         if isinstance(content, str) and in_field:
             self.instructions = content
             return []
-        # Some servers do not heed the field. Cache marks have no place there, and OpenAI looks for
-        # the word "json", without which it gives no JSON object, only among the items.
+        # Some servers ignore the field for instructions. It cannot hold cache marks, and OpenAI,
+        # which gives a JSON object only where the word "json" occurs, looks for that among the
+        # items only.
         return [self.message(profile.system_role, content)]
 
     def message(self, role: str, content: Content, name: str | None = None) -> JSON:
@@ -253,8 +254,8 @@ class _Said:
             if thought is None:
                 continue
             if item["type"] == "message" and "encrypted_content" in thought:
-                # OpenAI takes reasoning that has its id only with the message that has its own,
-                # and that id has gone; without an id it takes both.
+                # OpenAI takes reasoning with its id only with the message that has its own id, and
+                # that id is lost; without an id it takes both.
                 thought = {key: value for key, value in thought.items() if key != "id"}
             self.items.append(thought)
         self._thoughts = []

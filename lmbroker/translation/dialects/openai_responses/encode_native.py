@@ -104,7 +104,7 @@ class _Items:
     def __init__(self) -> None:
         self.written: list[JSON] = []
         self._content: list[JSON] | None = None
-        """The content of the message that is being written, for further parts of it."""
+        """The content of the message that is being written, to which further parts are added."""
 
     def turn(self, turn: Turn) -> None:
         """Write a turn: one message, or the items of the model, or results."""

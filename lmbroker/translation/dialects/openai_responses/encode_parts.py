@@ -20,7 +20,7 @@ from lmbroker.translation.unified.request import Tool
 PDF = "application/pdf"
 
 FILE_NAME = "document"
-"""Name of a file that has none and is no PDF."""
+"""The name for a file that has none and is no PDF."""
 
 
 class Parts(encode_parts.Parts):

@@ -35,9 +35,9 @@ from lmbroker.translation.unified.request import Request
 ORIGIN = "responses"
 
 ENCRYPTED = "reasoning.encrypted_content"
-"""What is to be included in the answer, so that reasoning can be sent back."""
+"""Asks for the encrypted reasoning in the answer, so that it can be sent back."""
 SOURCES = "web_search_call.action.sources"
-"""What a search of the web has found, which clients of other dialects get to know."""
+"""Asks for the pages that a web search has found, which clients of other dialects get as well."""
 
 
 def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
@@ -54,7 +54,7 @@ def encode_request(request: Request, profile: Profile, losses: Losses) -> JSON:
     extended = _extensions(parts, written) if request.extras else {}
     chosen, choice = encode_tool_choice(parts, tools)
     limit = encode_limit(parts)
-    # Tools and reasoning that do not go together in Chat Completions do so here.
+    # Tools and reasoning that cannot be combined in Chat Completions can be combined here.
     control = encode_control(parts, tools=False)
     sampling = encode_sampling(parts, control.on)
     rest = encode_rest(parts)

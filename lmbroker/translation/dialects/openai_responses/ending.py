@@ -19,9 +19,9 @@ EVENTS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
-"""Terminal events, and what they say of the status."""
+"""Terminal events -> the status that each stands for."""
 _GOES_ON = ("queued", "in_progress")
-"""Statuses of an answer that is not there yet."""
+"""Statuses of an answer that is still to come."""
 
 
 def word_of(response: JSON, status: str = "") -> str:

@@ -30,7 +30,7 @@ _ECHOED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-"""What an answer repeats of its request, and what it says where the request did not."""
+"""The fields of its request that an answer repeats, with the values where the request had none."""
 _PARTLY_ECHOED: dict[str, JSON] = {name: _ECHOED[name] for name in ("reasoning", "text")}
 """Objects of which the answer repeats the fields that the request has."""
 _ECHOED_IF_SENT = ("prompt", "prompt_cache_options")
@@ -43,7 +43,7 @@ _REASONS: dict[StopReason, str] = {
     "compaction": "max_output_tokens",
     "other": "max_output_tokens",
 }
-"""Stop reason -> why the answer is incomplete; the others mean that it is complete."""
+"""Stop reason -> why the answer is incomplete; after others it is complete."""
 _NO_IMAGES: JSON = {
     "input_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},

@@ -30,7 +30,7 @@ _OWN_ONLY = re.compile(
     rb"|(?:file_search|code_interpreter|image_generation|computer|computer_use_preview|mcp"
     rb'|local_shell|shell|apply_patch)(?:_call)?|mcp_list_tools|mcp_approval_re(?:quest|sponse))"'
 )
-"""Items and tools that other dialects have no like of (translation.md 8.1)."""
+"""Items and tools without a counterpart in other dialects (translation.md 8.1)."""
 
 _MEMORY = ("previous_response_id", "conversation", "prompt", "background")
 

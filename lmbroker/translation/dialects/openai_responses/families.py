@@ -25,7 +25,7 @@ UNKNOWN = Profile(
 """The format has no field for stop sequences, and continues no answer."""
 
 LEAST_OUTPUT = ("max_output_tokens", 16, 1_000_000_000)
-"""The range of the limit that OpenAI takes (its own words, in recordings)."""
+"""The range of the limit that OpenAI takes (in the words of its refusals)."""
 
 _OTHER_FIELDS = frozenset(("max_tokens_field", "prefill", "stream_options", "think_tags"))
 """Facts on fields of Chat Completions, or on servers that put reasoning into its text."""
@@ -45,5 +45,5 @@ def _here(pattern: str, fields: dict[str, Any]) -> Family:
 
 
 FAMILIES: tuple[Family, ...] = tuple(_here(*row) for row in families.FAMILIES)
-"""The first row that matches counts. Servers of others' models may overlook ``instructions``
-(OpenRouter, LM Studio), and all of them know a first message."""
+"""The first row that matches counts. Servers of others' models may ignore ``instructions``
+(OpenRouter, LM Studio), and all of them read a first message."""

@@ -20,7 +20,7 @@ from lmbroker.translation.unified.parts import Extra, TextPart
 
 _TEXT = {"user": "input_text", "tool": "input_text", "assistant": "output_text"}
 _ONLY = 2
-"""Keys of a part that is a text without other fields."""
+"""The number of keys of a part that is a text without other fields."""
 _NO_SOURCES = (
     Extra(
         origin="responses",

@@ -25,7 +25,7 @@ class Item:
         self.place: Any = None
         """Reasoning: the number of the current summary."""
         self.again = False
-        """The next piece begins another text of the item."""
+        """Whether the next piece begins another text of the item."""
         self.done = False
 
     @property
@@ -47,7 +47,7 @@ class Items:
         self.kinds: dict[str, list[Item]] = {}
         """The items by type, in their order."""
         self._undone: dict[str, deque[Item]] = {}
-        """The same without the first ones that are done."""
+        """The same without the leading ones that are done."""
         self._places: dict[int, Item] = {}
         """The items by their index in the output, and by their id."""
         self._ids: dict[str, Item] = {}

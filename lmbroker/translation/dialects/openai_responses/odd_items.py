@@ -18,10 +18,10 @@ OF_CHAT = "reasoning_content"
 """The type of the item that stands for reasoning in a message of Chat Completions."""
 
 CHAT_REASONING = Signature(origin="text")
-"""How such reasoning is signed: by nobody."""
+"""The signature of such reasoning, which nobody has signed."""
 
 ANSWERS = ("_output", "_result", "_response")
-"""How the types of items end that answer something."""
+"""The ends of the types of items that answer another one."""
 
 _MESSAGES = ("system", "developer", "user", "assistant")
 _CALLS = {

@@ -20,7 +20,7 @@ _NOTHING = (
     "tool_search_call",
     "tool_search_output",
 )
-"""Items that say nothing to another vendor's model, or what is said elsewhere."""
+"""Items that another vendor's model does not need, or gets elsewhere."""
 
 OF_CLIENT = frozenset(("compaction", "mcp_approval_response"))
 """Items that are no part of an answer."""

@@ -82,7 +82,7 @@ def reasoning_id(signature: Signature | None, made: str) -> str:
 
 
 _OF_CALLS = ("caller", "async")
-"""What an R backend says of a call that the Unified Model has no field for."""
+"""Fields of an R backend's call for which the Unified Model has none."""
 CallKind = Literal["function_call", "custom_tool_call", "tool_search_call"]
 
 PREFIXES: dict[CallKind, str] = {

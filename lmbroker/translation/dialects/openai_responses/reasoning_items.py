@@ -8,9 +8,9 @@ from lmbroker.translation.shared.signature import compact
 from lmbroker.translation.unified.parts import Signature
 
 BETWEEN = "\n\n"
-"""What stands between texts of reasoning that become one."""
+"""The separator of texts of reasoning that become one."""
 ORIGIN = "responses"
-"""The form of signature that is such an item."""
+"""``Signature.origin`` of such an item."""
 
 
 def summary_of(item: JSON) -> list[str]:

@@ -55,7 +55,7 @@ PATHS = {
     "grammar": "tools[].format",
     "deferred": "tools[].defer_loading",
 }
-"""Fields of the model by the names that clients of this dialect use; others are called alike."""
+"""Fields of the Unified Model -> their names in this dialect, where these differ."""
 
 _SAID: dict[str, tuple[str, Callable[[Tool], object]]] = {
     "tool": ("parameters", lambda tool: tool.schema),
@@ -63,7 +63,7 @@ _SAID: dict[str, tuple[str, Callable[[Tool], object]]] = {
     "grammar": ("format", lambda tool: tool.grammar),
     "deferred": ("defer_loading", lambda tool: tool.deferred),
 }
-"""Fields of tools: their names here, and how to see whether one is said."""
+"""Fields of tools: their names here, and how to see whether the client has set one."""
 
 
 def paths_of(turns: Iterable[Turn], tools: Sequence[Tool]) -> dict[str, str]:

@@ -53,7 +53,7 @@ class _Output:
     def __init__(self, reply: Reply, suffix: str) -> None:
         self.items: list[JSON] = []
         self.refused = False
-        """The model refused in words of its own."""
+        """Whether the model refused in words of its own."""
         self._reply = reply
         self._suffix = suffix
         self._calls = 0

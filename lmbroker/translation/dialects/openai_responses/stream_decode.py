@@ -32,7 +32,7 @@ _MALFORMED = ErrorInfo(
 )
 
 _WHOLE = ("", "completed", "complete")
-"""Why an answer ended that was not cut off."""
+"""Ends of an answer that was not cut off."""
 _PINGS = ("ping", "keepalive", "heartbeat")
 
 
@@ -66,7 +66,7 @@ class ResponsesDecoder:
         self._plain = ""
         """The type of the events that carry plain pieces of the live part, where that is alone."""
         self._tried = ""
-        """The same while an event is read that is not such a piece."""
+        """The same while another event is read."""
         self._live: WaitingPart | None = None
         self._live_item = Item("", None, "")
         self._scanner: ObjectScanner | None = None

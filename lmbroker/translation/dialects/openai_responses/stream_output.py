@@ -36,7 +36,7 @@ class StreamedOutput:
         self.owners: dict[WaitingPart, Item] = {}
         """The item of each part."""
         self.late = False
-        """Arguments came for a call that was over."""
+        """Whether arguments came for a call that was over."""
         self.refusal: list[str] = []
 
     def take(self, kind: str, event: JSON) -> None:

@@ -17,7 +17,7 @@ _ANY = msgspec.json.Decoder()
 _OURS = PREFIX.encode()
 
 REASONING = "input[].reasoning"
-"""The path of what is taken out."""
+"""The path that is reported."""
 
 
 def may_concern(body: bytes, attribution: bool) -> bool:

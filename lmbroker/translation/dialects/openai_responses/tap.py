@@ -21,13 +21,14 @@ from lmbroker.usage import Usage
 
 _NAMED = b"event: response."
 _DELTA = b".delta\ndata:"
-"""What stands between name and data of a delta."""
+"""The bytes between name and data of a delta."""
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
 _NUMBER = re.compile(rb'"sequence_number"\s*+:\s*+([0-9]{1,15})(?![0-9.eE])')
 _NEAR = 4096
-"""Bytes of the beginning and of the end of a large event in which its number is searched for."""
+"""The bytes at the beginning and at the end of a large event in which its number is searched
+for."""
 _FAILED = b"response.failed"
 _BEFORE = ("response.created", "response.in_progress", "response.queued")
 """Events that come before the answer itself: an error may still follow that says that there is
@@ -67,7 +68,7 @@ class ResponsesTap:
         self.recognised = True
         self.waits = False
         self.sent_error_event = False
-        """The backend has sent the event ``error``, which is half of what clients need."""
+        """Whether the backend has sent the event ``error``, one of the two that clients need."""
         self._unrecognised: ErrorInfo | None = None
         """The error that is held until the end of the answer."""
         self.stop = ""
@@ -78,10 +79,10 @@ class ResponsesTap:
         self.id = ""
         """The id of the answer, "" before it was seen."""
         self._numbered = b""
-        """The last events that were seen of which one has a number, but for ``_deltas``."""
+        """The last events among which one has a number, without those of ``_deltas``."""
         self._deltas = b""
-        """The last block of nothing but deltas. Nearly all events are, so none is searched for a
-        number before it is asked for."""
+        """The last block that held deltas only. Nearly all blocks are such, so none is searched for
+        a number before one is needed."""
         self._envelope = 0
         """Bytes of an event besides its text."""
 
@@ -125,7 +126,7 @@ class ResponsesTap:
                 self._bytes += len(event)
                 seen += len(event)
                 continue
-            # But for the words of an error, nothing that counts is long.
+            # Nothing that counts is long, except the words of an error.
             looked = without_texts(event) if large else event
             self._parse(looked, event)
             if self.error is not None and looked is not event:

@@ -54,7 +54,7 @@ class WaitingPart(waiting_part.WaitingPart):
         self.extras: tuple[Extra, ...] = ()
         self.namespace: str | None = None
         self.sealed = False
-        """Reasoning whose end brings what must be brought back."""
+        """Whether it is reasoning whose end brings what must be sent back."""
         self.signed: Signature | None = None
         self.item: JSON = {}
 
