@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from lmbroker.backends.sending import Backends
     from lmbroker.broker.broker import Broker
     from lmbroker.broker.health_checks import Checks
-    from lmbroker.call import Attempt, Observer, Record
+    from lmbroker.call import Attempt, Caller, Observer, Record
     from lmbroker.config.config import Config, ConfigError
     from lmbroker.config.file import load
     from lmbroker.daemon.reactor import time_by_monotonic_clock
+    from lmbroker.errors import Refused
     from lmbroker.observers.access_log import AccessLog
     from lmbroker.observers.metrics import Metrics
+    from lmbroker.server.embedded import EmbeddedBroker
     from lmbroker.server.http import Site
     from lmbroker.server.routes import Front
     from lmbroker.testing import PracticeBackend
@@ -26,14 +28,17 @@ __all__ = [
     "Attempt",
     "Backends",
     "Broker",
+    "Caller",
     "Checks",
     "Config",
     "ConfigError",
+    "EmbeddedBroker",
     "Front",
     "Metrics",
     "Observer",
     "PracticeBackend",
     "Record",
+    "Refused",
     "Site",
     "__version__",
     "load",
@@ -47,14 +52,17 @@ _HOMES = {
     "Attempt": "lmbroker.call",
     "Backends": "lmbroker.backends.sending",
     "Broker": "lmbroker.broker.broker",
+    "Caller": "lmbroker.call",
     "Checks": "lmbroker.broker.health_checks",
     "Config": "lmbroker.config.config",
     "ConfigError": "lmbroker.config.config",
+    "EmbeddedBroker": "lmbroker.server.embedded",
     "Front": "lmbroker.server.routes",
     "Metrics": "lmbroker.observers.metrics",
     "Observer": "lmbroker.call",
     "PracticeBackend": "lmbroker.testing",
     "Record": "lmbroker.call",
+    "Refused": "lmbroker.errors",
     "Site": "lmbroker.server.http",
     "load": "lmbroker.config.file",
     "time_by_monotonic_clock": "lmbroker.daemon.reactor",

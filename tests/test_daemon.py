@@ -13,8 +13,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor, task
 
+from lmbroker.broker.practice import with_practice
 from lmbroker.config.config import parse
-from lmbroker.daemon.service import BrokerService, with_practice
+from lmbroker.daemon.service import BrokerService
 
 CONFIG = """
 log_level = "info"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from twisted.application import service
 from twisted.application.service import IService
@@ -29,10 +28,10 @@ from lmbroker.backends.sending import Backends
 from lmbroker.backends.span_receiver import SpanReceiver
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.health_checks import Checks
-from lmbroker.call import Backend, Target
+from lmbroker.broker.practice import Practice
+from lmbroker.call import Target
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
-from lmbroker.config.endpoints import PRACTICE
 from lmbroker.config.tracing import TracingRules
 from lmbroker.daemon.capture_command import capture_command
 from lmbroker.daemon.captures import Captures
@@ -52,12 +51,10 @@ from lmbroker.observers.prices import Prices
 from lmbroker.observers.span_export import SpanExport
 from lmbroker.observers.usage_journal import UsageJournal, ledger_of
 from lmbroker.observers.usage_report import report
-from lmbroker.routing.aliases import Route
 from lmbroker.server import descriptors
 from lmbroker.server.descriptors import Shortage
 from lmbroker.server.http import Site
 from lmbroker.server.routes import Front
-from lmbroker.testing import PracticeBackend
 
 ASIDE = (b"/metrics", b"/health", b"/ready")
 """The paths that the listeners of ``server.metrics_listen`` serve."""
@@ -86,6 +83,9 @@ SHUTTING_DOWN = ErrorInfo(
     retry_after="1",
 )
 
+
+PACE_SECONDS = 0.06
+"""The pause between two events of the practice backend, three words each: people see text grow."""
 
 LEVELS_SECONDS = 5.0
 """Seconds between two updates of how busy its targets are, by a worker among others."""
@@ -131,7 +131,7 @@ class BrokerService(ListeningService):
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)
-        self._practice: PracticeBackend | None = None
+        self._practice = Practice(reactor, PACE_SECONDS)
         self._metrics = metrics = Metrics(registry)
         if not around.led:
             self._daemon_metrics = DaemonMetrics(registry, time.time())
@@ -216,22 +216,8 @@ class BrokerService(ListeningService):
         # First of all: without a handler the signal ends the process.
         if not self._around.led:
             self._on_signal(signal.SIGHUP, self.reload)
-        self.broker.config = self._practiced(self._config)
+        self.broker.config = self._practice.of(self._config)
         self._begin_listening()
-
-    def _practiced(self, config: Config) -> Config:
-        """Return ``config`` with the practice backend running where it is named."""
-        named = any(
-            target.backend.url == PRACTICE
-            for alias in config.aliases.values()
-            for target in alias.targets
-        )
-        if not named:
-            return config
-        if self._practice is None:
-            self._practice = PracticeBackend(self._reactor)
-            self._practice.start()
-        return with_practice(config, self._practice.url)
 
     def startService(self) -> None:
         """Start resolving names, checks and batching, and log that the broker serves."""
@@ -323,7 +309,7 @@ class BrokerService(ListeningService):
         """Serve by ``config`` from now on."""
         self._listeners.keep(config, added)
         self._config = config
-        self.broker.config = self._practiced(config)
+        self.broker.config = self._practice.of(config)
         self._metrics.expect(self.broker.config)
         self._journal.take(config.usage)
         self._trace(config.tracing)
@@ -373,8 +359,7 @@ class BrokerService(ListeningService):
             await self._spans.stop()
         try:
             await self.backends.close()
-            if self._practice is not None:
-                await self._practice.stop()
+            await self._practice.stop()
         finally:
             self._manager.stopped()
             for each in (self._levels, self._ageing):
@@ -421,22 +406,3 @@ class BrokerService(ListeningService):
 
 def _targets(config: Config) -> list[Target]:
     return [target for route in config.aliases.values() for target in route.targets]
-
-
-def with_practice(config: Config, url: str) -> Config:
-    """Return ``config`` with the practice backend's real address in the place of ``practice:``."""
-
-    def real(backend: Backend) -> Backend:
-        return msgspec.structs.replace(backend, url=url) if backend.url == PRACTICE else backend
-
-    def routed(route: Route) -> Route:
-        targets = [
-            msgspec.structs.replace(target, backend=real(target.backend))
-            for target in route.targets
-        ]
-        keys = {name: tuple(map(real, keyed)) for name, keyed in route.keys.items()}
-        return msgspec.structs.replace(route, targets=tuple(targets), keys=keys)
-
-    return msgspec.structs.replace(
-        config, aliases={name: routed(alias) for name, alias in config.aliases.items()}
-    )

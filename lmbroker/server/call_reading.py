@@ -17,6 +17,7 @@ from lmbroker.offload import has_large_envelope
 from lmbroker.offload.offload import Offload
 from lmbroker.routing.keys import caller_of
 from lmbroker.server import content_coding
+from lmbroker.server.callers import CallerHook, hooked
 from lmbroker.server.http.refusals import BUSY
 from lmbroker.server.incoming import Incoming
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -48,14 +49,18 @@ async def read_call(
     record: Record,
     config: Config,
     offload: Offload,
+    hook: CallerHook | None = None,
 ) -> Call:
     """Return the call that ``incoming`` asks for; raises Refused.
 
     ``received`` are its headers. ``record`` gets what is known of the call by then, also where it
-    is refused.
+    is refused. ``hook`` says who calls, None leaves that to the configured keys.
     """
     headers, repeated = received
-    caller = caller_of(config.keys, headers, repeated)
+    if hook is None:
+        caller = caller_of(config.keys, headers, repeated)
+    else:
+        caller = await hooked(hook, headers)
     record.caller = caller.name
     body = incoming.take_body()
     record.bytes_in = len(body)

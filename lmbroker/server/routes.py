@@ -25,8 +25,8 @@ from lmbroker.errors import BrokerError, ErrorInfo, Refused
 from lmbroker.observers.exposition import exposition
 from lmbroker.observers.usage_report import check_by, seconds_of, shown_usage
 from lmbroker.routing.aliases import unknown_model
-from lmbroker.routing.keys import caller_of
 from lmbroker.server import request_paths
+from lmbroker.server.callers import caller_by
 from lmbroker.server.error_answers import family
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.resource import (
@@ -133,7 +133,7 @@ class Front:
     async def show_usage(self, request: IRequest) -> bytes:
         """Return what the caller has used: over ``since`` (``7d``), by the words in ``by``."""
         try:
-            caller = self._caller(request)
+            caller = await self._caller(request)
             since = self._broker.wall() - seconds_of(_argument(request, "since", "30d"))
             by = [word for word in _argument(request, "by", "alias").split(",") if word]
             check_by(by)
@@ -212,9 +212,10 @@ class Front:
         log_refused_key(self.log, incoming_of(request), error)
         return error_body(request, error.info)
 
-    def _caller(self, request: IRequest) -> Caller:
+    async def _caller(self, request: IRequest) -> Caller:
         """Return who sent the request. Raises Refused where it has no valid key."""
-        return caller_of(self._broker.config.keys, *incoming_of(request).received_headers())
+        broker, received = self._broker, incoming_of(request).received_headers()
+        return await caller_by(broker.caller_hook, broker.config, *received)
 
     @asynccontextmanager
     async def _admitted(self, request: IRequest) -> AsyncIterator[Caller]:
@@ -222,7 +223,7 @@ class Front:
 
         Raises Refused where it has no valid key, and by the rules.
         """
-        caller = self._caller(request)
+        caller = await self._caller(request)
         limiter, incoming = self._broker.limiter, incoming_of(request)
         if limiter is None:
             yield caller

@@ -118,8 +118,11 @@ class ServedCall:
         received = note_request(incoming, record, self._broker.trace_ratio)
         if len(self._calls) > config.limits.calls:
             raise refused(_TOO_MANY_CALLS)
-        call = await read_call(incoming, received, record, config, self._broker.offload)
-        record.read_at = self._broker.clock.seconds()
+        broker = self._broker
+        call = await read_call(
+            incoming, received, record, config, broker.offload, broker.caller_hook
+        )
+        record.read_at = broker.clock.seconds()
         if self._broker.captures is not None:
             operate = self._recorded(call, record, operate)
             incoming = self._incoming

@@ -9,8 +9,9 @@ without a provider. It is a real server on a loopback port::
     practice.received[-1].body, practice.open_streams, practice.disconnects
     await practice.stop()
 
-or ``python -m lmbroker.testing --port 9001``. It uses nothing else of LMBroker: what it sends is
-written by hand after the official documentation of the formats.
+or ``python -m lmbroker.testing --port 9001``; ``practice.resource()`` is the same in memory, and
+``pytest_fixtures`` has a fixture. docs/practice.md shows how to use it. It uses nothing else of
+LMBroker: what it sends is written by hand after the official documentation of the formats.
 
 It answers ``POST /v1/chat/completions``, ``/v1/messages``, ``/v1/messages/count_tokens``,
 ``/v1/responses``, ``/v1/responses/input_tokens``, ``/v1/responses/compact``,

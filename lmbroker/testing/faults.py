@@ -65,6 +65,8 @@ class Scene:
     """``finish``, ``cut``, ``reset``, or ``silence``: the body neither ends nor goes on."""
     wait: float | None = None
     """Seconds between two parts, and before a body of one part; None: the server's own pace."""
+    paced: bool = True
+    """Whether the parts come at a pace for people; without, each has a turn of the reactor."""
 
 
 def unary(model: str, speaker: Speaker, value: JSON) -> Scene:
@@ -106,7 +108,11 @@ def streamed(model: str, speaker: Speaker, events: Iterator[bytes]) -> Scene:
     elif model == "garbage":
         events = chain(islice(events, 2), (speaker.garbage(),), islice(events, 1, None))
     return Scene(
-        parts=events, type="text/event-stream; charset=utf-8", end=end, wait=_slowness(model)
+        parts=events,
+        type="text/event-stream; charset=utf-8",
+        end=end,
+        wait=_slowness(model),
+        paced=not model.startswith("long-"),
     )
 
 

@@ -96,6 +96,13 @@ class PracticeBackend:
             raise RuntimeError("the practice backend is not started")
         return f"http://127.0.0.1:{self._listening.getHost().port}"
 
+    def resource(self) -> Resource:
+        """Return the practice backend as a resource, for tests in memory or a site of one's own.
+
+        Nothing has to be started for it. With ``pace=None`` it sets no timer, but for pauses.
+        """
+        return _Root(self)
+
     def stop(self) -> "Deferred[None]":
         """Stop listening and drop all connections; fires when nothing of it is left in the reactor.
 
@@ -134,6 +141,8 @@ class PracticeBackend:
     def play(self, request: Any, scene: Scene) -> None:
         """Begin the response to ``request``."""
         wait = self._pace if scene.wait is None else scene.wait
+        if wait and not scene.paced:
+            wait = 0.0
         Play(request, scene, self, self._reactor, self._clock, wait)
 
     def now(self) -> int:

@@ -43,6 +43,8 @@ class Pool:
         """Backends whose connections need no rest before they are used again."""
         self._proofs: dict[Key, int] = {}
         """How many rested connections were used again, of each backend that is not proven."""
+        self._closing: dict[Connection, Any] = {}
+        """Connections that are being closed, each with the timer that would abort it."""
         self._timer: Any = None
         self._posted: list[Connection] = []
         self._at_end = reactor.at_end_of_turn if ITurnEnd.providedBy(reactor) else None
@@ -113,6 +115,9 @@ class Pool:
         idle = self._idle.get(connection.key)
         if idle is not None and connection in idle:
             idle.remove(connection)
+        cut = self._closing.pop(connection, None)
+        if cut is not None and cut.active():
+            cut.cancel()
 
     def stray(self, connection: "Connection", why: str, said: bytes) -> None:
         """Give up a connection over which bytes came that answer no request.
@@ -144,7 +149,8 @@ class Pool:
         """Close a connection in an orderly way, and abort it where that takes too long."""
         transport, connection.transport = connection.transport, None
         transport.loseConnection()
-        self._reactor.callLater(connections.CLOSE_SECONDS, _cut, transport)
+        cut = self._reactor.callLater(connections.CLOSE_SECONDS, _cut, transport)
+        self._closing[connection] = cut
 
     def drop_idle(self) -> None:
         """Abort all idle connections, since calls need their descriptors."""

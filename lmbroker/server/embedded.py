@@ -1,0 +1,85 @@
+"""The broker as one object, for programs that embed it in a site of their own."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.web.resource import IResource
+
+from lmbroker.backends.interfaces import IReactor
+from lmbroker.backends.sending import Backends
+from lmbroker.broker.broker import Broker
+from lmbroker.broker.health_checks import Checks
+from lmbroker.broker.practice import Practice
+from lmbroker.call import Observer
+from lmbroker.config.config import Config
+from lmbroker.observers.metrics import Metrics
+from lmbroker.server.callers import CallerHook
+from lmbroker.server.routes import Front
+
+
+class EmbeddedBroker:
+    """A broker with all that belongs to it; ``resource`` goes into any site of Twisted's.
+
+    ``observers`` get to know of each call. ``registry``, where there is one, counts calls, and
+    ``/metrics`` of the resource shows it. ``caller`` says who sends a request by its headers, in
+    the place of the configured keys. ``wall`` gives unix seconds. It works from the start on; in
+    the end ``close`` leaves nothing in the reactor. ``async with`` closes it as well.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: IReactor,
+        *,
+        observers: Sequence[Observer] = (),
+        registry: CollectorRegistry | None = None,
+        caller: CallerHook | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._metrics = metrics = None if registry is None else Metrics(registry)
+        counting = () if metrics is None else (metrics,)
+        self._practice = Practice(reactor)
+        self._backends = Backends(reactor)
+        self.broker = Broker(
+            self._practice.of(config), self._backends, (*observers, *counting), reactor, wall
+        )
+        self.broker.caller_hook = caller
+        report = metrics.checked if metrics is not None else lambda backend, result: None
+        self._checks = Checks(self.broker, self._backends, report)
+        self._checks.start()
+        self._front = Front(self.broker, registry)
+        self._expect()
+
+    def _expect(self) -> None:
+        """Let the counters of the configuration exist."""
+        if self._metrics is not None:
+            self._metrics.expect(self.broker.config)
+
+    def resource(self) -> IResource:
+        """Return the routes of the broker as a resource."""
+        return self._front.resource()
+
+    def reload(self, config: Config) -> None:
+        """Serve by ``config`` from now on; calls end under the one that they began with."""
+        self.broker.config = self._practice.of(config)
+        self._expect()
+        self._checks.start()
+
+    def close(self) -> "Deferred[None]":
+        """Let go of all connections to backends; fires when nothing is left in the reactor."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._checks.stop()
+        self.broker.offload.close()
+        await self._backends.close()
+        await self._practice.stop()
+
+    async def __aenter__(self) -> "EmbeddedBroker":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self._close()
