@@ -124,9 +124,6 @@ class Broker:
         self.beginnings = Beginnings(lambda: self._config.limits.beginnings)
         self.offload = Offload(clock, lambda: self._config.limits)
         self._receiver = Receiver(config.limits, clock, wall, self.offload, self._charge)
-        self.caller_hook: Any = None
-        """Who calls, as the program says that embeds the broker (``server.callers.CallerHook``);
-        None leaves that to the configured keys."""
         self.captures: Captures | None = None
         """The captures that are on; None for none."""
 

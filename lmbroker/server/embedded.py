@@ -46,11 +46,11 @@ class EmbeddedBroker:
         self.broker = Broker(
             self._practice.of(config), self._backends, (*observers, *counting), reactor, wall
         )
-        self.broker.caller_hook = caller
         report = metrics.checked if metrics is not None else lambda backend, result: None
         self._checks = Checks(self.broker, self._backends, report)
         self._checks.start()
         self._front = Front(self.broker, registry)
+        self._front.caller_hook = caller
         self._expect()
 
     def _expect(self) -> None:

@@ -26,7 +26,7 @@ from lmbroker.observers.exposition import exposition
 from lmbroker.observers.usage_report import check_by, seconds_of, shown_usage
 from lmbroker.routing.aliases import unknown_model
 from lmbroker.server import request_paths
-from lmbroker.server.callers import caller_by
+from lmbroker.server.callers import CallerHook, caller_by
 from lmbroker.server.error_answers import family
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.resource import (
@@ -78,6 +78,8 @@ class Front:
         }
         self.draining = False
         """Whether the broker is about to stop, as ``/ready`` reports it."""
+        self.caller_hook: CallerHook | None = None
+        """Who calls, as a program says that embeds the broker; None leaves it to the keys."""
         self.usage_of: UsageOf | None = None
         self.unknown_path: Callable[[request_paths.Cause], None] = lambda cause: None
         """Called with the reason why a requested path is not served."""
@@ -215,7 +217,7 @@ class Front:
     async def _caller(self, request: IRequest) -> Caller:
         """Return who sent the request. Raises Refused where it has no valid key."""
         broker, received = self._broker, incoming_of(request).received_headers()
-        return await caller_by(broker.caller_hook, broker.config, *received)
+        return await caller_by(self.caller_hook, broker.config, *received)
 
     @asynccontextmanager
     async def _admitted(self, request: IRequest) -> AsyncIterator[Caller]:
@@ -244,7 +246,7 @@ class Front:
                 record.reservation.settle(record)
 
     def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
-        call = ServedCall(self._broker, self._calls, incoming)
+        call = ServedCall(self._broker, self._calls, incoming, self.caller_hook)
         return call.serve(operation, dialect, self._operations[operation])
 
 

@@ -15,6 +15,7 @@ from lmbroker.call import Call, Dialect, End, Operation, Outcome, Record, in_sec
 from lmbroker.errors import BackendRefused, BrokerError, ErrorInfo, Refused
 from lmbroker.headers import Pairs, failed_at, identity
 from lmbroker.server.call_reading import note_request, read_call, refused
+from lmbroker.server.callers import CallerHook
 from lmbroker.server.error_answers import REASONS, call_error_answer
 from lmbroker.server.incoming import Incoming
 from lmbroker.server.keep_alive_pings import NO_PINGS, KeepAlivePings, Pings, late_headers
@@ -36,13 +37,17 @@ _TOO_MANY_CALLS = ErrorInfo(
 
 
 class ServedCall:
-    """A call that is being served. ``calls`` holds all that are, this one until its end."""
+    """A call that is being served. ``calls`` holds all that are, this one until its end.
+
+    ``caller_hook`` says who calls, None leaves that to the configured keys.
+    """
 
     log = Logger()
 
     __slots__ = (
         "_answer",
         "_broker",
+        "_caller_hook",
         "_calls",
         "_ended",
         "_incoming",
@@ -51,8 +56,15 @@ class ServedCall:
         "_status",
     )
 
-    def __init__(self, broker: Broker, calls: "set[ServedCall]", incoming: Incoming) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        calls: "set[ServedCall]",
+        incoming: Incoming,
+        caller_hook: CallerHook | None = None,
+    ) -> None:
         self._broker = broker
+        self._caller_hook = caller_hook
         self._calls = calls
         self._incoming = incoming
         self._serving: Deferred[None] | None = None
@@ -120,7 +132,7 @@ class ServedCall:
             raise refused(_TOO_MANY_CALLS)
         broker = self._broker
         call = await read_call(
-            incoming, received, record, config, broker.offload, broker.caller_hook
+            incoming, received, record, config, broker.offload, self._caller_hook
         )
         record.read_at = broker.clock.seconds()
         if self._broker.captures is not None:
