@@ -194,7 +194,7 @@ def spoken_in(target: Target, dialect: Dialect) -> Target:
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls; without configured keys everyone is ``anonymous``."""
+    """The caller of a request; without configured keys everyone is ``anonymous``."""
 
     name: str = "anonymous"
     models: tuple[str, ...] = ()
@@ -296,7 +296,7 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call ended, as its client saw it."""
+    """The end of a call, as its client saw it."""
 
     outcome: Outcome | None = None
     """How it ended, in a word; None while the call goes on."""
@@ -309,7 +309,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """What became of one call, for observers, without any of its contents.
+    """The record of one call for observers, without any of its contents.
 
     Times are seconds of the broker's monotonic clock.
     """

@@ -71,7 +71,7 @@ Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """What a million tokens of each kind cost, in US dollars."""
+    """The prices of a million tokens of each kind, in US dollars."""
 
     input: Dollars
     """A million tokens of the prompt that no cache held."""
@@ -93,7 +93,7 @@ class Tier(Rates, frozen=True, kw_only=True):
 
 
 class Price(Rates, frozen=True, kw_only=True):
-    """What a backend charges for a model."""
+    """The price of a model at a backend."""
 
     tiers: tuple[Tier, ...] = ()
     """The rates of longer prompts, by ascending length."""

@@ -1,4 +1,4 @@
-"""How many calls may be at one backend at a time, and how many may wait for a slot."""
+"""Limits how many calls may be at one backend at a time, and how many may wait for a slot."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Full(AttemptFailed):
 
 
 class BackendLoad(NamedTuple):
-    """How busy the slots of a backend are: calls that have one, and calls that wait for one."""
+    """The load of a backend: how many calls have a slot, and how many wait for one."""
 
     in_use: int
     queued: int

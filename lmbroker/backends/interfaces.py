@@ -1,4 +1,7 @@
-"""What LMBroker needs of a reactor, as one interface for those who take several parts of it."""
+"""The interface of a reactor with everything that LMBroker calls.
+
+It is for code that uses several parts of a reactor.
+"""
 
 from twisted.internet.interfaces import (
     IReactorCore,

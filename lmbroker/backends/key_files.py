@@ -36,7 +36,7 @@ KEY_BYTES = 64 * 1024
 
 
 class _Seen(NamedTuple):
-    """What a check found of one file.
+    """The result of a check of one file.
 
     ``identity`` is None where the file cannot be read, ``text`` is None where the file is the same
     as before, ``problem`` says why a file cannot be read.

@@ -138,7 +138,7 @@ class BackendAnswer:
 
 
 class Sender(Protocol):
-    """What the broker needs of ``Backends``; tests put their own in its place."""
+    """The interface of ``Backends`` that the broker uses; tests put their own in its place."""
 
     async def send(self, backend: Backend, outbound: Outbound, timeouts: Timeouts) -> BackendAnswer:
         """Send a call; returns when the response headers have come. Raises AttemptFailed."""

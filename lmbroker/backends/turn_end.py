@@ -1,7 +1,7 @@
-"""What a reactor tells of its turns; only our own tells it (``daemon.reactor``).
+"""The interfaces of a reactor that knows when its turns begin and end (``daemon.reactor``).
 
-The interface is what the reactor is installed with, before anything else is imported: besides the
-ground nothing of ours is imported here.
+The reactor is installed before anything else is imported, so besides the ground nothing of ours is
+imported here.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ class ITurnEnd(Interface):
 
 
 class Turns(Protocol):
-    """What is known of the turns of a reactor."""
+    """The turns of a reactor, as far as they are known."""
 
     @property
     def turn(self) -> Turn:
-        """Return the turn that is under way."""
+        """The turn that is under way."""
         ...
 
     @property
     def since(self) -> float:
-        """Return a moment before which no byte had come that this turn has read."""
+        """A moment before which no byte had come that this turn has read."""
         ...
 
 

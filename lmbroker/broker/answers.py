@@ -1,4 +1,4 @@
-"""What goes back to a client: an answer that is whole, or one that is still coming."""
+"""The answers to clients: one that is whole, and one that is still coming."""
 
 from typing import Protocol
 
@@ -22,7 +22,7 @@ STREAM_HEADERS: Pairs = (
 
 
 class Answer(Protocol):
-    """What goes back: status and headers at once, the body through ``deliver``."""
+    """An answer for a client: status and headers at once, the body through ``deliver``."""
 
     status: int
     headers: Pairs

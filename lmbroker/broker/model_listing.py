@@ -38,7 +38,10 @@ PAGES = 10
 
 
 class _Known:
-    """What is known of one backend's models; ``names`` None: nothing."""
+    """The models of one backend as far as they are known.
+
+    ``names`` is None before the first list.
+    """
 
     __slots__ = ("asking", "fresh_until", "names", "silent", "target", "waiting")
 

@@ -71,7 +71,7 @@ PrintLine = Callable[[str], None]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure: ``calls`` each way, ``rate`` calls a second of both ways together.
+    """The plan of a measurement: ``calls`` each way, ``rate`` calls a second of both ways together.
 
     ``client`` is the dialect to ask the broker in, the backend's own if None.
     """

@@ -20,7 +20,7 @@ class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unusable(Exception):
-    """Of no use as a client's certificate.
+    """The PEM texts cannot be used as a client's certificate.
 
     ``field`` is ``client_cert`` or ``client_key``; the words hold nothing of either.
     """

@@ -103,7 +103,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of who used how much (``settings.UsageTable``)."""
+    """The rules of what is kept of each caller's usage (``settings.UsageTable``)."""
 
     file: str = ""
     """The SQLite file; "" for none."""

@@ -92,7 +92,7 @@ LEVELS_SECONDS = 5.0
 
 
 class Surroundings(NamedTuple):
-    """Where a broker runs: in a process of its own, or as a worker among others."""
+    """The surroundings of a broker: a process of its own, or a worker among others."""
 
     listen: Callable[[str, Any, Any, Shortage], IService] = listen
     """(endpoint, factory, reactor, shortage) -> the service that brings connections to the

@@ -95,9 +95,9 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AccessLine(Line, kw_only=True, omit_defaults=True):
-    """What the access line says, in the order in which it says it.
+    """The access line: its fields in the order in which they are written.
 
-    Nothing stands for what is not known. Durations are in milliseconds since the call arrived.
+    Fields of unknown value are left out. Durations are in milliseconds since the call arrived.
     """
 
     request_id: str

@@ -30,7 +30,10 @@ LAST_SECONDS = 1.0
 
 
 class Sink(Protocol):
-    """Where whole lines go. May wait as long as it likes; raises OSError where they are lost."""
+    """The destination of whole lines.
+
+    A write may wait as long as it likes; raises OSError if it fails.
+    """
 
     def write(self, data: bytes, /) -> object:
         """Write whole lines."""

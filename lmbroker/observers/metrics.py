@@ -434,7 +434,7 @@ def _place(attempt: Attempt) -> tuple[str, str]:
 
 
 class Refusals(collections.Counter[int]):
-    """What a site refused before it became a call, status -> count; counted into ``registry``."""
+    """Counts what a site refused before it became a call, by status, into ``registry``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What backends charge: by the configuration, else by the prices of the package ``genai-prices``.
+"""The prices of backends: the configured ones, else those of the package ``genai-prices``.
 
 That package is an extra (``lmbroker[prices]``) and brings its prices along; nothing is fetched.
 """

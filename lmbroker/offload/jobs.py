@@ -89,7 +89,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a job: a problem, or what its step gives.
+    """The result of a job: a problem, or what its step gives.
 
     The bodies of ``outbound`` and ``unary`` come beside it. ``fields`` are the short ones of an
     envelope.

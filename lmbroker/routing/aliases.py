@@ -36,7 +36,7 @@ LACKING = frozenset({"tools_with_reasoning", "tool_result_images"})
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an alias leads: the targets that may answer, and the rules by which one is chosen."""
+    """The targets and rules to which an alias leads."""
 
     name: str
     """The alias, which clients ask for."""

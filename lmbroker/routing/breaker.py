@@ -44,7 +44,7 @@ _SLICES = 10
 
 
 class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens, and for how many seconds.
+    """The rules by which a breaker opens, and for how many seconds.
 
     The fields' docstrings are their lines in docs/configuration.md.
     """
@@ -113,7 +113,10 @@ class Window:
 
 
 class Begun(Protocol):
-    """What a breaker needs of an attempt under way: which one it is, and when it began."""
+    """The facts of an attempt under way that a breaker needs.
+
+    They are which attempt it is, and when it began.
+    """
 
     began: float
 

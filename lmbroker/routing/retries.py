@@ -69,7 +69,7 @@ Blame = Literal["target", "key", "call", "nobody"]
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, how long and for what a call may be tried again.
+    """The rules for further attempts of a call: how many, how long, and after which errors.
 
     The fields' docstrings are their lines in docs/configuration.md.
     """

@@ -33,7 +33,9 @@ _SERVER_TOOL = re.compile(
 
 
 class Needs:
-    """What a request holds, each looked for when a target is known to lack it.
+    """The features of a request that a target may lack.
+
+    Each is looked for when a target does lack it.
 
     ``tokens`` estimates its input tokens, 0 where nobody has to know.
     """

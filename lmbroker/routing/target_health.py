@@ -98,12 +98,11 @@ class OpenAttempt:
 
 
 class TargetState:
-    """What is known of one target, for one kind of operation.
+    """The state of one target, for one kind of operation: its health and its load.
 
-    Its breaker, those of its keys, and how busy and fast it is.
-
-    ``in_flight`` counts attempts until their answers end, ``waiting`` those whose first event has
-    not come. ``next_key`` is the position of the key that is used next.
+    It has its breaker, those of its keys, and how busy and fast it is. ``in_flight`` counts
+    attempts until their answers end, ``waiting`` those whose first event has not come. ``next_key``
+    is the position of the key that is used next.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class Offered:
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """What is asked, whatever the dialect. Contents stay out of its repr."""
+    """A request in the terms of no dialect. Contents stay out of its repr."""
 
     model: str
     text: str = field(repr=False)

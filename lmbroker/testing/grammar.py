@@ -159,7 +159,7 @@ class Checker(Generic[Item]):
 
 
 class AnthropicChecker(Checker[Frame]):
-    """What an Anthropic client may be sent."""
+    """Checks a stream for an Anthropic client."""
 
     table = ANTHROPIC
     between = ("ping",)
@@ -257,7 +257,7 @@ class _Choice:
 
 
 class OpenAIChecker(Checker[Frame]):
-    """What an OpenAI client may be sent; see ``openai_checker``."""
+    """Checks a stream for an OpenAI client; see ``openai_checker``."""
 
     table = OPENAI
 

@@ -96,7 +96,7 @@ class _Item:
 
 
 class ResponsesChecker(Checker[Frame]):
-    """What a Responses client may be sent."""
+    """Checks a stream for a Responses client."""
 
     table = RESPONSES
 

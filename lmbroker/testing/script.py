@@ -1,4 +1,4 @@
-"""What the practice backend says to what it is asked, whatever the dialect."""
+"""The practice backend's answers, whatever the dialect of the request."""
 
 import json
 import re

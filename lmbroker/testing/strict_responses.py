@@ -1,4 +1,4 @@
-"""What OpenAI refuses of a Responses request, in its words.
+"""Refuses Responses requests that OpenAI would refuse, in its words.
 
 Sources: OpenAI's API reference, and the errors that its API is known to give.
 """

@@ -26,7 +26,7 @@ class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelListFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a dialect lists models."""
+    """The form in which a dialect lists models."""
 
     entry: Callable[[ShownModel], JSON]
     """Makes the object of one model, for a client."""

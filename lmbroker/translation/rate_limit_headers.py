@@ -26,7 +26,7 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateLimitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a dialect reports rate limits.
+    """The headers in which a dialect reports rate limits.
 
     Names of headers are in lower case, ``now`` is in unix seconds.
     """

@@ -1,4 +1,7 @@
-"""How a call goes to a target: passed through in its own dialect, translated into any other."""
+"""Chooses the way of a call to a target: passed through, or translated.
+
+It is passed through where client and backend speak the same dialect.
+"""
 
 from collections.abc import Mapping
 from typing import Any

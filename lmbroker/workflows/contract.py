@@ -1,4 +1,4 @@
-"""What a workflow gives: the bytes to send, and what makes the client's bytes of the answer's."""
+"""The contract of a workflow: the bytes for a backend, and the client's bytes from its answer."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -47,7 +47,7 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer needs of its request, which may be let go of then.
+    """The facts of a request that its answer needs, so that the request itself may be dropped.
 
     ``dropped`` and ``changed`` are the request's losses, ``tokens`` its input, estimated.
     ``hide_usage``: the backend was asked for a count that the client does not want. ``choices``:

@@ -89,7 +89,10 @@ def counts_nothing(error: AttemptFailed) -> bool:
 
 
 class LearnedRejections:
-    """What is known now, per backend, dialect and model. Times are seconds of one clock."""
+    """The rejections that are known now, per backend, dialect and model.
+
+    Times are seconds of one clock.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], list[tuple[float, Mapping[str, Any]]]] = {}

@@ -62,7 +62,7 @@ _DIGITS = 18
 
 
 class ListedLimits:
-    """What is known of the models of each backend: the last list counts."""
+    """The limits of the models of each backend, by its last list."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, dict[str, Any]]] = {}

@@ -26,7 +26,7 @@ LEAST_SECONDS = 0.1
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is asked to capture."""
+    """The order to a worker to capture calls."""
 
     number: int
     wanted: Wanted
@@ -48,7 +48,7 @@ class IsOver(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Handle(Protocol):
-    """What is needed of the parent's handle of a worker."""
+    """The part of the parent's handle of a worker that captures use."""
 
     pid: int
 

@@ -36,7 +36,7 @@ ENDED = "has ended"
 
 
 class Parent(Protocol):
-    """What a handle needs of the parent."""
+    """The part of the parent that a handle uses."""
 
     stream: Log | None
     tally: Tally

@@ -1,4 +1,4 @@
-"""What every dialect offers: its facts and its adapter, which are all that other layers know of it.
+"""The contract of a dialect: its facts and its adapter, which are all that other layers know of it.
 
 Decoding turns a dialect's wire format into the Unified Model, encoding turns the model into the
 wire format. An adapter holds no state; what a stream needs to remember lives in its decoder or
@@ -27,7 +27,7 @@ from lmbroker.usage import Usage
 
 
 class AskedEmbeddings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request for embeddings asks for."""
+    """The embeddings that a request asks for."""
 
     count: int
     """The number of vectors."""
@@ -79,7 +79,7 @@ class CutRules(Protocol):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the broker must know of a dialect besides how its wire format is read and written.
+    """The facts of a dialect that other layers need, besides how its wire format is read.
 
     Every layer that treats dialects differently asks the facts; none asks for a dialect's name.
     """
@@ -140,7 +140,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What an encoder must know of the request whose answer it writes."""
+    """The facts of a request that an encoder needs to write its answer."""
 
     model: str
     """The name that the client asked for."""
@@ -175,7 +175,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decoder must know of the backend whose answer it reads."""
+    """The facts of a backend that a decoder needs to read its answer."""
 
     losses: AnswerLosses = msgspec.field(default_factory=AnswerLosses)
     """Gets what the decoder cannot carry."""

@@ -199,7 +199,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileTable(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dialect knows of the models that its backends serve."""
+    """The knowledge of a dialect about the models that its backends serve."""
 
     unknown: Profile
     """The profile of a model of which nothing else is known."""

@@ -13,7 +13,7 @@ from lmbroker.json_text import JSON
 
 
 class Said(NamedTuple):
-    """What pairing must know of a message or an item."""
+    """The facts of a message or an item that pairing needs."""
 
     by_model: bool = False
     calls: Sequence[str] = ()

@@ -221,7 +221,7 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolResultPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tool answered to the call ``call_id``.
+    """The result of the call ``call_id`` of a tool.
 
     ``parts`` None: the result had no content at all. ``as_text``: it came as a plain string.
     ``is_error`` None: the client did not say whether the tool failed.

@@ -32,7 +32,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
-    """How much the model shall reason: by mode, by effort or by a token budget.
+    """The reasoning that is asked for: by mode, by effort or by a token budget.
 
     ``budget`` is the most tokens of reasoning. ``display`` says whether the client gets a summary
     of the reasoning or none. ``replay_all``: the model is to see the reasoning of all earlier
@@ -68,12 +68,12 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks of a web search that the provider runs.
+    """A web search that a client asks for and the provider runs.
 
-    Only pages of ``allowed_domains`` are read where there are any, and none of
-    ``blocked_domains``. ``location`` is about where the person who asks is (``city``, ``region``,
-    ``country``, ``timezone``), ``context_size`` how much of the pages the model reads (``low``,
-    ``medium``, ``high``), and ``max_uses`` the most searches of an answer.
+    Only pages of ``allowed_domains`` are read where there are any, and none of ``blocked_domains``.
+    ``location`` is about where the end user is (``city``, ``region``, ``country``, ``timezone``),
+    ``context_size`` how much of the pages the model reads (``low``, ``medium``, ``high``), and
+    ``max_uses`` the most searches of an answer.
     """
 
     allowed_domains: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How the prompt is cached: ``auto`` where the vendor chooses the breakpoints.
+    """The policy of the prompt's cache: ``auto`` where the vendor chooses the breakpoints.
 
     ``ttl`` is the lifetime as the client wrote it, None for the vendor's default; ``raw`` is the
     field as it came, for the same dialect.

@@ -21,7 +21,7 @@ StopReason = Literal[
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an answer ended.
+    """The reason why an answer ended.
 
     ``sequence`` is the stop sequence that ended it. ``raw`` is the reason as the backend wrote it,
     ``details`` its explanation.
