@@ -80,7 +80,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
         return OWN_BYTES + len(self.came) + len(self.written) + named + 4 * system + each
 
     def __repr__(self) -> str:
-        """Nothing that the client sent."""
+        """Show nothing that the client sent."""
         return f"Beginning({len(self.came)} bytes)"
 
 
