@@ -153,7 +153,7 @@ class Beginnings:
         return False
 
     def vain(self, way: Way, messages: bytes) -> None:
-        """No beginning of ``messages`` can be remembered that is longer than the known one."""
+        """Note that no longer beginning of ``messages`` than the known one can be remembered."""
         branches = self._held.get(_key(way, messages))
         if branches is not None:
             branches.worth = len(messages) * 5 // 4
