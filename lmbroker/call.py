@@ -375,6 +375,8 @@ class Record(msgspec.Struct, kw_only=True):
     """Input tokens by our own estimate; 0 where none was made."""
     stop: str = ""
     """The stop reason of the answer."""
+    tool_calls: int = 0
+    """How many tools of the client the answer calls."""
     dropped: tuple[str, ...] = ()
     """Paths of what the other side did not get."""
     changed: tuple[str, ...] = ()

@@ -183,6 +183,7 @@ class Tap:
         self.started = self.stopped = self.complete = self.recognised = self.waits = False
         self.error: ErrorInfo | None = None
         self.stop = ""
+        self.tool_calls = 0
         self.text_bytes = 0
         self.usage: Usage | None = None
 
@@ -253,6 +254,9 @@ class MadeUp:
 
     def gist(self, body: JSON) -> tuple[Usage | None, str]:
         return usage_of(body), REASONS.get(body.get("why", ""), "")
+
+    def tool_calls(self, body: JSON) -> int:
+        return 0
 
     def encode_response(self, response: Response, reply: Reply) -> JSON:
         words = "".join(part.text for part in response.parts if isinstance(part, TextPart))

@@ -118,6 +118,7 @@ RECORD = Record(
     backend_id="b_1",
     trace=TraceContext("a" * 32, "b" * 16),
     client_request_id="c_1",
+    tool_calls=2,
     limits=(("daily", "exceeded"), ("other", "allowed")),
     stream=True,
     attempts=[

@@ -107,6 +107,7 @@ class StreamAnswer:
             record.chunk_gaps, record.chunk_seconds = relay.chunk_gaps()
             record.usage = transform.usage
             record.stop = transform.stop
+            record.tool_calls = transform.tool_calls
             if record.usage is None and record.reservation is not None:
                 record.reservation.text_bytes = transform.text_bytes
         if transform.phase == "complete":

@@ -115,6 +115,7 @@ class Receiver:
         else:
             whole = workflow.unary(body, now=now)
         record.usage, record.stop = whole.usage, whole.stop
+        record.tool_calls = whole.tool_calls
         note_losses(record, whole)
         if record.usage is None and record.reservation is not None:
             record.reservation.text_bytes = len(whole.body)

@@ -183,6 +183,8 @@ class AccessLine(Line, kw_only=True, omit_defaults=True):
     limits: str | None = None
     """The [limit rules](limits.md) that did more than allow the call, each with what it did: `NAME:
     refused`, `exceeded` (a soft one) or `then` (it sent the call to another alias)."""
+    tool_calls: int | None = None
+    """How many tools of the client the answer calls."""
     stop: str | None = None
     """Why the model stopped."""
     dropped: str | None = None
@@ -219,6 +221,7 @@ def access_line(record: Record) -> AccessLine:
         ms=_ms(began, record.closed_at),
         bytes_in=record.bytes_in,
         bytes_out=end.bytes_out,
+        tool_calls=record.tool_calls or None,
         stop=record.stop or None,
     )
     if record.client_request_id:

@@ -276,6 +276,8 @@ def _of_attempt(record: Record, attempt: Attempt, answered: bool) -> Iterator[tu
         return
     if record.backend_id:
         yield "lmbroker.backend_request_id", record.backend_id[:SHOWN]
+    if record.tool_calls:
+        yield "lmbroker.tool_calls", record.tool_calls
     if record.stop or error:
         reason = "error" if error else _FINISHED.get(record.stop, record.stop)
         yield "gen_ai.response.finish_reasons", [reason]

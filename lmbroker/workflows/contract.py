@@ -73,6 +73,7 @@ class Unary(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/json"
     usage: Usage | None = None
     stop: str = ""
+    tool_calls: int = 0
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
@@ -108,6 +109,11 @@ class Transform(Protocol):
     @property
     def stop(self) -> str:
         """Why the answer stopped, in the backend's word; "" while unknown."""
+        ...
+
+    @property
+    def tool_calls(self) -> int:
+        """How many tools the answer has called so far."""
         ...
 
     @property

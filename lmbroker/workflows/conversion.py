@@ -135,6 +135,11 @@ def estimated(response: Response, estimate_input: Callable[[], int]) -> Response
     return msgspec.structs.replace(response, usage=usage)
 
 
+def calls_in(response: Response) -> int:
+    """Return how many tools an answer calls."""
+    return sum(isinstance(part, ToolCallPart) for part in response.parts)
+
+
 def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
     """Return one JSON body in the client's dialect."""
     body = json_text.encode(client.encode_response(response, reply))
@@ -142,6 +147,7 @@ def encode_unary(client: Adapter, response: Response, reply: Reply) -> Unary:
         body=body,
         usage=response.usage,
         stop=response.stop.reason,
+        tool_calls=calls_in(response),
         dropped=reply.losses.dropped,
         changed=reply.losses.changed,
     )
@@ -156,6 +162,7 @@ def encode_stream(client: Adapter, response: Response, reply: Reply) -> Unary:
         content_type=EVENT_STREAM,
         usage=response.usage,
         stop=response.stop.reason,
+        tool_calls=calls_in(response),
         dropped=reply.losses.dropped,
         changed=reply.losses.changed,
     )

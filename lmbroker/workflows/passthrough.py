@@ -100,7 +100,7 @@ class Passthrough:
         if answer.get("error"):
             # An error beside the answer: it may repeat our credential.
             body = redact(body, self._target.backend.secrets)
-        return Unary(body=body, usage=usage, stop=stop)
+        return Unary(body=body, usage=usage, stop=stop, tool_calls=self._adapter.tool_calls(answer))
 
     @conversion.of_an_answer
     def fold(self, body: bytes, *, now: int) -> Unary:

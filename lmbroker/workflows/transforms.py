@@ -10,10 +10,12 @@ from lmbroker.translation.dialects.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.translation.losses import AnswerLosses, in_answer, listed
 from lmbroker.translation.refusals.stream_errors import NO_ANSWER
 from lmbroker.translation.unified.counting import so_far, tokens_of_bytes
+from lmbroker.translation.unified.parts import ToolCallPart
 from lmbroker.translation.unified.stream import (
     Error,
     Finish,
     PartDelta,
+    PartStart,
     Ping,
     Start,
     StreamEvent,
@@ -69,6 +71,7 @@ class TranslatedStream:
         "error",
         "phase",
         "stop",
+        "tool_calls",
     )
 
     def __init__(
@@ -86,6 +89,7 @@ class TranslatedStream:
         self._usage: Usage | None = None
         self._begun = False
         self.stop = ""
+        self.tool_calls = 0
         self._reader = Reader(longest)
         self._decoder = decoder
         self._encoder = encoder
@@ -188,6 +192,8 @@ class TranslatedStream:
             self.error = event.error
             if waiting:
                 return b""
+        elif isinstance(event, PartStart):
+            self.tool_calls += isinstance(event.part, ToolCallPart)
         elif isinstance(event, UsageUpdate):
             self._usage = event.usage
         elif isinstance(event, Ping) and (self.phase == "waiting" or self._too_many_pings()):
@@ -300,6 +306,11 @@ class PassedStream:
     def stop(self) -> str:
         """Why the answer stopped, in the backend's word; "" while unknown."""
         return self._tap.stop
+
+    @property
+    def tool_calls(self) -> int:
+        """How many tools the answer has called so far."""
+        return self._tap.tool_calls
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the whole events of the backend's stream that a chunk completes."""

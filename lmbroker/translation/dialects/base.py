@@ -252,6 +252,10 @@ class Adapter(Protocol):
         """
         ...
 
+    def tool_calls(self, body: JSON) -> int:
+        """Return how many tools an answer that is passed through calls. Never raises."""
+        ...
+
     def encode_response(self, response: Response, reply: Reply) -> JSON:
         """Return the body of a whole answer for a client."""
         ...
@@ -315,6 +319,8 @@ class Tap(Protocol):
     """The rest of the block must be passed to ``see`` again, together with what follows."""
     stop: str
     """The stop reason; "" before it was seen."""
+    tool_calls: int
+    """How many calls of tools were seen."""
 
     @property
     def text_bytes(self) -> int:

@@ -84,6 +84,14 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
     return usage, decode_stop(reason, None, None, calls=False).reason
 
 
+def tool_calls(body: JSON) -> int:
+    """Return how many tools of its client an answer that is passed through calls."""
+    content = body.get("content")
+    if not isinstance(content, list):
+        return 0
+    return sum(isinstance(each, dict) and each.get("type") == "tool_use" for each in content)
+
+
 def encode_response(response: Response, reply: Reply) -> JSON:
     """Return the body of the answer for the client."""
     content: list[JSON] = []

@@ -3,6 +3,7 @@
 Only blocks that may hold usage, a stop reason, the end or an error are parsed.
 """
 
+import re
 from typing import Any
 
 from lmbroker import json_text
@@ -30,6 +31,9 @@ _ENVELOPE = len(
 _OF_A_BLOCK = b"event: content_block_"
 """The beginning of an event of a content block."""
 
+_CALL = re.compile(rb'"type"\s*:\s*"tool_use"')
+"""The beginning of a call; inside of a text its quotes would be escaped."""
+
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 
@@ -50,6 +54,7 @@ class AnthropicTap:
         "started",
         "stop",
         "stopped",
+        "tool_calls",
     )
 
     waits = False
@@ -64,6 +69,7 @@ class AnthropicTap:
         self.stopped = False
         self.error: ErrorInfo | None = None
         self.stop = ""
+        self.tool_calls = 0
         self._counts: dict[str, Any] = {}
 
     @property
@@ -97,6 +103,8 @@ class AnthropicTap:
         return seen
 
     def _pass(self, block: bytes) -> None:
+        if b'tool_use"' in block:
+            self.tool_calls += len(_CALL.findall(block))
         self._last = block
         self._bytes += len(block)
 

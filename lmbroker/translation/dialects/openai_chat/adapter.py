@@ -27,6 +27,7 @@ class OpenAIChat:
     encode_request = staticmethod(encode_request.encode_request)
     decode_response = staticmethod(response.decode_response)
     gist = staticmethod(response.gist)
+    tool_calls = staticmethod(response.tool_calls)
     encode_response = staticmethod(response.encode_response)
     decode_error = staticmethod(errors.decode_error)
     encode_error = staticmethod(errors.encode_error)

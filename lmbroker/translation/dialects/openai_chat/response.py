@@ -111,6 +111,18 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
     return usage, decode_stop(finish, calls=finish in CALLED).reason
 
 
+def tool_calls(body: JSON) -> int:
+    """Return how many tools an answer that is passed through calls."""
+    found = 0
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        if isinstance(calls, list):
+            found += len(calls)
+    return found
+
+
 def encode_response(response: Response, reply: Reply) -> JSON:
     """Return the body of the answer for the client."""
     body: JSON = {

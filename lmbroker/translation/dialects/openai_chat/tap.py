@@ -29,6 +29,10 @@ _COUNTED = re.compile(rb'"usage"\s*:\s*[^\sn]')
 _WORTHY = re.compile(rb"error"), _FINISHED, _COUNTED, re.compile(rb"\[DONE\]")
 """Finds what counts in a large event, faster there than literal searches."""
 
+_CALL = re.compile(rb'"name"\s*:\s*"(?!")')
+"""The name of a tool that is called, which only the first piece of a call has; inside of arguments
+its quotes would be escaped."""
+
 _PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments)": ?"(?!")')
 """Where the text of a chunk begins."""
 _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.)*+')
@@ -64,6 +68,7 @@ class OpenAITap:
         "started",
         "stop",
         "stopped",
+        "tool_calls",
         "usage",
     )
 
@@ -86,6 +91,7 @@ class OpenAITap:
         self.error: ErrorInfo | None = None
         self.usage: Usage | None = None
         self.stop = ""
+        self.tool_calls = 0
         self._choices = choices
         self._finished: set[int] = set()
 
@@ -133,6 +139,8 @@ class OpenAITap:
         if self.started and not any(each.search(short) for each in _WORTHY):
             self._last = event
             self._bytes += size
+            if b'"tool_calls"' in short:
+                self.tool_calls += len(_CALL.findall(short))
             return
         short = without_texts(event)
         self._parse(short)
@@ -163,6 +171,8 @@ class OpenAITap:
             or (b'"usage"' in block and _COUNTED.search(block))
         ):
             return True
+        if b'"tool_calls"' in block:
+            self.tool_calls += len(_CALL.findall(block))
         if alone and size < _LONG and self._shapes < _SHAPES:
             self._note_shape(block)
         return False
@@ -231,6 +241,7 @@ class OpenAITap:
         delta = choice.get("delta")
         if isinstance(delta, dict):
             if delta.get("tool_calls"):
+                self.tool_calls += len(_CALL.findall(json_text.encode(delta["tool_calls"])))
                 self._last = b"data:" + json_text.encode({"choices": [choice]})
             if not self.started:
                 self._envelope = size - len(json_text.encode(delta)) + len(b'{"content":""}')

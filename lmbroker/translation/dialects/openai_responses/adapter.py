@@ -29,6 +29,7 @@ class OpenAIResponses:
     encode_request = staticmethod(encode_request.encode_request)
     decode_response = staticmethod(response_decode.decode_response)
     gist = staticmethod(response_decode.gist)
+    tool_calls = staticmethod(response_decode.tool_calls)
     encode_response = staticmethod(response_encode.encode_response)
     decode_error = staticmethod(shared_errors.decode_error)
     encode_error = staticmethod(errors.encode_error)

@@ -66,6 +66,14 @@ def gist(body: JSON) -> tuple[Usage | None, str]:
     return usage, ending.decode_stop(word, calls=calls).reason
 
 
+def tool_calls(body: JSON) -> int:
+    """Return how many tools of its client an answer that is passed through calls."""
+    output = body.get("output")
+    if not isinstance(output, list):
+        return 0
+    return sum(isinstance(item, dict) and type_of(item) in CALLS for item in output)
+
+
 def _broken(message: str) -> Broken:
     return Broken(
         ErrorInfo(kind="bad_upstream", message=message, code="bad_upstream_response"),

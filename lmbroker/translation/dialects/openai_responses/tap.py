@@ -13,7 +13,7 @@ from lmbroker.errors import ErrorInfo
 from lmbroker.json_text import JSON
 from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
-from lmbroker.translation.dialects.openai_responses.response_decode import gist
+from lmbroker.translation.dialects.openai_responses.response_decode import gist, tool_calls
 from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared.passed_bytes import estimated_text
 from lmbroker.translation.unified.fold import TRUNCATED
@@ -56,6 +56,7 @@ class ResponsesTap:
         "started",
         "stop",
         "stopped",
+        "tool_calls",
         "usage",
         "waits",
     )
@@ -72,6 +73,7 @@ class ResponsesTap:
         self._unrecognised: ErrorInfo | None = None
         """The error that is held until the end of the answer."""
         self.stop = ""
+        self.tool_calls = 0
         self.usage: Usage | None = None
         self._bytes = 0
         """Bytes of the events that were not parsed; ``_last`` is the last of them."""
@@ -214,6 +216,7 @@ class ResponsesTap:
         if self.error is None:
             self.started = self.stopped = self.complete = True
             self.stop = gist({"output": [], **response, "status": status or "completed"})[1]
+            self.tool_calls = tool_calls(response)
 
 
 def _worth_a_look(block: bytes) -> bool:
