@@ -100,6 +100,21 @@ async def test_what_was_written_before_is_added_to(file):
 
 
 @pytest_twisted.ensureDeferred
+async def test_after_seconds_without_calls_it_is_written_as_before(file):
+    journal = journal_of(file)
+    for _ in range(2):
+        journal._tick()
+    journal.closed(ended())
+    journal._tick()
+    for _ in range(300):
+        if journal._writing is None:
+            break
+        await deferLater(reactor, 0.01)
+    assert len(rows(file)) == 1
+    await journal.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_each_hour_and_each_tag_has_a_row(file):
     moments = iter([NOON, NOON + HOUR - 1, NOON + HOUR, NOON + HOUR, NOON + HOUR])
     journal = journal_of(file, now=lambda: next(moments), tags=("x-team",))

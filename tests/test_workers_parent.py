@@ -54,6 +54,7 @@ class Taking:
     takes = True
     late = False
     full = ()
+    holder = "1.1"
 
     def caught_up(self):
         self.late, self.takes = False, True

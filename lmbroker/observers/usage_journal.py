@@ -212,7 +212,9 @@ class UsageJournal:
 
     def _tick(self) -> None:
         if self._writing is None and self._pool is not None:
-            self._writing = self._write(self._pool).addCallback(self._written)
+            # It may be done already: then it must not be waited for from now on.
+            self._writing = self._write(self._pool)
+            self._writing.addCallback(self._written)
 
     def _written(self, _: Any) -> None:
         self._writing = None

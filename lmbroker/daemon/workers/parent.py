@@ -32,6 +32,7 @@ from lmbroker.daemon.workers.accepting import Accepting
 from lmbroker.daemon.workers.beginning import Beginning
 from lmbroker.daemon.workers.captures import WorkerCaptures
 from lmbroker.daemon.workers.handover import Handover
+from lmbroker.daemon.workers.limits_line import ParentLimits
 from lmbroker.daemon.workers.log import Log, SharedFile
 from lmbroker.daemon.workers.tally import PARENT, Tally, counted_at
 from lmbroker.daemon.workers.worker_handle import ENDED, WorkerHandle
@@ -92,6 +93,7 @@ class ParentService(ListeningService):
         if self._config.server.control:
             commands = {"capture": capture_command(self._captures)}
             Control(self._config.server.control, reactor, commands).setServiceParent(self)
+        self.limits = ParentLimits(self._config, reactor)
         self._looking: LoopingCall | None = None
         self._handover: Handover | None = None
         self._served = False
@@ -130,6 +132,7 @@ class ParentService(ListeningService):
             self._looking = LoopingCall(self._writer.do, partial(self._look, self.stream))
             self._looking.clock = self._reactor
             self._looking.start(LOOK_SECONDS)
+        self.limits.start()
         self._log_warnings(self._config)
         self._reactor.callWhenRunning(self._start)
 
@@ -227,6 +230,7 @@ class ParentService(ListeningService):
         """Note that a worker's process has ended."""
         self.began()
         self._captures.gone(worker)
+        self.limits.gone(worker.holder)
         if self._handover is not None:
             self._handover.gone(worker)
         if self._emptied is not None:
@@ -306,6 +310,7 @@ class ParentService(ListeningService):
     ) -> None:
         self._listeners.keep(config, added)
         self._config, self._source = config, source
+        self.limits.take(config)
         if self._observer is not None:
             self._observer.level = config.log_level
         self._report_reload(config, changed)
@@ -332,6 +337,7 @@ class ParentService(ListeningService):
         if self._living():
             self._kill_in(self._config.server.drain_timeout + LATE_SECONDS)
             await self._emptied
+        await self.limits.stop()
         if self._looking is not None and self._looking.running:
             self._looking.stop()
         self._manager.stopped()

@@ -25,6 +25,7 @@ from lmbroker.daemon.service import BrokerService, Surroundings
 from lmbroker.daemon.workers import tally
 from lmbroker.daemon.workers.beginning import Beginning, read
 from lmbroker.daemon.workers.captures import CapturesOfWorker
+from lmbroker.daemon.workers.limits_line import LineStore
 from lmbroker.daemon.workers.log import Lines
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.log_writer import LogWriter
@@ -59,6 +60,7 @@ class Worker:
         self._ending = False
         self._orphaned = False
         self._line = Line(end, reactor, self._received, self._gone)
+        self._limits = LineStore(self._line)
         tally.count_at(beginning.folder, beginning.number)
         self._source = beginning.source
         self._config = config
@@ -85,7 +87,9 @@ class Worker:
                 self._reactor,
                 self._observer,
                 self._source.config,
-                Surroundings(self._listen, tally.merged(self._folder), led=True),
+                Surroundings(
+                    self._listen, tally.merged(self._folder), led=True, limits=self._limits
+                ),
             )
             broker.privilegedStartService()
             broker.startService()
@@ -181,6 +185,9 @@ class Worker:
         if self._captures is not None and file >= 0:
             self._captures.uncapture(file)
 
+    def _on_decided(self, message: Message, file: int) -> None:
+        self._limits.received(message, file)
+
     def _on_drain(self, message: Message, file: int) -> None:
         self._end()
 
@@ -193,6 +200,7 @@ class Worker:
             self._broker.hurry()
 
     def _gone(self) -> None:
+        self._limits.gone()
         self._orphaned = True
         self._end()
 

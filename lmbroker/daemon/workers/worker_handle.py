@@ -10,6 +10,8 @@ from twisted.internet.protocol import ProcessProtocol
 
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.daemon.workers.beginning import LINE, Beginning, write
+from lmbroker.daemon.workers.limits_line import KINDS as LIMITS
+from lmbroker.daemon.workers.limits_line import ParentLimits
 from lmbroker.daemon.workers.log import Log
 from lmbroker.daemon.workers.tally import Tally
 from lmbroker.offload.channel import Line, Message, pair
@@ -31,6 +33,9 @@ LONGEST_PAUSE = 30.0
 SYSTEMD = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Environment variables that name sockets of systemd, which are the parent's (sd_listen_fds(3))."""
 
+LAST_READS = 16
+"""How often the line is read when its process has ended: each time a bounded number of messages."""
+
 ENDED = "has ended"
 """The words for a process that ended of its own will."""
 
@@ -40,6 +45,7 @@ class Parent(Protocol):
 
     stream: Log | None
     tally: Tally
+    limits: ParentLimits
 
     def beginning(self, number: int) -> Beginning:
         """Return the first message for the worker of a number."""
@@ -83,6 +89,12 @@ class WorkerHandle(ProcessProtocol):
         self._waiting: Any = None
         self._stopping = False
         self._left = False
+        self._lives = 0
+
+    @property
+    def holder(self) -> str:
+        """The name under which its process reserves what its calls need."""
+        return f"{self.number}.{self._lives}"
 
     def start(self) -> None:
         """Start a process here."""
@@ -98,6 +110,7 @@ class WorkerHandle(ProcessProtocol):
 
     def _start(self) -> None:
         self._parent.tally.begin(self.number)
+        self._lives += 1
         ours, theirs = pair()
         self._line = Line(ours, self._reactor, self._received, self._hung_up)
         file = write(self._parent.beginning(self.number))
@@ -166,6 +179,8 @@ class WorkerHandle(ProcessProtocol):
             self._parent.answered(self, message.text)
         elif message.kind in ("captured", "uncaptured"):
             self._parent.captured(self, message, file)
+        elif message.kind in LIMITS and self._line is not None:
+            self._parent.limits.received(self.holder, self._line, message, file)
         elif message.kind == "leaving":
             self.takes = False
             self._left = True
@@ -188,7 +203,8 @@ class WorkerHandle(ProcessProtocol):
         """Close the line, and report the end to the parent."""
         if self._line is not None:
             # Its last words may still be on the line.
-            self._line.doRead()
+            for _ in range(LAST_READS):
+                self._line.doRead()
         self._hang_up()
         self.pid = 0
         self._parent.tally.end(self.number)
