@@ -799,7 +799,8 @@ def test_the_proxies_pass_streams_and_big_bodies_on():
     ):
         assert line in nginx
     caddy = next(text for text in blocks("") if "reverse_proxy" in text)
-    assert f"max_size {Limits().body >> 20}MB" in caddy and "flush_interval" not in caddy
+    # Its MB are a million bytes.
+    assert f"max_size {Limits().body >> 20}MiB" in caddy and "flush_interval" not in caddy
     for text in (nginx, caddy):
         assert text.count("{") == text.count("}")
         assert "/v1/" in text and "/api/hello" in text and "/metrics" not in text

@@ -13,8 +13,7 @@ from ports import free_port
 from running import PRACTICE_CONFIG, Daemon
 
 from lmbroker.call import Timeouts
-from lmbroker.config.settings import DRAIN, MOST_WORKERS
-from lmbroker.daemon.service import LAST_WORDS_SECONDS
+from lmbroker.config.settings import MOST_WORKERS
 from lmbroker.daemon.workers import parent, worker_handle
 from lmbroker.limits import Limits
 
@@ -61,21 +60,17 @@ def test_the_proxies_wait_as_long_as_the_broker():
                 f"timeout server {Timeouts().total:g}s",
                 "balance leastconn",
                 "retry-on conn-failure",
+                f"http-request return status 413 if {{ req.body_size gt {Limits().body} }}",
             ),
         ),
     ):
         for line in lines:
             assert line in text
+    for text in (nginx, haproxy):
+        # As in operations.md: the API and nothing else.
+        assert "/v1/" in text and "/api/hello" in text and "/metrics" not in text
     [idle] = re.findall(r"http-keep-alive (\d+)s", haproxy)
     assert int(idle) < Limits().idle_seconds
-
-
-def test_a_pod_has_the_time_to_drain():
-    text = block("yaml")
-    [grace] = re.findall(r"terminationGracePeriodSeconds: (\d+)", text)
-    [before] = re.findall(r"`server\.drain_delay = (\d+)`", PAGE.partition("### Kubernetes")[2])
-    assert int(grace) > int(before) + DRAIN + LAST_WORDS_SECONDS + 5
-    assert text.count("{") == text.count("}") and text.count("[") == text.count("]")
 
 
 @pytest.fixture
