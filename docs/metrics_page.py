@@ -39,7 +39,8 @@ target whose name a client made up (an alias such as `claude-*` with the target 
 no known API has. So there are as many series as the configuration has names, whatever comes in.
 
 The counters of aliases, targets and backends exist from the start, at 0, so that the first event is
-an increase. There are no `_created` series.
+an increase: where a label says how something ended, for what is usual and for what the alerts are
+about. There are no `_created` series.
 
 With [several workers](scaling.md#workers) the figures are those of all together. The counters of
 calls, `lmbroker_request_seconds` and `lmbroker_first_event_seconds` are exact at any time; those of

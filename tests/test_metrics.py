@@ -411,7 +411,8 @@ def test_the_counters_of_a_configuration_exist_from_the_start():
     found = series(registry)
     assert set(found.values()) == {0}
     for name, labels in {
-        "lmbroker_attempts_total": {"backend": "few", "result": "ok"},
+        "lmbroker_attempts_total": {"backend": "few", "result": "backend_auth"},
+        "lmbroker_requests_total": {"alias": "one", "outcome": "failed", "status": "500"},
         "lmbroker_checks_total": {"backend": "few", "result": "ok"},
         "lmbroker_tokens_total": {"alias": "many-*", "direction": "out"},
         "lmbroker_cost_usd_total": {"alias": "one", "backend": "few"},

@@ -9,6 +9,11 @@ from prometheus_client import Histogram
 def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
     """Observe each of ``values``, as ``Histogram.observe`` does."""
     bounds, buckets = histogram._upper_bounds, histogram._buckets
+    if len(values) == 1:
+        [value] = values
+        buckets[bisect_left(bounds, value)].inc(1)
+        histogram._sum.inc(value)
+        return
     if len(values) <= len(bounds):
         for value in values:
             buckets[bisect_left(bounds, value)].inc(1)

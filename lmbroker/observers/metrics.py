@@ -28,6 +28,19 @@ from lmbroker.usage import PICO
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
+_USUAL_ENDS = (
+    ("passthrough", "complete", 200),
+    ("translation", "complete", 200),
+    ("passthrough", "failed", 500),
+    ("translation", "failed", 500),
+    ("none", "failed", 500),
+)
+"""Workflow, outcome and status of the calls that are counted from the start: those that are well,
+and those that an alert is about although there may be one of them only."""
+
+_USUAL_RESULTS = ("ok", "backend_auth")
+"""The same of attempts."""
+
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -242,9 +255,12 @@ class Metrics:
         for route in config.aliases.values():
             for direction in ("in", "out"):
                 self._tokens(route.name, direction)
+            for workflow, outcome, status in _USUAL_ENDS:
+                self._requests(route.name, "chat", workflow, outcome, status)
             for target in route.targets:
                 backend = target.backend
-                self._attempts(backend.name, "ok")
+                for result in _USUAL_RESULTS:
+                    self._attempts(backend.name, result)
                 if target.price is not None:
                     self._cost(route.name, backend.name)
                 if backend.check_interval is not None:
@@ -390,7 +406,8 @@ class _Series:
     """What the calls of one turn with the same labels are counted into."""
 
     __slots__ = (
-        "_all",
+        "_add_calls",
+        "_add_tokens",
         "_duration",
         "_first",
         "_tokens",
@@ -409,10 +426,10 @@ class _Series:
         first: Histogram,
         tokens: Callable[[str], Counter],
     ) -> None:
-        self._all, self._duration, self._first, self._tokens = requests, duration, first, tokens
-        self._begin()
-
-    def _begin(self) -> None:
+        self._duration, self._first, self._tokens = duration, first, tokens
+        # ``Counter.inc`` looks twice whether it may before it calls this.
+        self._add_calls = requests._value.inc
+        self._add_tokens: tuple[Callable[[float], None], ...] = ()
         self.calls = self.tokens_in = self.tokens_out = 0
         self.used = False
         self.durations: list[float] = []
@@ -420,13 +437,21 @@ class _Series:
 
     def count(self) -> None:
         """Count what was taken, and begin anew."""
-        self._all.inc(self.calls)
+        self._add_calls(self.calls)
         observe_all(self._duration, self.durations)
-        observe_all(self._first, self.first)
+        self.durations.clear()
+        if self.first:
+            observe_all(self._first, self.first)
+            self.first.clear()
         if self.used:
-            self._tokens("in").inc(self.tokens_in)
-            self._tokens("out").inc(self.tokens_out)
-        self._begin()
+            if not self._add_tokens:
+                self._add_tokens = tuple(self._tokens(way)._value.inc for way in ("in", "out"))
+            add_in, add_out = self._add_tokens
+            add_in(self.tokens_in)
+            add_out(self.tokens_out)
+            self.used = False
+            self.tokens_in = self.tokens_out = 0
+        self.calls = 0
 
 
 def _place(attempt: Attempt) -> tuple[str, str]:
