@@ -92,12 +92,6 @@ SECTIONS = (
         "appears among the breakers with its first call.",
     ),
     (
-        "The daemon",
-        r"lmbroker_(build|reloads|last_reload|worker|client|out_of|log_lines|spans)",
-        "Worth an alert: `lmbroker_last_reload_successful == 0`, and `process_open_fds` near "
-        "`process_max_fds`.",
-    ),
-    (
         "OpenTelemetry's names",
         r"gen_ai",
         "The client metrics of OpenTelemetry's [semantic conventions for generative AI]"
@@ -111,8 +105,14 @@ SECTIONS = (
         "`gen_ai.client.token.usage`). They are still in development: these names follow them, "
         "ours above stay.",
     ),
+    (
+        "The daemon",
+        r"lmbroker",
+        "Worth an alert: `lmbroker_last_reload_successful == 0`, and `process_open_fds` near "
+        "`process_max_fds`.",
+    ),
 )
-"""Heading, which metrics are below it, what is said of them."""
+"""Heading, which metrics are below it, what is said of them; the first that fits counts."""
 
 
 def registered() -> list[Any]:
@@ -152,8 +152,10 @@ def page() -> str:
     """Return the whole page."""
     metrics = registered()
     parts = [HEAD]
+    left = metrics
     for heading, pattern, prose in SECTIONS:
-        here = [each for each in metrics if re.match(pattern, each._name)]
+        here = [each for each in left if re.match(pattern, each._name)]
+        left = [each for each in left if each not in here]
         table = "\n".join(("| metric | type | labels | meaning |", "|---|---|---|---|"))
         rows = "\n".join(map(row, here))
         parts.append(f"## {heading}\n\n{prose}\n\n{table}\n{rows}\n")

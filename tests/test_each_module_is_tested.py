@@ -36,6 +36,7 @@ ELSEWHERE = {
         "backends.client.response_parser": "test_client_h11 test_response_framings",
         "observers.batching": "test_operations",
         "observers.call_groups": "test_metrics",
+        "observers.call_metrics": "test_metrics test_operations",
         "observers.daemon_metrics": "test_metrics test_workers",
         "observers.exposition": "test_metrics",
         "observers.field_names": "test_metrics",

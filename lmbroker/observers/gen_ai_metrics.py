@@ -122,7 +122,6 @@ class GenAIMetrics:
             TOKEN_BOUNDS,
             error,
         )
-        self._labels = cache(self._labels_of)
         self._places: dict[tuple[str, str, str], _Inference | _Embeddings] = {}
 
     def _labels_of(self, operation: str, backend: Backend, model: str) -> tuple[str, ...]:
