@@ -14,11 +14,13 @@ from lmbroker.routing.keys import Key
 from lmbroker.routing.limit_rules import Amount, LimitRule, Measure, Per, Period
 from lmbroker.usage import PICO
 
-MOST = 2**53
-"""The largest amount: stores of other machines count in floating point."""
+MOST: Mapping[str, int] = {"requests": 2**53, "tokens": 2**53, "cost": 5_000_000 * PICO}
+"""The largest amounts, which fit into 64 bits."""
 
 ANONYMOUS = "anonymous"
 """Who calls where no client needs a key."""
+
+_MOST = {"requests": "2^53", "tokens": "2^53", "cost": "5 million US dollars"}
 
 _READ_HERE = ("requests", "tokens", "cost", "parallel", "per")
 
@@ -188,8 +190,10 @@ def _of_periods(table: Table, measure: Any) -> Iterator[Amount]:
                 key,
                 expected(describe(each), f"an amount such as {example}, for one of {_WORDS}"),
             )
-        elif not 1 <= found.limit <= MOST:
-            table.report(key, expected(describe(each), "more than nothing, and less than 2^53"))
+        elif not 1 <= found.limit <= MOST[measure]:
+            table.report(
+                key, expected(describe(each), f"more than 0, and at most {_MOST[measure]}")
+            )
         else:
             yield found
 

@@ -22,7 +22,7 @@ from lmbroker.routing.aliases import Aliases, Route
 from lmbroker.routing.limit_ledger import NEVER, Decision
 from lmbroker.routing.limit_rules import LimitRule, Measure, Met, met
 from lmbroker.translation.dialects.catalog import ADAPTERS
-from lmbroker.translation.rate_limit_headers import Group, RateLimit
+from lmbroker.translation.rate_limit_headers import RateLimit
 from lmbroker.usage import Price
 
 KEPT = 4096
@@ -33,12 +33,11 @@ PATIENCE = 60.0
 """Seconds that clients wait at most before they try again: where it takes longer, the answer says
 that they should not."""
 
-_GROUPS: tuple[Group, ...] = ("requests", "tokens")
 _NOT_YET = object()
 
 
 class Reservation:
-    """What one call has reserved; ``taken`` is what it took of each bound, once it is settled.
+    """What one call has reserved; ``taken`` is what it took of each bound at its end.
 
     ``text_bytes`` are those of text of an answer whose tokens nobody counted.
     """
@@ -57,16 +56,15 @@ class Reservation:
         """Give back what the call did not take."""
         used = taken(self.met.bounds, record, self._weight, self.text_bytes)
         self._store.settle(record.id, self.met.bounds, used)
-        self.taken = tuple(
-            need if bound.measure == "requests" else amount
-            for bound, need, amount in zip(self.met.bounds, self._needs, used, strict=True)
-        )
+        self.taken = used
 
     def shares(self) -> Iterator[tuple[str, Measure, int]]:
         """Yield what was taken: the rule, what is counted, and how much of it."""
-        for bound, rule, amount in zip(self.met.bounds, self.met.rules, self.taken, strict=False):
-            if bound.measure != "parallel":
-                yield rule.name, bound.measure, amount
+        for at, amount in enumerate(self.taken):
+            measure = self.met.bounds[at].measure
+            if measure != "parallel":
+                taken = self._needs[at] if measure == "requests" else amount
+                yield self.met.rules[at].name, measure, taken
 
 
 class Limiter:
@@ -195,16 +193,19 @@ class Limiter:
 
     def _note(self, record: Record, found: Met, decision: Decision) -> None:
         """Note in the record what the rules said, and log which soft ones are exceeded now."""
+        if not decision.over:
+            record.limits = (*record.limits, *found.allowed) if record.limits else found.allowed
+            if not self._exceeded:
+                return
         over = {found.rules[at].name for at in decision.over}
-        names = dict.fromkeys(rule.name for rule in found.rules)
-        said = [(name, "exceeded" if name in over else "allowed") for name in names]
-        record.limits = (*record.limits, *said)
         if over:
+            said = [(name, "exceeded" if name in over else word) for name, word in found.allowed]
+            record.limits = (*record.limits, *said)
             record.limit_headers = (
                 *record.limit_headers,
                 ("x-lmbroker-limit-exceeded", ", ".join(sorted(over))),
             )
-        for at, bound in enumerate(found.bounds) if over or self._exceeded else ():
+        for at, bound in enumerate(found.bounds):
             if at in decision.over:
                 if bound.counter not in self._exceeded:
                     self._exceeded.add(bound.counter)
@@ -217,26 +218,22 @@ class Limiter:
 
         Of several bounds of one kind it is the one with the least left.
         """
-        limits = []
-        for group in _GROUPS:
-            least: int | None = None
-            for at, bound in enumerate(found.bounds):
-                if bound.measure == group and (
-                    least is None or decision.remaining[at] < decision.remaining[least]
-                ):
-                    least = at
-            if least is not None:
-                reset = decision.resets[least]
-                limits.append(
-                    RateLimit(
-                        of=group,
-                        limit=str(found.bounds[least].limit),
-                        remaining=str(decision.remaining[least]),
-                        reset=None if reset == NEVER else reset,
-                    )
-                )
-        if not limits:
+        if not found.reported:
             return ()
+        limits = []
+        for group, places in found.reported:
+            least = places[0]
+            if len(places) > 1:
+                least = min(places, key=decision.remaining.__getitem__)
+            reset = decision.resets[least]
+            limits.append(
+                RateLimit(
+                    of=group,
+                    limit=str(found.bounds[least].limit),
+                    remaining=str(decision.remaining[least]),
+                    reset=None if reset == NEVER else reset,
+                )
+            )
         return tuple(ADAPTERS[dialect].facts.rate_limits.write(limits, self._wall()))
 
 

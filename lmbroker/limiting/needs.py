@@ -1,6 +1,6 @@
 """What a call may take of its bounds at most, and what it has taken, as far as that is known."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lmbroker import envelope
 from lmbroker.call import Call, Operation, Record
@@ -50,31 +50,32 @@ class Weight:
         """
         output = self.assumed if self.asked is None else self.asked
         output = -int(-output * reserve // 1)
-        if bound.measure == "tokens":
-            need, sure = self.input + output, output
-        else:
-            if not self.prices:
-                return 0
-            need, sure = self._cost(self.input, output), self._cost(0, output)
-            if not need and not self._cost(1, 1):
-                return 0
-        if self.asked is not None and sure > bound.limit:
-            return sure
-        return max(1, min(need, bound.limit))
+        of_money = bound.measure == "cost"
+        if of_money and not self.prices:
+            return 0
+        need = self._cost(self.input, output) if of_money else self.input + output
+        if need <= bound.limit:
+            # One at least, as long as anything costs something: a bound that is used up refuses.
+            return need or int(not of_money or self._cost(1, 1) > 0)
+        sure = output if not of_money else self._cost(0, output)
+        return sure if self.asked is not None and sure > bound.limit else bound.limit
 
     def _cost(self, entered: int, output: int) -> int:
         usage = Usage(input=entered, output=output)
+        if len(self.prices) == 1:
+            return cost_of(usage, self.prices[0])
         return max(cost_of(usage, price) for price in self.prices)
 
 
 def needs_of(met: Met, call: Call, weight: Weight | None) -> tuple[int, ...]:
     """Return what ``call`` may take of each bound; ``weight`` is None where none weighs it."""
-    return tuple(
-        1
-        if bound.measure in ("requests", "parallel")
-        else (0 if weight is None else weight.need(bound, rule.reserve))
-        for bound, rule in zip(met.bounds, met.rules, strict=True)
-    )
+    needs = []
+    for bound, rule in zip(met.bounds, met.rules, strict=True):
+        if bound.measure in ("requests", "parallel"):
+            needs.append(1)
+        else:
+            needs.append(0 if weight is None else weight.need(bound, rule.reserve))
+    return tuple(needs)
 
 
 def weighs(met: Met, operation: Operation) -> bool:
@@ -83,7 +84,7 @@ def weighs(met: Met, operation: Operation) -> bool:
 
 
 def taken(
-    bounds: Iterable[Bound], record: Record, weight: Weight | None, text_bytes: int
+    bounds: Sequence[Bound], record: Record, weight: Weight | None, text_bytes: int
 ) -> tuple[int, ...]:
     """Return what an ended call has taken of each bound, besides what was counted when it began.
 
@@ -91,7 +92,7 @@ def taken(
     and the output by the ``text_bytes`` that came.
     """
     if weight is None:
-        return tuple(0 for _ in bounds)
+        return (0,) * len(bounds)
     usage, cost = record.usage, record.cost
     if usage is None:
         answered = bool(record.attempts) and (
@@ -104,20 +105,23 @@ def taken(
         if answered and weight.prices:
             cost = min(cost_of(usage, price) for price in weight.prices)
     tokens = usage.input + usage.cache_read + usage.cache_write + usage.output
-    amount = {"tokens": tokens, "cost": cost or 0}
-    return tuple(amount.get(bound.measure, 0) for bound in bounds)
+    return tuple(
+        [
+            tokens if bound.measure == "tokens" else (cost or 0 if bound.measure == "cost" else 0)
+            for bound in bounds
+        ]
+    )
 
 
 def _asked_output(call: Call) -> int | None:
     """Return the most tokens that a request asks for in all answers, None if it does not say."""
     fields = call.fields if call.fields is not None else envelope.read(call.body).fields
-    found = [
-        value
-        for name in _OUTPUT
-        if isinstance(value := envelope.value_of(fields, name), int | float)
-        and not isinstance(value, bool)
-        and value >= 0
-    ]
+    found = []
+    for name in _OUTPUT:
+        if name in fields:
+            value = envelope.value_of(fields, name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+                found.append(value)
     if not found:
         return None
     answers = envelope.value_of(fields, "n") if "n" in fields else 1

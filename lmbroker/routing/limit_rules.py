@@ -111,6 +111,10 @@ class Met(msgspec.Struct, frozen=True):
     rules: tuple[LimitRule, ...]
     weighs: bool
     """Whether one of them counts tokens or money."""
+    allowed: tuple[tuple[str, str], ...]
+    """What the rules say where all of them allow a call (``Record.limits``)."""
+    reported: tuple[tuple[Literal["requests", "tokens"], tuple[int, ...]], ...]
+    """What clients are told of: what is counted, and which bounds count it."""
 
 
 def met(rules: Sequence[LimitRule], caller: str, alias: str, asked: str = "") -> Met | None:
@@ -140,4 +144,17 @@ def met(rules: Sequence[LimitRule], caller: str, alias: str, asked: str = "") ->
     if not bounds:
         return None
     weighs = any(bound.measure in ("tokens", "cost") for bound in bounds)
-    return Met(tuple(bounds), tuple(owners), weighs)
+    names = dict.fromkeys(rule.name for rule in owners)
+    groups: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
+    reported = []
+    for group in groups:
+        places = tuple(at for at, bound in enumerate(bounds) if bound.measure == group)
+        if places:
+            reported.append((group, places))
+    return Met(
+        tuple(bounds),
+        tuple(owners),
+        weighs,
+        tuple((name, "allowed") for name in names),
+        tuple(reported),
+    )
