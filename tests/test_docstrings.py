@@ -1,4 +1,6 @@
-"""A docstring's first line stands alone, which no linter sees in full (see ``pyproject.toml``).
+"""Prose in the code: what no linter sees of it (``pyproject.toml`` has what Ruff checks).
+
+A docstring's first line stands alone.
 
 Ruff holds that it is one line with a full stop, and that a function's is no noun phrase with an
 article. Here it says what the function does or returns: it does not begin with a word that leaves
@@ -6,7 +8,10 @@ the verb out.
 """
 
 import ast
+import io
 import pathlib
+import re
+import tokenize
 
 import pytest
 
@@ -38,6 +43,31 @@ def is_property(node) -> bool:
 def begins_with_a_verb(docstring: str) -> bool:
     word = docstring.split(maxsplit=1)[0].rstrip(".,:")
     return word.isalpha() and word[0].isupper() and word not in NO_VERBS
+
+
+# Words of ours that the glossary of docs/architecture.md replaces with those of the field.
+OURS = re.compile(r"\b(told|tells?|telling|hears?|heard|whoever|lessons?|signs? of life)\b", re.I)
+
+
+def prose(source: str):
+    """Yield the docstrings and comments of a module, without what they quote."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.lineno, re.sub(r"``.*?``", "", str(node.value.value))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def test_prose_uses_the_words_of_the_field():
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {text.strip()}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if OURS.search(source := path.read_text())
+        for line, text in prose(source)
+        if OURS.search(text)
+    ]
+    assert found == []
 
 
 def test_a_functions_docstring_begins_with_what_it_does():

@@ -97,7 +97,7 @@ RULES: dict[str, tuple[str, Change]] = {
     "an item keeps its type": ("text", inside("output_item.done", "item", type="other")),
     "all items are done before the end": ("text", without("output_item.done")),
     "nothing follows an item that is done": ("text", again("output_item.done")),
-    "a text that is done is what its deltas told": ("text", without("output_text.delta")),
+    "a text that is done is what its deltas sent": ("text", without("output_text.delta")),
     "nothing follows a text that is done": ("text", again("output_text.done")),
     "a part that is done has its text": ("text", inside("content_part.done", "part", text="")),
     "the part that is done is open": ("text", without("content_part.added")),
@@ -119,7 +119,7 @@ RULES: dict[str, tuple[str, Change]] = {
         "text",
         lambda events: events[3].update(type="content_block_start"),
     ),
-    "one error is told": ("error", lambda events: events.insert(-1, dict(events[-2]))),
+    "one error is sent": ("error", lambda events: events.insert(-1, dict(events[-2]))),
     "an error has its message": ("error", lambda events: events[-2]["error"].pop("message")),
 }
 

@@ -38,7 +38,7 @@ class Turns(Protocol):
 
 
 class UnknownTurns:
-    """The turns of a reactor that does not tell of them: each moment counts as one."""
+    """The turns of a reactor that does not know them: each moment counts as one."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._seconds = clock.seconds

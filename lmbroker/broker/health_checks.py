@@ -113,7 +113,7 @@ class Checks:
     async def _ask(self, target: Target) -> BackendAnswer:
         """Ask for the list and look at its status only.
 
-        The list may be long, or be cut by whoever tires of it.
+        The list may be long, or be cut off by a timeout.
         """
         outbound = model_list.request(target.backend.dialect)
         answer = await self._backends.get(target.backend, outbound, target.timeouts)

@@ -150,13 +150,13 @@ class RecordedBroker(Broker):
         if record.closed_at is not None:
             return
         super().close(record, end)
-        told = record.end
+        ended = record.end
         self._tape.note(
             Ended,
-            outcome=told.outcome,
-            status=told.status,
-            code=told.code,
-            bytes_out=told.bytes_out,
+            outcome=ended.outcome,
+            status=ended.status,
+            code=ended.code,
+            bytes_out=ended.bytes_out,
             usage=record.usage,
             cost=record.cost,
             stop=record.stop,

@@ -42,7 +42,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class _Outcome:
     """What an attempt leads to: an answer, or ``error``.
 
     ``native``: a status with the body of a backend that is passed on.
@@ -112,21 +112,21 @@ def workflow_of(captured: CapturedCall, attempt: CapturedAttempt) -> Workflow:
 def replay(captured: CapturedCall) -> list[Difference]:
     """Return what differs where the call is made again; never raises."""
     found: list[Difference] = []
-    told: list[_Told | None] = []
+    outcomes: list[_Outcome | None] = []
     for number, attempt in enumerate(captured.attempts, 1):
         place = f"attempt {number} at {attempt.tried.backend}"
         try:
-            told.append(_attempt(captured, attempt, place, found))
+            outcomes.append(_attempt(captured, attempt, place, found))
         except Exception as error:
             # Whatever it trips over: that is what a running broker would do as well.
             found.append(
                 _difference(f"{place}: a fault", "none", f"{type(error).__name__}: {error}")
             )
-            told.append(None)
+            outcomes.append(None)
     if captured.refusal is not None:
-        _compare_error(captured, told, found)
-    elif told and told[-1] is not None and told[-1].error is None:
-        _compare_answer(captured, told[-1], found)
+        _compare_error(captured, outcomes, found)
+    elif outcomes and outcomes[-1] is not None and outcomes[-1].error is None:
+        _compare_answer(captured, outcomes[-1], found)
     return found
 
 
@@ -145,7 +145,7 @@ def _bytes(value: Any) -> bytes:
 
 def _attempt(
     captured: CapturedCall, attempt: CapturedAttempt, place: str, found: list[Difference]
-) -> _Told | None:
+) -> _Outcome | None:
     sent, failed = attempt.sent, attempt.failed
     try:
         workflow = workflow_of(captured, attempt)
@@ -155,35 +155,37 @@ def _attempt(
             before, now = "sent", f"refused: {refusal.info.message}"
             found.append(_difference(f"{place}: the request", before, now))
             return None
-        return _failed(attempt, _Told(error=refusal.info), place, found)
+        return _failed(attempt, _Outcome(error=refusal.info), place, found)
     if sent is None:
         if failed is not None and failed.error.code not in _BY_BOUNDS:
             before = f"refused: {failed.error.message}"
             found.append(_difference(f"{place}: the request", before, "sent"))
-        return None if failed is None else _Told(error=failed.error)
+        return None if failed is None else _Outcome(error=failed.error)
     found += _requests(attempt, outbound, workflow, place)
     if attempt.answered is None or (failed is not None and failed.error.code in _BY_BOUNDS):
-        return None if failed is None else _Told(error=failed.error)
+        return None if failed is None else _Outcome(error=failed.error)
     streamed = captured.began.stream and _type(attempt) == "text/event-stream"
     if not attempt.whole and not (streamed and attempt.answered.status in range(200, 300)):
-        return None if failed is None else _Told(error=failed.error)
-    told = _answer(captured, attempt, workflow)
-    if told.error is not None and failed is None and not captured.out:
+        return None if failed is None else _Outcome(error=failed.error)
+    outcome = _answer(captured, attempt, workflow)
+    if outcome.error is not None and failed is None and not captured.out:
         # It was given up before anybody knew.
         return None
-    return _failed(attempt, told, place, found)
+    return _failed(attempt, outcome, place, found)
 
 
-def _failed(attempt: CapturedAttempt, told: _Told, place: str, found: list[Difference]) -> _Told:
-    """Return ``told``, which is compared with how the attempt ended."""
+def _failed(
+    attempt: CapturedAttempt, outcome: _Outcome, place: str, found: list[Difference]
+) -> _Outcome:
+    """Return ``outcome``, which is compared with how the attempt ended."""
     before = None if attempt.failed is None else attempt.failed.error
-    now = None if told.error is None else redact_error(told.error)
+    now = None if outcome.error is None else redact_error(outcome.error)
     if before is not None and attempt.tried.clients_key and now is not None:
         # The broker words this anew, since the key was the client's.
         now = before if now.code == NOT_LET_IN.code else now
     if _plain(before) != _plain(now):
         found.append(_difference(f"{place}: how it failed", _plain(before), _plain(now)))
-    return _Told(error=now, native=told.native) if now is not None else told
+    return _Outcome(error=now, native=outcome.native) if now is not None else outcome
 
 
 def _plain(error: ErrorInfo | None) -> Any:
@@ -220,26 +222,28 @@ def _requests(
             yield _difference(f"{place}: {what}", old, new)
 
 
-def _answer(captured: CapturedCall, attempt: CapturedAttempt, workflow: Workflow) -> _Told:
+def _answer(captured: CapturedCall, attempt: CapturedAttempt, workflow: Workflow) -> _Outcome:
     """Return what the client gets of the backend's answer, as ``broker.receiving`` does live."""
     answered = attempt.answered
     assert answered is not None
     body, kind = attempt.body, _type(attempt)
     if not 200 <= answered.status <= 299:
         refusal = workflow.failure(answered.status, answered.headers, body)
-        return _Told(error=refusal.info, native=refusal.native)
+        return _Outcome(error=refusal.info, native=refusal.native)
     streamed = kind == "text/event-stream"
     if streamed and captured.began.stream:
         return _stream(attempt, workflow)
     if kind and not streamed and workflow.opaque(kind):
-        return _Told(body=body, content_type=kind, lost=None)
+        return _Outcome(body=body, content_type=kind, lost=None)
     try:
         return _whole(captured, workflow, body, kind, answered.now)
     except BrokerError as error:
-        return _Told(error=error.info)
+        return _Outcome(error=error.info)
 
 
-def _whole(captured: CapturedCall, workflow: Workflow, body: bytes, kind: str, now: int) -> _Told:
+def _whole(
+    captured: CapturedCall, workflow: Workflow, body: bytes, kind: str, now: int
+) -> _Outcome:
     """Return what the client gets of a whole answer. Raises Broken or BackendRefused."""
     streamed = kind == "text/event-stream"
     if not streamed and "json" not in kind and kind:
@@ -254,10 +258,10 @@ def _whole(captured: CapturedCall, workflow: Workflow, body: bytes, kind: str, n
     elif streamed:
         step = workflow.fold
     whole = step(body, now=now)
-    return _Told(body=whole.body, content_type=whole.content_type, lost=whole)
+    return _Outcome(body=whole.body, content_type=whole.content_type, lost=whole)
 
 
-def _stream(attempt: CapturedAttempt, workflow: Workflow) -> _Told:
+def _stream(attempt: CapturedAttempt, workflow: Workflow) -> _Outcome:
     answered = attempt.answered
     assert answered is not None
     transform = workflow.transform(now=answered.now, longest=answered.longest)
@@ -273,27 +277,27 @@ def _stream(attempt: CapturedAttempt, workflow: Workflow) -> _Told:
             out.append(transform.ping())
     body = b"".join(out)
     if transform.phase == "failed" and transform.error is not None and not body:
-        return _Told(error=transform.error)
-    return _Told(body=body, content_type=conversion.EVENT_STREAM, lost=transform)
+        return _Outcome(error=transform.error)
+    return _Outcome(body=body, content_type=conversion.EVENT_STREAM, lost=transform)
 
 
 # What the client gets.
 
 
-def _compare_answer(captured: CapturedCall, told: _Told, found: list[Difference]) -> None:
+def _compare_answer(captured: CapturedCall, outcome: _Outcome, found: list[Difference]) -> None:
     head, ended, out = captured.head, captured.ended, captured.out
     left = ended is None or ended.outcome in ("client_left", None)
-    now = told.body[: len(out)] if left else told.body
+    now = outcome.body[: len(out)] if left else outcome.body
     if head is None or (head.status != 200 and not out):
         return
     kind = dict(head.headers).get("content-type", "")
-    if told.content_type and kind != told.content_type:
-        found.append(_difference("the answer's content type", kind, told.content_type))
+    if outcome.content_type and kind != outcome.content_type:
+        found.append(_difference("the answer's content type", kind, outcome.content_type))
     if out != now:
         found.append(_difference("the answer", out, now))
-    if left or ended is None or told.lost is None:
+    if left or ended is None or outcome.lost is None:
         return
-    lost = told.lost
+    lost = outcome.lost
     dropped = ended.dropped[: len(ended.dropped) - len(_of_answer(ended.dropped))]
     changed = ended.changed[: len(ended.changed) - len(_of_answer(ended.changed))]
     for what, before, after in (
@@ -312,14 +316,14 @@ def _of_answer(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _compare_error(
-    captured: CapturedCall, told: list[_Told | None], found: list[Difference]
+    captured: CapturedCall, outcomes: list[_Outcome | None], found: list[Difference]
 ) -> None:
     refusal, began = captured.refusal, captured.began
     assert refusal is not None
     if captured.head is None:
         return  # nobody was there any more
     error, native = refusal.error, None
-    for attempt, now in zip(captured.attempts, told, strict=True):
+    for attempt, now in zip(captured.attempts, outcomes, strict=True):
         failed = attempt.failed
         if failed is not None and failed.error == error and now is not None and now.error:
             error, native = now.error, now.native

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name}: {'differs' if found else 'same'}{unfinished}")
             for difference in found:
                 code = DIFFERS
-                for line in told(difference):
+                for line in lines_of(difference):
                     print(f"  {line}")
     except Unreadable as problem:
         report(str(problem))
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def told(difference: Difference) -> Iterator[str]:
+def lines_of(difference: Difference) -> Iterator[str]:
     """Yield the lines that say what differs: what stood there first, then what does now."""
     before, now = _lines(difference.before), _lines(difference.now)
     first = 0

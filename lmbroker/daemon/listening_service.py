@@ -49,9 +49,9 @@ class ListeningService(service.MultiService):
             await self._reload()
         finally:
             if self.running:
-                self._tell_ready()
+                self._report_ready()
 
-    def _tell_ready(self) -> None:
+    def _report_ready(self) -> None:
         """Report to the service manager that clients are served."""
         count = len(self._config.aliases)
         self._manager.ready(f"Serves {count} models on {', '.join(self._config.server.listen)}")
@@ -94,7 +94,7 @@ class ListeningService(service.MultiService):
 
     def _log_serving(self, how: str = "") -> None:
         """Log what serves where, in a line that ends with ``how``, and report that it does."""
-        self._tell_ready()
+        self._report_ready()
         server, count = self._config.server, len(self._config.aliases)
         aside = server.metrics_listen
         self.log.info(

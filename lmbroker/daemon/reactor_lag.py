@@ -11,11 +11,11 @@ with the chance that it has to be in a client's way."""
 
 
 class ReactorLag:
-    """Calls ``tell`` ten times a second with how many seconds late that is."""
+    """Calls ``report`` ten times a second with how many seconds late that is."""
 
-    def __init__(self, reactor: IReactorTime, tell: Callable[[float], None]) -> None:
+    def __init__(self, reactor: IReactorTime, report: Callable[[float], None]) -> None:
         self._reactor = reactor
-        self._tell = tell
+        self._report = report
         self._due = 0.0
         self._timer: Any = None
 
@@ -31,5 +31,5 @@ class ReactorLag:
             timer.cancel()
 
     def _look(self) -> None:
-        self._tell(max(0.0, self._reactor.seconds() - self._due))
+        self._report(max(0.0, self._reactor.seconds() - self._due))
         self.start()

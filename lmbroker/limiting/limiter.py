@@ -130,12 +130,12 @@ class Limiter:
             decision = self.store.reserve(record.id, found.bounds, needs)
             if not isinstance(decision, Decision):
                 decision = await decision
-            told = self._told(found, decision, call.dialect)
-            record.limit_headers = (*told, *sent_on)
+            headers = self._headers(found, decision, call.dialect)
+            record.limit_headers = (*headers, *sent_on)
             if decision.granted:
                 record.reservation = Reservation(self.store, found, needs, weight)
                 self._note(record, found, decision)
-                if told and route.expose_limits:
+                if headers and route.expose_limits:
                     # Two kinds of limits under the same names would mean nothing.
                     route = msgspec.structs.replace(route, expose_limits=False)
                 return call, route
@@ -161,7 +161,7 @@ class Limiter:
         decision = self.store.reserve(record.id, found.bounds, needs)
         if not isinstance(decision, Decision):
             decision = await decision
-        record.limit_headers = self._told(found, decision, record.dialect)
+        record.limit_headers = self._headers(found, decision, record.dialect)
         if not decision.granted:
             record.limits = ((found.rules[decision.refusing[0]].name, "refused"),)
             raise refusal(found, decision, needs, record.dialect)
@@ -213,7 +213,7 @@ class Limiter:
             else:
                 self._exceeded.discard(bound.counter)
 
-    def _told(self, found: Met, decision: Decision, dialect: Dialect) -> Pairs:
+    def _headers(self, found: Met, decision: Decision, dialect: Dialect) -> Pairs:
         """Return the headers that report what is left, in the form of the client's dialect.
 
         Of several bounds of one kind it is the one with the least left.

@@ -26,7 +26,7 @@ def exposition(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, st
 class _WithoutCreated(Collector):
     """A registry without the times at which its series were made.
 
-    They are a third of all series, workers cannot tell them, and nobody asks for them.
+    They are a third of all series, workers cannot report them, and nobody asks for them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -44,10 +44,10 @@ class OverheadMetrics:
             buckets=_BOUNDS,
             registry=registry,
         )
-        told = "; ".join(f"`{phase}`: {what}" for phase, what in PHASES.items())
+        parts = "; ".join(f"`{phase}`: {what}" for phase, what in PHASES.items())
         phases = Histogram(
             "lmbroker_overhead_phase_seconds",
-            f"The parts of `lmbroker_overhead_seconds`. {told}. `queue` and `pause` have only the "
+            f"The parts of `lmbroker_overhead_seconds`. {parts}. `queue` and `pause` have only the "
             "calls that waited.",
             ("phase", "workflow"),
             buckets=_BOUNDS,

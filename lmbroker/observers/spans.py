@@ -329,8 +329,8 @@ def rejected_of(answer: bytes) -> int:
     from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
     try:
-        told = trace_service_pb2.ExportTraceServiceResponse.FromString(answer)
+        response = trace_service_pb2.ExportTraceServiceResponse.FromString(answer)
     except DecodeError:
         return 0
-    rejected: int = told.partial_success.rejected_spans
+    rejected: int = response.partial_success.rejected_spans
     return max(0, rejected)

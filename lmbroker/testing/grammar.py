@@ -237,7 +237,7 @@ class AnthropicChecker(Checker[Frame]):
             self._stopped = True
 
     def _on_message_stop(self, body: JSON) -> None:
-        require(self._stopped, "stop_reason is told before message_stop")
+        require(self._stopped, "stop_reason is sent before message_stop")
 
     def _on_error(self, body: JSON) -> None:
         error = take(body, "error", dict, "an error event")
@@ -297,7 +297,7 @@ class OpenAIChecker(Checker[Frame]):
         choices = take(body, "choices", list, "a chunk")
         if not choices:
             after = self._next("usage")
-            require(self._include_usage is not False, "usage is told only where it was asked for")
+            require(self._include_usage is not False, "usage is sent only where it was asked for")
             usage = take(body, "usage", dict, "the usage chunk")
             for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
                 take(usage, key, int, "usage")
@@ -321,7 +321,7 @@ class OpenAIChecker(Checker[Frame]):
             require(role == "assistant", "the first delta of a choice carries the role")
         else:
             require(not choice.finished, "nothing follows a choice's finish_reason")
-            require("role" not in delta, "the role is told once (fact 8)")
+            require("role" not in delta, "the role is sent once (fact 8)")
         for key in ("content", "refusal", "reasoning_content", "reasoning"):
             if delta.get(key) is not None:
                 take(delta, key, str, "a delta")
@@ -358,7 +358,7 @@ class OpenAIChecker(Checker[Frame]):
             calls.append(kind)
         else:
             again = "id" in fragment or "type" in fragment
-            require(not again, "a call's id and type are told once (fact 8)")
+            require(not again, "a call's id and type are sent once (fact 8)")
         kind = calls[index]
         text = "arguments" if kind == "function" else "input"
         self._on_function(take(fragment, kind, dict, "a tool call"), first=first, text=text)
@@ -368,7 +368,7 @@ class OpenAIChecker(Checker[Frame]):
         if first:
             require(take(function, "name", str, "a call") != "", "a call's name is not empty")
         else:
-            require("name" not in function, "a call's name is told once (fact 8)")
+            require("name" not in function, "a call's name is sent once (fact 8)")
         take(function, text, str, "a call")
 
 

@@ -124,7 +124,7 @@ class ResponsesChecker(Checker[Frame]):
         require(number == self._number, "sequence_number has no gap")
         self._number += 1
         if kind == "error":
-            require(self.state != "warned", "one error is told")
+            require(self.state != "warned", "one error is sent")
             self._on_error(body)
             self.state = "warned"
         elif kind == "response.failed":
@@ -206,7 +206,7 @@ class ResponsesChecker(Checker[Frame]):
             return
         whole = take(body, text.done, str, "the done event of a text")
         sent = joined(item.pieces.get(key, ()))
-        require(whole == sent, "a text that is done is what its deltas told")
+        require(whole == sent, "a text that is done is what its deltas sent")
         item.texts[key] = whole
 
     def _on_part(self, item: _Item, name: str, word: str, body: JSON) -> None:

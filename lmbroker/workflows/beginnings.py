@@ -23,7 +23,7 @@ _SAMPLES = (slice(0, 128), slice(8192, 8256), slice(24_576, 24_640))
 in the first words of their user."""
 
 BRANCHES = 4
-"""So many beginnings are held of conversations that these samples do not tell apart."""
+"""The maximum of beginnings of conversations that these samples do not distinguish."""
 
 SEEN = 4096
 """So many conversations are known by their samples, whether anything else is held of them or
@@ -88,7 +88,7 @@ Key = tuple[Any, ...]
 
 
 class _Branches:
-    """What is known of the conversations that the samples do not tell apart."""
+    """The known conversations that the samples do not distinguish."""
 
     __slots__ = ("age", "beginnings", "worth")
 

@@ -362,7 +362,7 @@ def _reasoning_path(beginning: Beginning, request: Request) -> str | None:
     path, usual = request.paths.get("reasoning_part", ""), beginning.usual_path
     if path == beginning.reasoning_path or not beginning.reasons:
         return path
-    told = any(extra.path == usual for turn in request.turns for extra in turn.extras)
-    if path == usual and not told and not _reasons(request.turns):
+    reported = any(extra.path == usual for turn in request.turns for extra in turn.extras)
+    if path == usual and not reported and not _reasons(request.turns):
         return beginning.reasoning_path
     return None

@@ -346,9 +346,9 @@ class PassedStream:
         waiting = self.phase == "waiting"
         self.phase = "failed"
         held, self._held = redact(self._held, self._secrets), b""
-        told = self._tap.close() if held else None
-        if isinstance(told, ErrorInfo):
-            error = redact_error(told, self._secrets)  # the backend's own word
+        end = self._tap.close() if held else None
+        if isinstance(end, ErrorInfo):
+            error = redact_error(end, self._secrets)  # the backend's own word
         self.error = error
         return (
             b"" if waiting else held + self._client.stream_error(error, self._request_id, self._tap)

@@ -41,7 +41,7 @@ def read(given: Any) -> Draft:
             for alias in _aliases_of(where):
                 _behind(draft, f"fallback.{where}", alias, _list(names))
         else:
-            draft.leave(f"fallback.{where}", "calls are not told apart by what they are for")
+            draft.leave(f"fallback.{where}", "calls are not distinguished by what they are for")
     known = (providers, router, "fallback", "HOST", "PORT", "APIKEY", "API_TIMEOUT_MS",
              "PROXY_URL", "LOG_LEVEL")  # fmt: skip
     draft.leave_others("", whole, known)
@@ -131,7 +131,7 @@ def _router(draft: Draft, path: str, router: Mapping[str, Any]) -> None:
         )
     for where in router:
         if where not in (*_CARRIED, "longContextThreshold"):
-            draft.leave(f"{path}.{where}", "calls are not told apart by what they are for")
+            draft.leave(f"{path}.{where}", "calls are not distinguished by what they are for")
 
 
 def _aliases_of(where: str) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ class WorkerCaptures:
         for capture in list(self._on.values()):
             capture.end(why)
 
-    def heard(self, worker: Handle, message: Message, file: int | None) -> None:
+    def received(self, worker: Handle, message: Message, file: int | None) -> None:
         """Take a message of a worker about a capture."""
         if file is None:
             # There was no descriptor for it in this process.
@@ -111,10 +111,10 @@ class WorkerCaptures:
             if capture is not None:
                 capture.keep(call.lines)
         else:
-            told = read(file, IsOver)
-            capture = self._on.get(told.number)
+            over = read(file, IsOver)
+            capture = self._on.get(over.number)
             if capture is not None:
-                capture.worker_over(worker, told.lost, told.why)
+                capture.worker_over(worker, over.lost, over.why)
 
 
 class _Capture:
@@ -143,7 +143,7 @@ class _Capture:
         self._asked[worker] = worker.pid
         self._busy.add(worker)
         wanted = msgspec.structs.replace(self._wanted, seconds=left)
-        self._tell(worker, "capture", Asked(number=self._number, wanted=wanted))
+        self._send(worker, "capture", Asked(number=self._number, wanted=wanted))
 
     def keep(self, lines: Lines) -> None:
         """Take a call that a worker has kept, as long as there are not too many of all."""
@@ -172,7 +172,7 @@ class _Capture:
             return
         self._why = why
         for worker in list(self._busy):
-            self._tell(worker, "uncapture", Asked(number=self._number, wanted=self._wanted))
+            self._send(worker, "uncapture", Asked(number=self._number, wanted=self._wanted))
         self._finish(why)
 
     def _late(self) -> None:
@@ -187,7 +187,7 @@ class _Capture:
         over, self._over = self._over, _over_already
         over(self._why or why, self._lost)
 
-    def _tell(self, worker: Handle, kind: str, what: Asked) -> None:
+    def _send(self, worker: Handle, kind: str, what: Asked) -> None:
         file = write(what)
         try:
             worker.send(kind, file)
@@ -213,11 +213,11 @@ class CapturesOfWorker:
         number = asked.number
 
         def kept(lines: Lines) -> None:
-            self._tell("captured", Captured(number=number, lines=lines))
+            self._send("captured", Captured(number=number, lines=lines))
 
         def over(why: str, lost: int) -> None:
             self._ends.pop(number, None)
-            self._tell("uncaptured", IsOver(number=number, why=why, lost=lost))
+            self._send("uncaptured", IsOver(number=number, why=why, lost=lost))
 
         try:
             self._ends[number] = self._captures.begin(asked.wanted, kept, over)
@@ -230,7 +230,7 @@ class CapturesOfWorker:
         if end is not None:
             end("it was ended")
 
-    def _tell(self, kind: str, what: Captured | IsOver) -> None:
+    def _send(self, kind: str, what: Captured | IsOver) -> None:
         file = write(what)
         try:
             self._line.send(kind, file=file)

@@ -263,7 +263,7 @@ class ParentService(ListeningService):
 
     def captured(self, worker: WorkerHandle, message: Message, file: int | None) -> None:
         """Note that a worker has kept a call, or has ended a capture."""
-        self._captures.heard(worker, message, file)
+        self._captures.received(worker, message, file)
 
     def _serving(self) -> list[WorkerHandle]:
         return [worker for worker in self._workers if worker.takes]
