@@ -44,6 +44,8 @@ class Response:
 
 
 class Transport:
+    sent_at = None
+
     def pauseProducing(self): ...
 
     def resumeProducing(self): ...
