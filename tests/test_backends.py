@@ -254,6 +254,23 @@ def test_how_busy_a_backend_is(network):
     assert network.backends.loads() == {"busy": (0, 0)}
 
 
+def test_an_answer_tells_how_long_its_request_waited_and_when_it_was_sent(network):
+    busy = msgspec.structs.replace(backend(), max_in_flight=1)
+    network.send(busy)
+    network.reactor.advance(1)
+    first = network.accept()
+    first.protocol.dataReceived(ANSWER)
+    assert (network.answer.queued, network.answer.sent_at) == (0, 1)
+    answer = network.answer
+    network.send(busy)
+    network.reactor.advance(2)
+    answer.deliver(_Sink())
+    answer.finished()
+    network.reactor.advance(3)
+    first.protocol.dataReceived(ANSWER)
+    assert (network.answer.queued, network.answer.sent_at) == (2, 3), "over the same connection"
+
+
 def test_a_get_has_no_body_and_takes_no_place_from_calls(network):
     busy = msgspec.structs.replace(backend("anthropic"), max_in_flight=1, queue=0)
     network.send(busy)

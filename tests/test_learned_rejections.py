@@ -30,6 +30,17 @@ def test_a_rejection_holds_for_an_hour_and_for_its_target():
     assert learned.overrides(TARGET, 200 + SECONDS) == {}
 
 
+def test_the_models_of_a_backend_of_which_something_is_known_are_counted():
+    learned = LearnedRejections()
+    assert learned.backends(0) == {}
+    learned.learn(TARGET, omit("a"), 0)
+    learned.learn(TARGET, omit("b"), 1)
+    learned.learn(msgspec.structs.replace(TARGET, model="n"), omit("a"), 2)
+    assert learned.backends(3) == {"b": 2}
+    assert learned.backends(1 + SECONDS) == {"b": 1}
+    assert learned.backends(2 + SECONDS) == {}
+
+
 def test_names_that_clients_make_up_do_not_pile_up():
     learned = LearnedRejections()
     targets = [msgspec.structs.replace(TARGET, model=f"m{n}") for n in range(MODELS + 1)]

@@ -16,11 +16,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 from site_in_memory import Connection, post
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from lmbroker.backends.concurrency_limit import Full
 from lmbroker.broker.broker import Broker
-from lmbroker.call import CHUNK_BOUNDS, Attempt, Backend, End, Record, Target, Turn
+from lmbroker.call import CHUNK_BOUNDS, Attempt, Backend, Call, End, Record, Target, Turn
 from lmbroker.config.config import parse
+from lmbroker.errors import Broken, BrokerError, ErrorInfo, Unreachable
 from lmbroker.observers.call_groups import MOST, SECONDS
 from lmbroker.observers.daemon_metrics import DaemonMetrics
 from lmbroker.observers.exposition import exposition
@@ -284,6 +287,33 @@ def test_an_answer_cannot_have_come_before_its_request_was_sent():
         answered=Turn(1.2, 1.6),
     )
     assert phases_of(record) == pytest.approx((0, 0, 0, 0.5, 0.1, 0))
+
+
+BROKEN = ErrorInfo(kind="server", message="it broke", code="x")
+
+
+@pytest.mark.parametrize(
+    ("failure", "queued", "sent_at"),
+    [(Full("busy"), 2, None), (Unreachable(BROKEN), 0, None), (Broken(BROKEN), 0, 0)],
+)
+def test_a_failed_attempt_tells_where_its_time_went(failure, queued, sent_at):
+    class Fails:
+        async def send(self, backend, outbound, timeouts):
+            clock.advance(2)
+            raise failure
+
+    clock, attempts = Clock(), []
+    observer = SimpleNamespace(
+        opened=lambda record: None,
+        attempted=lambda record, attempt: attempts.append(attempt),
+        closed=lambda record: None,
+    )
+    broker = Broker(configured(CONFIG), Fails(), [observer], clock, lambda: 1e9)
+    call = Call(id="r", operation="chat", dialect="openai", asked="one", body=b'{"model":"one"}')
+    answering = Deferred.fromCoroutine(broker.chat(call, broker.open("r", "chat", "openai")))
+    answering.addErrback(lambda failed: failed.trap(BrokerError))
+    first = attempts[0]
+    assert (first.queued, first.sent_at, first.ended) == (queued, sent_at, 2)
 
 
 def test_a_call_without_an_answer_of_a_backend_has_no_overhead():

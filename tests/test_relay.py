@@ -203,6 +203,28 @@ def test_case_80_a_slow_client_pauses_the_backend(scene):
     assert scene.backend.producerState == "producing"
 
 
+def test_the_gaps_between_chunks_are_counted_without_those_that_the_client_made(scene):
+    def come_after(seconds, chunk=b"x"):
+        scene.clock.advance(seconds)
+        scene.relay.dataReceived(chunk)
+
+    come_after(1, b"~")
+    come_after(2, b"first")
+    assert scene.relay.chunk_gaps() == ((), 0.0)
+    scene.deliver()
+    for seconds in (0.0, 0.005, 0.015, 0.3):
+        come_after(seconds)
+    scene.relay.pauseProducing()
+    scene.clock.advance(5)
+    scene.relay.resumeProducing()
+    come_after(0.015, b"!")
+    gaps, seconds = scene.relay.chunk_gaps()
+    assert gaps == (2, 2, 0, 0, 0, 1, *[0] * 9)
+    assert seconds == pytest.approx(0.005 + 0.015 + 0.3 + 0.015)
+    come_after(1, b"behind the end")
+    assert scene.relay.chunk_gaps() == (gaps, pytest.approx(seconds))
+
+
 def test_a_paused_backend_is_not_blamed_for_silence(scene):
     scene.relay.dataReceived(b"a")
     scene.deliver()
