@@ -36,6 +36,7 @@ from canary import (
     spellings,
 )
 from rig import Rig
+from test_tracing_daemon import serving, spans_at
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
@@ -126,9 +127,17 @@ def parrot():
 
 
 @pytest.fixture
-def broker(start_daemon, tmp_path, parrot):
+def receiver():
+    """Who takes the spans."""
+    with serving(b"", "application/x-protobuf") as server:
+        yield server
+
+
+@pytest.fixture
+def broker(start_daemon, tmp_path, parrot, receiver):
     """The running daemon."""
     text = configuration(tmp_path, parrot.port)
+    text += f'[tracing]\nendpoint = "http://127.0.0.1:{receiver.server_port}"\n'
     daemon = start_daemon(text, environ=ENVIRONMENT)
     daemon.config.chmod(0o600)
     return daemon.wait()
@@ -203,7 +212,7 @@ def test_a_canary_is_found_in_every_spelling(canary):
 # The daemon.
 
 
-def test_calls_leave_no_secret_and_no_contents(broker, parrot):
+def test_calls_leave_no_secret_and_no_contents(broker, parrot, receiver):
     answers = at_once(calls(broker.port, (*PARROT, *PRACTICE)))
     answers += at_once(calls(broker.port, ["status-401"], ["several"]))
     assert set(parrot.heard) == set(BACKEND_KEYS), "each kind of key was sent, and the contents"
@@ -218,6 +227,9 @@ def test_calls_leave_no_secret_and_no_contents(broker, parrot):
     log = broker.out.read_text()
     assert leaks_of(log) == []
     assert leaks_of(metrics) == []
+    for _, _, spans in receiver.received:
+        assert found(spans, (*SECRETS, *CONTENTS)) == []
+    assert len(spans_at(receiver)) >= 2 * len(answers)
     # It was not silence that was searched.
     assert {line["caller"] for line in lines} == {"hashed", "plain"}
     assert {line.get("outcome") for line in lines} == {"complete", "backend_error", "stream_error"}

@@ -7,7 +7,7 @@ encoder is made.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -86,14 +86,14 @@ class SpanEncoder:
         from opentelemetry.proto.trace.v1 import trace_pb2
 
         self._trace = trace_pb2
-        self._common = common_pb2
         resource = {
             "service.name": service_name,
             "service.version": __version__,
             "service.instance.id": str(uuid4()),
             "process.pid": os.getpid(),
         }
-        held = resource_pb2.Resource(attributes=self._attributes(resource.items()))
+        held = resource_pb2.Resource()
+        _fill(held.attributes, resource.items())
         self._resource = _field(1, held.SerializeToString())
         scope = common_pb2.InstrumentationScope(name="lmbroker", version=__version__)
         self._scope = _field(1, scope.SerializeToString())
@@ -181,30 +181,33 @@ class SpanEncoder:
             kind=kind,
             start_time_unix_nano=int(times[0] * 1e9),
             end_time_unix_nano=int(times[1] * 1e9),
-            attributes=self._attributes(attributes),
         )
+        _fill(span.attributes, attributes)
         if failed:
             span.status.code = self._trace.Status.STATUS_CODE_ERROR
         return span
 
-    def _attributes(self, pairs: Any) -> list[Any]:
-        make, value_of = self._common.KeyValue, self._value
-        return [make(key=key, value=value_of(value)) for key, value in pairs]
 
-    def _value(self, value: Any) -> Any:
-        any_value = self._common.AnyValue
+def _fill(attributes: Any, pairs: Iterable[tuple[str, Any]]) -> None:
+    """Add attributes in their place: to make each by itself takes three times as long."""
+    add = attributes.add
+    for key, value in pairs:
+        attribute = add()
+        attribute.key = key
+        held = attribute.value
         if isinstance(value, str):
             # What a client named may hold what UTF-8 cannot.
             text = value if value.isascii() else value.encode("utf-8", "replace").decode()
-            return any_value(string_value=text)
-        if isinstance(value, bool):
-            return any_value(bool_value=value)
-        if isinstance(value, int):
-            return any_value(int_value=value)
-        if isinstance(value, float):
-            return any_value(double_value=value)
-        values = [self._value(each) for each in value]
-        return any_value(array_value=self._common.ArrayValue(values=values))
+            held.string_value = text
+        elif isinstance(value, bool):
+            held.bool_value = value
+        elif isinstance(value, int):
+            held.int_value = value
+        elif isinstance(value, float):
+            held.double_value = value
+        else:
+            for each in value:
+                held.array_value.values.add().string_value = each
 
 
 def _operation(record: Record) -> str:
