@@ -81,7 +81,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 def value_of(fields: Mapping[str, Any], key: str) -> object:
     """Return the decoded value of one of an envelope's fields.
 
-    None where it is missing, not JSON, or longer than ``SHORT_VALUE``.
+    It is None where it is missing, not JSON, or longer than ``SHORT_VALUE``.
     """
     raw = fields.get(key)
     if raw is None or len(memoryview(raw)) > SHORT_VALUE:
@@ -148,8 +148,8 @@ def value_exactly(raw: Any) -> Any:
 def decode_exactly(body: bytes) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return the whole body as a dict with its numbers as they were written.
 
-    Also the paths of texts in which U+FFFD stands for half a surrogate pair. Raises Refused as
-    ``decode``.
+    The second value has the paths of texts in which U+FFFD stands for half a surrogate pair. Raises
+    Refused as ``decode``.
     """
     paths: tuple[str, ...] = ()
     try:
@@ -312,8 +312,8 @@ def _place_in_mended(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[
 def text_of(body: bytes, fields: Mapping[str, Any], key: str) -> bytes:
     """Return the text of the value of ``key`` in ``body``, whose envelope has ``fields``.
 
-    b"" where it does not stand there once, where any key repeats or has escapes, and where the
-    envelope was read of a mended body.
+    It is b"" where it does not stand there once, where any key repeats or has escapes, and where
+    the envelope was read of a mended body.
     """
     places = _places(body, fields.items(), key, plain=True)
     return body[slice(*places[0])] if places and len(places) == 1 else b""
@@ -333,8 +333,8 @@ def place_of(body: bytes, key: str) -> tuple[int, int] | None:
 def _place(body: bytes, fields: Mapping[str, Any], key: str) -> tuple[int, int] | None:
     """Return the span (start, end) of the value of the top-level ``key``, in bytes of ``body``.
 
-    None where the key does not stand there once. ``fields`` are those of the envelope of ``body``.
-    The other ways to a span end here: ``_only_model`` is a shortcut for short bodies,
+    It is None where the key does not stand there once. ``fields`` are those of the envelope of
+    ``body``. The other ways to a span end here: ``_only_model`` is a shortcut for short bodies,
     ``_place_in_mended`` takes bodies that have to be mended, ``place_of`` reads ``fields`` itself.
     """
     places = _places(body, fields.items(), key, plain=True)

@@ -80,7 +80,7 @@ _NOTHING: Mapping[str, str] = {}
 def cost(picos: int | None) -> Pairs:
     """Return the header that says what an answer cost, in US dollars.
 
-    None where that is not known.
+    It is None where that is not known.
     """
     return () if picos is None else (("x-lmbroker-cost", dollars(picos)),)
 
@@ -259,7 +259,8 @@ def identity(
 def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "") -> Pairs:
     """Return the headers of an error answer that say where the last attempt was made.
 
-    Also in which dialect, if it was not the backend's own, and how many attempts there were.
+    They also say in which dialect, if it was not the backend's own, and how many attempts there
+    were.
     """
     where: Pairs = (
         ("x-lmbroker-backend", _header_text(backend)),

@@ -93,7 +93,7 @@ class Reader:
 
     @property
     def pending(self) -> bool:
-        """An unfinished event is held."""
+        """Whether an unfinished event is held."""
         return bool(self._held.strip(b"\n"))
 
     def feed(self, chunk: bytes) -> list[Frame]:
@@ -203,9 +203,9 @@ class Reader:
         return frames
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
-        """Return whether a large event has too many values or lines.
+        """Return whether a large event, or all events that came with its end, have too many values.
 
-        Or all events together that came with its end.
+        Lines count as well.
         """
         if len(held) <= LARGE_EVENT:
             return False

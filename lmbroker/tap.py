@@ -93,7 +93,7 @@ class Options(usage.Options):
         return self.read_source()[0]
 
     def read_source(self) -> tuple[Config, Source]:
-        """Return the same, with what others need to read the very same."""
+        """Return the configuration as the file is now, with the texts of which it was read."""
         config, source = load_source(self["config"], shown=self._shown(), listen=self["listen"])
         if config.server.engine == "lean":
             # Before anything is imported that brings the stock reactor with it.

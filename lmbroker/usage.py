@@ -1,6 +1,6 @@
 """How many tokens a call took, and what they cost.
 
-In the terms that all formats share (translation.md section 1).
+They are counted in the terms that all formats share (translation.md section 1).
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ MOST = 2**53
 
 
 def count_of(value: Any) -> int | None:
-    """Return the count of tokens that a JSON value is, None where it is no number.
+    """Return the count of tokens in a JSON value, None where it is no number.
 
     It is brought into the range from zero to ``MOST``.
     """
@@ -120,9 +120,10 @@ def cost_of(usage: Usage, price: Price) -> int:
 
 @lru_cache(maxsize=1024)
 def _picos(rates: Rates) -> tuple[int, int, int, int, int]:
-    """Return the cost of one token of each kind.
+    """Return the cost of one token of each kind, in 1 / ``PICO`` US dollars.
 
-    Fresh, put out, read from the cache, written to it, and written to it for an hour.
+    The kinds are tokens of the prompt, of the output, read from the cache, written to it, and
+    written to it for an hour.
     """
     written = rates.input if rates.cache_write is None else rates.cache_write
     dollars = (

@@ -236,5 +236,5 @@ def packed(events: list[Event]) -> bytes:
 
 
 def unpacked(data: bytes) -> list[AnyEvent]:
-    """Return what ``packed`` was given."""
+    """Return the events that ``packed`` has encoded."""
     return _from_binary(data)

@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def may_be(self, call: Call, alias: str) -> bool:
         """Return whether a call that begins is one of them, as far as is known.
 
-        It leads to ``alias``.
+        Its model name leads to ``alias``.
         """
         return self.alias in (alias, call.asked) and self.caller in (None, call.caller.name)
 

@@ -29,7 +29,10 @@ class CannotCapture(Exception):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Capture into the folder; the exit code: 0 where a call was kept. Raises ConfigError."""
+    """Capture into the folder; return the exit code, 0 where a call was kept.
+
+    Raises ConfigError.
+    """
     try:
         wanted = _wanted(options)
         config = "" if options.control else find_config(options.config)

@@ -143,7 +143,7 @@ def _routes(config: Config) -> Iterator[tuple[str, ...]]:
 
 
 def _type(backend: Backend) -> str:
-    """Return how a backend is called."""
+    """Return the type of a backend, with the second one where it has that."""
     if not backend.also:
         return backend.dialect
     return f"{backend.dialect} + {backend.also} ({'auto' if backend.also_translated else 'native'})"

@@ -16,7 +16,7 @@ from lmbroker.errors import BrokerError, Refused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0 for success, 1 for a mistake in what was given."""
+    """Run the command; return the exit code: 0 for success, 1 for a mistake in what was given."""
     options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:

@@ -140,7 +140,7 @@ class _Asker:
         self._due = 0.0
 
     async def ask(self, way: _Way) -> Timing:
-        """Return one call.
+        """Make one call when it is due, and return how long it took.
 
         Raises a BrokerError whose words are for people, without a credential.
         """
@@ -373,9 +373,9 @@ def report(pairs: Sequence[tuple[Timing, Timing]], stream: bool) -> Iterator[str
 
 
 def _added(added: Sequence[float]) -> str:
-    """Return what the differences of the pairs say.
+    """Return what the differences of the pairs say, in words.
 
-    Their median, how sure it is, and whether it is more than chance.
+    It is their median, how sure that is, and whether it is more than chance.
     """
     middle = quantile(added, 0.5)
     text = f"the broker adds {middle:+.1f} ms (median of {len(added)} pairs)"
@@ -394,10 +394,10 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def surely_between(values: Sequence[float]) -> tuple[float, float]:
-    """Two of ``values`` between which the median of all that could be measured lies.
+    """Return two of ``values`` between which the true median lies in 19 of 20 cases or more.
 
-    So it is in 19 of 20 cases or more: how many lie below it is binomial, whatever their
-    distribution.
+    The true median is that of all that could be measured: how many values lie below it is binomial,
+    whatever their distribution.
     """
     ordered, count = sorted(values), len(values)
     outside, rank = 0.0, 0
@@ -412,7 +412,7 @@ def surely_between(values: Sequence[float]) -> tuple[float, float]:
 
 
 def run(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
-    """Run the reactor until all is measured; the exit code. Raises what ``measure`` does."""
+    """Run the reactor until all is measured; return the exit code. Raises what ``measure`` does."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     ends: list[Any] = []
     interrupted: list[bool] = []

@@ -115,7 +115,10 @@ def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Route
 
 
 def _answer(options: argparse.Namespace, chunks: Iterator[bytes], client: Any, alias: Route) -> int:
-    """Return an answer belongs to a request; here to one that asks for nothing but the usage."""
+    """Translate an answer, and return the exit code.
+
+    An answer belongs to a request: here to one that asks for nothing but the usage.
+    """
     first = next(chunks, b"")
     found = _MODEL.search(first)
     asked = found[1].decode(errors="replace") if found else "model"

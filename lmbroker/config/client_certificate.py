@@ -8,7 +8,8 @@ import msgspec
 class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A client's certificate, as objects of ``cryptography``.
 
-    The certificate, the private key to it, and the certificates between it and its authority.
+    They are the certificate, the private key to it, and the certificates between it and its
+    authority.
     """
 
     certificate: Any

@@ -411,7 +411,7 @@ def _server(table: Table, secrets: Secrets, keyed: bool) -> Server:
 def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dict[str, str]:
     """Return the endpoints that other machines reach, by their keys, each with the words for it.
 
-    Checks all endpoints.
+    All endpoints are checked.
     """
     found = {}
     for key, endpoint in endpoints.items():

@@ -13,7 +13,10 @@ OF_THIS_MACHINE = "/etc/lmbroker/config.toml"
 
 
 def places(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return where a configuration is looked for that nobody named: the first that exists is it."""
+    """Return the paths at which a configuration is looked for where none is named.
+
+    The first counts.
+    """
     of_user = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(of_user):
         # The XDG specification ignores a relative path here.
@@ -85,7 +88,7 @@ def load(path: str, *, shown: str | None = None) -> Config:
 def load_source(
     path: str, *, shown: str | None = None, listen: tuple[str, ...] = ()
 ) -> tuple[Config, Source]:
-    """Return as ``load`` does, with what others need to read the very same.
+    """Return the checked configuration of a file, and the texts of which it was read.
 
     ``listen`` are endpoints in the place of those in the file, none for its own.
     """

@@ -91,7 +91,7 @@ class Limiter:
 
     @property
     def rules(self) -> tuple[LimitRule, ...]:
-        """What new calls go by."""
+        """The rules for new calls."""
         return self._rules
 
     @rules.setter

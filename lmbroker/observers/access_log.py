@@ -1,6 +1,6 @@
 """An observer that writes one line per call: who, where to, how long, how it ended.
 
-Nothing of the contents.
+It writes nothing of the contents.
 """
 
 from collections.abc import Callable, Mapping, Sequence

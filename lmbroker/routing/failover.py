@@ -1,6 +1,6 @@
 """Failover: which targets of its alias a call tries, in which order, with which key.
 
-Also how often and after what pause. Pure: times and chance are arguments.
+It also says how often and after what pause. Pure: times and chance are arguments.
 
 The broker's loop is all that is outside::
 

@@ -13,7 +13,7 @@ _RATES = ("minute", "hour")
 def drain_seconds(bound: Bound) -> float:
     """Return the seconds in which the bucket of a bound drains.
 
-    0.0 for a bound that has no bucket.
+    It is 0.0 for a bound that has no bucket.
     """
     if bound.measure in _DRAINING and bound.period in _RATES:
         return float(SECONDS[bound.period])

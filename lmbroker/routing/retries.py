@@ -232,9 +232,9 @@ class Budget:
 
 
 class Failure(NamedTuple):
-    """One failed attempt of a call.
+    """A failed attempt of a call: at which backend, with which error.
 
-    At which backend, with what, and in how many seconds that wants to be asked again.
+    ``after`` is in how many seconds that backend wants to be asked again.
     """
 
     backend: str

@@ -58,7 +58,7 @@ def meant(path: str) -> str | None:
 def unserved(path: str) -> ErrorInfo | None:
     """Return why the broker does not serve ``path`` on purpose, and what to do instead.
 
-    None for every other path.
+    It is None for every other path.
     """
     for adapter in ADAPTERS.values():
         for beginning, error in adapter.facts.unserved.items():

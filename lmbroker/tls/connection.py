@@ -126,7 +126,7 @@ class SecureConnection:
     def sealed(self, data: bytes) -> bytes:
         """Return the TLS records of ``data``, which must be the next bytes on the TCP transport.
 
-        Only after the handshake.
+        This may be called only after the handshake.
         """
         write = self._engine.write
         try:

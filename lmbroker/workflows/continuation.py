@@ -87,7 +87,7 @@ def is_possible(client: Adapter, backend: Adapter, profile: Profile) -> bool:
 def after(beginning: Beginning, messages: bytes, call: Call, client: Adapter) -> Continued | None:
     """Return the request of ``call`` behind ``beginning``, with which its ``messages`` begin.
 
-    None where it must be translated as a whole.
+    It is None where it must be translated as a whole.
     """
     rest = messages[len(beginning.came) :].lstrip()
     fields = call.fields
@@ -130,7 +130,7 @@ def after(beginning: Beginning, messages: bytes, call: Call, client: Adapter) ->
 def encode(continued: Continued, backend: Adapter, losses: Losses) -> JSON | None:
     """Return the request in the dialect of ``backend``.
 
-    None where it must be translated as a whole.
+    It is None where it must be translated as a whole.
     """
     beginning, request = continued
     whole = msgspec.structs.replace(request, turns=(_stand_in(beginning.lost), *request.turns))
@@ -151,7 +151,7 @@ def learned(
 ) -> Beginning | None:
     """Return the longest beginning of ``messages`` that may be remembered, longer than ``before``.
 
-    None where there is none that is worth it.
+    It is None where there is none that is worth it.
     """
     start = 0 if before is None else len(before.came)
     rest = messages[start:]
@@ -357,7 +357,7 @@ def _reasons(turns: Sequence[Turn]) -> bool:
 def _reasoning_path(beginning: Beginning, request: Request) -> str | None:
     """Return how the client calls the field of reasoning in beginning and ``request`` together.
 
-    None where it is not sure.
+    It is None where it is not sure.
     """
     path, usual = request.paths.get("reasoning_part", ""), beginning.usual_path
     if path == beginning.reasoning_path or not beginning.reasons:

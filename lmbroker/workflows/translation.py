@@ -191,7 +191,7 @@ class Translation:
     def _behind(self, continued: continuation.Continued) -> Outbound | None:
         """Return the request, of which only what stands behind a beginning is translated.
 
-        None where all of it must be.
+        It is None where all of it must be.
         """
         before, losses = self._losses, Losses(self._losses.mode, model=self._call.asked)
         self._request, self._before, self._losses = continued.request, continued.beginning, losses

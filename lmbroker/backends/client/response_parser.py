@@ -142,7 +142,7 @@ class ResponseParser:
     def _short_response(self, data: bytes) -> bytes | None:
         """Take a whole response of the plainest kind, and return its body.
 
-        None where ``data`` is anything else: then nothing was done.
+        It is None where ``data`` is anything else: then nothing was done.
         """
         found = _PLAIN_HEAD.match(data)
         if found is None:

@@ -58,9 +58,9 @@ def hosts_problem(hosts: int, request_line: bytes) -> str | None:
 
 
 def plain_length(value: str | None) -> int:
-    """Return the length of a body by its Content-Length.
+    """Return the length of a body by its Content-Length, -1 where that is unusual.
 
-    -1 where that is unusual, and left to Twisted.
+    Twisted's parser reads it then.
     """
     if value is None:
         return 0

@@ -39,7 +39,7 @@ class PartQueue(Generic[P]):
     def alone(self) -> P | None:
         """The open part where no other one waits, so that its next piece needs no queue.
 
-        Else None.
+        It is None otherwise.
         """
         return self.parts[0] if self.opened and len(self.parts) == 1 else None
 

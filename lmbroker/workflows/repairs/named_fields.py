@@ -286,7 +286,7 @@ def _lists_values(sentence: str) -> bool:
 def values_of(text: str) -> list[str]:
     """Return the values that a refusal lists as accepted, as they are written.
 
-    None without a list.
+    There are none without a list.
     """
     best: list[str] = []
     for found in VALUES.finditer(text):

@@ -80,7 +80,7 @@ def reworded_overflow(value: JSON, error: ErrorInfo, request_id: str) -> JSON | 
 def message(error: ErrorInfo) -> str:
     """Return the message of ``error``.
 
-    For a context overflow in the form that coding agents parse.
+    A context overflow gets the form that coding agents parse.
     """
     text = error_bodies.limited(error.message)
     if error.kind != "context_length":
