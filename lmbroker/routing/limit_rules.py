@@ -114,7 +114,7 @@ class Met(msgspec.Struct, frozen=True):
     allowed: tuple[tuple[str, str], ...]
     """What the rules say where all of them allow a call (``Record.limits``)."""
     reported: tuple[tuple[Literal["requests", "tokens"], tuple[int, ...]], ...]
-    """What clients are told of: what is counted, and which bounds count it."""
+    """The groups that clients see in headers: what is counted, and which bounds count it."""
 
 
 def met(rules: Sequence[LimitRule], caller: str, alias: str, asked: str = "") -> Met | None:
