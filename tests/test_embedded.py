@@ -1,6 +1,7 @@
 """The broker as one object: it builds, asks who calls, reloads, and leaves nothing behind."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
@@ -14,7 +15,9 @@ from twisted.web.client import Agent
 from twisted.web.server import Site
 
 from lmbroker import Caller, EmbeddedBroker, Refused
+from lmbroker.backends.sending import Backends
 from lmbroker.config.config import parse
+from lmbroker.observers.span_export import SECONDS
 
 TEXT = "".join(
     f'[[models]]\nalias = "{alias}"\ntype = "openai"\ntarget = {{ url = "URL", model = "echo" }}\n'
@@ -25,6 +28,38 @@ TEXT = "".join(
 def config(url="http://127.0.0.1:1", more=""):
     text = TEXT.replace("URL", url) + more
     return parse(text, name="c", environ={}, read_file=lambda path: "")
+
+
+def test_calls_have_spans_as_long_as_the_configuration_says_where_they_go(monkeypatch):
+    sent, told = [], []
+
+    async def get(backends, backend, outbound, timeouts):
+        sent.append((backend.url, outbound))
+        return SimpleNamespace(status=200, body=lambda limit: later(b""))
+
+    monkeypatch.setattr(Backends, "get", get)
+    clock = Clock()
+    tracing = config(more='[tracing]\nendpoint = "http://collector:4318"\n')
+    embedded = EmbeddedBroker(tracing, clock, registry=CollectorRegistry())
+    http = StubTreq(embedded.resource())
+
+    def call():
+        waiting = http.post("http://broker/v1/chat/completions", json={"model": "nobody"})
+        http.flush()
+        assert waiting.result.code == 404
+
+    call()
+    clock.advance(SECONDS)
+    [(url, outbound)] = sent
+    assert (url, outbound.path) == ("http://collector:4318", "/v1/traces")
+    embedded.reload(config())
+    call()
+    clock.advance(SECONDS)
+    assert len(sent) == 1
+    embedded.reload(tracing)
+    call()
+    embedded.close().addCallback(told.append)
+    assert len(sent) == 2 and told == [None]
 
 
 async def later(caller):

@@ -84,8 +84,8 @@ LIMITED = ("chat", "completions")
 class Broker:
     """Answers calls: chooses targets, makes the attempts there, and returns the answer.
 
-    ``config`` may be replaced at any time: a call keeps what it began with. ``listing`` knows the
-    models.
+    ``config`` may be replaced at any time: a call keeps what it began with. So may ``observers``.
+    ``listing`` knows the models.
 
     ``clock`` is the reactor, for its time and its helper processes; ``wall`` gives unix seconds.
     ``limits`` is where the limit rules count, by default this process.
@@ -107,7 +107,7 @@ class Broker:
         self._failovers = Failovers(Health(config.breaker), chance)
         self._config = config
         self._backends = backends
-        self._observers = tuple(observers)
+        self.observers = tuple(observers)
         self._price_of = price_of
         self.clock = clock
         self.turns = turns_of(clock)
@@ -156,7 +156,7 @@ class Broker:
         now = self.clock.seconds()
         record = Record(id=call_id, operation=operation, dialect=dialect, opened_at=now)
         record.arrived_at = self.turns.since
-        for observer in self._observers:
+        for observer in self.observers:
             observer.opened(record)
         return record
 
@@ -177,7 +177,7 @@ class Broker:
             counted = usage.input + usage.cache_read + usage.cache_write
             target = record.attempts[-1].target
             self._ratios.learn(target, counted=counted, estimated=record.estimated)
-        for observer in self._observers:
+        for observer in self.observers:
             observer.closed(record)
 
     def _charge(self, record: Record) -> None:
@@ -496,5 +496,5 @@ class Broker:
             raise
         finally:
             made.ended = self.clock.seconds()
-            for observer in self._observers:
+            for observer in self.observers:
                 observer.attempted(record, made)

@@ -7,7 +7,6 @@ second one ends at once.
 """
 
 import gc
-import random
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -25,10 +24,10 @@ from twisted.logger import Logger
 from lmbroker.backends.interfaces import IReactor
 from lmbroker.backends.resolver import ThreadedResolver
 from lmbroker.backends.sending import Backends
-from lmbroker.backends.span_receiver import SpanReceiver
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.health_checks import Checks
 from lmbroker.broker.practice import Practice
+from lmbroker.broker.tracing import Tracing
 from lmbroker.call import Target
 from lmbroker.config.changes import changes
 from lmbroker.config.config import Config, ConfigError
@@ -48,7 +47,6 @@ from lmbroker.observers.daemon_metrics import DaemonMetrics
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.observers.metrics import Metrics, Refusals
 from lmbroker.observers.prices import Prices
-from lmbroker.observers.span_export import SpanExport
 from lmbroker.observers.usage_journal import UsageJournal, ledger_of
 from lmbroker.observers.usage_report import report
 from lmbroker.server import descriptors
@@ -152,7 +150,6 @@ class BrokerService(ListeningService):
         self._prices = Prices(datetime.now(UTC))
         self._observers = (metrics, access_log, self._journal)
         self._batching = BatchingObserver(self._observers)
-        self._spans: SpanExport | None = None
         self.broker = Broker(
             config,
             self.backends,
@@ -161,6 +158,14 @@ class BrokerService(ListeningService):
             time.time,
             price_of=self._prices.of,
             limits=self._limits,
+        )
+        self._tracing = Tracing(
+            self.broker,
+            self.backends,
+            reactor,
+            time.time,
+            metrics.spans_dropped.inc,
+            metrics.spans_exported.inc,
         )
         self.broker.offload.ended = metrics.offloaded
         self.captures = Captures(self.broker)
@@ -249,29 +254,8 @@ class BrokerService(ListeningService):
 
     def _trace(self, rules: TracingRules | None) -> None:
         """Record spans of calls by ``rules`` from now on, none without them."""
-        before = self._spans
-        if rules is None:
-            self._spans, self.broker.trace_ratio = None, None
-            self._batching.observers = self._observers
-            if before is not None:
-                self._batching.flush()
-                before.stop()
-            return
-        post = SpanReceiver(self.backends, rules.receiver).post
-        if before is not None:
-            before.take(rules.service_name, post)
-        else:
-            self._spans = SpanExport(
-                rules.service_name,
-                post,
-                self._reactor,
-                time.time,
-                random.random,
-                self._metrics.spans_dropped.inc,
-                self._metrics.spans_exported.inc,
-            )
-            self._batching.observers = (*self._observers, self._spans)
-        self.broker.trace_ratio = rules.ratio
+        self._batching.flush()
+        self._batching.observers = (*self._observers, *self._tracing.take(rules))
 
     def _usage_of(self, caller: str, since: float, by: Sequence[str]) -> "Deferred[Any]":
         """Return what a caller has used, for ``Front``."""
@@ -354,9 +338,8 @@ class BrokerService(ListeningService):
                 self._site.abort()
         self._aside_site.abort()
         self.broker.offload.close()
-        if self._spans is not None:
-            self._batching.flush()
-            await self._spans.stop()
+        self._batching.flush()
+        await self._tracing.stop()
         try:
             await self.backends.close()
             await self._practice.stop()

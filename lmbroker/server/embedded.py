@@ -13,11 +13,16 @@ from lmbroker.backends.sending import Backends
 from lmbroker.broker.broker import Broker
 from lmbroker.broker.health_checks import Checks
 from lmbroker.broker.practice import Practice
+from lmbroker.broker.tracing import Tracing
 from lmbroker.call import Observer
 from lmbroker.config.config import Config
 from lmbroker.observers.metrics import Metrics
 from lmbroker.server.callers import CallerHook
 from lmbroker.server.routes import Front
+
+
+def _uncounted(count: int) -> None:
+    """Do nothing: nobody wants to know how many spans there were."""
 
 
 class EmbeddedBroker:
@@ -40,18 +45,31 @@ class EmbeddedBroker:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics = None if registry is None else Metrics(registry)
-        counting = () if metrics is None else (metrics,)
+        self._observers = (*observers, *(() if metrics is None else (metrics,)))
         self._practice = Practice(reactor)
         self._backends = Backends(reactor)
         self.broker = Broker(
-            self._practice.of(config), self._backends, (*observers, *counting), reactor, wall
+            self._practice.of(config), self._backends, self._observers, reactor, wall
         )
+        self._tracing = Tracing(
+            self.broker,
+            self._backends,
+            reactor,
+            wall,
+            _uncounted if metrics is None else metrics.spans_dropped.inc,
+            _uncounted if metrics is None else metrics.spans_exported.inc,
+        )
+        self._trace(config)
         report = metrics.checked if metrics is not None else lambda backend, result: None
         self._checks = Checks(self.broker, self._backends, report)
         self._checks.start()
         self._front = Front(self.broker, registry)
         self._front.caller_hook = caller
         self._expect()
+
+    def _trace(self, config: Config) -> None:
+        """Record spans of calls, where ``config`` says where they go."""
+        self.broker.observers = (*self._observers, *self._tracing.take(config.tracing))
 
     def _expect(self) -> None:
         """Let the counters of the configuration exist."""
@@ -65,6 +83,7 @@ class EmbeddedBroker:
     def reload(self, config: Config) -> None:
         """Serve by ``config`` from now on; calls end under the one that they began with."""
         self.broker.config = self._practice.of(config)
+        self._trace(config)
         self._expect()
         self._checks.start()
 
@@ -75,6 +94,7 @@ class EmbeddedBroker:
     async def _close(self) -> None:
         self._checks.stop()
         self.broker.offload.close()
+        await self._tracing.stop()
         await self._backends.close()
         await self._practice.stop()
 
