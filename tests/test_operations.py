@@ -27,6 +27,7 @@ import pytest
 from certificates import pem_files
 from ports import free_port
 from prometheus_client import CollectorRegistry, generate_latest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
@@ -257,6 +258,13 @@ def test_what_is_shown_has_all_that_has_ended():
     received["accept"] = "application/openmetrics-text; version=1.0.0"
     assert front.metrics(request).endswith(b"# EOF\n")
     assert sent["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    # Elsewhere, where somebody knows a place.
+    waiting, written = Deferred(), []
+    front.away = lambda work, *arguments: waiting.addCallback(lambda _: work(*arguments))
+    front.metrics(request).addCallback(written.append)
+    assert written == []
+    waiting.callback(None)
+    assert written[0].endswith(b"# EOF\n")
 
 
 def test_levels_of_targets_and_backends_are_shown_as_they_are_and_what_is_gone_is_0():

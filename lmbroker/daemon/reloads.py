@@ -14,6 +14,8 @@ SWITCH_SECONDS = 0.0005
 """How long the reading thread may keep others from running at a time: Python's usual 5 ms would be
 felt by every stream."""
 
+USUAL_SECONDS = sys.getswitchinterval()
+
 
 def away(reactor: IReactor, work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
     """Return what ``work`` returns or raises, done in a thread of ``reactor``.
@@ -27,12 +29,12 @@ def away(reactor: IReactor, work: Callable[..., Any], *arguments: Any) -> "Defer
 
 
 def _politely(work: Callable[..., Any], *arguments: Any) -> Any:
-    usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return work(*arguments)
     finally:
-        sys.setswitchinterval(usual)
+        # Not what it was before: another thread may have been at work then.
+        sys.setswitchinterval(USUAL_SECONDS)
 
 
 class Reloads:

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -181,6 +182,8 @@ class BrokerService(ListeningService):
         self._site = Site(self._front.resource(), reactor, config.limits, config.server.engine)
         self._site.refused = Refusals(registry)
         self._aside = Front(self.broker, self._registry, self._settle)
+        # Where there are many models there are thousands of series: no call waits for them.
+        self._front.away = self._aside.away = partial(away, reactor)
         # With connections of its own: clients cannot crowd out who looks after us.
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine

@@ -81,6 +81,8 @@ class Front:
         self.caller_hook: CallerHook | None = None
         """Who calls, as a program says that embeds the broker; None leaves it to the keys."""
         self.usage_of: UsageOf | None = None
+        self.away: Callable[..., Any] = _at_once
+        """Does what takes long: (work, arguments) -> what it returns, or a Deferred of that."""
         self.unknown_path: Callable[[request_paths.Cause], None] = lambda cause: None
         """Called with the reason why a requested path is not served."""
 
@@ -170,16 +172,16 @@ class Front:
         return json_body(request, 200, {"message": "hello"})
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: IRequest) -> bytes:
+    def metrics(self, request: IRequest) -> "bytes | Deferred[bytes]":
         """Return the metrics as Prometheus reads them; 404 where they are hidden."""
         if self.registry is None:
             return self._refuse(request, unknown_url(incoming_of(request).route_path))
         self._settle()
         received = incoming_of(request).received_headers()[0]
-        body, content_type = exposition(self.registry, received.get("accept", ""))
-        request.setHeader("vary", "accept")
-        request.setHeader("content-type", content_type)
-        return body
+        written = self.away(exposition, self.registry, received.get("accept", ""))
+        if isinstance(written, Deferred):
+            return written.addCallback(_written, request)
+        return _written(written, request)
 
     # Errors without a call.
 
@@ -248,6 +250,18 @@ class Front:
     def _serve(self, incoming: Incoming, operation: Operation, dialect: str) -> "Deferred[None]":
         call = ServedCall(self._broker, self._calls, incoming, self.caller_hook)
         return call.serve(operation, dialect, self._operations[operation])
+
+
+def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
+def _written(written: tuple[bytes, str], request: IRequest) -> bytes:
+    """Set the headers for a body of this content type, and return the body."""
+    body, content_type = written
+    request.setHeader("vary", "accept")
+    request.setHeader("content-type", content_type)
+    return body
 
 
 def _argument(request: IRequest, name: str, default: str) -> str:
