@@ -1,28 +1,18 @@
 """Real providers' traffic, recorded by others, as a check on what we believe of the dialects.
 
 It lies beside the project; ``LMBROKER_RECORDINGS`` says where, ``../shared/recordings`` is the
-default. Tests that name a ``stream_recording``, an ``answer_recording`` or an
-``error_recording`` run once per folder.
+default. ``captures`` finds it.
 
 The judges are the official SDKs: what theirs makes of the recorded answer and what the others
 make of our translations must be the same.
 """
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from beside import RECORDINGS
-
-ENDPOINTS = {
-    "openai.chat": "openai",
-    "anthropic.messages": "anthropic",
-    "openai.responses": "responses",
-}
 
 
 @dataclass
@@ -36,68 +26,6 @@ class Told:
     stop: str | None = None
     usage: tuple[int, int] | None = None
     """Prompt and completion tokens."""
-
-
-@dataclass
-class Recording:
-    folder: Path
-    dialect: str
-    status: int
-
-    @property
-    def stream(self) -> bytes:
-        return (self.folder / "response.sse").read_bytes()
-
-    @property
-    def body(self) -> bytes:
-        return (self.folder / "response.json").read_bytes()
-
-
-def load(folder: Path) -> Recording:
-    meta = json.loads((folder / "meta.json").read_bytes())
-    return Recording(folder, ENDPOINTS[meta["endpoint"]], meta["status"])
-
-
-def folders(answer: str, *, failed: bool) -> list[Path]:
-    found = []
-    for path in sorted(RECORDINGS.glob(f"*/{answer}")):
-        meta = json.loads((path.parent / "meta.json").read_bytes())
-        if meta["endpoint"] in ENDPOINTS and failed == (meta["status"] != 200):
-            found.append(path.parent)
-    return found
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name, answer, failed in (
-        ("stream_recording", "response.sse", False),
-        ("answer_recording", "response.json", False),
-        ("error_recording", "response.json", True),
-    ):
-        if name not in metafunc.fixturenames:
-            continue
-        found = folders(answer, failed=failed)
-        if found:
-            metafunc.parametrize(name, found, indirect=True, ids=[f.name for f in found])
-        else:
-            skip = pytest.mark.skip(
-                reason=f"no recordings at {RECORDINGS}; set LMBROKER_RECORDINGS"
-            )
-            metafunc.parametrize(name, [pytest.param(None, marks=skip)], indirect=True)
-
-
-@pytest.fixture
-def stream_recording(request: pytest.FixtureRequest) -> Recording:
-    return load(request.param)
-
-
-@pytest.fixture
-def answer_recording(request: pytest.FixtureRequest) -> Recording:
-    return load(request.param)
-
-
-@pytest.fixture
-def error_recording(request: pytest.FixtureRequest) -> Recording:
-    return load(request.param)
 
 
 Judge = Callable[[list[Any]], Told]

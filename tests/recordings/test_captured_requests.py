@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from batches import in_batches
 from captures import CAPTURES, captured
 
 from lmbroker import envelope
@@ -28,9 +29,7 @@ MODELS = {
     "responses": ("some-model", "gpt-5.4"),
 }
 CASES = [
-    pytest.param(dialect, body, id=case)
-    for dialect, path in PATHS.items()
-    for case, body in captured(path)
+    (case, (dialect, body)) for dialect, path in PATHS.items() for case, body in captured(path)
 ]
 
 
@@ -48,15 +47,13 @@ def workflow(dialect: str, to: str, model: str, body: bytes) -> Any:
     return workflow_for(call, Target(backend=backend, model=model))
 
 
-@pytest.mark.parametrize("layout", [None, 2])
-@pytest.mark.parametrize(("dialect", "body"), CASES)
-def test_passthrough_changes_the_models_name_and_nothing_else(
-    dialect: str, body: JSON, layout: int | None
-) -> None:
-    sent = json.dumps(body, indent=layout, ensure_ascii=layout is None).encode()
-    passed = workflow(dialect, dialect, "the-real-one", sent).outbound().body
-    name = json.dumps(body["model"], ensure_ascii=layout is None).encode()
-    assert passed == sent.replace(b'"model": ' + name, b'"model": "the-real-one"', 1)
+@in_batches(CASES)
+def test_passthrough_changes_the_models_name_and_nothing_else(dialect: str, body: JSON) -> None:
+    for layout in (None, 2):
+        sent = json.dumps(body, indent=layout, ensure_ascii=layout is None).encode()
+        passed = workflow(dialect, dialect, "the-real-one", sent).outbound().body
+        name = json.dumps(body["model"], ensure_ascii=layout is None).encode()
+        assert passed == sent.replace(b'"model": ' + name, b'"model": "the-real-one"', 1)
 
 
 def conversations(dialect: str) -> list[tuple[str, JSON, JSON]]:
@@ -89,7 +86,7 @@ def translated(dialect: str, backend: str, model: str, body: JSON) -> JSON:
 
 
 PAIRS = [
-    pytest.param(dialect, backend, first, second, id=f"{dialect}-{backend}-{case}")
+    (f"{dialect}-{backend}-{case}", (dialect, backend, first, second))
     for dialect in PATHS
     for backend in PATHS
     if backend != dialect
@@ -97,7 +94,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "backend", "first", "second"), PAIRS)
+@in_batches(PAIRS)
 def test_case_43_a_conversation_keeps_its_beginning(
     dialect: str, backend: str, first: JSON, second: JSON
 ) -> None:

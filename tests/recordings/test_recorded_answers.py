@@ -4,6 +4,8 @@ and its sense."""
 from typing import Any
 
 import pytest
+from batches import in_batches
+from captures import Recording, answers
 
 from lmbroker import json_text
 from lmbroker.errors import Broken
@@ -37,7 +39,6 @@ ENCODE_ERROR = {
     "anthropic": anthropic_errors.encode_error,
     "responses": responses_errors.encode_error,
 }
-CLIENTS = pytest.mark.parametrize("client", list(ENCODE))
 KINDS = {
     400: {"invalid_request", "context_length", "billing", "auth"},
     401: {"auth"},
@@ -46,12 +47,10 @@ KINDS = {
 }
 
 
-@CLIENTS
-def test_recorded_answer_means_the_same_in_each_dialect(
-    answer_recording: Any, readers: Any, client: str
-) -> None:
-    dialect = answer_recording.dialect
-    body = json_text.decode(answer_recording.body)
+@in_batches(answers("response.json"))
+def test_recorded_answer_means_the_same_in_each_dialect(recording: Recording, readers: Any) -> None:
+    dialect = recording.dialect
+    body = json_text.decode(recording.body)
     if body.get("error"):
         with pytest.raises(Broken) as broken:
             DECODE[dialect](body)
@@ -63,14 +62,7 @@ def test_recorded_answer_means_the_same_in_each_dialect(
         return
     answer = DECODE[dialect](body)
     assert fold(unfold(answer)) == answer
-    told = ENCODE[client](answer, REPLY)
-    ours, theirs = readers[client](told), readers[dialect](body)
-    if theirs.refusal and client != "anthropic":
-        assert (ours.text, ours.refusal) == (theirs.text, theirs.refusal)
-    else:
-        assert ours.text == theirs.text + theirs.refusal
-    assert ours.reasoning == theirs.reasoning
-    assert [call(*c) for c in ours.calls] == [call(*c) for c in theirs.calls]
+    theirs = readers[dialect](body)
     if theirs.usage is not None:
         assert answer.usage is not None
         prompt, completion = theirs.usage
@@ -79,7 +71,16 @@ def test_recorded_answer_means_the_same_in_each_dialect(
         if body["usage"].get("total_tokens") == prompt + completion + heard:
             prompt += heard
         assert cached <= prompt
-        assert ours.usage == (prompt, completion)
+    for client, encode in ENCODE.items():
+        ours = readers[client](encode(answer, REPLY))
+        if theirs.refusal and client != "anthropic":
+            assert (ours.text, ours.refusal) == (theirs.text, theirs.refusal), client
+        else:
+            assert ours.text == theirs.text + theirs.refusal, client
+        assert ours.reasoning == theirs.reasoning, client
+        assert [call(*c) for c in ours.calls] == [call(*c) for c in theirs.calls], client
+        if theirs.usage is not None:
+            assert ours.usage == (prompt, completion), client
 
 
 def call(name: str, given: Any) -> tuple[str, Any]:
@@ -90,21 +91,22 @@ def call(name: str, given: Any) -> tuple[str, Any]:
     return name, {"INVALID_JSON": given} if value is None else value
 
 
-@CLIENTS
-def test_recorded_error_keeps_its_words_and_sense(error_recording: Any, client: str) -> None:
-    status, dialect = error_recording.status, error_recording.dialect
-    body = json_text.decode(error_recording.body)
-    error = DECODE_ERROR[dialect](status, {}, error_recording.body)
+@in_batches(answers("response.json", failed=True))
+def test_recorded_error_keeps_its_words_and_sense(recording: Recording) -> None:
+    status, dialect = recording.status, recording.dialect
+    body = json_text.decode(recording.body)
+    error = DECODE_ERROR[dialect](status, {}, recording.body)
     assert error.kind in KINDS[status]
     # What OpenRouter quotes of a provider's own words stands behind its own.
     told = body["error"] if "error" in body else body["detail"]
     words = told["message"] if isinstance(told, dict) else told
     quoted = (told.get("metadata") or {}).get("raw") if isinstance(told, dict) else None
     assert error.message == (f"{words}: {quoted}" if isinstance(quoted, str) else words)
-    told_status, answer = ENCODE_ERROR[client](error, "req_1")
-    # A 400 that means something else is told as what it means.
-    assert told_status == status or error.kind in ("billing", "auth")
-    if error.kind == "context_length" and client == "anthropic" != dialect:
-        assert answer["error"]["message"].startswith("prompt is too long: ")
-    else:
-        assert answer["error"]["message"] == error.message
+    for client, encode in ENCODE_ERROR.items():
+        told_status, answer = encode(error, "req_1")
+        # A 400 that means something else is told as what it means.
+        assert told_status == status or error.kind in ("billing", "auth"), client
+        if error.kind == "context_length" and client == "anthropic" != dialect:
+            assert answer["error"]["message"].startswith("prompt is too long: ")
+        else:
+            assert answer["error"]["message"] == error.message, client

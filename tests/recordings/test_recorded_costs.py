@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from batches import in_batches
+from captures import answers
 
 from lmbroker.sse import Reader
 from lmbroker.translation.dialects.catalog import ADAPTERS
@@ -61,20 +63,18 @@ def compare(recording, usage, told):
     assert cost_of(usage, CACHED) == cached * MICRO // 10
 
 
-def test_a_whole_answer(answer_recording):
-    if answer_recording.dialect not in ADAPTERS:
-        return
-    body = json.loads(answer_recording.body)
-    usage, _ = ADAPTERS[answer_recording.dialect].gist(body)
-    compare(answer_recording, usage, body.get("usage"))
+@in_batches(answers("response.json"))
+def test_a_whole_answer(recording):
+    body = json.loads(recording.body)
+    usage, _ = ADAPTERS[recording.dialect].gist(body)
+    compare(recording, usage, body.get("usage"))
 
 
-def test_a_stream(stream_recording):
-    if stream_recording.dialect not in ADAPTERS:
-        return
+@in_batches(answers("response.sse"))
+def test_a_stream(recording):
     told = {}
     reader = Reader()
-    for frame in [*reader.feed(stream_recording.stream), *reader.close()]:
+    for frame in [*reader.feed(recording.stream), *reader.close()]:
         if not frame.data or frame.data in (b"[DONE]", "[DONE]"):
             continue
         try:
@@ -84,6 +84,6 @@ def test_a_stream(stream_recording):
         for place in (value, value.get("message") or {}, value.get("response") or {}):
             if isinstance(place, dict) and place.get("usage"):
                 told |= {k: v for k, v in place["usage"].items() if v is not None}
-    tap = ADAPTERS[stream_recording.dialect].tap()
-    tap.see(stream_recording.stream)
-    compare(stream_recording, tap.usage, told)
+    tap = ADAPTERS[recording.dialect].tap()
+    tap.see(recording.stream)
+    compare(recording, tap.usage, told)

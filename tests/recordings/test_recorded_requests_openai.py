@@ -11,7 +11,8 @@ import json
 from typing import Any
 
 import pytest
-from captures import captured, recorded
+from batches import in_batches
+from captures import captured, named, recorded
 
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.dialects.openai.families import UNKNOWN as UNKNOWN_OPENAI
@@ -53,9 +54,9 @@ def told_alike(body: JSON) -> JSON:
     return body
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
-def test_a_recorded_request_comes_back_as_it_was(case: tuple[str, JSON]) -> None:
-    body = whole(case[1])
+@in_batches(named(CASES))
+def test_a_recorded_request_comes_back_as_it_was(recorded_body: JSON) -> None:
+    body = whole(recorded_body)
     before = json.dumps(body)
     adapter, losses = ADAPTERS["openai"], Losses("strict")
     back = adapter.encode_request(adapter.decode_request(body), UNKNOWN_OPENAI, losses)

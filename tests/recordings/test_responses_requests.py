@@ -4,8 +4,8 @@ were, and in those of the other dialects each call has its result, and reasoning
 from typing import Any
 
 import msgspec
-import pytest
-from captures import captured, recorded
+from batches import in_batches
+from captures import captured, named, recorded
 from responses_requests import comes_back, known, paired
 from test_translated_requests import REQUESTS, whole
 
@@ -16,20 +16,18 @@ JSON = dict[str, Any]
 
 MODELS = ("gpt-5.6", "grok-4", "qwen3", "mistral-large")
 CASES = [
-    pytest.param(dialect, body, id=f"{dialect}-{name}")
+    (f"{dialect}-{name}", (dialect, body))
     for dialect in ("openai", "anthropic")
     for name, body in REQUESTS[dialect]
 ]
 
 
-@pytest.mark.parametrize(
-    "case", recorded("openai.responses") + captured("/v1/responses"), ids=lambda case: case[0]
-)
-def test_a_request_of_a_responses_client_comes_back(case: tuple[str, JSON]) -> None:
-    comes_back(whole(case[1]))
+@in_batches(named(recorded("openai.responses") + captured("/v1/responses")))
+def test_a_request_of_a_responses_client_comes_back(body: JSON) -> None:
+    comes_back(whole(body))
 
 
-@pytest.mark.parametrize(("dialect", "body"), CASES)
+@in_batches(CASES)
 def test_calls_have_results_and_reasoning_what_followed_it(dialect: str, body: JSON) -> None:
     for model in MODELS:
         asked = ADAPTERS[dialect].decode_request(whole(body))

@@ -10,6 +10,7 @@ from anthropic.types.message_create_params import (
     MessageCreateParamsNonStreaming,
     MessageCreateParamsStreaming,
 )
+from batches import in_batches
 from captures import captured, recorded
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
@@ -72,7 +73,7 @@ REQUESTS = {
     + captured("/v1/responses"),
 }
 CASES = [
-    pytest.param(dialect, backend, body, id=f"{dialect}-{backend}-{name}")
+    (f"{dialect}-{backend}-{name}", (dialect, backend, body))
     for dialect, cases in REQUESTS.items()
     for backend in ADAPTERS
     if backend != dialect
@@ -131,7 +132,7 @@ def with_ids(item: JSON) -> JSON:
     return item
 
 
-@pytest.mark.parametrize(("dialect", "backend", "body"), CASES)
+@in_batches(CASES)
 def test_a_request_of_a_client_is_taken_in_another_dialect(
     dialect: str, backend: str, body: JSON
 ) -> None:
