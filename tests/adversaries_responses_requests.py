@@ -58,6 +58,7 @@ REQUESTS: Shapes = {
     "a text": lambda n: {"model": "m", "input": "a" * n, "instructions": "a" * n},
     "messages": lambda n: _ask(*[USER, _said()] * n),
     "of one speaker": lambda n: _ask(*[USER] * n),
+    "questions": lambda n: _ask(*[{"role": "user", "content": "hi"}] * n),
     "said on and on": lambda n: _ask(*[_said()] * n),
     "phases": lambda n: _ask(*[{**_said(), "id": "msg_1", "phase": "commentary"}] * n),
     "instructions": lambda n: _ask(*[{"role": "developer", "content": "a"}] * n),

@@ -47,6 +47,22 @@ def lines(action: Action) -> dict[CodeType, int]:
     return {code: count for code, [count] in counts.items()}
 
 
+def functions(action: Action) -> set[CodeType]:
+    """The functions of the package that ``action`` reaches."""
+    found: set[CodeType] = set()
+
+    def called(frame: FrameType, event: str, _: Any) -> None:
+        found.add(frame.f_code)
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return {code for code in found if code.co_filename.startswith(CORE)}
+
+
 def _tracer(count: list[int]) -> Any:
     def executed(frame: FrameType, event: str, _: Any) -> Any:
         if event == "line":
@@ -56,22 +72,21 @@ def _tracer(count: list[int]) -> Any:
     return executed
 
 
-LEAST = 0.002
-"""Seconds below which two times cannot be compared."""
-
-
-def growth(small: Action, large: Action, bound: float, tries: int = 6) -> float:
+def growth(
+    small: Action, large: Action, bound: float, tries: int = 6, least: float = 0.002
+) -> float:
     """How much more processor time ``large`` takes than ``small``: the least of each, measured
-    again until the ratio is below ``bound`` or ``tries`` are used up."""
+    again until the ratio is below ``bound`` or ``tries`` are used up. Times below ``least``, in
+    seconds, are not compared."""
     least_small, least_large = float("inf"), float("inf")
     for _ in range(tries):
         least_large = min(least_large, _seconds(large))
-        if least_large < bound * LEAST:
+        if least_large < bound * least:
             break
         least_small = min(least_small, _seconds(small))
         if least_large < bound * least_small:
             break
-    return least_large / max(min(least_small, least_large), LEAST)
+    return least_large / max(min(least_small, least_large), least)
 
 
 def _seconds(action: Action) -> float:
