@@ -49,6 +49,7 @@ from lmbroker.observers.access_log import AccessLog, access_fields
 from lmbroker.observers.json_log import JSONLog
 from lmbroker.routing.keys import hash_of
 from lmbroker.secret import Secret
+from lmbroker.tap import BAD_CONFIGURATION
 from lmbroker.workflows import workflow_for
 
 DIALECTS = ("openai", "anthropic", "responses")
@@ -410,7 +411,7 @@ def test_check_tells_no_secret(tmp_path, monkeypatch, capfd, mistake):
 
 def test_a_start_with_a_mistake_tells_no_secret(start_daemon):
     daemon = start_daemon(HEAD + MISTAKES[0], environ=ENVIRONMENT)
-    assert daemon.process.wait(10) == 1
+    assert daemon.process.wait(10) == BAD_CONFIGURATION
     told = daemon.out.read_text()
     assert "models[0].type: found a string ('***')" in told
     assert leaks_of(told, (*SECRETS, MISPLACED, PIN)) == []

@@ -19,6 +19,8 @@ from certificates import pem_files
 from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
+from lmbroker.tap import BAD_CONFIGURATION
+
 SECONDS = 15
 CONFIG = """
 log_level = "info"
@@ -498,7 +500,7 @@ def twistd(tmp_path):
 @pytest.mark.process
 def test_a_mistake_in_the_configuration_ends_the_start(twistd):
     done = twistd(CONFIG.replace("workers = 2", "workers = 0"))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (BAD_CONFIGURATION, "")
     assert "server.workers: found an integer (0), expected an integer from 1 to 64" in done.stderr
 
 
@@ -506,7 +508,8 @@ def test_a_mistake_in_the_configuration_ends_the_start(twistd):
 @pytest.mark.parametrize("told", ["0", "65", "two", "-1", "1.5", "\u0662"])
 def test_a_mistake_in_the_option_ends_the_start(twistd, told):
     done = twistd(CONFIG.replace("PORT", "0"), f"--workers={told}")
-    assert (done.returncode, done.stderr) == (1, "--workers: expected an integer from 1 to 64\n")
+    told = "--workers: expected an integer from 1 to 64\n"
+    assert (done.returncode, done.stderr) == (BAD_CONFIGURATION, told)
 
 
 @pytest.mark.process
