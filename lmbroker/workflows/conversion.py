@@ -18,7 +18,7 @@ from lmbroker.sse import Reader, SSEError
 from lmbroker.translation.dialects.base import Adapter, Reading, Reply
 from lmbroker.translation.refusals import stream_errors
 from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
-from lmbroker.translation.unified.counting import tokens_of_bytes
+from lmbroker.translation.unified.counting import tokens_of_answer
 from lmbroker.translation.unified.fold import Folder
 from lmbroker.translation.unified.fold import unfold as events_of
 from lmbroker.translation.unified.parts import ReasoningPart, TextPart, ToolCallPart
@@ -120,8 +120,13 @@ def fold_stream(backend: Adapter, body: bytes, reading: Reading | None = None) -
     return folder.result()
 
 
-def estimated(response: Response, estimate_input: Callable[[], int]) -> Response:
-    """Return ``response`` with estimated usage where the backend sent none (translation.md 3.3)."""
+def estimated(
+    response: Response, estimate_input: Callable[[], int], call_bytes: int = 0
+) -> Response:
+    """Return ``response`` with estimated usage where the backend sent none (translation.md 3.3).
+
+    ``call_bytes`` is what a tool call counts besides its texts.
+    """
     if response.usage is not None:
         return response
     size = 0
@@ -129,9 +134,10 @@ def estimated(response: Response, estimate_input: Callable[[], int]) -> Response
         if isinstance(part, (TextPart, ReasoningPart)):
             size += len(part.text.encode(errors="replace"))
         elif isinstance(part, ToolCallPart):
+            size += call_bytes + len(part.name)
             size += len((part.raw_args or "").encode(errors="replace"))
             size += len(json_text.encode(part.args)) if part.raw_args is None and part.args else 0
-    usage = Usage(input=estimate_input(), output=tokens_of_bytes(size), estimated=True)
+    usage = Usage(input=estimate_input(), output=tokens_of_answer(size), estimated=True)
     return msgspec.structs.replace(response, usage=usage)
 
 

@@ -9,7 +9,7 @@ from lmbroker.sse import EVENT_LIMIT, Boundary, Frame, Reader, SSEError, last_wo
 from lmbroker.translation.dialects.base import Adapter, Decoder, Encoder, Tap
 from lmbroker.translation.losses import AnswerLosses, in_answer, listed
 from lmbroker.translation.refusals.stream_errors import NO_ANSWER
-from lmbroker.translation.unified.counting import so_far, tokens_of_bytes
+from lmbroker.translation.unified.counting import so_far, tokens_of_answer
 from lmbroker.translation.unified.parts import ToolCallPart
 from lmbroker.translation.unified.stream import (
     Error,
@@ -52,12 +52,13 @@ class TranslatedStream:
     ``estimate_input`` counts the request's tokens; it is called where the backend does not report
     them at once, and where its answer is not whole. ``secrets`` are masked in the backend's error.
     ``losses`` gets what decoder and encoder report as lost.
-    ``longest``: most bytes of an event.
+    ``longest``: most bytes of an event. ``call_bytes``: what a tool call counts besides its texts.
     """
 
     __slots__ = (
         "_begun",
         "_bytes_at_ping",
+        "_call_bytes",
         "_client",
         "_decoder",
         "_encoder",
@@ -83,9 +84,11 @@ class TranslatedStream:
         secrets: Secrets = (),
         losses: AnswerLosses | None = None,
         longest: int = EVENT_LIMIT,
+        call_bytes: int = 0,
     ) -> None:
         self.phase: Phase = "waiting"
         self.error: ErrorInfo | None = None
+        self._call_bytes = call_bytes
         self._usage: Usage | None = None
         self._begun = False
         self.stop = ""
@@ -193,7 +196,9 @@ class TranslatedStream:
             if waiting:
                 return b""
         elif isinstance(event, PartStart):
-            self.tool_calls += isinstance(event.part, ToolCallPart)
+            if isinstance(event.part, ToolCallPart):
+                self.tool_calls += 1
+                self._text_bytes += self._call_bytes + len(event.part.name)
         elif isinstance(event, UsageUpdate):
             self._usage = event.usage
         elif isinstance(event, Ping) and (self.phase == "waiting" or self._too_many_pings()):
@@ -218,7 +223,7 @@ class TranslatedStream:
         if usage is None:
             usage = Usage(
                 input=self._estimate_input(),
-                output=tokens_of_bytes(self._text_bytes),
+                output=tokens_of_answer(self._text_bytes),
                 estimated=True,
             )
         self._usage = usage

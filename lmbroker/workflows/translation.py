@@ -20,7 +20,7 @@ from lmbroker.translation.dialects.base import Adapter, Reading, Reply
 from lmbroker.translation.losses import AnswerLosses, Losses, located
 from lmbroker.translation.profiles.lookup import profile
 from lmbroker.translation.shared.names import renamed, wire_name
-from lmbroker.translation.unified.counting import estimate_input
+from lmbroker.translation.unified.counting import call_bytes, estimate_input
 from lmbroker.translation.unified.parts import ToolCallPart
 from lmbroker.translation.unified.request import Request
 from lmbroker.workflows import continuation, conversion
@@ -263,7 +263,9 @@ class Translation:
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
         if response.usage is None:
-            response = conversion.estimated(response, self._estimate_input)
+            response = conversion.estimated(
+                response, self._estimate_input, call_bytes(self._target.model)
+            )
         return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
     @conversion.of_an_answer
@@ -271,7 +273,9 @@ class Translation:
         """Return a backend's stream as one answer. Raises Broken or BackendRefused."""
         reading = self._reading()
         response = conversion.fold_stream(self._backend, body, reading)
-        response = conversion.estimated(response, self._estimate_input)
+        response = conversion.estimated(
+            response, self._estimate_input, call_bytes(self._target.model)
+        )
         return conversion.encode_unary(self._client, response, self._reply(now, reading.losses))
 
     @conversion.of_an_answer
@@ -279,7 +283,9 @@ class Translation:
         """Return a backend's one answer as a stream. Raises Broken or BackendRefused."""
         reading = self._reading()
         response = conversion.response_of(self._backend, body, reading)
-        response = conversion.estimated(response, self._estimate_input)
+        response = conversion.estimated(
+            response, self._estimate_input, call_bytes(self._target.model)
+        )
         return conversion.encode_stream(self._client, response, self._reply(now, reading.losses))
 
     def transform(self, *, now: int, longest: int = EVENT_LIMIT) -> Transform:
@@ -299,6 +305,7 @@ class Translation:
             self._target.backend.secrets,
             reading.losses,
             longest,
+            call_bytes(self._target.model),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> BackendRefused:

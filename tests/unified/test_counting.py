@@ -142,6 +142,9 @@ def test_the_words_of_tools_count_by_family() -> None:
 
 def test_the_text_of_answers_counts_by_its_bytes() -> None:
     assert counting.tokens_of_bytes(3600) == 1000
+    assert counting.tokens_of_answer(4400) == 1000 + counting.ANSWER_FRAME
+    assert counting.tokens_of_answer(0) == 0
+    assert counting.call_bytes("anthropic/Claude-X") > counting.call_bytes("gpt")
 
 
 def test_the_size_of_an_image_is_found_behind_its_metadata() -> None:

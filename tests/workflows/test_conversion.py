@@ -243,19 +243,19 @@ def test_event_above_the_limit_is_broken(dialect: str) -> None:
 
 def estimates() -> Iterator[tuple[tuple[Any, ...], int]]:
     yield (), 0
-    yield (TextPart(text="x" * 36),), 10
-    yield (TextPart(text="🙂" * 9),), 10
-    yield (TextPart(text="Hello"), TextPart(text="No", refusal=True)), 2
-    yield (ToolCallPart(id="c", name="f", args={"a": 1}, raw_args=" " * 18 + "{}"),), 6
-    yield (ToolCallPart(id="c", name="f", args={"a": "x" * 28}),), 10
-    yield (ToolCallPart(id="c", name="f", args={}),), 0
-    yield (ToolCallPart(id="c", name="f", raw_args="ls", kind="custom"),), 1
+    yield (TextPart(text="x" * 44),), 13
+    yield (TextPart(text="🙂" * 11),), 13
+    yield (TextPart(text="Hello"), TextPart(text="No", refusal=True)), 5
+    yield (ToolCallPart(id="c", name="f", args={"a": 1}, raw_args=" " * 18 + "{}"),), 22
+    yield (ToolCallPart(id="c", name="f", args={"a": "x" * 28}),), 26
+    yield (ToolCallPart(id="c", name="f", args={}),), 17
+    yield (ToolCallPart(id="c", name="f", raw_args="ls", kind="custom"),), 18
 
 
 @pytest.mark.parametrize(("parts", "output"), list(estimates()))
 def test_case_47_missing_usage_is_estimated(parts: tuple[Any, ...], output: int) -> None:
     response = Response(id="x", model="m", parts=parts, stop=Stop(reason="end"))
-    found = conversion.estimated(response, lambda: 7)
+    found = conversion.estimated(response, lambda: 7, 60)
     assert found.usage == Usage(input=7, output=output, estimated=True)
 
 

@@ -32,7 +32,11 @@ from lmbroker.translation.unified.request import Request, Turn
 from lmbroker.usage import Usage
 
 BYTES_PER_TOKEN = 3.6
-"""Bytes of UTF-8 per token of an answer, which is mostly code and arguments."""
+"""Bytes of UTF-8 that a token stands for in a body of which nothing else is known."""
+ANSWER_BYTES = 4.4
+"""The same of the texts of an answer: what the model wrote for people, its reasoning, arguments."""
+ANSWER_FRAME = 3
+"""Tokens of an answer besides its texts."""
 TEXT_BYTES = 4.2
 """Bytes of UTF-8 per token of a request's text."""
 
@@ -45,7 +49,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     is the hidden prompt that comes with the first tool, ``per_tool`` what each tool adds,
     ``forced`` what a forced tool adds; ``message`` is for each turn, ``call`` for each call and
     each result, ``schema`` for an output schema, ``image`` for an image of unknown size and
-    ``page`` for each page of a PDF.
+    ``page`` for each page of a PDF. ``answer_call`` is for a call in an answer, besides its name
+    and arguments: so many bytes of text would take as many tokens.
     """
 
     tools_bytes: float
@@ -57,6 +62,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     image: int
     page: int
+    answer_call: int
 
 
 CLAUDE = Rates(
@@ -69,6 +75,7 @@ CLAUDE = Rates(
     schema=125,
     image=1500,
     page=1800,
+    answer_call=200,
 )
 OTHERS = Rates(
     tools_bytes=5.4,
@@ -80,6 +87,7 @@ OTHERS = Rates(
     schema=5,
     image=765,
     page=1000,
+    answer_call=60,
 )
 """The rates of OpenAI's models; those of other vendors are nearest to these."""
 
@@ -109,7 +117,7 @@ def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) ->
     They are those that the backend sent, with at least the estimate of ``sent`` bytes of text for
     the output.
     """
-    output = tokens_of_bytes(sent)
+    output = tokens_of_answer(sent)
     if known is None:
         return Usage(input=estimate_input(), output=output, estimated=True)
     if not (known.input or known.cache_read or known.cache_write):
@@ -120,6 +128,23 @@ def so_far(known: Usage | None, estimate_input: Callable[[], int], sent: int) ->
 def tokens_of_bytes(size: int) -> int:
     """Return the estimated tokens of ``size`` bytes of UTF-8 text, rounded up."""
     return math.ceil(size / BYTES_PER_TOKEN)
+
+
+def tokens_of_answer(size: int) -> int:
+    """Return the estimated tokens of ``size`` bytes of an answer's texts, rounded up.
+
+    A tool call counts as so many bytes more as ``call_bytes`` says.
+    """
+    return math.ceil(size / ANSWER_BYTES) + ANSWER_FRAME if size else 0
+
+
+def call_bytes(model: str) -> int:
+    """Return what a tool call of ``model`` counts in an answer besides its texts, in bytes."""
+    return _rates(model).answer_call
+
+
+def _rates(model: str) -> Rates:
+    return CLAUDE if "claude" in model.lower() else OTHERS
 
 
 def estimate_body(body: bytes) -> int:
@@ -186,9 +211,8 @@ def count_turns(turns: Sequence[Turn], model: str = "") -> tuple[int, int]:
 
 
 def _count(model: str) -> "_Count":
-    name = model.lower()
-    rates = CLAUDE if "claude" in name else OTHERS
-    return _Count(rates, NEW_CLAUDE_IMAGE if _NEW_CLAUDE.search(name) else CLAUDE_IMAGE)
+    newest = _NEW_CLAUDE.search(model.lower())
+    return _Count(_rates(model), NEW_CLAUDE_IMAGE if newest else CLAUDE_IMAGE)
 
 
 class _Count:

@@ -16,23 +16,28 @@ from lmbroker.translation.dialects.anthropic_messages.ending import (
     merged,
 )
 from lmbroker.translation.refusals import error_kinds, stream_errors
-from lmbroker.translation.shared.passed_bytes import estimated_text
+from lmbroker.translation.unified.counting import CLAUDE
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
 TERMINATOR = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-_ENVELOPE = len(
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":""}}\n\n'
-)
-"""Bytes of an event besides its text."""
+_TEXT = re.compile(rb'"(?:text|thinking|partial_json)" ?: ?"((?:[^"\\]++|\\.)*+)"')
+"""A text, and what is in it."""
 
+_CALLED = re.compile(rb'_use".{0,200}?"name" ?: ?"([^"]*)"')
+"""The beginning of a call, with its name."""
+
+_OF_A_DELTA = b"event: content_block_delta"
+"""How a delta begins."""
 
 _OF_A_BLOCK = b"event: content_block_"
 """The beginning of an event of a content block."""
 
 _CALL = re.compile(rb'"type"\s*:\s*"tool_use"')
 """The beginning of a call; inside of a text its quotes would be escaped."""
+
+_SAMPLES, _EVERY = 16, 8
+"""So many blocks of several events are looked into, and then each so many-th of them."""
 
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
@@ -45,9 +50,12 @@ class AnthropicTap:
     """
 
     __slots__ = (
+        "_around",
+        "_before",
+        "_blocks",
         "_bytes",
         "_counts",
-        "_last",
+        "_several",
         "complete",
         "error",
         "recognised",
@@ -64,8 +72,15 @@ class AnthropicTap:
         self.complete = False
         self.recognised = True
         self._bytes = 0
-        """Bytes of the blocks that were not parsed; ``_last`` is the last of them."""
-        self._last = b""
+        """Bytes of the texts that were not parsed."""
+        self._before = b"\n"
+        """The bytes before the text of the last delta."""
+        self._blocks = 0
+        """Blocks that were not like the one before."""
+        self._around = 0
+        """The bytes of an event besides its text, in the last block that was looked into."""
+        self._several = 0
+        """Blocks of more bytes may hold several events, or a long text."""
         self.stopped = False
         self.error: ErrorInfo | None = None
         self.stop = ""
@@ -80,7 +95,7 @@ class AnthropicTap:
     @property
     def text_bytes(self) -> int:
         """The estimated number of bytes of text in the stream so far."""
-        return estimated_text(self._bytes, self._last, _ENVELOPE)
+        return max(0, self._bytes)
 
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
@@ -103,10 +118,31 @@ class AnthropicTap:
         return seen
 
     def _pass(self, block: bytes) -> None:
-        if b'tool_use"' in block:
+        before = self._before
+        if block.startswith(before) and len(block) <= self._several:
+            # Nearly all events differ from the one before in their text alone. It ends with the
+            # last quotation mark: Anthropic fills some events up with spaces behind that.
+            self._bytes += block.rfind(b'"') - len(before)
+            return
+        events = block.count(b"\n\n")
+        self._blocks += 1
+        looked_into = events == 1 or self._blocks <= _SAMPLES or self._blocks % _EVERY == 0
+        if not (looked_into or b"_use" in block or b"signature" in block):
+            self._bytes += len(block) - events * self._around
+            return
+        size, text = 0, None
+        for text in _TEXT.finditer(block):
+            size += text.end(1) - text.start(1)
+        self._bytes += size
+        if events > 1:
+            self._around = (len(block) - size) // events
+        elif text is not None and block.startswith(_OF_A_DELTA):
+            self._before = block[: text.start(1)]
+            self._several = 2 * text.start(1)
+        if b"_use" in block:
             self.tool_calls += len(_CALL.findall(block))
-        self._last = block
-        self._bytes += len(block)
+            for name in _CALLED.findall(block):
+                self._bytes += CLAUDE.answer_call + len(name)
 
     def _see_large(self, event: bytes) -> None:
         """Read a large event without its long strings, unless it reports an error."""

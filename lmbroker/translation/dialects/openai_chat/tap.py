@@ -18,7 +18,7 @@ from lmbroker.translation.dialects.openai_chat.content import usage_in
 from lmbroker.translation.dialects.openai_chat.ending import CALLED
 from lmbroker.translation.refusals import stream_errors
 from lmbroker.translation.shared import stop_words
-from lmbroker.translation.shared.passed_bytes import estimated_text
+from lmbroker.translation.unified.counting import OTHERS
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage, later
 
@@ -33,10 +33,16 @@ _CALL = re.compile(rb'"name"\s*:\s*"(?!")')
 """The name of a tool that is called, which only the first piece of a call has; inside of arguments
 its quotes would be escaped."""
 
-_PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments)": ?"(?!")')
+_PIECE = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments|text)": ?"(?!")')
 """Where the text of a chunk begins."""
 _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.)*+')
 """The inside of a JSON string, up to its end."""
+_TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
+"""Where a delta has text, besides its calls."""
+
+_EVERY = 4
+"""After that many of the first blocks of several events, each so many-th one is looked into."""
+
 _SHAPES = 16
 """Most shapes of chunks that are noted in one stream."""
 
@@ -56,11 +62,13 @@ class OpenAITap:
     __slots__ = (
         "_after",
         "_before",
+        "_blocks",
         "_bytes",
         "_choices",
         "_envelope",
         "_finished",
         "_last",
+        "_several",
         "_shapes",
         "complete",
         "error",
@@ -80,9 +88,13 @@ class OpenAITap:
         self.complete = False
         self.recognised = True
         self._bytes = 0
-        """Bytes of the blocks that were not parsed."""
+        """Bytes of text: those of blocks that were not parsed, but for their envelopes."""
         self._envelope = 0
-        """Bytes of an event besides its text."""
+        """Bytes besides its text of the last event of which that is known."""
+        self._blocks = 0
+        """Blocks of several events that were seen."""
+        self._several = 0
+        """Blocks of more bytes may hold several events, or a long text."""
         self._last = b""
         self._before = self._after = b"\n"
         """The bytes before and after the text of a chunk that carries text only. Nearly all chunks
@@ -98,14 +110,17 @@ class OpenAITap:
     @property
     def text_bytes(self) -> int:
         """The estimated number of bytes of text in the stream so far."""
-        return estimated_text(self._bytes, self._last, self._envelope)
+        return max(0, self._bytes)
 
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
         if self.started and size <= LARGE_EVENT and self._is_plain(block, size):
             self._last = block
-            self._bytes += size
+            if size > self._several:
+                self._see_several(block, size)
+            else:
+                self._bytes += size - self._envelope
             return size
         seen = 0
         for event in split(block):
@@ -114,7 +129,7 @@ class OpenAITap:
                 self._see_large(event, size)
             elif self.started and self._is_plain(event, size):
                 self._last = event
-                self._bytes += size
+                self._bytes += size - self._envelope
             else:
                 self._parse(event)
             if self.error is not None and event[-_SHORT:].strip().endswith(DONE):
@@ -123,6 +138,21 @@ class OpenAITap:
             if self.complete or self.error is not None:
                 break
         return seen
+
+    def _see_several(self, block: bytes, size: int) -> None:
+        """Count the text of several events, or of one that is long.
+
+        They are taken to be like the last of them.
+        """
+        events = block.count(b"data:")
+        self._blocks += 1
+        if events > 1 and (self._blocks < _SHAPES or self._blocks % _EVERY == 0):
+            last = block[block.rfind(b"data:") :]
+            found = _PIECE.search(last, last.find(b'"delta"'))
+            text = found and _TEXT.match(last, found.end())
+            if text:
+                self._measure(len(last) - text.end() + text.start())
+        self._bytes += size - events * self._envelope
 
     def _is_plain(self, block: bytes, size: int) -> bool:
         """Return whether ``block`` carries text and nothing else that counts."""
@@ -138,7 +168,7 @@ class OpenAITap:
         short = without_texts(event, quick=True)
         if self.started and not any(each.search(short) for each in _WORTHY):
             self._last = event
-            self._bytes += size
+            self._bytes += size - self._envelope
             if b'"tool_calls"' in short:
                 self.tool_calls += len(_CALL.findall(short))
             return
@@ -187,6 +217,12 @@ class OpenAITap:
         text = found and _TEXT.match(event, found.end())
         if text and event.startswith(b'"', text.end()):
             self._before, self._after = event[: text.start()], event[text.end() :]
+            self._measure(len(event) - text.end() + text.start())
+
+    def _measure(self, envelope: int) -> None:
+        """Take it that events have so many bytes besides their text."""
+        self._envelope = envelope
+        self._several = 2 * envelope
 
     def without_usage(self, block: bytes) -> bytes:
         """Return ``block`` without the chunks that only count tokens."""
@@ -244,14 +280,26 @@ class OpenAITap:
                 self.tool_calls += len(_CALL.findall(json_text.encode(delta["tool_calls"])))
                 self._last = b"data:" + json_text.encode({"choices": [choice]})
             if not self.started:
-                self._envelope = size - len(json_text.encode(delta)) + len(b'{"content":""}')
-            self._bytes += size
+                self._measure(size - len(json_text.encode(delta)) + len(b'{"content":""}'))
+            self._bytes += _text_in(delta)
         reason = choice.get("finish_reason")
         if stop_words.word_of(reason):
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
             self.stopped = len(self._finished) >= self._choices
             self.stop = decode_stop(reason, calls=reason in CALLED).reason
+
+
+def _text_in(delta: JSON) -> int:
+    """Return about how many bytes of text a delta holds, what a call takes included."""
+    size = sum(len(text) for name in _TEXTS if isinstance(text := delta.get(name), str))
+    calls = delta.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            size += OTHERS.answer_call if function.get("name") else 0
+            size += sum(len(text) for text in function.values() if isinstance(text, str))
+    return size
 
 
 def _ends_in_call(block: bytes) -> bool:

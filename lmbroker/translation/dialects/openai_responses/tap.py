@@ -15,7 +15,7 @@ from lmbroker.sse import DONE, Reader, split
 from lmbroker.translation.dialects.openai_responses import ending
 from lmbroker.translation.dialects.openai_responses.response_decode import gist, tool_calls
 from lmbroker.translation.refusals import error_kinds, stream_errors
-from lmbroker.translation.shared.passed_bytes import estimated_text
+from lmbroker.translation.unified.counting import OTHERS
 from lmbroker.translation.unified.fold import TRUNCATED
 from lmbroker.usage import Usage
 
@@ -26,6 +26,11 @@ _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 _ENDS = frozenset(name.removeprefix("response.").encode() for name in ending.EVENTS)
 _NUMBER = re.compile(rb'"sequence_number"\s*+:\s*+([0-9]{1,15})(?![0-9.eE])')
+_CALLED = re.compile(rb'"name"\s*+:\s*+"([^"]*)"')
+_TEXT = re.compile(rb'"delta"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"')
+"""The text of a delta."""
+_SHORT = b'"delta":"'
+"""How it usually begins."""
 _NEAR = 4096
 """The bytes at the beginning and at the end of a large event in which its number is searched
 for."""
@@ -45,8 +50,9 @@ class ResponsesTap:
         "_bytes",
         "_deltas",
         "_envelope",
-        "_last",
+        "_kind",
         "_numbered",
+        "_padded",
         "_unrecognised",
         "complete",
         "error",
@@ -76,8 +82,7 @@ class ResponsesTap:
         self.tool_calls = 0
         self.usage: Usage | None = None
         self._bytes = 0
-        """Bytes of the events that were not parsed; ``_last`` is the last of them."""
-        self._last = b""
+        """Bytes of the texts of the answer."""
         self.id = ""
         """The id of the answer, "" before it was seen."""
         self._numbered = b""
@@ -85,13 +90,17 @@ class ResponsesTap:
         self._deltas = b""
         """The last block that held deltas only. Nearly all blocks are such, so none is searched for
         a number before one is needed."""
+        self._padded = False
+        """Deltas are filled up, so that their lengths do not tell that of their text."""
+        self._kind = b"\n"
+        """The name of the last event with text, as it stands in the stream."""
         self._envelope = 0
         """Bytes of an event besides its text."""
 
     @property
     def text_bytes(self) -> int:
         """The estimated number of bytes of text in the stream so far."""
-        return estimated_text(self._bytes, self._last, self._envelope)
+        return max(0, self._bytes)
 
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
@@ -100,19 +109,23 @@ class ResponsesTap:
         if (
             self._envelope
             and size <= LARGE_EVENT
-            and 0 < block.count(_DELTA) * _LINES == block.count(b"\n")
+            and 0 < (deltas := block.count(_DELTA)) * _LINES == block.count(b"\n")
         ):
             # Nearly all events are such deltas.
-            self._last = self._deltas = block
-            self._bytes += size
+            self._deltas = block
+            if not block.startswith(self._kind):
+                self._learn(block)
+            if not self._padded:
+                self._bytes += size - deltas * self._envelope
+            else:
+                self._bytes += _text_in(block)
             return size
         before = self._last_numbered()
         if size <= LARGE_EVENT:
             if _NUMBER.search(block):
                 self._numbered = block
             if self._envelope and not _worth_a_look(block):
-                self._last = block
-                self._bytes += size
+                self._bytes += self._text_in(block)
                 return size
         seen = held = 0
         for event in split(block):
@@ -124,8 +137,7 @@ class ResponsesTap:
             ends = (event[:_NEAR], event[-_NEAR:]) if large else ()
             self._numbered = next(filter(_NUMBER.search, ends), self._numbered)
             if self._envelope and not _worth_a_look(event):
-                self._last = event
-                self._bytes += len(event)
+                self._bytes += self._text_in(event)
                 seen += len(event)
                 continue
             # Nothing that counts is long, except the words of an error.
@@ -155,6 +167,29 @@ class ResponsesTap:
     def close(self) -> ErrorInfo | bytes:
         """Return the error of a stream that ended before its terminal event."""
         return self._unrecognised or TRUNCATED
+
+    def _text_in(self, block: bytes) -> int:
+        """Return about how many bytes of text unparsed events hold.
+
+        What ends a part or an item repeats texts that came before.
+        """
+        size = 0
+        for event in split(block):
+            name = event[: event.find(b"\n")]
+            if name.rstrip().endswith(b".delta"):
+                if not event.startswith(self._kind):
+                    self._learn(event)
+                size += _text_in(event) if self._padded else len(event) - self._envelope
+            elif name.rstrip().endswith(b"output_item.added"):
+                size += _call_in(event)
+        return size
+
+    def _learn(self, block: bytes) -> None:
+        """Note what a delta of another kind has besides its text, by the first of ``block``."""
+        event = next(iter(split(block)))
+        self._kind = event[: event.find(b"\n") + 1]
+        self._envelope = max(1, len(event) - _text_in(event))
+        self._padded = b'"obfuscation"' in event
 
     def next_number(self) -> int:
         """Return the ``sequence_number`` of the event that would follow, 0 where none was seen."""
@@ -204,9 +239,10 @@ class ResponsesTap:
             self.started = True
             delta = said.get("delta")
             if isinstance(delta, str):
-                self._bytes += len(event)
-                self._last = event
                 self._envelope = len(looked) - len(json_text.encode(delta)) + 2
+                self._bytes += len(event) - self._envelope
+            elif kind == "response.output_item.added":
+                self._bytes += _call_in(event)
 
     def _end(self, response: JSON | None, status: str) -> None:
         response = response if isinstance(response, dict) else {}
@@ -217,6 +253,24 @@ class ResponsesTap:
             self.started = self.stopped = self.complete = True
             self.stop = gist({"output": [], **response, "status": status or "completed"})[1]
             self.tool_calls = tool_calls(response)
+
+
+def _text_in(block: bytes) -> int:
+    """Return how many bytes of text deltas hold."""
+    start = block.find(_SHORT)
+    if start >= 0 and block.count(b"\n\n") == 1:
+        # Quicker than the expression; within a text no quotation mark is without a backslash.
+        start += len(_SHORT)
+        end = block.find(b'","', start)
+        return (end if end >= 0 else block.rfind(b'"')) - start
+    return sum(map(len, _TEXT.findall(block)))
+
+
+def _call_in(event: bytes) -> int:
+    """Return what a tool call counts that begins with ``event``, 0 for another item."""
+    head = event[:_NEAR]
+    name = _CALLED.search(head) if b"_call" in head else None
+    return 0 if name is None else OTHERS.answer_call + len(name[1])
 
 
 def _worth_a_look(block: bytes) -> bool:
