@@ -91,7 +91,7 @@ class ResponsesTap:
         """The last block that held deltas only. Nearly all blocks are such, so none is searched for
         a number before one is needed."""
         self._padded = False
-        """Deltas are filled up, so that their lengths do not tell that of their text."""
+        """Deltas are filled up, so the length of their text does not follow from theirs."""
         self._kind = b"\n"
         """The name of the last event with text, as it stands in the stream."""
         self._envelope = 0
