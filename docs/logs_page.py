@@ -9,6 +9,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,21 +86,23 @@ def fields(struct: type) -> Iterator[str]:
         yield f"| `{name}` | {type_of(hints[name])} | {meaning} |"
 
 
+@cache
 def lines() -> list[Said]:
     """Return all lines that the code writes, but access lines."""
     found = {Said(LogWriter.__module__, "warning", MISSING, ())}
+    modules = {}
     heirs: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            for base in node.bases if isinstance(node, ast.ClassDef) else ():
-                if isinstance(base, ast.Name) and isinstance(node, ast.ClassDef):
-                    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-                    heirs.setdefault(base.id, []).append(f"{module}.{node.name}")
-    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text()
         module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         module = module.removesuffix(".__init__")
-        tree = ast.parse(path.read_text())
-        for node in tree.body:
+        modules[module] = body = ast.parse(text).body if "log" in text else []
+        for node in body:
+            for base in node.bases if isinstance(node, ast.ClassDef) else ():
+                if isinstance(base, ast.Name) and isinstance(node, ast.ClassDef):
+                    heirs.setdefault(base.id, []).append(f"{module}.{node.name}")
+    for module, body in modules.items():
+        for node in body:
             names = [module]
             if isinstance(node, ast.ClassDef):
                 # A class that only declares its logger leaves it to its heirs.
