@@ -798,12 +798,10 @@ SMALL = frozenset(
         "call.attempted",
         "call.closed",
         "call.opened",
-        "call.overrides",
         "call.in_dialect",
         "call.in_second_dialect",
         "call.shown",
         "call.spoken_in",
-        "config.endpoints.origin_problem",
         "constraints.without",
         "envelope.can_be_asked_for",
         "envelope.nests_too_deeply",
@@ -827,7 +825,6 @@ SMALL = frozenset(
         "translation.dialects.openai_responses.facts.counted",
         "translation.profiles.lookup.explained",
         "translation.dialects.anthropic_messages.searches.is_ours",
-        "translation.dialects.openai.encode_turns.medium",
         "translation.dialects.anthropic_messages.models.entry",
         "translation.dialects.anthropic_messages.models.page",
         "translation.dialects.catalog.client_paths",
@@ -839,7 +836,6 @@ SMALL = frozenset(
         "translation.dialects.openai.models.entry",
         "translation.dialects.openai.models.page",
         "translation.dialects.openai.rate_limits.duration_text",
-        "translation.profiles.lookup.told",
         "translation.refusals.context_overflow.counts_separately",
         "translation.refusals.wordings.any_of",
         "translation.shared.call_ids.with_unique_ids",
@@ -858,13 +854,10 @@ SMALL = frozenset(
         "translation.unified.parts.own_name",
         "workflows.beginnings.size",
         "workflows.beginnings.vain",
-        "workflows.contract.estimated",
-        "workflows.contract.opaque",
         "workflows.conversion.estimated",
         "workflows.conversion.of_an_answer",
         "workflows.embeddings.opaque",
         "workflows.listed_limits.overrides",
-        "workflows.listed_limits.told",
         "workflows.model_list.entry",
         "workflows.model_list.list_paths",
         "workflows.model_list.offered",
@@ -902,6 +895,10 @@ def forget() -> None:
             for each in vars(module).values():
                 if hasattr(each, "cache_clear"):
                     each.cache_clear()
+
+
+def test_each_listed_function_exists():
+    assert set(SMALL) - {name for name, _, _ in public_functions()} == set()
 
 
 def test_each_public_function_has_an_adversary():
