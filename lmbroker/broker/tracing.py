@@ -14,7 +14,7 @@ from lmbroker.observers.span_export import Count, SpanExport
 
 
 class Tracing:
-    """Tells ``broker`` which calls have spans, and gives the observer that exports these.
+    """Decides for ``broker`` which calls have spans, and gives the observer that exports these.
 
     Spans go by ``sender``. ``wall`` gives unix seconds; ``dropped`` and ``exported`` count spans.
     """
