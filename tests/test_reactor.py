@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -97,6 +98,25 @@ def test_what_a_turn_writes_is_sent_once_at_its_end(world: World) -> None:
     world.reactor.runUntilCurrent()
     assert world.client.recv(10) == b"one two"
     assert world.server.transport.fileno() not in world.reactor._writes
+
+
+def test_since_when_what_a_turn_has_read_may_have_been_there(world: World) -> None:
+    reactor, seen = world.reactor, []
+    world.server.on_data = lambda data: seen.append((reactor.since, reactor.turn))
+    world.turn()
+    sent = time.monotonic()
+    world.client.sendall(b"while nobody looked")
+    world.turn(1)
+    assert seen[0][0] < sent, "it was there at once"
+    assert (seen[0][1].since, seen[0][1].ended) == (seen[0][0], None)
+    world.turn()
+    assert seen[0][1].ended > seen[0][0]
+    sending = threading.Timer(0.02, world.client.sendall, [b"while it was waited for"])
+    waits = time.monotonic()
+    sending.start()
+    world.turn(5)
+    assert seen[1][0] >= waits + 0.02, "it has just come"
+    assert reactor.turn is reactor.turn is not seen[0][1]
 
 
 def test_an_answer_is_sent_in_the_turn_in_which_its_question_came(world: World) -> None:
