@@ -105,6 +105,10 @@ class LocalStore:
         call.blocked = frozenset(bounds[at].counter for at in decision.refusing)
         return self._wait(call, now)
 
+    def decide(self, lease: str, bounds: Bounds, needs: Amounts) -> Decision:
+        """Reserve ``needs`` of ``bounds`` now, or refuse: nobody waits."""
+        return self.ledger.reserve(lease, bounds, needs, self._wall())
+
     def settle(self, lease: str, bounds: Bounds, used: Amounts, holder: str = "") -> None:
         """Give a lease back, count what its call has used, and let through who waited for that."""
         self.ledger.settle(lease, bounds, used, self._wall(), holder)
