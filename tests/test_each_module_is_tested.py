@@ -49,6 +49,7 @@ ELSEWHERE = {
         "observers.json_log": "test_log_writer test_operations",
         "commands.limits": "test_limits_kept",
         "limiting.reports": "test_limits_kept",
+        "limiting.redis_connection": "test_redis_store",
         "limiting.limiter": "test_limiting",
         "limiting.needs": "test_limit_needs",
         "limiting.store": "test_limits_simulation test_limiting",

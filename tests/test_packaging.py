@@ -60,7 +60,11 @@ def test_the_wheel_holds_the_package_and_the_plugin_and_no_more(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     outside = {name for name in names if not name.startswith("lmbroker")}
     assert outside == {"twisted/plugins/lmbroker_plugin.py"}
-    shipped = {"lmbroker/py.typed", *(f"lmbroker/etc/{name}" for name in SHIPPED)}
+    shipped = {
+        "lmbroker/py.typed",
+        "lmbroker/limiting/redis_step.lua",
+        *(f"lmbroker/etc/{name}" for name in SHIPPED),
+    }
     held = {name for name in names if ".dist-info/" not in name and not name.endswith(".py")}
     assert held == shipped
     assert not [name for name in names if name.endswith(("dropin.cache", ".pyc"))]

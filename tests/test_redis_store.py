@@ -1,12 +1,17 @@
 """Limits in a real Redis: the same arithmetic as in the process, over processes and outages."""
 
+import json
 import random
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
 import pytest_twisted
 from limit_store_laws import DAY, MIDNIGHT, bound
 from redis_server import MISSING, PROGRAM, RedisServer
+from running import Daemon
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
@@ -96,7 +101,7 @@ def same(script: Decision, ledger: Decision) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_script_reckons_as_the_ledger_does(server, seed):
     chance, ledger = random.Random(seed), Ledger()
     now = MIDNIGHT - 90 + chance.randrange(400) * DAY + 0.25
@@ -113,7 +118,7 @@ def test_the_script_reckons_as_the_ledger_does(server, seed):
                 answer if step in ("settle", "drop") else msgspec.json.decode(answer, type=Decision)
             )
 
-        for number in range(1_500):
+        for number in range(1_200):
             chosen = tuple(each for each in BOUNDS if chance.random() < 0.6)
             holder = f"process {chance.randrange(3)}"
             act = chance.random()
@@ -278,3 +283,56 @@ async def test_what_was_used_meanwhile_counts_when_redis_is_back(own_server):
             await store._renewed()
         while (await store.read((money,))).remaining != (65,):
             await deferLater(reactor, 0.01)
+
+
+# Daemons.
+
+DAEMON = """
+[server]
+listen = ["tcp:PORT:interface=127.0.0.1"]
+[limits]
+store = "URL"
+[[limits.rules]]
+name = "all"
+requests = "7/month"
+tokens = "1M/month"
+[[models]]
+alias = "m"
+type = "openai"
+target = { url = "practice:", model = "m" }
+"""
+
+
+def post(daemon):
+    body = {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
+    request = urllib.request.Request(
+        f"{daemon.url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_three_daemons_keep_to_one_sum_which_a_restart_does_not_forget(server, tmp_path):
+    text = DAEMON.replace("URL", server.url)
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    daemons = [Daemon(folder, text) for folder in folders]
+    try:
+        for daemon in daemons:
+            daemon.wait()
+        with ThreadPoolExecutor(12) as pool:
+            codes = list(pool.map(post, daemons * 5))
+        assert sorted(codes) == [200] * 7 + [429] * 8
+        daemons[0].stop()
+        daemons[0] = Daemon(folders[0], text).wait()
+        assert post(daemons[0]) == 429
+    finally:
+        for daemon in daemons:
+            daemon.stop()

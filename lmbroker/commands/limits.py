@@ -27,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
     if not config.limit_rules:
         report_problem(f"{name}: there are no [[limits.rules]]")
         return 1
+    if config.limit_store is not None:
+        report_problem(f"{name}: the limits are counted in limits.store: ask GET /v1/usage")
+        return 1
     if not config.usage.file:
         report_problem(
             f"{name}: without usage.file only the running broker knows what is left: GET /v1/usage"

@@ -18,7 +18,14 @@ SHOWN = 20
 
 _SECTIONS = ("timeouts", "limits", "retries", "breaker")
 _SERVER = ("open", "drain_timeout", "drain_delay", "cors_origins", "engine", "workers", "control")
-_AT_START = ("server.engine", "server.workers", "server.control", "log_format", "log_files")
+_AT_START = (
+    "server.engine",
+    "server.workers",
+    "server.control",
+    "log_format",
+    "log_files",
+    "limits.store",
+)
 """Settings that are read at the start only."""
 
 _TOP = ("log_level", "log_format", "log_files", "default")
@@ -107,6 +114,7 @@ def _settings(config: Config) -> Mapping[str, Any]:
     """Return every other key of the file with its value."""
     found: dict[str, Any] = {name: getattr(config, name) for name in _TOP}
     found["tracing"] = config.tracing
+    found["limits.store"] = config.limit_store
     found |= {f"server.{name}": getattr(config.server, name) for name in _SERVER}
     for section in _SECTIONS:
         fields = msgspec.structs.asdict(getattr(config, section))

@@ -28,6 +28,7 @@ from lmbroker.config.endpoints import (
 )
 from lmbroker.config.fields import read_settings, read_struct
 from lmbroker.config.limit_rules import LimitRules, forgotten
+from lmbroker.config.limit_store import RedisAddress, read_limit_store
 from lmbroker.config.models import NOT_IN_RETRIES, Models
 from lmbroker.config.settings import (
     DRAIN,
@@ -131,6 +132,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[Key, ...] = ()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    limit_store: RedisAddress | None = None
+    """Where limit rules are counted; None for the process itself."""
     limit_rules: tuple[LimitRule, ...] = ()
     """How much callers may take, in the order of the file."""
     retries: Retries = Retries()
@@ -189,6 +192,7 @@ def parse(
     backends = Backends(secrets)
     backends.read(root)
     limits_table.any("rules")
+    limit_store = read_limit_store(limits_table, secrets)
     limits = _limits(limits_table)
     request_limits = RequestLimits(max_tokens=limits.max_tokens, n=limits.n)
     aliases = Models(backends, timeouts, retries, request_limits).read(root)
@@ -199,7 +203,7 @@ def parse(
     reader = LimitRules(aliases, keys, find)
     limit_rules = reader.read(limits_table)
     secrets.warnings += reader.warnings
-    if forgotten(limit_rules) and not usage.file:
+    if forgotten(limit_rules) and not usage.file and limit_store is None:
         secrets.warnings.append(
             "limits.rules: without usage.file a restart forgets what was used "
             f"({forgotten(limit_rules)})"
@@ -220,6 +224,7 @@ def parse(
         timeouts=timeouts,
         limits=limits,
         limit_rules=limit_rules,
+        limit_store=limit_store,
         retries=retries,
         breaker=breaker,
         usage=usage,

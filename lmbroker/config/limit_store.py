@@ -1,5 +1,6 @@
 """Where limits are counted: ``store`` of the table ``[limits]``."""
 
+from importlib.util import find_spec
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -7,6 +8,9 @@ import msgspec
 from lmbroker.config.backends import Secrets
 from lmbroker.config.table import Table
 from lmbroker.secret import Secret
+
+PACKAGE = "txredisapi"
+"""The package that speaks to Redis."""
 
 PORT, SENTINEL_PORT = 6379, 26379
 
@@ -46,8 +50,8 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_limit_store(table: Table, secrets: Secrets) -> RedisAddress | None:
     """Return the server that counts limits; None where the process counts them itself."""
-    written = table.text("store", secret=True) if table.has("store") else ""
-    given = table.text("store_password", secret=True) if table.has("store_password") else ""
+    written = table.text("store", secret=True)
+    given = table.text("store_password", secret=True)
     if not written:
         if given:
             table.report("store_password", "found a password, expected limits.store as well")
@@ -61,6 +65,9 @@ def read_limit_store(table: Table, secrets: Secrets) -> RedisAddress | None:
         address, password = parse(written)
     if address is None:
         table.report("store", _FORMS)
+        return None
+    if find_spec(PACKAGE) is None:
+        table.report("store", f"needs {PACKAGE}: pip install 'lmbroker[redis]'")
         return None
     secret = None
     if given:

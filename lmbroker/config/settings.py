@@ -248,6 +248,13 @@ class LimitRuleTable(msgspec.Struct, frozen=True, kw_only=True):
 class LimitsTable(Limits, frozen=True, kw_only=True):
     """``[limits]``: what clients may send, and how much callers may take."""
 
+    store: Annotated[Text, without("this process")] | None = None
+    """Where the rules are counted for daemons on several machines: a Redis or Valkey server,
+    `"redis://HOST/0"`, `"rediss://HOST"` for TLS, `"unix:///PATH"`, or
+    `"redis+sentinel://HOST,HOST/SERVICE"`; also `env:NAME` or `file:/path` with such a URL. It
+    needs `lmbroker[redis]` and is read at the start only."""
+    store_password: Text | None = None
+    """Its password, as `env:NAME` or `file:/path`."""
     rules: ClassVar = tuple[LimitRuleTable, ...]
 
 

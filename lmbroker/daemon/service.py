@@ -41,6 +41,7 @@ from lmbroker.daemon.listening_service import ListeningService
 from lmbroker.daemon.reactor_lag import ReactorLag
 from lmbroker.daemon.reloads import away
 from lmbroker.errors import ErrorInfo
+from lmbroker.limiting.redis_store import RedisStore, redis_store
 from lmbroker.limiting.store import LocalStore, Store
 from lmbroker.observers.access_log import AccessLog
 from lmbroker.observers.batching import BatchingObserver
@@ -144,6 +145,9 @@ class BrokerService(ListeningService):
             observer.count_dropped(metrics.log_lines_dropped.inc)
         ledger = None
         self._limits = around.limits
+        self._redis: RedisStore | None = None
+        if config.limit_store is not None:
+            self._limits = self._redis = redis_store(config.limit_store, reactor)
         if self._limits is None:
             ledger = ledger_of(config.usage.file, self.log)
             self._limits = LocalStore(ledger, reactor, time.time)
@@ -238,6 +242,8 @@ class BrokerService(ListeningService):
         self._batching.start(self._reactor)
         self._prices.load(_targets(self._config))
         self._journal.start()
+        if self._redis is not None:
+            self._redis.start()
         self._trace(self._config.tracing)
         self._ageing.start(AGEING_SECONDS, now=False)
         if self._around.shown is not None:
@@ -344,6 +350,8 @@ class BrokerService(ListeningService):
         self._batching.flush()
         await self._tracing.stop()
         try:
+            if self._redis is not None:
+                await self._redis.stop()
             await self.backends.close()
             await self._practice.stop()
         finally:

@@ -1,5 +1,6 @@
 """One connection to Redis or Valkey, which comes back by itself."""
 
+from importlib import import_module
 from typing import Any
 
 from twisted.application.internet import ClientService
@@ -8,7 +9,7 @@ from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wra
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 
-from lmbroker.config.limit_store import RedisAddress
+from lmbroker.config.limit_store import PACKAGE, RedisAddress
 
 CONNECT_SECONDS = 5.0
 LONGEST_PAUSE = 2.0
@@ -28,8 +29,7 @@ class RedisConnection:
 
     def __init__(self, address: RedisAddress, reactor: Any) -> None:
         # Not above: few configurations need it.
-        import txredisapi
-
+        txredisapi: Any = import_module(PACKAGE)
         self._txredisapi = txredisapi
         self._reactor = reactor
         self._protocol: Any = None
@@ -108,7 +108,7 @@ class _Protocols(Factory):
         protocol.whenConnected().addCallback(self._of.connected)
         return protocol
 
-    # Called by a protocol that cannot log in. It closes its connection, and the next one tries anew.
+    # Called by a protocol that cannot log in. It closes its connection, and the next one tries.
 
     def stopTrying(self) -> None:
         """Do nothing: a password may be set later."""

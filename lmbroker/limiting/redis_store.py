@@ -5,8 +5,10 @@ Each step is one script, which Redis runs alone: ``redis_step.lua``, with the ar
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from importlib.resources import files
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -14,9 +16,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from lmbroker.backends.interfaces import IReactor
+from lmbroker.config.limit_store import RedisAddress
 from lmbroker.limiting.redis_connection import RedisAway, RedisConnection
 from lmbroker.limiting.store import Amounts, Bounds, LocalStore
-from lmbroker.routing.limit_ledger import NEVER, SOON, Decision
+from lmbroker.routing.limit_ledger import NEVER, SOON, Decision, Ledger
 from lmbroker.routing.limit_rules import Bound
 from lmbroker.routing.limit_windows import drain_seconds, has_window
 
@@ -287,6 +291,12 @@ class RedisStore:
         if not self._away and not self._stopped:
             self._away = True
             self.log.warn("Redis does not count limits ({reason})", reason=reason)
+
+
+def redis_store(address: RedisAddress, reactor: IReactor) -> RedisStore:
+    """Return the store of this process in the Redis at ``address``."""
+    local = LocalStore(Ledger(), reactor, time.time)
+    return RedisStore(RedisConnection(address, reactor), reactor, local, token_hex(8))
 
 
 def _fire(wake: "Deferred[None]") -> None:
