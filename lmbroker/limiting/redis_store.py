@@ -246,7 +246,7 @@ class RedisStore:
         return answer
 
     def _say(self, step: str, lease: str, bounds: Bounds, used: Amounts) -> None:
-        """Report something that Redis has to hear, now or when it is back."""
+        """Report something to Redis, now or when it can be reached again."""
         unsaid = self._unsaid
         if len(unsaid) >= MOST_UNSAID:
             del unsaid[next(iter(unsaid))]
