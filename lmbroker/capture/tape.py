@@ -6,7 +6,7 @@ from typing import Any
 from lmbroker.capture.events import Event
 
 EVENT_BYTES = 200
-"""What an event counts besides its body."""
+"""The bytes that an event counts besides its body."""
 
 
 class Tape:

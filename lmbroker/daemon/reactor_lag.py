@@ -1,4 +1,4 @@
-"""Measures how late the reactor comes to its timers: so late may all be that it does."""
+"""Measures how late the reactor comes to its timers, and so perhaps to all that it does."""
 
 from collections.abc import Callable
 from typing import Any

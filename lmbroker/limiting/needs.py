@@ -9,7 +9,7 @@ from lmbroker.translation.unified.counting import estimate_body, tokens_of_bytes
 from lmbroker.usage import Price, Usage, cost_of
 
 ASSUMED_OUTPUT = 1024
-"""Tokens that a call is taken to put out that names no limit of its own."""
+"""The output tokens that are assumed of a call without a limit of its own."""
 
 _OUTPUT = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """The fields in which a request names the most tokens that it wants."""

@@ -27,7 +27,7 @@ NONE = "none"
 
 
 class Group(NamedTuple):
-    """What the calls of a group have in common: the values of the labels that are configured."""
+    """The facts that the calls of a group have in common: the values of configured labels."""
 
     caller: str
     alias: str
@@ -46,7 +46,7 @@ def model_of(target: Target, alias: str) -> str:
 
 
 def grouped(records: Sequence[Record]) -> Iterator[tuple[Group, list[Record]]]:
-    """Yield ``records`` by what they have in common; of several attempts the last one counts."""
+    """Yield ``records`` in groups; of several attempts the last one counts."""
     groups: dict[Any, list[Record]] = collections.defaultdict(list)
     for record in records:
         alias = record.alias or UNKNOWN

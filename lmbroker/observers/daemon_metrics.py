@@ -1,4 +1,4 @@
-"""What there is once of a daemon, however many workers it has: what is built, reloads, restarts."""
+"""Metrics of a daemon as a whole, however many workers it has: its build, reloads, restarts."""
 
 import platform
 

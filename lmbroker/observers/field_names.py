@@ -1,4 +1,4 @@
-"""The names of fields that may stand in metrics: those of the APIs that are known.
+"""The names of fields that may stand in metrics: those of the known APIs.
 
 A client may write any other field, and a backend may refuse any: such a name is ``other``, so that
 neither can make up labels.

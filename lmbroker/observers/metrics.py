@@ -194,7 +194,7 @@ class Metrics:
             self._waiting.add(records)
 
     def _take(self, records: Sequence[Record]) -> None:
-        """Count what several calls are counted for together."""
+        """Count several calls together."""
         for group, members in grouped(records):
             self._usage.take(group, members)
             self._gen_ai.take(group, members)

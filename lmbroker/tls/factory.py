@@ -66,7 +66,10 @@ def _is_plain(contexts: Any) -> bool:
 
 
 def _as_cryptography(certificate: Any, key: Any) -> tuple[Any, Any]:
-    """Return both as objects of ``cryptography``: Twisted may hold them as pyOpenSSL's."""
+    """Return a certificate and its key as objects of ``cryptography``.
+
+    Twisted may hold them as pyOpenSSL's.
+    """
     if hasattr(certificate, "to_cryptography"):
         certificate = certificate.to_cryptography()
     if hasattr(key, "to_cryptography_key"):

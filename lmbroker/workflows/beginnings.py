@@ -16,7 +16,7 @@ from lmbroker.translation.profiles.profile import Profile
 from lmbroker.translation.unified.parts import Extra, TextPart
 
 LEAST = 32 * 1024
-"""Bytes of the messages from which it pays to remember them."""
+"""The bytes of messages from which on it pays to remember them."""
 
 _SAMPLES = (slice(0, 128), slice(8192, 8256), slice(24_576, 24_640))
 """What of the messages' text is compared first: conversations of one agent begin alike, and differ
@@ -30,11 +30,11 @@ SEEN = 4096
 not."""
 
 OWN_BYTES = 2048
-"""What a beginning takes besides its texts."""
+"""The bytes that a beginning takes besides its texts."""
 
 
 class Way(msgspec.Struct, frozen=True):
-    """On which way messages are translated: what they become depends on nothing else."""
+    """The facts on which the translation of messages depends, and no others."""
 
     client: str
     """The client's dialect."""
@@ -57,19 +57,19 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     system: tuple[TextPart, ...]
     """Leading instructions that stand among the client's messages."""
     lost: tuple[Extra, ...]
-    """What of the messages is lost, in the form in which a turn reports it."""
+    """The losses of the messages, in the form in which a turn reports them."""
     ids: frozenset[str]
     """The ids of the calls."""
     names: frozenset[str]
     """The names of the tools that are called."""
     tokens: tuple[int, int]
-    """What ``counting.count_turns`` makes of them."""
+    """Their tokens, as ``counting.count_turns`` counts them."""
     reasons: bool
-    """There is reasoning among them."""
+    """Whether there is reasoning among them."""
     reasoning_path: str
-    """How the client calls the field of reasoning, by these messages."""
+    """The client's name for the field of reasoning in these messages."""
     usual_path: str
-    """How it calls that where there is none."""
+    """Its usual name for that field, where they hold none."""
 
     @property
     def size(self) -> int:
@@ -104,12 +104,11 @@ class _Branches:
 
 
 class Beginnings:
-    """Beginnings of conversations, ``limit()`` bytes at most.
+    """Remembered beginnings of conversations, at most ``limit()`` bytes of them.
 
-    Those that were longest not used are forgotten first.
-
-    ``used`` is called with what became of each request that is long enough: ``found``, ``unknown``,
-    or ``learned`` where a longer beginning is remembered from now on.
+    The least recently used ones are forgotten first. ``used`` is called with what became of each
+    request that is long enough: ``found``, ``unknown``, or ``learned`` where a longer beginning is
+    remembered from now on.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -159,7 +158,7 @@ class Beginnings:
             branches.worth = len(messages) * 5 // 4
 
     def keep(self, beginning: Beginning, before: Beginning | None) -> None:
-        """Remember ``beginning``, in the place of ``before``, which it goes on from."""
+        """Remember ``beginning`` in the place of ``before``, which it extends."""
         limit = self._limit()
         if beginning.size > limit:
             return

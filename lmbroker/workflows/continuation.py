@@ -38,23 +38,23 @@ STAND_IN = "\ufdd0 what was said before \ufdd0"
 first two messages only."""
 
 MESSAGES = "messages"
-"""What both dialects of a continued request call their messages."""
+"""The field of the messages in both dialects of a continued request."""
 
 LATEST = 3
 """So many of the last messages are never a part of a beginning: an agent may send them in another
 form the next time."""
 
 MARKED = 8
-"""Among so many of the last messages cache marks wander on with each request."""
+"""The number of last messages among which cache marks move on with each request."""
 
 LEAST_MORE = 4 * 1024
-"""Bytes by which a beginning is longer than the one before it."""
+"""The bytes by which a beginning must be longer than the one before it."""
 
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _BETWEEN = re.compile(rb"[\s,]*")
 _MARKS = (b"cache_control", b"prompt_cache_breakpoint")
 _NUMBERED = "call_fc_"
-"""How ids of calls begin that depend on their place in the conversation."""
+"""The prefix of ids of calls that depend on their place in the conversation."""
 _PARTS = frozenset({TextPart, ImagePart, DocumentPart, ReasoningPart, ToolCallPart, ToolResultPart})
 
 
@@ -69,11 +69,11 @@ its own words."""
 
 
 class Continued(NamedTuple):
-    """A request behind its beginning."""
+    """The part of a request behind its beginning."""
 
     beginning: Beginning
     request: Request
-    """With the turns behind the beginning only."""
+    """The request, with the turns behind the beginning only."""
 
 
 def is_possible(client: Adapter, backend: Adapter, profile: Profile) -> bool:
@@ -237,9 +237,9 @@ def _end(text: bytes, raws: Sequence[Any]) -> int:
 
 
 def _settled(request: Request, before: Beginning | None) -> bool:
-    """Return whether nothing that comes later changes what becomes of these turns.
+    """Return whether no later turn changes the translation of these turns.
 
-    Nor may they change anything of what comes later but what a ``Beginning`` holds.
+    Nor may they change that of later turns, except by what a ``Beginning`` holds.
     """
     turns = request.turns
     known = frozenset[str]() if before is None else before.ids
@@ -315,7 +315,10 @@ _AS_WRITTEN: tuple[Any, ...] = (STAND_IN, [{"type": "text", "text": STAND_IN}])
 
 
 def _place(messages: Sequence[JSON]) -> int | None:
-    """Return where the stand-in stands, before a message of the model; None where it does not."""
+    """Return where the stand-in stands, before a message of the model.
+
+    It is None where it is not there.
+    """
     for place, message in enumerate(messages[:2]):
         if message.get("role") == "user" and message.get("content") in _AS_WRITTEN:
             following = messages[place + 1 : place + 2]
@@ -355,9 +358,9 @@ def _reasons(turns: Sequence[Turn]) -> bool:
 
 
 def _reasoning_path(beginning: Beginning, request: Request) -> str | None:
-    """Return how the client calls the field of reasoning in beginning and ``request`` together.
+    """Return the client's name for the field of reasoning in beginning and ``request`` together.
 
-    It is None where it is not sure.
+    It is None where that is not sure.
     """
     path, usual = request.paths.get("reasoning_part", ""), beginning.usual_path
     if path == beginning.reasoning_path or not beginning.reasons:
