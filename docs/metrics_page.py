@@ -64,8 +64,8 @@ SECTIONS = (
     ),
     (
         "Who used what",
-        r"lmbroker_usage",
-        "The share of cached tokens of a target is "
+        r"lmbroker_(usage|prompt)",
+        "The share of cached tokens of all calls of a target is "
         '`sum by (backend, model) (rate(lmbroker_usage_tokens_total{kind="cache_read"}[1h]))` by '
         "the same sum over `input`, `cache_read`, `cache_write` and `cache_write_1h`: the "
         "recording rule `lmbroker:cached_share:rate1h`.",

@@ -127,6 +127,19 @@ def test_usage_is_by_caller_alias_target_and_kind():
     assert value(found, "lmbroker_usage_cost_usd_total", **who) == 0.5
 
 
+def test_the_part_of_a_prompt_that_a_cache_held_is_told_by_target():
+    found = told(
+        ended(usage=Usage(input=30, cache_read=60, cache_write=10, output=5)),
+        ended(usage=Usage(input=30)),
+        ended(usage=Usage(input=1, cache_read=9, estimated=True)),
+        ended(usage=Usage(output=1)),
+    )
+    name, target = "lmbroker_prompt_cached_ratio", {"backend": "b", "model": "m"}
+    assert value(found, f"{name}_count", **target) == 2
+    assert value(found, f"{name}_sum", **target) == pytest.approx(0.6)
+    assert value(found, f"{name}_bucket", **target, le="0.0") == 1
+
+
 def test_a_call_that_came_to_no_backend_is_counted_as_such():
     found = told(ended(attempts=[], alias="", outcome="refused"))
     labels = labels_of(found, "lmbroker_usage_calls_total")

@@ -2,10 +2,11 @@
 
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from lmbroker.call import Record
 from lmbroker.observers.call_groups import Group
+from lmbroker.observers.histograms import observe_all
 from lmbroker.usage import PICO, Usage
 
 KINDS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
@@ -38,6 +39,15 @@ class UsageMetrics:
             who,
             registry=registry,
         )
+        cached = Histogram(
+            "lmbroker_prompt_cached_ratio",
+            "Which part of the tokens of a call's prompt the backend's cache held, from 0 to 1; of "
+            "calls whose tokens the backend counted.",
+            ("backend", "model"),
+            buckets=(0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1),
+            registry=registry,
+        )
+        self._cached = cache(cached.labels)
         self._calls = cache(calls.labels)
         self._tokens = cache(tokens.labels)
         self._cost = cache(cost.labels)
@@ -59,6 +69,13 @@ class UsageMetrics:
         usages = [record.usage for record in records if record.usage is not None]
         counted = [usage for usage in usages if not usage.estimated]
         self._take_tokens(who, counted, "false")
+        shares = []
+        for usage in counted:
+            prompt = usage.input + usage.cache_read + usage.cache_write
+            if prompt:
+                shares.append(usage.cache_read / prompt)
+        if shares:
+            observe_all(self._cached(group.backend, group.model), shares)
         if len(counted) < len(usages):
             self._take_tokens(who, [usage for usage in usages if usage.estimated], "true")
 
