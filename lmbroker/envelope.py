@@ -271,7 +271,8 @@ def with_model(body: bytes, model: str, fields: Mapping[str, Any] | None = None)
     if place is None:
         raise _ambiguous()
     start, end = place
-    return b"".join((body[:start], value, body[end:]))
+    rest = memoryview(body)[end:] if len(body) > SHORT else body[end:]
+    return b"".join((body[:start], value, rest))
 
 
 def repeats(body: bytes, fields: Mapping[str, Any], key: str) -> bool:

@@ -77,6 +77,26 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
     assert small == learned(blocks)
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_the_look_at_many_events_learns_what_that_at_each_of_them_does(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def at_the_end(blocks: list[bytes]) -> list[Any]:
+        tap = AnthropicTap()
+        seen = 0
+        for block in blocks:
+            seen += tap.see(block)
+            if tap.complete or tap.error is not None:
+                break
+        said = [tap.started, tap.stopped, tap.complete, tap.error, tap.usage, tap.stop]
+        return [seen, *said, tap.recognised, tap.close()]
+
+    first, *rest = a_stream(chance)
+    deltas = [text(chance.choice(TEXTS)) for _ in range(chance.randrange(30))]
+    whole = b"".join([first, *deltas, chance.choice((*ODD, b"")), *deltas, *rest])
+    assert at_the_end([whole]) == at_the_end(list(split(whole)))
+
+
 def test_large_events_at_the_beginning_and_the_end_of_an_answer_are_known() -> None:
     tap = AnthropicTap()
     for block in (started(content=[{"type": "text", "text": LONG}]), text(LONG), stopped(x=LONG)):

@@ -86,6 +86,29 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
     assert small == learned(blocks)
 
 
+def at_the_end(blocks: list[bytes]) -> list[Any]:
+    tap = OpenAITap()
+    seen = 0
+    for block in blocks:
+        seen += tap.see(block)
+        if tap.complete or tap.error is not None:
+            break
+    said = [tap.started, tap.stopped, tap.complete, tap.error, tap.usage, tap.stop, tap.recognised]
+    return [seen, *said, tap.close()]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_the_look_at_many_events_learns_what_that_at_each_of_them_does(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    alike = [chunk({"content": chance.choice(TEXTS)}) for _ in range(chance.randrange(20))]
+    whole = b"".join([*a_stream(chance), *alike, chance.choice((*ODD, b"")), *alike])
+    one_by_one = at_the_end(list(split(whole)))
+    monkeypatch.setattr(tap_module, "_FEW", 0)
+    assert at_the_end([whole]) == one_by_one
+
+
 LONG = "a, " * 200_000
 
 

@@ -39,6 +39,12 @@ _CALL = re.compile(rb'"type"\s*:\s*"tool_use"')
 _SAMPLES, _EVERY = 16, 8
 """So many blocks of several events are looked into, and then each so many-th of them."""
 
+_BLANK = b"\n\n"
+_NEXT = _BLANK + _OF_A_BLOCK
+
+_TRIES = 4
+"""So often in one read many events of content blocks are sought behind another event."""
+
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
 
@@ -103,8 +109,12 @@ class AnthropicTap:
         if size <= LARGE_EVENT and not _worth_a_look(block):
             self._pass(block)
             return size
-        seen = 0
-        for event in split(block):
+        return self._see(block, _TRIES)
+
+    def _see(self, block: bytes, tries: int) -> int:
+        """As ``see``; so many times again it is looked for many events of content blocks."""
+        seen = self._pass_start(block) if len(block) <= LARGE_EVENT else 0
+        for event in split(block[seen:] if seen else block):
             size = len(event)
             seen += size
             if size > LARGE_EVENT:
@@ -115,7 +125,24 @@ class AnthropicTap:
                 self._pass(event)
             if self.complete or self.error is not None:
                 break
+            if tries and block.startswith(_OF_A_BLOCK, seen) and not event.startswith(_OF_A_BLOCK):
+                return seen + self._see(block[seen:], tries - 1)
         return seen
+
+    def _pass_start(self, block: bytes) -> int:
+        """Pass all events up to the last one of a content block; return their length.
+
+        0 where there are none, or where other events stand between them.
+        """
+        last = block.rfind(_NEXT)
+        if last < 0 or not block.startswith(_OF_A_BLOCK):
+            return 0
+        end = block.find(_BLANK, last + len(_BLANK)) + len(_BLANK)
+        start = block[:end] if end >= len(_BLANK) else b""
+        if not start or b"\r" in start or _worth_a_look(start):
+            return 0
+        self._pass(start)
+        return end
 
     def _pass(self, block: bytes) -> None:
         before = self._before

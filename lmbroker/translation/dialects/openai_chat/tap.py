@@ -43,6 +43,12 @@ _TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 _EVERY = 4
 """After that many of the first blocks of several events, each so many-th one is looked into."""
 
+_INSIDES = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\.|\n)*+')
+"""The insides of several strings, each on a line of its own."""
+_BLANK = b"\n\n"
+"""The end of a chunk."""
+_FEW = 1024
+"""Bytes of several chunks that are looked at one by one."""
 _SHAPES = 16
 """Most shapes of chunks that are noted in one stream."""
 
@@ -115,6 +121,10 @@ class OpenAITap:
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
+        if size > _FEW and self._shapes and self.started:
+            seen = self._plain_start(block)
+            if seen:
+                return seen + self._each(block[seen:])
         if self.started and size <= LARGE_EVENT and self._is_plain(block, size):
             self._last = block
             if size > self._several:
@@ -122,7 +132,11 @@ class OpenAITap:
             else:
                 self._bytes += size - self._envelope
             return size
-        seen = 0
+        return self._each(block)
+
+    def _each(self, block: bytes) -> int:
+        """Read whole events, one after the other."""
+        seen, shapes = 0, self._shapes
         for event in split(block):
             size = len(event)
             if size > LARGE_EVENT:
@@ -137,6 +151,11 @@ class OpenAITap:
             seen += size
             if self.complete or self.error is not None:
                 break
+            if self._shapes > shapes and len(block) - seen > _FEW:
+                # More chunks of the shape that was just noted may follow.
+                rest = block[seen:]
+                plain = self._plain_start(rest)
+                return seen + plain + self._each(rest[plain:])
         return seen
 
     def _see_several(self, block: bytes, size: int) -> None:
@@ -153,6 +172,29 @@ class OpenAITap:
             if text:
                 self._measure(len(last) - text.end() + text.start())
         self._bytes += size - events * self._envelope
+
+    def _plain_start(self, block: bytes) -> int:
+        """Return the length of the chunks of the noted shape at the start of ``block``.
+
+        0 where they are few, or where anything else stands between them.
+        """
+        before, after = self._before, self._after
+        if not _FEW < len(block) <= LARGE_EVENT or not block.startswith(before):
+            return 0
+        size = block.rfind(after) + len(after)
+        if size < len(after) or len(after) <= len(_BLANK):
+            return 0
+        # Each is one line and a blank one. A search for one byte is many times faster than one for
+        # all that stands between two texts.
+        start, end = len(before), len(_BLANK) - len(after)
+        texts = [line[start:end] for line in block[:size].split(b"\n")[:-1:2]]
+        if (after + before).join(texts) != block[start : size - len(after)]:
+            return 0
+        if _INSIDES.fullmatch(b"\n".join(texts)) is None:
+            return 0
+        self._last = before + texts[-1] + after
+        self._bytes += size - len(texts) * self._envelope
+        return size
 
     def _is_plain(self, block: bytes, size: int) -> bool:
         """Return whether ``block`` carries text and nothing else that counts."""
