@@ -68,6 +68,7 @@ log_level = "debug"
 [server]
 host = "127.0.0.1"
 port = PORT
+control = "CONTROL"
 [timeouts]
 headers = 0.6
 first_event = 0.6
@@ -109,7 +110,7 @@ def configuration(folder, port=1):
     file = folder / "backend.key"
     file.write_text(BY_FILE)
     keys = ("env:BACKEND_KEY", f"file:{file}", LITERAL)
-    text, number = HEAD, 0
+    text, number = HEAD.replace("CONTROL", str(folder / "control.sock")), 0
     for url, models in ((f"http://127.0.0.1:{port}", PARROT), ("practice:", PRACTICE)):
         for model in models:
             for dialect in DIALECTS:
@@ -238,6 +239,40 @@ def test_calls_leave_no_secret_and_no_contents(broker, parrot, receiver):
     assert 'lmbroker_learned_total{backend="127.0.0.1' in metrics
     assert "Backend several model status-401 key literal 2: open (backend_auth)" in log
     assert "Traceback" not in log
+
+
+CAPTURED = ("openai-blame", "anthropic-mid", "responses-status-401", "openai-learn")
+
+
+def test_captured_calls_have_their_contents_and_no_secret(broker, parrot, tmp_path):
+    """Whatever a backend repeats of its key, and wherever a client writes its own."""
+    lines = []
+    for alias in CAPTURED:
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(10)
+        line.connect(str(tmp_path / "control.sock"))
+        arguments = {"alias": alias, "calls": 6}
+        line.sendall(json.dumps({"command": "capture", "arguments": arguments}).encode() + b"\n")
+        lines.append(line.makefile("rb"))
+        line.close()
+        assert json.loads(lines[-1].readline())["kind"] == "on"
+    jobs = calls(broker.port, {alias.partition("-")[2] for alias in CAPTURED})
+    for client in DIALECTS:
+        body = REQUESTS[client]("openai-blame") | {"metadata": {"key": CLIENT_PLAIN}}
+        path = f"{PATHS[client]}?api_key={CLIENT_PLAIN}&x={CLIENT_PLAIN}"
+        jobs.insert(0, lambda path=path, body=body: send(broker.port, path, body, KEY_HEADERS[1]))
+    at_once(jobs)
+    for line in lines:
+        told = []
+        with line:
+            while not told or json.loads(told[-1])["kind"] != "done":
+                told.append(line.readline())
+        assert json.loads(told[-1])["kept"] == 6
+        for each in told[:-1]:
+            assert found(each, SECRETS) == []
+            assert PROMPT.encode() in each and b'"***"' in each
+    assert broker.stop() == -signal.SIGTERM
+    assert leaks_of(broker.out.read_text()) == []
 
 
 def words_of(lines):

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +118,18 @@ def test_a_table_for_people(file, capsys):
     assert (bob.split()[0], bob.split()[-1]) == ("bob", "3")
     assert (ann.split()[:2], ann.split()[-1]) == (["ann", "2"], "2")
     assert note.startswith("1 calls have no price")
+
+
+def test_the_table_is_that_of_the_page(file, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    command, shown = re.search(r"\$ lmbroker (usage .*)\n(.*)\n", page).groups()
+    arguments = command.replace("--config /etc/lmbroker/config.toml", f"--file {file}").split()
+    assert main(arguments) == 0
+    head = capsys.readouterr().out.splitlines()[0]
+    assert re.split(r"  +", head) == re.split(r"  +", shown)
+    words = re.search(r"`--by` takes (.*?); ", page.replace("\n", " "))[1]
+    named = re.findall(r"`(\w+)`", words.replace("`tag1` to `tag3`", "`tag1`, `tag2`, `tag3`"))
+    assert sorted(named) == sorted(BY)
 
 
 def test_csv_and_json(file, capsys):
