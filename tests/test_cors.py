@@ -32,7 +32,10 @@ def test_a_page_of_a_configured_origin_may_read_the_answer():
     told = dict(allowed([PAGE], {"origin": PAGE}))
     assert told["access-control-allow-origin"] == PAGE
     assert told["vary"] == "origin"
-    assert "request-id" in told["access-control-expose-headers"]
+    exposed = told["access-control-expose-headers"].split(", ")
+    assert "request-id" in exposed
+    assert "x-ratelimit-remaining-tokens" in exposed
+    assert "anthropic-ratelimit-requests-reset" in exposed
 
 
 def test_any_page_may_where_any_is_configured():

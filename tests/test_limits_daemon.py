@@ -10,6 +10,8 @@ import time
 import urllib.error
 import urllib.request
 
+import anthropic
+import openai
 import pytest
 
 from lmbroker.commands.cli import main
@@ -56,7 +58,7 @@ def ask(daemon, model="counted", stream=False):
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=40) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -74,10 +76,30 @@ def at_once(count, act):
     return found
 
 
-def limits(daemon):
-    with urllib.request.urlopen(daemon.url + "/v1/usage", timeout=8) as answer:
+def limits(daemon, seconds=40):
+    with urllib.request.urlopen(daemon.url + "/v1/usage", timeout=seconds) as answer:
         rows = json.load(answer)["limits"]
     return {row["rule"]: row["left"] for row in rows}
+
+
+def seen_by_sdks(daemon):
+    """What is spent is an error of the right class for both SDKs, and neither tries again."""
+    before = len(daemon.access_lines(16))
+    with openai.OpenAI(base_url=daemon.url + "/v1", api_key="x") as client:
+        with pytest.raises(openai.RateLimitError) as raised:
+            client.chat.completions.create(
+                model="counted", messages=[{"role": "user", "content": "hi"}]
+            )
+        assert raised.value.code == "insufficient_quota"
+        assert raised.value.response.headers["x-ratelimit-remaining-requests"] == "0"
+    with anthropic.Anthropic(base_url=daemon.url, api_key="x") as client:
+        with pytest.raises(anthropic.RateLimitError) as raised:
+            client.messages.create(
+                model="counted", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+            )
+        assert raised.value.body["error"]["type"] == "rate_limit_error"
+        assert raised.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert len(daemon.access_lines(before + 2)) == before + 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -104,6 +126,7 @@ def test_the_sum_holds_over_workers_and_a_restart(start_daemon, tmp_path, capsys
     assert limits(daemon)["prepaid"] == 4
     statuses = sorted(status for status, _ in at_once(8, lambda: ask(daemon)))
     assert statuses == [200] * 4 + [429] * 4
+    seen_by_sdks(daemon)
     assert daemon.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in daemon.out.read_text()
 
@@ -131,7 +154,7 @@ def test_a_worker_that_is_killed_leaves_nothing_reserved(start_daemon, tmp_path)
     def left():
         # A connection may have been handed to a worker that is dead.
         with contextlib.suppress(OSError):
-            return limits(daemon)["slots"]
+            return limits(daemon, 8)["slots"]
 
     clients = [threading.Thread(target=cut_off) for _ in range(2)]
     for client in clients:

@@ -1,5 +1,6 @@
 """What a call may take of its bounds at most, and what it has taken, as far as that is known."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from lmbroker import envelope
@@ -49,7 +50,8 @@ class Weight:
         Money is needed where any target costs some.
         """
         output = self.assumed if self.asked is None else self.asked
-        output = -int(-output * reserve // 1)
+        if reserve != 1.0:
+            output = math.ceil(output * reserve)
         of_money = bound.measure == "cost"
         if of_money and not self.prices:
             return 0

@@ -57,7 +57,7 @@ class _Counter:
 Kept = tuple[str, float, float]
 """What is kept of a counter: its name, what was used, and its ``at``."""
 
-_Lease = tuple[tuple[Bound, ...], tuple[int, ...]]
+_Lease = tuple[list[_Counter], list[int]]
 
 
 class Ledger:
@@ -98,18 +98,20 @@ class Ledger:
             order = tuple(at for _, at in refusing)
             return _decision(bounds, counters, now, False, order, refusing[0][0], tuple(over))
         held = []
+        changed = self.changed
         for bound, counter, need in zip(bounds, counters, needs, strict=True):
             if bound.measure == "requests":
-                _use(bound, counter, need)
-                self.changed.add(bound.counter)
-                need = 0
+                if need:
+                    _use(bound, counter, need)
+                    changed.add(bound.counter)
+                held.append(0)
             else:
                 counter.reserved += need
-            held.append(need)
+                held.append(need)
         leases = self._leases.get(holder)
         if leases is None:
             leases = self._leases[holder] = {}
-        leases[lease] = (tuple(bounds), tuple(held))
+        leases[lease] = (counters, held)
         return _decision(bounds, counters, now, True, (), 0.0, tuple(over))
 
     def settle(
@@ -183,10 +185,10 @@ class Ledger:
             counter.at = window_end(bound.period, now)
         return counter
 
-    def _give_back(self, held: _Lease) -> None:
-        for bound, amount in zip(*held, strict=True):
-            if amount:
-                self._counters[bound.counter].reserved -= amount
+    @staticmethod
+    def _give_back(held: _Lease) -> None:
+        for counter, amount in zip(*held, strict=True):
+            counter.reserved -= amount
 
 
 def _use(bound: Bound, counter: _Counter, amount: int) -> None:

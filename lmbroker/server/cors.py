@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from lmbroker.config.endpoints import ANY_ORIGIN
 from lmbroker.translation.dialects.catalog import ADAPTERS
+from lmbroker.translation.rate_limit_headers import GROUPS, RateLimit
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -17,10 +18,22 @@ MAX_AGE = "600"
 
 METHODS = "GET, POST"
 _REQUEST_IDS = sorted({adapter.facts.headers.request_id for adapter in ADAPTERS.values()})
+_LIMITS = sorted(
+    {
+        name
+        for adapter in ADAPTERS.values()
+        for name, _ in adapter.facts.rate_limits.write(
+            [RateLimit(of=each, limit="", remaining="", reset=0.0) for each in GROUPS], 0.0
+        )
+    }
+)
+"""The headers that report what is left by limits, of every dialect."""
+
 EXPOSED = (
-    f"{', '.join(_REQUEST_IDS)}, retry-after, retry-after-ms, x-should-retry, "
+    f"{', '.join((*_REQUEST_IDS, *_LIMITS))}, retry-after, retry-after-ms, x-should-retry, "
     "x-lmbroker-request-id, x-lmbroker-backend, x-lmbroker-model, x-lmbroker-dropped, "
-    "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated, x-lmbroker-cost"
+    "x-lmbroker-changed, x-lmbroker-attempts, x-lmbroker-estimated, x-lmbroker-cost, "
+    "x-lmbroker-limit-then, x-lmbroker-limit-exceeded"
 )
 """The headers of an answer that a page may read, besides the few that it always may."""
 

@@ -11,6 +11,7 @@ import msgspec
 Pairs = tuple[tuple[str, str], ...]
 Group = Literal["requests", "tokens"]
 """What a limit counts."""
+GROUPS: tuple[Group, ...] = ("requests", "tokens")
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ def write(limits: Iterable[RateLimit], now: float) -> Iterator[tuple[str, str]]:
             yield f"{_PREFIX}{each.of}-remaining", each.remaining
         if each.reset is not None:
             moment = datetime.fromtimestamp(math.ceil(now + each.reset), UTC)
-            yield f"{_PREFIX}{each.of}-reset", f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+            yield f"{_PREFIX}{each.of}-reset", f"{moment.isoformat()[:19]}Z"
 
 
 def _moment(text: str) -> float | None:
