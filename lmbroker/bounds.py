@@ -1,4 +1,4 @@
-"""What no honest body or event has so many of: keys, messages, tools, values, lines.
+"""The bounds of bodies and events: keys, messages, tools, values, lines.
 
 A body is checked whole, against the ``[limits]`` that are configured. Each check is one pass in C,
 and none is made of a body that is too short to break the bound.

@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree.
+"""The errors of the broker, as a tree.
 
     BrokerError              carries one ErrorInfo: what the client gets to know
      ├─ Refused              we said no: the call is wrong, unknown, not allowed, cannot be carried

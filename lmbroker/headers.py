@@ -1,4 +1,4 @@
-"""Which headers cross the broker, in both directions (translation.md section 6).
+"""The headers that cross the broker, in both directions (translation.md section 6).
 
 An allow-list decides: a header that is not named here or in a dialect's ``HeaderFacts`` ends at the
 broker. All names are in lower case. ``backends.sending`` adds the credential last.

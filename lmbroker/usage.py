@@ -1,4 +1,4 @@
-"""How many tokens a call took, and what they cost.
+"""The tokens of a call, and what they cost.
 
 They are counted in the terms that all formats share (translation.md section 1).
 """

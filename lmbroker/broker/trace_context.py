@@ -1,4 +1,4 @@
-"""Which trace a call belongs to, as W3C Trace Context says it (https://www.w3.org/TR/trace-context).
+"""The trace of a call, as W3C Trace Context defines it (https://www.w3.org/TR/trace-context).
 
 What does not follow its grammar counts as not sent, and so does a ``tracestate`` without a valid
 ``traceparent``.

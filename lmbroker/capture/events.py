@@ -1,4 +1,4 @@
-"""What is kept of a captured call: one event for each thing that happened, one line of JSON each.
+"""The events of a captured call, one line of JSON each.
 
 ``at`` is in seconds since the call began. A body stands in ``text`` where it is UTF-8, and in
 ``base64`` otherwise. docs/capture.md describes the file for those who read it.

@@ -1,4 +1,4 @@
-"""What is kept of one call while it goes on: its events, within the bounds of its capture."""
+"""The events of one call while it goes on, within the bounds of its capture."""
 
 from collections.abc import Callable
 from typing import Any

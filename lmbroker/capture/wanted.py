@@ -1,4 +1,4 @@
-"""Which calls a capture is to keep, and the bounds of it."""
+"""The calls that a capture keeps, and its bounds."""
 
 from typing import Annotated, Literal, get_args
 

@@ -1,4 +1,4 @@
-"""What all commands write: results to stdout, remarks to stderr."""
+"""Writes the results of all commands to stdout, and remarks to stderr."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What differs between two configurations, in names only: for the line that a reload logs."""
+"""The differences between two configurations, in names only, for the log of a reload."""
 
 import hmac
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Where limits are counted: ``store`` of the table ``[limits]``."""
+"""Reads where limits are counted: ``store`` of the table ``[limits]``."""
 
 from importlib.util import find_spec
 from urllib.parse import unquote, urlsplit

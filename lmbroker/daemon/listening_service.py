@@ -1,4 +1,4 @@
-"""What the broker and the parent of workers have in common as services.
+"""The common part of the broker's service and that of the parent of workers.
 
 Both listen, take signals, and reload the configuration.
 """

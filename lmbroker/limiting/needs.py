@@ -1,4 +1,4 @@
-"""What a call may take of its bounds at most, and what it has taken, as far as that is known."""
+"""Estimates what a call may take of its bounds, and counts what it has taken."""
 
 import math
 from collections.abc import Iterable, Sequence

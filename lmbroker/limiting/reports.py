@@ -1,4 +1,4 @@
-"""What is left of the limits, for people and programs."""
+"""Reports what is left of the limits, for people and programs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where limits are counted: what the broker needs of that, and the store in this process.
+"""The interface of stores of limits, and the store in this process.
 
 docs/design/limits.md has the contract of stores.
 """

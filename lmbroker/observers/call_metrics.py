@@ -1,4 +1,4 @@
-"""What shows whether calls succeed, counted at the end of each turn of the reactor."""
+"""Metrics that show whether calls succeed, counted at the end of each turn of the reactor."""
 
 import collections
 from collections.abc import Callable, Sequence

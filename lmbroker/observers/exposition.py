@@ -1,4 +1,4 @@
-"""How ``/metrics`` is written: in Prometheus' text format, or in OpenMetrics on request."""
+"""Writes ``/metrics`` in Prometheus' text format, or in OpenMetrics on request."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a recorded call is in OpenTelemetry's terms: its spans, as protobuf, for OTLP.
+"""Encodes recorded calls as spans of OpenTelemetry: protobuf, for OTLP.
 
 A call has a span of kind SERVER, and each attempt at a backend one of kind CLIENT below it, with
 the attributes of the semantic conventions for generative AI, version 0.1.0. Nothing of the contents

@@ -1,4 +1,4 @@
-"""Who used what: calls, tokens and cost by caller, alias, backend and model."""
+"""Metrics of usage: calls, tokens and cost by caller, alias, backend and model."""
 
 from functools import cache
 

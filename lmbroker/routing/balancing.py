@@ -1,4 +1,4 @@
-"""In which order the targets of an alias are tried. Pure: chance is an argument.
+"""Orders the targets of an alias for a call. Pure: chance is an argument.
 
 ``ordered``     as the configuration lists them
 ``weighted``    by chance, each first as often as its weight says

@@ -1,4 +1,4 @@
-"""Which conversation a call belongs to, and which target answers a conversation. Pure.
+"""Finds the conversation of a call, and the target that answers a conversation. Pure.
 
 A provider's prompt cache is hit only where the turns of a conversation come to the same account
 and model. Where nothing is configured the broker knows a conversation by what clients send to

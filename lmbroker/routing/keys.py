@@ -1,4 +1,4 @@
-"""Who may call: client keys, known by their SHA-256 only.
+"""The keys of clients, known by their SHA-256 only, and the caller whom a key names.
 
 A key comes as ``authorization: Bearer KEY``, ``x-api-key`` or ``api-key``, on either dialect;
 Anthropic's SDKs send the first or the second by their version, some clients both

@@ -1,4 +1,4 @@
-"""What a failure means: whose fault it was, whether another try is worth it, where and when. Pure.
+"""Decides what a failure means: whose fault it is, and whether, where and when to try again. Pure.
 
 The rules are those of reliability.md A5 and C. A call that a backend may have begun to work on is
 never made twice unless the operator says so:

@@ -1,4 +1,4 @@
-"""Which targets of an alias suit a request: what it needs, and what each target lacks. Pure.
+"""Finds the targets of an alias that suit a request. Pure.
 
 Only aliases with several targets ask. A target that would lose something of a request, or refuse
 it, is tried after those that suit it; where none does, the order stays as it is.

@@ -1,4 +1,4 @@
-"""How each target does, as the calls that go there see it.
+"""The health of each target, as the calls that go there see it.
 
 Pure: times are arguments, in seconds of one clock.
 

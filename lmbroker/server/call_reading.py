@@ -1,4 +1,4 @@
-"""From a client's request to a ``Call``: who calls, the body within its limits, what is asked."""
+"""Reads a client's request as a ``Call``: caller, body within its limits, model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who calls, by the configured keys or by a program that embeds the broker."""
+"""Finds the caller of a request, by the configured keys or by a program that embeds the broker."""
 
 from collections.abc import Awaitable, Callable, Container, Mapping
 from inspect import isawaitable

@@ -1,4 +1,4 @@
-"""Which web pages may call the broker from a browser (the Fetch standard, section 3.3: CORS).
+"""Decides which web pages may call the broker from a browser (Fetch standard, 3.3: CORS).
 
 A browser sends a preflight request before it sends a JSON body or a key to another origin, and
 lets a page read an answer only where the answer allows the page's origin.

@@ -1,4 +1,4 @@
-"""Which path a client meant: common mistakes in base URLs are corrected, others are explained.
+"""Corrects common mistakes in the paths of base URLs, and explains other wrong paths.
 
 A client joins a base URL and an operation. OpenAI's clients expect a base URL with ``/v1``,
 Anthropic's expect one without it, so the version is repeated or missing where the two are mixed up.

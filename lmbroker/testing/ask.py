@@ -1,4 +1,4 @@
-"""What is asked of the practice backend: a request, read from any of the dialects.
+"""Requests to the practice backend, read from any of the dialects.
 
 ``ask_responses.py`` reads OpenAI's Responses.
 """

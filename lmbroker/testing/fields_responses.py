@@ -1,4 +1,4 @@
-"""Which fields OpenAI's Responses know: of a request, and of each kind of item, part and tool.
+"""The fields of OpenAI's Responses: of a request, and of each kind of item, part and tool.
 
 Written after OpenAI's API reference (responses/create, input_tokens, compact). A field that is not
 here is refused, as OpenAI refuses it.

@@ -1,4 +1,4 @@
-"""What the practice backend does with a request: which dialect it is in, and what is answered."""
+"""The operations of the practice backend, by the path of a request."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What cannot be carried to the other dialect, and whether that is reported or refused.
+"""Losses: fields that the other dialect cannot carry, and are reported or refused.
 
 Classes (translation.md 0.2): B is dropped, and reported in ``x-lmbroker-dropped``, or changed
 (approximated), and reported in ``x-lmbroker-changed``; C is refused with a 400 before any backend

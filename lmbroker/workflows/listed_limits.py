@@ -1,4 +1,4 @@
-"""What backends' own lists say of their models: windows, output limits, token counting.
+"""Limits of models by the lists of their backends: windows, output, token counting.
 
 See translation.md 0.3, "discovered". The list is read where the broker has it anyway; no backend is
 asked for it. Pure.

@@ -1,4 +1,4 @@
-"""How far our estimates of input tokens are from what each backend counts. Pure.
+"""Learns how far our estimates of input tokens are from each backend's counts. Pure.
 
 A tokenizer that nobody knows here counts more or fewer tokens than the estimate says, by much the
 same factor each time. It is learned from answers that have both, per backend and model.

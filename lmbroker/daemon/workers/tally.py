@@ -1,4 +1,4 @@
-"""What all workers count, as one: a folder of files that each of them maps into its memory.
+"""The metrics of all workers as one: a folder of files that each worker maps into its memory.
 
 They are ``prometheus_client``'s own. A count is in the file as soon as it is made (what a turn of
 the reactor has brought, at its end), so a worker that dies loses none but of that turn, and who

@@ -1,1 +1,1 @@
-"""What a backend's model can do, by the tables of model families and of hosts."""
+"""Profiles: the abilities of models, by tables of model families and of hosts."""

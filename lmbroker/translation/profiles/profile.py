@@ -1,4 +1,4 @@
-"""What a backend's model can do (translation.md 0.3).
+"""The abilities of a backend's model (translation.md 0.3).
 
 Encoders read a profile instead of guessing from a model's name. ``lookup.profile`` finds one. Each
 dialect brings a ``ProfileTable``, which is what the broker knows of models and hosts by itself.

@@ -1,1 +1,1 @@
-"""What backends say when they refuse a request or fail: bodies, sentences and their meaning."""
+"""Reads what backends say when they refuse a request or fail."""

@@ -1,1 +1,1 @@
-"""What all dialects share: fields, names, schemas, media, reasoning, and odd shapes of them."""
+"""The common part of all dialects: fields, names, schemas, media, reasoning, odd shapes."""

@@ -1,4 +1,4 @@
-"""What clients ask of a web search that the provider runs, in the words of several formats.
+"""Web searches that a provider runs, as clients ask for them in several formats.
 
 See translation.md 2.1, 2.5 and 8.1.
 """

@@ -1,4 +1,4 @@
-"""How a request is repaired that a backend refused (translation.md 0.4). Pure.
+"""Repairs requests that a backend refused (translation.md 0.4). Pure.
 
 A repair is a change of the model's profile, with which the request is encoded anew. It changes
 only what the broker itself placed or may change: the conversation and the tools stay. What the

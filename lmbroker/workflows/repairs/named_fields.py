@@ -1,4 +1,4 @@
-"""Which fields of a request a refusal names, and what it says of them. Pure.
+"""Finds the fields of a request that a refusal names, and what it says of them. Pure.
 
 Backends name a field in a dozen ways: ``'x' is not supported``, ``body.x: Extra inputs are not
 permitted``, ``Unknown name "x" at 'tools[0]'``, ``(parameter=x, value=3)``. What decides is not

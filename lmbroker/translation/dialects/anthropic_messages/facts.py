@@ -1,4 +1,4 @@
-"""What the broker must know of the Anthropic Messages dialect besides its wire format."""
+"""The facts of the Anthropic Messages dialect that other layers need."""
 
 from lmbroker.json_text import JSON
 from lmbroker.translation.dialects.anthropic_messages import taken_out

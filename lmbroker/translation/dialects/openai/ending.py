@@ -1,4 +1,4 @@
-"""How an answer of OpenAI's dialects ended and what it cost (translation.md 3.2 and 3.3)."""
+"""Stop reasons and usage of answers in OpenAI's dialects (translation.md 3.2 and 3.3)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the broker must know of the OpenAI Chat Completions dialect besides its wire format."""
+"""The facts of the OpenAI Chat Completions dialect that other layers need."""
 
 from lmbroker.envelope import with_usage
 from lmbroker.translation.dialects.base import Facts

@@ -1,4 +1,4 @@
-"""How an answer of this dialect ended (translation.md 3.2 and 8.3)."""
+"""Stop reasons and usage of Responses (translation.md 3.2 and 8.3)."""
 
 from typing import Any
 

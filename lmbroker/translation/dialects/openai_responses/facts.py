@@ -1,4 +1,4 @@
-"""What the broker must know of the OpenAI Responses dialect besides its wire format."""
+"""The facts of the OpenAI Responses dialect that other layers need."""
 
 import re
 from collections.abc import Mapping
