@@ -1,6 +1,6 @@
 """Lists the models for which clients may ask.
 
-They are the aliases, and where an alias is a pattern those models that its backends list and that it fits.
+They are the aliases, and in the place of a pattern the models that its backends list and it fits.
 
 A backend is asked when a client asks, at most once at a time, and not again while its list is
 fresh. Whatever it answers is no error for the client: where it cannot say, its last list stands,
