@@ -112,7 +112,10 @@ class AnthropicTap:
         return self._see(block, _TRIES)
 
     def _see(self, block: bytes, tries: int) -> int:
-        """As ``see``; so many times again it is looked for many events of content blocks."""
+        """Do what ``see`` does for a block that is not passed as a whole.
+
+        Up to ``tries`` times more, several events of content blocks are passed at once.
+        """
         seen = self._pass_start(block) if len(block) <= LARGE_EVENT else 0
         for event in split(block[seen:] if seen else block):
             size = len(event)
@@ -132,7 +135,7 @@ class AnthropicTap:
     def _pass_start(self, block: bytes) -> int:
         """Pass all events up to the last one of a content block; return their length.
 
-        0 where there are none, or where other events stand between them.
+        It is 0 where there are none, or where other events stand between them.
         """
         last = block.rfind(_NEXT)
         if last < 0 or not block.startswith(_OF_A_BLOCK):
