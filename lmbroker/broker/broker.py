@@ -306,7 +306,7 @@ class Broker:
             backend = target.backend
             foreign = backend.dialect != call.dialect
             if foreign and aliases.has(target, "count_tokens"):
-                return False  # it counts for requests of its own dialect
+                return False  # it counts tokens of requests in its own dialect only
             repairs = self._repairs(route, target, now)
             known = profile(backend.dialect, target.model, repairs.overrides, host=backend.host)
             asked = spoken_in(target, call.dialect)

@@ -118,7 +118,7 @@ def replay(captured: CapturedCall) -> list[Difference]:
         try:
             outcomes.append(_attempt(captured, attempt, place, found))
         except Exception as error:
-            # Whatever it trips over: that is what a running broker would do as well.
+            # Any exception: a running broker would fail in the same way.
             found.append(
                 _difference(f"{place}: a fault", "none", f"{type(error).__name__}: {error}")
             )
@@ -169,7 +169,7 @@ def _attempt(
         return None if failed is None else _Outcome(error=failed.error)
     outcome = _answer(captured, attempt, workflow)
     if outcome.error is not None and failed is None and not captured.out:
-        # It was given up before anybody knew.
+        # The attempt was cancelled before its error was known.
         return None
     return _failed(attempt, outcome, place, found)
 

@@ -350,7 +350,7 @@ class Backends:
     def _headers(self, table: Table) -> tuple[tuple[str, str | Secret], ...]:
         found: list[tuple[str, str | Secret]] = []
         for name in table.names():
-            # It may be a credential, for a gateway in between.
+            # The value may be a credential for a gateway in between.
             written = table.text(name, secret=True)
             plain = _HEADER.fullmatch(name) is not None
             if not plain or name.lower() in _OURS:

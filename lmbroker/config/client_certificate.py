@@ -54,7 +54,7 @@ def read_client_certificate(certificates: str, key: str) -> ClientCertificate:
     except TypeError:
         raise Unusable("client_key", "the key is encrypted: store it without a password") from None
     except Exception:
-        # Besides ValueError it raises what is none, for kinds that it does not know.
+        # Besides ValueError it raises other errors for kinds of keys that it does not know.
         raise Unusable("client_key", "the key cannot be read") from None
     if _public(private.public_key()) != _public(own.public_key()):
         raise Unusable("client_key", "it is not the key of the certificate in client_cert")

@@ -428,7 +428,7 @@ def _public(table: Table, secrets: Secrets, endpoints: Mapping[str, str]) -> dic
             if argument in arguments:
                 secrets.file(table, key, arguments[argument])
         if is_public(arguments):
-            # Where systemd listens, its unit says; where a plugin does, only the plugin knows.
+            # Only systemd's unit, or the plugin, says where the other kinds listen.
             may = "reach" if arguments["kind"] in OWN_ADDRESS else "may reach"
             found[key] = f"other machines {may} it"
     return found

@@ -107,7 +107,7 @@ def load_source(
         raise ConfigError((f"{name}: cannot be read: {reason}",)) from None
     config = parse(text, name=name, environ=os.environ, read_file=noted, listen=listen)
     if config.holds_a_key and mode & 0o077:
-        # No word of chmod 600: the file's owner and the broker's user may be two.
+        # It does not say chmod 600: the file's owner and the broker's user may differ.
         warning = (
             f"{name}: other users may read this file, and a key stands in it: let the user read it "
             "that the broker runs as, and nobody else"

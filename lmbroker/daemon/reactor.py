@@ -98,7 +98,7 @@ class TurnReactor(EPollReactor):
         while self._ending:
             self._end()
         if self._unsent:
-            # Before it is decided how long the next poll may take: sending may set a timer.
+            # This comes before the time of the next poll is computed: sending may set a timer.
             self._send()
             if self._justStopped:
                 self.wakeUp()
@@ -133,7 +133,7 @@ class TurnReactor(EPollReactor):
         try:
             self._doReadOrWrite(selectable, descriptor, event)
         except Exception:
-            # Of a protocol's connectionLost; the stock reactor's logging context does the same.
+            # A protocol's connectionLost raised it; the stock reactor's logging context does the same.
             log.err()
 
     def _read(self, connection: Any) -> None:
@@ -166,7 +166,7 @@ class TurnReactor(EPollReactor):
     def _send(self) -> None:
         for writer in list(self._unsent):
             if writer not in self._unsent:
-                # Closed by what an earlier one has brought about.
+                # Sending for an earlier writer has closed this one.
                 continue
             if _sent(writer):
                 del self._unsent[writer]

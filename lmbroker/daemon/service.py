@@ -188,7 +188,7 @@ class BrokerService(ListeningService):
         self._aside = Front(self.broker, self._registry, self._settle)
         # Where there are many models there are thousands of series: no call waits for them.
         self._front.away = self._aside.away = partial(away, reactor)
-        # With connections of its own: clients cannot crowd out who looks after us.
+        # It counts its own connections, so that clients cannot crowd out monitoring.
         self._aside_site = Site(
             self._aside.resource(ASIDE), reactor, config.limits, config.server.engine
         )
@@ -247,7 +247,7 @@ class BrokerService(ListeningService):
         self._trace(self._config.tracing)
         self._ageing.start(AGEING_SECONDS, now=False)
         if self._around.shown is not None:
-            # Another worker may be the one that is asked.
+            # Another worker may answer the request for metrics.
             self._levels.start(LEVELS_SECONDS, now=False)
         self._checks.start()
         # What the start has made stays to the end: looking through it again and again costs
@@ -255,7 +255,7 @@ class BrokerService(ListeningService):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        bytes(LARGEST_BLOCK)  # freed at once, and never touched
+        bytes(LARGEST_BLOCK)  # freed at once; its pages are never used
         if self._around.led:
             return
         self._log_warnings(self._config)

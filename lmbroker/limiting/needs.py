@@ -57,7 +57,7 @@ class Weight:
             return 0
         need = self._cost(self.input, output) if of_money else self.input + output
         if need <= bound.limit:
-            # One at least, as long as anything costs something: a bound that is used up refuses.
+            # At least one where anything costs something, so that a used-up bound refuses.
             return need or int(not of_money or self._cost(1, 1) > 0)
         sure = output if not of_money else self._cost(0, output)
         return sure if self.asked is not None and sure > bound.limit else bound.limit

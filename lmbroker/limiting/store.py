@@ -94,7 +94,7 @@ class LocalStore:
             call = _Waiting(lease, bounds, needs, holder, Deferred(self._cancelled))
             call.blocked = call.wants(self._blocked())
             if call.blocked:
-                # Of its own bounds nothing was asked yet: it may be let through when it is first.
+                # Its own bounds were not tried yet: it may be let through once it is first.
                 call.decision = self.ledger.read(bounds, now)
                 return self._wait(call, now)
         decision = self.ledger.reserve(lease, bounds, needs, now, holder)
@@ -197,7 +197,7 @@ class LocalStore:
 
     def _cancelled(self, decided: "Deferred[Decision]") -> None:
         self._queue = [call for call in self._queue if call.decided is not decided]
-        # Who came behind it may go ahead now.
+        # Calls behind it may be let through now.
         self._clock.callLater(0, self._look)
 
 

@@ -195,11 +195,11 @@ class LogWriter:
             return False
         data = b"".join(pieces)
         try:
-            # Behind half a line, which a full disk has left.
+            # A full disk may have left half a line, which is ended first.
             self._sink.write(b"\n" + data if self._torn else data)
             self._torn = False
         except Exception as error:
-            # A reader that is gone, a full disk. The next line tries again, and nothing else does.
+            # The reader is gone, or the disk is full. The next line tries again, and nothing else.
             self._torn = self._torn or not isinstance(error, BrokenPipeError)
             lost = sum(each.count(b"\n") for each in lines)
             with self._lock:

@@ -320,7 +320,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     try:
         _prepare(connection)
     except sqlite3.Error:
-        # Nobody else would.
+        # No caller has the connection to close it.
         connection.close()
         raise
 
@@ -361,7 +361,7 @@ def write(
         )
     if oldest is not None:
         transaction.execute("DELETE FROM hours WHERE hour < ?", (oldest,))
-        # What is prepaid has no window, and stays.
+        # A prepaid amount has no window, so its row stays.
         transaction.execute("DELETE FROM limits WHERE at > 0 AND at < ?", (now - SPENT_SECONDS,))
 
 

@@ -206,7 +206,7 @@ class Failover:
             return
         key = self._conversation.hex()
         if not self._unknown or self._route.strategy == "weighted":
-            # By hash: several processes agree, and the stand-in stays the same.
+            # The order by hash is the same in all processes, and so is the stand-in.
             order.sort(key=lambda at: balancing.distance(key, names[at], candidates[at].weight))
         full = [False] * len(candidates)
         if self._unknown and self._route.strategy != "fastest":

@@ -194,7 +194,7 @@ class Ledger:
 def _use(bound: Bound, counter: _Counter, amount: int) -> None:
     counter.used += amount
     if bound.soft and counter.drains and counter.used > bound.limit + amount:
-        # Nobody is held up by it, so what was too much would stay for long.
+        # A soft bound refuses nobody, so a large excess would take long to drain.
         counter.used = bound.limit + amount
 
 

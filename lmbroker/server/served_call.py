@@ -118,7 +118,7 @@ class ServedCall:
             if self._pings.bytes_out:
                 sent = end.bytes_out + self._pings.bytes_out
                 end = msgspec.structs.replace(end, bytes_out=sent)
-            # They hold this call: a cycle would wait for the garbage collector.
+            # The pings hold this call: the cycle would wait for the garbage collector.
             self._pings = NO_PINGS
             self._calls.discard(self)
             self._broker.close(record, end)
@@ -144,8 +144,8 @@ class ServedCall:
             answer = await operate(call, record)
         finally:
             self._pings.stop()
-        # Nothing can be sent again from here on, and a stream may last for minutes: what holds the
-        # request's body goes.
+        # No further attempt follows, and a stream may last for minutes: what holds the request's
+        # body is released.
         del call
         incoming.release_body()
         self._answer = answer

@@ -166,7 +166,7 @@ class ParentService(ListeningService):
         """Give a connection to the worker whose turn it is, or to the next that can take it."""
         server = self._config.server
         if endpoint not in server.listen and endpoint not in server.metrics_listen:
-            # A reload has brought it, and is under way: the workers go by the old configuration.
+            # A reload that is under way has added it: the workers still have the old configuration.
             return False
         count = len(self._workers)
         for step in range(count):
@@ -194,7 +194,7 @@ class ParentService(ListeningService):
         try:
             self.tally.living([os.getpid(), *(worker.pid for worker in self._living())])
         except OSError as error:
-            # Then the process figures are wrong for a while, and nothing else is.
+            # Only the metrics of processes are wrong then, for a while.
             self.log.error("The tally cannot be written: {why}", why=error.strerror)
 
     def serves(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Serve until the end."""
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
-        # They are for the parent, which sends on what concerns us; a terminal sends to all.
+        # The parent acts on them and sends us what concerns us; a terminal signals all processes.
         signal.signal(number, signal.SIG_IGN)
     end = socket.socket(fileno=LINE)
     try:

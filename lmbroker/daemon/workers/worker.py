@@ -141,7 +141,7 @@ class Worker:
         if self._broker is not None:
             self._broker.shortage.report()
 
-    # What a message begins may take its time: the next one waits for it.
+    # The steps that messages begin may take long, so they run one after the other.
 
     def _on_prepare(self, message: Message, file: int) -> None:
         self._steps.run(lambda: Deferred.fromCoroutine(self._prepare(file)))

@@ -184,7 +184,7 @@ class WorkerHandle(ProcessProtocol):
         elif message.kind == "leaving":
             self.takes = False
             self._left = True
-            # On what it was handed last, the request may still be on its way.
+            # The request may still be on its way on the connection that it was handed last.
             if self._line is not None:
                 self._reactor.callLater(LEAVE_SECONDS, self._line.send, "drain")
         elif message.kind == "failed":

@@ -219,7 +219,7 @@ class Channel(http.HTTPChannel):
     def _begin(self) -> None:
         """Begin a request, of which the first byte has come."""
         if self._waitingForTransport:
-            # The client has not read the answer before: it sends without reading.
+            # The client has not read the previous answer: it sends without reading.
             self._stop(keep_reading=True)
             return
         self.phase = "head"
