@@ -133,7 +133,7 @@ class TurnReactor(EPollReactor):
         try:
             self._doReadOrWrite(selectable, descriptor, event)
         except Exception:
-            # A protocol's connectionLost raised it; the stock reactor's logging context does the same.
+            # A protocol's connectionLost raised it; the stock reactor logs it as well.
             log.err()
 
     def _read(self, connection: Any) -> None:
