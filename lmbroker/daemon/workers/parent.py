@@ -315,9 +315,6 @@ class ParentService(ListeningService):
             self._observer.level = config.log_level
         self._report_reload(config, changed)
 
-    def _not_reloaded(self, problem: str) -> None:
-        self.log.error("The configuration was not reloaded: {problem}", problem=problem)
-
     # Stopping.
 
     def stopService(self) -> "Deferred[None]":
