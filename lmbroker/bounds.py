@@ -29,16 +29,17 @@ LARGE_EVENT = 256 * 1024
 """Bytes above which an event is counted."""
 
 EVENT_VALUES = 100_000
-"""Most values, strings and opening brackets of one event that is longer than LARGE_EVENT. Parsing
-an event of 8 MiB that is made of nothing else would delay all other calls by most of a second. An
-honest large event is one long text."""
+"""The maximum of values, strings and opening brackets of one event that is longer than LARGE_EVENT.
+Parsing an event of 8 MiB that is made of nothing else would delay all other calls by most of a
+second. An honest large event is one long text."""
 
 EVENT_LINES = 20_000
-"""Most lines of one event that is not in one of the usual forms: each takes a microsecond."""
+"""The maximum of lines of one event that is not in one of the usual forms: each takes a
+microsecond."""
 
 _MANY_LINES = 4 * EVENT_LINES + LARGE_EVENT // 4
-"""Most lines of what is counted. Events in front of a large one, of the same chunk, may have some
-of these."""
+"""The maximum of lines of what is counted. Events in front of a large one, of the same chunk, may
+have some of these."""
 
 LONG_TEXT = 1024
 """Bytes of a text that ``without_texts`` keeps. Keys, ids and reasons are shorter."""

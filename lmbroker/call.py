@@ -101,9 +101,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """The private key of ``client_cert``."""
     proxy: Proxy | None = None
     max_in_flight: int | None = None
-    """Most calls at the backend at once; None for any number."""
+    """The maximum of calls at the backend at once; None for any number."""
     queue: int = 100
-    """Most calls that wait for one of those to end."""
+    """The maximum of calls that wait for one of those to end."""
     queue_timeout: float = 30.0
     """Seconds for which a call waits at most."""
     keepalive: bool = True

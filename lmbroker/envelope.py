@@ -24,7 +24,7 @@ _ANY = msgspec.json.Decoder()
 _EXACT = msgspec.json.Decoder(float_hook=json_text.number)
 
 DEEPEST = 2
-"""Most names in the path of a text, behind the first one."""
+"""The maximum of names in the path of a text, behind the first one."""
 _KEY = re.compile(rb'[\s,]*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
 _END = re.compile(rb"\s*\}")
 _UNSAFE = re.compile(

@@ -17,7 +17,7 @@ from lmbroker.usage import dollars
 USER_AGENT = f"LMBroker/{__version__}"
 
 HEADER_TEXT = 4000
-"""Most characters of a header value that is made of a client's or a backend's text."""
+"""The maximum of characters of a header value that is made of a client's or a backend's text."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Headers: (name in lower case, value)."""

@@ -17,7 +17,7 @@ from lmbroker.commands.output import report
 from lmbroker.config.file import find_config, load
 
 ENDING = ".jsonl"
-"""How the names of the files end."""
+"""The suffix of the names of the files."""
 
 _SPAN = re.compile(r"(\d{1,6})(s|m|h)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600}

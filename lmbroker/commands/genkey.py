@@ -6,10 +6,10 @@ import secrets
 from lmbroker.routing.keys import hash_of
 
 KEY_PREFIX = "lmb-"
-"""What our keys begin with, so that people and scanners recognize one."""
+"""The prefix of our keys, by which people and scanners recognise one."""
 
 KEY_BYTES = 32
-"""Random bytes of a key."""
+"""The number of random bytes in a key."""
 
 
 def run(_options: argparse.Namespace) -> int:

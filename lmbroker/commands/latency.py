@@ -46,25 +46,25 @@ from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 MOST_CALLS = 500
-"""Most calls each way."""
+"""The maximum of calls each way."""
 
 MOST_RATE = 20.0
-"""Most calls a second, both ways together."""
+"""The maximum of calls a second, both ways together."""
 
 WARM_UP = 1
 """Calls each way that are not counted: they open the connections."""
 
 FAILURES = 3
-"""So many failed calls end the measurement."""
+"""The number of failed calls that ends the measurement."""
 
 MAX_TOKENS = 16
 PROMPT = "Count from one to ten, in words."
 PROMPT_TOKENS = 16
-"""About so many, with what a chat puts around it."""
+"""The estimated tokens of the prompt, with what a chat adds to it."""
 
 ERROR_BODY_LIMIT = 1024 * 1024
 FEW = 6
-"""Fewer pairs than this say nothing of how sure their median is."""
+"""The number of pairs below which nothing is known of how sure their median is."""
 
 PrintLine = Callable[[str], None]
 """Shows one line to the user."""
@@ -133,7 +133,7 @@ class _Asker:
 
     def __init__(self, sender: Sender, clock: IReactorTime, pause: float) -> None:
         self.tokens = 0
-        """As the backend counted them."""
+        """The tokens of all calls, as the backend counted them."""
         self._sender = sender
         self._clock = clock
         self._pause = pause

@@ -9,7 +9,7 @@ from lmbroker.observers.prices import Prices
 from lmbroker.routing.limit_rules import LimitRule
 
 SHOWN = 20
-"""Most names of one kind in a line."""
+"""The maximum of names of one kind in a line."""
 
 
 def callers_of(config: Config) -> list[str]:

@@ -26,7 +26,7 @@ from lmbroker.workflows import workflow_for
 from lmbroker.workflows.contract import Workflow
 
 CHUNK = 64 * 1024
-"""Most bytes of a stream that are read at once."""
+"""The maximum of bytes of a stream that are read at once."""
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 """The model's name in the first piece of an answer."""

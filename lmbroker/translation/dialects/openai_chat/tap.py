@@ -50,7 +50,7 @@ _BLANK = b"\n\n"
 _FEW = 1024
 """Bytes of several chunks that are looked at one by one."""
 _SHAPES = 16
-"""Most shapes of chunks that are noted in one stream."""
+"""The maximum of shapes of chunks that are noted in one stream."""
 
 _LONG = 64 * 1024
 """Bytes from which on the shape of an event is not noted: such events are rare."""
