@@ -242,15 +242,15 @@ def identity(
         ("x-lmbroker-request-id", request_id),
     ]
     if backend:
-        out.append(("x-lmbroker-backend", _header_text(backend)))
+        out.append(("x-lmbroker-backend", header_text(backend)))
     if model:
-        out.append(("x-lmbroker-model", _header_text(model)))
+        out.append(("x-lmbroker-model", header_text(model)))
     if second_dialect:
         out.append(("x-lmbroker-dialect", second_dialect))
     if dropped:
-        out.append(("x-lmbroker-dropped", _header_text(dropped)))
+        out.append(("x-lmbroker-dropped", header_text(dropped)))
     if changed:
-        out.append(("x-lmbroker-changed", _header_text(changed)))
+        out.append(("x-lmbroker-changed", header_text(changed)))
     if attempts > 1:
         out.append(("x-lmbroker-attempts", str(attempts)))
     return tuple(out)
@@ -263,8 +263,8 @@ def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "")
     were.
     """
     where: Pairs = (
-        ("x-lmbroker-backend", _header_text(backend)),
-        ("x-lmbroker-model", _header_text(model)),
+        ("x-lmbroker-backend", header_text(backend)),
+        ("x-lmbroker-model", header_text(model)),
     )
     if second_dialect:
         where = (*where, ("x-lmbroker-dialect", second_dialect))
@@ -272,7 +272,7 @@ def failed_at(backend: str, model: str, attempts: int, second_dialect: str = "")
 
 
 @lru_cache(maxsize=1024)
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """Return ``text`` with ``?`` for what is no printable ASCII.
 
     Model names and the names of unknown fields are anybody's.

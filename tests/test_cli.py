@@ -194,7 +194,7 @@ def test_check_tells_what_workers_mean_for_bounds(run, tmp_path):
     code, out, _ = run("check", "--config", str(path))
     assert code == 0
     assert out.decode().splitlines()[-2:] == [
-        "3 workers: limits and max_in_flight are those of each",
+        "3 workers: [limits] and max_in_flight are those of each, limits.rules of all",
         "backend gpu gets up to 12 calls at once",
     ]
 

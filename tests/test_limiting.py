@@ -299,6 +299,25 @@ async def test_a_rule_sends_calls_to_another_alias(open_rig):
 
 
 @pytest_twisted.ensureDeferred
+async def test_names_that_no_header_may_hold_are_made_to_fit(open_rig):
+    models = FALLBACK.replace('"f"', '"günstig"')
+    text = (
+        '[[limits.rules]]\nname = "dear"\nfor = { alias = "o" }\nrequests = "1/never"\n'
+        'then = "günstig"\n'
+        '[[limits.rules]]\nfor = { alias = "gü*" }\nrequests = "1/day"\nsoft = true\n'
+    )
+    rig = await open_rig(config=CONFIG + models + text)
+    for number in (1, 2, 3):
+        client = await rig.post(PATHS["openai"], ask("o"))
+        backend = await rig.backend()
+        await backend.has(b"POST", number)
+        backend.transport.write(unary(ANSWER))
+        await client.has(b'"hi"')
+    assert "x-lmbroker-limit-then: g?nstig" in client.head
+    assert "x-lmbroker-limit-exceeded: alias=g?*" in client.head
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_soft_rule_tells_and_lets_through(open_rig):
     text = '[[limits.rules]]\nname = "polite"\nrequests = "1/day"\nsoft = true\n'
     rig = await open_rig(config=CONFIG + text)

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from lmbroker.commands.cli import main
 from lmbroker.config.config import UsageRules
 from lmbroker.limiting.store import LocalStore
-from lmbroker.observers.usage_journal import UsageJournal, ledger_of, prepare, used_of_limits
+from lmbroker.observers.usage_journal import UsageJournal, ledger_of, prepare
+from lmbroker.observers.usage_report import used_of_limits
 from lmbroker.routing.limit_ledger import Ledger
 
 NOW = float(MIDNIGHT + 3600)

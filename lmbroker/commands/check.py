@@ -114,7 +114,7 @@ def _several_workers(config: Config) -> Iterator[str]:
     count = config.server.workers
     if count == 1:
         return
-    yield f"{count} workers: limits and max_in_flight are those of each"
+    yield f"{count} workers: [limits] and max_in_flight are those of each, limits.rules of all"
     limited = {
         target.backend.name: target.backend.max_in_flight
         for alias in config.aliases.values()

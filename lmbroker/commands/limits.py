@@ -13,7 +13,7 @@ from lmbroker.commands.output import report as report_problem
 from lmbroker.config.config import Config
 from lmbroker.config.file import find_config, load
 from lmbroker.limiting.reports import bounds_of, shown_limits
-from lmbroker.observers.usage_journal import used_of_limits
+from lmbroker.observers.usage_report import used_of_limits
 from lmbroker.routing.limit_ledger import Ledger
 
 COLUMNS = ("rule", "for", "counts", "limit", "left", "again_in")

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from lmbroker.call import Call, Caller, Dialect, Record, Target
 from lmbroker.errors import Refused
-from lmbroker.headers import Pairs
+from lmbroker.headers import Pairs, header_text
 from lmbroker.limiting.needs import Weight, needs_of, taken, weighs
 from lmbroker.limiting.reports import bounds_of, shown_limits
 from lmbroker.limiting.store import Amounts, Store
@@ -147,7 +147,7 @@ class Limiter:
             rule, name, route = then
             tried.add(route.name)
             record.limits = (*record.limits, (rule.name, "then"))
-            sent_on = (("x-lmbroker-limit-then", name),)
+            sent_on = (("x-lmbroker-limit-then", header_text(name)),)
             record.alias = route.name
             route = aliases.for_client(route, call.dialect)
             call = msgspec.structs.replace(call, asked=name)
@@ -203,7 +203,7 @@ class Limiter:
             record.limits = (*record.limits, *said)
             record.limit_headers = (
                 *record.limit_headers,
-                ("x-lmbroker-limit-exceeded", ", ".join(sorted(over))),
+                ("x-lmbroker-limit-exceeded", header_text(", ".join(sorted(over)))),
             )
         for at, bound in enumerate(found.bounds):
             if at in decision.over:

@@ -3,7 +3,7 @@
 docs/design/limits.md has the contract of stores.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -43,7 +43,17 @@ class Store(Protocol):
 class _Waiting:
     """A call that waits for its turn."""
 
-    __slots__ = ("blocked", "bounds", "decided", "decision", "holder", "lease", "needs", "until")
+    __slots__ = (
+        "blocked",
+        "bounds",
+        "decided",
+        "decision",
+        "holder",
+        "lease",
+        "needs",
+        "until",
+        "wanted",
+    )
 
     def __init__(
         self, lease: str, bounds: Bounds, needs: Amounts, holder: str, decided: "Deferred[Decision]"
@@ -58,15 +68,12 @@ class _Waiting:
         self.until = 0.0
         self.blocked: frozenset[str] = frozenset()
         """The counters for which it waits."""
-
-    def wants(self, counters: Iterable[str]) -> frozenset[str]:
-        """Return those of ``counters`` of which the call needs something, and would wait for it."""
-        mine = {
+        self.wanted = frozenset(
             bound.counter
-            for bound, need in zip(self.bounds, self.needs, strict=True)
+            for bound, need in zip(bounds, needs, strict=True)
             if need and bound.wait and not bound.soft
-        }
-        return frozenset(mine.intersection(counters))
+        )
+        """The counters of which it needs something, and would wait for that."""
 
 
 class LocalStore:
@@ -81,6 +88,8 @@ class LocalStore:
         self._clock = clock
         self._wall = wall
         self._queue: list[_Waiting] = []
+        self._ahead: set[str] = set()
+        """The counters for which calls wait, as of the last look at the queue."""
         self._timer: Any = None
 
     def reserve(
@@ -92,7 +101,7 @@ class LocalStore:
             # Whose time has come by now goes first.
             self._look()
             call = _Waiting(lease, bounds, needs, holder, Deferred(self._cancelled))
-            call.blocked = call.wants(self._blocked())
+            call.blocked = call.wanted & self._ahead
             if call.blocked:
                 # Its own bounds were not tried yet: it may be let through once it is first.
                 call.decision = self.ledger.read(bounds, now)
@@ -143,12 +152,9 @@ class LocalStore:
         waits = [bound.wait for bound in call.bounds if bound.counter in call.blocked]
         call.until = now + min(waits)
         self._queue.append(call)
+        self._ahead |= call.blocked
         self._set_timer(now)
         return call.decided
-
-    def _blocked(self) -> set[str]:
-        """Return the counters for which calls wait."""
-        return {counter for call in self._queue for counter in call.blocked}
 
     def _look(self) -> None:
         """Let through whose turn it is, in order, and refuse who has waited long enough."""
@@ -156,8 +162,9 @@ class LocalStore:
         done: list[tuple[_Waiting, Decision]] = []
         staying: list[_Waiting] = []
         ahead: set[str] = set()
+        self._ahead = ahead
         for call in self._queue:
-            behind = call.wants(ahead)
+            behind = call.wanted & ahead
             if not behind:
                 decision = self.ledger.reserve(
                     call.lease, call.bounds, call.needs, now, call.holder

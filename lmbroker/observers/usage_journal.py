@@ -8,7 +8,6 @@ are given up when there are too many; calls never wait.
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.enterprise.adbapi import ConnectionPool
@@ -18,7 +17,7 @@ from twisted.logger import Logger
 
 from lmbroker.call import Attempt, Record
 from lmbroker.config.config import MOST_TAGS, UsageRules
-from lmbroker.observers.usage_report import COUNTS, NAMES
+from lmbroker.observers.usage_report import BUSY_SECONDS, COUNTS, NAMES, used_of_limits
 from lmbroker.routing.limit_ledger import Kept, Ledger
 
 SECONDS = 1.0
@@ -26,9 +25,6 @@ SECONDS = 1.0
 
 WAITING = 20_000
 """The maximum of sums, and of calls, that wait to be written."""
-
-BUSY_SECONDS = 5.0
-"""How long a write waits for another process's."""
 
 HOUR = 3600
 
@@ -276,31 +272,6 @@ class UsageJournal:
         waits.addCallback(lambda _: pool.runInteraction(report, *args))
         waits.addCallbacks(done.callback, done.errback)
         return done
-
-
-def used_of_limits(file: str) -> list[Kept]:
-    """Return what a journal has kept of limits, nothing where there is no such file yet.
-
-    Raises sqlite3.Error.
-    """
-    if not file or not Path(file).exists():
-        return []
-    # A URI, so that a reader never makes or changes the file.
-    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version < 2:
-            return []
-        rows = connection.execute("SELECT counter, used, at FROM limits").fetchall()
-    finally:
-        connection.close()
-    return [(str(name), whole(used), float(at)) for name, used, at in rows]
-
-
-def whole(used: float) -> float:
-    """Return ``used`` as a whole number where it is one: money and what is prepaid are exact."""
-    return int(used) if used == int(used) else used
 
 
 def ledger_of(file: str, log: Logger) -> Ledger:

@@ -1,11 +1,17 @@
 """Reports of the usage journal: sums over a time, by whatever they are wanted."""
 
 import re
+import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lmbroker.config.config import MOST_TAGS
+from lmbroker.routing.limit_ledger import Kept
 from lmbroker.usage import dollars
+
+BUSY_SECONDS = 5.0
+"""How long a process waits for another one's write."""
 
 TAGS = tuple(f"tag{number}" for number in range(1, MOST_TAGS + 1))
 NAMES = ("caller", "alias", "backend", "model", *TAGS)
@@ -93,3 +99,28 @@ def report(
     names = [*by, *COUNTS]
     found = [dict(zip(names, row, strict=True)) for row in (rows or connection).fetchall()]
     return [row for row in found if row["calls"]]
+
+
+def used_of_limits(file: str) -> list[Kept]:
+    """Return what a journal has kept of limits, nothing where there is no such file yet.
+
+    Raises sqlite3.Error.
+    """
+    if not file or not Path(file).exists():
+        return []
+    # A URI, so that a reader never makes or changes the file.
+    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < 2:
+            return []
+        rows = connection.execute("SELECT counter, used, at FROM limits").fetchall()
+    finally:
+        connection.close()
+    return [(str(name), whole(used), float(at)) for name, used, at in rows]
+
+
+def whole(used: float) -> float:
+    """Return ``used`` as a whole number where it is one: money and what is prepaid are exact."""
+    return int(used) if used == int(used) else used
