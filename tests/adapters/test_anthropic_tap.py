@@ -78,7 +78,9 @@ def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_the_look_at_many_events_learns_what_that_at_each_of_them_does(seed: int) -> None:
+def test_the_look_at_many_events_learns_what_that_at_each_of_them_does(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(seed)
 
     def at_the_end(blocks: list[bytes]) -> list[Any]:
@@ -89,11 +91,15 @@ def test_the_look_at_many_events_learns_what_that_at_each_of_them_does(seed: int
             if tap.complete or tap.error is not None:
                 break
         said = [tap.started, tap.stopped, tap.complete, tap.error, tap.usage, tap.stop]
-        return [seen, *said, tap.recognised, tap.close()]
+        return [seen, tap.tool_calls, tap.text_bytes, *said, tap.recognised, tap.close()]
 
     first, *rest = a_stream(chance)
+    use = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
     deltas = [text(chance.choice(TEXTS)) for _ in range(chance.randrange(30))]
+    if chance.random() < 0.5:
+        deltas.insert(len(deltas) // 2, event("content_block_start", content_block=use, index=1))
     whole = b"".join([first, *deltas, chance.choice((*ODD, b"")), *deltas, *rest])
+    monkeypatch.setattr(tap_module, "_SEVERAL", chance.choice((0, 400, 1024)))
     assert at_the_end([whole]) == at_the_end(list(split(whole)))
 
 

@@ -39,11 +39,14 @@ _CALL = re.compile(rb'"type"\s*:\s*"tool_use"')
 _SAMPLES, _EVERY = 16, 8
 """So many blocks of several events are looked into, and then each so many-th of them."""
 
-_BLANK = b"\n\n"
-_NEXT = _BLANK + _OF_A_BLOCK
+_SEVERAL = 1024
+"""Bytes of a block from which it is taken apart by lines, all at once."""
 
 _TRIES = 4
 """So often in one read many events of content blocks are sought behind another event."""
+
+_KINDS = 8
+"""So many names of events of content blocks there are at most."""
 
 _LINES = 3
 """Line ends of an event that has a name, one line of data, and a blank line."""
@@ -106,7 +109,7 @@ class AnthropicTap:
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
         size = len(block)
-        if size <= LARGE_EVENT and not _worth_a_look(block):
+        if size <= _SEVERAL and not _worth_a_look(block):
             self._pass(block)
             return size
         return self._see(block, _TRIES)
@@ -116,7 +119,7 @@ class AnthropicTap:
 
         Up to ``tries`` times more, several events of content blocks are passed at once.
         """
-        seen = self._pass_start(block) if len(block) <= LARGE_EVENT else 0
+        seen = self._pass_start(block) if _SEVERAL < len(block) <= LARGE_EVENT else 0
         for event in split(block[seen:] if seen else block):
             size = len(event)
             seen += size
@@ -133,19 +136,52 @@ class AnthropicTap:
         return seen
 
     def _pass_start(self, block: bytes) -> int:
-        """Pass all events up to the last one of a content block; return their length.
+        """Pass the events of content blocks with which ``block`` begins; return their length.
 
-        It is 0 where there are none, or where other events stand between them.
+        It is 0 where there are none, or where one has other lines than a name, data and a blank
+        one.
         """
-        last = block.rfind(_NEXT)
-        if last < 0 or not block.startswith(_OF_A_BLOCK):
+        if not block.startswith(_OF_A_BLOCK):
             return 0
-        end = block.find(_BLANK, last + len(_BLANK)) + len(_BLANK)
-        start = block[:end] if end >= len(_BLANK) else b""
-        if not start or b"\r" in start or _worth_a_look(start):
+        lines = block.split(b"\n")
+        names = lines[:-1:_LINES]
+        kinds = set(names)
+        if len(kinds) > _KINDS:
             return 0
-        self._pass(start)
-        return end
+        others = [kind for kind in kinds if not kind.startswith(_OF_A_BLOCK)]
+        end = min(map(names.index, others), default=len(names)) * _LINES
+        if set(lines[2:end:_LINES]) != {b""}:
+            return 0
+        data = lines[1:end:_LINES]
+        if not self._count(data):
+            return 0
+        return sum(map(len, lines[:end])) + end
+
+    def _count(self, lines: list[bytes]) -> bool:
+        """Count the texts and the calls in the data lines of many events.
+
+        Return whether all of ``lines`` are such.
+        """
+        size = calls = named = 0
+        before = b"\n"
+        for line in lines:
+            if line.startswith(before):
+                # As in ``_pass``.
+                size += line.rfind(b'"') - len(before)
+                continue
+            if not line.startswith(b"data:"):
+                return False
+            text = None
+            for text in _TEXT.finditer(line):
+                size += text.end(1) - text.start(1)
+            if text is not None:
+                before = line[: text.start(1)]
+            if b"_use" in line:
+                calls += len(_CALL.findall(line))
+                named += sum(CLAUDE.answer_call + len(name) for name in _CALLED.findall(line))
+        self._bytes += size + named
+        self.tool_calls += calls
+        return True
 
     def _pass(self, block: bytes) -> None:
         before = self._before
