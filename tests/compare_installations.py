@@ -12,7 +12,9 @@ the output of the programs. Dates, times, ports and the ids that the broker make
 before. An installation of another commit: ``git archive COMMIT | tar x -C FOLDER``, then
 ``pip install FOLDER`` in an environment of its own.
 
-Exit code 1 where there is a difference; each is told with the bytes around it.
+Exit code 1 where there is a difference; each is shown with the bytes around it, and at the end how
+many there are of which part. ``--without "access line"`` leaves a part out whose form has changed
+on purpose, and ``--every 20`` plays only each 20th sample.
 """
 
 import argparse
@@ -22,11 +24,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from installations.player import Outcome, play
 from installations.programs import commands
+from installations.samples import Sample, Setting
 from installations.settings import settings
 
 ENVIRON = {"COLUMNS": "100", "OPENAI_KEY": "backend-key-o", "ANTHROPIC_KEY": "backend-key-a"}
@@ -66,10 +72,13 @@ def first_difference(one: bytes, other: bytes) -> int:
     return min(len(one), len(other))
 
 
-def differences(before: Outcome, after: Outcome) -> Iterator[Difference]:
-    """What is different of a sample, part by part."""
+def differences(
+    before: Outcome, after: Outcome, without: tuple[str, ...] = ()
+) -> Iterator[Difference]:
+    """What is different of a sample, part by part; not of parts whose names begin as one of
+    ``without``."""
     for name in dict.fromkeys((*before.parts, *after.parts)):
-        if before.parts.get(name) == after.parts.get(name):
+        if before.parts.get(name) == after.parts.get(name) or name.startswith(without):
             continue
         one, other = before.part(name), after.part(name)
         whole = f"{before.group}: {before.name}: {name}"
@@ -89,10 +98,22 @@ def paired(before: list[Outcome], after: list[Outcome]) -> Iterator[tuple[Outcom
             yield ones[-1], others[-1]
 
 
-def played(python: str) -> list[Outcome]:
+def played(python: str, every: int) -> list[Outcome]:
     """In a process of its own."""
+    some = [replace(each, samples=partial(thinned, each, every)) for each in settings()]
     # Not resolved: the interpreter of a virtual environment is a link, whose place counts.
-    return play(Path(python).absolute(), settings(), commands())
+    return play(Path(python).absolute(), some, islice(commands(), 0, None, every))
+
+
+def thinned(setting: Setting, every: int) -> Iterator[Sample]:
+    """Each so many-th sample of a setting."""
+    return islice(setting.samples(), 0, None, every)
+
+
+def kind(difference: Difference) -> str:
+    """The group and the part of a difference, without the name of its sample and its number."""
+    group, _, rest = difference.name.partition(": ")
+    return f"{group}: {rest.rpartition(': ')[2].rstrip(' 0123456789')}"
 
 
 def main() -> int:
@@ -100,22 +121,33 @@ def main() -> int:
     parser.add_argument("--before", metavar="PYTHON", required=True)
     parser.add_argument("--after", metavar="PYTHON", required=True)
     parser.add_argument("--most", type=int, default=100, help="differences that are shown")
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="play each Nth sample")
+    parser.add_argument(
+        "--without",
+        metavar="PART",
+        action="append",
+        default=[],
+        help="do not compare the parts whose name begins so; may be given more than once",
+    )
     options = parser.parse_args()
     began = time.monotonic()
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]
     os.environ.update(ENVIRON)
     with ProcessPoolExecutor(2) as processes:
-        before, after = processes.map(played, (options.before, options.after))
+        both = (options.before, options.after)
+        before, after = processes.map(partial(played, every=options.every), both)
     counts = Counter[str]()
     found: list[Difference] = []
     for one, other in paired(before, after):
         counts[one.group] += len(one.parts)
-        found += differences(one, other)
+        found += differences(one, other, tuple(options.without))
     for each in found[: options.most]:
         print(f"{each.name}\n  before: {each.before}\n  after:  {each.after}")
     for group, count in counts.items():
         print(f"{group}: {count:,} comparisons")
+    for name, count in Counter(map(kind, found)).most_common():
+        print(f"{name}: {count:,} differences")
     print(
         f"{sum(counts.values()):,} comparisons of {len(before):,} samples, "
         f"{len(found):,} differences, {time.monotonic() - began:.0f} s"

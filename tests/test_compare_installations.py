@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare_installations import ENVIRON, differences, paired
+from compare_installations import ENVIRON, differences, kind, paired
 from installations.calls import answer_samples, stream_samples
 from installations.oddities import page_samples
 from installations.player import Normaliser, Outcome, play
@@ -28,6 +28,18 @@ def test_what_differs_is_told_with_what_stands_around_it():
     assert found.name == "group: name: answer"
     assert "axb" in found.before
     assert "ayb" in found.after
+
+
+def test_a_part_that_has_changed_on_purpose_is_left_out_and_others_are_counted_by_kind():
+    before, after = outcome(answer=b"a"), outcome(answer=b"b")
+    before.keep({"access line 2": b"a"})
+    after.keep({"access line 2": b"b"})
+    assert [kind(each) for each in differences(before, after)] == [
+        "group: answer",
+        "group: access line",
+    ]
+    (left,) = differences(before, after, ("access",))
+    assert left.name == "group: name: answer"
 
 
 def test_what_is_on_one_side_only_differs():

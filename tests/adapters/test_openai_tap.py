@@ -65,25 +65,23 @@ def learned(blocks: list[bytes]) -> list[Any]:
     return [*said, tap.stop, tap.recognised, tap.close()]
 
 
-@pytest.mark.parametrize("seed", range(500))
-def test_the_short_look_learns_what_the_long_one_does(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = a_stream(random.Random(seed))
-    short = learned(blocks)
+STREAMS = [a_stream(random.Random(seed)) for seed in range(500)]
+
+
+def test_the_short_look_learns_what_the_long_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = list(map(learned, STREAMS))
     monkeypatch.setattr(tap_module, "_SHAPES", 0)
-    assert short == learned(blocks)
+    assert short == list(map(learned, STREAMS))
 
 
-@pytest.mark.parametrize("seed", range(500))
 def test_the_look_at_large_events_learns_what_that_at_small_ones_does(
-    seed: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    blocks = list(split(b"".join(a_stream(random.Random(seed)))))
-    small = learned(blocks)
+    streams = [list(split(b"".join(blocks))) for blocks in STREAMS]
+    small = list(map(learned, streams))
     monkeypatch.setattr(tap_module, "LARGE_EVENT", 60)
     monkeypatch.setattr(bounds, "LONG_TEXT", 24)
-    assert small == learned(blocks)
+    assert small == list(map(learned, streams))
 
 
 def at_the_end(blocks: list[bytes]) -> list[Any]:
