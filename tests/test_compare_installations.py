@@ -64,6 +64,8 @@ def test_what_must_differ_is_taken_out():
     assert normal(told, told) == b"x-lmbroker-request-id: REQUEST0"
     kept = b"112345 msg_01ABCDEFGHIJKLMNOPQRSTUV 1790000000 2024-06-04T18:39:57Z"
     assert normal(kept, told) == kept
+    trace = b"traceparent: 00-" + b"4b" * 16 + b"-" + b"00" * 8 + b"-00"
+    assert normal(trace) == b"traceparent: 00-TRACE-00"
 
 
 @pytest.mark.process

@@ -28,6 +28,11 @@ QUIET_SECONDS = 0.25
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CALLS = 40
 """Tool calls of one answer whose ids may have been made up."""
+TRACE = re.compile(
+    rb"(?<=traceparent: 00-)[0-9a-f]{32}-[0-9a-f]{16}"
+    rb'|(?<="trace_id": ")[0-9a-f]{32}|(?<="span_id": ")[0-9a-f]{16}'
+)
+"""The names of a trace and a span that the broker begins."""
 REQUEST_ID = re.compile(rb"req_[0-9a-f]{24}(?![0-9A-Za-z])")
 ACCESS = "lmbroker.accesslog.AccessLog"
 TWISTED_FACTORIES = ("Starting factory", "Stopping factory")
@@ -207,7 +212,7 @@ def _unchunked(connection: socket.socket, data: bytes) -> tuple[bool, bytes]:
 
 class Normaliser:
     """Takes out of bytes what must differ from one run to the next: dates, times, ports, and the
-    ids that the broker makes up for a request."""
+    ids that the broker makes up for a request and its trace."""
 
     def __init__(self, ports: Mapping[int, str]) -> None:
         self._ports = [(b"%d" % port, name.encode()) for port, name in ports.items()]
@@ -219,6 +224,7 @@ class Normaliser:
         for number, made in enumerate(dict.fromkeys(REQUEST_ID.findall(told))):
             data = self._without_ids(data, made, number)
         data = REQUEST_ID.sub(b"REQUEST", data)
+        data = TRACE.sub(b"TRACE", data)
         data = re.sub(rb" at 0x[0-9a-f]+", b" at ADDRESS", data)
         data = re.sub(rb"(?<![0-9])1[0-9]{9}(?![0-9])", self._moment, data)
         data = re.sub(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", self._date, data)
@@ -274,7 +280,7 @@ def _serve(python: Path, setting: Setting, folder: Path) -> list[Outcome]:
         for sample in setting.samples():
             backend.script(sample.answers)
             told = client.ask(sample)
-            parts = {"answer": _metrics(told) if sample.metrics else normal(told, told)}
+            parts = {"answer": normal(_metrics(told) if sample.metrics else told, told)}
             received = [normal(request, told) for request in backend.received]
             if sample.request.startswith(b"GET "):
                 received.sort()  # lists of models are asked for at the same time
