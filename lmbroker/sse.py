@@ -11,6 +11,7 @@ nothing here.
 import json
 import re
 from collections.abc import Iterator
+from itertools import repeat
 from typing import NoReturn
 
 import msgspec
@@ -27,6 +28,8 @@ _BOM = b"\xef\xbb\xbf"
 _EVENT_END = re.compile(rb"(\r\n(?>\r\n?|\n)|\r(?!\n)\r\n?|\n(?>\r\n?|\n))((?:\r\n?|\n)*)")
 """Two line ends, and any more, none of them half a CRLF. Each branch begins with a letter, which is
 what makes the search quick."""
+_MANY = 1024
+"""Bytes of events that are taken apart all at once where they are alike."""
 _KNOWN_NAMES = 64
 _LONGEST_KNOWN_NAME = 64
 
@@ -173,6 +176,11 @@ class Reader:
         frames: list[Frame] = []
         names = self._names
         large = len(whole) > self._large
+        if len(whole) > _MANY and not large:
+            alike = self._alike(whole)
+            if alike:
+                self._count = None
+                return alike
         dense = large and self._has_too_many(whole)
         self._count = None
         for block in _blocks(whole) if large else whole.split(b"\n\n"):
@@ -201,6 +209,31 @@ class Reader:
                 break
             self._parse(block, frames)
         return frames
+
+    def _alike(self, whole: bytes) -> list[Frame]:
+        """Return the frames of events of which all have one line of data, and all or none a name.
+
+        There are none where an event is of another form. All lines are found at once, which takes
+        half the time.
+        """
+        lines = whole.rstrip(b"\n").split(b"\n")
+        if lines[0][:6] == b"data: ":
+            names, data, blank = None, lines[::2], lines[1::2]
+        else:
+            names, data, blank = lines[::3], lines[1::3], lines[2::3]
+        if not set(blank) <= {b""} or {line[:6] for line in data} != {b"data: "}:
+            return []
+        texts = [line[6:] for line in data]
+        if names is None:
+            return list(map(Frame, repeat(""), texts))
+        if len(names) != len(texts):
+            return []
+        known = {}
+        for name in set(names):
+            if name[:7] != b"event: ":
+                return []
+            known[name] = self._names.get(name) or self._name(name, name[7:])
+        return list(map(Frame, map(known.__getitem__, names), texts))
 
     def _has_too_many(self, held: bytes | bytearray) -> bool:
         """Return whether a large event, or all events that came with its end, have too many values.

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -465,3 +466,46 @@ def test_as_many_lines_in_events_of_their_own_pass():
     for kind in (Reader, Boundary):
         reader = kind()
         assert all(reader.feed(whole[at : at + 65536]) for at in range(0, len(whole), 65536))
+
+
+def both_ways(data: bytes) -> list[Any]:
+    """What is read where many events are taken apart at once, and where none are."""
+    found = []
+    for many in (0, 1 << 30):
+        with patch.object(sse, "_MANY", many):
+            found.append(read([data]))
+    return found
+
+
+@given(streams)
+def test_events_that_are_alike_are_read_as_others_are(data: bytes) -> None:
+    at_once, one_by_one = both_ways(data)
+    assert at_once == one_by_one
+
+
+ALIKE = (
+    b'data: {"a": 1}\n\n',
+    b'event: delta\ndata: {"a": 1}\n\n',
+    b'event: other\ndata: {"a": "data: "}\n\n',
+)
+ODD = (
+    b"",
+    b"\n",
+    b": ping\n\n",
+    b"data: 1\ndata: 2\n\n",
+    b"data:1\n\n",
+    b"event: delta\n\n",
+    b"event:delta\ndata: 1\n\n",
+    b"event: \ndata: \n\n",
+    b"data: 1\nevent: delta\n\n",
+    b'{"error": "no"}\n\n',
+    b"id: 1\nevent: delta\ndata: 1\n\n",
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("alike", ALIKE)
+def test_an_odd_event_among_others_is_read_as_by_itself(alike: bytes, odd: bytes) -> None:
+    for before, after in ((0, 3), (1, 3), (2, 2), (3, 0)):
+        at_once, one_by_one = both_ways(alike * before + odd + alike * after)
+        assert at_once == one_by_one
