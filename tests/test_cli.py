@@ -10,6 +10,7 @@ import pytest
 
 from lmbroker import __version__
 from lmbroker.commands.cli import main
+from lmbroker.commands.output import Progress
 from lmbroker.routing.keys import hash_of
 from lmbroker.translation.profiles.profile import Profile
 
@@ -659,3 +660,30 @@ def test_a_new_key_and_its_hash(run):
     assert key.startswith("lmb-") and len(key) > 40
     assert digest == hash_of(key)
     assert run("genkey")[1] != out
+
+
+# How far long work has come.
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_one_line_at_a_terminal():
+    terminal = Terminal()
+    progress = Progress(2, "calls", terminal)
+    progress.clear()
+    progress.step()
+    progress.step()
+    progress.clear()
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert lines == ["", "1 of 2 calls", "2 of 2 calls", ""]
+
+
+def test_progress_is_nothing_elsewhere():
+    elsewhere = io.StringIO()
+    progress = Progress(2, "calls", elsewhere)
+    progress.step()
+    progress.clear()
+    assert elsewhere.getvalue() == ""

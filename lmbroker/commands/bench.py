@@ -6,6 +6,7 @@ Nothing is imported from Twisted until the reactor is chosen; ``latency`` measur
 import argparse
 from typing import TYPE_CHECKING, cast
 
+from lmbroker.commands.output import Progress
 from lmbroker.config.file import find_config, load
 
 if TYPE_CHECKING:
@@ -38,4 +39,10 @@ def run(options: argparse.Namespace) -> int:
         client=options.client,
     )
     reactor = cast("IReactor", installed)
-    return latency.run(reactor, config, plan, lambda line: print(line, flush=True))
+    progress = Progress(2 * (latency.WARM_UP + plan.calls), "calls")
+
+    def print_line(line: str) -> None:
+        progress.clear()
+        print(line, flush=True)
+
+    return latency.run(reactor, config, plan, print_line, progress.step)

@@ -27,7 +27,7 @@ from lmbroker.broker.relay import Relay
 from lmbroker.call import Backend, Call, Dialect, Target
 from lmbroker.config.config import Config, Server
 from lmbroker.daemon.listening import CannotListen
-from lmbroker.daemon.service import BrokerService
+from lmbroker.daemon.service import BrokerService, Surroundings
 from lmbroker.errors import BackendRefused, Broken, BrokerError
 from lmbroker.redaction import redact_error
 from lmbroker.routing import aliases
@@ -68,6 +68,14 @@ FEW = 6
 
 PrintLine = Callable[[str], None]
 """Shows one line to the user."""
+
+
+Step = Callable[[], None]
+"""Is called before each call."""
+
+
+def _unseen() -> None:
+    """Do nothing."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +188,9 @@ class _Asker:
         return relay.first_event_at, transform.usage
 
 
-async def measure(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
+async def measure(
+    reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine, step: Step = _unseen
+) -> int:
     """Measure, print the result in lines for people, and return the exit code."""
     route = config.alias(plan.alias)
     if route is None:
@@ -191,20 +201,21 @@ async def measure(reactor: IReactor, config: Config, plan: Plan, print_line: Pri
         backends = Backends(reactor)
         try:
             return await _alternated(
-                _Asker(backends, reactor, 1 / plan.rate), direct, through, plan, print_line
+                _Asker(backends, reactor, 1 / plan.rate), direct, through, plan, print_line, step
             )
         finally:
             await backends.close()
 
 
 async def _alternated(
-    asker: _Asker, direct: _Way, through: _Way, plan: Plan, print_line: PrintLine
+    asker: _Asker, direct: _Way, through: _Way, plan: Plan, print_line: PrintLine, step: Step
 ) -> int:
     pairs: list[tuple[Timing, Timing]] = []
     failures = 0
     for number in range(WARM_UP + plan.calls):
         pair = []
         for name, way in (("backend", direct), ("broker", through)):
+            step()
             try:
                 pair.append(await asker.ask(way))
             except BrokerError as error:
@@ -242,7 +253,8 @@ async def _broker(
     # Without a key, anybody else on this machine could spend the backend's tokens meanwhile.
     key = secrets.token_urlsafe()
     ours = _narrowed(config, route, plan, port, key)
-    service = BrokerService(ours, reactor, None, lambda: ours)
+    # The practice backend answers at once: its pace for people would be all that is measured.
+    service = BrokerService(ours, reactor, None, lambda: ours, Surroundings(pace=0.0))
     try:
         service.privilegedStartService()
         service.startService()
@@ -411,7 +423,9 @@ def surely_between(values: Sequence[float]) -> tuple[float, float]:
 # The command.
 
 
-def run(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) -> int:
+def run(
+    reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine, step: Step = _unseen
+) -> int:
     """Run the reactor until all is measured; return the exit code. Raises what ``measure`` does."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     ends: list[Any] = []
@@ -423,7 +437,7 @@ def run(reactor: IReactor, config: Config, plan: Plan, print_line: PrintLine) ->
             reactor.stop()
 
     def begin() -> None:
-        measuring = Deferred.fromCoroutine(measure(reactor, config, plan, print_line))
+        measuring = Deferred.fromCoroutine(measure(reactor, config, plan, print_line, step))
         reactor.addSystemEventTrigger("before", "shutdown", interrupt, measuring)
         measuring.addBoth(end)
 

@@ -103,6 +103,8 @@ class Surroundings(NamedTuple):
     """Another process takes the signals, reads the configuration and logs both."""
     limits: Store | None = None
     """Where the limits are counted; None for this process."""
+    pace: float = PACE_SECONDS
+    """Seconds between two streamed events of the practice backend."""
 
 
 class BrokerService(ListeningService):
@@ -131,7 +133,7 @@ class BrokerService(ListeningService):
         if around.shown is None:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)
-        self._practice = Practice(reactor, PACE_SECONDS)
+        self._practice = Practice(reactor, around.pace)
         self._metrics = metrics = Metrics(registry)
         if not around.led:
             self._daemon_metrics = DaemonMetrics(registry, time.time())
