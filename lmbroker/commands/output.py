@@ -34,6 +34,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
         self._done = 0
+        self._stands = False
 
     def step(self) -> None:
         """Count one more."""
@@ -43,10 +44,11 @@ class Progress:
 
     def clear(self) -> None:
         """Make room for another line."""
-        if self._shown and self._done:
+        if self._stands:
             self._write("")
 
     def _write(self, text: str) -> None:
         # Back to the beginning of the line, and without what stands there.
         self._stream.write(f"\r\x1b[K{text}")
         self._stream.flush()
+        self._stands = bool(text)
