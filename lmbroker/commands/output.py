@@ -23,9 +23,9 @@ def report_error(error: ErrorInfo, word: str) -> None:
 
 
 class Progress:
-    """A line at a terminal that tells how far long work has come; nothing elsewhere.
+    """A line at a terminal that counts the steps of long work; it is shown nowhere else.
 
-    ``what`` are the things that are counted, ``total`` of them.
+    ``total`` is the number of steps, ``what`` their name in the plural.
     """
 
     def __init__(self, total: int, what: str, stream: TextIO | None = None) -> None:
