@@ -166,6 +166,10 @@ def test_the_command_says_why_it_knows_nothing(tmp_path, capsys):
     config.write_text(CONFIG.partition("[[limits")[0] + CONFIG[CONFIG.index("[[models") :])
     assert main(["limits", "--config", str(config)]) == 1
     assert "no [[limits.rules]]" in capsys.readouterr().err
+    (tmp_path / "broken").write_bytes(b"no database at all, but long enough to be taken for one")
+    config.write_text(CONFIG.replace("FILE", str(tmp_path / "broken")))
+    assert main(["limits", "--config", str(config)]) == 1
+    assert "broken: file is not a database" in capsys.readouterr().err
 
 
 @pytest_twisted.ensureDeferred

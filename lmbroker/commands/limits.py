@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from lmbroker.commands.output import report as report_problem
 from lmbroker.config.config import Config
 from lmbroker.config.file import find_config, load
 from lmbroker.limiting.reports import bounds_of, shown_limits
-from lmbroker.observers.usage_report import used_of_limits
+from lmbroker.observers.usage_report import Unreadable, used_of_limits
 from lmbroker.routing.limit_ledger import Ledger
 
 COLUMNS = ("rule", "for", "counts", "limit", "left", "again_in")
@@ -37,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
         return 1
     try:
         rows = list(left(config, options.caller, time.time()))
-    except sqlite3.Error as error:
-        report_problem(f"{config.usage.file}: {error}")
+    except Unreadable as error:
+        report_problem(str(error))
         return 1
     if options.json:
         json.dump(rows, sys.stdout, indent=1)

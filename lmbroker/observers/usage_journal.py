@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from lmbroker.call import Attempt, Record
 from lmbroker.config.config import MOST_TAGS, UsageRules
-from lmbroker.observers.usage_report import BUSY_SECONDS, COUNTS, NAMES, used_of_limits
+from lmbroker.observers.usage_report import BUSY_SECONDS, COUNTS, NAMES, Unreadable, used_of_limits
 from lmbroker.routing.limit_ledger import Kept, Ledger
 
 SECONDS = 1.0
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS calls (
 );
 CREATE TABLE IF NOT EXISTS limits (
     counter TEXT PRIMARY KEY,
-    used REAL NOT NULL,
+    used NUMERIC NOT NULL,
     at REAL NOT NULL
 ) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
@@ -278,10 +278,10 @@ def ledger_of(file: str, log: Logger) -> Ledger:
     """Return a ledger that goes on where the one before it stopped, as far as can be read."""
     try:
         return Ledger(used_of_limits(file))
-    except (sqlite3.Error, OSError) as error:
+    except Unreadable as error:
         log.error(
             "What was used of limits cannot be read, and is counted anew: {problem}",
-            problem=f"{type(error).__name__}: {error}",
+            problem=str(error),
         )
         return Ledger()
 

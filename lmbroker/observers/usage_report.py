@@ -101,23 +101,30 @@ def report(
     return [row for row in found if row["calls"]]
 
 
+class Unreadable(Exception):
+    """A journal cannot be read; the message names it and says why."""
+
+
 def used_of_limits(file: str) -> list[Kept]:
     """Return what a journal has kept of limits, nothing where there is no such file yet.
 
-    Raises sqlite3.Error.
+    Raises Unreadable.
     """
     if not file or not Path(file).exists():
         return []
-    # A URI, so that a reader never makes or changes the file.
-    uri = f"{Path(file).resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version < 2:
-            return []
-        rows = connection.execute("SELECT counter, used, at FROM limits").fetchall()
-    finally:
-        connection.close()
+        # A URI, so that a reader never makes or changes the file.
+        uri = f"{Path(file).resolve().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version < 2:
+                return []
+            rows = connection.execute("SELECT counter, used, at FROM limits").fetchall()
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise Unreadable(f"{file}: {error}") from None
     return [(str(name), whole(used), float(at)) for name, used, at in rows]
 
 
