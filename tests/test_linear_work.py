@@ -771,6 +771,7 @@ CONFIGURED = frozenset(
         "config.endpoints",
         "config.fields",
         "config.limit_rules",
+        "config.limit_store",
         "config.models",
         "config.prices",
         "config.table",

@@ -92,12 +92,12 @@ def parse(url: str) -> tuple[RedisAddress | None, str]:
     scheme, credentials, place = parts.scheme, *_rpartition(parts.netloc)
     user, _, password = credentials.partition(":")
     names = [name for name in parts.path.split("/") if name]
-    service = names.pop(0) if scheme == "redis+sentinel" and names else ""
-    number = names.pop(0) if names and scheme != "unix" else "0"
+    service = names[0] if scheme == "redis+sentinel" and names else ""
+    number, *more = names[1 if service else 0 :] or ["0"]
     plain = number.isascii() and number.isdigit() and not parts.query and not parts.fragment
     if scheme == "unix" and not place and parts.path.startswith("/"):
         return RedisAddress(path=parts.path), ""
-    if scheme not in ("redis", "rediss", "redis+sentinel") or names or not plain:
+    if scheme not in ("redis", "rediss", "redis+sentinel") or more or not plain:
         return None, ""
     usual = SENTINEL_PORT if service else PORT
     hosts = tuple(_host(each, usual) for each in place.split(","))
