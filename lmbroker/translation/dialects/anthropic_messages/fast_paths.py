@@ -8,7 +8,10 @@ looks for text in the open block first, and ``AnthropicEncoder`` makes the bytes
 a delta when a block opens.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
 
 from lmbroker.translation.unified.parts import Extra, TextPart
 from lmbroker.translation.unified.request import Turn
@@ -39,3 +42,32 @@ def plain_text_block(block: Any) -> TextPart | None:
         if isinstance(text, str):
             return TextPart(text=text)
     return None
+
+
+def _reader(kind: str, key: str) -> Callable[[bytes], Any]:
+    """Return the decoder of the events whose delta is of type ``kind``, with its text at ``key``.
+
+    It finds that text without decoding what stands beside it, and without checking it.
+    """
+    delta = msgspec.defstruct(
+        "_Delta",
+        [("type", Literal[kind]), ("text", str, msgspec.field(name=key))],
+        gc=False,
+    )
+    event = msgspec.defstruct(
+        "_Event",
+        [("type", Literal["content_block_delta"]), ("delta", delta), ("index", Any, None)],
+        gc=False,
+    )
+    return msgspec.json.Decoder(event).decode
+
+
+DELTAS = {
+    "text": _reader("text_delta", "text"),
+    "reasoning": _reader("thinking_delta", "thinking"),
+    "args": _reader("input_json_delta", "partial_json"),
+}
+"""Kind of a delta of the Unified Model -> the decoder of plain events that carry one."""
+
+NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What these raise for any other event."""

@@ -5,6 +5,7 @@ the end, a block's whole content in its start, ``message_start`` sent twice, no 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from lmbroker import json_text
@@ -17,6 +18,7 @@ from lmbroker.translation.dialects.anthropic_messages.blocks import (
     decode_citation,
     text_at,
 )
+from lmbroker.translation.dialects.anthropic_messages.fast_paths import DELTAS, NOT_PLAIN
 from lmbroker.translation.dialects.base import Reading
 from lmbroker.translation.refusals import error_kinds, stream_errors
 from lmbroker.translation.shared import odd_frames, stop_words
@@ -70,6 +72,8 @@ class AnthropicDecoder:
         "_model",
         "_opaque",
         "_pieces",
+        "_plain",
+        "_plain_kind",
         "_reading",
         "_signature",
         "_started",
@@ -96,6 +100,10 @@ class AnthropicDecoder:
         """The open block, if it is opaque."""
         self._pieces: dict[str, list[str]] = {}
         """The deltas of the opaque block: key of the text -> pieces."""
+        self._plain: Callable[[bytes], Any] | None = None
+        """The decoder of plain deltas of the open block, once one has come; ``_plain_kind`` is the
+        kind of their events."""
+        self._plain_kind: Any = ""
         self._called = False
         self._empty: str | None = None
         """The arguments of the open call so far without blanks, while they may be an empty object
@@ -114,6 +122,15 @@ class AnthropicDecoder:
         data = frame.data
         if not data:
             return [Ping()] if self._started and data is None else []
+        if self._plain is not None:
+            try:
+                plain = self._plain(data)
+            except NOT_PLAIN:
+                pass
+            else:
+                if plain.index == self._block:
+                    text = plain.delta.text
+                    return [PartDelta(self._index, self._plain_kind, text)] if text else []
         try:
             event = decode(data)
         except ValueError:
@@ -145,6 +162,7 @@ class AnthropicDecoder:
             ):
                 text = delta.get("text")
                 if type(text) is str:
+                    self._plain, self._plain_kind = DELTAS["text"], "text"
                     return [PartDelta(self._index, "text", text)] if text else []
             return self._block_delta(event.get("index"), delta)
         if kind == "error" or frame.event == "error":
@@ -215,6 +233,7 @@ class AnthropicDecoder:
         events = self._close() if self._kind else []
         self._block = event.get("index")
         self._kind = block["type"]
+        self._plain = None
         if isinstance(part, OpaquePart):
             self._opaque = dict(block)
             self._pieces = {}
@@ -264,6 +283,8 @@ class AnthropicDecoder:
             elif self._kind == block:
                 if block == "tool_use":
                     text = self._after_empty(text)
+                if block != "tool_use" or self._empty is None:
+                    self._plain, self._plain_kind = DELTAS[event], event
                 return [PartDelta(self._index, event, text)] if text else []
             elif text and kind in _OPENING and self._kind in ("text", "thinking"):
                 return self._close() + self._unopened(index, delta)
@@ -313,6 +334,7 @@ class AnthropicDecoder:
 
     def _close(self) -> list[StreamEvent]:
         kind, self._kind = self._kind, ""
+        self._plain = None
         if not kind:
             return []
         if self._block is None or isinstance(self._block, int):
