@@ -133,7 +133,6 @@ def test_a_start_is_one_line_and_sigusr1_without_a_log_file_is_none(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     daemon.process.send_signal(signal.SIGUSR1)
-    daemon.wait()
     assert daemon.stop() == -signal.SIGTERM
     first, *rest = daemon.lines()
     where = f"on tcp:{daemon.port}:interface=127.0.0.1"
