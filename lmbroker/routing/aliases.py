@@ -197,7 +197,7 @@ def for_client(route: Route, dialect: Dialect) -> Route:
 def serving(route: Route, operation: Operation) -> Route:
     """Return ``route`` with only those targets whose dialect has ``operation``, maybe none."""
     if operation == "chat":
-        return route  # they all have it
+        return route  # all of them have it
     return only(route, lambda target: has(target, operation))
 
 

@@ -353,7 +353,7 @@ class PassedStream:
         held, self._held = redact(self._held, self._secrets), b""
         end = self._tap.close() if held else None
         if isinstance(end, ErrorInfo):
-            error = redact_error(end, self._secrets)  # the backend's own word
+            error = redact_error(end, self._secrets)  # the backend's own message
         self.error = error
         return (
             b"" if waiting else held + self._client.stream_error(error, self._request_id, self._tap)

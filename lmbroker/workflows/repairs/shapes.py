@@ -104,7 +104,7 @@ def _order(case: Case, said: set[str]) -> Iterator[Found]:
     if "prefill" in said and roles[-1:] == ["assistant"]:
         yield "prefill", "prefill", {"prefill": "no"}, {}
     instructions = [place for place, role in enumerate(roles) if role in ("system", "developer")]
-    if case.body.get("instructions"):  # they stand before all of these
+    if case.body.get("instructions"):  # these stand before all others
         instructions = [-1, *instructions]
     later = len(instructions) > 1 or instructions[:1] not in ([], [0], [-1])
     if "instructions_first" in said and later:

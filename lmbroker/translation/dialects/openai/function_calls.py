@@ -12,7 +12,7 @@ def function_call(id: str, name: str, text: str) -> ToolCallPart:
         return ToolCallPart(id=id, name=name, args={})
     found = arguments(text)
     if found is not None and not text.lstrip().startswith("{"):
-        return ToolCallPart(id=id, name=name, args=found)  # null, or an object within a text
+        return ToolCallPart(id=id, name=name, args=found)  # null, or an object inside a JSON string
     return ToolCallPart(id=id, name=name, args=found, raw_args=text)
 
 

@@ -305,7 +305,7 @@ class OpenAIEncoder:
             self._reply.losses.change(_PLACES[self._half])
             self._half = ""
         if isinstance(part, TextPart):
-            if part.refusal:  # it is no content
+            if part.refusal:  # a refusal is no content
                 self._chars = self._part_began
             elif self._citations:
                 self._annotations += annotations(self._citations, self._part_began, self._chars)

@@ -89,7 +89,7 @@ class InputReader:
             if len(raw) - end < 6 and _CUT_ESCAPE.fullmatch(raw, end):
                 self._held = raw[end:]
                 break
-            said.append("\\")  # no escape at all: it stands for itself
+            said.append("\\")  # no escape: the backslash is kept
             at = end + 1
         text = json_text.joined(said)
         if text and "\ud800" <= text[-1] <= "\udbff" and self._rest is None and not self._held:

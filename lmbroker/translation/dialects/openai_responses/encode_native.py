@@ -115,7 +115,7 @@ class _Items:
             return
         named = _named(turn.extras)
         self.written += named.get("before", ())
-        if not turn.parts and not named:  # stands where a request has no turn
+        if not turn.parts and not named:  # an empty turn for a request without any
             return
         if turn.parts and all(isinstance(part, ToolResultPart) for part in turn.parts):
             for part in turn.parts:

@@ -39,7 +39,7 @@ def _here(pattern: str, fields: dict[str, Any]) -> Family:
     if not fields.get("service_tier"):
         kept["instructions"] = "message"
     else:  # OpenAI's own models
-        del kept["tool_id"]  # the ids of calls may be longer here: 64 characters
+        del kept["tool_id"]  # ids of calls may be longer here: 64 characters
         kept |= _OWN
     return pattern, kept
 

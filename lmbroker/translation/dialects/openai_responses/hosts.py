@@ -22,7 +22,7 @@ def _here(ending: str, pattern: str, fields: dict[str, Any]) -> Host:
     kept = {name: value for name, value in fields.items() if name not in _OTHER_FIELDS}
     if ending in _OPENAI:
         kept |= {"ranges": (LEAST_OUTPUT,), "instructions": "field"}
-    elif ending == "openrouter.ai":  # it overlooks the field
+    elif ending == "openrouter.ai":  # it ignores the field
         kept["instructions"] = "message"
     return ending, pattern, kept
 

@@ -121,7 +121,7 @@ class ResponsesDecoder:
             return self._end(response if isinstance(response, dict) else {}, ending.EVENTS[kind])
         if takes(kind):
             if kind == self._tried and self._live is not None:
-                self._live.plain = False  # nor will others be
+                self._live.plain = False  # later events will not be plain either
             events = self._start()
             self._output.take(kind, event)
             self._drain(events)

@@ -133,7 +133,7 @@ class StreamedOutput:
             if not part.said:
                 part.say(answer_items.given_to(whole, part.kind))
             if part.half and part.scanner is not None:
-                return  # how the answer ends says whether that may be
+                return  # the end of the answer decides
         else:
             self._part(item, "opaque", "").item = whole
         for part in item.parts:
