@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -257,6 +258,14 @@ def test_a_request_for_an_alias(run, config):
     assert err == ["dropped: top_k"]
 
 
+def test_an_alias_of_the_configuration_that_is_found(run, config, monkeypatch):
+    monkeypatch.chdir(Path(config).parent)
+    Path(config).rename("config.toml")
+    arguments = ("translate", "--from", "anthropic", "--to", "openai", "--alias", "fast")
+    code, out, _ = run(*arguments, given=ASK_ANTHROPIC)
+    assert (code, json.loads(out)["model"]) == (0, "gpt-4.1-mini")
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "line"),
     [
@@ -455,7 +464,6 @@ def test_the_same_in_gives_the_same_out(run):
         ["translate", "--from", "openai"],
         ["translate", "--from", "openai", "--to", "gemini"],
         ["translate", "--from", "openai", "--to", "anthropic", "--request", "--stream"],
-        ["translate", "--from", "openai", "--to", "anthropic", "--alias", "a"],
         ["translate", "--from", "openai", "--to", "anthropic", "--config", "c"],
         ["init", "--print", "--anthropic", "--claude-code"],
         ["init", "--print", "--ollama", "nonsense"],

@@ -8,7 +8,7 @@ import pytest
 
 from lmbroker.commands import completion, manual
 from lmbroker.commands.completion import SHELLS, subcommands
-from lmbroker.commands.parser import parser
+from lmbroker.commands.parser import CONFIG_HELP, parser
 
 WHOLE = parser()
 COMMANDS = subcommands(WHOLE)
@@ -31,6 +31,13 @@ def test_every_example_is_one_that_the_parser_takes(name):
         end = next((at for at, word in enumerate(words) if word in ("|", "&&", "<", ">")), None)
         assert words[0] == "lmbroker"
         assert WHOLE.parse_args(words[1:end]).run
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_looks_for_the_configuration_in_the_same_places(name):
+    for action in COMMANDS[name]._actions:
+        if action.dest == "config" and name != "init":
+            assert (action.default, action.help) == (None, CONFIG_HELP)
 
 
 def shown_options():

@@ -441,7 +441,7 @@ def _translate(commands: Commands) -> None:
     ):
         what.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=meaning)
     translating.add_argument("--model", metavar="NAME", help="the model's name in what comes out")
-    translating.add_argument("--config", metavar="FILE", help="with --alias: a configuration")
+    _config(translating)
     translating.add_argument(
         "--alias", metavar="NAME", help="the alias whose model to translate for"
     )

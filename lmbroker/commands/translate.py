@@ -16,7 +16,7 @@ from lmbroker.capture.replaying import target_of
 from lmbroker.commands.captured_files import attempt_of, read_file
 from lmbroker.commands.output import report, report_error, write
 from lmbroker.config.config import ConfigError
-from lmbroker.config.file import load
+from lmbroker.config.file import find_config, load
 from lmbroker.routing.aliases import Route
 from lmbroker.translation.dialects.catalog import ADAPTERS
 from lmbroker.translation.losses import Losses
@@ -79,8 +79,8 @@ def _take_captured(options: argparse.Namespace) -> Iterator[bytes]:
 
 def _alias(options: argparse.Namespace, dialect: Any) -> Route:
     """Return the alias that was named; one of which nothing is known where none was."""
-    if (options.alias is None) != (options.config is None):
-        options.usage_error("--config and --alias need each other")
+    if options.config is not None and options.alias is None:
+        options.usage_error("--config needs --alias")
     if options.alias is None and options.route is not None:
         route: Route = options.route
         if route.targets[0].backend.dialect == dialect:
@@ -88,17 +88,16 @@ def _alias(options: argparse.Namespace, dialect: Any) -> Route:
     if options.alias is None:
         backend = Backend(name=dialect, url="http://localhost/v1", dialect=dialect)
         return Route(name="", targets=(Target(backend=backend, model=""),))
-    alias = load(options.config).alias(options.alias)
+    path = find_config(options.config)
+    alias = load(path).alias(options.alias)
     if alias is None:
-        raise ConfigError((f"{options.config}: no model has the alias {options.alias!r}",))
+        raise ConfigError((f"{path}: no model has the alias {options.alias!r}",))
     for target in alias.targets:
         if dialect in (target.backend.dialect, target.backend.also):
             chosen = spoken_in(target, dialect)
             return msgspec.structs.replace(alias, targets=(chosen,), weights=())
     spoken = alias.targets[0].backend.dialect
-    raise ConfigError(
-        (f"{options.config}: the backend of {alias.name!r} speaks {spoken}, not {dialect}",)
-    )
+    raise ConfigError((f"{path}: the backend of {alias.name!r} speaks {spoken}, not {dialect}",))
 
 
 def _request(options: argparse.Namespace, body: bytes, client: Any, alias: Route) -> int:
