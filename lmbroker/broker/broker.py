@@ -54,7 +54,7 @@ from lmbroker.translation.refusals.error_kinds import NOT_LET_IN
 from lmbroker.usage import Price, cost_of
 from lmbroker.workflows import estimate, learned_rejections, second_dialect
 from lmbroker.workflows.beginnings import Beginnings
-from lmbroker.workflows.learned_rejections import REPAIRS, LearnedRejections, Repairs
+from lmbroker.workflows.learned_rejections import LearnedRejections, Repairs
 from lmbroker.workflows.listed_limits import ListedLimits
 from lmbroker.workflows.token_ratios import TokenRatios
 
@@ -411,42 +411,18 @@ class Broker:
                 # The traceback would keep the call's body alive.
                 error.__traceback__ = None
                 refusal = error
-                await self._repair(attempt, error)
+                repair = await attempt.repair(error, self.offload, self.clock)
+                self.log.info(
+                    "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
+                    backend=attempt.target.backend.name,
+                    parameters=", ".join(repair.parameters),
+                    model=attempt.target.model,
+                    kinds=", ".join(sorted(repair.kinds)),
+                )
             else:
                 for each in (first, attempt):
                     each.repairs.succeeded(self.clock.seconds())
                 return answer
-
-    async def _repair(self, attempt: TargetAttempt, error: BackendRefused) -> None:
-        """Note what the next request of ``attempt`` does otherwise.
-
-        Raises ``error`` where nothing is known that would help.
-        """
-        record, target, repairs = attempt.record, attempt.target, attempt.repairs
-        repair = None
-        if not record.client_left:
-            if not attempt.is_large:
-                repair = attempt.workflow.repair(error.info)
-            else:
-                repair = await self.offload.repair(attempt.terms, attempt.workflow, error.info)
-        words, moment = error.info.message, self.clock.seconds()
-        if record.repairs == REPAIRS:
-            if repairs.would_help(repair, words, moment) and attempt.mode != "strict":
-                # The next call of the client begins where this one ends: with its own retry.
-                error.info = msgspec.structs.replace(error.info, should_retry="true")
-            raise error
-        repair = repairs.add(repair, words, moment)
-        if repair is None or record.client_left:
-            raise error
-        record.repairs += 1
-        record.learned = (*record.learned, *repair.parameters)
-        self.log.info(
-            "Backend {backend} refused {parameters} for {model}; asking again ({kinds})",
-            backend=target.backend.name,
-            parameters=", ".join(repair.parameters),
-            model=target.model,
-            kinds=", ".join(sorted(repair.kinds)),
-        )
 
     async def _send(self, attempt: TargetAttempt) -> Answer:
         """Send one request and receive its answer; the record and the observers get an Attempt.

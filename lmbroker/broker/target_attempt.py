@@ -1,6 +1,7 @@
 """A call at one target: what each step of an attempt there needs to know."""
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
 
 from lmbroker.backends.sending import BackendAnswer
 from lmbroker.broker.answer_headers import answer_headers, limit_headers
@@ -13,7 +14,7 @@ from lmbroker.routing.keys import Key, own_key
 from lmbroker.workflows import second_dialect, workflow_for
 from lmbroker.workflows.beginnings import LEAST, Beginnings
 from lmbroker.workflows.contract import Workflow
-from lmbroker.workflows.learned_rejections import Repairs
+from lmbroker.workflows.learned_rejections import REPAIRS, Repair, Repairs
 from lmbroker.workflows.translation import Translation
 
 
@@ -64,6 +65,31 @@ class TargetAttempt:
     def terms(self) -> Terms:
         """What a helper process needs to make the same workflow."""
         return Terms(self.call, self.target, self.mode, self.repairs.overrides)
+
+    async def repair(self, error: BackendRefused, offload: Offload, clock: IReactorTime) -> Repair:
+        """Note what the next request does otherwise, and return it.
+
+        Raises ``error`` where nothing is known that would help.
+        """
+        record, repairs = self.record, self.repairs
+        repair = None
+        if not record.client_left:
+            if not self.is_large:
+                repair = self.workflow.repair(error.info)
+            else:
+                repair = await offload.repair(self.terms, self.workflow, error.info)
+        words, moment = error.info.message, clock.seconds()
+        if record.repairs == REPAIRS:
+            if repairs.would_help(repair, words, moment) and self.mode != "strict":
+                # The next call of the client begins where this one ends: with its own retry.
+                error.info = msgspec.structs.replace(error.info, should_retry="true")
+            raise error
+        repair = repairs.add(repair, words, moment)
+        if repair is None or record.client_left:
+            raise error
+        record.repairs += 1
+        record.learned = (*record.learned, *repair.parameters)
+        return repair
 
     def answer_headers(self, answer: BackendAnswer, now: float) -> Pairs:
         """Return the client's headers of this answer but content type and length.
