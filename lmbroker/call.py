@@ -260,7 +260,7 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     @property
     def sampled(self) -> bool:
-        """Return whether somebody who has handed the trace on records its spans."""
+        """Whether a program that has handed the trace on records its spans."""
         return self.flags in _SAMPLED_FLAGS
 
 

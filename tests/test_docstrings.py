@@ -82,6 +82,16 @@ def test_a_functions_docstring_begins_with_what_it_does():
     assert wrong == []
 
 
+def test_a_propertys_docstring_says_what_it_is():
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in functions(ast.parse(path.read_text()).body)
+        if is_property(node) and (ast.get_docstring(node) or "").startswith(("Return ", "Yield "))
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     ("docstring", "stands"),
     [

@@ -45,13 +45,13 @@ class UnknownTurns:
 
     @property
     def turn(self) -> Turn:
-        """Return a turn that begins and ends now."""
+        """A turn that begins and ends now."""
         now = self._seconds()
         return Turn(now, now)
 
     @property
     def since(self) -> float:
-        """Return now."""
+        """The present moment."""
         return self._seconds()
 
 

@@ -125,7 +125,7 @@ class Relay(Protocol):
 
     @property
     def silent(self) -> bool:
-        """Nothing was written yet, nor waits to be written."""
+        """Whether nothing was written yet, nor waits to be written."""
         return not self._held and self.bytes_out == 0
 
     def chunk_gaps(self) -> tuple[tuple[int, ...], float]:

@@ -51,7 +51,7 @@ class TurnReactor(EPollReactor):
 
     @property
     def turn(self) -> Turn:
-        """Return the turn that is under way."""
+        """The turn that is under way."""
         turn = self._turn
         if turn is None:
             turn = self._turn = Turn(self.since)

@@ -98,7 +98,7 @@ class JSONLog:
 
     @property
     def level(self) -> str:
-        """Return the least level that is written."""
+        """The least level that is written."""
         return self._level
 
     @level.setter

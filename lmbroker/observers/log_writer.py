@@ -93,10 +93,7 @@ class LogWriter:
             self._wait(self._until)
 
     def _at_once(self, lines: bytes) -> bool:
-        """Write ``lines`` here and now, if the thread has nothing to do.
-
-        Return whether it was done.
-        """
+        """Write ``lines`` here and now if the thread is idle; return whether that was done."""
         if self._thread is None or self._busy or self._waiting or self._held or self._jobs:
             return False
         if self._torn:

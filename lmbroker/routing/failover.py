@@ -122,12 +122,11 @@ class Failover:
         return named(target, self._asked)
 
     def failed(self, error: BrokerError, now: float, wall: float) -> float:
-        """Note that the attempt failed without an event for the client.
+        """Note that the attempt failed, and return the pause before the next one.
 
-        Return the pause before the next.
-
-        It is in seconds, after which ``target`` is to be asked. ``wall`` is now in unix seconds.
-        Raises the error for the client where there is no next target.
+        No event went to the client. The pause is in seconds: then ``target`` is to be asked.
+        ``wall`` is now in unix seconds. Raises the error for the client where there is no next
+        target.
         """
         entry = self._here
         after = retries.retry_after(error.info, wall)

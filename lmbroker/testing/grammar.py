@@ -132,7 +132,7 @@ class Checker(Generic[Item]):
 
     @property
     def terminal(self) -> bool:
-        """The stream has come to its legal end."""
+        """Whether the stream has come to its legal end."""
         return self.state not in self.table
 
     def feed(self, item: Item, /) -> None:

@@ -108,7 +108,7 @@ class ResponsesChecker(Checker[Frame]):
 
     @property
     def terminal(self) -> bool:
-        """The stream has come to its legal end; ``response.failed`` may follow an error."""
+        """Whether the stream has come to its legal end; ``response.failed`` may follow an error."""
         return self.state not in self.table
 
     def feed(self, frame: Frame, /) -> None:

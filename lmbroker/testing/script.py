@@ -55,7 +55,7 @@ class Said:
 
     @property
     def text(self) -> str:
-        """Return the whole text of the answer."""
+        """The whole text of the answer."""
         return "".join(self.pieces)
 
 

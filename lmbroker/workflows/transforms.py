@@ -111,7 +111,7 @@ class TranslatedStream:
 
     @property
     def text_bytes(self) -> int:
-        """Return about how many bytes of text the answer has so far."""
+        """The estimated number of bytes of text in the answer so far."""
         return self._text_bytes
 
     @property
@@ -304,7 +304,7 @@ class PassedStream:
 
     @property
     def text_bytes(self) -> int:
-        """Return about how many bytes of text the answer has so far."""
+        """The estimated number of bytes of text in the answer so far."""
         return self._tap.text_bytes
 
     @property

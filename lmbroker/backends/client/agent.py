@@ -135,7 +135,7 @@ class Exchange:
 
     @property
     def sent_at(self) -> float | None:
-        """Return when the request was written; None before and after the response."""
+        """When the request was written; None before and after the response."""
         connection = self._response.connection
         return None if connection is None else connection.sent_at
 

@@ -19,7 +19,7 @@ class Log(Protocol):
 
     @property
     def descriptor(self) -> int:
-        """Return the descriptor of the open log."""
+        """The descriptor of the open log."""
 
     def share(self, lock: str) -> None:
         """Let other processes write to the same log; ``lock`` is the path of their lock."""

@@ -190,12 +190,10 @@ class Channel(http.HTTPChannel):
             super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> bool:
-        """Check a line of the head.
+        """Check a line of the head, and return whether the rest of the head is refused.
 
-        Return True where no more lines are to be read (``LineReceiver``).
-
-        The stock method takes folded headers and some bare LF, and answers 400 for what is too
-        large.
+        ``LineReceiver`` reads no more lines then. The stock method takes folded headers and some
+        bare LF, and answers 400 for what is too large.
         """
         if line:
             if self.phase == "waiting":

@@ -73,7 +73,7 @@ class ObjectScanner:
 
     @property
     def begun(self) -> bool:
-        """The object was opened."""
+        """Whether the object was opened."""
         return self._expect != "object"
 
     def feed(self, text: str) -> None:

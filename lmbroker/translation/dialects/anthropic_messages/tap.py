@@ -158,9 +158,9 @@ class AnthropicTap:
         return sum(map(len, lines[:end])) + end
 
     def _count(self, lines: list[bytes]) -> bool:
-        """Count the texts and the calls in the data lines of many events.
+        """Count the texts and the calls of many events.
 
-        Return whether all of ``lines`` are such.
+        Return whether ``lines`` are all data lines.
         """
         size = calls = named = 0
         before = b"\n"
