@@ -63,3 +63,22 @@ def test_whatever_happens_nothing_leaks_and_nothing_is_exceeded(bounds, seed, st
     for _ in range(steps):
         here.step()
     finish(here)
+
+
+def test_thousands_that_wait_and_end_at_once_are_no_recursion():
+    time = Time()
+    store = LocalStore(Ledger(), time.clock, time)
+    slots = (bound("parallel", "never", 1, wait=60.0),)
+    assert store.reserve("first", slots, (1,)).granted
+    order = []
+
+    def ends_at_once(decision, number):
+        assert decision.granted
+        order.append(number)
+        store.settle(f"r{number}", slots, (0,))
+
+    for number in range(1500):
+        store.reserve(f"r{number}", slots, (1,)).addCallback(ends_at_once, number)
+    store.settle("first", slots, (0,))
+    assert order == list(range(1500))
+    assert store.ledger.leases == 0 and time.clock.getDelayedCalls() == []

@@ -4,6 +4,7 @@ docs/design/limits.md has the contract of stores.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -91,6 +92,8 @@ class LocalStore:
         self._ahead: set[str] = set()
         """The counters for which calls wait, as of the last look at the queue."""
         self._timer: Any = None
+        self._due = inf
+        self._looking = self._again = False
 
     def reserve(
         self, lease: str, bounds: Bounds, needs: Amounts, holder: str = ""
@@ -137,7 +140,7 @@ class LocalStore:
     def stop(self) -> None:
         """Let nobody wait any longer; who does is refused."""
         queue, self._queue = self._queue, []
-        self._set_timer(self._wall())
+        self._set_timer(inf, 0.0)
         for call in queue:
             call.decided.callback(_refused(call))
 
@@ -153,16 +156,37 @@ class LocalStore:
         call.until = now + min(waits)
         self._queue.append(call)
         self._ahead |= call.blocked
-        self._set_timer(now)
+        moment = call.until
+        if call.decision.refusing:
+            moment = min(moment, now + call.decision.retry_after)
+        if moment < self._due:
+            self._set_timer(moment, now)
         return call.decided
 
     def _look(self) -> None:
-        """Let through whose turn it is, in order, and refuse who has waited long enough."""
+        """Let through whose turn it is, in order, and refuse who has waited long enough.
+
+        Who is let through may end at once, and with that let others through: that is another round
+        of this, not a call within it.
+        """
+        self._again = True
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            while self._again:
+                self._again = False
+                self._look_once()
+        finally:
+            self._looking = False
+
+    def _look_once(self) -> None:
         now = self._wall()
         done: list[tuple[_Waiting, Decision]] = []
         staying: list[_Waiting] = []
         ahead: set[str] = set()
         self._ahead = ahead
+        soonest = inf
         for call in self._queue:
             behind = call.wanted & ahead
             if not behind:
@@ -173,6 +197,7 @@ class LocalStore:
                     done.append((call, decision))
                     continue
                 call.decision = decision
+                soonest = min(soonest, now + decision.retry_after)
                 behind = frozenset(call.bounds[at].counter for at in decision.refusing)
             call.blocked = behind
             if now >= call.until:
@@ -180,8 +205,10 @@ class LocalStore:
                 continue
             ahead |= behind
             staying.append(call)
+            if call.until < soonest:
+                soonest = call.until
         self._queue = staying
-        self._set_timer(now)
+        self._set_timer(soonest, now)
         for call, decision in done:
             if not call.decided.called:
                 call.decided.callback(decision)
@@ -190,17 +217,16 @@ class LocalStore:
                 self.ledger.settle(
                     call.lease, call.bounds, (0,) * len(call.bounds), now, call.holder
                 )
+                self._again = True
 
-    def _set_timer(self, now: float) -> None:
+    def _set_timer(self, moment: float, now: float) -> None:
+        """Look again at ``moment``, ``inf`` for never, and at no other time."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._due = moment
         self._timer = None
-        if self._queue:
-            moments = [call.until for call in self._queue]
-            asked = [call.decision for call in self._queue if call.decision.refusing]
-            moments += [now + decision.retry_after for decision in asked]
-            pause = max(SHORTEST_WAIT, min(moments) - now)
-            self._timer = self._clock.callLater(pause, self._look)
+        if moment < inf:
+            self._timer = self._clock.callLater(max(SHORTEST_WAIT, moment - now), self._look)
 
     def _cancelled(self, decided: "Deferred[Decision]") -> None:
         self._queue = [call for call in self._queue if call.decided is not decided]
