@@ -102,5 +102,10 @@ def test_what_a_call_took_is_what_is_known_of_it(ended, told, tokens, cost):
     assert taken(BOUNDS, ended, WEIGHT, told) == (tokens, cost, 0, 0)
 
 
+def test_the_numbers_of_embeddings_are_no_text():
+    weight = Weight(call("embeddings"), ())
+    assert taken((TOKENS,), record(), weight, 50_000) == (weight.input,)
+
+
 def test_what_weighs_nothing_takes_nothing():
     assert taken(BOUNDS, record(Usage(input=9)), None, 0) == (0, 0, 0, 0)

@@ -101,7 +101,9 @@ def taken(
             record.end.outcome == "complete" or record.attempts[-1].error == "cancelled"
         )
         if answered:
-            usage = Usage(input=weight.input, output=tokens_of_bytes(text_bytes))
+            # Without an assumed output the answer is no text: numbers, in embeddings.
+            output = tokens_of_bytes(text_bytes) if weight.assumed else 0
+            usage = Usage(input=weight.input, output=output)
         else:
             usage = _UNKNOWN
         if answered and weight.prices:
