@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,14 @@ ELSEWHERE = {
 """The strings that stand outside of the folder whose name they begin with, and why."""
 
 
-def modules() -> list[Path]:
+@cache
+def modules() -> dict[Path, ast.Module]:
     """All modules but the catalog, and but the practice backend, which plays every dialect."""
-    return [
-        path
+    return {
+        path: ast.parse(path.read_text())
         for path in sorted(PACKAGE.rglob("*.py"))
         if path != CATALOG and path.relative_to(PACKAGE).parts[0] != "testing"
-    ]
+    }
 
 
 def strings(tree: ast.AST) -> set[str]:
@@ -77,10 +79,10 @@ def imported(tree: ast.AST) -> set[str]:
 def test_the_name_of_a_dialect_stands_in_its_folder_only(dialect):
     name = re.compile(rf"{dialect}(?![A-Za-z.])|{FOLDERS[dialect].name}")
     found = {}
-    for path in modules():
+    for path, tree in modules().items():
         if FOLDERS[dialect] in path.parents:
             continue
-        named = {each for each in strings(ast.parse(path.read_text())) if name.match(each)}
+        named = {each for each in strings(tree) if name.match(each)}
         if named:
             found[str(path.relative_to(PACKAGE))] = named
     allowed = {
@@ -95,9 +97,8 @@ def test_the_folder_of_a_dialect_is_imported_by_itself_only(dialect):
     prefix = f"lmbroker.translation.dialects.{folder.name}"
     importing = {
         str(path.relative_to(PACKAGE))
-        for path in modules()
-        if folder not in path.parents
-        and any(name.startswith(prefix) for name in imported(ast.parse(path.read_text())))
+        for path, tree in modules().items()
+        if folder not in path.parents and any(name.startswith(prefix) for name in imported(tree))
     }
     assert importing == set()
 
