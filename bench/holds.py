@@ -74,7 +74,7 @@ def serve(backend: int, limits: str) -> None:
     from lmbroker.backends.sending import Backends
     from lmbroker.broker.broker import Broker
     from lmbroker.config.config import parse
-    from lmbroker.daemon.service import GC_THRESHOLDS
+    from lmbroker.daemon.service import GC_THRESHOLDS, LARGEST_BLOCK
     from lmbroker.server.http import Site
     from lmbroker.server.routes import Front
 
@@ -112,6 +112,7 @@ def serve(backend: int, limits: str) -> None:
 
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    bytes(LARGEST_BLOCK)  # as there
     StandardIO(Input())
     print(port.getHost().port, flush=True)
     reactor.run()

@@ -157,12 +157,19 @@ class Beginnings:
         if branches is not None:
             branches.worth = len(messages) * 5 // 4
 
-    def keep(self, beginning: Beginning, before: Beginning | None) -> None:
-        """Remember ``beginning`` in the place of ``before``, which it extends."""
+    def keep(
+        self, beginning: Beginning, before: Beginning | None, messages: bytes | None = None
+    ) -> bool:
+        """Remember ``beginning`` of ``messages`` in the place of ``before``, which it extends.
+
+        Return whether that was done: it is not where it would take all the room, nor where it is so
+        short that it would not be found.
+        """
         limit = self._limit()
-        if beginning.size > limit:
-            return
         key = _key(beginning.way, beginning.came)
+        found = messages is None or key == _key(beginning.way, messages)
+        if beginning.size > limit or not found:
+            return False
         branches = self._held.setdefault(key, _Branches(self._age))
         self.size -= branches.size
         kept = [each for each in branches.beginnings if each is not before]
@@ -172,6 +179,7 @@ class Beginnings:
         self.used("learned")
         while self.size > limit:
             self._forget()
+        return True
 
     def age(self) -> None:
         """Forget what was not used since this was called before the last time."""

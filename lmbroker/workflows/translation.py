@@ -213,9 +213,8 @@ class Translation:
             return
         client, backend = self._client, self._backend
         longer = continuation.learned(way, messages, before, client, backend)
-        if longer is not None and self._proves(longer, outbound):
-            beginnings.keep(longer, before)
-        else:
+        proven = longer is not None and self._proves(longer, outbound)
+        if not (proven and longer and beginnings.keep(longer, before, messages)):
             beginnings.vain(way, messages)
 
     def _proves(self, beginning: Beginning, outbound: Outbound) -> bool:

@@ -105,6 +105,15 @@ def test_nothing_is_remembered_where_there_is_no_room():
     assert held.size == 0
 
 
+def test_what_would_not_be_found_or_has_no_room_is_not_kept():
+    held = Beginnings(lambda: 1 << 20)
+    short = beginning(started(5_000))
+    assert not held.keep(short, None, short.came + b"," * 40_000)
+    assert held.keep(short, None, short.came + b",")
+    assert not held.keep(beginning(started(2_000_000)), None)
+    assert held.size == short.size
+
+
 def test_what_is_not_used_is_forgotten_by_the_second_time():
     held = Beginnings(lambda: 1 << 20)
     for who in "ab":
