@@ -100,6 +100,15 @@ def has_more_values(body: bytes, most: int) -> bool:
     return _separators(b"".join(plain.split(b'"')[::2])) > most
 
 
+def has_more_of(body: bytes, byte: bytes, most: int) -> bool:
+    """Return whether ``byte`` stands in ``body`` more than ``most`` times.
+
+    ``bytes.count`` looks at each byte, ``replace`` goes from one place to the next: that takes an
+    eighth to two thirds of the time for bodies as they are sent.
+    """
+    return len(body) - len(body.replace(byte, b"", most + 1)) > most
+
+
 def _separators(text: bytes) -> int:
     """Return the number of keys and values in ``text``, counted by what stands before each.
 

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorProcess
 from twisted.logger import Logger
 
 from lmbroker.backends.interfaces import IReactor
+from lmbroker.bounds import has_more_of
 from lmbroker.call import Call, Mode, Target
 from lmbroker.capture.masking import masked_lines
 from lmbroker.envelope import Envelope, is_slow
@@ -328,12 +329,7 @@ def takes_long(body: bytes) -> bool:
         return False
     if len(body) >= LARGE:
         return True
-    return _holds(body, b"{", MANY_OBJECTS) or _holds(body, b",", MANY_COMMAS)
-
-
-def _holds(body: bytes, byte: bytes, most: int) -> bool:
-    """Return whether ``body`` has ``byte`` more than ``most`` times."""
-    return len(body) - len(body.replace(byte, b"", most + 1)) > most
+    return has_more_of(body, b"{", MANY_OBJECTS) or has_more_of(body, b",", MANY_COMMAS)
 
 
 def is_large(body: bytes, workflow: Workflow) -> bool:

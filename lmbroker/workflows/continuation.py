@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lmbroker import envelope, json_text
+from lmbroker.bounds import has_more_of
 from lmbroker.call import Call
 from lmbroker.errors import Refused
 from lmbroker.json_text import JSON
@@ -46,6 +47,11 @@ form the next time."""
 
 MARKED = 8
 """The number of last messages among which cache marks move on with each request."""
+
+MANY_OBJECTS = 1500
+MANY_COMMAS = 5000
+"""Of more of these no beginning is made: the request is translated twice then, and these bound how
+long that may take."""
 
 LEAST_MORE = 4 * 1024
 """The bytes by which a beginning must be longer than the one before it."""
@@ -156,6 +162,8 @@ def learned(
     start = 0 if before is None else len(before.came)
     rest = messages[start:]
     text = rest if before is None else b"[" + rest.lstrip()[1:]
+    if has_more_of(text, b"{", MANY_OBJECTS) or has_more_of(text, b",", MANY_COMMAS):
+        return None
     try:
         raws = _RAWS.decode(text)
         count = _settled_count(raws)

@@ -237,3 +237,12 @@ def test_a_long_conversation_whose_beginning_is_known_needs_no_helper() -> None:
     asked = [large(count) for count in (600, 600, 1200, 1800, 2400)]
     assert not any(asked)
     assert not large(len(messages))
+
+
+def test_of_a_request_that_takes_long_to_translate_no_beginning_is_made() -> None:
+    player = Player("anthropic", "openai", "served", {}, "default")
+    parts = [{"type": "text", "text": "a"}] * 400
+    turns = [{"role": role, "content": parts} for role in ("user", "assistant") * 4]
+    for _ in range(3):
+        player.send({"model": "m", "max_tokens": 9, "messages": turns})
+    assert player.used == ["unknown"] * 3
