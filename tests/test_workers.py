@@ -553,9 +553,12 @@ def test_a_daemon_in_the_background(tmp_path, port):
     pid = int((tmp_path / "pid").read_text())
     log = tmp_path / "log"
     soon(lambda: log.exists() and "with 2 workers" in log.read_text())
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-        connection.request("GET", "/health")
-        assert connection.getresponse().status == 200
+    asked = json.dumps({"model": "echo", "messages": [{"role": "user", "content": "Hi"}]})
+    for _ in range(2):
+        # Each connection goes to the next worker.
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            connection.request("POST", "/v1/chat/completions", asked)
+            assert connection.getresponse().status == 200
     os.kill(pid, signal.SIGTERM)
     soon(lambda: not alive(pid) and not (tmp_path / "pid").exists())
     assert {json.loads(line).get("worker") for line in log.read_text().splitlines()} == {None, 1, 2}
