@@ -34,8 +34,14 @@ OWN_BYTES = 2048
 
 
 class Way(msgspec.Struct, frozen=True):
-    """The facts on which the translation of messages depends, and no others."""
+    """The facts on which the translation of messages depends, and who asks for it.
 
+    Conversations of several callers are kept apart: the time that an answer takes tells nobody what
+    another one has sent.
+    """
+
+    caller: str
+    """The name of the client's key."""
     client: str
     """The client's dialect."""
     backend: str
@@ -194,4 +200,4 @@ class Beginnings:
 
 def _key(way: Way, messages: bytes) -> Key:
     samples = [messages[each] for each in _SAMPLES]
-    return (way.client, way.backend, way.model, way.mode, *samples)
+    return (way.caller, way.client, way.backend, way.model, way.mode, *samples)

@@ -181,6 +181,7 @@ class Translation:
 
     def _way(self) -> Way:
         return Way(
+            self._call.caller.name,
             self._call.dialect,
             self._target.backend.dialect,
             self._target.model,

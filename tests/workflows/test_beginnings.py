@@ -8,7 +8,7 @@ from lmbroker.workflows.beginnings import Beginning, Beginnings, Way
 
 pytestmark = pytest.mark.pure
 
-WAY = Way("anthropic", "openai", "m", "default", profile("openai", "m"))
+WAY = Way("ann", "anthropic", "openai", "m", "default", profile("openai", "m"))
 
 
 def beginning(came: bytes, way: Way = WAY) -> Beginning:
@@ -41,10 +41,11 @@ def test_the_longest_beginning_of_the_same_way_is_found():
     assert held.find(WAY, started(29_000)) is None
     other = profile("openai", "m", {"vision": False})
     for way in (
-        Way("openai", "openai", "m", "default", WAY.profile),
-        Way("anthropic", "openai", "n", "default", WAY.profile),
-        Way("anthropic", "openai", "m", "lenient", WAY.profile),
-        Way("anthropic", "openai", "m", "default", other),
+        Way("ann", "openai", "openai", "m", "default", WAY.profile),
+        Way("ann", "anthropic", "openai", "n", "default", WAY.profile),
+        Way("ann", "anthropic", "openai", "m", "lenient", WAY.profile),
+        Way("bob", "anthropic", "openai", "m", "default", WAY.profile),
+        Way("ann", "anthropic", "openai", "m", "default", other),
     ):
         assert held.find(way, started(31_000)) is None
 
