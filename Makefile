@@ -60,13 +60,17 @@ $(VENV)/.check: pyproject.toml $(VENV)/.test
 serve: $(VENV)/.installed
 	$(BIN)/lmbroker serve --config $(CONFIG)
 
+# Whatever the environment says, bytecode is kept: all that the tests start would be compiled anew, and
+# their assertions be rewritten in each process.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal \
+	$(PYTEST) --numprocesses auto --dist worksteal \
 		--ignore tests/recordings --ignore tests/test_linear_work.py \
 		-m "not process and not sockets and not recordings"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(PYTEST) --numprocesses auto --dist worksteal
 
 test-real: $(VENV)/.real
 	$(BIN)/python -m pytest tests/real
