@@ -156,6 +156,8 @@ def test_a_worker_that_is_killed_leaves_nothing_reserved(start_daemon, tmp_path)
         with contextlib.suppress(OSError):
             return limits(daemon, 8)["slots"]
 
+    # A worker that dies before it has served ends the daemon.
+    until(lambda: " serves " in daemon.out.read_text())
     clients = [threading.Thread(target=cut_off) for _ in range(2)]
     for client in clients:
         client.start()

@@ -56,6 +56,7 @@ def overridden(ours):
 
 PLAIN = {
     (Request, "defaultContentType"),
+    (Site, "noisy"),
     *((LeanRequest, name) for name in ("args", "clientproto", "content", "postpath")),
 }
 """Attributes that are no methods; they are tested by what they do."""

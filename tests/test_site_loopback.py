@@ -520,6 +520,7 @@ class Breaks:
     headers = ()
     bytes_out = 4
     offload = None
+    trace_ratio = None
     config = SimpleNamespace(limits=Limits(), keys=(), server=Server(listen=()))
 
     def wall(self):

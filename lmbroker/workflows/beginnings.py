@@ -36,8 +36,8 @@ OWN_BYTES = 2048
 class Way(msgspec.Struct, frozen=True):
     """The facts on which the translation of messages depends, and who asks for it.
 
-    Conversations of several callers are kept apart: the time that an answer takes tells nobody what
-    another one has sent.
+    Conversations of several callers are kept apart: nobody learns by the time that an answer takes
+    what another one has sent.
     """
 
     caller: str
