@@ -519,8 +519,9 @@ class Breaks:
     status = 200
     headers = ()
     bytes_out = 4
-    offload = None
-    trace_ratio = None
+    offload = trace_ratio = captures = None
+    clock = Clock()
+    turns = SimpleNamespace(turn=0)
     config = SimpleNamespace(limits=Limits(), keys=(), server=Server(listen=()))
 
     def wall(self):

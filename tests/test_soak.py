@@ -89,4 +89,4 @@ async def test_nothing_is_left_of_many_calls(quick_close, tmp_path):
     before, after = rounds[4], rounds[-1]
     assert after[0] <= before[0], "descriptors"
     assert after[1] <= before[1], "timers"
-    assert after[2] - before[2] < CALLS, "objects"
+    assert after[2] - before[2] < CALLS * (len(rounds) - 5), "an object for each call"
