@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 from markers import Needed, given
 from ports import free_port
-from running import Daemon, practice_config
+from running import Daemon, Practice, practice_config
 from site_in_memory import Listener
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
@@ -67,9 +67,15 @@ def port():
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory):
-    """One daemon with the practice backend for all tests that only talk to it."""
-    running = Daemon(tmp_path_factory.mktemp("daemon"), practice_config()).wait()
+    """One daemon with the practice backend for all tests that only talk to it.
+
+    Its own practice backend streams at a pace for people, so this one is another process.
+    """
+    practice = Practice(pace=0)
+    config = practice_config().replace('"practice:"', f'"{practice.url}"')
+    running = Daemon(tmp_path_factory.mktemp("daemon"), config).wait()
     yield running
+    practice.kill()
     assert running.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in running.out.read_text()
 

@@ -20,7 +20,7 @@ install()
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 from lmbroker.config.config import parse
-from lmbroker.daemon.service import BrokerService
+from lmbroker.daemon.service import BrokerService, Surroundings
 from lmbroker.observers.json_log import JSONLog
 
 port, path, alias, stream = json.loads(sys.argv[1])
@@ -34,7 +34,8 @@ type = "{type}"
 target = {{ url = "practice:", model = "echo" }}
 ''' for type in ("openai", "anthropic", "responses"))
 config = parse(text, name="x", environ={}, read_file=lambda path: "")
-service = BrokerService(config, reactor, JSONLog(sys.stderr, "error"), lambda: config)
+log, around = JSONLog(sys.stderr, "error"), Surroundings(pace=0.0)
+service = BrokerService(config, reactor, log, lambda: config, around)
 service.privilegedStartService()
 service.startService()
 messages = [{"role": "user", "content": "hello"}]
