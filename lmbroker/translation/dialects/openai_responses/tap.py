@@ -32,7 +32,7 @@ _TEXT = re.compile(rb'"delta"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"')
 _SHORT = b'"delta":"'
 """How it usually begins."""
 MEASURED = 4
-"""Of so many padded deltas the text of one is measured, and stands for the others."""
+"""Of so many padded deltas one is measured: what it has besides its text, the others have, too."""
 _NEAR = 4096
 """The bytes at the beginning and at the end of a large event in which its number is searched
 for."""
@@ -49,12 +49,12 @@ class ResponsesTap:
     """
 
     __slots__ = (
+        "_besides",
         "_bytes",
         "_deltas",
         "_envelope",
         "_kind",
         "_measured",
-        "_measured_bytes",
         "_numbered",
         "_padded",
         "_padded_deltas",
@@ -95,8 +95,9 @@ class ResponsesTap:
         self._deltas = b""
         """The last block that held deltas only. Nearly all blocks are such, so none is searched for
         a number before one is needed."""
-        self._padded_deltas = self._measured = self._measured_bytes = 0
-        """How many deltas were padded, how many of these were measured, and the text of these."""
+        self._padded_deltas = self._measured = self._besides = 0
+        """How many deltas were padded, how many of these were measured, and the bytes that these
+        have besides their text."""
         self._padded = False
         """Deltas are filled up, so the length of their text does not follow from theirs."""
         self._kind = b"\n"
@@ -107,8 +108,8 @@ class ResponsesTap:
     @property
     def text_bytes(self) -> int:
         """The estimated number of bytes of text in the stream so far."""
-        padded = self._measured_bytes * self._padded_deltas // max(1, self._measured)
-        return max(0, self._bytes + padded)
+        besides = self._besides * self._padded_deltas // max(1, self._measured)
+        return max(0, self._bytes - besides)
 
     def see(self, block: bytes) -> int:
         """Read whole events; return how many bytes of ``block`` belong to the stream."""
@@ -126,10 +127,11 @@ class ResponsesTap:
             if not self._padded:
                 self._bytes += size - deltas * self._envelope
             else:
+                self._bytes += size
                 self._padded_deltas += deltas
                 if self._padded_deltas > MEASURED * self._measured:
                     self._measured += deltas
-                    self._measured_bytes += _text_in(block)
+                    self._besides += size - _text_in(block)
             return size
         before = self._last_numbered()
         if size <= LARGE_EVENT:
