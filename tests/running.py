@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -44,11 +45,15 @@ class Daemon:
             )
 
     def wait(self):
-        """Until it accepts connections."""
+        """Until it accepts connections, also at its control socket."""
         deadline = time.monotonic() + READY_SECONDS
+        control = re.search(r'^control = "(.+)"', self.config.read_text(), re.MULTILINE)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                if control is not None:
+                    with socket.socket(socket.AF_UNIX) as line:
+                        line.connect(control[1])
                 return self
             except OSError:
                 assert self.process.poll() is None, self.out.read_text()
