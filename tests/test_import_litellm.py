@@ -7,6 +7,7 @@ from importing import loaded, routes
 
 from lmbroker.commands.cli import main
 from lmbroker.commands.importing import from_yaml
+from lmbroker.commands.importing.draft import Draft
 from lmbroker.commands.importing.litellm import read
 
 OPENAI = "https://api.openai.com/v1"
@@ -377,3 +378,9 @@ ENTRIES = st.fixed_dictionaries(
 @given(st.fixed_dictionaries({"model_list": st.lists(ENTRIES, max_size=3)}) | VALUES)
 def test_whatever_stands_there_nothing_breaks(given_value):
     read(given_value).text()
+
+
+def test_control_characters_of_a_name_become_question_marks():
+    draft = Draft()
+    draft.top["default"] = "a\x1fb"
+    assert draft.text() == 'default = "a?b"\n'

@@ -71,7 +71,7 @@ class Draft:
             *({"backends": [{"name": name, **table}]} for name, table in self._backends.items()),
             *({"models": [table]} for table in self._models.values()),
         ]
-        return "\n".join(toml.dumps(table).strip() + "\n" for table in tables if table)
+        return "\n".join(toml.dumps(_plain(table)).strip() + "\n" for table in tables if table)
 
 
 def place(url: str) -> tuple[dict[str, str], str]:
@@ -86,3 +86,15 @@ def place(url: str) -> tuple[dict[str, str], str]:
     if base != url.rstrip("/") and api_root(base) != base and urlsplit(base).path != "/v1":
         return {"root": base}, ""
     return {"url": base}, ""
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` with ``?`` for control characters, of which the writer of TOML has no form.
+
+    No name has any that a configuration may hold.
+    """
+    if isinstance(value, str):
+        return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(held) for key, held in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
